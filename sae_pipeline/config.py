@@ -1,0 +1,115 @@
+"""One small frozen config per stage, and the two presets. Validated where they are made.
+
+The command line's flags and the notebook's parameters are these fields; each artefact stores the config it was
+made with.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .schema import PositionKind
+
+Precision = Literal["auto", "fp32", "bf16"]
+LABELS = ("Bearish", "Bullish", "Neutral")
+
+
+class Config(BaseModel):
+    """A frozen config that refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HeadlinesConfig(Config):
+    """Where headlines come from and how they are cleaned."""
+
+    source: str = Field(
+        "zeroshot/twitter-financial-news-sentiment",
+        description='"sample" (built in), a file (CSV, TSV, JSONL, Parquet), or a hub data set id',
+    )
+    test_source: str | None = Field(
+        None, description="file with the test split; without it a file is split by hash of the text"
+    )
+    text_column: str = Field("text", description="column that holds the headline")
+    label_column: str = Field("label", description="column that holds the label")
+    label_map: str | None = Field(
+        None, description='other names of the labels, e.g. "negative=Bearish,positive=Bullish,1=Neutral"'
+    )
+    strip_links: bool = Field(True, description="remove links before tokenising")
+
+
+class FinetuneConfig(Config):
+    """How the classifier is fine-tuned."""
+
+    model: str = Field(
+        "ProsusAI/finbert", description='hub id or local folder of the encoder; "minilm" is the embedded one'
+    )
+    epochs: int = Field(3, ge=1, description="passes over train; the best on dev is kept")
+    learning_rate: float = Field(2e-5, gt=0)
+    batch_size: int = Field(32, ge=1, description="headlines per step")
+    max_length: int = Field(128, ge=8, description="tokens a headline is cut to")
+    class_weights: bool = Field(False, description="weigh classes by inverse frequency")
+    precision: Precision = Field("auto", description="auto: bf16 where the chip has it")
+    seed: int = 0
+
+
+class ExtractConfig(Config):
+    """Which activations are read."""
+
+    layer: int = Field(8, ge=1, description="LAYER_TO_EXTRACT: hidden_states[layer]")
+    positions: PositionKind = Field("words", description="words: no special tokens; all: with [CLS] and [SEP]")
+    tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
+    precision: Precision = Field("auto", description="auto: bf16 where the chip has it")
+
+
+class TrainConfig(Config):
+    """How the SAEs are trained."""
+
+    latent_dims: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (4096, 8192, 16384, 32768), description="LATENT_DIMS: d_sae of each SAE"
+    )
+    recipe: Literal["default", "seed"] = Field("default", description="see training.py")
+    l1_coefficient: float = Field(1e-3, ge=0, description="L1_COEFFICIENT: sparsity penalty")
+    num_epochs: int = Field(3, ge=1, description="NUM_EPOCHS: passes over the activations")
+    batch_size: int = Field(1024, ge=1, description="tokens per step")
+    learning_rate: float = Field(1e-3, gt=0)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sizes_differ(self) -> "TrainConfig":
+        if not self.latent_dims or len(set(self.latent_dims)) != len(self.latent_dims):
+            raise ValueError("latent_dims must be one or more different sizes")
+        return self
+
+
+class AnalyzeConfig(Config):
+    """What a run holds."""
+
+    sae_size: str = Field("32k", description='SAE_SIZE: "4k", "8k", "16k", "32k"')
+    max_samples: int | None = Field(None, ge=1, description="MAX_SAMPLES: test headlines to read; none: all")
+    top_features: int = Field(100, ge=1, description="TOP_FEATURES: features per metric with saved examples")
+    top_tokens_per_feature: int = Field(20, ge=1, description="TOP_TOKENS_PER_FEATURE: examples per feature")
+    top_features_per_headline: int = Field(10, ge=1, description="features kept per headline")
+    tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
+
+
+class StudyConfig(Config):
+    """All stages of one study."""
+
+    preset: str = "finbert"
+    headlines: HeadlinesConfig = HeadlinesConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    extract: ExtractConfig = ExtractConfig()
+    train: TrainConfig = TrainConfig()
+    analyze: AnalyzeConfig = AnalyzeConfig()
+
+
+PRESETS: dict[str, StudyConfig] = {
+    "finbert": StudyConfig(),
+    "demo": StudyConfig(
+        preset="demo",
+        headlines=HeadlinesConfig(source="sample"),
+        finetune=FinetuneConfig(model="minilm", learning_rate=1e-4),
+        extract=ExtractConfig(layer=4),
+    ),
+}

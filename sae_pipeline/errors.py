@@ -1,0 +1,8 @@
+"""The one exception that means "the user can mend this"."""
+
+
+class UserError(Exception):
+    """A bad input. The message is one sentence: what is wrong and what to do.
+
+    Programs print it without a traceback and exit with code 2.
+    """

@@ -1,0 +1,271 @@
+"""Every file of a run, typed once; the API and the viewer's TypeScript types are generated from here.
+
+A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
+
+| file | type here |
+| --- | --- |
+| `metadata.json` | `RunMetadata` |
+| `prompts.jsonl` | one `Prompt` a line |
+| `feature_stats.json` | `FeatureStatsFile` |
+| `feature_tokens.json` | `FeatureTokensFile` |
+| `headline_features.json` | `HeadlineFeaturesFile` |
+
+Conventions. *position*: 0-based index of a token in the model's input, `[CLS]` = 0. *headline*: 0-based line
+of `prompts.jsonl`. *starts, ends*: code points into the headline's text as written (half open). *activation*:
+f, in units of x_norm (see `sae.py`). Numbers are finite and carry 6 significant digits.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
+
+SCHEMA_VERSION = 1
+RUN_FILES = (
+    "metadata.json",
+    "prompts.jsonl",
+    "feature_stats.json",
+    "feature_tokens.json",
+    "headline_features.json",
+)
+
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+PositionKind = Literal["words", "all"]
+
+
+class Record(BaseModel):
+    """A frozen record that refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- reports -------------------------------------------------------------------------------------------
+
+
+class ClassScore(Record):
+    """Scores of one class."""
+
+    label: str
+    precision: Share
+    recall: Share
+    f1: Share
+    support: NonNegativeInt = Field(description="headlines whose true label is this class")
+
+
+class ClassifierReport(Record):
+    """How well a classifier does on one split, beside always predicting the commonest class."""
+
+    split: str
+    n_headlines: NonNegativeInt
+    accuracy: Share
+    macro_f1: Share = Field(description="unweighted mean of the classes' F1")
+    majority_accuracy: Share
+    majority_macro_f1: Share
+    per_class: list[ClassScore]
+    confusion: list[list[NonNegativeInt]] = Field(description="[true label][predicted label], headlines")
+
+
+class CodeQuality(Record):
+    """How sparse and how faithful an SAE is on one split's counted tokens."""
+
+    split: str
+    n_tokens: NonNegativeInt
+    l0: FiniteFloat = Field(description="mean number of active features per token")
+    fvu: FiniteFloat = Field(description="Σ‖x−x̂‖² / Σ‖x−m‖², m the mean of these tokens; 0 perfect, 1 the mean")
+    silent_share: Share = Field(description="share of features that fire on no token of this split")
+
+
+class SpliceReport(Record):
+    """What the classifier loses when the SAE's reconstruction replaces its activations."""
+
+    split: str
+    positions: PositionKind = Field(description="token positions replaced")
+    n_headlines: NonNegativeInt
+    accuracy_clean: Share
+    accuracy_spliced: Share
+    unchanged: Share = Field(description="share of predictions that stay the same")
+
+
+class SaeReport(Record):
+    """An SAE's quality. Dead features are those silent over the whole train split."""
+
+    train: CodeQuality
+    held_out: CodeQuality
+    dead_share: Share = Field(description="share of features silent over one pass of train, final weights")
+    spliced: SpliceReport
+    seconds: FiniteFloat = Field(description="training time, seconds")
+    tokens_per_second: FiniteFloat
+
+
+# --- metadata.json -------------------------------------------------------------------------------------
+
+
+class Hookpoint(Record):
+    """Where activations are read: `hidden_states[layer]`, the output of `module`."""
+
+    layer: int
+    module: str
+
+
+class ClassifierInfo(Record):
+    """The classifier a run was made with."""
+
+    model: str = Field(description="hub id or folder it was fine-tuned from")
+    n_layers: int
+    d_model: int
+    report: ClassifierReport
+
+
+class SaeInfo(Record):
+    """The SAE a run was made with."""
+
+    size: str = Field(description='the user\'s name for it: "4k", "8k", "16k", "32k"')
+    d_in: int
+    d_sae: int
+    kind: str
+    recipe: str
+    l1_coefficient: FiniteFloat = Field(description="the user's L1_COEFFICIENT")
+    sparsity_weight: FiniteFloat = Field(description="λ as trained, the weight of Σf against Σ(x−x̂)²")
+    positions: PositionKind
+    report: SaeReport
+
+
+class MetricInfo(Record):
+    """A feature metric: a number for each feature, sortable in the viewer."""
+
+    name: str = Field(description="key in feature_stats.json")
+    label: str
+    description: str
+
+
+class Totals(Record):
+    """Sizes of a run."""
+
+    n_headlines: int
+    n_tokens: int = Field(description="tokens, special ones included")
+    n_counted_tokens: int = Field(description="tokens that statistics count (no specials)")
+    n_features: int
+    n_live_features: int = Field(description="features that fire at least once in this run")
+    n_features_with_examples: int
+
+
+class RunMetadata(Record):
+    """`metadata.json`: what was run, on what, with which settings."""
+
+    schema_version: Literal[1]
+    run_id: str = Field(description='"run-034"')
+    created_at: str = Field(description="ISO 8601, UTC")
+    preset: str
+    labels: list[str]
+    classifier_hash: str
+    sae_hash: str
+    data_hash: str
+    hookpoint: Hookpoint
+    classifier: ClassifierInfo
+    sae: SaeInfo
+    sae_family: dict[str, SaeReport] = Field(
+        description="reports of every SAE size trained on the same activations, by size name"
+    )
+    configs: dict[str, dict[str, Any]] = Field(description="every stage's settings")
+    versions: dict[str, str]
+    device: str
+    backend: str = Field(description="which kernels encoded the features")
+    dtype: str
+    metrics: list[MetricInfo]
+    totals: Totals
+
+
+# --- prompts.jsonl -------------------------------------------------------------------------------------
+
+
+class Prompt(Record):
+    """One headline as the classifier saw it."""
+
+    headline_id: str = Field(description="short hash of the text: the same in every run")
+    text: str
+    label: NonNegativeInt = Field(description="true class, index into labels")
+    prediction: NonNegativeInt
+    probabilities: list[Share]
+    tokens: list[str] = Field(description="WordPieces, special tokens included")
+    starts: list[NonNegativeInt]
+    ends: list[NonNegativeInt]
+    words: list[int] = Field(description="0-based word each token belongs to; -1 for special tokens")
+
+
+# --- feature_stats.json --------------------------------------------------------------------------------
+
+
+class MetricColumn(Record):
+    """One metric over all features."""
+
+    name: str
+    top: list[NonNegativeInt] = Field(description="features in descending order of the metric, TOP_FEATURES long")
+    values: list[FiniteFloat] = Field(description="[d_sae]")
+
+
+class FeatureStatsFile(Record):
+    """`feature_stats.json`: statistics of every feature."""
+
+    d_sae: int
+    n_headlines: int
+    n_counted_tokens: int
+    headline_counts: list[NonNegativeInt] = Field(description="[d_sae] headlines on which the feature fires")
+    metrics: list[MetricColumn]
+
+
+# --- feature_tokens.json -------------------------------------------------------------------------------
+
+
+class Firing(Record):
+    """Where one feature fires in one headline."""
+
+    activation: FiniteFloat = Field(description="its value at `position`")
+    position: NonNegativeInt
+    token: str = Field(description="the WordPiece at `position`")
+    word: str = Field(description="the whole word that the WordPiece belongs to, as written")
+    positions: list[NonNegativeInt] = Field(description="every counted token on which the feature fires")
+    values: list[FiniteFloat] = Field(description="activations at `positions`")
+
+
+class Example(Firing):
+    """A token that fires a feature, with its headline."""
+
+    headline: NonNegativeInt
+
+
+class FeatureExamples(Record):
+    """A feature's strongest tokens."""
+
+    feature: NonNegativeInt
+    word: str = Field(description="the word of its strongest token")
+    histogram: list[NonNegativeInt] = Field(description="counted tokens per bin of `histogram_edges`, zeros left out")
+    examples: list[Example] = Field(description="strongest first")
+
+
+class FeatureTokensFile(Record):
+    """`feature_tokens.json`: examples of the features that lead some metric."""
+
+    histogram_edges: list[FiniteFloat] = Field(description="log-spaced bin edges, one more than bins")
+    features: list[FeatureExamples]
+
+
+# --- headline_features.json ----------------------------------------------------------------------------
+
+
+class FiredFeature(Firing):
+    """A feature that fires in a headline; `position` is where it fires most."""
+
+    feature: NonNegativeInt
+
+
+class HeadlineFeatures(Record):
+    """The strongest features of one headline, by maximum over its counted tokens."""
+
+    headline: NonNegativeInt
+    headline_id: str
+    features: list[FiredFeature] = Field(description="strongest first")
+
+
+class HeadlineFeaturesFile(Record):
+    """`headline_features.json`."""
+
+    headlines: list[HeadlineFeatures]
