@@ -1,0 +1,42 @@
+"""Which device and which precision: chosen here, once, and recorded in every artefact."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from .config import Precision
+from .errors import UserError
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device asked for, else CUDA where there is one, else the CPU. Raises UserError for an absent one."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"Device {name!r} is not available here; use --device cpu.") from error
+    return device
+
+
+def use_bf16(device: torch.device, precision: Precision) -> bool:
+    """Whether to compute products in bf16. "auto" does where the chip has instructions for it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Run products in bf16 where `use_bf16` says so; otherwise do nothing."""
+    if use_bf16(device, precision):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def dtype_name(device: torch.device, precision: Precision) -> str:
+    """"bf16" or "fp32", for the record."""
+    return "bf16" if use_bf16(device, precision) else "fp32"

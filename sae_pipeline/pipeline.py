@@ -1,0 +1,380 @@
+"""The study, verb by verb: finetune → extract → train → analyze. Artefact in, artefact out.
+
+Each verb reads what the one before it wrote under `root` and reuses its own output when nothing that goes into it
+has changed. `root` holds `finbert_sae/` (classifier, activations, SAEs) and `analysis_data/` (runs).
+"""
+
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from . import classifier as classifiers
+from .activations import ActivationStore, open_store, read_activations, store_inputs_hash
+from .activations import extract as extract_activations
+from .artefacts import alias, file_hash, partial_folder, publish, settings_hash, write_json
+from .classifier import Classifier, ClassifierRecord
+from .config import LABELS, AnalyzeConfig, ExtractConfig, HeadlinesConfig, StudyConfig, TrainConfig
+from .device import dtype_name
+from .errors import UserError
+from .evaluation import code_quality, splice_report, spliced_logits
+from .features import FEATURE_METRICS, Metric, analyze_headlines
+from .headlines import Headlines, Split, load_headlines
+from .runs import new_run
+from .sae import SaeConfig, SparseAutoencoder, size_name
+from .schema import ClassifierInfo, RunMetadata, SaeInfo, SaeReport
+from .tokens import TokenizedHeadline
+from .training import TrainingCurve, sparsity_weight, train_saes
+
+_PACKAGES = ("torch", "transformers", "datasets", "numpy")
+
+
+class SaeRecord(BaseModel):
+    """`sae.json`, beside an SAE's weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    inputs_hash: str
+    activations: str
+    config: SaeConfig
+    train: TrainConfig
+    report: SaeReport
+    curve: TrainingCurve
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where artefacts are, under one root."""
+
+    root: Path
+
+    @property
+    def weights(self) -> Path:
+        """`finbert_sae/`."""
+        return self.root / "finbert_sae"
+
+    @property
+    def store(self) -> Path:
+        """Immutable classifiers and SAEs, one folder per hash."""
+        return self.weights / "store"
+
+    @property
+    def activations(self) -> Path:
+        """Activation stores, one folder per hash."""
+        return self.weights / "activations"
+
+    @property
+    def runs(self) -> Path:
+        """`analysis_data/`."""
+        return self.root / "analysis_data"
+
+    @property
+    def classifier_alias(self) -> Path:
+        """Names the newest classifier."""
+        return self.weights / "classifier.json"
+
+    def sae_alias(self, layer: int, size: str) -> Path:
+        """The newest SAE of a size, at the path the user knows."""
+        return self.weights / f"layer_{layer}_{size}.pt"
+
+
+# --- finetune ------------------------------------------------------------------------------------------
+
+
+def finetune(study: StudyConfig, root: Path, device: torch.device) -> ClassifierRecord:
+    """Fine-tune the classifier, or reuse the one made from the same headlines and settings."""
+    layout = Layout(root)
+    headlines = load_headlines(study.headlines)
+    for line in headlines.report.lines():
+        tqdm.write(line)
+    wanted = classifiers.inputs_hash(headlines, study.headlines, study.finetune)
+    folder = next(
+        (f.parent for f in layout.store.glob("*/classifier.json") if _matches(f, wanted)),
+        None,
+    ) or classifiers.finetune(headlines, study.headlines, study.finetune, layout.store, device)
+    write_json(layout.classifier_alias, {"classifier_hash": folder.name, "preset": study.preset})
+    return classifiers.read_record(folder)
+
+
+def load_classifier(root: Path, device: torch.device) -> Classifier:
+    """The newest classifier under `root`. Raises UserError when there is none."""
+    return classifiers.load_classifier(_classifier_folder(root), device)
+
+
+def _classifier_folder(root: Path) -> Path:
+    layout = Layout(root)
+    try:
+        name = json.loads(layout.classifier_alias.read_bytes())["classifier_hash"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"There is no classifier under {layout.weights}; run `python -m sae_pipeline finetune` first."
+        ) from error
+    return layout.store / str(name)
+
+
+def _matches(record: Path, inputs_hash: str) -> bool:
+    try:
+        return bool(json.loads(record.read_bytes())["inputs_hash"] == inputs_hash)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+# --- extract -------------------------------------------------------------------------------------------
+
+
+def extract(config: ExtractConfig, root: Path, device: torch.device) -> ActivationStore:
+    """Write the layer's activations over the training headlines, or reuse the store made from the same."""
+    layout = Layout(root)
+    folder = _classifier_folder(root)
+    record = classifiers.read_record(folder)
+    stored = layout.activations / store_inputs_hash(folder.name, record.data_hash, config)
+    if (stored / "manifest.json").is_file():
+        return open_store(stored)
+    classifier = load_classifier(root, device)
+    headlines = _same_headlines(record)
+    return extract_activations(
+        classifier.model,
+        classifier.tokenize(headlines.train.texts),
+        classifier.tokenizer.pad_token_id,
+        config,
+        classifier.hash,
+        record.data_hash,
+        layout.activations,
+    )
+
+
+def _same_headlines(record: ClassifierRecord) -> Headlines:
+    """The headlines a classifier was fine-tuned on. Raises UserError when their source has changed since."""
+    headlines = load_headlines(record.headlines)
+    if headlines.data_hash != record.data_hash:
+        raise UserError(
+            f"The headlines in {record.headlines.source} have changed since the classifier was fine-tuned; "
+            "run `python -m sae_pipeline finetune` again."
+        )
+    return headlines
+
+
+# --- train ---------------------------------------------------------------------------------------------
+
+
+def train(extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device) -> dict[str, SaeRecord]:
+    """Train the SAEs that are missing, evaluate them, alias all as `finbert_sae/layer_<L>_<size>.pt`.
+
+    Returns the records by size name, in the order of `latent_dims`.
+    """
+    layout = Layout(root)
+    store = extract(extraction, root, device)
+    wanted = {d_sae: _sae_inputs_hash(store, config, d_sae) for d_sae in config.latent_dims}
+    found = {d_sae: _find_sae(layout, inputs) for d_sae, inputs in wanted.items()}
+    missing = [d_sae for d_sae in config.latent_dims if found[d_sae] is None]
+    if missing:
+        acts = store.load()
+        templates = [_sae_config(store, config, d_sae) for d_sae in missing]
+        trained = train_saes(acts, store.mean, store.scale, templates, config, device)
+        held_out = HeldOut.read(root, extraction, device)
+        for result in trained:
+            d_sae = result.sae.config.d_sae
+            report = evaluate(result.sae, acts, held_out, result.seconds, result.tokens_per_second)
+            record = SaeRecord(
+                inputs_hash=wanted[d_sae],
+                activations=store.folder.name,
+                config=result.sae.config,
+                train=config.model_copy(update={"latent_dims": (d_sae,)}),
+                report=report,
+                curve=result.curve,
+            )
+            with partial_folder(layout.store) as work:
+                result.sae.save(work / "sae.pt")
+                write_json(work / "sae.json", record.model_dump())
+                found[d_sae] = publish(work, layout.store / file_hash(work / "sae.pt"))
+    records = {}
+    for d_sae in config.latent_dims:
+        folder = found[d_sae]
+        assert folder is not None
+        alias(folder / "sae.pt", layout.sae_alias(store.manifest.hookpoint.layer, size_name(d_sae)))
+        records[size_name(d_sae)] = read_sae_record(folder)
+    return records
+
+
+def _sae_inputs_hash(store: ActivationStore, config: TrainConfig, d_sae: int) -> str:
+    return settings_hash(store.folder.name, config.model_copy(update={"latent_dims": (d_sae,)}).model_dump())
+
+
+def _find_sae(layout: Layout, inputs_hash: str) -> Path | None:
+    return next((f.parent for f in layout.store.glob("*/sae.json") if _matches(f, inputs_hash)), None)
+
+
+def _sae_config(store: ActivationStore, config: TrainConfig, d_sae: int) -> SaeConfig:
+    manifest = store.manifest
+    return SaeConfig(
+        d_in=manifest.d_in,
+        d_sae=d_sae,
+        recipe=config.recipe,
+        l1_coefficient=config.l1_coefficient,
+        sparsity_weight=sparsity_weight(config.recipe, config.l1_coefficient, manifest.d_in, d_sae),
+        positions=manifest.positions,
+        hookpoint=manifest.hookpoint,
+        classifier_hash=manifest.classifier_hash,
+        data_hash=manifest.data_hash,
+    )
+
+
+def read_sae_record(folder: Path) -> SaeRecord:
+    """The record beside an SAE's weights. Raises UserError when it is missing or damaged."""
+    try:
+        return SaeRecord.model_validate_json((folder / "sae.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{folder} holds no SAE; run `python -m sae_pipeline train`.") from error
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The test split as the SAEs' judge: the classifier, its clean logits, its fp32 activations."""
+
+    classifier: Classifier
+    labels: list[int]
+    tokenized: list[TokenizedHeadline]
+    clean: Any  # float32 [n_headlines, n_classes]
+    acts: Tensor  # float32 [n_tokens, d_in]
+
+    @classmethod
+    def read(cls, root: Path, extraction: ExtractConfig, device: torch.device) -> "HeldOut":
+        """Run the classifier once over the test split."""
+        classifier = load_classifier(root, device)
+        split: Split = _same_headlines(classifier.record).test
+        tokenized = classifier.tokenize(split.texts)
+        pad_id = classifier.tokenizer.pad_token_id
+        clean = classifiers.predict(classifier.model, tokenized, pad_id)
+        acts = [
+            b.acts
+            for b in read_activations(classifier.model, tokenized, pad_id, extraction.layer, extraction.positions)
+        ]
+        return cls(classifier, split.labels, tokenized, clean, torch.cat(acts))
+
+
+def evaluate(
+    sae: SparseAutoencoder, train_acts: Tensor, held_out: HeldOut, seconds: float, tokens_per_second: float
+) -> SaeReport:
+    """Train and held-out code quality, and predictions with the reconstruction spliced in on the test split."""
+
+    def chunks(acts: Tensor) -> Iterator[Tensor]:
+        yield from acts.split(4096)
+
+    on_train = code_quality(sae, "train", chunks(train_acts), len(train_acts))
+    spliced = spliced_logits(
+        held_out.classifier.model,
+        held_out.tokenized,
+        held_out.classifier.tokenizer.pad_token_id,
+        sae.config.hookpoint.layer,
+        sae.config.positions,
+        sae,
+    )
+    return SaeReport(
+        train=on_train,
+        held_out=code_quality(sae, "test", chunks(held_out.acts), len(held_out.acts)),
+        dead_share=on_train.silent_share,
+        spliced=splice_report("test", sae.config.positions, held_out.labels, held_out.clean, spliced),
+        seconds=round(seconds, 2),
+        tokens_per_second=round(tokens_per_second, 1),
+    )
+
+
+# --- analyze -------------------------------------------------------------------------------------------
+
+
+def analyze(
+    study: StudyConfig, root: Path, device: torch.device, metrics: Sequence[Metric] = FEATURE_METRICS
+) -> Path:
+    """Read the test headlines through classifier and SAE and write a run. Returns the run's folder.
+
+    Raises UserError when the SAE is missing or belongs to another classifier.
+    """
+    layout, config = Layout(root), study.analyze
+    classifier = load_classifier(root, device)
+    sae_path = layout.sae_alias(study.extract.layer, config.sae_size)
+    sae = SparseAutoencoder.load(sae_path, device)
+    _check_fit(sae, classifier, sae_path)
+    sae_hash = file_hash(sae_path)
+    record = read_sae_record(layout.store / sae_hash)
+    split = _first(_same_headlines(classifier.record).test, config.max_samples)
+    with new_run(layout.runs) as draft:
+        totals = analyze_headlines(classifier, sae, split, config, metrics, draft)
+        return draft.finish(
+            dict(
+                preset=study.preset,
+                labels=list(LABELS),
+                classifier_hash=classifier.hash,
+                sae_hash=sae_hash,
+                data_hash=classifier.record.data_hash,
+                hookpoint=sae.config.hookpoint.model_dump(),
+                classifier=ClassifierInfo(
+                    model=classifier.record.model,
+                    n_layers=classifier.record.n_layers,
+                    d_model=classifier.record.d_model,
+                    report=classifier.record.test,
+                ).model_dump(),
+                sae=SaeInfo(
+                    size=config.sae_size,
+                    **sae.config.model_dump(include=set(SaeInfo.model_fields) & set(SaeConfig.model_fields)),
+                    report=record.report,
+                ).model_dump(),
+                sae_family={
+                    size: r.report.model_dump() for size, r in sae_family(layout, classifier, record).items()
+                },
+                configs={
+                    "headlines": classifier.record.headlines.model_dump(),
+                    "finetune": classifier.record.finetune.model_dump(),
+                    "extract": study.extract.model_dump(),
+                    "train": record.train.model_dump(mode="json"),
+                    "analyze": config.model_dump(),
+                },
+                versions={
+                    "sae_pipeline": version("finbert-sae-explorer"),
+                    "python": platform.python_version(),
+                    **{package: version(package) for package in _PACKAGES},
+                },
+                device=str(device),
+                backend="torch",
+                dtype=dtype_name(device, "fp32"),
+                metrics=[m.info.model_dump() for m in metrics],
+                totals=totals.model_dump(),
+            )
+        )
+
+
+def _check_fit(sae: SparseAutoencoder, classifier: Classifier, path: Path) -> None:
+    if sae.config.classifier_hash != classifier.hash:
+        raise UserError(
+            f"{path} was trained on classifier {sae.config.classifier_hash}, not on the present one "
+            f"({classifier.hash}); run `python -m sae_pipeline train` again."
+        )
+    if sae.config.d_in != classifier.record.d_model:
+        raise UserError(
+            f"{path} expects activations of width {sae.config.d_in}, the classifier has {classifier.record.d_model}; "
+            "run `python -m sae_pipeline train` again."
+        )
+
+
+def _first(split: Split, n: int | None) -> Split:
+    return split if n is None else Split(split.texts[:n], split.labels[:n], split.ids[:n])
+
+
+def sae_family(layout: Layout, classifier: Classifier, member: SaeRecord) -> dict[str, SaeRecord]:
+    """The SAEs now aliased that were trained on the same activations as `member`, by size name."""
+    layer = member.config.hookpoint.layer
+    family = {}
+    for path in layout.weights.glob(f"layer_{layer}_*.pt"):
+        folder = layout.store / file_hash(path)
+        if (folder / "sae.json").is_file():
+            record = read_sae_record(folder)
+            if record.activations == member.activations:
+                family[size_name(record.config.d_sae)] = record
+    return dict(sorted(family.items(), key=lambda item: item[1].config.d_sae))

@@ -1,0 +1,117 @@
+"""The sparse autoencoder: encode, decode, save, load.
+
+    x_norm = (x − mean) / scale          mean ‖x_norm‖² = d_in over the training tokens
+    f      = relu(x_norm · W_enc + b_enc)
+    x̂      = mean + scale · (f · W_dec + b_dec)
+
+A feature's activation f is the length of its unit-norm decoder row in x_norm; scale · f is its length in the
+classifier's own units. (Bricken et al. 2023, "Towards Monosemanticity"; Cunningham et al. 2023.)
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from .artefacts import readable_os_errors
+from .errors import UserError
+from .schema import Hookpoint, PositionKind
+
+Positive = Annotated[int, Field(ge=1)]
+_ENCODE_ROWS = 512
+_TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec", "mean", "scale")
+
+
+class SaeConfig(BaseModel):
+    """What an SAE is and where it belongs; saved with its weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    d_in: Positive
+    d_sae: Positive
+    kind: Literal["relu"] = "relu"
+    recipe: Literal["default", "seed"]
+    l1_coefficient: float
+    sparsity_weight: float = Field(description="λ against Σ(x−x̂)²")
+    positions: PositionKind
+    hookpoint: Hookpoint
+    classifier_hash: str
+    data_hash: str
+
+
+class SparseAutoencoder(nn.Module):
+    """An SAE in fp32. W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in], b_dec [d_in]."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: SaeConfig, mean: Tensor, scale: Tensor) -> None:
+        """`mean` [d_in] and `scale` [] (or one number) put activations into x_norm; weights start at zero."""
+        super().__init__()
+        self.config = config
+        self.W_enc = nn.Parameter(torch.zeros(config.d_in, config.d_sae))
+        self.b_enc = nn.Parameter(torch.zeros(config.d_sae))
+        self.W_dec = nn.Parameter(torch.zeros(config.d_sae, config.d_in))
+        self.b_dec = nn.Parameter(torch.zeros(config.d_in))
+        self.register_buffer("mean", mean.detach().clone().float())
+        self.register_buffer("scale", scale.detach().clone().float().reshape(()))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """x [..., d_in] in the classifier's units → x_norm [..., d_in]."""
+        return (x - self.mean) / self.scale
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x [..., d_in] in the classifier's units → feature_acts [..., d_sae]."""
+        return torch.relu(self.normalise(x) @ self.W_enc + self.b_enc)
+
+    def encode_active(self, x: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Active entries only: (token, feature, activation), by token then feature; fp32, bounded memory."""
+        parts = []
+        for start in range(0, len(x), _ENCODE_ROWS):
+            f = self.encode(x[start : start + _ENCODE_ROWS])
+            token, feature = f.nonzero(as_tuple=True)
+            parts.append(((token + start).cpu(), feature.cpu(), f[token, feature].cpu()))
+        token, feature, value = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+        return token, feature, value
+
+    def decode(self, feature_acts: Tensor) -> Tensor:
+        """feature_acts [..., d_sae] → x̂ [..., d_in] in the classifier's units."""
+        return self.mean + self.scale * (feature_acts @ self.W_dec + self.b_dec)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x → x̂, both [..., d_in] in the classifier's units."""
+        return self.decode(self.encode(x))
+
+    def save(self, path: Path) -> None:
+        """Write weights and config to one file that loads with `torch.load(weights_only=True)`."""
+        tensors = {name: getattr(self, name).detach().cpu().contiguous() for name in _TENSORS}
+        with readable_os_errors(path.parent):
+            torch.save({"config": self.config.model_dump(), "state_dict": tensors}, path)
+
+    @classmethod
+    def load(cls, path: Path, device: str | torch.device = "cpu") -> "SparseAutoencoder":
+        """Read an SAE written by `save`. Raises UserError when the file is missing or is not an SAE."""
+        if not path.is_file():
+            raise UserError(f"There is no SAE at {path}; train it first with `python -m sae_pipeline train`.")
+        try:
+            payload: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+            config = SaeConfig.model_validate(payload["config"])
+            tensors = payload["state_dict"]
+            sae = cls(config, tensors["mean"], tensors["scale"]).to(device)
+            sae.load_state_dict(tensors)
+        except (ValidationError, KeyError, TypeError, ValueError, RuntimeError, EOFError, OSError) as error:
+            raise UserError(
+                f"{path} is not an SAE of this program; train it again with `python -m sae_pipeline train`."
+            ) from error
+        except Exception as error:  # torch raises pickle's own errors for a file that is no archive
+            raise UserError(f"{path} is damaged; train it again with `python -m sae_pipeline train`.") from error
+        return sae.requires_grad_(False)
+
+
+def size_name(d_sae: int) -> str:
+    """4096 → "4k"; sizes that are no multiple of 1024 keep their number."""
+    return f"{d_sae // 1024}k" if d_sae % 1024 == 0 else str(d_sae)
