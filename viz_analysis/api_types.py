@@ -18,7 +18,9 @@ class Query(BaseModel):
 class RunQuery(Query):
     """Which run to answer from."""
 
-    run: str | None = Field(None, max_length=64, description='"34", "run-034" or a folder name; default: the served run')
+    run: str | None = Field(
+        None, max_length=64, description='"34", "run-034" or a folder name; default: the served run'
+    )
 
 
 class PageQuery(RunQuery):
@@ -35,7 +37,9 @@ class HeadlinesQuery(PageQuery):
     label: int | None = Field(None, ge=0, le=1000, description="true class")
     prediction: int | None = Field(None, ge=0, le=1000, description="predicted class")
     correct: bool | None = None
-    feature: int | None = Field(None, ge=0, le=10**9, description="only headlines with this feature among their top ones")
+    feature: int | None = Field(
+        None, ge=0, le=10**9, description="only headlines with this feature among their top ones"
+    )
     sort: Literal["position", "confidence", "margin", "loss"] = "position"
     order: Literal["asc", "desc"] = "asc"
 

@@ -1,0 +1,403 @@
+"""Run folders: numbering, atomic writing, validated reading.
+
+A run is written into a hidden draft folder and renamed to `<YYYYmmdd-HHMMSS>_run-XXX` (UTC) when it is whole,
+so a folder of that name is never half-written. Numbers are given under a lock, one higher than the highest
+there is, so no two writers get the same one. The kernel frees a lock when its process dies: that is how the
+drafts of dead writers are told from those of living ones. What the files hold is defined in `schema.py`.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from .compact_json import NotFiniteError, Record, array, indented, lines
+from .errors import UserError
+from .schema import (
+    RUN_FILES,
+    SCHEMA_VERSION,
+    FeatureStatsFile,
+    FeatureTokensFile,
+    Firing,
+    HeadlineFeaturesFile,
+    Prompt,
+    RunMetadata,
+)
+
+METADATA, PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES = RUN_FILES
+
+_DRAFT = ".draft-"
+_ALIVE = ".alive"
+_RUN_FOLDER = re.compile(r"[^.].*_run-([0-9]{1,9})")
+_RUN_NUMBER = re.compile(r"(?:run-)?([0-9]{1,9})")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class UnknownRunError(UserError):
+    """There is no such run."""
+
+
+class DamagedRunError(UserError):
+    """The run is there but cannot be read; the message names file and field."""
+
+
+# --- writing -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def new_run(analysis_dir: Path) -> Iterator["RunDraft"]:
+    """A draft to fill; it becomes a run with `finish` and is gone when the block is left without.
+
+    Raises `UserError` where the folder cannot be written.
+    """
+    with ExitStack() as leaving:
+        with _saving(analysis_dir):
+            analysis_dir.mkdir(parents=True, exist_ok=True)
+            with _locked(analysis_dir):
+                _remove_dead_drafts(analysis_dir)
+                folder = analysis_dir / f"{_DRAFT}{secrets.token_hex(8)}"
+                leaving.callback(shutil.rmtree, folder, ignore_errors=True)
+                folder.mkdir()
+                alive = leaving.enter_context((folder / _ALIVE).open("wb"))
+                fcntl.flock(alive, fcntl.LOCK_EX)
+        yield RunDraft(folder)
+
+
+class RunDraft:
+    """The files of a run being written, plain records in. See `new_run`.
+
+    Records may hold numpy arrays and numbers. Floats are written with 6 significant digits; one that is not
+    finite is a `UserError` that names its place.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write_prompts(self, prompts: Iterable[Record]) -> None:
+        """`prompts.jsonl` from records like `schema.Prompt`."""
+        self._write(PROMPTS, lines(prompts))
+
+    def write_feature_stats(self, stats: Record) -> None:
+        """`feature_stats.json` from a record like `schema.FeatureStatsFile`."""
+        header = {key: value for key, value in stats.items() if key != "metrics"}
+        self._write(FEATURE_STATS, array(header, "metrics", stats["metrics"]))
+
+    def write_feature_tokens(self, header: Record, features: Iterable[Record]) -> None:
+        """`feature_tokens.json`: header with `histogram_edges`, records like `schema.FeatureExamples`."""
+        self._write(FEATURE_TOKENS, array(header, "features", features))
+
+    def write_headline_features(self, headlines: Iterable[Record]) -> None:
+        """`headline_features.json` from records like `schema.HeadlineFeatures`."""
+        self._write(HEADLINE_FEATURES, array({}, "headlines", headlines))
+
+    def finish(self, metadata: Record) -> Path:
+        """Number the run, write `metadata.json` and rename the draft; the new folder.
+
+        `metadata` is like `schema.RunMetadata` without `run_id`, `created_at` and `schema_version`.
+        """
+        missing = [name for name in RUN_FILES[1:] if not (self.folder / name).exists()]
+        if missing:
+            raise ValueError(f"write {', '.join(missing)} before finish")
+        analysis_dir = self.folder.parent
+        with _saving(analysis_dir):
+            for path in self.folder.iterdir():
+                if path.is_file():
+                    _sync(path)
+            with _locked(analysis_dir):
+                number = 1 + max((number for _, number in _run_folders(analysis_dir)), default=0)
+                now = datetime.now(UTC)
+                whole = RunMetadata.model_validate(
+                    {
+                        **metadata,
+                        "schema_version": SCHEMA_VERSION,
+                        "run_id": f"run-{number:03d}",
+                        "created_at": now.isoformat(timespec="seconds"),
+                    }
+                )
+                (self.folder / METADATA).write_bytes(indented(whole.model_dump()))
+                _sync(self.folder / METADATA)
+                (self.folder / _ALIVE).unlink()
+                _sync(self.folder)
+                run = analysis_dir / f"{now:%Y%m%d-%H%M%S}_{whole.run_id}"
+                self.folder.rename(run)
+                _sync(analysis_dir)
+        return run
+
+    def _write(self, name: str, chunks: Iterator[bytes]) -> None:
+        with _saving(self.folder.parent):
+            file = (self.folder / name).open("wb", buffering=1 << 20)
+        try:
+            for chunk in chunks:  # made by the caller's code, whose own OSErrors are not ours to explain
+                with _saving(self.folder.parent):
+                    file.write(chunk)
+        except NotFiniteError as error:
+            raise UserError(f"{name}, {error}; make it finite, no run was saved.") from error
+        finally:
+            with _saving(self.folder.parent):
+                file.close()
+
+
+@contextmanager
+def _locked(analysis_dir: Path) -> Iterator[None]:
+    """Hold the folder's inter-process lock."""
+    with (analysis_dir / ".lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing alone leaves it to children forked meanwhile
+
+
+def _remove_dead_drafts(analysis_dir: Path) -> None:
+    """Remove drafts whose writer is dead. Call with the lock held: drafts are born and renamed under it."""
+    for folder in analysis_dir.glob(f"{_DRAFT}*"):
+        try:
+            with (folder / _ALIVE).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        except OSError:
+            pass  # no lock file: killed between the two steps of making or of finishing the draft
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold what was written to a file or folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _saving(analysis_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unsaved(analysis_dir, error) from error
+
+
+def _unsaved(analysis_dir: Path, error: OSError) -> UserError:
+    cure = {
+        errno.ENOSPC: "free some space there",
+        errno.EDQUOT: "free some space there",
+        errno.EACCES: "make the folder writable",
+        errno.EROFS: "choose a folder on a writable disk",
+    }.get(error.errno or 0, "choose another folder")
+    return UserError(f"The run cannot be saved in {analysis_dir} ({_why(error)}); {cure} and analyse again.")
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+# --- reading -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """A run folder in a list. `metadata` is there unless `reason` says why the run cannot be read."""
+
+    run_id: str
+    number: int
+    folder: Path
+    metadata: RunMetadata | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run, validated."""
+
+    folder: Path
+    metadata: RunMetadata
+    prompts: list[Prompt]
+    feature_stats: FeatureStatsFile
+    feature_tokens: FeatureTokensFile
+    headline_features: HeadlineFeaturesFile
+
+
+def list_runs(analysis_dir: Path) -> list[RunEntry]:
+    """All runs, newest first, judged by their metadata and by whether their files are there."""
+    entries = []
+    for folder, number in _run_folders(analysis_dir):
+        metadata, reason = None, None
+        try:
+            for name in RUN_FILES:
+                _file(folder, name)
+            metadata = _read_metadata(folder)
+        except DamagedRunError as error:
+            reason = str(error)
+        entries.append(RunEntry(f"run-{number:03d}", number, folder, metadata, reason))
+    return entries
+
+
+def find_run(analysis_dir: Path, run_id: str | int | None) -> Path:
+    """The folder of run "34", "run-034", 34, a folder name, or the latest for None.
+
+    `run_id` is only compared with the names of the folders there are; no path is made of it. Raises
+    `UnknownRunError`.
+    """
+    folders = _run_folders(analysis_dir)
+    if not folders:
+        raise UnknownRunError(
+            f"There are no runs in {analysis_dir} yet; make one with `python -m sae_pipeline analyze`."
+        )
+    if run_id is None:
+        return folders[0][0]
+    wanted = _RUN_NUMBER.fullmatch(str(run_id))
+    for folder, number in folders:
+        if folder.name == run_id or (wanted and int(wanted[1]) == number):
+            return folder
+    known = ", ".join(f"run-{number:03d}" for _, number in folders[:10])
+    more = f" and {len(folders) - 10} older ones" if len(folders) > 10 else ""
+    raise UnknownRunError(f"There is no run {str(run_id)[:64]!r} in {analysis_dir}; it has {known}{more}.")
+
+
+def read_run(folder: Path) -> Run:
+    """All five files, validated and fitting together. Raises `DamagedRunError` naming file and field."""
+    run = Run(
+        folder,
+        _read_metadata(folder),
+        _read_prompts(folder),
+        _read(folder, FEATURE_STATS, FeatureStatsFile),
+        _read(folder, FEATURE_TOKENS, FeatureTokensFile),
+        _read(folder, HEADLINE_FEATURES, HeadlineFeaturesFile),
+    )
+    for file, field, problem in _misfits(run):
+        raise _damaged(folder, file, field, problem)
+    return run
+
+
+def _run_folders(analysis_dir: Path) -> list[tuple[Path, int]]:
+    """(folder, number) of every run, highest number first; of equal numbers, latest time stamp first."""
+    try:
+        names = [path.name for path in analysis_dir.iterdir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{analysis_dir} cannot be read ({_why(error)}).") from error
+    found = [(int(match[1]), name) for name in names if (match := _RUN_FOLDER.fullmatch(name))]
+    return [(analysis_dir / name, number) for number, name in sorted(found, reverse=True)]
+
+
+def _damaged(folder: Path, file: str, field: str, problem: str) -> DamagedRunError:
+    place = f"{file}, {field}:" if field else file
+    return DamagedRunError(f"Run {folder.name} is damaged: {place} {problem}; delete it or analyse again.")
+
+
+def _file(folder: Path, name: str) -> Path:
+    """A run's file: a plain one, reached without links, so that nothing outside the folder is ever read."""
+    path = folder / name
+    try:
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            raise _damaged(folder, "the folder", "", "is a link or a file; copy the run itself here")
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise _damaged(folder, name, "", "is not a plain file")
+    except OSError as error:
+        raise _damaged(folder, name, "", f"cannot be read ({_why(error)})") from error
+    return path
+
+
+def _bytes(folder: Path, name: str) -> bytes:
+    try:
+        return _file(folder, name).read_bytes()
+    except OSError as error:
+        raise _damaged(folder, name, "", f"cannot be read ({_why(error)})") from error
+
+
+def _parse(folder: Path, name: str, text: bytes, model: type[Model], prefix: str = "") -> Model:
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise _damaged(folder, name, " ".join(filter(None, (prefix, field))), first["msg"]) from error
+
+
+def _read(folder: Path, name: str, model: type[Model]) -> Model:
+    return _parse(folder, name, _bytes(folder, name), model)
+
+
+def _read_prompts(folder: Path) -> list[Prompt]:
+    lines = _bytes(folder, PROMPTS).splitlines()  # on bytes: at \n and \r only, which JSON strings never hold
+    return [_parse(folder, PROMPTS, line, Prompt, f"line {n}") for n, line in enumerate(lines, 1)]
+
+
+def _read_metadata(folder: Path) -> RunMetadata:
+    metadata = _read(folder, METADATA, RunMetadata)
+    match = _RUN_FOLDER.fullmatch(folder.name)
+    if match and metadata.run_id != f"run-{int(match[1]):03d}":
+        raise _damaged(folder, METADATA, "run_id", f"says {metadata.run_id!r}, unlike the folder's name")
+    return metadata
+
+
+def _misfits(run: Run) -> Iterator[tuple[str, str, str]]:
+    """(file, field, problem) wherever files that are valid by themselves do not fit together."""
+    n_labels, n_headlines = len(run.metadata.labels), len(run.prompts)
+    for n, prompt in enumerate(run.prompts, 1):
+        if len(prompt.probabilities) != n_labels:
+            yield PROMPTS, f"line {n} probabilities", f"has {len(prompt.probabilities)} of {n_labels} classes"
+        if max(prompt.label, prompt.prediction) >= n_labels:
+            yield PROMPTS, f"line {n} label, prediction", f"there are {n_labels} classes"
+        if {len(prompt.starts), len(prompt.ends), len(prompt.words)} != {len(prompt.tokens)}:
+            yield PROMPTS, f"line {n} tokens, starts, ends, words", "differ in length"
+
+    stats = run.feature_stats
+    columns = {column.name: column for column in stats.metrics}
+    if stats.n_headlines != n_headlines:
+        yield FEATURE_STATS, "n_headlines", f"is {stats.n_headlines}, {PROMPTS} has {n_headlines}"
+    if len(stats.headline_counts) != stats.d_sae:
+        yield FEATURE_STATS, "headline_counts", f"has {len(stats.headline_counts)} of {stats.d_sae} features"
+    if not run.metadata.metrics:
+        yield METADATA, "metrics", "names none"
+    for metric in run.metadata.metrics:
+        if metric.name not in columns:
+            yield FEATURE_STATS, "metrics", f"lacks {metric.name!r}, which {METADATA} names"
+    for name, column in columns.items():
+        if len(column.values) != stats.d_sae:
+            yield (
+                FEATURE_STATS,
+                f"metrics {name} values",
+                f"has {len(column.values)} of {stats.d_sae} features",
+            )
+
+    n_bins = len(run.feature_tokens.histogram_edges) - 1
+    for n, feature in enumerate(run.feature_tokens.features):
+        if feature.feature >= stats.d_sae:
+            yield FEATURE_TOKENS, f"features.{n}.feature", f"is {feature.feature} of {stats.d_sae} features"
+        if len(feature.histogram) != n_bins:
+            yield FEATURE_TOKENS, f"features.{n}.histogram", f"has {len(feature.histogram)} of {n_bins} bins"
+        for k, example in enumerate(feature.examples):
+            field = f"features.{n}.examples.{k}"
+            if example.headline >= n_headlines:
+                yield FEATURE_TOKENS, f"{field}.headline", f"is {example.headline} of {n_headlines} headlines"
+            elif not _fits(example, run.prompts[example.headline]):
+                yield FEATURE_TOKENS, f"{field}.positions", "do not fit the headline's tokens"
+
+    if len(run.headline_features.headlines) != n_headlines:
+        yield HEADLINE_FEATURES, "headlines", f"has {len(run.headline_features.headlines)} of {n_headlines}"
+    for n, (headline, prompt) in enumerate(zip(run.headline_features.headlines, run.prompts, strict=False)):
+        if headline.headline != n or headline.headline_id != prompt.headline_id:
+            yield HEADLINE_FEATURES, f"headlines.{n}.headline_id", f"is not line {n + 1} of {PROMPTS}"
+        for k, fired in enumerate(headline.features):
+            if fired.feature >= stats.d_sae or not _fits(fired, prompt):
+                yield HEADLINE_FEATURES, f"headlines.{n}.features.{k}", "does not fit the headline's tokens"
+
+
+def _fits(firing: Firing, prompt: Prompt) -> bool:
+    positions = (firing.position, *firing.positions)
+    return len(firing.positions) == len(firing.values) and max(positions) < len(prompt.tokens)

@@ -1,0 +1,205 @@
+"""The server behind the viewer: the runs of `analysis_data/` as a JSON API.
+
+    python viz_analysis/feature_probe_server.py --host 127.0.0.1 --port 8765 [--run-id 34]
+
+Without `--run-id` it answers from the latest run there is when it is asked; `?run=` names any other.
+`create_app` makes the WSGI application, which any other WSGI server can serve too.
+"""
+
+import argparse
+import errno
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import waitress
+from flask import Flask, Response
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
+
+from sae_pipeline import __version__
+from sae_pipeline.errors import UserError
+from sae_pipeline.runs import UnknownRunError
+from sae_pipeline.schema import RunMetadata
+from viz_analysis.answers import bad_query, error_answer, json_answer, set_rules
+from viz_analysis.api_types import (
+    ErrorAnswer,
+    FeatureInfo,
+    FeatureInfoQuery,
+    FeaturesPage,
+    FeaturesQuery,
+    HeadlinesPage,
+    HeadlinesQuery,
+    HealthAnswer,
+    RunQuery,
+    RunsAnswer,
+)
+from viz_analysis.loaded_run import LoadedRun
+from viz_analysis.run_library import RunLibrary
+from viz_analysis.viewer_files import viewer_blueprint
+
+ROOT = Path(__file__).resolve().parent.parent
+NO_RUN: dict[Any, Any] = {404: ErrorAnswer, 409: ErrorAnswer}
+
+
+def create_app(
+    analysis_dir: Path,
+    run_id: str | None = None,
+    host: str = "127.0.0.1",
+    viewer_dir: Path = ROOT / "sae-viewer" / "dist",
+) -> OpenAPI:
+    """The API over the runs in `analysis_dir`, and the built viewer of `viewer_dir` at `/`.
+
+    `run_id` pins the run that answers where a request names none; the default is the latest. `host` is the
+    name by which the server is reached besides localhost. Runs are read when they are asked for.
+    """
+    runs = RunLibrary(analysis_dir, run_id)
+    app = OpenAPI(
+        "feature_probe_server",
+        static_folder=None,
+        info=Info(title="FinBERT SAE Explorer", version=__version__),
+        security_schemes={},
+        doc_ui=False,
+        operation_id_callback=lambda name, path, method: name,
+        validation_error_status=400,
+        validation_error_model=ErrorAnswer,
+        validation_error_callback=bad_query,
+        responses={400: ErrorAnswer},
+    )
+    set_rules(app, host)
+    app.extensions["runs"] = runs
+    app.register_blueprint(viewer_blueprint(viewer_dir))
+
+    @app.get("/api/headlines", responses={200: HeadlinesPage, **NO_RUN})
+    def headlines(query: HeadlinesQuery) -> Response:
+        """Headlines with prediction, label and strongest features."""
+        return json_answer(runs.get(query.run).headlines(query))
+
+    @app.get("/api/features", responses={200: FeaturesPage, **NO_RUN})
+    def features(query: FeaturesQuery) -> Response:
+        """Features in descending order of a metric."""
+        return json_answer(runs.get(query.run).features(query))
+
+    @app.get("/api/feature_info", responses={200: FeatureInfo, **NO_RUN})
+    def feature_info(query: FeatureInfoQuery) -> Response:
+        """A feature's statistics and its strongest tokens in context."""
+        return json_answer(runs.get(query.run).feature_info(query.id))
+
+    @app.get("/api/runs", responses={200: RunsAnswer})
+    def list_runs() -> Response:
+        """All runs, newest first."""
+        return json_answer(RunsAnswer(runs=runs.summaries()))
+
+    @app.get("/api/run", responses={200: RunMetadata, **NO_RUN})
+    def run(query: RunQuery) -> Response:
+        """How a run was made."""
+        return json_answer(runs.get(query.run).metadata)
+
+    @app.get("/api/health", responses={200: HealthAnswer, 409: ErrorAnswer, 503: ErrorAnswer})
+    def health() -> Response:
+        """Whether the default run can be served."""
+        try:
+            answer = HealthAnswer(status="ok", version=__version__, run_id=runs.get().metadata.run_id)
+        except UnknownRunError as error:
+            return error_answer(503, "unknown_run", str(error))
+        return json_answer(answer)
+
+    @app.route("/api/openapi.json")
+    def openapi() -> Response:
+        return Response(openapi_json(app), mimetype="application/json")
+
+    return app
+
+
+def openapi_json(app: OpenAPI) -> bytes:
+    """The API's description; the viewer's types are generated from it."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+    return orjson.dumps(app.api_doc, option=options)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until Ctrl-C (exit code 130) or SIGTERM (0); 2 and one sentence where that cannot begin."""
+    options = _parser().parse_args(arguments)
+    app = create_app(options.analysis_dir, options.run_id, options.host, options.viewer_dir)
+    if options.dump_openapi:
+        sys.stdout.buffer.write(openapi_json(app))
+        return 0
+    try:
+        return _serve(app, options.host, options.port, options.threads)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _serve(app: Flask, host: str, port: int, threads: int) -> int:
+    run: LoadedRun = app.extensions["runs"].get()
+    try:
+        server = waitress.create_server(
+            app, host=host, port=port, threads=threads, ident=None, max_request_body_size=1 << 20
+        )
+    except (OSError, ValueError) as error:  # ValueError: waitress cannot resolve the host
+        raise UserError(_why_not_listening(error, host, port)) from error
+
+    stopped_by = []
+
+    def stop(number: int, frame: object) -> None:
+        stopped_by.append(number)
+        raise SystemExit  # ends waitress's loop, which lets requests under way finish
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    name = f"[{host}]" if ":" in host else host
+    print(
+        f"Serving {run.metadata.run_id} ({run.n_headlines:,} headlines) at http://{name}:{_port(server)}",
+        flush=True,
+    )
+    server.run()
+    return 130 if signal.SIGINT in stopped_by else 0
+
+
+def _port(server: Any) -> int:
+    """The port that was taken, which differs from the one asked for where that is 0."""
+    listen: list[tuple[str, int]] = getattr(server, "effective_listen", [])
+    return int(listen[0][1] if listen else server.effective_port)
+
+
+def _why_not_listening(error: Exception, host: str, port: int) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"Port {port} is in use on {host}: stop the program that has it or choose another with --port."
+    if isinstance(error, PermissionError):
+        return f"Port {port} is reserved for the system: choose one above 1023 with --port."
+    return f"Cannot listen on host {host!r}, port {port} ({error}): choose others with --host and --port."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="feature_probe_server.py", description="Serve the runs of analysis_data/ to the viewer."
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_port_number, default=8765, help="default: %(default)s")
+    parser.add_argument(
+        "--run-id", help="run to serve by default: 34, run-034 or a folder name (default: latest)"
+    )
+    parser.add_argument(
+        "--analysis-dir", type=Path, default=ROOT / "analysis_data", help="folder of the runs"
+    )
+    parser.add_argument(
+        "--viewer-dir", type=Path, default=ROOT / "sae-viewer" / "dist", help="the built viewer, served at /"
+    )
+    parser.add_argument(
+        "--threads", type=int, choices=range(1, 65), metavar="N", default=4, help="default: 4"
+    )
+    parser.add_argument("--dump-openapi", action="store_true", help="print the API's description and exit")
+    return parser
+
+
+def _port_number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 <= int(text[:9]) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: use a number from 0 to 65535")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The runs of a folder, loaded when they are asked for.
+
+The folder is looked at on every request: a new run is offered and a deleted one gone without a restart. A
+loaded run is kept until its files change or `capacity` others have been used since.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from sae_pipeline.runs import DamagedRunError, RunEntry, find_run, list_runs, read_run
+from sae_pipeline.schema import RUN_FILES
+from viz_analysis.api_types import RunSummary
+from viz_analysis.loaded_run import LoadedRun
+
+Stamp = tuple[tuple[int, int] | None, ...]
+
+
+@dataclass
+class _Shelf:
+    """A run at one state of its files: loaded, or why it cannot be."""
+
+    stamp: Stamp
+    run: LoadedRun | DamagedRunError
+
+
+class RunLibrary:
+    """Runs of `analysis_dir` by id. The default one is `pinned`, or the latest at the time of asking."""
+
+    def __init__(self, analysis_dir: Path, pinned: str | None = None, capacity: int = 4) -> None:
+        self.analysis_dir = analysis_dir
+        self._pinned = pinned
+        self._capacity = capacity
+        self._shelves: OrderedDict[Path, _Shelf] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, run_id: str | None = None) -> LoadedRun:
+        """A run ready to answer. Raises `UnknownRunError`, `DamagedRunError`."""
+        folder = find_run(self.analysis_dir, run_id or self._pinned)
+        stamp = _stamp(folder)
+        with self._lock:  # also while loading: two requests for one run shall not both read it
+            shelf = self._shelves.get(folder)
+            if shelf is None or shelf.stamp != stamp:
+                shelf = self._shelves[folder] = _Shelf(stamp, _load(folder))
+            self._shelves.move_to_end(folder)
+            while len(self._shelves) > self._capacity:
+                self._shelves.popitem(last=False)
+        if isinstance(shelf.run, DamagedRunError):
+            raise shelf.run
+        return shelf.run
+
+    def summaries(self) -> list[RunSummary]:
+        """All runs, newest first."""
+        entries = list_runs(self.analysis_dir)
+        default = find_run(self.analysis_dir, self._pinned) if entries else None
+        return [self._summary(entry, entry.folder == default) for entry in entries]
+
+    def _summary(self, entry: RunEntry, is_default: bool) -> RunSummary:
+        shelf = self._shelves.get(entry.folder)
+        found_damaged = (
+            shelf and isinstance(shelf.run, DamagedRunError) and shelf.stamp == _stamp(entry.folder)
+        )
+        reason = entry.reason or (str(shelf.run) if shelf and found_damaged else None)
+        metadata = entry.metadata
+        return RunSummary(
+            run_id=entry.run_id,
+            folder=entry.folder.name,
+            created_at=metadata.created_at if metadata else None,
+            readable=reason is None,
+            reason=reason,
+            is_default=is_default,
+            preset=metadata.preset if metadata else None,
+            model=metadata.classifier.model if metadata else None,
+            sae_size=metadata.sae.size if metadata else None,
+            layer=metadata.hookpoint.layer if metadata else None,
+            n_headlines=metadata.totals.n_headlines if metadata else None,
+        )
+
+
+def _load(folder: Path) -> LoadedRun | DamagedRunError:
+    try:
+        return LoadedRun(read_run(folder))
+    except DamagedRunError as error:
+        return error
+
+
+def _stamp(folder: Path) -> Stamp:
+    """When each file was last changed, in ns, and its size in bytes; None where it is missing."""
+    stamps: list[tuple[int, int] | None] = []
+    for name in RUN_FILES:
+        try:
+            status = (folder / name).stat()
+            stamps.append((status.st_mtime_ns, status.st_size))
+        except OSError:
+            stamps.append(None)
+    return tuple(stamps)
