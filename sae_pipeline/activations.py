@@ -1,5 +1,6 @@
 """Activations of one layer: where they are (hookpoint), the one hook primitive, extraction, the store."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ _MANIFEST = "manifest.json"
 # --- the hook primitive --------------------------------------------------------------------------------
 
 
-class _StopForward(Exception):
+class _StopForward(Exception):  # noqa: N818 - not an error
     """Raised inside a forward pass to skip the layers that are not needed."""
 
 
@@ -203,8 +204,6 @@ def extract(
 
     Raises UserError for a layer that does not exist and for activations that are not finite.
     """
-    import time
-
     name = store_inputs_hash(classifier_hash, data_hash, config)
     if (root / name / _MANIFEST).is_file():
         return open_store(root / name)
@@ -215,7 +214,9 @@ def extract(
     started = time.perf_counter()
     device = next(model.parameters()).device
     with partial_folder(root) as work, tqdm(total=total, desc="extract", unit="tok", unit_scale=True) as bar:
-        shards, pending, moments = [], [], _Moments()
+        shards: list[str] = []
+        pending: list[ActivationBatch] = []
+        moments = _Moments()
 
         def flush() -> None:
             if pending:

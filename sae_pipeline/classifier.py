@@ -76,9 +76,7 @@ class Classifier:
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedHeadline]:
         """Tokenise as in fine-tuning."""
-        return tokenize(
-            self.tokenizer, texts, self.record.finetune.max_length, self.record.headlines.strip_links
-        )
+        return tokenize(self.tokenizer, texts, self.record.finetune.max_length, self.record.headlines.strip_links)
 
 
 # --- loading -------------------------------------------------------------------------------------------
@@ -216,10 +214,7 @@ def finetune(
 
     def rows(split: Split) -> list[dict[str, Any]]:
         tokenized = tokenize(tokenizer, split.texts, config.max_length, data.strip_links)
-        return [
-            {"input_ids": t.input_ids, "labels": y}
-            for t, y in zip(tokenized, split.labels, strict=True)
-        ]
+        return [{"input_ids": t.input_ids, "labels": y} for t, y in zip(tokenized, split.labels, strict=True)]
 
     weights = _class_weights(headlines.train.labels).to(device) if config.class_weights else None
 
@@ -265,22 +260,15 @@ def finetune(
         trainer.remove_callback(PrinterCallback)
         _quiet_progress(trainer)
         trainer.train()
-        network = trainer.model.eval()
+        final = work / "classifier"
+        trainer.model.save_pretrained(final)
+        tokenizer.save_pretrained(final)
+        # Read back: Trainer leaves its own autocast wrapped around the model, and the report is to be in fp32.
+        network = load_base(str(final))[0].to(device)
         reports = {
-            name: classifier_report(
-                name,
-                np.asarray(split.labels),
-                predict(
-                    network,
-                    tokenize(tokenizer, split.texts, config.max_length, data.strip_links),
-                    tokenizer.pad_token_id,
-                ).argmax(-1),
-            )
+            name: _report(network, tokenizer, name, split, data, config)
             for name, split in (("dev", headlines.dev), ("test", headlines.test))
         }
-        final = work / "classifier"
-        network.save_pretrained(final)
-        tokenizer.save_pretrained(final)
         record = ClassifierRecord(
             inputs_hash=inputs_hash(headlines, data, config),
             data_hash=headlines.data_hash,
@@ -299,6 +287,14 @@ def finetune(
         write_json(final / _RECORD, record.model_dump())
         name = settings_hash(file_hash(final / "model.safetensors"), record.inputs_hash)
         return publish(final, store / name)
+
+
+def _report(
+    network: Any, tokenizer: Any, name: str, split: Split, data: HeadlinesConfig, config: FinetuneConfig
+) -> ClassifierReport:
+    tokenized = tokenize(tokenizer, split.texts, config.max_length, data.strip_links)
+    logits = predict(network, tokenized, tokenizer.pad_token_id)
+    return classifier_report(name, split.labels, logits.argmax(-1))
 
 
 def _quiet_progress(trainer: Any) -> None:

@@ -4,10 +4,12 @@ The command line's flags and the notebook's parameters are these fields; each ar
 made with.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .errors import UserError
 from .schema import PositionKind
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -113,3 +115,25 @@ PRESETS: dict[str, StudyConfig] = {
         extract=ExtractConfig(layer=4),
     ),
 }
+
+
+def study_config(preset: str = "finbert", **changes: Mapping[str, Any]) -> StudyConfig:
+    """A preset with some fields changed: `study_config("demo", train={"num_epochs": 5})`.
+
+    Raises UserError for an unknown preset, stage or field and for a value that does not fit.
+    """
+    if preset not in PRESETS:
+        raise UserError(f"There is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
+    study = PRESETS[preset]
+    stages: dict[str, Config] = {}
+    for stage, values in changes.items():
+        base = getattr(study, stage, None)
+        if not isinstance(base, Config):
+            raise UserError(f"There is no stage {stage!r}; choose from {', '.join(type(study).model_fields)}.")
+        try:
+            stages[stage] = type(base).model_validate({**base.model_dump(), **values})
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = str(first["loc"][0]) if first["loc"] else stage
+            raise UserError(f"{stage}, {field}: {first['msg']} (given: {first['input']!r}).") from error
+    return study.model_copy(update=stages)

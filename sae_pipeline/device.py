@@ -25,7 +25,7 @@ def use_bf16(device: torch.device, precision: Precision) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
@@ -38,5 +38,5 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def dtype_name(device: torch.device, precision: Precision) -> str:
-    """"bf16" or "fp32", for the record."""
+    """ "bf16" or "fp32", for the record."""
     return "bf16" if use_bf16(device, precision) else "fp32"

@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Programs print it without a traceback and exit with code 2.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the sentence alone."""
+        return [f"error: {self}"]

@@ -54,9 +54,7 @@ def code_quality(sae: SparseAutoencoder, split: str, batches: Iterable[Tensor], 
     )
 
 
-def splice(
-    model: Any, layer: int, counted: Tensor, reconstruct: Reconstruct
-) -> AbstractContextManager[None]:
+def splice(model: Any, layer: int, counted: Tensor, reconstruct: Reconstruct) -> AbstractContextManager[None]:
     """While inside, replace the layer's activations at `counted` [n_headlines, n_positions] by `reconstruct(x)`."""
     module, _ = resolve_hookpoint(model, layer)
 

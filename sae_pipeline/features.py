@@ -24,8 +24,8 @@ from .sae import SparseAutoencoder
 from .schema import MetricInfo, Totals
 from .tokens import TokenizedHeadline, collate, counted_mask, length_batches
 
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.integer[Any]]
+Floats = NDArray[Any]
+Ints = NDArray[Any]
 
 _BLOCK = 256  # headlines in memory at a time
 # Activations are lengths in units where a token has norm √d_in: 20 to 30. Ten bins per factor of ten.
@@ -111,7 +111,7 @@ class Metric:
 
 def mean_activation(stats: FeatureStats) -> Floats:
     """Σf / N over all counted tokens."""
-    return stats.powers[0] / max(stats.n_tokens, 1)
+    return np.asarray(stats.powers[0] / max(stats.n_tokens, 1))
 
 
 def max_activation(stats: FeatureStats) -> Floats:
@@ -130,7 +130,7 @@ def entropy(stats: FeatureStats) -> Floats:
     live = mass > 0
     nats = np.zeros_like(mass)
     nats[live] = np.log(mass[live]) - stats.mass_log_mass[live] / mass[live]
-    return np.maximum(nats, 0.0) / np.log(2.0)
+    return np.asarray(np.maximum(nats, 0.0) / np.log(2.0))
 
 
 def kurtosis(stats: FeatureStats) -> Floats:
@@ -138,7 +138,8 @@ def kurtosis(stats: FeatureStats) -> Floats:
     m1, m2, m3, m4 = stats.powers / max(stats.n_tokens, 1)
     variance = m2 - m1**2
     fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
-    return np.divide(fourth, variance**2, out=np.zeros_like(m1), where=variance > 1e-12 * np.maximum(m2, 1e-30))
+    live = variance > 1e-12 * np.maximum(m2, 1e-30)
+    return np.asarray(np.divide(fourth, variance**2, out=np.zeros_like(m1), where=live))
 
 
 FEATURE_METRICS: tuple[Metric, ...] = (
@@ -407,18 +408,16 @@ def _headline_records(
         yield {
             "headline": first + row,
             "headline_id": split.ids[first + row],
-            "features": [
-                {"feature": int(firings.group_feature[g]), **_firing(firings, g, record)} for g in members
-            ],
+            "features": [{"feature": int(firings.group_feature[g]), **_firing(firings, g, record)} for g in members],
         }
 
 
 def _example_records(
     classifier: Classifier, split: Split, stats: FeatureStats, kept: Firings, groups: dict[int, Ints]
 ) -> Iterator[dict[str, Any]]:
-    needed = np.unique(np.concatenate([kept.group_headline[g] for g in groups.values()])) if groups else []
+    needed: list[int] = sorted({int(h) for g in groups.values() for h in kept.group_headline[g]})
     # Tokenised again rather than kept from the pass: memory then grows with the examples, not with the headlines.
-    tokenized = dict(zip(map(int, needed), classifier.tokenize([split.texts[h] for h in needed]), strict=True))
+    tokenized = dict(zip(needed, classifier.tokenize([split.texts[h] for h in needed]), strict=True))
 
     def record(feature: int, members: Ints) -> dict[str, Any]:
         examples = [

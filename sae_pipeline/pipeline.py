@@ -22,15 +22,14 @@ from .activations import ActivationStore, open_store, read_activations, store_in
 from .activations import extract as extract_activations
 from .artefacts import alias, file_hash, partial_folder, publish, settings_hash, write_json
 from .classifier import Classifier, ClassifierRecord
-from .config import LABELS, AnalyzeConfig, ExtractConfig, HeadlinesConfig, StudyConfig, TrainConfig
-from .device import dtype_name
+from .config import LABELS, ExtractConfig, StudyConfig, TrainConfig
 from .errors import UserError
 from .evaluation import code_quality, splice_report, spliced_logits
 from .features import FEATURE_METRICS, Metric, analyze_headlines
 from .headlines import Headlines, Split, load_headlines
-from .runs import new_run
+from .runs import list_runs, new_run
 from .sae import SaeConfig, SparseAutoencoder, size_name
-from .schema import ClassifierInfo, RunMetadata, SaeInfo, SaeReport
+from .schema import ClassifierInfo, SaeInfo, SaeReport
 from .tokens import TokenizedHeadline
 from .training import TrainingCurve, sparsity_weight, train_saes
 
@@ -290,9 +289,7 @@ def evaluate(
 # --- analyze -------------------------------------------------------------------------------------------
 
 
-def analyze(
-    study: StudyConfig, root: Path, device: torch.device, metrics: Sequence[Metric] = FEATURE_METRICS
-) -> Path:
+def analyze(study: StudyConfig, root: Path, device: torch.device, metrics: Sequence[Metric] = FEATURE_METRICS) -> Path:
     """Read the test headlines through classifier and SAE and write a run. Returns the run's folder.
 
     Raises UserError when the SAE is missing or belongs to another classifier.
@@ -308,46 +305,65 @@ def analyze(
     with new_run(layout.runs) as draft:
         totals = analyze_headlines(classifier, sae, split, config, metrics, draft)
         return draft.finish(
-            dict(
-                preset=study.preset,
-                labels=list(LABELS),
-                classifier_hash=classifier.hash,
-                sae_hash=sae_hash,
-                data_hash=classifier.record.data_hash,
-                hookpoint=sae.config.hookpoint.model_dump(),
-                classifier=ClassifierInfo(
-                    model=classifier.record.model,
-                    n_layers=classifier.record.n_layers,
-                    d_model=classifier.record.d_model,
-                    report=classifier.record.test,
-                ).model_dump(),
-                sae=SaeInfo(
-                    size=config.sae_size,
-                    **sae.config.model_dump(include=set(SaeInfo.model_fields) & set(SaeConfig.model_fields)),
-                    report=record.report,
-                ).model_dump(),
-                sae_family={
-                    size: r.report.model_dump() for size, r in sae_family(layout, classifier, record).items()
-                },
-                configs={
-                    "headlines": classifier.record.headlines.model_dump(),
-                    "finetune": classifier.record.finetune.model_dump(),
-                    "extract": study.extract.model_dump(),
-                    "train": record.train.model_dump(mode="json"),
-                    "analyze": config.model_dump(),
-                },
-                versions={
-                    "sae_pipeline": version("finbert-sae-explorer"),
-                    "python": platform.python_version(),
-                    **{package: version(package) for package in _PACKAGES},
-                },
-                device=str(device),
-                backend="torch",
-                dtype=dtype_name(device, "fp32"),
-                metrics=[m.info.model_dump() for m in metrics],
-                totals=totals.model_dump(),
-            )
+            {
+                **_provenance(study, classifier, sae.config, record, layout),
+                "sae_hash": sae_hash,
+                "device": str(device),
+                "backend": "torch",
+                "dtype": "fp32",
+                "metrics": [metric.info.model_dump() for metric in metrics],
+                "totals": totals.model_dump(),
+            }
         )
+
+
+def equal_run(study: StudyConfig, root: Path) -> Path | None:
+    """The newest run made with the present SAE and these settings, if there is one."""
+    layout = Layout(root)
+    path = layout.sae_alias(study.extract.layer, study.analyze.sae_size)
+    if not path.is_file():
+        return None
+    wanted = (file_hash(path), study.analyze.model_dump())
+    for entry in list_runs(layout.runs):
+        found = entry.metadata
+        if found is not None and (found.sae_hash, found.configs["analyze"]) == wanted:
+            return entry.folder
+    return None
+
+
+def _provenance(
+    study: StudyConfig, classifier: Classifier, sae: SaeConfig, record: SaeRecord, layout: Layout
+) -> dict[str, Any]:
+    """The part of a run's metadata that says what it was made from."""
+    made_by = classifier.record
+    return {
+        "preset": study.preset,
+        "labels": list(LABELS),
+        "classifier_hash": classifier.hash,
+        "data_hash": made_by.data_hash,
+        "hookpoint": sae.hookpoint.model_dump(),
+        "classifier": ClassifierInfo(
+            model=made_by.model, n_layers=made_by.n_layers, d_model=made_by.d_model, report=made_by.test
+        ).model_dump(),
+        "sae": SaeInfo(
+            size=size_name(sae.d_sae),
+            **sae.model_dump(include=set(SaeInfo.model_fields) & set(SaeConfig.model_fields)),
+            report=record.report,
+        ).model_dump(),
+        "sae_family": {size: r.report.model_dump() for size, r in sae_family(layout, record).items()},
+        "configs": {
+            "headlines": made_by.headlines.model_dump(),
+            "finetune": made_by.finetune.model_dump(),
+            "extract": study.extract.model_dump(),
+            "train": record.train.model_dump(mode="json"),
+            "analyze": study.analyze.model_dump(),
+        },
+        "versions": {
+            "sae_pipeline": version("finbert-sae-explorer"),
+            "python": platform.python_version(),
+            **{package: version(package) for package in _PACKAGES},
+        },
+    }
 
 
 def _check_fit(sae: SparseAutoencoder, classifier: Classifier, path: Path) -> None:
@@ -367,14 +383,96 @@ def _first(split: Split, n: int | None) -> Split:
     return split if n is None else Split(split.texts[:n], split.labels[:n], split.ids[:n])
 
 
-def sae_family(layout: Layout, classifier: Classifier, member: SaeRecord) -> dict[str, SaeRecord]:
-    """The SAEs now aliased that were trained on the same activations as `member`, by size name."""
-    layer = member.config.hookpoint.layer
-    family = {}
-    for path in layout.weights.glob(f"layer_{layer}_*.pt"):
+def sae_family(layout: Layout, member: SaeRecord) -> dict[str, SaeRecord]:
+    """The aliased SAEs that were trained on the same activations as `member`, by size name."""
+    return {
+        size: record
+        for size, record in _aliased_saes(layout, member.config.classifier_hash).items()
+        if record.activations == member.activations
+    }
+
+
+def _aliased_saes(layout: Layout, classifier_hash: str) -> dict[str, SaeRecord]:
+    """The SAEs of a classifier that `finbert_sae/layer_*_*.pt` name, by size name, smallest first."""
+    records = []
+    for path in layout.weights.glob("layer_*_*.pt"):
         folder = layout.store / file_hash(path)
         if (folder / "sae.json").is_file():
             record = read_sae_record(folder)
-            if record.activations == member.activations:
-                family[size_name(record.config.d_sae)] = record
-    return dict(sorted(family.items(), key=lambda item: item[1].config.d_sae))
+            if record.config.classifier_hash == classifier_hash:
+                records.append(record)
+    return {size_name(r.config.d_sae): r for r in sorted(records, key=lambda r: r.config.d_sae)}
+
+
+# --- report --------------------------------------------------------------------------------------------
+
+
+class StudyReport(BaseModel):
+    """The figures of the present classifier and its SAEs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classifier_hash: str
+    classifier: ClassifierRecord
+    saes: dict[str, SaeRecord]
+
+    def summary(self) -> dict[str, Any]:
+        """The few numbers that a script wants."""
+        test = self.classifier.test
+        return {
+            "classifier": {
+                "model": self.classifier.model,
+                "split": "test",
+                "accuracy": test.accuracy,
+                "macro_f1": test.macro_f1,
+                "seconds": self.classifier.seconds,
+            },
+            "saes": {
+                size: {
+                    "l0": {"train": r.report.train.l0, "held_out": r.report.held_out.l0},
+                    "fvu": {"train": r.report.train.fvu, "held_out": r.report.held_out.fvu},
+                    "dead_share": {"train": r.report.dead_share, "held_out": r.report.held_out.silent_share},
+                    "spliced_accuracy": r.report.spliced.accuracy_spliced,
+                    "unchanged": r.report.spliced.unchanged,
+                    "positions": r.report.spliced.positions,
+                    "seconds": r.report.seconds,
+                    "tokens_per_second": r.report.tokens_per_second,
+                }
+                for size, r in self.saes.items()
+            },
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The same as text tables."""
+        record, test = self.classifier, self.classifier.test
+        yield f"classifier {self.classifier_hash}: {record.model}, fine-tuned in {record.seconds:.0f} s"
+        yield (
+            f"  test: accuracy {test.accuracy:.3f} (always the commonest class: {test.majority_accuracy:.3f}), "
+            f"macro-F1 {test.macro_f1:.3f} ({test.majority_macro_f1:.3f}), {test.n_headlines} headlines"
+        )
+        for score in test.per_class:
+            yield (
+                f"  {score.label:8} precision {score.precision:.3f}  recall {score.recall:.3f}  "
+                f"F1 {score.f1:.3f}  n {score.support}"
+            )
+        yield ""
+        yield "SAE     L0 train  held-out   FVU train  held-out    dead  spliced accuracy (clean)  unchanged  positions"
+        for size, sae in self.saes.items():
+            r = sae.report
+            yield (
+                f"{size:6} {r.train.l0:9.1f} {r.held_out.l0:9.1f} {r.train.fvu:12.3f} {r.held_out.fvu:9.3f} "
+                f"{r.dead_share:7.1%} {r.spliced.accuracy_spliced:10.3f} ({r.spliced.accuracy_clean:.3f}) "
+                f"{r.spliced.unchanged:17.1%}  {r.spliced.positions}"
+            )
+
+
+def report(root: Path) -> StudyReport:
+    """The figures of the present classifier and of the aliased SAEs trained on it.
+
+    Raises UserError when there is no classifier or no SAE of it.
+    """
+    folder = _classifier_folder(root)
+    saes = _aliased_saes(Layout(root), folder.name)
+    if not saes:
+        raise UserError("There are no SAEs of the present classifier; run `python -m sae_pipeline train` first.")
+    return StudyReport(classifier_hash=folder.name, classifier=classifiers.read_record(folder), saes=saes)

@@ -75,8 +75,8 @@ class SparseAutoencoder(nn.Module):
             f = self.encode(x[start : start + _ENCODE_ROWS])
             token, feature = f.nonzero(as_tuple=True)
             parts.append(((token + start).cpu(), feature.cpu(), f[token, feature].cpu()))
-        token, feature, value = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
-        return token, feature, value
+        tokens, features, values = zip(*parts, strict=True)
+        return torch.cat(tokens).numpy(), torch.cat(features).numpy(), torch.cat(values).numpy()
 
     def decode(self, feature_acts: Tensor) -> Tensor:
         """feature_acts [..., d_sae] → x̂ [..., d_in] in the classifier's units."""

@@ -140,7 +140,7 @@ class _Run:
         loss = (error + self.sparsity_weight * f.sum(dtype=torch.float32)) / len(x)
         self.adam.param_groups[0]["lr"] = learning_rate
         self.adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.adam.step()
         with torch.no_grad():
             if self.unit_norm:

@@ -1,0 +1,69 @@
+# The two commands of the README are `make demo` and `make test`; each sets up what it needs and can be rerun.
+SHELL := /bin/bash
+PYTHON ?= python3
+API_PORT ?= 8765
+VIEWER_PORT ?= 1234
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON_READY := $(VENV)/.installed
+NODE_READY := sae-viewer/node_modules/.installed
+# One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
+TEST_STUDY := build/test-study
+
+.PHONY: demo demo-run serve test test-full lint unit browser chromium setup clean
+
+demo: demo-run $(NODE_READY)  ## fine-tune, extract, train, analyse on built-in data, then serve
+	@$(MAKE) --no-print-directory serve
+
+demo-run: $(PYTHON_READY)  ## the same without serving
+	@HF_HUB_OFFLINE=1 $(PY) -m sae_pipeline study --preset demo
+
+serve: $(PYTHON_READY) $(NODE_READY)  ## API and viewer, until Ctrl-C
+	@$(PY) -m viz_analysis.serve --api-port $(API_PORT) --viewer-port $(VIEWER_PORT)
+
+test: lint unit browser  ## everything that CI runs
+
+test-full: test  ## also what takes minutes
+	$(PY) -m pytest -m full
+
+lint: $(PYTHON_READY) $(NODE_READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	cd sae-viewer && npm run --silent lint && npm run --silent typecheck
+
+unit: $(PYTHON_READY) $(NODE_READY)
+	rm -rf $(TEST_STUDY)
+	TEST_STUDY=$(CURDIR)/$(TEST_STUDY) $(PY) -m pytest -m "not full"
+	cd sae-viewer && npm test --silent
+
+browser: $(PYTHON_READY) $(NODE_READY) chromium
+	@test -d $(TEST_STUDY)/analysis_data || TEST_STUDY=$(CURDIR)/$(TEST_STUDY) $(PY) -m tests.small_study
+	cd sae-viewer && E2E_ANALYSIS_DIR=$(CURDIR)/$(TEST_STUDY)/analysis_data npm run --silent e2e
+
+# Debian's browser where apt is there, else Playwright's own.
+chromium: $(NODE_READY)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	if command -v apt-get >/dev/null; then \
+		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	else cd sae-viewer && npx playwright install chromium; fi
+
+setup: $(PYTHON_READY) $(NODE_READY)
+
+$(PYTHON_READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name it with PYTHON=python3.11.")'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Python packages (about 90 s the first time)..."
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(NODE_READY): sae-viewer/package.json sae-viewer/package-lock.json
+	@command -v npm >/dev/null || { echo "error: npm is missing; install Node.js 20 or newer."; exit 2; }
+	@echo "Installing the viewer's packages..."
+	@cd sae-viewer && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+clean:  ## remove what the tests and builds made, but no artefacts
+	rm -rf build sae-viewer/dist sae-viewer/test-results

@@ -1,0 +1,147 @@
+"""`python -m sae_pipeline VERB`: the study from the command line. Flags are the fields of the configs."""
+
+import argparse
+import json
+import sys
+import types
+import typing
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from .config import PRESETS, StudyConfig, study_config
+from .errors import UserError
+
+# verb: (what it does, the stages whose fields are its flags)
+_VERBS = {
+    "finetune": ("fine-tune the classifier", ("headlines", "finetune")),
+    "extract": ("write a layer's activations over the training headlines", ("extract",)),
+    "train": ("train and evaluate the SAEs", ("extract", "train")),
+    "analyze": ("read the test headlines through an SAE and write a run", ("extract", "analyze")),
+    "study": ("all of the above, reusing what is there", ("headlines", "finetune", "extract", "train", "analyze")),
+    "report": ("print the figures of the present classifier and SAEs", ()),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    try:
+        arguments = _parser().parse_args(argv)
+        _run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted; finished stages are kept, run the same command to go on.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    root = Path(arguments.root)
+    study = None if arguments.verb == "report" else _study(arguments, root)
+    from . import pipeline  # torch and transformers load here, when the flags are known to be right
+    from .device import pick_device
+
+    if study is None:
+        found = pipeline.report(root)
+        print("\n".join(found.lines()))
+        if arguments.json:
+            print(json.dumps(found.summary()))
+        return
+    device = pick_device(arguments.device)
+    verb = arguments.verb
+    if verb in ("finetune", "study"):
+        record = pipeline.finetune(study, root, device)
+        print(f"classifier: test accuracy {record.test.accuracy:.3f}, macro-F1 {record.test.macro_f1:.3f}")
+    if verb in ("extract", "study"):
+        store = pipeline.extract(study.extract, root, device)
+        print(f"activations: {store.manifest.n_tokens:,} tokens of layer {study.extract.layer} in {store.folder}")
+    if verb in ("train", "study"):
+        pipeline.train(study.extract, study.train, root, device)
+        print("\n".join(pipeline.report(root).lines()))
+    if verb in ("analyze", "study"):
+        run = pipeline.equal_run(study, root) if verb == "study" else None
+        print(f"run: {run or pipeline.analyze(study, root, device)}")
+
+
+# --- flags ---------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> typing.NoReturn:
+        raise UserError(f"{message} (see `{self.prog} --help`).")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m sae_pipeline", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+    for verb, (summary, stages) in _VERBS.items():
+        sub = verbs.add_parser(verb, help=summary, description=summary)
+        sub.add_argument("--root", default=".", help="folder that holds finbert_sae/ and analysis_data/")
+        if verb == "report":
+            sub.add_argument("--json", action="store_true", help="end with one line of JSON")
+            continue
+        sub.add_argument(
+            "--preset", choices=PRESETS, help="default values; default: the present classifier's, else finbert"
+        )
+        sub.add_argument("--device", help='"cpu", "cuda", "cuda:1"; default: CUDA where there is one')
+        for stage, field, flag, info in _fields(stages):
+            sub.add_argument(flag, dest=f"{stage}.{field}", metavar="…", help=_help(stage, field, info))
+    return parser
+
+
+def _fields(stages: Sequence[str]) -> list[tuple[str, str, str, FieldInfo]]:
+    """(stage, field, flag, info) of every field; a name that two stages share gets its stage in front."""
+    fields = [
+        (stage, name, info)
+        for stage in stages
+        for name, info in type(getattr(StudyConfig(), stage)).model_fields.items()
+    ]
+    counts = Counter(name for _, name, _ in fields)
+    return [
+        (stage, name, "--" + (f"{stage}-{name}" if counts[name] > 1 else name).replace("_", "-"), info)
+        for stage, name, info in fields
+    ]
+
+
+def _help(stage: str, field: str, info: FieldInfo) -> str:
+    defaults = {name: getattr(getattr(study, stage), field) for name, study in PRESETS.items()}
+    shown = "; ".join(f"{value} ({name})" for name, value in defaults.items())
+    default = shown if len(set(defaults.values())) > 1 else defaults["finbert"]
+    return f"{info.description or field.replace('_', ' ')} [{default}]".replace("%", "%%")
+
+
+def _study(arguments: argparse.Namespace, root: Path) -> StudyConfig:
+    changes: dict[str, dict[str, Any]] = {}
+    for key, text in vars(arguments).items():
+        if "." in key and text is not None:
+            stage, field = key.split(".")
+            info = type(getattr(StudyConfig(), stage)).model_fields[field]
+            changes.setdefault(stage, {})[field] = _parse(info, text)
+    return study_config(arguments.preset or _present_preset(root) or "finbert", **changes)
+
+
+def _parse(info: FieldInfo, text: str) -> Any:
+    """Text to what pydantic takes: "none" for an optional field, a comma-separated list for a tuple."""
+    annotation = info.annotation
+    if text.lower() == "none" and isinstance(annotation, types.UnionType) and type(None) in annotation.__args__:
+        return None
+    return text.split(",") if typing.get_origin(annotation) is tuple else text
+
+
+def _present_preset(root: Path) -> str | None:
+    try:
+        name = json.loads((root / "finbert_sae" / "classifier.json").read_bytes())["preset"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return name if name in PRESETS else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The notebook's pictures: one function per question, artefact in, figure out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from .classifier import ClassifierRecord
+from .config import LABELS
+from .pipeline import SaeRecord
+from .runs import read_run
+from .schema import ClassifierReport
+
+_INK, _MUTED, _ACCENT = "#1d2433", "#8a93a6", "#2f6fb2"
+_SIZES = ("#9ecae9", "#5ba3d0", "#2f6fb2", "#123e6d")
+
+
+def _axes(title: str, width: float = 6.4, height: float = 4.0) -> tuple[Figure, Axes]:
+    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    axes.set_title(title, loc="left", fontsize=11, color=_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def fine_tuning(record: ClassifierRecord) -> Figure:
+    """Loss and dev scores per epoch; the kept epoch is the one with the best macro-F1."""
+    figure, axes = _axes("Fine-tuning: the epoch with the best macro-F1 on dev is kept")
+    epochs = [e.epoch for e in record.history]
+    axes.plot(epochs, [e.dev_accuracy for e in record.history], "o-", color=_ACCENT, label="dev accuracy")
+    axes.plot(epochs, [e.dev_macro_f1 for e in record.history], "s-", color=_INK, label="dev macro-F1")
+    axes.axhline(record.dev.majority_accuracy, color=_MUTED, ls=":", label="accuracy of the commonest class")
+    losses = axes.twinx()
+    losses.plot(epochs, [e.train_loss for e in record.history], "^--", color=_MUTED, label="train loss")
+    losses.set_ylabel("train loss (nats)")
+    losses.set_ylim(bottom=0)
+    losses.spines["top"].set_visible(False)
+    axes.set(xlabel="epoch", ylabel="share of headlines", ylim=(0, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles = [*axes.get_legend_handles_labels()[0], *losses.get_legend_handles_labels()[0]]
+    axes.legend(handles, [str(h.get_label()) for h in handles], frameon=False, loc="lower left")
+    return figure
+
+
+def confusion(report: ClassifierReport) -> Figure:
+    """Counts of (true, predicted); shading is the share of the row, so the diagonal is recall."""
+    figure, axes = _axes(
+        f"Confusion on {report.split}: accuracy {report.accuracy:.3f}, macro-F1 {report.macro_f1:.3f}", 4.6, 4.0
+    )
+    counts = np.array(report.confusion)
+    share = counts / counts.sum(1, keepdims=True).clip(1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), n in np.ndenumerate(counts):
+        ink = "white" if share[row, column] > 0.6 else _INK
+        axes.text(column, row, f"{n:,}\n{share[row, column]:.0%}", ha="center", va="center", color=ink)
+    axes.set_xticks(range(len(LABELS)), LABELS)
+    axes.set_yticks(range(len(LABELS)), LABELS)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def sae_training(records: Mapping[str, SaeRecord]) -> Figure:
+    """FVU and L0 while training, every size from the same batches."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.8), layout="constrained")
+    for colour, (size, record) in zip(_SIZES * len(records), records.items(), strict=False):
+        left.plot(record.curve.tokens, record.curve.fvu, color=colour, label=size)
+        right.plot(record.curve.tokens, record.curve.l0, color=colour, label=size)
+    left.set(title="Unexplained variance (FVU)", xlabel="tokens seen", ylabel="FVU", ylim=(0, 1))
+    right.set(title="Active features per token (L0)", xlabel="tokens seen", ylabel="L0", yscale="log")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.title.set_fontsize(11)
+    left.legend(frameon=False, title="SAE size")
+    return figure
+
+
+def l0_against_fvu(records: Mapping[str, SaeRecord]) -> Figure:
+    """The trade-off of the sizes: left and down is better; filled = held-out, hollow = train."""
+    figure, axes = _axes("Sparsity against faithfulness: left and down is better")
+    for colour, (size, record) in zip(_SIZES * len(records), records.items(), strict=False):
+        train, test = record.report.train, record.report.held_out
+        axes.plot([train.l0, test.l0], [train.fvu, test.fvu], color=colour, lw=1)
+        axes.scatter(train.l0, train.fvu, s=60, facecolor="white", edgecolor=colour, zorder=3)
+        axes.scatter(test.l0, test.fvu, s=60, color=colour, zorder=3)
+        axes.annotate(size, (test.l0, test.fvu), xytext=(8, 4), textcoords="offset points", color=_INK)
+    axes.scatter([], [], color=_MUTED, label="held-out")
+    axes.scatter([], [], facecolor="white", edgecolor=_MUTED, label="train")
+    axes.legend(frameon=False)
+    axes.set(xlabel="L0 (active features per token)", ylabel="FVU (share of variance left out)")
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    return figure
+
+
+def feature_density(run: Path) -> Figure:
+    """How often features fire: a histogram of the share of counted tokens, log scale."""
+    stats = read_run(run).feature_stats
+    share = np.array(next(m.values for m in stats.metrics if m.name == "fraction_active"))
+    live = share[share > 0]
+    figure, axes = _axes(
+        f"Feature density: {len(live):,} of {len(share):,} features fire on these {stats.n_counted_tokens:,} tokens"
+    )
+    low = np.log10(live.min()) if len(live) else -5
+    axes.hist(live, bins=np.logspace(low, 0, 50).tolist(), color=_ACCENT)
+    axes.set(xscale="log", xlabel="share of tokens on which the feature fires", ylabel="features")
+    return figure
+
+
+def headline_heat(run: Path, headline: int = 0) -> Figure:
+    """One headline, its words shaded by each of its strongest features."""
+    loaded = read_run(run)
+    prompt, fired = loaded.prompts[headline], loaded.headline_features.headlines[headline].features
+    counted = [i for i, word in enumerate(prompt.words) if word >= 0]
+    heat = np.zeros((len(fired), len(counted)))
+    column = {position: i for i, position in enumerate(counted)}
+    for row, feature in enumerate(fired):
+        for position, value in zip(feature.positions, feature.values, strict=True):
+            heat[row, column[position]] = value
+    width = min(16.0, 2.5 + 0.55 * len(counted))
+    figure, axes = _axes(
+        f"predicted {LABELS[prompt.prediction]} ({prompt.probabilities[prompt.prediction]:.0%}), "
+        f"true {LABELS[prompt.label]}",
+        width,
+        1.4 + 0.32 * len(fired),
+    )
+    image = axes.imshow(heat, aspect="auto", cmap="Blues", vmin=0)
+    axes.set_xticks(range(len(counted)), [prompt.tokens[i] for i in counted], rotation=60, ha="right")
+    axes.set_yticks(range(len(fired)), [f"{f.feature}: {f.word}" for f in fired])
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, label="activation f")
+    return figure
+
+
+def unchanged_predictions(records: Mapping[str, SaeRecord]) -> Figure:
+    """Predictions kept when each size's reconstruction replaces the activations."""
+    figure, axes = _axes("Predictions unchanged with the reconstruction spliced in", 5.2, 3.2)
+    sizes = list(records)
+    kept = [records[size].report.spliced.unchanged for size in sizes]
+    axes.barh(sizes, kept, color=_SIZES[: len(sizes)] if len(sizes) <= len(_SIZES) else _ACCENT)
+    for row, share in enumerate(kept):
+        axes.text(share - 0.01, row, f"{share:.1%}", ha="right", va="center", color="white")
+    axes.set(xlim=(0, 1), xlabel="share of test headlines")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.invert_yaxis()
+    return figure
