@@ -79,10 +79,12 @@ def _tidy(value: Any) -> Any:
         case dict():
             return {key: _tidy(item) for key, item in value.items()}
         case list() | tuple():
-            if len(value) > 64 and isinstance(value[0], float):
+            if len(value) > 64 and isinstance(value[0], float):  # where an array's overhead pays
                 return six_digits(value)
             return [_tidy(item) for item in value]
         case np.ndarray():
+            if value.size <= 64:
+                return _tidy(value.tolist())
             return six_digits(value) if value.dtype.kind == "f" else np.ascontiguousarray(value)
         case np.generic():
             return value.item()

@@ -31,7 +31,7 @@ COMPRESSIBLE = ("application/json", "text/html", "text/css", "text/javascript", 
 STATUS: dict[type[UserError], tuple[int, str]] = {
     UnknownRunError: (404, "unknown_run"),
     UnknownFeatureError: (404, "unknown_feature"),
-    UnknownMetricError: (400, "unknown_metric"),
+    UnknownMetricError: (404, "unknown_metric"),
     DamagedRunError: (409, "damaged_run"),
 }
 
@@ -121,14 +121,15 @@ def _economise(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     if response.status_code != 200:
         return response
+    compressible = response.mimetype in COMPRESSIBLE
+    if compressible:
+        response.vary.add("Accept-Encoding")
     if not response.direct_passthrough:  # a file from disk has brought its own
         response.add_etag(weak=True)
-        response.cache_control.no_cache = True
+        response.cache_control.no_cache = True  # keep it, but ask each time whether it still holds
         response.make_conditional(request)
-    if response.status_code != 200 or response.mimetype not in COMPRESSIBLE:
-        return response
-    response.vary.add("Accept-Encoding")
-    if (response.content_length or 0) < MIN_GZIP_BYTES or not request.accept_encodings["gzip"]:
+    large = (response.content_length or 0) >= MIN_GZIP_BYTES
+    if not (compressible and large and response.status_code == 200 and request.accept_encodings["gzip"]):
         return response
     response.direct_passthrough = False
     response.set_data(gzip.compress(response.get_data(), compresslevel=1, mtime=0))

@@ -179,18 +179,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port_number, default=8765, help="default: %(default)s")
-    parser.add_argument(
-        "--run-id", help="run to serve by default: 34, run-034 or a folder name (default: latest)"
-    )
-    parser.add_argument(
-        "--analysis-dir", type=Path, default=ROOT / "analysis_data", help="folder of the runs"
-    )
+    parser.add_argument("--run-id", help="run to serve by default: 34, run-034 or a folder name (default: latest)")
+    parser.add_argument("--analysis-dir", type=Path, default=ROOT / "analysis_data", help="folder of the runs")
     parser.add_argument(
         "--viewer-dir", type=Path, default=ROOT / "sae-viewer" / "dist", help="the built viewer, served at /"
     )
-    parser.add_argument(
-        "--threads", type=int, choices=range(1, 65), metavar="N", default=4, help="default: 4"
-    )
+    parser.add_argument("--threads", type=int, choices=range(1, 65), metavar="N", default=4, help="default: 4")
     parser.add_argument("--dump-openapi", action="store_true", help="print the API's description and exit")
     return parser
 

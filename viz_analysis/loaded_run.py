@@ -186,7 +186,7 @@ class LoadedRun:
             return f"Feature {feature} fires on none of this run's {self.n_headlines:,} headlines."
         return (
             f"Feature {feature} fires on {count:,} of {self.n_headlines:,} headlines, but its examples were "
-            "not saved: only those of the top features of each metric are. Raise TOP_FEATURES and analyse again."
+            "not saved: only the top features of each metric have some. Raise TOP_FEATURES and analyse again."
         )
 
 

@@ -4,6 +4,7 @@ The folder is looked at on every request: a new run is offered and a deleted one
 loaded run is kept until its files change or `capacity` others have been used since.
 """
 
+import gc
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,9 +59,7 @@ class RunLibrary:
 
     def _summary(self, entry: RunEntry, is_default: bool) -> RunSummary:
         shelf = self._shelves.get(entry.folder)
-        found_damaged = (
-            shelf and isinstance(shelf.run, DamagedRunError) and shelf.stamp == _stamp(entry.folder)
-        )
+        found_damaged = shelf and isinstance(shelf.run, DamagedRunError) and shelf.stamp == _stamp(entry.folder)
         reason = entry.reason or (str(shelf.run) if shelf and found_damaged else None)
         metadata = entry.metadata
         return RunSummary(
@@ -79,10 +78,14 @@ class RunLibrary:
 
 
 def _load(folder: Path) -> LoadedRun | DamagedRunError:
+    gc.disable()  # a run is many small objects without cycles, which the collector would walk again and again
     try:
         return LoadedRun(read_run(folder))
     except DamagedRunError as error:
         return error
+    finally:
+        gc.freeze()  # nor shall it walk them later, during requests
+        gc.enable()
 
 
 def _stamp(folder: Path) -> Stamp:

@@ -37,9 +37,7 @@ def viewer_blueprint(folder: Path) -> Blueprint:
         if path.startswith("assets/") and file:  # the bundler puts a hash of the content into these names
             response.cache_control.max_age, response.cache_control.immutable = 31_536_000, True
             response.cache_control.no_cache = None
-        response.headers["Content-Security-Policy"] = (
-            "frame-ancestors 'none'; object-src 'none'; base-uri 'self'"
-        )
+        response.headers["Content-Security-Policy"] = "frame-ancestors 'none'; object-src 'none'; base-uri 'self'"
         return response
 
     return blueprint
