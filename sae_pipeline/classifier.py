@@ -117,6 +117,8 @@ def load_base(model: str) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
     except Exception as error:  # transformers raises OSError, ValueError, KeyError and more for the same mistakes
         raise UserError(_why_not_loaded(model, source)) from error
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"{model} has no padding token, so it is no text encoder; use a BERT-like model.")
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer of {model} gives no offsets; use a model with a fast tokenizer.")
     if order is not None:

@@ -71,7 +71,7 @@ class SparseAutoencoder(nn.Module):
     def encode_active(self, x: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """Active entries only: (token, feature, activation), by token then feature; fp32, bounded memory."""
         parts = []
-        for start in range(0, len(x), _ENCODE_ROWS):
+        for start in range(0, max(1, len(x)), _ENCODE_ROWS):
             f = self.encode(x[start : start + _ENCODE_ROWS])
             token, feature = f.nonzero(as_tuple=True)
             parts.append(((token + start).cpu(), feature.cpu(), f[token, feature].cpu()))

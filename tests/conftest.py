@@ -1,0 +1,50 @@
+"""Fixtures that several test files share."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from sae_pipeline import pipeline
+from sae_pipeline.classifier import Classifier
+from sae_pipeline.config import StudyConfig
+
+from .small_study import build
+
+REAL_DATA = Path(__file__).parent.parent.parent / "shared" / "data" / "twitter-financial-news-sentiment"
+
+
+@dataclass(frozen=True)
+class SmallStudy:
+    """A finished small study."""
+
+    root: Path
+    config: StudyConfig
+
+    @property
+    def run(self) -> Path:
+        """Its run folder."""
+        return max((self.root / "analysis_data").glob("*_run-*"))
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    """Real BERT weights, fine-tuned, extracted, two SAEs, one run. Read only."""
+    root = Path(os.environ.get("TEST_STUDY") or tmp_path_factory.mktemp("study"))
+    return SmallStudy(root, build(root))
+
+
+@pytest.fixture(scope="session")
+def classifier(study: SmallStudy) -> Classifier:
+    """The small study's classifier. Read only."""
+    return pipeline.load_classifier(study.root, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real headlines, which is not part of the repository."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"the real headlines are not at {REAL_DATA}")
+    return REAL_DATA

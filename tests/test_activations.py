@@ -1,0 +1,106 @@
+"""Activations: the right layer, the right tokens, nothing run in vain, hooks gone, stores that fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sae_pipeline.activations import extract, hooked, open_store, read_activations, resolve_hookpoint
+from sae_pipeline.classifier import Classifier, load_base
+from sae_pipeline.config import ExtractConfig
+from sae_pipeline.errors import UserError
+from sae_pipeline.sample import sample_headlines
+from sae_pipeline.tokens import collate, tokenize
+
+from .conftest import SmallStudy
+from .encoders import ENCODERS, save_encoder
+
+TEXTS = [text for text, _ in sample_headlines()[:12]]
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+@pytest.mark.parametrize("layer", [1, 3])
+@pytest.mark.parametrize("positions", ["words", "all"])
+def test_equals_hidden_states(tmp_path: Path, name: str, layer: int, positions: str) -> None:
+    """Layer L is `hidden_states[L]` at the counted positions, for three families of encoder."""
+    save_encoder(name, tmp_path)
+    model, tokenizer = load_base(str(tmp_path))
+    headlines = tokenize(tokenizer, TEXTS, 64, True)
+    seen = set()
+    for batch in read_activations(model, headlines, tokenizer.pad_token_id, layer, positions, tokens_per_batch=128):
+        for acts, headline, position in zip(
+            batch.acts, batch.headlines.tolist(), batch.positions.tolist(), strict=True
+        ):
+            seen.add((headline, position))
+            input_ids, mask = collate([headlines[headline]], tokenizer.pad_token_id)
+            with torch.inference_mode():
+                states = model(input_ids=input_ids, attention_mask=mask, output_hidden_states=True).hidden_states
+            torch.testing.assert_close(acts, states[layer][0, position], rtol=1e-4, atol=1e-5)
+    assert seen == {(i, p) for i, h in enumerate(headlines) for p in h.counted(positions)}
+
+
+def test_later_layers_are_not_run(classifier: Classifier) -> None:
+    """Reading layer 2 leaves layers 3 to 6 untouched, and no hook stays behind."""
+    calls: list[int] = []
+    handles = [
+        resolve_hookpoint(classifier.model, layer)[0].register_forward_hook(lambda *_, n=layer: calls.append(n))
+        for layer in range(1, 7)
+    ]
+    try:
+        list(read_activations(classifier.model, classifier.tokenize(TEXTS[:3]), 0, 2, "words"))
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert calls == [1, 2]
+    assert not any(m._forward_hooks for m in classifier.model.modules())
+
+
+def test_hook_is_gone_after_an_exception(classifier: Classifier) -> None:
+    """Whatever the edit raises comes through, and the hook is removed."""
+    module, _ = resolve_hookpoint(classifier.model, 3)
+
+    def fail(_: torch.Tensor) -> None:
+        raise RuntimeError("inside")
+
+    input_ids, mask = collate(classifier.tokenize(TEXTS[:1]), 0)
+    with pytest.raises(RuntimeError, match="inside"), hooked(module, fail):
+        classifier.model(input_ids=input_ids, attention_mask=mask)
+    assert not module._forward_hooks
+
+
+def test_no_such_layer(classifier: Classifier) -> None:
+    """The message names the layers there are."""
+    for layer in (0, 7):
+        with pytest.raises(UserError, match=f"Layer {layer} does not exist: this model has layers 1 to 6"):
+            resolve_hookpoint(classifier.model, layer)
+
+
+def test_store_holds_every_word_token_once(study: SmallStudy, classifier: Classifier) -> None:
+    """Mean and scale are those of the stored numbers: mean ‖x_norm‖² = d_in."""
+    store = open_store(next((study.root / "finbert_sae" / "activations").iterdir()))
+    acts = store.load().double()
+    assert acts.shape == (store.manifest.n_tokens, 384)
+    np.testing.assert_allclose(store.mean.double(), acts.mean(0), atol=1e-5)
+    x_norm = (acts - acts.mean(0)) / store.scale
+    assert (x_norm.square().sum(1).mean() / 384).item() == pytest.approx(1, rel=1e-5)
+    assert store.manifest.hookpoint.module.endswith("encoder.layer.3")
+    assert store.manifest.classifier_hash == classifier.hash
+
+
+def test_damaged_store_and_broken_activations(tmp_path: Path, classifier: Classifier) -> None:
+    """A missing shard is named; activations that are not finite stop the extraction and leave nothing."""
+    headlines = classifier.tokenize(TEXTS)
+    store = extract(classifier.model, headlines, 0, ExtractConfig(layer=1), "c", "d", tmp_path)
+    (store.folder / store.manifest.shards[0]).unlink()
+    with pytest.raises(UserError, match=r"acts-00000\.safetensors is missing"):
+        open_store(store.folder)
+    with pytest.raises(UserError, match="holds no activations"):
+        open_store(tmp_path / "nowhere")
+
+    broken, _ = load_base("minilm")
+    with torch.no_grad():
+        broken.bert.encoder.layer[0].output.LayerNorm.bias[3] = float("nan")
+    with pytest.raises(UserError, match="not finite"):
+        extract(broken, headlines, 0, ExtractConfig(layer=1), "c2", "d", tmp_path / "broken")
+    assert list((tmp_path / "broken").iterdir()) == []

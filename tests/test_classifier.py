@@ -1,0 +1,107 @@
+"""The classifier: any encoder, our labels in our order, one sentence for what is no classifier."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
+
+from sae_pipeline.classifier import Classifier, classifier_report, load_base, model_source, predict
+from sae_pipeline.config import LABELS
+from sae_pipeline.errors import UserError
+from sae_pipeline.tokens import tokenize
+
+from .encoders import ENCODERS, save_encoder
+
+
+def finbert_like(folder: Path, labels: list[str]) -> BertForSequenceClassification:
+    """A tiny random BERT classifier whose head's rows mean `labels`."""
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(model_source("minilm"))
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+    )
+    model = BertForSequenceClassification(config).eval()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize("labels", [["positive", "negative", "neutral"], ["Neutral", "BULLISH", "Bearish"]])
+def test_head_is_permuted_not_retrained(tmp_path: Path, labels: list[str]) -> None:
+    """Each of our classes gets the row of its synonym: the logits are the same numbers in our order."""
+    original = finbert_like(tmp_path, labels)
+    model, tokenizer = load_base(str(tmp_path))
+    batch = tokenizer(["Shares surge on record profit"], return_tensors="pt")
+    with torch.inference_mode():
+        theirs, ours = original(**batch).logits[0], model(**batch).logits[0]
+    synonyms = {"negative": "Bearish", "positive": "Bullish", "bearish": "Bearish", "bullish": "Bullish"}
+    row_of = {synonyms.get(label.lower(), "Neutral"): i for i, label in enumerate(labels)}
+    assert ours.tolist() == [theirs[row_of[label]].item() for label in LABELS]
+    assert model.config.id2label == dict(enumerate(LABELS))
+
+
+def test_other_labels_get_a_new_head(tmp_path: Path) -> None:
+    """Five star ratings are not ours: three fresh rows."""
+    finbert_like(tmp_path, ["1", "2", "3", "4", "5"])
+    assert load_base(str(tmp_path))[0].config.num_labels == 3
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_any_encoder_predicts(tmp_path: Path, name: str) -> None:
+    """BERT, DistilBERT and RoBERTa load, and batching does not change their logits."""
+    save_encoder(name, tmp_path)
+    model, tokenizer = load_base(str(tmp_path))
+    texts = ["Shares surge", "Profit falls short of the estimates at every bank in the region", "Fed holds"]
+    headlines = tokenize(tokenizer, texts, 64, True)
+    together = predict(model, headlines, tokenizer.pad_token_id)
+    alone = np.concatenate([predict(model, [h], tokenizer.pad_token_id) for h in headlines])
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_folder_that_is_no_classifier(tmp_path: Path) -> None:
+    """An empty folder, a decoder without classes' tokenizer and a missing hub: a sentence each."""
+    with pytest.raises(UserError, match=r"no config\.json"):
+        load_base(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "nothing"}')
+    with pytest.raises(UserError, match="not a text encoder"):
+        load_base(str(tmp_path))
+    gpt = tmp_path / "gpt"
+    GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=1)).save_pretrained(gpt)
+    with pytest.raises(UserError, match=r"no text encoder|not a text encoder"):
+        load_base(str(gpt))
+
+
+def test_missing_hub_names_the_offline_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a hub, one sentence names the offline preset and the flag for a local folder."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"--preset demo.*--model FOLDER"):
+        load_base("ProsusAI/finbert")
+
+
+def test_report_known_answers() -> None:
+    """Scores of a hand-made confusion, beside the majority baseline."""
+    truth = [0, 0, 1, 1, 2, 2, 2, 2]
+    report = classifier_report("dev", truth, np.array([0, 1, 1, 1, 2, 2, 2, 0]))
+    assert report.confusion == [[1, 1, 0], [0, 2, 0], [1, 0, 3]]
+    assert report.accuracy == 6 / 8 and report.majority_accuracy == 4 / 8
+    f1 = [2 * 1 / (2 + 2), 2 * 2 / (3 + 2), 2 * 3 / (3 + 4)]
+    assert report.macro_f1 == pytest.approx(np.mean(f1))
+    assert report.majority_macro_f1 == pytest.approx((2 * 4 / (8 + 4)) / 3)
+    assert [s.support for s in report.per_class] == [2, 2, 4]
+
+
+def test_fine_tuning_learns(classifier: Classifier) -> None:
+    """The small study's classifier beats the majority on headlines it never saw, and says how it was made."""
+    record = classifier.record
+    assert record.test.accuracy > record.test.majority_accuracy
+    assert record.test.macro_f1 > record.test.majority_macro_f1 + 0.1
+    assert [e.epoch for e in record.history] == [1, 2]
+    assert max(e.dev_macro_f1 for e in record.history) == pytest.approx(record.dev.macro_f1, abs=0.05)  # bf16, fp32
