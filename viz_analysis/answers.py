@@ -78,7 +78,7 @@ def _http_error(error: HTTPException) -> BaseResponse:
         return error.get_response()  # a redirect
     code = HTTP_STATUS_CODES.get(status, "error").lower().replace(" ", "_")
     answer = error_answer(status, code, error.description or code)
-    for name, value in error.get_headers():  # Allow of a 405, Location of a redirect
+    for name, value in error.get_headers():  # the Allow of a 405
         if name.lower() not in ("content-type", "content-length"):
             answer.headers.setdefault(name, value)
     return answer

@@ -41,6 +41,7 @@ from viz_analysis.run_library import RunLibrary
 from viz_analysis.viewer_files import viewer_blueprint
 
 ROOT = Path(__file__).resolve().parent.parent
+_EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 0}
 NO_RUN: dict[Any, Any] = {404: ErrorAnswer, 409: ErrorAnswer}
 
 
@@ -131,6 +132,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def _serve(app: Flask, host: str, port: int, threads: int) -> int:
@@ -142,11 +145,11 @@ def _serve(app: Flask, host: str, port: int, threads: int) -> int:
     except (OSError, ValueError) as error:  # ValueError: waitress cannot resolve the host
         raise UserError(_why_not_listening(error, host, port)) from error
 
-    stopped_by = []
+    stopped_by: list[int] = []
 
     def stop(number: int, frame: object) -> None:
         stopped_by.append(number)
-        raise SystemExit  # ends waitress's loop, which lets requests under way finish
+        raise SystemExit(_EXIT_CODES[number])  # waitress catches it and lets requests under way finish
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
@@ -156,7 +159,7 @@ def _serve(app: Flask, host: str, port: int, threads: int) -> int:
         flush=True,
     )
     server.run()
-    return 130 if signal.SIGINT in stopped_by else 0
+    return _EXIT_CODES[stopped_by[0]] if stopped_by else 0
 
 
 def _port(server: Any) -> int:
