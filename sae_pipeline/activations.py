@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -222,14 +222,12 @@ def extract(
             if pending:
                 shards.append(f"acts-{len(shards):05d}.safetensors")
                 columns = [torch.cat([getattr(b, key) for b in pending]) for key in ("acts", "headlines", "positions")]
-                save_file(
-                    {
-                        "acts": columns[0].contiguous(),
-                        "headlines": columns[1].to(torch.int32),
-                        "positions": columns[2].to(torch.int16),
-                    },
-                    work / shards[-1],
-                )
+                tensors = {
+                    "acts": columns[0].contiguous(),
+                    "headlines": columns[1].to(torch.int32),
+                    "positions": columns[2].to(torch.int16),
+                }
+                (work / shards[-1]).write_bytes(save(tensors))
                 pending.clear()
 
         for batch in read_activations(

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -92,14 +93,17 @@ def readable_os_errors(folder: Path) -> Iterator[None]:
     """Turn "disk full" and "read-only" into a UserError that names the folder."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:  # safetensors wraps the system's error and keeps its number in the text
+        number = error.errno if isinstance(error, OSError) else None
+        wrapped = re.search(r"\(os error (\d+)\)", str(error))
         reason = {
             errno.ENOSPC: "the disk is full; free some space and run the same command again",
             errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
             errno.EROFS: "the disk is read-only; choose another folder with --root",
             errno.EACCES: "permission is denied; choose another folder with --root",
             errno.EPERM: "permission is denied; choose another folder with --root",
-        }.get(error.errno or 0)
+            errno.EFBIG: "the file is larger than this disk allows; choose another folder with --root",
+        }.get(number or int(wrapped[1] if wrapped else 0))
         if reason is None:
             raise
         raise UserError(f"Cannot write to {folder}: {reason}.") from error

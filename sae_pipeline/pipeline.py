@@ -22,7 +22,7 @@ from .activations import ActivationStore, open_store, read_activations, store_in
 from .activations import extract as extract_activations
 from .artefacts import alias, file_hash, partial_folder, publish, settings_hash, write_json
 from .classifier import Classifier, ClassifierRecord
-from .config import LABELS, ExtractConfig, StudyConfig, TrainConfig
+from .config import LABELS, ExtractConfig, HeadlinesConfig, StudyConfig, TrainConfig
 from .errors import UserError
 from .evaluation import code_quality, splice_report, spliced_logits
 from .features import FEATURE_METRICS, Metric, analyze_headlines
@@ -34,6 +34,16 @@ from .tokens import TokenizedHeadline
 from .training import TrainingCurve, sparsity_weight, train_saes
 
 _PACKAGES = ("torch", "transformers", "datasets", "numpy")
+
+
+class PresentClassifier(BaseModel):
+    """`finbert_sae/classifier.json`: the newest classifier and the headlines it was fine-tuned on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classifier_hash: str
+    preset: str
+    headlines: HeadlinesConfig
 
 
 class SaeRecord(BaseModel):
@@ -99,7 +109,8 @@ def finetune(study: StudyConfig, root: Path, device: torch.device) -> Classifier
         (f.parent for f in layout.store.glob("*/classifier.json") if _matches(f, wanted)),
         None,
     ) or classifiers.finetune(headlines, study.headlines, study.finetune, layout.store, device)
-    write_json(layout.classifier_alias, {"classifier_hash": folder.name, "preset": study.preset})
+    present = PresentClassifier(classifier_hash=folder.name, preset=study.preset, headlines=study.headlines)
+    write_json(layout.classifier_alias, present.model_dump())
     return classifiers.read_record(folder)
 
 
@@ -108,15 +119,19 @@ def load_classifier(root: Path, device: torch.device) -> Classifier:
     return classifiers.load_classifier(_classifier_folder(root), device)
 
 
-def _classifier_folder(root: Path) -> Path:
+def present_classifier(root: Path) -> PresentClassifier:
+    """Which classifier the later stages work on. Raises UserError when there is none."""
     layout = Layout(root)
     try:
-        name = json.loads(layout.classifier_alias.read_bytes())["classifier_hash"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return PresentClassifier.model_validate_json(layout.classifier_alias.read_bytes())
+    except (OSError, ValidationError) as error:
         raise UserError(
             f"There is no classifier under {layout.weights}; run `python -m sae_pipeline finetune` first."
         ) from error
-    return layout.store / str(name)
+
+
+def _classifier_folder(root: Path) -> Path:
+    return Layout(root).store / present_classifier(root).classifier_hash
 
 
 def _matches(record: Path, inputs_hash: str) -> bool:
@@ -138,7 +153,7 @@ def extract(config: ExtractConfig, root: Path, device: torch.device) -> Activati
     if (stored / "manifest.json").is_file():
         return open_store(stored)
     classifier = load_classifier(root, device)
-    headlines = _same_headlines(record)
+    headlines = _same_headlines(root)
     return extract_activations(
         classifier.model,
         classifier.tokenize(headlines.train.texts),
@@ -150,12 +165,13 @@ def extract(config: ExtractConfig, root: Path, device: torch.device) -> Activati
     )
 
 
-def _same_headlines(record: ClassifierRecord) -> Headlines:
-    """The headlines a classifier was fine-tuned on. Raises UserError when their source has changed since."""
-    headlines = load_headlines(record.headlines)
-    if headlines.data_hash != record.data_hash:
+def _same_headlines(root: Path) -> Headlines:
+    """The headlines the present classifier was fine-tuned on. Raises UserError when they have changed since."""
+    config = present_classifier(root).headlines
+    headlines = load_headlines(config)
+    if headlines.data_hash != classifiers.read_record(_classifier_folder(root)).data_hash:
         raise UserError(
-            f"The headlines in {record.headlines.source} have changed since the classifier was fine-tuned; "
+            f"The headlines in {config.source} have changed since the classifier was fine-tuned; "
             "run `python -m sae_pipeline finetune` again."
         )
     return headlines
@@ -248,7 +264,7 @@ class HeldOut:
     def read(cls, root: Path, extraction: ExtractConfig, device: torch.device) -> "HeldOut":
         """Run the classifier once over the test split."""
         classifier = load_classifier(root, device)
-        split: Split = _same_headlines(classifier.record).test
+        split: Split = _same_headlines(root).test
         tokenized = classifier.tokenize(split.texts)
         pad_id = classifier.tokenizer.pad_token_id
         clean = classifiers.predict(classifier.model, tokenized, pad_id)
@@ -301,7 +317,7 @@ def analyze(study: StudyConfig, root: Path, device: torch.device, metrics: Seque
     _check_fit(sae, classifier, sae_path)
     sae_hash = file_hash(sae_path)
     record = read_sae_record(layout.store / sae_hash)
-    split = _first(_same_headlines(classifier.record).test, config.max_samples)
+    split = _first(_same_headlines(root).test, config.max_samples)
     with new_run(layout.runs) as draft:
         totals = analyze_headlines(classifier, sae, split, config, metrics, draft)
         return draft.finish(

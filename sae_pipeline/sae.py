@@ -8,6 +8,7 @@ A feature's activation f is the length of its unit-norm decoder row in x_norm; s
 classifier's own units. (Bricken et al. 2023, "Towards Monosemanticity"; Cunningham et al. 2023.)
 """
 
+import io
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from .artefacts import readable_os_errors
+from .artefacts import write_file
 from .errors import UserError
 from .schema import Hookpoint, PositionKind
 
@@ -89,8 +90,9 @@ class SparseAutoencoder(nn.Module):
     def save(self, path: Path) -> None:
         """Write weights and config to one file that loads with `torch.load(weights_only=True)`."""
         tensors = {name: getattr(self, name).detach().cpu().contiguous() for name in _TENSORS}
-        with readable_os_errors(path.parent):
-            torch.save({"config": self.config.model_dump(), "state_dict": tensors}, path)
+        buffer = io.BytesIO()  # torch's own writer turns a full disk into an unreadable RuntimeError
+        torch.save({"config": self.config.model_dump(), "state_dict": tensors}, buffer)
+        write_file(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path, device: str | torch.device = "cpu") -> "SparseAutoencoder":

@@ -1,0 +1,100 @@
+"""SAE training: both recipes, reproducible, honest about failure."""
+
+import pytest
+import torch
+
+from sae_pipeline.config import TrainConfig
+from sae_pipeline.errors import UserError
+from sae_pipeline.evaluation import code_quality
+from sae_pipeline.sae import SaeConfig
+from sae_pipeline.training import TrainedSae, sparsity_weight, train_saes
+
+from .test_sae import sae_config
+
+D_IN, N_TOKENS = 24, 6000
+
+
+def mixtures(seed: int) -> torch.Tensor:
+    """Tokens [n, d_in] that are sums of a few of 48 directions, off-centre and in odd units."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(48, D_IN, generator=generator)
+    strength = torch.rand(N_TOKENS, 48, generator=generator) * (torch.rand(N_TOKENS, 48, generator=generator) < 0.06)
+    return (strength @ directions) * 7 + 3
+
+
+def train(acts: torch.Tensor, config: TrainConfig, l1: float | None = None) -> list[TrainedSae]:
+    """Train every size of `config` on activations in the classifier's units."""
+    mean = acts.mean(0)
+    scale = (acts - mean).square().mean().sqrt()
+    l1 = config.l1_coefficient if l1 is None else l1
+    templates: list[SaeConfig] = [
+        sae_config(acts.shape[1], d_sae).model_copy(
+            update={"recipe": config.recipe, "sparsity_weight": sparsity_weight(config.recipe, l1, D_IN, d_sae)}
+        )
+        for d_sae in config.latent_dims
+    ]
+    return train_saes(acts, mean, scale, templates, config, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def acts() -> torch.Tensor:
+    """Activations to train on."""
+    return mixtures(0)
+
+
+@pytest.mark.parametrize("recipe", ["default", "seed"])
+def test_learns_held_out_structure(acts: torch.Tensor, recipe: str) -> None:
+    """Both recipes explain tokens they never saw; all sizes come from one call; rows of W_dec have norm 1."""
+    config = TrainConfig(latent_dims=(96, 160), recipe=recipe, batch_size=100, num_epochs=6, l1_coefficient=2e-4)
+    held_out = mixtures(1)
+    for trained, d_sae in zip(train(acts, config), (96, 160), strict=True):
+        torch.testing.assert_close(trained.sae.W_dec.norm(dim=1), torch.ones(d_sae))
+        quality = code_quality(trained.sae, "test", [held_out], N_TOKENS)
+        assert quality.fvu < 0.5
+        assert quality.l0 < 0.6 * d_sae
+        assert trained.curve.fvu[-1] < trained.curve.fvu[0]
+        assert trained.curve.tokens[-1] == 6 * N_TOKENS
+        assert trained.tokens_per_second > 0
+
+
+def test_default_recipe_is_the_sparser(acts: torch.Tensor) -> None:
+    """The default recipe uses fewer features per token than the notebook's loop."""
+    l0 = {
+        recipe: code_quality(
+            train(acts, TrainConfig(latent_dims=(96,), recipe=recipe, batch_size=200))[0].sae, "train", [acts], N_TOKENS
+        ).l0
+        for recipe in ("default", "seed")
+    }
+    assert l0["default"] < l0["seed"]
+
+
+def test_same_seed_same_bits(acts: torch.Tensor) -> None:
+    """Training twice gives the same weights; another seed gives others."""
+    config = TrainConfig(latent_dims=(96,), batch_size=500, num_epochs=1)
+    first, again = train(acts, config)[0].sae, train(acts, config)[0].sae
+    assert torch.equal(first.W_enc, again.W_enc) and torch.equal(first.W_dec, again.W_dec)
+    assert not torch.equal(first.W_enc, train(acts, config.model_copy(update={"seed": 1}))[0].sae.W_enc)
+
+
+def test_sizes_do_not_disturb_each_other(acts: torch.Tensor) -> None:
+    """An SAE trained beside another is the SAE trained alone."""
+    alone = train(acts, TrainConfig(latent_dims=(96,), batch_size=500, num_epochs=1))[0].sae
+    beside = train(acts, TrainConfig(latent_dims=(160, 96), batch_size=500, num_epochs=1))[1].sae
+    assert torch.equal(alone.W_dec, beside.W_dec)
+
+
+def test_bad_input(acts: torch.Tensor) -> None:
+    """Too few tokens, a sparsity that kills every feature, a diverging rate: one sentence each."""
+    config = TrainConfig(latent_dims=(96,), batch_size=500, num_epochs=2)
+    with pytest.raises(UserError, match="fewer than one batch of 500"):
+        train(acts[:400], config)
+    config = config.model_copy(update={"learning_rate": 0.1, "num_epochs": 9})
+    with pytest.raises(UserError, match="dead; use a smaller --l1-coefficient"):
+        train(acts, config, l1=1e3)
+
+
+def test_sparsity_weight() -> None:
+    """seed: the squared error's mean over d_in makes λ = l1·d_in; default: λ = l1·λ_unit, growing with the width."""
+    assert sparsity_weight("seed", 1e-3, 384, 4096) == pytest.approx(0.384)
+    assert sparsity_weight("default", 2e-3, 384, 4096) == 2 * sparsity_weight("default", 1e-3, 384, 4096)
+    assert sparsity_weight("default", 1e-3, 768, 4096) > sparsity_weight("default", 1e-3, 384, 4096)
