@@ -176,7 +176,7 @@ class TestCommandLine:
         summary = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert set(summary["saes"]) == {"1k", "2k"}
         for sae in summary["saes"].values():
-            assert 0 < sae["l0"]["train"] and 0 < sae["fvu"]["held_out"] < 1
+            assert sae["l0"]["train"] > 0 and 0 < sae["fvu"]["held_out"] < 1
             assert 0 <= sae["dead_share"]["train"] <= 1 and 0 <= sae["spliced_accuracy"] <= 1
         assert 0 < summary["classifier"]["macro_f1"] <= summary["classifier"]["accuracy"] <= 1
 
