@@ -25,7 +25,7 @@ from .errors import UserError
 from .sae import SaeConfig, SparseAutoencoder, size_name
 
 Recipe = Literal["default", "seed"]
-_ENCODER_BIAS = -0.1  # times √d_in, the norm of a token
+_ENCODER_BIAS = -2.0  # x_norm along any unit direction has variance 1 on average
 _WARM_UP, _DECAY = 0.05, 0.3  # shares of all steps
 _HISTORY_POINTS = 100
 
@@ -116,7 +116,7 @@ class _Run:
                 rows = torch.randn(d_sae, d_in, generator=generator)
                 self.sae.W_dec.copy_(rows / rows.norm(dim=1, keepdim=True))
                 self.sae.W_enc.copy_(self.sae.W_dec.T)
-                self.sae.b_enc.fill_(_ENCODER_BIAS * d_in**0.5)
+                self.sae.b_enc.fill_(_ENCODER_BIAS)
             else:  # torch.nn.Linear's own
                 for weight, fan_in in ((self.sae.W_enc, d_in), (self.sae.W_dec, d_sae)):
                     weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * fan_in**-0.5)

@@ -11,14 +11,14 @@ from sae_pipeline.training import TrainedSae, sparsity_weight, train_saes
 
 from .test_sae import sae_config
 
-D_IN, N_TOKENS = 24, 6000
+D_IN, N_TOKENS = 64, 6000
 
 
 def mixtures(seed: int) -> torch.Tensor:
-    """Tokens [n, d_in] that are sums of a few of 48 directions, off-centre and in odd units."""
+    """Tokens [n, d_in] that are sums of a few of 128 directions, off-centre and in odd units."""
     generator = torch.Generator().manual_seed(seed)
-    directions = torch.randn(48, D_IN, generator=generator)
-    strength = torch.rand(N_TOKENS, 48, generator=generator) * (torch.rand(N_TOKENS, 48, generator=generator) < 0.06)
+    directions = torch.randn(128, D_IN, generator=generator)
+    strength = torch.rand(N_TOKENS, 128, generator=generator) * (torch.rand(N_TOKENS, 128, generator=generator) < 0.03)
     return (strength @ directions) * 7 + 3
 
 
@@ -45,9 +45,9 @@ def acts() -> torch.Tensor:
 @pytest.mark.parametrize("recipe", ["default", "seed"])
 def test_learns_held_out_structure(acts: torch.Tensor, recipe: str) -> None:
     """Both recipes explain tokens they never saw; all sizes come from one call; rows of W_dec have norm 1."""
-    config = TrainConfig(latent_dims=(96, 160), recipe=recipe, batch_size=100, num_epochs=6, learning_rate=4e-3, l1_coefficient=3e-4)
+    config = TrainConfig(latent_dims=(192, 320), recipe=recipe, batch_size=100, num_epochs=6, learning_rate=4e-3, l1_coefficient=2e-4)
     held_out = mixtures(1)
-    for trained, d_sae in zip(train(acts, config), (96, 160), strict=True):
+    for trained, d_sae in zip(train(acts, config), (192, 320), strict=True):
         torch.testing.assert_close(trained.sae.W_dec.norm(dim=1), torch.ones(d_sae))
         quality = code_quality(trained.sae, "test", [held_out], N_TOKENS)
         assert quality.fvu < 0.5
