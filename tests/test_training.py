@@ -17,7 +17,7 @@ D_IN, N_TOKENS = 64, 6000
 def mixtures(seed: int) -> torch.Tensor:
     """Tokens [n, d_in] that are sums of a few of 128 directions, off-centre and in odd units."""
     generator = torch.Generator().manual_seed(seed)
-    directions = torch.randn(128, D_IN, generator=generator)
+    directions = torch.randn(128, D_IN, generator=torch.Generator().manual_seed(9))
     strength = torch.rand(N_TOKENS, 128, generator=generator) * (torch.rand(N_TOKENS, 128, generator=generator) < 0.03)
     return (strength @ directions) * 7 + 3
 
@@ -50,8 +50,8 @@ def test_learns_held_out_structure(acts: torch.Tensor, recipe: str) -> None:
     for trained, d_sae in zip(train(acts, config), (192, 320), strict=True):
         torch.testing.assert_close(trained.sae.W_dec.norm(dim=1), torch.ones(d_sae))
         quality = code_quality(trained.sae, "test", [held_out], N_TOKENS)
-        assert quality.fvu < 0.5
-        assert quality.l0 < 0.6 * d_sae
+        assert quality.fvu < 0.2
+        assert quality.l0 < (0.1 if recipe == "default" else 0.8) * d_sae
         assert trained.curve.fvu[-1] < trained.curve.fvu[0]
         assert trained.curve.tokens[-1] == 6 * N_TOKENS
         assert trained.tokens_per_second > 0
