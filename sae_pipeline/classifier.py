@@ -221,7 +221,9 @@ def finetune(
     weights = _class_weights(headlines.train.labels).to(device) if config.class_weights else None
 
     def loss(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        return nn.functional.cross_entropy(outputs.logits.float(), labels, weight=weights)
+        return nn.functional.cross_entropy(
+            outputs.logits.float(), labels, weight=weights, label_smoothing=config.label_smoothing
+        )
 
     def scores(outputs: Any) -> dict[str, float]:
         report = classifier_report("dev", outputs.label_ids, outputs.predictions.argmax(-1))

@@ -50,6 +50,7 @@ class FinetuneConfig(Config):
     learning_rate: float = Field(2e-5, gt=0)
     batch_size: int = Field(32, ge=1, description="headlines per step")
     max_length: int = Field(128, ge=8, description="tokens a headline is cut to")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of each label spread over all classes")
     class_weights: bool = Field(False, description="weigh classes by inverse frequency")
     precision: Precision = Field("auto", description="auto: bf16 where the chip has it")
     seed: int = 0
