@@ -14,6 +14,9 @@ LAYERS = [
     {"headlines", "tokens", "sae", "runs"},
     {"classifier", "activations", "training"},
     {"evaluation", "features"},
+    {"interventions"},
+    {"attribution"},
+    {"causal"},
     {"pipeline"},
     {"plots", "__main__"},
 ]

@@ -1,0 +1,395 @@
+"""Change what an SAE's features say inside the classifier, and rerun only what comes after.
+
+An edit is a delta on the true activation, at positions that the SAE covers, so what the SAE cannot reconstruct stays:
+
+    x' = x + scale · Σ_i (new_i − old_i) · W_dec[i]
+
+`intervene` does that inside any forward pass of the model. `Probe` reads headlines once up to the hookpoint and then
+answers many edits of them from the layers after it alone.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .activations import hooked, resolve_hookpoint
+from .errors import UserError
+from .features import Firings
+from .sae import SparseAutoencoder
+from .schema import Hookpoint
+from .tokens import TokenizedHeadline, collate, counted_mask, length_batches
+
+Operation = Literal["ablate", "scale", "clamp", "add"]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+MAX_EDITS = 256
+MAX_VALUE = 1e4  # activations are lengths of 0 to 100; far beyond, fp32 has nothing left of the rest of x
+
+
+# --- edits ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One feature's activation f made new: ablate f → 0, scale f → value·f, clamp f → value, add f → f + value.
+
+    Edits of one feature at one position apply in their order. `clamp` and `add` also act where it is silent.
+    """
+
+    feature: int
+    operation: Operation = "ablate"
+    value: float = 0.0
+    headline: int | None = None  # row of the batch; None: all rows
+    positions: tuple[int, ...] | None = None  # 0-based; None: all that the SAE covers
+
+    def apply(self, f: Tensor) -> Tensor:
+        """The new activations."""
+        match self.operation:
+            case "ablate":
+                return torch.zeros_like(f)
+            case "scale":
+                return f * self.value
+            case "clamp":
+                return torch.full_like(f, self.value)
+            case "add":
+                return f + self.value
+
+
+def check_edits(edits: Sequence[Edit], d_sae: int) -> None:
+    """Raises UserError for an edit that no SAE of d_sae features can make."""
+    if len(edits) > MAX_EDITS:
+        raise UserError(f"{len(edits):,} edits are too many; make at most {MAX_EDITS} at once.")
+    for edit in edits:
+        if not 0 <= edit.feature < d_sae:
+            raise UserError(f"There is no feature {edit.feature}; this SAE has features 0 to {d_sae - 1}.")
+        if edit.operation not in get_args(Operation):
+            raise UserError(f"{edit.operation!r} is no operation; choose from {', '.join(get_args(Operation))}.")
+        if not math.isfinite(edit.value) or abs(edit.value) > MAX_VALUE:
+            raise UserError(f"The value {edit.value:g} is out of range; use a number between ±{MAX_VALUE:g}.")
+
+
+def edit_hidden(hidden: Tensor, counted: Tensor, sae: SparseAutoencoder, edits: Sequence[Edit]) -> Tensor:
+    """x' for activations [n_headlines, n_positions, d_in]; `counted` bool [n_headlines, n_positions] is covered.
+
+    Rows without an edit come back bit for bit. Raises UserError for edits that do not fit.
+    """
+    check_edits(edits, sae.config.d_sae)
+    if hidden.shape != (*counted.shape, sae.config.d_in):
+        raise UserError(
+            f"The SAE edits activations of width {sae.config.d_in} at {tuple(counted.shape)} headlines × positions; "
+            f"the model has {tuple(hidden.shape)}: use the SAE and the headlines of this classifier."
+        )
+    if not edits:
+        return hidden
+    column = {feature: j for j, feature in enumerate(sorted({edit.feature for edit in edits}))}
+    ids = torch.tensor(list(column), device=hidden.device)
+    x = hidden[counted].float()
+    old = torch.relu(sae.normalise(x) @ sae.W_enc[:, ids] + sae.b_enc[ids])  # [n_sites, n_features]
+    new = old.clone()
+    for edit in edits:
+        sites = _sites(edit, counted)[counted]
+        new[sites, column[edit.feature]] = edit.apply(new[sites, column[edit.feature]])
+    edited = hidden.clone()
+    edited[counted] = (x + sae.scale * ((new - old) @ sae.W_dec[ids])).to(hidden.dtype)
+    return edited
+
+
+def _sites(edit: Edit, counted: Tensor) -> Tensor:
+    """bool [n_headlines, n_positions]: where an edit acts."""
+    n_headlines, n_positions = counted.shape
+    if edit.headline is not None and not 0 <= edit.headline < n_headlines:
+        raise UserError(f"There is no headline {edit.headline} in this batch of {n_headlines}.")
+    rows = slice(None) if edit.headline is None else slice(edit.headline, edit.headline + 1)
+    if edit.positions is None:
+        sites = torch.zeros_like(counted)
+        sites[rows] = counted[rows]
+        return sites
+    for position in edit.positions:
+        if not 0 <= position < n_positions or not counted[rows, position].all():
+            raise UserError(f"Position {position} cannot be edited: the SAE was not trained on it or it is padding.")
+    sites = torch.zeros_like(counted)
+    sites[rows, list(edit.positions)] = True
+    return sites
+
+
+@contextmanager
+def intervene(
+    model: Any, hookpoint: Hookpoint | int, sae: SparseAutoencoder, edits: Sequence[Edit], counted: Tensor
+) -> Iterator[None]:
+    """Inside the context, every forward pass of `model` over the batch described by `counted` is edited.
+
+    `counted` (bool [n_headlines, n_positions], `tokens.counted_mask`) says what the SAE covers. The hook is gone
+    afterwards whatever happens. Raises UserError for edits that do not fit and for another layer's SAE.
+    """
+    layer = hookpoint if isinstance(hookpoint, int) else hookpoint.layer
+    if layer != sae.config.hookpoint.layer:
+        raise UserError(f"This SAE reads layer {sae.config.hookpoint.layer}, not layer {layer}.")
+    module, _ = resolve_hookpoint(model, layer)
+    with hooked(module, lambda hidden: edit_hidden(hidden, counted, sae, edits)):
+        yield
+
+
+# --- the layers after the hookpoint --------------------------------------------------------------------
+
+
+class Tail:
+    """The layers after `layer` and the head, sharing the model's weights; the model itself is not touched."""
+
+    def __init__(self, model: Any, layer: int) -> None:
+        """Raises UserError for a model that cannot be rerun from there."""
+        # The head of the usual encoders reads [CLS] only, so the last layer need compute no other position. Whether
+        # that and the cut are right for this model is not guessed: both are compared with the whole model.
+        for first_position_only in (True, False):
+            self._network = _cut(model, layer, first_position_only)
+            if self._network is not None and self._equals(model, layer):
+                return
+        raise UserError(f"{type(model).__name__} cannot be rerun from layer {layer}; use a BERT-like encoder.")
+
+    def __call__(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Logits [n_headlines, n_classes] from hidden states [n_headlines, n_positions, d_in]; mask 1 = a token."""
+        return self._network(inputs_embeds=hidden, attention_mask=mask).logits.float()  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def _equals(self, model: Any, layer: int) -> bool:
+        module, _ = resolve_hookpoint(model, layer)
+        device = next(model.parameters()).device
+        ids = torch.arange(5, 21, device=device).view(2, 8) % model.config.vocab_size
+        mask = torch.ones_like(ids)
+        mask[1, 5:] = 0
+        seen: list[Tensor] = []
+        with hooked(module, seen.append):
+            logits = model(input_ids=ids, attention_mask=mask).logits.float()
+        try:
+            return torch.allclose(self(seen[0], mask), logits, rtol=1e-3, atol=1e-4)
+        except (RuntimeError, TypeError, AttributeError, IndexError, ValueError):
+            return False  # this family calls its parts in another way
+
+
+class _Given(nn.Module):
+    """In the place of the embeddings: hands the hidden states on."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and a.is_floating_point())
+
+
+class _FirstPosition(nn.Module):
+    """A layer's output at position 0 alone, [n_headlines, 1, d_in]: keys and values of all, the rest of one."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer: Any = layer
+
+    def forward(self, hidden: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
+        layer, first = self.layer, hidden[:, :1]
+        distil = hasattr(layer.attention, "q_lin")
+        inner = layer.attention if distil else layer.attention.self
+        names = ("q_lin", "k_lin", "v_lin") if distil else ("query", "key", "value")
+        query, key, value = (
+            getattr(inner, name)(x).unflatten(-1, (-1, inner.attention_head_size)).transpose(1, 2)
+            for name, x in zip(names, (first, hidden, hidden), strict=True)
+        )
+        mask = None if attention_mask is None else attention_mask[:, :, :1]
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        mixed = mixed.transpose(1, 2).flatten(2)
+        if distil:
+            attended = layer.sa_layer_norm(inner.out_lin(mixed) + first)
+            return layer.output_layer_norm(layer.ffn(attended) + attended)  # type: ignore[no-any-return]
+        attended = layer.attention.output(mixed, first)
+        return layer.output(layer.intermediate(attended), attended)  # type: ignore[no-any-return]
+
+
+def _cut(model: Any, layer: int, first_position_only: bool) -> Any:
+    """A model of the same weights whose embeddings are `_Given` and whose layers are those after `layer`."""
+    _, hookpoint = resolve_hookpoint(model, layer)
+    *path, last = hookpoint.module.rpartition(".")[0].split(".")
+    tail = _shallow(model)
+    parent = tail
+    for name in path:
+        parent._modules[name] = _shallow(getattr(parent, name))
+        parent = parent._modules[name]
+    layers = list(parent._modules[last])[layer:]
+    if first_position_only and layers:
+        layers[-1] = _FirstPosition(layers[-1])
+    parent._modules[last] = nn.ModuleList(layers)
+    base = tail.base_model
+    if base is tail or "embeddings" not in base._modules:
+        return None
+    base._modules["embeddings"] = _Given()
+    return tail
+
+
+def _shallow(module: Any) -> Any:
+    copied = copy.copy(module)
+    copied._modules = dict(module._modules)
+    return copied
+
+
+# --- many edits of headlines read once -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A block of headlines read up to the hookpoint, with the features that are active there."""
+
+    tokenized: Sequence[TokenizedHeadline]
+    hidden: Tensor  # float32 [n_tokens, d_in], headline by headline, special tokens included
+    starts: Ints  # [n_headlines + 1] first token of each headline
+    firings: Firings  # headline = row of this block
+    logits: Floats  # [n_headlines, n_classes], of the whole unedited model
+
+    @property
+    def lengths(self) -> Ints:
+        """[n_headlines] tokens."""
+        return np.diff(self.starts)
+
+    @property
+    def entry_starts(self) -> Ints:
+        """[n_headlines + 1] first active entry of each headline."""
+        return np.searchsorted(self.firings.headline, np.arange(len(self.tokenized) + 1))
+
+    @property
+    def group_starts(self) -> Ints:
+        """[n_headlines + 1] first group (feature in a headline) of each headline."""
+        return np.searchsorted(self.firings.group_headline, np.arange(len(self.tokenized) + 1))
+
+    def padded(self, rows: Ints) -> tuple[Tensor, Tensor]:
+        """Hidden states [n_rows, longest, d_in] of some headlines, repeats allowed, and their attention mask."""
+        lengths = self.lengths[rows]
+        place = np.arange(lengths.max())
+        mask = torch.from_numpy(place < lengths[:, None]).to(self.hidden.device)
+        index = np.minimum(self.starts[rows][:, None] + place, len(self.hidden) - 1)
+        hidden = self.hidden[torch.from_numpy(index).to(self.hidden.device)]
+        return hidden.masked_fill_(~mask[..., None], 0.0), mask.long()
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Versions of headlines, each with some active entries multiplied by `factor` (0 = ablated)."""
+
+    headline: Ints  # [n_variants] row of the reading
+    starts: Ints  # [n_variants + 1] into `entry`
+    entry: Ints  # active entries that are changed, variant by variant
+    factor: float = 0.0
+
+    @classmethod
+    def of_groups(cls, firings: Firings, headline: Sequence[int] | Ints, groups: Sequence[Any]) -> "Variants":
+        """Ablate `groups[v]` (indices of groups of that headline) in `headline[v]`, for every variant v."""
+        sizes = np.array([len(g) for g in groups], np.int64)
+        flat = np.concatenate([*(np.asarray(g, np.int64) for g in groups), np.zeros(0, np.int64)])
+        lengths = np.asarray(firings.group_length)[flat]
+        entries_before = np.concatenate([[0], np.cumsum(lengths)])
+        starts = entries_before[np.concatenate([[0], np.cumsum(sizes)])]
+        return cls(np.asarray(headline, np.int64), starts, ragged(firings.group_start[flat], lengths))
+
+
+def ragged(starts: Ints, lengths: Ints) -> Ints:
+    """start, start + 1, … of every run, one after the other."""
+    offsets = np.cumsum(lengths) - lengths
+    return np.repeat(starts - offsets, lengths) + np.arange(lengths.sum())
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A classifier cut at its SAE's hookpoint, in fp32."""
+
+    model: Any
+    sae: SparseAutoencoder
+    tail: Tail
+    pad_id: int
+    tokens_per_batch: int = 4096
+
+    @classmethod
+    def of(cls, model: Any, sae: SparseAutoencoder, pad_id: int, tokens_per_batch: int = 4096) -> "Probe":
+        """Raises UserError when model and SAE do not fit."""
+        if model.config.hidden_size != sae.config.d_in:
+            raise UserError(
+                f"The SAE expects activations of width {sae.config.d_in}, the classifier has "
+                f"{model.config.hidden_size}; use an SAE that was trained on this classifier."
+            )
+        return cls(model, sae, Tail(model, sae.config.hookpoint.layer), pad_id, tokens_per_batch)
+
+    @torch.no_grad()
+    def read(self, tokenized: Sequence[TokenizedHeadline]) -> Reading:
+        """Run the whole model once over a block of headlines and keep what is needed to rerun its tail."""
+        module, _ = resolve_hookpoint(self.model, self.sae.config.hookpoint.layer)
+        lengths = np.array([len(h.input_ids) for h in tokenized], np.int64)
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        device = self.sae.W_dec.device
+        hidden = torch.empty(int(starts[-1]), self.sae.config.d_in, device=device)
+        logits = np.zeros((len(tokenized), self.model.config.num_labels))
+        parts: list[tuple[Any, ...]] = []
+        seen: list[Tensor] = []
+        for batch in length_batches(lengths.tolist(), self.tokens_per_batch):
+            members = [tokenized[i] for i in batch]
+            input_ids, mask = (t.to(device) for t in collate(members, self.pad_id))
+            seen.clear()
+            with hooked(module, seen.append):
+                logits[batch] = self.model(input_ids=input_ids, attention_mask=mask).logits.double().cpu().numpy()
+            flat = torch.from_numpy(ragged(starts[batch], lengths[batch])).to(device)
+            hidden[flat] = seen[0][mask.bool()].float()
+            row, position = counted_mask(members, self.sae.config.positions).to(device).nonzero(as_tuple=True)
+            token, feature, value = self.sae.encode_active(seen[0][row, position].float())
+            parts.append((batch[row.cpu().numpy()][token], position.cpu().numpy()[token], feature, value))
+        firings = Firings.collect(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return Reading(tokenized, hidden, starts, firings, logits)
+
+    def shift(self, shape: Sequence[int], site: Tensor, feature: Tensor, delta: Tensor) -> Tensor:
+        """scale · Σ δ·W_dec[feature] at every site (row · n_positions + position), [*shape, d_in]; differentiable in δ.
+
+        `shape` is (n_rows, n_positions).
+        """
+        order = site.argsort(stable=True)
+        counts = torch.bincount(site, minlength=math.prod(shape))
+        bags = nn.functional.embedding_bag(
+            feature[order],
+            self.sae.W_dec,
+            counts.cumsum(0) - counts,
+            mode="sum",
+            per_sample_weights=delta[order],
+        )
+        return self.sae.scale * bags.view(*shape, -1)
+
+    @torch.no_grad()
+    def logits(self, reading: Reading, variants: Variants) -> Floats:
+        """Logits [n_variants, n_classes] of edited headlines, from the layers after the hookpoint."""
+        firings, device = reading.firings, reading.hidden.device
+        result = np.zeros((len(variants.headline), reading.logits.shape[1]))
+        sizes = np.diff(variants.starts)
+        for batch in length_batches(reading.lengths[variants.headline].tolist(), self.tokens_per_batch):
+            hidden, mask = reading.padded(variants.headline[batch])
+            entry = variants.entry[ragged(variants.starts[batch], sizes[batch])]
+            site = np.repeat(np.arange(len(batch)), sizes[batch]) * hidden.shape[1] + firings.position[entry]
+            delta = (variants.factor - 1.0) * firings.value[entry]
+            hidden += self.shift(
+                hidden.shape[:2],
+                torch.from_numpy(site).to(device),
+                torch.from_numpy(firings.feature[entry]).to(device),
+                torch.from_numpy(delta).to(device, torch.float32),
+            )
+            result[batch] = self.tail(hidden, mask).double().cpu().numpy()
+        return result
+
+    @torch.no_grad()
+    def replaced_logits(self, reading: Reading, replacement: Tensor) -> Floats:
+        """Logits with all covered activations replaced by `replacement` [n_covered_tokens, d_in], in their order."""
+        hidden = reading.hidden.clone()
+        hidden[self.covered(reading)] = replacement
+        replaced = Reading(reading.tokenized, hidden, reading.starts, reading.firings, reading.logits)
+        everything = np.arange(len(reading.tokenized))
+        return self.logits(replaced, Variants(everything, np.zeros(len(everything) + 1, np.int64), everything[:0]))
+
+    def covered(self, reading: Reading) -> Tensor:
+        """Tokens of the reading (rows of `hidden`) that the SAE covers."""
+        kind = self.sae.config.positions
+        headlines = zip(reading.starts[:-1], reading.tokenized, strict=True)
+        places = np.concatenate([start + np.array(h.counted(kind), np.int64) for start, h in headlines])
+        return torch.from_numpy(places).to(reading.hidden.device)
