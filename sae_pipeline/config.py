@@ -112,7 +112,7 @@ PRESETS: dict[str, StudyConfig] = {
     "demo": StudyConfig(
         preset="demo",
         headlines=HeadlinesConfig(source="sample"),
-        finetune=FinetuneConfig(model="minilm", epochs=2, learning_rate=1.5e-4),
+        finetune=FinetuneConfig(model="minilm", learning_rate=1.5e-4),
         extract=ExtractConfig(layer=4),
     ),
 }
