@@ -1,0 +1,309 @@
+"""Which features cause a prediction: estimated for all of them by gradients, verified for the top ones by ablation.
+
+Everything is about centred logits, c = logit − mean of logits: a shift of all logits changes nothing. The effect of a
+feature on a class is what the class owes to it, so ablating the feature takes that much away:
+
+    gradient × activation   f_i · ∂c/∂f_i
+    integrated gradients    f_i · ∫ ∂c/∂f_i dα  along x(α) = x − (1−α)·scale·Σ f_i·W_dec[i]   (the SAE's error stays)
+    true effect             c(x) − c(x without feature i)
+
+Integrated effects add up to c(x) − c(x without any feature). (Sundararajan et al. 2017, "Axiomatic attribution for
+deep networks"; Marks et al. 2024, "Sparse feature circuits", for the path through the error.)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .features import Firings
+from .interventions import Floats, Ints, Probe, Reading, Variants, ragged
+from .tokens import length_batches
+
+Order = Literal["attribution", "activation", "random"]
+
+
+def centred(logits: Floats) -> Floats:
+    """Logits [..., n_classes] less their mean over the classes."""
+    less: Floats = logits - logits.mean(-1, keepdims=True)
+    return less
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities [..., n_classes]."""
+    exponent = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponent / exponent.sum(-1, keepdims=True)  # type: ignore[no-any-return]
+
+
+# --- estimates -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Effects of every active entry of a reading on every class, in units of the logits."""
+
+    gradient: NDArray[np.float32]  # [n_entries, n_classes] gradient × activation
+    integrated: NDArray[np.float32]  # [n_entries, n_classes] integrated gradients; equal to `gradient` for 0 steps
+    base: Floats  # [n_headlines, n_classes] centred logits without any feature: the path's start
+
+    def by_feature(self, firings: Firings, estimate: Literal["gradient", "integrated"] = "integrated") -> Floats:
+        """Summed over the tokens of a headline: [n_groups, n_classes], in the firings' order of groups."""
+        entries: Floats = getattr(self, estimate).astype(np.float64)
+        if not len(entries):
+            return entries
+        return np.add.reduceat(entries, firings.group_start)
+
+
+def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
+    """Both estimates for all features, classes and headlines of a reading.
+
+    `steps` Gauss-Legendre nodes lie on the path; 0 leaves integrated gradients out. One forward pass of the tail and
+    n_classes − 1 backward passes for a whole batch and node: the centred logits' gradients add up to zero.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(steps) if steps else (np.zeros(0), np.zeros(0))
+    nodes, weights = (nodes + 1) / 2, weights / 2
+    firings, device = reading.firings, reading.hidden.device
+    n_classes = reading.logits.shape[1]
+    gradient = np.zeros((len(firings.feature), n_classes), np.float32)
+    integrated = gradient.copy() if steps else gradient
+    base = np.zeros_like(reading.logits)
+    first = reading.entry_starts
+    for rows in length_batches(reading.lengths.tolist(), probe.tokens_per_batch):
+        hidden, mask = reading.padded(rows)
+        counts = np.diff(first)[rows]
+        entry = ragged(first[rows], counts)
+        site = np.repeat(np.arange(len(rows)), counts) * hidden.shape[1] + firings.position[entry]
+        order = np.argsort(site, kind="stable")
+        entry, site = entry[order], site[order]
+        inputs = _Entries(
+            torch.from_numpy(site).to(device),
+            torch.from_numpy(firings.feature[entry]).to(device),
+            torch.from_numpy(firings.value[entry]).to(device),
+        )
+        gradient[entry] = _effects(probe, hidden, mask, inputs, 1.0)
+        with torch.no_grad():
+            without = hidden + probe.shift(hidden.shape[:2], inputs.site, inputs.feature, -inputs.value)
+            base[rows] = centred(probe.tail(without, mask).double().cpu().numpy())
+        for node, weight in zip(nodes, weights, strict=True):
+            integrated[entry] += np.float32(weight) * _effects(probe, hidden, mask, inputs, float(node))
+    return Attribution(gradient, integrated, base)
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """Active entries of a batch, by site."""
+
+    site: Tensor  # int64 [n_entries] row · n_positions + position
+    feature: Tensor  # int64 [n_entries]
+    value: Tensor  # float32 [n_entries]
+
+
+def _effects(probe: Probe, hidden: Tensor, mask: Tensor, entries: _Entries, alpha: float) -> NDArray[np.float32]:
+    """f · ∂c/∂f with all activations at α·f: [n_entries, n_classes]."""
+    with torch.enable_grad():
+        f = (alpha * entries.value).requires_grad_()
+        shift = probe.shift(hidden.shape[:2], entries.site, entries.feature, f - entries.value)
+        logits = probe.tail(hidden + shift, mask)
+        totals = (logits - logits.mean(-1, keepdim=True)).sum(0)  # rows do not mix: one sum serves all headlines
+        grads = [torch.autograd.grad(totals[c], f, retain_graph=True)[0] for c in range(len(totals) - 1)]
+    columns = torch.stack([*grads, -torch.stack(grads).sum(0)], 1)
+    return (columns * entries.value[:, None]).cpu().numpy()
+
+
+# --- the truth -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """True effects of single features: before − after ablating the feature in its headline."""
+
+    group: Ints  # [n] groups of the reading's firings
+    logits: Floats  # [n, n_classes] on centred logits
+    probabilities: Floats  # [n, n_classes] on probabilities
+
+
+def ablate(probe: Probe, reading: Reading, groups: Ints) -> Ablations:
+    """Ablate each group (a feature in a headline) by itself; all of them in batches, from the hookpoint on."""
+    headline = reading.firings.group_headline[groups]
+    after = probe.logits(reading, Variants.of_groups(reading.firings, headline, list(groups[:, None])))
+    before = reading.logits[headline]
+    return Ablations(groups, centred(before) - centred(after), softmax(before) - softmax(after))
+
+
+def ranked_groups(
+    reading: Reading, order: Order, effects: Floats | None = None, seed: int = 0, signed: bool = False
+) -> list[Ints]:
+    """For each headline its groups, first one first.
+
+    "attribution": by the size of the effect on the predicted class (`effects` [n_groups, n_classes]), or, `signed`,
+    by the effect itself, so that what speaks for the prediction comes first. "activation": by the maximum over the
+    headline. "random": shuffled.
+    """
+    firings = reading.firings
+    if order == "attribution":
+        assert effects is not None
+        predicted = reading.logits.argmax(1)[firings.group_headline]
+        key = effects[np.arange(len(effects)), predicted]
+        key = key if signed else np.abs(key)
+    elif order == "activation":
+        key = firings.group_max
+    else:
+        key = np.random.default_rng(seed).random(len(firings.group_start))
+    ranked = np.lexsort((-key, firings.group_headline))
+    return np.split(ranked, reading.group_starts[1:-1])
+
+
+# --- flips and repairs ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A small set of features whose ablation changes a prediction."""
+
+    groups: list[int]  # in the order of ablation
+    prediction: int  # afterwards
+    path: Floats  # [n_groups + 1, n_classes] probabilities before, after the first, the first two, …
+
+
+def flip(
+    probe: Probe,
+    reading: Reading,
+    effects: Floats,
+    headlines: Sequence[int],
+    targets: Sequence[int | None],
+    candidates: int = 16,
+    max_size: int = 5,
+) -> list[Flip | None]:
+    """For each of `headlines` the smallest set found whose ablation makes the prediction `target`, or any other.
+
+    Greedy: in each round every one of the `candidates` most promising features by `effects` [n_groups, n_classes] is
+    really ablated on top of the chosen ones, and the one that moves the margin most is kept. Members that turn out
+    not to be needed are dropped again. None where `max_size` features do not suffice.
+    """
+    pools = [_candidates(reading, effects, h, t, candidates) for h, t in zip(headlines, targets, strict=True)]
+    chosen: list[list[int]] = [[] for _ in headlines]
+    done: dict[int, list[int]] = {}
+    for _ in range(max_size):
+        trials = [
+            (n, [*chosen[n], g]) for n in range(len(headlines)) if n not in done for g in pools[n] if g not in chosen[n]
+        ]
+        if not trials:
+            break
+        margins = _margins(probe, reading, headlines, targets, trials)
+        best: dict[int, tuple[float, list[int]]] = {}
+        for (n, groups), margin in zip(trials, margins.tolist(), strict=True):
+            if n not in best or margin > best[n][0]:
+                best[n] = (margin, groups)
+        for n, (margin, groups) in best.items():
+            chosen[n] = groups
+            if margin > 0:
+                done[n] = groups
+    _prune(probe, reading, headlines, targets, done)
+    return _flips(probe, reading, headlines, done)
+
+
+def _candidates(reading: Reading, effects: Floats, headline: int, target: int | None, n: int) -> list[int]:
+    """The groups that hold the present prediction up most, against the target or the runner-up."""
+    *_, second, first = np.argsort(reading.logits[headline])
+    start, end = reading.group_starts[headline : headline + 2]
+    rival = second if target is None or target == first else target
+    key = effects[start:end, first] - effects[start:end, rival]
+    order = np.argsort(-key, kind="stable")[:n]
+    return [int(start + i) for i in order if key[i] > 0]
+
+
+def _margins(
+    probe: Probe,
+    reading: Reading,
+    headlines: Sequence[int],
+    targets: Sequence[int | None],
+    trials: Sequence[tuple[int, list[int]]],
+) -> Floats:
+    """How far each trial (index into `headlines`, groups) is beyond the goal, in logits; > 0: reached."""
+    rows = [headlines[n] for n, _ in trials]
+    logits = probe.logits(reading, Variants.of_groups(reading.firings, rows, [groups for _, groups in trials]))
+    wanted = np.array([-1 if targets[n] is None else targets[n] for n, _ in trials], np.int64)
+    away = wanted < 0
+    wanted[away] = reading.logits[rows].argmax(1)[away]
+    index = np.arange(len(trials))
+    own = logits[index, wanted]
+    logits[index, wanted] = -np.inf
+    others = logits.max(1)
+    margin: Floats = np.where(away, others - own, own - others)
+    return margin
+
+
+def _prune(
+    probe: Probe,
+    reading: Reading,
+    headlines: Sequence[int],
+    targets: Sequence[int | None],
+    done: dict[int, list[int]],
+) -> None:
+    """Drop members without which the goal is still reached, one at a time, the one least missed first."""
+    open_ = {n for n, groups in done.items() if len(groups) > 1}
+    while open_:
+        trials = [(n, [g for g in done[n] if g != left_out]) for n in sorted(open_) for left_out in done[n]]
+        margins = _margins(probe, reading, headlines, targets, trials)
+        best: dict[int, tuple[float, list[int]]] = {}
+        for (n, groups), margin in zip(trials, margins.tolist(), strict=True):
+            if margin > best.get(n, (0.0, []))[0]:
+                best[n] = (margin, groups)
+        for n, (_, groups) in best.items():
+            done[n] = groups
+        open_ = {n for n in best if len(done[n]) > 1}
+
+
+def _flips(probe: Probe, reading: Reading, headlines: Sequence[int], done: dict[int, list[int]]) -> list[Flip | None]:
+    steps = [(n, groups[:k]) for n, groups in done.items() for k in range(len(groups) + 1)]
+    if not steps:
+        return [None] * len(headlines)
+    rows = [headlines[n] for n, _ in steps]
+    path = softmax(probe.logits(reading, Variants.of_groups(reading.firings, rows, [g for _, g in steps])))
+    owner = np.array([n for n, _ in steps])
+    found: list[Flip | None] = [None] * len(headlines)
+    for n, groups in done.items():
+        own = path[owner == n]
+        found[n] = Flip(groups, int(own[-1].argmax()), own)
+    return found
+
+
+# --- faithfulness --------------------------------------------------------------------------------------
+
+
+def cross_entropy(logits: Floats, labels: NDArray[Any]) -> Floats:
+    """−ln p of the true class, [n]."""
+    p: Floats = softmax(logits)[np.arange(len(labels)), labels]
+    return -np.log(np.maximum(p, 1e-30))
+
+
+@torch.no_grad()
+def spliced(probe: Probe, reading: Reading, seed: int = 0) -> dict[str, Floats]:
+    """Logits [n_headlines, n_classes] with the covered activations replaced.
+
+    By the reconstruction ("sae"), nothing ("zero"), the mean of the SAE's training tokens ("mean"), and covered
+    tokens drawn from anywhere in the reading ("resample").
+    """
+    x = reading.hidden[probe.covered(reading)]
+    draw = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
+    rebuilt = torch.cat([probe.sae(chunk) for chunk in x.split(512)])
+    replacements = {"sae": rebuilt, "zero": x * 0, "mean": probe.sae.mean.expand_as(x), "resample": x[draw]}
+    return {name: probe.replaced_logits(reading, replacement) for name, replacement in replacements.items()}
+
+
+def curve(probe: Probe, reading: Reading, ranked: Sequence[Ints], sizes: Sequence[int], keep: bool) -> Floats:
+    """Logits [n_sizes, n_headlines, n_classes] with the first n groups of each headline ablated, or only they kept."""
+    rows = np.arange(len(ranked))
+    return np.stack(
+        [
+            probe.logits(
+                reading,
+                Variants.of_groups(reading.firings, rows, [g[n:] if keep else g[:n] for g in ranked]),
+            )
+            for n in sizes
+        ]
+    )
