@@ -1,0 +1,173 @@
+// f = relu(x W_enc + b_enc) on AMX tiles, with the threshold inside the product: dense pre-activations never reach
+// memory. Features are rows of the left operand, tokens columns of the right one, so W_enc needs no packing and the
+// entries come out sorted by feature, then token, which is the order the decoder and the update want.
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4,amx-tile,amx-bf16,avx512bf16")
+namespace amx {
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t colsb[16] = {};
+  uint8_t rows[16] = {};
+};
+
+// Rounds x [n, d] to bf16: plainly to x16 [n, d], and to packed tiles [ceil(n/32)*2][steps][16][16 tokens][2].
+static void pack(const float* x, int64_t n, int64_t d, bf16* x16, uint32_t* packed) {
+  const int64_t tiles = (n + 31) / 32 * 2, steps = (d + 31) / 32;
+#pragma omp parallel for schedule(static)
+  for (int64_t t = 0; t < tiles; ++t) {
+    uint32_t* out = packed + t * steps * 256;
+    std::memset(out, 0, size_t(steps) * 1024);
+    for (int64_t token = t * 16; token < std::min(n, t * 16 + 16); ++token) {
+      const float* row = x + token * d;
+      bf16* row16 = x16 + token * d;
+      for (int64_t j = 0; j < d; ++j) row16[j] = avx512::narrow(row[j]);
+      uint32_t* at = out + token % 16;
+      for (int64_t k = 0; k < d / 2; ++k) at[k * 16] = row16[2 * k].bits | uint32_t(row16[2 * k + 1].bits) << 16;
+      if (d % 2) at[d / 2 * 16] = row16[d - 1].bits;
+    }
+  }
+}
+
+struct Lists {  // one thread's output
+  std::vector<int32_t> toks;
+  std::vector<float> vals;
+};
+
+using Tile = float[16][16];
+
+// Appends the positive entries of four rows of c to their features' lists.
+static inline void emit(const Tile* c, int group, int64_t first, int32_t* toks, float* vals, int64_t room,
+                        int64_t* count) {
+  const __m512 zero = _mm512_setzero_ps();
+  const int q = group >> 2, row = (group & 3) * 4;
+  const float(*rows)[16] = c[q] + row;
+  const __m512 top = _mm512_max_ps(_mm512_max_ps(_mm512_load_ps(rows[0]), _mm512_load_ps(rows[1])),
+                                   _mm512_max_ps(_mm512_load_ps(rows[2]), _mm512_load_ps(rows[3])));
+  if (!_mm512_cmp_ps_mask(top, zero, _CMP_GT_OQ)) return;  // nearly always: few features are active
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i token = _mm512_add_epi32(lane, _mm512_set1_epi32(int(first + (q & 1) * 16)));
+  for (int i = 0; i < 4; ++i) {
+    const __m512 v = _mm512_load_ps(rows[i]);
+    const __mmask16 on = _mm512_cmp_ps_mask(v, zero, _CMP_GT_OQ);
+    if (!on) continue;
+    const int feature = (q >> 1) * 16 + row + i;
+    const int64_t at = feature * room + count[feature];
+    _mm512_storeu_ps(vals + at, _mm512_maskz_compress_ps(on, v));
+    _mm512_storeu_si512(toks + at, _mm512_maskz_compress_epi32(on, token));
+    count[feature] += __builtin_popcount(on);
+  }
+}
+
+// One block of 32 features against all tokens; appends to per-feature lists with room for `room` entries each.
+// The inner dimension is cut so that the block's slice of W stays in L1; between slices the sums wait in `partial`.
+// In the last slice the tiles work on pair p while the vector units look through pair p - 1.
+static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t pairs, const float* bias,
+                  Tile* partial, int32_t* toks, float* vals, int64_t room, int64_t* count) {
+  alignas(64) Tile start[4], c[2][4];
+  for (int i = 0; i < 32; ++i)
+    for (int j = 0; j < 16; ++j) start[i / 16 * 2][i % 16][j] = start[i / 16 * 2 + 1][i % 16][j] = bias[i];
+  asm volatile("" ::: "memory");  // gcc does not know that a tile load reads memory: have the stores above done
+  const char* next = reinterpret_cast<const char*>(W + steps * 1024);  // the next block, fetched meanwhile
+  const int64_t fetch = (steps * 32 + pairs * steps - 1) / (pairs * steps), slices = (steps + 11) / 12;
+  for (int64_t s = 0; s < slices; ++s) {
+    const int64_t from = steps * s / slices, to = steps * (s + 1) / slices;
+    const bool last = s + 1 == slices;
+    for (int64_t p = 0; p < pairs; ++p) {
+      const uint32_t *b0 = packed + p * 2 * steps * 256, *b1 = b0 + steps * 256;
+      const bf16 *a0 = W, *a1 = W + steps * 512;
+      const Tile *in = s ? partial + p * 4 : start, *before = c[(p + 1) & 1];
+      Tile* out = last ? c[p & 1] : partial + p * 4;
+      int group = last && p ? 0 : 16;
+      _tile_loadd(0, in[0], 64);
+      _tile_loadd(1, in[1], 64);
+      _tile_loadd(2, in[2], 64);
+      _tile_loadd(3, in[3], 64);
+      for (int64_t k = from; k < to; ++k) {
+        _tile_loadd(4, a0 + k * 512, 64);
+        _tile_loadd(6, b0 + k * 256, 64);
+        _tile_loadd(7, b1 + k * 256, 64);
+        _tile_loadd(5, a1 + k * 512, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+        for (int64_t l = 0; l < fetch; ++l, next += 64) _mm_prefetch(next, _MM_HINT_T1);
+        for (int g = 0; g < 2 && group < 16; ++g, ++group)
+          emit(before, group, (p - 1) * 32, toks, vals, room, count);
+      }
+      for (; group < 16; ++group) emit(before, group, (p - 1) * 32, toks, vals, room, count);
+      _tile_stored(0, out[0], 64);
+      _tile_stored(1, out[1], 64);
+      _tile_stored(2, out[2], 64);
+      _tile_stored(3, out[3], 64);
+    }
+  }
+  for (int group = 0; group < 16; ++group)
+    emit(c[(pairs + 1) & 1], group, (pairs - 1) * 32, toks, vals, room, count);
+}
+
+// Returns how many entries there are; more than `capacity` means "too dense": then nothing was written.
+static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, const uint32_t* packed, int64_t n,
+                      int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals, int64_t capacity) {
+  const int n_threads = omp_get_max_threads();
+  const int64_t blocks = (d_sae + 31) / 32, pairs = (n + 31) / 32, room = pairs * 32 + 16;
+  std::vector<int64_t> start(n_threads + 1, 0);
+  int64_t total = 0;
+#pragma omp parallel num_threads(n_threads)
+  {
+    TileConfig config;
+    for (int i = 0; i < 8; ++i) config.colsb[i] = 64, config.rows[i] = 16;
+    _tile_loadconfig(&config);
+    const int me = omp_get_thread_num(), all = omp_get_num_threads();
+    const int64_t from = blocks * me / all, to = blocks * (me + 1) / all;
+    static thread_local Lists out;  // kept between calls
+    out.toks.clear();
+    out.vals.clear();
+    float* space = scratch(size_t(64 * room + pairs * 1024) + 16);
+    space += (64 - reinterpret_cast<uintptr_t>(space) % 64) % 64 / 4;
+    Tile* partial = reinterpret_cast<Tile*>(space);
+    float* block_vals = space + pairs * 1024;
+    int32_t* block_toks = reinterpret_cast<int32_t*>(block_vals + 32 * room);
+    for (int64_t b = from; b < to && int64_t(out.toks.size()) <= capacity; ++b) {
+      int64_t count[32] = {};
+      float bias[32];
+      const int64_t here = std::min<int64_t>(32, d_sae - b * 32);
+      for (int i = 0; i < 32; ++i) bias[i] = i < here ? b_enc[b * 32 + i] : -1.0f;
+      block(tiles + b * 1024 * steps, steps, packed, pairs, bias, partial, block_toks, block_vals, room, count);
+      for (int i = 0; i < here; ++i) {
+        while (count[i] && block_toks[i * room + count[i] - 1] >= n) --count[i];  // the padding of the last tile
+        out.toks.insert(out.toks.end(), block_toks + i * room, block_toks + i * room + count[i]);
+        out.vals.insert(out.vals.end(), block_vals + i * room, block_vals + i * room + count[i]);
+        ptr[b * 32 + i + 1] = count[i];
+      }
+    }
+    _tile_release();
+    start[me + 1] = int64_t(out.toks.size());
+#pragma omp barrier
+#pragma omp single
+    {
+      for (int t = 0; t < all; ++t) start[t + 1] += start[t];
+      total = start[all];
+    }
+    if (total <= capacity) {
+      std::copy(out.toks.begin(), out.toks.end(), toks + start[me]);
+      std::copy(out.vals.begin(), out.vals.end(), vals + start[me]);
+    }
+  }
+  ptr[0] = 0;
+  if (total <= capacity)
+    for (int64_t i = 0; i < d_sae; ++i) ptr[i + 1] += ptr[i];
+  return total;
+}
+}  // namespace amx
+
+extern "C" {
+void amx_pack(const float* x, int64_t n, int64_t d, bf16* x16, uint32_t* packed) { amx::pack(x, n, d, x16, packed); }
+// tiles: ceil(d_sae/32)*2 tile rows, see to_tiles
+int64_t amx_encode(const bf16* tiles, int64_t d, const float* b_enc, const uint32_t* packed, int64_t n, int64_t d_sae,
+                   int64_t* ptr, int32_t* toks, float* vals, int64_t capacity) {
+  return amx::encode(tiles, (d + 31) / 32, b_enc, packed, n, d_sae, ptr, toks, vals, capacity);
+}
+}
+#pragma GCC pop_options

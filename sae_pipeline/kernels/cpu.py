@@ -1,0 +1,165 @@
+"""The compiled kernels for CPU, called through ctypes. Same functions as reference.py; see there for the meaning.
+
+All tensors are contiguous fp32 on the CPU unless a function says otherwise; other layouts are copied.
+"""
+
+import ctypes
+from ctypes import c_double, c_float, c_int64, c_void_p
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .build import load
+from .reference import AdamSettings, Features, Lists, Residual
+
+HAS_AVX2, HAS_AVX512, HAS_AMX = 1, 2, 4
+_CHUNK = 1 << 21  # numbers in a dense block of pre-activations: 8 MiB, so that it is still in cache when compressed
+_SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float64: "f64"}
+
+
+class _Features(ctypes.Structure):
+    _fields_ = tuple((name, c_void_p) for name in (*Features._fields, "tiles"))
+
+
+class _Adam(ctypes.Structure):
+    _fields_ = tuple((name, c_float) for name in AdamSettings._fields)
+
+
+def _at(tensor: Tensor | None) -> c_void_p:
+    return c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def cpu_features() -> int:
+    """Bits of HAS_AVX2, HAS_AVX512, HAS_AMX. Raises BuildError without a compiler."""
+    return int(load().cpu_features())
+
+
+class CpuKernels:
+    """The kernels of one instruction set: "avx512", "avx2" or "plain"; `amx` adds the fused bf16 encoder."""
+
+    def __init__(self, isa: str, amx: bool = False) -> None:
+        self.name = "amx" if amx else isa
+        self.amx = amx
+        self._isa = isa
+        self._lib = load()
+        self._lib.cpu_features()  # asks the kernel for the tile registers
+        if amx:
+            self._lib.amx_encode.restype = c_int64
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        getattr(self._lib, f"{name}_{self._isa}")(*arguments)
+
+    # --- products over lists ---------------------------------------------------------------------------------
+
+    def compress(self, dense: Tensor) -> Lists:
+        """See reference.compress; fp32."""
+        dense = dense.contiguous()
+        n, width = dense.shape
+        ptr = torch.zeros(n + 1, dtype=torch.int64)
+        self._call("count_positive", _at(dense), c_int64(n), c_int64(width), c_void_p(ptr.data_ptr() + 8))
+        ptr.cumsum_(0)
+        nnz = int(ptr[-1])
+        cols, values = torch.empty(nnz, dtype=torch.int32), torch.empty(nnz)
+        self._call("compress", _at(dense), c_int64(n), c_int64(width), _at(ptr), _at(cols), _at(values))
+        return Lists(ptr, cols, values)
+
+    def transpose(self, lists: Lists, n_cols: int) -> tuple[Lists, Tensor]:
+        """See reference.transpose."""
+        ptr, n_rows = lists.ptr.contiguous(), len(lists.ptr) - 1
+        cols = lists.cols.contiguous()
+        by_col = torch.empty(n_cols + 1, dtype=torch.int64)
+        rows = torch.empty_like(cols)
+        order = torch.empty(len(cols), dtype=torch.int64)
+        self._call(
+            "transpose", _at(ptr), _at(cols), c_int64(n_rows), c_int64(n_cols), _at(by_col), _at(rows), _at(order)
+        )
+        return Lists(by_col, rows, lists.values[order]), order
+
+    def spmm(self, lists: Lists, weight: Tensor) -> Tensor:
+        """See reference.spmm; fp32 or fp64."""
+        weight, values = weight.contiguous(), lists.values.to(weight.dtype).contiguous()
+        ptr, cols = lists.ptr.contiguous(), lists.cols.contiguous()
+        n, d = len(ptr) - 1, weight.shape[1]
+        out = weight.new_empty(n, d)
+        name = f"spmm_{_SUFFIX[weight.dtype]}"
+        self._call(name, _at(ptr), _at(cols), _at(values), _at(weight), c_int64(n), c_int64(d), _at(out))
+        return out
+
+    def sddmm(self, lists: Lists, a: Tensor, b: Tensor) -> Tensor:
+        """See reference.sddmm; fp32 or fp64."""
+        a, b = a.contiguous(), b.to(a.dtype).contiguous()
+        ptr, cols = lists.ptr.contiguous(), lists.cols.contiguous()
+        out = a.new_empty(len(cols))
+        n, d = a.shape
+        name = f"sddmm_{_SUFFIX[a.dtype]}"
+        self._call(name, _at(ptr), _at(cols), _at(a), _at(b), c_int64(n), c_int64(d), _at(out))
+        return out
+
+    # --- the training step -----------------------------------------------------------------------------------
+
+    def encode_by_feature(self, x: Tensor, W_enc: Tensor, b_enc: Tensor) -> Lists:
+        """See reference.encode_by_feature; fp32, in blocks of features that stay in cache."""
+        step = max(64, _CHUNK // max(1, len(x)))
+        x = x.T
+        parts = [
+            self.compress(torch.addmm(b[:, None], W, x))
+            for W, b in zip(W_enc.split(step), b_enc.split(step), strict=True)
+        ]
+        counts = torch.cat([part.ptr.diff() for part in parts])
+        ptr = torch.zeros(len(counts) + 1, dtype=torch.int64)
+        torch.cumsum(counts, 0, out=ptr[1:])
+        return Lists(ptr, torch.cat([part.cols for part in parts]), torch.cat([part.values for part in parts]))
+
+    def tiles(self, W_enc: Tensor) -> Tensor:
+        """W_enc [d_sae, d_in] in bf16, laid out for `encode_tiles`."""
+        d_sae, d = W_enc.shape
+        tiles = torch.zeros(-(-d_sae // 32) * 2 * -(-d // 32), 16, 32, dtype=torch.bfloat16)
+        self._call("tile", _at(W_enc), c_int64(d_sae), c_int64(d), _at(tiles))
+        return tiles
+
+    def pack(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [n_tokens, d_in] rounded to bf16: as it is, and packed for `encode_tiles`."""
+        x = x.contiguous()
+        n, d = x.shape
+        x16 = torch.empty(n, d, dtype=torch.bfloat16)
+        packed = torch.empty(-(-n // 32) * 2 * -(-d // 32), 16, 32, dtype=torch.bfloat16)
+        self._lib.amx_pack(_at(x), c_int64(n), c_int64(d), _at(x16), _at(packed))
+        return x16, packed
+
+    def encode_tiles(self, packed: Tensor, n: int, d: int, tiles: Tensor, b_enc: Tensor, capacity: int) -> Lists | None:
+        """relu(x W_encᵀ + b_enc) as lists by feature, in bf16 with fp32 sums; None above `capacity` entries."""
+        ptr = torch.empty(len(b_enc) + 1, dtype=torch.int64)
+        cols, values = torch.empty(capacity, dtype=torch.int32), torch.empty(capacity)
+        nnz = self._lib.amx_encode(
+            _at(tiles), c_int64(d), _at(b_enc), _at(packed), c_int64(n), c_int64(len(b_enc)),
+            _at(ptr), _at(cols), _at(values), c_int64(capacity),
+        )  # fmt: skip
+        return None if nnz > capacity else Lists(ptr, cols[:nnz], values[:nnz])
+
+    def residual(
+        self, by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor, dtype: torch.dtype = torch.float32
+    ) -> Residual:
+        """See reference.residual; r is stored in `dtype` (fp32 or bf16), the sums are of the unrounded r."""
+        x = x.contiguous()
+        n, d = x.shape
+        r, mean, squared = torch.empty(n, d, dtype=dtype), torch.empty(d), c_double()
+        self._call(
+            f"residual_{_SUFFIX[dtype]}", _at(by_feature.ptr), _at(by_feature.cols), _at(by_feature.values),
+            _at(W_dec), _at(b_dec), _at(x), c_int64(n), c_int64(d), c_int64(len(W_dec)), _at(r), _at(mean),
+            ctypes.byref(squared),
+        )  # fmt: skip
+        return Residual(r, mean, squared.value)
+
+    def update(
+        self, by_feature: Lists, x: Tensor, r: Tensor, features: Features, adam: AdamSettings,
+        tiles: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        """See reference.update; x and r both fp32 or both bf16. `tiles` are kept equal to W_enc."""
+        x = x.contiguous()
+        n, d = x.shape
+        self._call(
+            f"update_{_SUFFIX[x.dtype]}", _at(by_feature.ptr), _at(by_feature.cols), _at(by_feature.values),
+            _at(x), _at(r), c_int64(n), c_int64(d), c_int64(len(features.b_enc)),
+            ctypes.byref(_Features(*(_at(t) for t in (*features, tiles)))), ctypes.byref(_Adam(*adam)),
+        )  # fmt: skip

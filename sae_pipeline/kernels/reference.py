@@ -1,0 +1,162 @@
+"""Plain-torch twins of the kernels: the same functions, slow, on any device and in any float dtype.
+
+They define what the kernels compute, serve as the fallback, and are the dense path.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Lists(NamedTuple):
+    """Ragged lists. By token (CSR): row r's features are cols[ptr[r]:ptr[r+1]], ascending. By feature: its tokens."""
+
+    ptr: Tensor  # [n_rows + 1] int64
+    cols: Tensor  # [nnz] int32
+    values: Tensor  # [nnz] float
+
+    @property
+    def rows(self) -> Tensor:
+        """The row of every entry [nnz] int64."""
+        n_rows = len(self.ptr) - 1
+        return torch.repeat_interleave(torch.arange(n_rows, device=self.ptr.device), self.ptr.diff())
+
+
+class Residual(NamedTuple):
+    """r = x̂ − x of a batch."""
+
+    r: Tensor  # [n_tokens, d_in]
+    mean: Tensor  # [d_in], mean of r over tokens
+    squared: float  # Σ r²
+
+
+class AdamSettings(NamedTuple):
+    """One step's settings; see `SparseStep` for the algorithm."""
+
+    lr: float
+    l1: float
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+
+class Features(NamedTuple):
+    """All features' rows and optimiser state; updated in place."""
+
+    W_enc: Tensor  # [d_sae, d_in]: feature i's encoder column as a row
+    W_dec: Tensor  # [d_sae, d_in]
+    b_enc: Tensor  # [d_sae]
+    v_enc: Tensor  # [d_sae] second moments, one per row
+    v_dec: Tensor  # [d_sae]
+    v_b: Tensor  # [d_sae]
+    ticks: Tensor  # [d_sae] int32, steps in which the feature had an entry
+
+
+def compress(dense: Tensor) -> Lists:
+    """The positive entries of dense [n_rows, n_cols], row by row."""
+    rows, cols = (dense > 0).nonzero(as_tuple=True)
+    ptr = torch.zeros(len(dense) + 1, dtype=torch.int64, device=dense.device)
+    ptr[1:] = torch.bincount(rows, minlength=len(dense)).cumsum(0)
+    return Lists(ptr, cols.int(), dense[rows, cols])
+
+
+def transpose(lists: Lists, n_cols: int) -> tuple[Lists, Tensor]:
+    """The same entries sorted by column, stably, and each one's place [nnz] in `lists`."""
+    order = torch.argsort(lists.cols, stable=True)
+    ptr = torch.zeros(n_cols + 1, dtype=torch.int64, device=order.device)
+    ptr[1:] = torch.bincount(lists.cols, minlength=n_cols).cumsum(0)
+    return Lists(ptr, lists.rows[order].int(), lists.values[order]), order
+
+
+def spmm(lists: Lists, weight: Tensor) -> Tensor:
+    """Sparse · dense: out[r] = Σ_e values[e] · weight[cols[e]] over row r's entries; [n_rows, d]."""
+    out = weight.new_zeros(len(lists.ptr) - 1, weight.shape[1])
+    return out.index_add_(0, lists.rows, lists.values[:, None] * weight[lists.cols.long()])
+
+
+def sddmm(lists: Lists, a: Tensor, b: Tensor) -> Tensor:
+    """Dense · denseᵀ sampled at the lists: out[e] = a[row of e] · b[cols[e]]; [nnz]."""
+    return (a[lists.rows] * b[lists.cols.long()]).sum(1)
+
+
+def encode_by_feature(x: Tensor, W_enc: Tensor, b_enc: Tensor) -> Lists:
+    """relu(x · W_encᵀ + b_enc) as lists by feature; x [n_tokens, d_in], W_enc [d_sae, d_in]."""
+    return compress(torch.addmm(b_enc[:, None], W_enc, x.T))
+
+
+def residual(by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor) -> Residual:
+    """r = f · W_dec + b_dec − x from lists by feature."""
+    r = (b_dec - x).index_add_(0, by_feature.cols.long(), by_feature.values[:, None] * W_dec[by_feature.rows])
+    return Residual(r, r.mean(0), float(r.square().sum()))
+
+
+def update(by_feature: Lists, x: Tensor, r: Tensor, features: Features, adam: AdamSettings) -> None:
+    """The gradients at the active entries, then `step_rows`."""
+    n, n_features = len(x), len(features.b_enc)
+    row, token = by_feature.rows, by_feature.cols.long()
+    g = 2 / n * (r[token] * features.W_dec[row]).sum(1) + adam.l1 / n
+    zeros = torch.zeros_like(features.W_dec)
+    g_dec = zeros.index_add(0, row, (2 / n * by_feature.values)[:, None] * r[token])
+    g_enc = zeros.index_add(0, row, g[:, None] * x[token])
+    g_b = g.new_zeros(n_features).index_add_(0, row, g)
+    step_rows(by_feature.ptr.diff() > 0, g_enc, g_dec, g_b, features, adam)
+
+
+def step_rows(
+    active: Tensor, g_enc: Tensor, g_dec: Tensor, g_b: Tensor, features: Features, adam: AdamSettings
+) -> None:
+    """One optimiser step of the active features [d_sae] bool, from dense gradients; see `SparseStep`."""
+    on = active.nonzero(as_tuple=True)[0]
+    features.ticks[on] += 1
+    correction = 1 - torch.pow(
+        torch.tensor(adam.beta2, dtype=g_b.dtype, device=g_b.device), features.ticks[on].to(g_b.dtype)
+    )
+
+    def rate(v: Tensor, square: Tensor) -> Tensor:
+        v[on] = adam.beta2 * v[on] + (1 - adam.beta2) * square
+        return adam.lr / ((v[on] / correction).sqrt() + adam.eps)
+
+    w, g = features.W_dec[on], g_dec[on]
+    g = g - (g * w).sum(1, keepdim=True) * w
+    w = w - rate(features.v_dec, g.square().mean(1))[:, None] * g
+    features.W_dec[on] = w / w.norm(dim=1, keepdim=True)
+    g = g_enc[on]
+    features.W_enc[on] -= rate(features.v_enc, g.square().mean(1))[:, None] * g
+    g = g_b[on]
+    features.b_enc[on] -= rate(features.v_b, g.square()) * g
+
+
+class BatchSums(NamedTuple):
+    """What one step saw of its batch."""
+
+    squared: float  # Σ‖x̂ − x‖²
+    activation: float  # Σ f
+    counts: Tensor  # [d_sae] int64, active entries of each feature
+
+
+def dense_step(
+    x: Tensor, b_dec: Tensor, features: Features, adam: AdamSettings, dtype: torch.dtype, chunk: int = 4096
+) -> tuple[Tensor, BatchSums]:
+    """The whole step without lists: five products in `dtype`, `chunk` features at a time; then `step_rows`.
+
+    Updates `features`; returns the mean of r over tokens [d_in], which b_dec's step needs, and the sums.
+    """
+    n, x_low = len(x), x.to(dtype)
+    spans = [slice(i, i + chunk) for i in range(0, len(features.b_enc), chunk)]
+    acts, counts, activation = [], [], 0.0
+    r = b_dec - x
+    for span in spans:
+        f = torch.relu(x_low @ features.W_enc[span].to(dtype).T + features.b_enc[span].to(dtype))
+        acts.append(f)
+        counts.append((f > 0).sum(0))
+        activation += float(f.sum(dtype=x.dtype))
+        r += f @ features.W_dec[span].to(dtype)
+    r_low = r.to(dtype)
+    for span, f, count in zip(spans, acts, counts, strict=True):
+        part = Features(*(tensor[span] for tensor in features))
+        g = r_low @ part.W_dec.to(dtype).T
+        g = g.mul_(2 / n).add_(adam.l1 / n).mul_(f > 0)
+        g_enc, g_dec = g.T @ x_low, (f.T @ r_low).mul_(2 / n)
+        g_b = g.sum(0, dtype=x.dtype)
+        step_rows(count > 0, g_enc.to(x.dtype), g_dec.to(x.dtype), g_b, part, adam)
+    return r.mean(0), BatchSums(float(r.square().sum()), activation, torch.cat(counts))

@@ -1,0 +1,88 @@
+// Sparse products and the fused training step for SAEs on CPU. Plain C interface, called through ctypes by cpu.py;
+// needs neither torch's headers nor a build system: g++ -O3 -fopenmp -shared.
+//
+// One source, three instruction sets: sparse_body.h is compiled under each target and its functions carry the
+// suffix _avx512, _avx2 or _plain; Python picks the suffix once, from cpu_features(). The AMX encoder is separate.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include <omp.h>
+
+struct bf16 {
+  uint16_t bits;
+};
+
+// How many features ahead their rows are asked for: far enough to hide memory, near enough to stay in L1.
+constexpr int64_t AHEAD = 3;
+
+// All features' rows and optimiser state; the twin of reference.Features.
+struct Features {
+  float *W_enc, *W_dec, *b_enc;  // [d_sae, d], [d_sae, d], [d_sae]
+  float *v_enc, *v_dec, *v_b;    // [d_sae] second moments
+  int32_t* ticks;                // [d_sae] steps in which the feature had an entry
+  bf16* tiles;                   // W_enc for the AMX encoder, or null
+};
+
+struct Adam {  // the twin of reference.AdamSettings
+  float lr, l1, beta2, eps;
+};
+
+// Each thread's own memory, kept between calls (touching fresh pages costs more than the work).
+static float* scratch(size_t n) {
+  static thread_local std::unique_ptr<float[]> memory;
+  static thread_local size_t size = 0;
+  if (n > size) memory.reset(new float[size = n + n / 4]);
+  return memory.get();
+}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ISA(name) name##_avx512
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
+namespace avx512 {
+#include "sparse_body.h"
+}
+#pragma GCC pop_options
+#undef ISA
+
+#define ISA(name) name##_avx2
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v3")
+namespace avx2 {
+#include "sparse_body.h"
+}
+#pragma GCC pop_options
+#undef ISA
+#endif
+
+#define ISA(name) name##_plain
+namespace plain {
+#include "sparse_body.h"
+}
+#undef ISA
+
+enum { HAS_AVX2 = 1, HAS_AVX512 = 2, HAS_AMX = 4 };
+
+#if defined(__x86_64__)
+extern "C" int cpu_features() {
+  __builtin_cpu_init();
+  int has = 0;
+  if (__builtin_cpu_supports("x86-64-v3")) has |= HAS_AVX2;
+  if (__builtin_cpu_supports("x86-64-v4")) has |= HAS_AVX512;
+  // The kernel hands out the tile registers only on request: arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA).
+  if ((has & HAS_AVX512) && __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, 0x1023, 18) == 0)
+    has |= HAS_AMX;
+  return has;
+}
+#include "amx_encoder.h"
+#else
+extern "C" int cpu_features() { return 0; }
+#endif

@@ -1,0 +1,295 @@
+// The portable kernels, written as plain loops and compiled once per instruction set (see sparse.cpp, which sets
+// the target and defines ISA(name)). No include guard: it is meant to be included several times.
+//
+// Lists. "CSR": row_ptr [n_rows+1] int64, cols [nnz] int32, ascending inside a row. "CSC" is the same read by
+// features: ptr [d_sae+1], toks [nnz]. Every output element is computed by one thread in list order, so results do
+// not depend on the number of threads unless a comment says so.
+
+static inline float widen(float v) { return v; }
+static inline double widen(double v) { return v; }
+static inline float widen(bf16 v) {
+  uint32_t bits = uint32_t(v.bits) << 16;
+  float out;
+  std::memcpy(&out, &bits, 4);
+  return out;
+}
+static inline bf16 narrow(float v) {  // round to nearest, ties to even; finite input
+  uint32_t bits;
+  std::memcpy(&bits, &v, 4);
+  return bf16{uint16_t((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+}
+static inline void put(float& to, float v) { to = v; }
+static inline void put(bf16& to, float v) { to = narrow(v); }
+
+template <class A, class B>
+static inline auto dot(const A* a, const B* b, int64_t d) {
+  decltype(widen(*a) * widen(*b)) sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < d; ++j) sum += widen(a[j]) * widen(b[j]);
+  return sum;
+}
+
+// y += alpha * x
+template <class T, class S>
+static inline void axpy(T* __restrict y, S alpha, const auto* __restrict x, int64_t d) {
+#pragma omp simd
+  for (int64_t j = 0; j < d; ++j) y[j] += alpha * widen(x[j]);
+}
+
+// Positions of positive values of one dense row; returns how many. With cols == nullptr it only counts.
+static inline int64_t compress_row(const float* row, int64_t n, int32_t* cols, float* vals) {
+  int64_t k = 0, j = 0;
+#ifdef __AVX512F__
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  for (; j + 16 <= n; j += 16) {
+    __m512 v = _mm512_loadu_ps(row + j);
+    __mmask16 on = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GT_OQ);
+    if (!on) continue;
+    if (cols) {
+      _mm512_mask_compressstoreu_ps(vals + k, on, v);
+      _mm512_mask_compressstoreu_epi32(cols + k, on, _mm512_add_epi32(lane, _mm512_set1_epi32(int(j))));
+    }
+    k += __builtin_popcount(on);
+  }
+#endif
+  for (; j < n; ++j)
+    if (row[j] > 0) {
+      if (cols) cols[k] = int32_t(j), vals[k] = row[j];
+      ++k;
+    }
+  return k;
+}
+
+extern "C" {
+
+// counts[r] = how many of pre[r, :] are positive
+void ISA(count_positive)(const float* pre, int64_t n, int64_t width, int64_t* counts) {
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < n; ++r) counts[r] = compress_row(pre + r * width, width, nullptr, nullptr);
+}
+
+// writes the positive entries of pre[r, :] at row_ptr[r]
+void ISA(compress)(const float* pre, int64_t n, int64_t width, const int64_t* row_ptr, int32_t* cols, float* vals) {
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < n; ++r) compress_row(pre + r * width, width, cols + row_ptr[r], vals + row_ptr[r]);
+}
+
+// out[r, :] = sum over row r's entries e of vals[e] * W[cols[e], :]
+#define SPMM(NAME, T)                                                                                            \
+  void ISA(NAME)(const int64_t* row_ptr, const int32_t* cols, const T* vals, const T* W, int64_t n, int64_t d,   \
+                 T* out) {                                                                                       \
+    _Pragma("omp parallel for schedule(dynamic, 16)") for (int64_t r = 0; r < n; ++r) {                          \
+      T* y = out + r * d;                                                                                        \
+      std::memset(y, 0, size_t(d) * sizeof(T));                                                                  \
+      for (int64_t e = row_ptr[r]; e < row_ptr[r + 1]; ++e) axpy(y, vals[e], W + int64_t(cols[e]) * d, d);       \
+    }                                                                                                            \
+  }
+SPMM(spmm_f32, float)
+SPMM(spmm_f64, double)
+#undef SPMM
+
+// out[e] = A[row of e, :] . B[cols[e], :]
+#define SDDMM(NAME, T)                                                                                           \
+  void ISA(NAME)(const int64_t* row_ptr, const int32_t* cols, const T* A, const T* B, int64_t n, int64_t d,      \
+                 T* out) {                                                                                       \
+    _Pragma("omp parallel for schedule(dynamic, 16)") for (int64_t r = 0; r < n; ++r) {                          \
+      for (int64_t e = row_ptr[r]; e < row_ptr[r + 1]; ++e) out[e] = dot(A + r * d, B + int64_t(cols[e]) * d, d); \
+    }                                                                                                            \
+  }
+SDDMM(sddmm_f32, float)
+SDDMM(sddmm_f64, double)
+#undef SDDMM
+
+// The same entries sorted by column: a stable counting sort. order[k] = index in the CSR lists of the k-th entry.
+void ISA(transpose)(const int64_t* row_ptr, const int32_t* cols, int64_t n_rows, int64_t n_cols, int64_t* col_ptr,
+                    int32_t* rows, int64_t* order) {
+  const int n_threads = omp_get_max_threads();
+  std::vector<int64_t> at(size_t(n_threads) * n_cols, 0);
+#pragma omp parallel num_threads(n_threads)
+  {
+    const int me = omp_get_thread_num(), all = omp_get_num_threads();
+    const int64_t from = n_rows * me / all, to = n_rows * (me + 1) / all;
+    int64_t* mine = at.data() + size_t(me) * n_cols;
+    for (int64_t e = row_ptr[from]; e < row_ptr[to]; ++e) ++mine[cols[e]];
+#pragma omp barrier
+#pragma omp single
+    {
+      int64_t sum = 0;
+      for (int64_t c = 0; c < n_cols; ++c) {
+        col_ptr[c] = sum;
+        for (int t = 0; t < all; ++t) {
+          int64_t& slot = at[size_t(t) * n_cols + c];
+          int64_t count = slot;
+          slot = sum;
+          sum += count;
+        }
+      }
+      col_ptr[n_cols] = sum;
+    }
+    for (int64_t r = from; r < to; ++r)
+      for (int64_t e = row_ptr[r]; e < row_ptr[r + 1]; ++e) {
+        int64_t k = mine[cols[e]]++;
+        rows[k] = int32_t(r);
+        order[k] = e;
+      }
+  }
+}
+}  // extern "C"
+
+// Row i of W_enc into the AMX encoder's tiles [d_sae/16][d/32][16 features][32], padded with zeros.
+static inline void to_tiles(const float* row, int64_t i, int64_t d, bf16* tiles) {
+  bf16* to = tiles + i / 16 * ((d + 31) / 32) * 512 + i % 16 * 32;
+  for (int64_t j = 0; j < d; j += 32, to += 512) {
+    if (j + 32 <= d) {
+#pragma omp simd
+      for (int64_t q = 0; q < 32; ++q) to[q] = narrow(row[j + q]);
+    } else {
+      for (int64_t q = 0; j + q < d; ++q) to[q] = narrow(row[j + q]);
+    }
+  }
+}
+
+// Features that have an entry, ascending.
+static std::vector<int32_t> active_features(const int64_t* ptr, int64_t d_sae) {
+  std::vector<int32_t> active;
+  active.reserve(size_t(d_sae));
+  for (int64_t i = 0; i < d_sae; ++i)
+    if (ptr[i] != ptr[i + 1]) active.push_back(int32_t(i));
+  return active;
+}
+
+// Rows are visited in no order that the hardware could foresee: ask for the row after next.
+static inline void prefetch(const float* row, int64_t d) {
+  for (int64_t j = 0; j < d; j += 16) __builtin_prefetch(row + j, 1, 2);
+}
+
+// r = f W_dec + b_dec - x from feature-major lists. Each thread owns a range of tokens and walks all features, so
+// that a row of W_dec is read once and the tokens' sums stay in its cache. Returns sum r^2 in out_sums[0]; the mean
+// over tokens of r goes to grad_b_dec.
+template <class R>
+static void residual(const int64_t* ptr, const int32_t* toks, const float* vals, const float* W_dec,
+                     const float* b_dec, const float* x, int64_t n, int64_t d, int64_t d_sae, R* r, float* col_mean,
+                     double* sse) {
+  const int n_threads = omp_get_max_threads();
+  std::vector<double> sums(n_threads, 0.0);
+  std::vector<float> cols(size_t(n_threads) * d, 0.f);
+  const std::vector<int32_t> active = active_features(ptr, d_sae);
+  const int64_t n_active = int64_t(active.size());
+#pragma omp parallel num_threads(n_threads)
+  {
+    const int me = omp_get_thread_num(), all = omp_get_num_threads();
+    const int64_t from = n * me / all, to = n * (me + 1) / all;
+    float* acc = scratch(size_t(to - from) * d);
+    for (int64_t t = from; t < to; ++t) {
+      float* y = acc + (t - from) * d;
+      const float* xt = x + t * d;
+#pragma omp simd
+      for (int64_t j = 0; j < d; ++j) y[j] = b_dec[j] - xt[j];
+    }
+    for (int64_t k = 0; k < n_active; ++k) {
+      const int64_t i = active[k], end = ptr[i + 1];
+      if (k + AHEAD < n_active) prefetch(W_dec + active[k + AHEAD] * d, d);
+      int64_t e = std::lower_bound(toks + ptr[i], toks + end, int32_t(from)) - toks;
+      const float* w = W_dec + i * d;
+      for (; e < end && toks[e] < to; ++e) axpy(acc + (toks[e] - from) * d, vals[e], w, d);
+    }
+    double sum = 0;
+    float* col = cols.data() + size_t(me) * d;
+    for (int64_t t = from; t < to; ++t) {
+      const float* y = acc + (t - from) * d;
+      R* out = r + t * d;
+      sum += dot(y, y, d);
+      axpy(col, 1.0f, y, d);
+#pragma omp simd
+      for (int64_t j = 0; j < d; ++j) put(out[j], y[j]);
+    }
+    sums[me] = sum;
+  }
+  *sse = 0;
+  for (double s : sums) *sse += s;
+  for (int64_t j = 0; j < d; ++j) {
+    float s = 0;
+    for (int t = 0; t < n_threads; ++t) s += cols[size_t(t) * d + j];
+    col_mean[j] = s / float(n);
+  }
+}
+
+// The step length of one row: Adam without momentum, with one second moment v for the whole row.
+static inline float rate(float* v, float mean_square, const Adam& a, float correction) {
+  *v = a.beta2 * *v + (1 - a.beta2) * mean_square;
+  return a.lr / (std::sqrt(*v / correction) + a.eps);
+}
+
+// Gradients, step, renormalisation and bf16 copy of every feature with an entry, in one pass over its rows.
+template <class T>
+static void update(const int64_t* ptr, const int32_t* toks, const float* vals, const T* x, const T* r, int64_t n,
+                   int64_t d, int64_t d_sae, const Features& p, const Adam& a) {
+  const float scale = 2.0f / float(n), l1 = a.l1 / float(n);
+  const std::vector<int32_t> active = active_features(ptr, d_sae);
+  const int64_t n_active = int64_t(active.size());
+#pragma omp parallel
+  {
+    float* g_dec = scratch(size_t(2 * d));
+    float* g_enc = g_dec + d;
+#pragma omp for schedule(dynamic, 64)
+    for (int64_t k = 0; k < n_active; ++k) {
+      const int64_t i = active[k];
+      if (k + AHEAD < n_active) {
+        prefetch(p.W_dec + active[k + AHEAD] * d, d);
+        prefetch(p.W_enc + active[k + AHEAD] * d, d);
+      }
+      float *w = p.W_dec + i * d, *we = p.W_enc + i * d;
+      std::memset(g_dec, 0, size_t(2 * d) * sizeof(float));
+      float g_b = 0;
+      for (int64_t e = ptr[i]; e < ptr[i + 1]; ++e) {
+        const T *rt = r + int64_t(toks[e]) * d, *xt = x + int64_t(toks[e]) * d;
+        const float f = scale * vals[e];
+        float s = 0;
+#pragma omp simd reduction(+ : s)
+        for (int64_t j = 0; j < d; ++j) {
+          const float rj = widen(rt[j]);
+          s += rj * w[j];
+          g_dec[j] += f * rj;
+        }
+        const float g = scale * s + l1;
+        g_b += g;
+        axpy(g_enc, g, xt, d);
+      }
+      const float correction = 1 - std::pow(a.beta2, float(++p.ticks[i]));
+      axpy(g_dec, -dot(g_dec, w, d), w, d);  // only the part that turns the row: its length is fixed
+      axpy(w, -rate(p.v_dec + i, dot(g_dec, g_dec, d) / float(d), a, correction), g_dec, d);
+      const float inverse = 1 / std::sqrt(dot(w, w, d));
+#pragma omp simd
+      for (int64_t j = 0; j < d; ++j) w[j] *= inverse;
+      axpy(we, -rate(p.v_enc + i, dot(g_enc, g_enc, d) / float(d), a, correction), g_enc, d);
+      if (p.tiles) to_tiles(we, i, d, p.tiles);
+      p.b_enc[i] -= rate(p.v_b + i, g_b * g_b, a, correction) * g_b;
+    }
+  }
+}
+
+extern "C" {
+// W_enc [d_sae, d] into zeroed tiles
+void ISA(tile)(const float* W_enc, int64_t d_sae, int64_t d, bf16* tiles) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < d_sae; ++i) to_tiles(W_enc + i * d, i, d, tiles);
+}
+void ISA(residual_f32)(const int64_t* ptr, const int32_t* toks, const float* vals, const float* W_dec,
+                       const float* b_dec, const float* x, int64_t n, int64_t d, int64_t d_sae, float* r,
+                       float* col_mean, double* sse) {
+  residual(ptr, toks, vals, W_dec, b_dec, x, n, d, d_sae, r, col_mean, sse);
+}
+void ISA(residual_bf16)(const int64_t* ptr, const int32_t* toks, const float* vals, const float* W_dec,
+                        const float* b_dec, const float* x, int64_t n, int64_t d, int64_t d_sae, bf16* r,
+                        float* col_mean, double* sse) {
+  residual(ptr, toks, vals, W_dec, b_dec, x, n, d, d_sae, r, col_mean, sse);
+}
+void ISA(update_f32)(const int64_t* ptr, const int32_t* toks, const float* vals, const float* x, const float* r,
+                     int64_t n, int64_t d, int64_t d_sae, const Features* p, const Adam* a) {
+  update(ptr, toks, vals, x, r, n, d, d_sae, *p, *a);
+}
+void ISA(update_bf16)(const int64_t* ptr, const int32_t* toks, const float* vals, const bf16* x, const bf16* r,
+                      int64_t n, int64_t d, int64_t d_sae, const Features* p, const Adam* a) {
+  update(ptr, toks, vals, x, r, n, d, d_sae, *p, *a);
+}
+}

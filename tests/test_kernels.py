@@ -1,0 +1,257 @@
+"""The sparse kernels against their plain-torch twins in float64, on every instruction set that this CPU has."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from sae_pipeline.errors import UserError
+from sae_pipeline.kernels import (
+    Lists,
+    SparseStep,
+    choose,
+    encode_csr,
+    path_counts,
+    reference,
+    sddmm,
+    sparse_decode,
+    spmm,
+    transpose,
+)
+from sae_pipeline.kernels.backend import NEEDS
+from sae_pipeline.kernels.cpu import cpu_features
+
+COMPILED = [name for name, bit in NEEDS.items() if name == "plain" or cpu_features() & bit]
+SHAPES = [(1, 1, 1), (7, 5, 3), (33, 70, 65), (64, 32, 96), (50, 97, 300)]  # tokens, d_in, d_sae
+
+
+@pytest.fixture(params=COMPILED)
+def isa(request: pytest.FixtureRequest) -> str:
+    """Every compiled backend of this machine in turn."""
+    return str(request.param)
+
+
+def random_lists(n_rows: int, n_cols: int, seed: int) -> Lists:
+    """Random lists in float64 with empty rows, columns nobody uses, and tied values."""
+    generator = torch.Generator().manual_seed(seed)
+    dense = torch.randint(-6, 4, (n_rows, n_cols), generator=generator).double()
+    dense[::3] = 0
+    dense[:, ::4] = 0
+    return reference.compress(dense)
+
+
+def dense_of(lists: Lists, n_cols: int) -> Tensor:
+    """[n_rows, n_cols]"""
+    dense = torch.zeros(len(lists.ptr) - 1, n_cols, dtype=lists.values.dtype)
+    dense[lists.rows, lists.cols.long()] = lists.values
+    return dense
+
+
+def unit_rows(d_sae: int, d_in: int, seed: int) -> Tensor:
+    """Random rows of length 1 [d_sae, d_in]."""
+    rows = torch.randn(d_sae, d_in, generator=torch.Generator().manual_seed(seed))
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_equal_dense_algebra(isa: str, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    """spmm, sddmm and transpose say what f·W, (A·Bᵀ) at the entries, and fᵀ say; operands need not be contiguous."""
+    n, d, d_sae = shape
+    lists = random_lists(n, d_sae, seed=n)
+    f = dense_of(lists, d_sae)
+    W = torch.randn(d, 2 * d_sae, dtype=dtype)[:, ::2].T
+    A = torch.randn(d, n, dtype=dtype).T
+    assert torch.allclose(spmm(lists, W, isa).double(), f @ W.double(), rtol=1e-4, atol=1e-5)
+    expected = (A.double() @ W.double().T)[lists.rows, lists.cols.long()]
+    assert torch.allclose(sddmm(lists, A, W, isa).double(), expected, rtol=1e-4, atol=1e-5)
+    by_feature, order = transpose(lists, d_sae, isa)
+    assert torch.equal(dense_of(by_feature, n), f.T)
+    assert torch.equal(lists.values[order], by_feature.values)
+    twin, twin_order = reference.transpose(lists, d_sae)
+    assert torch.equal(by_feature.ptr, twin.ptr) and torch.equal(order, twin_order)
+
+
+def test_duplicate_entries_add_up(isa: str) -> None:
+    """A row may name a feature twice."""
+    lists = Lists(torch.tensor([0, 0, 3]), torch.tensor([1, 1, 0], dtype=torch.int32), torch.tensor([2.0, 3.0, 5.0]))
+    W = torch.tensor([[1.0, 10.0], [100.0, 1000.0]])
+    assert spmm(lists, W, isa).tolist() == [[0, 0], [505, 5050]]
+    assert transpose(lists, 2, isa)[0].cols.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("backend", [*COMPILED, "reference"])
+def test_decode_gradients(backend: str) -> None:
+    """The gradients of the sparse decoder, in float64 by finite differences."""
+    lists = random_lists(5, 9, seed=3)
+    values = lists.values.clone().requires_grad_()
+    W = torch.randn(9, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v, w: sparse_decode(lists, v, w, backend), (values, W))
+
+
+@pytest.mark.parametrize("backend", [*COMPILED, "reference"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_encode_csr_is_exact(backend: str, shape: tuple[int, int, int]) -> None:
+    """The lists hold relu(x·W + b), all of it and nothing else, by token then feature."""
+    n, d, d_sae = shape
+    x, W, b = torch.randn(2 * n, d)[::2], torch.randn(d, d_sae), torch.randn(d_sae) - 1
+    b[0] = -1e9
+    lists = encode_csr(x, W, b, backend=backend)
+    f = torch.relu(x.double() @ W.double() + b.double())
+    assert torch.allclose(dense_of(lists, d_sae).double(), f, atol=1e-4)
+    assert (lists.values > 0).all()
+    for row in range(n):
+        assert lists.cols[lists.ptr[row] : lists.ptr[row + 1]].diff().gt(0).all()
+
+
+def test_zero_is_not_active(isa: str) -> None:
+    """Exactly zero (and minus zero) pre-activations are no entries; no tokens and no entries are fine."""
+    x, W = torch.zeros(3, 4), torch.randn(4, 20)
+    assert encode_csr(x, W, torch.zeros(20), backend=isa).ptr.tolist() == [0, 0, 0, 0]
+    assert encode_csr(x, W, -torch.zeros(20), "bf16", isa).ptr.tolist() == [0, 0, 0, 0]
+    assert encode_csr(x[:0], W, torch.zeros(20), backend=isa).ptr.tolist() == [0]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bf16_encoder(isa: str, shape: tuple[int, int, int]) -> None:
+    """The AMX encoder is the product of the rounded operands, summed in fp32 (other CPUs answer in fp32)."""
+    n, d, d_sae = shape
+    x, W, b = torch.randn(n, d), torch.randn(d, d_sae), torch.randn(d_sae)
+    amx = isa == "amx"
+    lists = encode_csr(x, W, b, "bf16", isa)
+    if amx:
+        x, W = x.bfloat16(), W.bfloat16()
+    assert torch.allclose(dense_of(lists, d_sae).double(), torch.relu(x.double() @ W.double() + b.double()), atol=1e-4)
+
+
+def plain_autograd_step(
+    W_enc: Tensor, W_dec: Tensor, b_enc: Tensor, b_dec: Tensor, x: Tensor, l1: float
+) -> tuple[Tensor, ...]:
+    """Loss and gradients of the recipe as one would write it."""
+    leaves = [t.clone().requires_grad_() for t in (W_enc, W_dec, b_enc, b_dec)]
+    f = torch.relu(x @ leaves[0].T + leaves[2])
+    loss = ((f @ leaves[1] + leaves[3] - x).square().sum() + l1 * f.sum()) / len(x)
+    return loss.detach(), *torch.autograd.grad(loss, leaves)
+
+
+@pytest.mark.parametrize("shape", [(40, 24, 60), (33, 97, 130)])
+@pytest.mark.parametrize("backend", [*COMPILED, "reference"])
+def test_step_is_autograd_and_adam(backend: str, shape: tuple[int, int, int]) -> None:
+    """Three steps equal autograd in float64 followed by the documented optimiser; silent features do not move."""
+    n, d, d_sae = shape
+    lr, l1, beta2, eps = 3e-3, 0.7, 0.999, 1e-8
+    step = SparseStep(unit_rows(d_sae, d, 0), -1.2, backend=backend, precision="fp32")
+    W_enc, W_dec = (step.features.W_enc.double(), step.features.W_dec.double())
+    b_enc, b_dec = torch.full((d_sae,), -1.2, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
+    b_enc[:5] = -99.0
+    step.features.b_enc[:5] = -99.0
+    v, ticks = [torch.zeros(d_sae, dtype=torch.float64) for _ in range(3)], torch.zeros(d_sae)
+    m_dec, v_dec = torch.zeros_like(b_dec), torch.zeros_like(b_dec)
+    for i in range(3):
+        x = torch.randn(n, d)
+        stats = step.step(x, lr, l1)
+        x = x.double()
+        active = (x @ W_enc.T + b_enc > 0).any(0)
+        loss, g_enc, g_dec, g_b, g_b_dec = plain_autograd_step(W_enc, W_dec, b_enc, b_dec, x, l1)
+        assert stats.loss == pytest.approx(float(loss), rel=1e-4)
+        g_dec = g_dec - (g_dec * W_dec).sum(1, keepdim=True) * W_dec
+        ticks += active
+        for w, g, moment in zip((W_enc, W_dec, b_enc[:, None]), (g_enc, g_dec, g_b[:, None]), v, strict=True):
+            moment[active] = beta2 * moment[active] + (1 - beta2) * g[active].square().mean(1)
+            root = (moment[active] / (1 - beta2 ** ticks[active].double())).sqrt() + eps
+            w[active] -= lr * g[active] / root[:, None]
+        W_dec /= W_dec.norm(dim=1, keepdim=True)
+        m_dec, v_dec = 0.9 * m_dec + 0.1 * g_b_dec, 0.999 * v_dec + 0.001 * g_b_dec**2
+        b_dec -= lr * (m_dec / (1 - 0.9 ** (i + 1))) / ((v_dec / (1 - 0.999 ** (i + 1))).sqrt() + 1e-8)
+    assert torch.allclose(step.features.W_dec.double(), W_dec, atol=2e-5)
+    assert torch.allclose(step.features.W_enc.double(), W_enc, atol=2e-4)
+    assert torch.allclose(step.features.b_enc.double(), b_enc, atol=2e-4)
+    assert torch.allclose(step.b_dec.double(), b_dec, atol=2e-4)
+    assert torch.equal(step.features.W_dec[:5], unit_rows(d_sae, d, 0)[:5])
+
+
+def known_features(n: int, seed: int, directions: Tensor) -> Tensor:
+    """Tokens [n, d_in] that are positive mixtures of a few directions, of mean square length d_in."""
+    generator = torch.Generator().manual_seed(seed)
+    on = torch.rand(n, len(directions), generator=generator) < 4 / len(directions)
+    x = (on * (0.5 + torch.rand(on.shape, generator=generator))) @ directions
+    x = x - x.mean(0)
+    return x * (x.shape[1] / x.square().sum(1).mean()).sqrt()
+
+
+def train(step: SparseStep, x: Tensor, batch: int, l1: float) -> tuple[float, float]:
+    """Two passes; (FVU, L0) over the last half pass."""
+    order = torch.cat([torch.randperm(len(x), generator=torch.Generator().manual_seed(s)) for s in range(2)])
+    batches = order.split(batch)
+    stats = [step.step(x[rows], 3e-3 * min(1, (len(batches) - i) / 30), l1) for i, rows in enumerate(batches)]
+    late = stats[-len(stats) // 4 :]
+    return sum(s.squared for s in late) / sum(s.power for s in late), sum(s.l0 for s in late) / len(late)
+
+
+def test_parity_and_known_features() -> None:
+    """The fast path trains as well as exact fp32 torch (FVU and L0 within 1 %), and finds the true directions."""
+    directions = unit_rows(96, 64, 5)
+    x = known_features(24_000, 6, directions)
+    fast = SparseStep(unit_rows(256, 64, 7), -2.0)
+    slow = SparseStep(unit_rows(256, 64, 7), -2.0, backend="reference", precision="fp32")
+    fvu, l0 = train(fast, x, 200, 2.5)
+    slow_fvu, slow_l0 = train(slow, x, 200, 2.5)
+    assert fvu == pytest.approx(slow_fvu, rel=0.01)
+    assert l0 == pytest.approx(slow_l0, rel=0.01)
+    matched = (directions @ fast.features.W_dec.T).max(1).values
+    assert matched.mean() > 0.95
+
+
+def test_resumes_bit_for_bit() -> None:
+    """A state saved and loaded into a fresh step continues as if nothing had happened; so does a rerun."""
+    x = torch.randn(6, 40, 48)
+    first = SparseStep(unit_rows(100, 48, 1), -1.5)
+    for batch in x[:3]:
+        first.step(batch, 1e-3, 1.0)
+    saved = {name: tensor.clone() for name, tensor in first.state_dict().items()}
+    second = SparseStep(unit_rows(100, 48, 2), -1.0)
+    second.load_state_dict(saved)
+    for batch in x[3:]:
+        assert first.step(batch, 1e-3, 1.0).loss == second.step(batch, 1e-3, 1.0).loss
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name
+
+
+def test_path_by_density() -> None:
+    """Few active entries go over lists, many over dense products; the counter tells; both learn the same thing."""
+    if not cpu_features() & NEEDS["amx"]:
+        pytest.skip("on a CPU without AMX every density goes over lists")
+    x = torch.randn(64, 64)
+    for bias, path in ((-2.5, "step.sparse.amx"), (2.0, "step.dense.cpu")):
+        step = SparseStep(unit_rows(512, 64, 1), bias)
+        before = path_counts[path]
+        ours = [step.step(x, 1e-3, 0.5).loss for _ in range(3)]
+        assert path_counts[path] == before + 3
+        exact = SparseStep(unit_rows(512, 64, 1), bias, backend="reference", precision="fp32")
+        assert ours == pytest.approx([exact.step(x, 1e-3, 0.5).loss for _ in range(3)], rel=0.01)
+
+
+def test_backend_choice() -> None:
+    """The argument is obeyed, an unknown name is one sentence."""
+    assert choose("reference") is None
+    assert choose("plain").name == "plain"  # type: ignore[union-attr]
+    with pytest.raises(UserError, match="no SAE kernels 'fast'"):
+        choose("fast")
+
+
+def test_without_a_compiler(tmp_path: Path) -> None:
+    """Without a compiler the same results come from plain torch, and a line says that it is slow."""
+    program = (
+        "import torch; from sae_pipeline.kernels import SparseStep, path_counts;"
+        "SparseStep(torch.eye(8), -0.5).step(torch.randn(9, 8), 1e-3, 1.0); print(dict(path_counts))"
+    )
+    environment = {**os.environ, "PATH": str(tmp_path), "CXX": "no-such-compiler", "SAE_KERNEL_CACHE": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "{'step.dense.cpu': 1}"
+    assert run.stderr.count("slower") == 1 and "compiler" in run.stderr
+    assert not list(tmp_path.iterdir())
