@@ -1,0 +1,154 @@
+import { useEffect, useState } from 'react'
+import { FeaturesView } from './components/FeaturesView'
+import { Header } from './components/Header'
+import { HeadlinesView } from './components/HeadlinesView'
+import { HelpDialog } from './components/HelpDialog'
+import { Icon } from './components/Icon'
+import { Failure, Note, Notice } from './components/Notices'
+import { RunDialog } from './components/RunDialog'
+import { go, useAddress } from './hooks/useAddress'
+import { useHealth, useRun } from './hooks/useApi'
+import { useKeys } from './hooks/useKeys'
+import { useScrollMemory } from './hooks/useScrollMemory'
+import { START_COMMAND, type ApiError, type RunMetadata } from './interpAPI'
+import { FEATURES, HEADLINES, scrollKey, type Address, type FeaturesAddress, type HeadlinesAddress } from './lib/address'
+
+/** The two tabs, and what is true of both: which run is shown and whether the API is there. */
+export function App() {
+  const { address, problems } = useAddress()
+  const health = useHealth()
+  const { data: run, error, refetch } = useRun(address.run)
+  const [dialog, setDialog] = useState<'help' | 'run'>()
+  const tabs = useTabs(address)
+  useKeys({
+    '?': () => setDialog('help'),
+    'g h': () => go(tabs.headlines),
+    'g f': () => go(tabs.features),
+  })
+  useTitle(address, run)
+  useScrollMemory(address.view, scrollKey(address))
+  const served = health.data?.run_id
+  const newer = run && address.run === undefined && served !== undefined && served !== run.run_id
+
+  return (
+    <>
+      <a href="#main" className="button fixed top-2 left-2 z-50 -translate-y-16 focus:translate-y-0">
+        Skip to the content
+      </a>
+      <Header
+        address={address}
+        run={run}
+        tabs={tabs}
+        onRun={() => setDialog('run')}
+        onHelp={() => setDialog('help')}
+      />
+      <main id="main" tabIndex={-1} className="outline-none">
+        <div aria-live="polite" className="mx-auto max-w-[96rem] px-4 sm:px-6">
+          {health.error?.kind === 'down' && run && <Down />}
+          {newer && (
+            <Notice>
+              The API now serves {served}; this is {run.run_id}.{' '}
+              <button type="button" className="quiet" onClick={() => void refetch()}>
+                Show {served}
+              </button>
+            </Notice>
+          )}
+          {problems.map((problem) => (
+            <Notice key={problem}>{problem}</Notice>
+          ))}
+        </div>
+        <View address={address} run={run} error={error} onRuns={() => setDialog('run')} />
+      </main>
+      {dialog === 'help' && <HelpDialog onClose={() => setDialog(undefined)} />}
+      {dialog === 'run' && <RunDialog run={run} address={address} onClose={() => setDialog(undefined)} />}
+    </>
+  )
+}
+
+function View({ address, run, error, onRuns }: {
+  address: Address
+  run: RunMetadata | undefined
+  error: ApiError | null
+  onRuns: () => void
+}) {
+  if (address.view === 'unknown') {
+    return (
+      <Note title={`There is no page ${address.path}.`}>
+        <p>
+          <button type="button" className="button" onClick={() => go({ ...HEADLINES, run: address.run })}>
+            Show the headlines
+          </button>
+        </p>
+      </Note>
+    )
+  }
+  if (run) {
+    return address.view === 'headlines' ? (
+      <HeadlinesView address={address} run={run} />
+    ) : (
+      <FeaturesView address={address} run={run} />
+    )
+  }
+  if (!error) return <Waiting />
+  return (
+    <>
+      <Failure error={error} />
+      {error.kind === 'refused' && (
+        <p className="-mt-8 text-center">
+          <button type="button" className="button" onClick={onRuns}>
+            Choose another run
+          </button>
+        </p>
+      )}
+    </>
+  )
+}
+
+function Down() {
+  return (
+    <p role="alert" className="flex items-start gap-2.5 border-b border-line py-3 leading-6">
+      <Icon name="alert" className="mt-1 text-wrong" />
+      <span>
+        The API does not answer; what is loaded stays. Start it with{' '}
+        <code className="rounded bg-sunk px-1.5 py-0.5 font-mono text-[0.8125rem]">{START_COMMAND}</code> and this page
+        goes on by itself.
+      </span>
+    </p>
+  )
+}
+
+function Waiting() {
+  return (
+    <div role="status" aria-label="Loading the run" className="mx-auto max-w-[96rem] px-4 pt-8 sm:px-6">
+      <span className="skeleton block h-9 max-w-sm" />
+      {Array.from({ length: 6 }, (_, i) => (
+        <span key={i} className="skeleton mt-6 block h-14" />
+      ))}
+    </div>
+  )
+}
+
+/** Where each tab was left, in the run that is shown: its filters, its feature. */
+function useTabs(address: Address): { headlines: HeadlinesAddress; features: FeaturesAddress } {
+  const [left, setLeft] = useState({ headlines: HEADLINES, features: FEATURES })
+  if (address.view !== 'unknown' && left[address.view] !== address) setLeft({ ...left, [address.view]: address })
+  return {
+    headlines: { ...left.headlines, run: address.run },
+    features: { ...left.features, run: address.run },
+  }
+}
+
+function useTitle(address: Address, run: RunMetadata | undefined): void {
+  const place =
+    address.view === 'features'
+      ? address.feature === undefined
+        ? 'Features'
+        : `Feature ${address.feature}`
+      : address.view === 'headlines'
+        ? 'Headlines'
+        : 'No such page'
+  const title = [place, run?.run_id, 'FinBERT SAE Explorer'].filter(Boolean).join(' · ')
+  useEffect(() => {
+    document.title = title
+  }, [title])
+}

@@ -1,0 +1,53 @@
+import { DropdownMenu } from 'radix-ui'
+import { Icon } from './Icon'
+
+export interface ChoiceOption {
+  value: string
+  label: string
+  description?: string
+}
+
+/** A dropdown: the label and the chosen option on the button, every option with its description below. */
+export function Choice({ label, value, options, onChoose }: {
+  label: string
+  value: string
+  options: ChoiceOption[]
+  onChoose: (value: string) => void
+}) {
+  const chosen = options.find((option) => option.value === value)
+  return (
+    <DropdownMenu.Root modal={false}>
+      <DropdownMenu.Trigger asChild>
+        <button type="button" className="field flex items-center gap-2 px-2.5 text-left text-sm">
+          <span className="text-faint">{label}</span>
+          <span className="min-w-0 grow truncate">{chosen?.label ?? value}</span>
+          <Icon name="down" size={14} className="text-faint" />
+        </button>
+      </DropdownMenu.Trigger>
+      <DropdownMenu.Portal>
+        <DropdownMenu.Content
+          align="start"
+          sideOffset={4}
+          collisionPadding={8}
+          className="z-40 max-h-(--radix-dropdown-menu-content-available-height) w-max max-w-[min(26rem,calc(100vw-1rem))] min-w-(--radix-dropdown-menu-trigger-width) overflow-y-auto rounded-md border border-edge bg-raised py-1"
+        >
+          <DropdownMenu.RadioGroup value={value} onValueChange={onChoose}>
+            {options.map((option) => (
+              <DropdownMenu.RadioItem
+                key={option.value}
+                value={option.value}
+                className="relative cursor-pointer py-1.5 pr-4 pl-8 text-sm outline-none data-highlighted:bg-sunk"
+              >
+                <DropdownMenu.ItemIndicator className="absolute top-2 left-2.5">
+                  <Icon name="check" size={14} />
+                </DropdownMenu.ItemIndicator>
+                {option.label}
+                {option.description && <span className="block text-xs text-soft">{option.description}</span>}
+              </DropdownMenu.RadioItem>
+            ))}
+          </DropdownMenu.RadioGroup>
+        </DropdownMenu.Content>
+      </DropdownMenu.Portal>
+    </DropdownMenu.Root>
+  )
+}

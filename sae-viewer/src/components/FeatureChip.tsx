@@ -1,0 +1,57 @@
+import { Tooltip } from 'radix-ui'
+import { Link } from 'wouter'
+import type { FiredFeature, Prompt } from '../interpAPI'
+import { number } from '../lib/format'
+import { activationOn, stretches, visible } from '../lib/text'
+
+/** `Feature 1234: surge`, a link to the feature; on hover or focus its activations, word by word. */
+export function FeatureChip({ fired, prompt, href, strongest, onLight }: {
+  fired: FiredFeature
+  prompt: Prompt
+  href: string
+  /** The headline's strongest activation: the chip's underline is drawn against it. */
+  strongest: number
+  onLight: (feature: number | undefined) => void
+}) {
+  return (
+    <Tooltip.Root>
+      <Tooltip.Trigger asChild>
+        <Link
+          href={href}
+          onPointerEnter={() => onLight(fired.feature)}
+          onPointerLeave={() => onLight(undefined)}
+          onFocus={() => onLight(fired.feature)}
+          onBlur={() => onLight(undefined)}
+          className="chip"
+        >
+          <span className="text-soft">Feature {fired.feature}:</span>
+          <span className="truncate font-serif">{visible(fired.word)}</span>
+          <span aria-hidden="true" className="chip-level" style={{ width: `${(100 * fired.activation) / strongest}%` }} />
+        </Link>
+      </Tooltip.Trigger>
+      <Tooltip.Portal>
+        <Tooltip.Content side="bottom" align="start" sideOffset={6} collisionPadding={8} className="tooltip">
+          <p className="font-semibold">
+            Feature {fired.feature}: activation {number(fired.activation)}
+          </p>
+          <ul className="mt-1 grid grid-cols-[auto_1fr] gap-x-3">
+            {wordsLit(fired, prompt).map(({ word, activation, position }) => (
+              <li key={position} className="contents">
+                <span className="text-right tabular-nums">{number(activation)}</span>
+                <span className="truncate font-serif">{visible(word)}</span>
+              </li>
+            ))}
+          </ul>
+        </Tooltip.Content>
+      </Tooltip.Portal>
+    </Tooltip.Root>
+  )
+}
+
+/** The words of a headline on which a feature fires, strongest first. */
+export function wordsLit(fired: FiredFeature, prompt: Prompt) {
+  return stretches(prompt)
+    .map((part) => ({ word: part.text, activation: activationOn(part, fired), position: part.positions[0] ?? -1 }))
+    .filter(({ activation }) => activation > 0)
+    .sort((one, other) => other.activation - one.activation)
+}

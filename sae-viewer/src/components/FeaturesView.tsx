@@ -1,0 +1,169 @@
+import { useCallback, useRef, useState } from 'react'
+import { Link } from 'wouter'
+import { go } from '../hooks/useAddress'
+import { useFeatures, type Range } from '../hooks/useApi'
+import type { FeaturesPage, RunMetadata } from '../interpAPI'
+import { wholeNumber, writeAddress, type FeaturesAddress } from '../lib/address'
+import { count, counted } from '../lib/format'
+import { Choice } from './Choice'
+import { FeatureColumns, FeatureRowLink, SkeletonFeature, shownMetrics } from './FeatureRow'
+import { FeaturePage } from './FeaturePage'
+import { Icon } from './Icon'
+import { Failure, Note, Notice } from './Notices'
+import { SearchBox } from './SearchBox'
+import { PageList, PaneList, type VirtualListHandle } from './VirtualList'
+
+/** The Features tab: all features by a metric; with one chosen, its page beside the list. */
+export function FeaturesView({ address, run }: { address: FeaturesAddress; run: RunMetadata }) {
+  const one = address.feature
+  if (one === undefined) {
+    return (
+      <div className="mx-auto max-w-[84rem] px-4 pb-16 sm:px-6">
+        <FeatureList address={address} run={run} />
+      </div>
+    )
+  }
+  return (
+    <div className="mx-auto grid max-w-[96rem] grid-cols-1 gap-x-10 px-4 sm:px-6 lg:grid-cols-[21rem_minmax(0,1fr)]">
+      <aside aria-label="All features" className="hidden lg:sticky lg:top-14 lg:flex lg:h-[calc(100dvh-3.5rem)] lg:flex-col lg:self-start">
+        <FeatureList address={address} run={run} inPane />
+      </aside>
+      <div className="min-w-0 pb-16">
+        <Link
+          href={writeAddress({ ...address, feature: undefined })}
+          className="quiet mt-4 lg:hidden"
+        >
+          <Icon name="left" size={14} /> All features
+        </Link>
+        <FeaturePage key={one} feature={one} address={address} run={run} />
+      </div>
+    </div>
+  )
+}
+
+function FeatureList({ address, run, inPane = false }: { address: FeaturesAddress; run: RunMetadata; inPane?: boolean }) {
+  const metric = address.metric ?? run.metrics[0]?.name ?? ''
+  const query = { run: run.run_id, metric: address.metric, q: address.q }
+  const [range, setRange] = useState<Range>([0, 0])
+  const { first, shown, stale, at, error, retry } = useFeatures(query, range)
+  const list = useRef<VirtualListHandle>(null)
+  const pane = useRef<HTMLDivElement>(null)
+  const onLeave = useCallback(() => list.current?.focusRow(0), [])
+  const info = run.metrics.find(({ name }) => name === metric)
+  const metrics = shownMetrics(run.metrics, metric, inPane)
+  const [scale, setScale] = useState({ shown: '', max: 1 })
+  const largest = at(0)?.values[metric]
+  if (first && largest !== undefined && !stale && (scale.shown !== shown || scale.max !== largest)) {
+    setScale({ shown, max: largest })
+  }
+
+  const contents = `${inPane ? 'pane' : 'page'} ${shown}`
+  const props = {
+    handle: list,
+    contents,
+    count: first?.total ?? 0,
+    estimate: 37,
+    label: counted(first?.total ?? 0, 'feature'),
+    onRange: setRange,
+    className: stale ? 'opacity-60' : '',
+    row: (row: number) => {
+      const feature = at(row)
+      if (!feature) return <SkeletonFeature />
+      return (
+        <FeatureRowLink
+          row={row}
+          feature={feature}
+          href={writeAddress({ ...address, feature: feature.feature })}
+          current={feature.feature === address.feature}
+          metrics={metrics}
+          metric={metric}
+          max={scale.max}
+          numbered={!address.q}
+          inPane={inPane}
+        />
+      )
+    },
+  }
+  return (
+    <>
+      <div className={`grid grid-cols-1 gap-2.5 pt-5 ${inPane ? '' : 'sm:grid-cols-[minmax(0,22rem)_minmax(0,20rem)] sm:gap-4'}`}>
+        <SearchBox
+          value={address.q}
+          label="Search features by number or word"
+          placeholder="Feature number or word"
+          onSearch={(q) => go({ ...address, q }, true)}
+          onEnter={(text) => {
+            const id = wholeNumber(text.trim())
+            if (id !== undefined) go({ ...address, q: text, feature: id })
+          }}
+          onLeave={onLeave}
+        />
+        <Choice
+          label="Metric"
+          value={metric}
+          options={run.metrics.map(({ name, label, description }) => ({ value: name, label, description }))}
+          onChoose={(chosen) => go({ ...address, metric: chosen === run.metrics[0]?.name ? undefined : chosen })}
+        />
+      </div>
+      <div className="flex flex-wrap items-baseline justify-between gap-x-6 gap-y-1 pt-3 pb-2.5">
+        <p role="status" className="whitespace-nowrap">
+          {first ? <Counts page={first} /> : <span className="skeleton inline-block h-4 w-32" />}
+        </p>
+        {info && !inPane && (
+          <p className="text-xs text-soft">
+            {info.label}: {info.description}
+          </p>
+        )}
+      </div>
+      {first && error && <Notice tone="wrong">{error.message}</Notice>}
+      {!first && error && <Failure error={error} retry={retry} />}
+      {!first && !error && (
+        <div role="status" aria-label="Loading features" className="border-t border-line">
+          {Array.from({ length: 16 }, (_, i) => (
+            <SkeletonFeature key={i} />
+          ))}
+        </div>
+      )}
+      {first?.total === 0 && <Nothing address={address} page={first} />}
+      {first && first.total > 0 && (
+        <>
+          <FeatureColumns metrics={metrics} metric={metric} inPane={inPane} onMetric={(name) => go({ ...address, metric: name })} />
+          {inPane ? (
+            <div ref={pane} className="-mx-1 min-h-0 grow overflow-y-auto px-1 pb-4">
+              <PaneList key={contents} {...props} pane={pane} keys={false} />
+            </div>
+          ) : (
+            <PageList key={contents} {...props} />
+          )}
+        </>
+      )}
+    </>
+  )
+}
+
+function Counts({ page }: { page: FeaturesPage }) {
+  if (page.total === page.n_features) return <>{counted(page.n_features, 'feature')}</>
+  return (
+    <>
+      {count(page.total)} <span className="text-soft">of {counted(page.n_features, 'feature')}</span>
+    </>
+  )
+}
+
+function Nothing({ address, page }: { address: FeaturesAddress; page: FeaturesPage }) {
+  const isNumber = /^\d+$/.test(address.q.trim())
+  return (
+    <Note title={isNumber ? `There is no feature ${address.q}.` : `No feature’s strongest word contains “${address.q}”.`}>
+      <p>
+        {isNumber
+          ? `This run’s features are numbered 0 to ${page.n_features - 1}.`
+          : 'Words are known for the features with saved examples; every feature is found by its number.'}
+      </p>
+      <p>
+        <button type="button" className="button" onClick={() => go({ ...address, q: '' })}>
+          Show all {count(page.n_features)}
+        </button>
+      </p>
+    </Note>
+  )
+}

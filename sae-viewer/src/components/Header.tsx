@@ -1,0 +1,108 @@
+import { Link } from 'wouter'
+import { THEMES, useTheme } from '../hooks/useTheme'
+import type { RunMetadata } from '../interpAPI'
+import { HEADLINES, writeAddress, type Address } from '../lib/address'
+import { count } from '../lib/format'
+import { Icon } from './Icon'
+
+/** The bar above both tabs: where one is, which run is shown, how it looks, help. */
+export function Header({ address, run, tabs, onRun, onHelp }: {
+  address: Address
+  run: RunMetadata | undefined
+  /** Where each tab was left. */
+  tabs: { headlines: Address; features: Address }
+  onRun: () => void
+  onHelp: () => void
+}) {
+  return (
+    <header className="sticky top-0 z-30 border-b border-line bg-paper">
+      <div className="mx-auto flex h-14 max-w-[96rem] items-stretch gap-x-4 px-4 sm:gap-x-8 sm:px-6">
+        <Link
+          href={writeAddress({ ...HEADLINES, run: address.run })}
+          className="flex items-center gap-2.5 font-serif text-[1.0625rem] font-semibold whitespace-nowrap"
+        >
+          <Mark />
+          <span className="sr-only lg:not-sr-only">FinBERT SAE Explorer</span>
+        </Link>
+        <nav aria-label="Views" className="flex items-stretch gap-5 sm:gap-6">
+          <Tab name="Headlines" to={tabs.headlines} current={address.view === 'headlines'} />
+          <Tab name="Features" to={tabs.features} current={address.view === 'features'} />
+        </nav>
+        <div className="ml-auto flex items-center gap-0.5 sm:gap-2">
+          <button type="button" aria-haspopup="dialog" onClick={onRun} className="flex h-9 items-center gap-2 rounded-md px-2 text-sm whitespace-nowrap hover:bg-sunk">
+            {run ? run.run_id : 'Runs'}
+            {run && (
+              <span className="hidden text-soft md:inline">
+                {run.sae.size} features, layer {run.hookpoint.layer}, {count(run.totals.n_headlines)} headlines
+              </span>
+            )}
+            <Icon name="down" size={14} className="text-faint" />
+          </button>
+          <ThemeSwitch />
+          <button
+            type="button"
+            aria-label="Keys and reading"
+            aria-haspopup="dialog"
+            aria-keyshortcuts="?"
+            onClick={onHelp}
+            className="hidden h-9 w-9 rounded-md text-soft hover:bg-sunk hover:text-ink sm:block"
+          >
+            ?
+          </button>
+        </div>
+      </div>
+    </header>
+  )
+}
+
+function Tab({ name, to, current }: { name: string; to: Address; current: boolean }) {
+  return (
+    <Link
+      href={writeAddress(to)}
+      aria-current={current ? 'page' : undefined}
+      className="-mb-px flex items-center border-b-2 border-transparent text-base text-soft hover:text-ink aria-[current=page]:border-ink aria-[current=page]:text-ink"
+    >
+      {name}
+    </Link>
+  )
+}
+
+const THEME_ICONS = { system: 'screen', light: 'sun', dark: 'moon' } as const
+
+/** One button that goes round: as the system, light, dark. */
+function ThemeSwitch() {
+  const [theme, setTheme] = useTheme()
+  const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length] ?? 'system'
+  const name = `Theme: ${theme}. Switch to ${next}.`
+  return (
+    <button
+      type="button"
+      aria-label={name}
+      title={name}
+      onClick={() => setTheme(next)}
+      className="flex h-9 w-9 items-center justify-center rounded-md text-soft hover:bg-sunk hover:text-ink"
+    >
+      <Icon name={THEME_ICONS[theme]} />
+    </button>
+  )
+}
+
+/** Nine tokens, two of them lit: what a sparse feature is. */
+function Mark() {
+  const lit = (x: number, y: number) => x + y === 20 && x !== 10
+  return (
+    <svg aria-hidden="true" viewBox="0 0 20 20" width="22" height="22">
+      {[4, 10, 16].flatMap((y) =>
+        [4, 10, 16].map((x) => (
+          <circle
+            key={`${x} ${y}`}
+            cx={x}
+            cy={y}
+            r={lit(x, y) ? 3 : 1.7}
+            className={lit(x, y) ? 'fill-plum' : 'fill-edge'}
+          />
+        )),
+      )}
+    </svg>
+  )
+}

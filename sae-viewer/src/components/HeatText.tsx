@@ -1,0 +1,85 @@
+import { useMemo } from 'react'
+import type { Prompt } from '../interpAPI'
+import { number, short } from '../lib/format'
+import { HEAT_STEPS, heatStep } from '../lib/heat'
+import { activationOn, stretches, visible, type Grain } from '../lib/text'
+
+export interface Heat {
+  positions: number[]
+  values: number[]
+  /** The activation that gets the deepest colour. */
+  max: number
+  /** The position whose word is underlined. */
+  peak?: number
+}
+
+/** A headline as written, its words lit where a feature fires. Grey is what the classifier never read. */
+export function HeatText({ prompt, heat, grain, figures = false }: {
+  prompt: Pick<Prompt, 'text' | 'tokens' | 'starts' | 'ends' | 'words'>
+  heat?: Heat | undefined
+  grain: Grain
+  /** Stand the activation over every lit word. */
+  figures?: boolean
+}) {
+  const parts = useMemo(() => stretches(prompt, grain), [prompt, grain])
+  return (
+    <bdi className="whitespace-pre-wrap">
+      {parts.map((part, i) => {
+        if (part.kind === 'gap') return part.text
+        if (part.kind === 'unread') {
+          return (
+            <span key={i} className="text-faint" title="not read by the classifier">
+              {visible(part.text)}
+            </span>
+          )
+        }
+        const activation = heat ? activationOn(part, heat) : 0
+        const step = heat ? heatStep(activation, heat.max) : 0
+        const boundary = grain === 'pieces' ? 'mx-px rounded-[3px] outline outline-line' : ''
+        const special = part.kind === 'special' ? 'font-mono text-xs text-faint' : ''
+        if (step === 0) {
+          return (
+            <span key={i} className={`${boundary} ${special}`}>
+              {visible(part.text)}
+            </span>
+          )
+        }
+        const peak = heat?.peak !== undefined && part.positions.includes(heat.peak)
+        return (
+          <mark
+            key={i}
+            data-heat={step}
+            data-activation={activation}
+            title={`activation ${number(activation)}`}
+            className={`heat relative -mx-0.5 rounded-[3px] box-decoration-clone px-0.5 ${boundary} ${
+              peak ? 'underline decoration-2 underline-offset-4' : ''
+            }`}
+          >
+            {visible(part.text)}
+            {figures && (
+              <span aria-hidden="true" className="absolute -top-[0.95em] left-0 font-sans text-[0.6875rem] leading-none text-plum">
+                {short(activation)}
+              </span>
+            )}
+          </mark>
+        )
+      })}
+    </bdi>
+  )
+}
+
+/** What the colours mean: eight equal steps from 0 to `max`. */
+export function HeatLegend({ max, what }: { max: number; what: string }) {
+  return (
+    <div role="img" aria-label={`${what}: colours from 0 to ${number(max)} in ${HEAT_STEPS} equal steps`} className="flex items-center gap-2 text-xs text-soft">
+      <span>{what}</span>
+      <span className="tabular-nums">0</span>
+      <span className="flex overflow-hidden rounded-[3px]">
+        {Array.from({ length: HEAT_STEPS }, (_, i) => (
+          <span key={i} data-heat={i + 1} className="heat h-3 w-4" />
+        ))}
+      </span>
+      <span className="tabular-nums">{number(max)}</span>
+    </div>
+  )
+}

@@ -1,0 +1,36 @@
+const PATHS = {
+  check: 'M3 8.5 6.5 12 13 4.5',
+  cross: 'M4 4l8 8M12 4l-8 8',
+  left: 'M10 3 5 8l5 5',
+  right: 'M6 3l5 5-5 5',
+  down: 'M3.5 6 8 10.5 12.5 6',
+  search: 'M7 2.5a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9ZM10.3 10.3 14 14',
+  alert: 'M8 2 14.5 13.5h-13ZM8 6.5v3.2M8 11.4v.4',
+  info: 'M8 1.8a6.2 6.2 0 1 1 0 12.4A6.2 6.2 0 0 1 8 1.8ZM8 7.2v4M8 4.7v.4',
+  sun: 'M8 5a3 3 0 1 1 0 6 3 3 0 0 1 0-6ZM8 1v1.5M8 13.5V15M1 8h1.5M13.5 8H15M3 3l1.1 1.1M11.9 11.9 13 13M13 3l-1.1 1.1M4.1 11.9 3 13',
+  moon: 'M13 9.6A5.6 5.6 0 0 1 6.4 3a5.6 5.6 0 1 0 6.6 6.6Z',
+  screen: 'M2 3h12v8H2ZM5.5 14h5M8 11v3',
+  link: 'M6.8 9.2 9.2 6.8M7 4.6l1-1a2.9 2.9 0 0 1 4.2 4.1l-1.1 1M9 11.4l-1 1a2.9 2.9 0 0 1-4.2-4.1l1.1-1',
+} as const
+
+export type IconName = keyof typeof PATHS
+
+/** A line icon of the text's size; decoration only, words stand beside it or name its button. */
+export function Icon({ name, className = '', size = 16 }: { name: IconName; className?: string; size?: number }) {
+  return (
+    <svg
+      aria-hidden="true"
+      viewBox="0 0 16 16"
+      width={size}
+      height={size}
+      fill="none"
+      stroke="currentColor"
+      strokeWidth="1.6"
+      strokeLinecap="round"
+      strokeLinejoin="round"
+      className={`shrink-0 ${className}`}
+    >
+      <path d={PATHS[name]} />
+    </svg>
+  )
+}

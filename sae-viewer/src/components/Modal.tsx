@@ -1,0 +1,40 @@
+import { useEffect, useRef, type ReactNode } from 'react'
+import { Icon } from './Icon'
+
+/** A dialog of the browser's own: it keeps the focus, Escape and a click beside it close it. */
+export function Modal({ title, onClose, children, wide = false }: {
+  title: string
+  onClose: () => void
+  children: ReactNode
+  wide?: boolean
+}) {
+  const dialog = useRef<HTMLDialogElement>(null)
+  useEffect(() => {
+    const element = dialog.current
+    element?.showModal()
+    return () => element?.close()
+  }, [])
+  return (
+    <dialog
+      ref={dialog}
+      aria-label={title}
+      onClose={onClose}
+      onPointerDown={(event) => {
+        if (event.target === event.currentTarget) onClose()
+      }}
+      className={`m-auto max-h-[calc(100dvh-2rem)] w-[calc(100vw-2rem)] overflow-y-auto rounded-lg border border-edge bg-paper text-ink backdrop:bg-black/40 ${
+        wide ? 'max-w-[58rem]' : 'max-w-[30rem]'
+      }`}
+    >
+      <div className="p-5 sm:p-7">
+        <header className="mb-4 flex items-baseline justify-between gap-4">
+          <h2 className="font-serif text-xl">{title}</h2>
+          <button type="button" aria-label="Close" onClick={onClose} className="-m-1.5 rounded p-1.5 text-soft hover:text-ink">
+            <Icon name="cross" />
+          </button>
+        </header>
+        {children}
+      </div>
+    </dialog>
+  )
+}

@@ -1,0 +1,84 @@
+/** A class, a verdict, a prediction: always a mark and a word beside the colour. */
+
+import type { Prompt } from '../interpAPI'
+import { classLook, className, type Shape } from '../lib/classes'
+import { percent } from '../lib/format'
+import { Icon } from './Icon'
+
+const SHAPES: Record<Shape, string> = {
+  down: 'M1 2.5h8L5 9Z',
+  up: 'M1 7.5h8L5 1Z',
+  bar: 'M1 3.8h8v2.4H1Z',
+  disc: 'M5 1a4 4 0 1 1 0 8 4 4 0 0 1 0-8Z',
+  square: 'M1.5 1.5h7v7h-7Z',
+  diamond: 'M5 .5 9.5 5 5 9.5.5 5Z',
+}
+
+export function ClassMark({ labels, index }: { labels: readonly string[]; index: number }) {
+  const { shape, color } = classLook(labels, index)
+  return (
+    <svg aria-hidden="true" viewBox="0 0 10 10" width="10" height="10" className="inline-block shrink-0" style={{ color }}>
+      <path d={SHAPES[shape]} fill="currentColor" />
+    </svg>
+  )
+}
+
+export function ClassName({ labels, index }: { labels: readonly string[]; index: number }) {
+  return (
+    <span className="inline-flex items-center gap-1.5 whitespace-nowrap">
+      <ClassMark labels={labels} index={index} />
+      {className(labels, index)}
+    </span>
+  )
+}
+
+export function Verdict({ correct }: { correct: boolean }) {
+  return (
+    <span className={`inline-flex items-center gap-1 font-semibold whitespace-nowrap ${correct ? 'text-right' : 'text-wrong'}`}>
+      <Icon name={correct ? 'check' : 'cross'} size={14} />
+      {correct ? 'Correct' : 'Wrong'}
+    </span>
+  )
+}
+
+type Judged = Pick<Prompt, 'label' | 'prediction' | 'probabilities'>
+
+export function isCorrect({ label, prediction }: Judged): boolean {
+  return label === prediction
+}
+
+/** The probability of the predicted class. */
+export function confidence({ prediction, probabilities }: Judged): number {
+  return probabilities[prediction] ?? 0
+}
+
+/** Prediction over label, with the class probabilities as a bar. */
+export function Outcome({ prompt, labels }: { prompt: Judged; labels: readonly string[] }) {
+  return (
+    <div className="w-full text-xs">
+      <dl className="grid grid-cols-[4.25rem_1fr_auto] gap-x-1 text-soft">
+        <dt className="text-faint">predicted</dt>
+        <dd className="text-ink">
+          <ClassName labels={labels} index={prompt.prediction} />
+        </dd>
+        <dd className="text-right tabular-nums">{percent(confidence(prompt))}</dd>
+        <dt className="text-faint">label</dt>
+        <dd className="text-ink">
+          <ClassName labels={labels} index={prompt.label} />
+        </dd>
+      </dl>
+      <ProbabilityBar prompt={prompt} labels={labels} />
+    </div>
+  )
+}
+
+export function ProbabilityBar({ prompt, labels }: { prompt: Judged; labels: readonly string[] }) {
+  const words = prompt.probabilities.map((p, i) => `${className(labels, i)} ${percent(p)}`).join(', ')
+  return (
+    <div role="img" aria-label={`Probabilities: ${words}`} title={words} className="mt-1 flex h-1 gap-px overflow-hidden rounded-full">
+      {prompt.probabilities.map((p, i) => (
+        <span key={i} style={{ flexGrow: p, backgroundColor: classLook(labels, i).color }} />
+      ))}
+    </div>
+  )
+}

@@ -1,0 +1,159 @@
+import { useVirtualizer, useWindowVirtualizer, type VirtualItem, type Virtualizer } from '@tanstack/react-virtual'
+import { useEffect, useImperativeHandle, useRef, useState, type ReactNode, type Ref, type RefObject } from 'react'
+import type { Range } from '../hooks/useApi'
+import { useKeys } from '../hooks/useKeys'
+
+/** No browser lays out an element beyond this height, in pixels (Chromium: 33,554,430). */
+const MAX_HEIGHT = 30_000_000
+const HEADER = 56
+
+export interface VirtualListHandle {
+  focusRow: (row: number) => void
+}
+
+interface Props {
+  /** Rows in the whole list. */
+  count: number
+  /** A row's likely height in pixels; rows measure themselves. */
+  estimate: number
+  label: string
+  row: (row: number) => ReactNode
+  onRange: (range: Range) => void
+  /** Names the list's content: measured heights are kept under it. */
+  contents: string
+  /** A row to bring into sight at the beginning. */
+  reveal?: number | undefined
+  handle?: Ref<VirtualListHandle>
+  className?: string
+  /** Whether j and k walk through the rows. */
+  keys?: boolean
+}
+
+/** How many rows can be laid out at all. */
+export function reachable(count: number, estimate: number): number {
+  return Math.min(count, Math.floor(MAX_HEIGHT / (2 * estimate)))
+}
+
+const measured = new Map<string, VirtualItem[]>()
+
+/** A list that scrolls with the page. */
+export function PageList(props: Props) {
+  const box = useRef<HTMLOListElement>(null)
+  const [margin, setMargin] = useState(0)
+  useEffect(() => {
+    // What stands above the list can change its height: a notice, a filter that opens.
+    const observer = new ResizeObserver(() => {
+      if (box.current) setMargin(Math.round(box.current.getBoundingClientRect().top + window.scrollY))
+    })
+    observer.observe(document.body)
+    return () => observer.disconnect()
+  }, [])
+  const virtualizer = useWindowVirtualizer<HTMLLIElement>({
+    ...common(props),
+    scrollMargin: margin,
+    scrollPaddingStart: HEADER + 8,
+    scrollPaddingEnd: 8,
+  })
+  return <Rows {...props} box={box} virtualizer={virtualizer} margin={margin} />
+}
+
+/** A list that scrolls inside `pane`. */
+export function PaneList({ pane, ...props }: Props & { pane: RefObject<HTMLElement | null> }) {
+  const box = useRef<HTMLOListElement>(null)
+  const virtualizer = useVirtualizer<HTMLElement, HTMLLIElement>({
+    ...common(props),
+    getScrollElement: () => pane.current,
+  })
+  return <Rows {...props} box={box} virtualizer={virtualizer} margin={0} />
+}
+
+function common({ count, estimate, contents }: Props) {
+  return {
+    count: reachable(count, estimate),
+    estimateSize: () => estimate,
+    overscan: 6,
+    initialMeasurementsCache: measured.get(contents) ?? [],
+  }
+}
+
+interface RowsProps extends Props {
+  box: RefObject<HTMLOListElement | null>
+  virtualizer: Virtualizer<Window, HTMLLIElement> | Virtualizer<HTMLElement, HTMLLIElement>
+  margin: number
+}
+
+function Rows({ box, virtualizer, margin, label, row, onRange, contents, reveal, handle, className, keys }: RowsProps) {
+  const items = virtualizer.getVirtualItems()
+  const count = virtualizer.options.count
+  const goal = useRef<number | null>(null)
+
+  const first = items[0]?.index ?? 0
+  const last = items.at(-1)?.index ?? 0
+  useEffect(() => onRange([first, last]), [first, last, onRange])
+
+  // eslint-disable-next-line react-hooks/exhaustive-deps -- once, at the beginning
+  useEffect(() => (reveal === undefined ? undefined : virtualizer.scrollToIndex(reveal, { align: 'center' })), [])
+  useEffect(
+    () => () => {
+      measured.set(contents, virtualizer.takeSnapshot())
+    },
+    [contents, virtualizer],
+  )
+
+  // A row far away is drawn some frames after it was scrolled to; then it takes the focus.
+  useEffect(() => {
+    if (goal.current === null) return
+    const element = box.current?.querySelector<HTMLElement>(`[data-index="${goal.current}"]`)
+    if (!element) return
+    const target = element.querySelector<HTMLElement>('[data-row]') ?? element
+    target.focus({ preventScroll: true })
+    goal.current = null
+  })
+
+  function focusRow(to: number) {
+    const wanted = Math.min(Math.max(to, 0), count - 1)
+    if (count === 0) return
+    goal.current = wanted
+    virtualizer.scrollToIndex(wanted, { align: 'auto' })
+    const element = box.current?.querySelector<HTMLElement>(`[data-index="${wanted}"]`)
+    if (!element) return
+    ;(element.querySelector<HTMLElement>('[data-row]') ?? element).focus({ preventScroll: true })
+    goal.current = null
+  }
+  useImperativeHandle(handle, () => ({ focusRow }))
+
+  function focused(): number | undefined {
+    const element = document.activeElement?.closest<HTMLElement>('[data-index]')
+    return element && box.current?.contains(element) ? Number(element.dataset['index']) : undefined
+  }
+  const top = () => virtualizer.range?.startIndex ?? 0
+  const walk = (by: 1 | -1) => {
+    const at = focused()
+    focusRow(at === undefined ? top() : at + by)
+  }
+  const arrow = (by: 1 | -1) => (focused() === undefined ? false : walk(by))
+  useKeys(
+    keys === false
+      ? {}
+      : { j: () => walk(1), k: () => walk(-1), ArrowDown: () => arrow(1), ArrowUp: () => arrow(-1) },
+  )
+
+  return (
+    <ol ref={box} aria-label={label} className={`relative ${className ?? ''}`} style={{ height: virtualizer.getTotalSize() }}>
+      {items.map((item) => (
+        <li
+          key={item.key}
+          ref={virtualizer.measureElement}
+          data-index={item.index}
+          aria-setsize={count}
+          aria-posinset={item.index + 1}
+          tabIndex={-1}
+          className="absolute inset-x-0 top-0 outline-offset-[-2px]"
+          style={{ transform: `translateY(${item.start - margin}px)` }}
+        >
+          {row(item.index)}
+        </li>
+      ))}
+    </ol>
+  )
+}

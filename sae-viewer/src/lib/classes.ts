@@ -1,0 +1,32 @@
+/** A class's colour and shape. Orange, blue and grey differ for every kind of colour vision; shapes tell too. */
+
+export type Shape = 'down' | 'up' | 'bar' | 'disc' | 'square' | 'diamond'
+
+export interface ClassLook {
+  shape: Shape
+  /** A CSS colour. */
+  color: string
+}
+
+const KNOWN: [RegExp, ClassLook][] = [
+  [/^(bear|neg)/i, { shape: 'down', color: 'var(--color-bearish)' }],
+  [/^(bull|pos)/i, { shape: 'up', color: 'var(--color-bullish)' }],
+  [/^neu/i, { shape: 'bar', color: 'var(--color-neutral)' }],
+]
+const OTHERS: ClassLook[] = [
+  { shape: 'disc', color: 'var(--color-class-1)' },
+  { shape: 'square', color: 'var(--color-class-2)' },
+  { shape: 'diamond', color: 'var(--color-class-3)' },
+]
+
+/** The look of the class `index` of `labels`. */
+export function classLook(labels: readonly string[], index: number): ClassLook {
+  const label = labels[index] ?? ''
+  const known = KNOWN.find(([pattern]) => pattern.test(label))
+  return known?.[1] ?? OTHERS[index % OTHERS.length] ?? { shape: 'disc', color: 'currentColor' }
+}
+
+/** The class's name; a class that the run does not name is called by its number. */
+export function className(labels: readonly string[], index: number): string {
+  return labels[index] ?? `class ${index}`
+}

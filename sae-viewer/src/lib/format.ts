@@ -1,0 +1,56 @@
+/** Numbers as readers want them: three significant digits, thin grouping, the unit beside them. */
+
+const grouped = new Intl.NumberFormat('en-US')
+const date = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'short' })
+
+/** 2377 → "2,377". */
+export function count(n: number): string {
+  return grouped.format(n)
+}
+
+/** `count` with its noun: "1 headline", "2,377 headlines". */
+export function counted(n: number, noun: string): string {
+  return `${count(n)} ${noun}${n === 1 ? '' : 's'}`
+}
+
+/** Three significant digits: 0.0541, 7.63, 127, 12,300; below 0.001 as "5.4e−5". */
+export function number(x: number): string {
+  if (x === 0) return '0'
+  const size = Math.abs(x)
+  if (size < 1e-3 || size >= 1e9) return x.toExponential(1).replace('e+', 'e').replaceAll('-', '−')
+  const digits = Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(size))))
+  const rounded = Number(x.toPrecision(3))
+  return new Intl.NumberFormat('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+    .format(rounded)
+    .replace('-', '−')
+}
+
+/** Two digits for a label above a word: 0.04, 0.42, 3.3, 12. */
+export function short(x: number): string {
+  if (x >= 9.95) return count(Math.round(x))
+  return x >= 0.995 ? x.toFixed(1) : x.toFixed(2)
+}
+
+/** A share as a percentage with one decimal; never "0.0 %" or "100.0 %" for what is only close. */
+export function percent(share: number): string {
+  if (share > 0 && share < 0.0005) return '<0.1 %'
+  if (share < 1 && share > 0.9995) return '>99.9 %'
+  return `${(share * 100).toFixed(1)} %`
+}
+
+/** An ISO time in the reader's time zone; what is no time, as it is. */
+export function when(iso: string): string {
+  const time = new Date(iso)
+  return Number.isNaN(time.getTime()) ? iso : date.format(time)
+}
+
+/** What a metric is measured in; metrics of the user's own have no unit that the viewer could know. */
+export function metricUnit(name: string): string {
+  if (/^(mean|max|min|std)_activation$/.test(name)) return 'f'
+  return name === 'entropy' ? 'bits' : ''
+}
+
+/** A metric's value: shares as percentages, the rest by significant digits. */
+export function metricValue(name: string, value: number): string {
+  return /^(fraction|share)_/.test(name) ? percent(value) : number(value)
+}

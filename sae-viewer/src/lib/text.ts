@@ -1,0 +1,94 @@
+/**
+ * A headline as stretches of its own text: words (or WordPieces) with the token positions they cover, and what
+ * lies between them. The API's offsets are code points; JavaScript's strings are UTF-16.
+ */
+
+import type { Prompt } from '../interpAPI'
+
+export interface Stretch {
+  text: string
+  /** `gap`: between words; `unread`: text that no token covers, so that the classifier never saw it. */
+  kind: 'word' | 'special' | 'gap' | 'unread'
+  /** 0-based token positions in the model's input; empty for gap and unread. */
+  positions: number[]
+}
+
+export type Grain = 'words' | 'pieces'
+
+type Source = Pick<Prompt, 'text' | 'tokens' | 'starts' | 'ends' | 'words'>
+
+/** A function from code points to UTF-16 units of `text`; beyond its end, the end. */
+export function utf16Offsets(text: string): (codePoint: number) => number {
+  if (!/[\ud800-\udbff]/.test(text)) return (at) => Math.min(Math.max(at, 0), text.length)
+  const units: number[] = []
+  let unit = 0
+  for (const character of text) {
+    units.push(unit)
+    unit += character.length
+  }
+  return (at) => units[Math.max(at, 0)] ?? text.length
+}
+
+/** The headline in reading order. `words` merges the pieces of a word and leaves special tokens out. */
+export function stretches(source: Source, grain: Grain = 'words'): Stretch[] {
+  const unit = utf16Offsets(source.text)
+  const found: Stretch[] = []
+  let cursor = 0
+  for (const group of groups(source, grain)) {
+    const first = group[0] ?? 0
+    if ((source.words[first] ?? -1) < 0) {
+      if (grain === 'pieces') found.push({ text: source.tokens[first] ?? '', kind: 'special', positions: group })
+      continue
+    }
+    const start = Math.max(cursor, unit(source.starts[first] ?? 0))
+    const end = Math.max(start, unit(Math.max(...group.map((position) => source.ends[position] ?? 0))))
+    if (start > cursor) found.push(between(source.text.slice(cursor, start)))
+    if (end > start) found.push({ text: source.text.slice(start, end), kind: 'word', positions: group })
+    else found.at(-1)?.positions.push(...group) // a second token on one character
+    cursor = end
+  }
+  if (cursor < source.text.length) {
+    const rest = between(source.text.slice(cursor))
+    const last = found.findLastIndex((stretch) => stretch.kind !== 'special') + 1
+    found.splice(last, 0, rest) // before [SEP]
+  }
+  return found
+}
+
+/** Token positions that are shown as one: each its own, or those of one word. */
+function groups({ tokens, words }: Source, grain: Grain): number[][] {
+  const found: number[][] = []
+  for (let position = 0; position < tokens.length; position++) {
+    const word = words[position] ?? -1
+    const last = found.at(-1)
+    const sameWord = grain === 'words' && word >= 0 && position > 0 && words[position - 1] === word
+    if (sameWord && last) last.push(position)
+    else found.push([position])
+  }
+  return found
+}
+
+function between(text: string): Stretch {
+  return { text, kind: text.trim() ? 'unread' : 'gap', positions: [] }
+}
+
+/** The strongest activation on a stretch's tokens; 0 where the feature does not fire there. */
+export function activationOn(stretch: Stretch, firing: { positions: number[]; values: number[] }): number {
+  let strongest = 0
+  firing.positions.forEach((position, i) => {
+    if (stretch.positions.includes(position)) strongest = Math.max(strongest, firing.values[i] ?? 0)
+  })
+  return strongest
+}
+
+/**
+ * Control characters and marks that reorder text as visible symbols, one UTF-16 unit for one: what a headline
+ * hides is shown.
+ */
+export function visible(text: string): string {
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, (character) => {
+    const code = character.charCodeAt(0)
+    if (code < 0x20) return String.fromCharCode(0x2400 + code)
+    return code === 0x7f ? '\u2421' : '\ufffd'
+  })
+}

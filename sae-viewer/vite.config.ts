@@ -1,0 +1,21 @@
+import tailwindcss from '@tailwindcss/vite'
+import react from '@vitejs/plugin-react'
+import { defineConfig } from 'vitest/config'
+
+// The API that `npm start` and `npm run preview` pass /api on to.
+const api = process.env.API_URL ?? 'http://127.0.0.1:8765'
+const server = {
+  host: '127.0.0.1',
+  port: 1234,
+  strictPort: true,
+  proxy: { '/api': { target: api, changeOrigin: true } },
+}
+
+export default defineConfig({
+  plugins: [react(), tailwindcss()],
+  server,
+  preview: server,
+  // `light-dark()` and `oklch()` are kept as written: every browser since 2024 has them.
+  build: { target: 'esnext', cssTarget: 'esnext' },
+  test: { include: ['src/**/*.test.{ts,tsx}'], environment: 'node' },
+})
