@@ -1,0 +1,221 @@
+"""The built-in sample: labelled financial headlines from a small grammar, so that everything runs offline.
+
+The text is ours (`sample.txt`); companies, banks and people in it are invented. The generator is deterministic
+on every platform and Python. What the sample is worth is measured by `benchmarks/sample_quality.py`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from random import Random
+from typing import TypeVar
+
+CLASS_SIZES = (900, 1200, 3900)  # Bearish, Bullish, Neutral: the proportions of the real headlines
+_SECTIONS = ("bearish", "bullish", "neutral")  # of sample.txt, in the order of the labels
+_SEED = 20
+_COMMON = 4  # headlines from a template marked "* " for one from another
+_TRIES = 5  # of one template in one round, before it counts as used up for this round
+_LONG = 105  # characters; headlines beyond it are sometimes cut short like a post
+_SLOT = re.compile(r"\{(\w+)\}")
+_CHOICE = re.compile(r"\[([^\[\]]*)\]")
+_SMALL_WORDS = frozenset("a an and as at by for from in into of on or over the to vs. with".split())
+_TAGS = ("#stocks", "#markets", "#economy", "#investing", "#finance", "#trading", "#business")
+_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Company:
+    name: str
+    ticker: str
+    sector: str
+
+
+@dataclass(frozen=True)
+class _Grammar:
+    companies: list[_Company]
+    products: dict[str, list[str]]  # of each sector
+    slots: dict[str, list[str]]
+    templates: dict[str, list[str]]  # of each section in _SECTIONS
+
+
+@cache
+def sample_headlines() -> tuple[tuple[str, int], ...]:
+    """(text, label) of every headline of the sample, in an order that mixes the classes."""
+    grammar = _read_grammar()
+    rng = Random(_SEED)
+    rows: list[tuple[str, int]] = []
+    for label, section in enumerate(_SECTIONS):
+        rows += ((text, label) for text in _headlines(grammar, grammar.templates[section], CLASS_SIZES[label], rng))
+    order = sorted(range(len(rows)), key=[rng.random() for _ in rows].__getitem__)
+    return tuple(rows[i] for i in order)
+
+
+def _read_grammar() -> _Grammar:
+    grammar = _Grammar([], {}, {}, {section: [] for section in _SECTIONS})
+    section = ""
+    for line in files(__package__).joinpath("sample.txt").read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith("# "):
+            continue
+        if line.startswith("== "):
+            section = line[3:]
+        elif section in grammar.templates:
+            common = line.startswith("* ")
+            grammar.templates[section] += [line.removeprefix("* ")] * (_COMMON if common else 1)
+        else:
+            name, _, rest = line.partition(": ")
+            if section == "companies":
+                for entry in rest.split(", "):
+                    company, _, ticker = entry.rpartition(" ")
+                    grammar.companies.append(_Company(company, ticker, name))
+            elif section == "products":
+                grammar.products[name] = rest.split(", ")
+            else:
+                grammar.slots[name] = [value.strip() for value in rest.split(" | ")]
+    return grammar
+
+
+def _headlines(grammar: _Grammar, templates: list[str], count: int, rng: Random) -> list[str]:
+    """`count` different headlines, as evenly from all templates as their variety allows."""
+    found: dict[str, str] = {}  # by the text before links, tags and letter case are varied
+    while len(found) < count:
+        before = len(found)
+        for template in templates:
+            for _ in range(_TRIES):
+                headline = _Headline(grammar, rng)
+                text = headline.expand(template)
+                if text.lower() not in found:
+                    found[text.lower()] = headline.dress(text)
+                    break
+        if len(found) == before:
+            raise RuntimeError(f"sample.txt has templates for {before} different headlines of a class, not {count}")
+    texts = list(found.values())
+    while len(texts) > count:
+        texts.pop(int(rng.random() * len(texts)))
+    return texts
+
+
+@dataclass
+class _Headline:
+    """One headline in the making: words are drawn once and stay, numbers are drawn afresh at every use."""
+
+    grammar: _Grammar
+    rng: Random
+    words: dict[str, str] = field(default_factory=dict)
+
+    def expand(self, template: str) -> str:
+        """The plain text of a template."""
+        sectors, mark, body = template.rpartition("> ")
+        self._draw_companies(sectors.split(",") if mark else None)
+        for pattern, value in ((_SLOT, self._slot), (_CHOICE, self._choice)):
+            while True:
+                body, found = pattern.subn(value, body)
+                if not found:
+                    break
+        text = " ".join(body.split()).replace(" ,", ",").replace("s's ", "s' ")
+        text = re.sub(r"(?<=\? )[a-z]", lambda match: match[0].upper(), text)
+        return text[0].upper() + text[1:]
+
+    def dress(self, text: str) -> str:
+        """What a post adds to its headline now and then: a ticker, capitals, tags, a link, an early end."""
+        about_company = self.words["co"] in text
+        if text[0] not in '$@."' and self._chance(0.12):
+            text = " ".join(w if w in _SMALL_WORDS else w[:1].upper() + w[1:] for w in text.split(" "))
+        if about_company and text[0] not in '$@."' and self._chance(0.12):
+            text = f"${self.words['tk']}{self._pick((' - ', ': '))}{text}"
+        if len(text) > _LONG and self._chance(0.3):
+            text = text[: text.rindex(" ", 0, _LONG)].rstrip(" ,;:-") + "…"
+        if self._chance(0.06):
+            first = self._number(0, len(_TAGS))
+            text += f" {_TAGS[first]} {_TAGS[first - 1 - self._number(0, len(_TAGS) - 1)]}"
+        if self._chance(0.12):
+            text += " https://news.example/" + "".join(self._pick(_LETTERS) for _ in range(6))
+        return text
+
+    def _draw_companies(self, sectors: list[str] | None) -> None:
+        first = self._pick([c for c in self.grammar.companies if sectors is None or c.sector in sectors])
+        peers = [c for c in self.grammar.companies if c.sector == first.sector and c != first]
+        second = self._pick(peers)
+        self.words |= {"co": first.name, "tk": first.ticker, "co2": second.name, "tk2": second.ticker}
+        self.words["prod"] = self._pick(self.grammar.products[first.sector])
+        low, high = sorted(self._number(4, 330) for _ in range(2))
+        self.words |= {"lo": str(low), "hi": str(max(high, low + 2))}
+
+    def _slot(self, match: re.Match[str]) -> str:
+        name = match[1]
+        if name in self.words:
+            return self.words[name]
+        if (fresh := self._fresh(name)) is not None:
+            return fresh
+        base = name.removesuffix("2")
+        if base == "name":
+            value = f"{{first}} {{{name.replace('name', 'last')}}}"
+        else:
+            value = self._pick([v for v in self.grammar.slots[base] if v != self.words.get(base)])
+        self.words[name] = value
+        return value
+
+    def _choice(self, match: re.Match[str]) -> str:
+        return self._pick(match[1].split("|"))
+
+    def _fresh(self, name: str) -> str | None:
+        """A number, or None where `name` is no kind of number."""
+        number, decimal = self._number, lambda low, high, digits: f"{low + self.rng.random() * (high - low):.{digits}f}"
+        match name:
+            case "small":
+                return decimal(0.1, 1.9, 1) + "%"
+            case "pct":
+                return self._pick((decimal(2, 12, 1), str(number(2, 14)))) + "%"
+            case "big":
+                return f"{number(11, 48)}%"
+            case "eps":
+                return f"$0.{number(1, 48):02}"
+            case "eps2":
+                return f"${decimal(0.3, 6.9, 2)}"
+            case "div":
+                return f"${decimal(0.03, 1.1, 2)}"
+            case "usd":
+                millions, billions = number(12, 900), decimal(1, 9, 1)
+                return self._pick((f"${millions} million", f"${millions}M", f"${billions} billion", f"${billions}B"))
+            case "musd":
+                return f"${number(2, 95)} million"
+            case "move":
+                return decimal(2, 4.5, 1) + "%"
+            case "hiusd":
+                return f"US${decimal(6, 190, 2)}"
+            case "yld":
+                return decimal(0.4, 4.6, 3) + "%"
+            case "n":
+                return str(number(3, 10))
+            case "n2":
+                return str(number(12, 90))
+            case "k":
+                return f"{number(3, 90) * 100:,}"
+            case "k2":
+                return f"${number(3, 900) * 1000:,}"
+            case "pts":
+                return str(number(20, 640))
+            case "cents" | "age":
+                return str(number(5, 60)) if name == "cents" else str(number(61, 97))
+            case "gold":
+                return f"{number(1400, 2400):,}"
+            case "date":
+                return f"{self._pick(self.grammar.slots['month'])[:3]} {number(1, 29)}"
+            case "handle":
+                first, last = (self._pick(self.grammar.slots[part]) for part in ("first", "last"))
+                return (first + last).lower()
+        return None
+
+    def _number(self, low: int, high: int) -> int:
+        """A whole number from `low` to `high - 1`. Random.randrange may change between versions of Python, as
+        Random.choice may; Random.random may not."""
+        return low + int(self.rng.random() * (high - low))
+
+    def _pick(self, items: Sequence[T]) -> T:
+        return items[self._number(0, len(items))]
+
+    def _chance(self, share: float) -> bool:
+        return self.rng.random() < share
