@@ -96,6 +96,24 @@ class AnalyzeConfig(Config):
     tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
 
 
+class InterveneConfig(Config):
+    """Which causal evidence is gathered for a run. Headlines for the costly parts are drawn at random."""
+
+    run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
+    steps: int = Field(8, ge=1, le=256, description="nodes of the integrated gradients' path")
+    features_per_headline: int = Field(10, ge=1, le=100, description="features ablated and listed per headline")
+    agreement_headlines: int = Field(300, ge=0, description="headlines on which estimates are held against ablation")
+    curve_headlines: int = Field(200, ge=0, description="headlines of the deletion and insertion curves")
+    flip_headlines: int = Field(100, ge=0, description="headlines to flip, and wrong ones to repair")
+    max_flip_features: int = Field(20, ge=1, le=64, description="features a flip may ablate")
+    bootstrap: int = Field(1000, ge=100, le=10_000, description="resamples of the headlines for the intervals")
+    ablate: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="features to ablate everywhere, for accuracy before and after"
+    )
+    tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
+    seed: int = 0
+
+
 class StudyConfig(Config):
     """All stages of one study."""
 
@@ -105,6 +123,7 @@ class StudyConfig(Config):
     extract: ExtractConfig = ExtractConfig()
     train: TrainConfig = TrainConfig()
     analyze: AnalyzeConfig = AnalyzeConfig()
+    intervene: InterveneConfig = InterveneConfig()
 
 
 PRESETS: dict[str, StudyConfig] = {
