@@ -21,6 +21,7 @@ _VERBS = {
     "extract": ("write a layer's activations over the training headlines", ("extract",)),
     "train": ("train and evaluate the SAEs", ("extract", "train")),
     "analyze": ("read the test headlines through an SAE and write a run", ("extract", "analyze")),
+    "intervene": ("add causal evidence to a run: effects of features, ablations, flips, faithfulness", ("intervene",)),
     "study": ("all of the above, reusing what is there", ("headlines", "finetune", "extract", "train", "analyze")),
     "report": ("print the figures of the present classifier and SAEs", ()),
 }
@@ -68,6 +69,10 @@ def _run(arguments: argparse.Namespace) -> None:
     if verb in ("analyze", "study"):
         run = pipeline.equal_run(study, root) if verb == "study" else None
         print(f"run: {run or pipeline.analyze(study, root, device)}")
+    if verb == "intervene":
+        from .causal import summary_lines
+
+        print("\n".join(summary_lines(pipeline.intervene(study.intervene, root, device))))
 
 
 # --- flags ---------------------------------------------------------------------------------------------

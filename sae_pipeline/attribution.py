@@ -175,33 +175,41 @@ def flip(
     effects: Floats,
     headlines: Sequence[int],
     targets: Sequence[int | None],
-    candidates: int = 16,
-    max_size: int = 5,
+    candidates: int = 32,
+    max_size: int = 20,
 ) -> list[Flip | None]:
     """For each of `headlines` the smallest set found whose ablation makes the prediction `target`, or any other.
 
     Greedy: in each round every one of the `candidates` most promising features by `effects` [n_groups, n_classes] is
-    really ablated on top of the chosen ones, and the one that moves the margin most is kept. Members that turn out
-    not to be needed are dropped again. None where `max_size` features do not suffice.
+    really ablated on top of the chosen ones, and the one that moves the margin most is kept; from six chosen ones on
+    two at a time, from nine on three, and so on. Members that turn out not to be needed are dropped again. None where
+    `max_size` features do not suffice, or neither one candidate nor all of them together.
     """
     pools = [_candidates(reading, effects, h, t, candidates) for h, t in zip(headlines, targets, strict=True)]
     chosen: list[list[int]] = [[] for _ in headlines]
     done: dict[int, list[int]] = {}
-    for _ in range(max_size):
-        trials = [
-            (n, [*chosen[n], g]) for n in range(len(headlines)) if n not in done for g in pools[n] if g not in chosen[n]
-        ]
-        if not trials:
-            break
+    open_ = {n for n, pool in enumerate(pools) if pool}
+    everything = [(n, pools[n]) for n in sorted(open_)]
+    reach = _margins(probe, reading, headlines, targets, everything) if everything else []
+    within_reach = {n for (n, _), margin in zip(everything, reach, strict=True) if margin > 0}
+    while open_:
+        trials = [(n, [*chosen[n], g]) for n in sorted(open_) for g in pools[n]]
         margins = _margins(probe, reading, headlines, targets, trials)
-        best: dict[int, tuple[float, list[int]]] = {}
-        for (n, groups), margin in zip(trials, margins.tolist(), strict=True):
-            if n not in best or margin > best[n][0]:
-                best[n] = (margin, groups)
-        for n, (margin, groups) in best.items():
-            chosen[n] = groups
-            if margin > 0:
-                done[n] = groups
+        owner = np.array([n for n, _ in trials])
+        for n in sorted(open_):
+            own = np.flatnonzero(owner == n)
+            ranked = own[np.argsort(-margins[own], kind="stable")]
+            if margins[ranked[0]] > 0:
+                done[n] = trials[ranked[0]][1]
+            grow = min(max(1, len(chosen[n]) // 3), max_size - len(chosen[n]))
+            joining = [trials[i][1][-1] for i in ranked[:grow]]
+            chosen[n] = chosen[n] + joining
+            pools[n] = [g for g in pools[n] if g not in joining]
+        open_ = {n for n in open_ & within_reach if n not in done and pools[n] and len(chosen[n]) < max_size}
+    last = [(n, groups) for n, groups in enumerate(chosen) if n not in done and len(groups) > 1]
+    if last:  # several may have joined in the last round
+        margins = _margins(probe, reading, headlines, targets, last)
+        done |= {n: groups for (n, groups), margin in zip(last, margins.tolist(), strict=True) if margin > 0}
     _prune(probe, reading, headlines, targets, done)
     return _flips(probe, reading, headlines, done)
 
@@ -295,15 +303,11 @@ def spliced(probe: Probe, reading: Reading, seed: int = 0) -> dict[str, Floats]:
     return {name: probe.replaced_logits(reading, replacement) for name, replacement in replacements.items()}
 
 
-def curve(probe: Probe, reading: Reading, ranked: Sequence[Ints], sizes: Sequence[int], keep: bool) -> Floats:
-    """Logits [n_sizes, n_headlines, n_classes] with the first n groups of each headline ablated, or only they kept."""
-    rows = np.arange(len(ranked))
-    return np.stack(
-        [
-            probe.logits(
-                reading,
-                Variants.of_groups(reading.firings, rows, [g[n:] if keep else g[:n] for g in ranked]),
-            )
-            for n in sizes
-        ]
-    )
+def curve(
+    probe: Probe, reading: Reading, headlines: Sequence[int], ranked: Sequence[Ints], sizes: Sequence[int], keep: bool
+) -> Floats:
+    """Logits [n_sizes, n_headlines, n_classes] with the first n `ranked` groups ablated, or only they kept."""
+    n_headlines = len(headlines)
+    groups = [g[n:] if keep else g[:n] for n in sizes for g in ranked]
+    variants = Variants.of_groups(reading.firings, np.tile(np.asarray(headlines), len(sizes)), groups)
+    return probe.logits(reading, variants).reshape(len(sizes), n_headlines, -1)

@@ -20,16 +20,28 @@ from tqdm.auto import tqdm
 from . import classifier as classifiers
 from .activations import ActivationStore, open_store, read_activations, store_inputs_hash
 from .activations import extract as extract_activations
-from .artefacts import alias, file_hash, partial_folder, publish, settings_hash, write_json
+from .artefacts import alias, file_hash, partial_folder, publish, settings_hash, write_file, write_json
+from .causal import gather
 from .classifier import Classifier, ClassifierRecord
-from .config import LABELS, ExtractConfig, HeadlinesConfig, StudyConfig, TrainConfig
+from .compact_json import NotFiniteError, array
+from .config import LABELS, ExtractConfig, HeadlinesConfig, InterveneConfig, StudyConfig, TrainConfig
 from .errors import UserError
 from .evaluation import code_quality, splice_report, spliced_logits
 from .features import FEATURE_METRICS, Metric, analyze_headlines
 from .headlines import Headlines, Split, load_headlines
-from .runs import list_runs, new_run
+from .interventions import Probe
+from .runs import find_run, list_runs, new_run, read_run
 from .sae import SaeConfig, SparseAutoencoder, size_name
-from .schema import ClassifierInfo, SaeInfo, SaeReport
+from .schema import (
+    FEATURE_EFFECTS,
+    INTERVENTIONS,
+    SCHEMA_VERSION,
+    ClassifierInfo,
+    InterventionsFile,
+    RunMetadata,
+    SaeInfo,
+    SaeReport,
+)
 from .tokens import TokenizedHeadline
 from .training import TrainingCurve, sparsity_weight, train_saes
 
@@ -418,6 +430,66 @@ def _aliased_saes(layout: Layout, classifier_hash: str) -> dict[str, SaeRecord]:
             if record.config.classifier_hash == classifier_hash:
                 records.append(record)
     return {size_name(r.config.d_sae): r for r in sorted(records, key=lambda r: r.config.d_sae)}
+
+
+# --- intervene -----------------------------------------------------------------------------------------
+
+
+def run_parts(root: Path, metadata: RunMetadata, device: torch.device) -> tuple[Classifier, SparseAutoencoder]:
+    """The very classifier and SAE that a run was made with. Raises UserError when they are gone or have changed."""
+    store = Layout(root).store
+    folder, sae_path = store / metadata.classifier_hash, store / metadata.sae_hash / "sae.pt"
+    for path in (folder / "model.safetensors", sae_path):
+        if not path.is_file():
+            raise UserError(f"{metadata.run_id} was made with {path}, which is gone; analyse again.")
+    record = classifiers.read_record(folder)
+    found = settings_hash(file_hash(folder / "model.safetensors"), record.inputs_hash)
+    if found != metadata.classifier_hash or file_hash(sae_path) != metadata.sae_hash:
+        raise UserError(f"The classifier or the SAE of {metadata.run_id} has been changed since; analyse again.")
+    classifier, sae = classifiers.load_classifier(folder, device), SparseAutoencoder.load(sae_path, device)
+    _check_fit(sae, classifier, sae_path)
+    return classifier, sae
+
+
+def intervene(config: InterveneConfig, root: Path, device: torch.device) -> InterventionsFile:
+    """Gather causal evidence for a run and write `feature_effects.json` and `interventions.json` into its folder.
+
+    Each file appears whole or not at all; the run's other files are only read. Raises UserError when the run, its
+    classifier or its SAE cannot be read.
+    """
+    run = read_run(find_run(Layout(root).runs, config.run))
+    classifier, sae = run_parts(root, run.metadata, device)
+    for feature in config.ablate:
+        if feature >= sae.config.d_sae:
+            raise UserError(f"There is no feature {feature}; this SAE has features 0 to {sae.config.d_sae - 1}.")
+    evidence = gather(
+        Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id, config.tokens_per_batch),
+        classifier.tokenize([prompt.text for prompt in run.prompts]),
+        [prompt.label for prompt in run.prompts],
+        [prompt.headline_id for prompt in run.prompts],
+        run.metadata.labels,
+        config,
+    )
+    made_from = {
+        "schema_version": SCHEMA_VERSION,
+        **run.metadata.model_dump(include={"run_id", "classifier_hash", "sae_hash"}),
+    }
+    effects = {
+        **made_from,
+        "d_sae": sae.config.d_sae,
+        "n_headlines": len(run.prompts),
+        "metrics": [metric.model_dump() for metric in evidence.metrics],
+    }
+    try:
+        files = {
+            FEATURE_EFFECTS: b"".join(array(effects, "columns", evidence.columns)),
+            INTERVENTIONS: b"".join(array({**made_from, **evidence.summary}, "headlines", evidence.headlines)),
+        }
+    except NotFiniteError as error:
+        raise UserError(f"The effects are not finite ({error}); nothing was saved.") from error
+    for name, data in files.items():
+        write_file(run.folder / name, data)
+    return InterventionsFile.model_validate_json(files[INTERVENTIONS])
 
 
 # --- report --------------------------------------------------------------------------------------------

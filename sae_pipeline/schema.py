@@ -350,7 +350,9 @@ class Faithfulness(Record):
 class RemovalCurve(Record):
     """What is left of predictions as features are removed from each headline, or as all but some are."""
 
-    kind: Literal["deletion", "insertion"] = Field(description="deletion: the first n removed; insertion: only they kept")
+    kind: Literal["deletion", "insertion"] = Field(
+        description="deletion: the first n removed; insertion: only they kept"
+    )
     order: Literal["attribution", "activation", "random"]
     n_headlines: NonNegativeInt
     n_features: list[NonNegativeInt] = Field(description="n at each point, per headline")

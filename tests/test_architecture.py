@@ -13,7 +13,7 @@ LAYERS = [
     {"errors", "schema", "config", "artefacts", "kernels", "text", "sample", "compact_json", "tables", "device"},
     {"headlines", "tokens", "sae", "runs"},
     {"classifier", "activations", "training"},
-    {"evaluation", "features"},
+    {"evaluation", "features", "effects"},
     {"interventions"},
     {"attribution"},
     {"causal"},

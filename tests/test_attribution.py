@@ -165,8 +165,8 @@ class TestTruth:
     def test_curves_meet(self, probe: Probe, reading: Reading, attribution: Attribution) -> None:
         """Removing none = keeping all = the model; removing all = keeping none = the path's start."""
         ranked = ranked_groups(reading, "random")
-        removed = curve(probe, reading, ranked, [0, 10**6], keep=False)
-        kept = curve(probe, reading, ranked, [0, 10**6], keep=True)
+        removed = curve(probe, reading, range(len(TEXTS)), ranked, [0, 10**6], keep=False)
+        kept = curve(probe, reading, range(len(TEXTS)), ranked, [0, 10**6], keep=True)
         np.testing.assert_allclose(removed, kept[::-1], atol=1e-4)
         np.testing.assert_allclose(removed[0], reading.logits, atol=1e-4)
         np.testing.assert_allclose(centred(removed[1]), attribution.base, atol=1e-4)
