@@ -25,10 +25,10 @@ from .config import LABELS, HeadlinesConfig
 from .errors import UserError
 from .sample import sample_headlines
 from .tables import FORMATS, MAX_CHARACTERS, Row, read_table
+from .text import headline_id, normalise
 
 SAMPLE = "sample"
 TEST_SHARE, DEV_SHARE = 0.2, 0.1
-_LINK = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"“”«»]*[^\s<>\"“”«».,;:!?…)\]}'’]", re.IGNORECASE)
 Labelled = tuple[str, int]  # (text as written, label)
 
 
@@ -93,21 +93,6 @@ class Headlines:
 
 
 # --- text ----------------------------------------------------------------------------------------------
-
-
-def link_spans(text: str) -> list[tuple[int, int]]:
-    """Where links stand in `text`: half-open spans in code points."""
-    return [match.span() for match in _LINK.finditer(text)]
-
-
-def normalise(text: str) -> str:
-    """The key by which duplicates are found and splits are drawn."""
-    return " ".join(_LINK.sub(" ", text).split()).lower()
-
-
-def headline_id(text: str) -> str:
-    """12 hex characters that name a headline by its text as written: the same in every run."""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _draw(text: str, purpose: str, share: float) -> bool:

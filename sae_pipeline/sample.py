@@ -20,7 +20,28 @@ _TRIES = 5  # of one template in one round, before it counts as used up for this
 _LONG = 105  # characters; headlines beyond it are sometimes cut short like a post
 _SLOT = re.compile(r"\{(\w+)\}")
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
-_SMALL_WORDS = frozenset("a an and as at by for from in into of on or over the to vs. with".split())
+_SMALL_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "as",
+        "at",
+        "by",
+        "for",
+        "from",
+        "in",
+        "into",
+        "of",
+        "on",
+        "or",
+        "over",
+        "the",
+        "to",
+        "vs.",
+        "with",
+    ]
+)
 _TAGS = ("#stocks", "#markets", "#economy", "#investing", "#finance", "#trading", "#business")
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .headlines import link_spans
 from .schema import PositionKind
+from .text import link_spans
 
 # A word as a reader sees it: a ticker, a number with its sign and unit, a word with its inner marks, or one mark.
 _WORD = re.compile(r"\$[A-Za-z][\w.]*\b|[+-]?[$€£]?\d+(?:[.,]\d+)*%?|\w+(?:['’.&-]\w+)*|\S")

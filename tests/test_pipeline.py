@@ -15,7 +15,7 @@ import torch
 
 from sae_pipeline import pipeline
 from sae_pipeline.__main__ import main
-from sae_pipeline.config import PRESETS, study_config
+from sae_pipeline.config import PRESETS, HeadlinesConfig, study_config
 from sae_pipeline.errors import UserError
 from sae_pipeline.features import FEATURE_METRICS, Metric
 from sae_pipeline.headlines import load_headlines
@@ -160,7 +160,7 @@ def test_headlines_that_changed_since(study: SmallStudy, copy: Path) -> None:
     """A source that no longer holds what the classifier was trained on is not silently used."""
     own = copy / "own.csv"
     shutil.copy(study.root / "headlines.csv", own)
-    changed = study_config("demo", headlines={"source": str(own)}, finetune=study.config.finetune.model_dump())
+    changed = study.config.model_copy(update={"headlines": HeadlinesConfig(source=str(own))})
     pipeline.finetune(changed, copy, CPU)
     own.write_text(own.read_text(encoding="utf-8") + "Brand new headline about nothing,Neutral\n", encoding="utf-8")
     with pytest.raises(UserError, match="have changed since the classifier was fine-tuned"):
