@@ -190,7 +190,7 @@ def flip(
     done: dict[int, list[int]] = {}
     open_ = {n for n, pool in enumerate(pools) if pool}
     everything = [(n, pools[n]) for n in sorted(open_)]
-    reach = _margins(probe, reading, headlines, targets, everything) if everything else []
+    reach: Any = _margins(probe, reading, headlines, targets, everything) if everything else []
     within_reach = {n for (n, _), margin in zip(everything, reach, strict=True) if margin > 0}
     while open_:
         trials = [(n, [*chosen[n], g]) for n in sorted(open_) for g in pools[n]]
