@@ -125,7 +125,7 @@ def throughput(probe: Probe, headlines: list[TokenizedHeadline]) -> dict[str, An
     own, wide = stages[probe.sae.config.d_sae], stages[wide_size(probe)]
     attribution = wide[READ] + wide[GRADIENT]
     print(
-        f"all {wide_size(probe):,} features, all classes: {(attribution - inference) / both:.2f} forward-backwards over "
+        f"all {wide_size(probe):,} features and classes: {(attribution - inference) / both:.2f} forward-backwards over "
         f"inference (at most 5 wanted); {TOP} ablations: {own[ABLATIONS] / inference:.2f} inferences (at most 4 wanted)"
     )
     return {
