@@ -75,7 +75,7 @@ class TrainConfig(Config):
     l1_coefficient: float = Field(1e-3, ge=0, description="L1_COEFFICIENT: sparsity penalty")
     num_epochs: int = Field(3, ge=1, description="NUM_EPOCHS: passes over the activations")
     batch_size: int = Field(1024, ge=1, description="tokens per step")
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float | None = Field(None, gt=0, description="none: the recipe's own, see training.py")
     seed: int = 0
 
     @model_validator(mode="after")

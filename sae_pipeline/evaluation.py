@@ -32,11 +32,10 @@ def code_quality(sae: SparseAutoencoder, split: str, batches: Iterable[Tensor], 
     with tqdm(total=n_tokens, desc=f"evaluate on {split}", unit="tok", unit_scale=True, leave=False) as bar:
         for batch in batches:
             x = batch.to(sae.W_dec.device).float()
-            f = sae.encode(x)
-            is_active = f > 0
-            fired |= is_active.any(0)
-            active += int(is_active.sum())
-            error += float((x - sae.decode(f)).double().square().sum())
+            lists = sae.encode_lists(x)
+            fired[lists.cols.long()] = True
+            active += len(lists.values)
+            error += float((x - sae.decode_lists(lists)).double().square().sum())
             shifted = (x - sae.mean).double().cpu()
             total += shifted.sum(0)
             squares += float(shifted.square().sum())

@@ -30,6 +30,7 @@ from .evaluation import code_quality, splice_report, spliced_logits
 from .features import FEATURE_METRICS, Metric, analyze_headlines
 from .headlines import Headlines, Split, load_headlines
 from .interventions import Probe
+from .kernels import choose as choose_kernels
 from .runs import find_run, list_runs, new_run, read_run
 from .sae import SaeConfig, SparseAutoencoder, size_name
 from .schema import (
@@ -302,7 +303,7 @@ def evaluate(
         held_out.classifier.tokenizer.pad_token_id,
         sae.config.hookpoint.layer,
         sae.config.positions,
-        sae,
+        lambda x: sae.decode_lists(sae.encode_lists(x)),
     )
     return SaeReport(
         train=on_train,
@@ -337,12 +338,18 @@ def analyze(study: StudyConfig, root: Path, device: torch.device, metrics: Seque
                 **_provenance(study, classifier, sae.config, record, layout),
                 "sae_hash": sae_hash,
                 "device": str(device),
-                "backend": "torch",
+                "backend": kernel_backend() if device.type == "cpu" else "torch",
                 "dtype": "fp32",
                 "metrics": [metric.info.model_dump() for metric in metrics],
                 "totals": totals.model_dump(),
             }
         )
+
+
+def kernel_backend() -> str:
+    """Which kernels encode on this CPU."""
+    kernels = choose_kernels()
+    return "reference" if kernels is None else kernels.name
 
 
 def equal_run(study: StudyConfig, root: Path) -> Path | None:

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from .artefacts import write_file
 from .errors import UserError
+from .kernels import Lists, encode_csr, spmm
 from .schema import Hookpoint, PositionKind
 
 Positive = Annotated[int, Field(ge=1)]
-_ENCODE_ROWS = 512
 _TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec", "mean", "scale")
 
 
@@ -69,15 +69,18 @@ class SparseAutoencoder(nn.Module):
         """x [..., d_in] in the classifier's units → feature_acts [..., d_sae]."""
         return torch.relu(self.normalise(x) @ self.W_enc + self.b_enc)
 
+    def encode_lists(self, x: Tensor) -> Lists:
+        """x [n_tokens, d_in] → the active entries of each token, as ragged lists; fp32, bounded memory."""
+        return encode_csr(self.normalise(x), self.W_enc, self.b_enc)
+
     def encode_active(self, x: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Active entries only: (token, feature, activation), by token then feature; fp32, bounded memory."""
-        parts = []
-        for start in range(0, max(1, len(x)), _ENCODE_ROWS):
-            f = self.encode(x[start : start + _ENCODE_ROWS])
-            token, feature = f.nonzero(as_tuple=True)
-            parts.append(((token + start).cpu(), feature.cpu(), f[token, feature].cpu()))
-        tokens, features, values = zip(*parts, strict=True)
-        return torch.cat(tokens).numpy(), torch.cat(features).numpy(), torch.cat(values).numpy()
+        """Active entries only: (token, feature, activation), by token then feature."""
+        lists = self.encode_lists(x)
+        return lists.rows.cpu().numpy(), lists.cols.long().cpu().numpy(), lists.values.cpu().numpy()
+
+    def decode_lists(self, lists: Lists) -> Tensor:
+        """Active entries → x̂ [n_tokens, d_in] in the classifier's units."""
+        return self.mean + self.scale * (spmm(lists, self.W_dec) + self.b_dec)
 
     def decode(self, feature_acts: Tensor) -> Tensor:
         """feature_acts [..., d_sae] → x̂ [..., d_in] in the classifier's units."""

@@ -45,7 +45,9 @@ def acts() -> torch.Tensor:
 @pytest.mark.parametrize("recipe", ["default", "seed"])
 def test_learns_held_out_structure(acts: torch.Tensor, recipe: str) -> None:
     """Both recipes explain tokens they never saw; all sizes come from one call; rows of W_dec have norm 1."""
-    config = TrainConfig(latent_dims=(192, 320), recipe=recipe, batch_size=100, num_epochs=6, learning_rate=4e-3, l1_coefficient=2e-4)
+    config = TrainConfig(
+        latent_dims=(192, 320), recipe=recipe, batch_size=100, num_epochs=6, learning_rate=4e-3, l1_coefficient=2e-4
+    )
     held_out = mixtures(1)
     for trained, d_sae in zip(train(acts, config), (192, 320), strict=True):
         torch.testing.assert_close(trained.sae.W_dec.norm(dim=1), torch.ones(d_sae))
