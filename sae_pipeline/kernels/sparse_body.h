@@ -220,6 +220,43 @@ static inline float rate(float* v, float mean_square, const Adam& a, float corre
   return a.lr / (std::sqrt(*v / correction) + a.eps);
 }
 
+// Adds N entries' share to the gradients of one feature's rows; N at a time, so that the sums are read and written
+// once for all of them. Returns the sum of df.
+template <int N, class T>
+static inline float entries(const int32_t* toks, const float* vals, const T* x, const T* r, int64_t d, float scale,
+                            float l1, const float* __restrict w, float* __restrict g_dec, float* __restrict g_enc) {
+  const T *rt[N], *xt[N];
+  float f[N], s[N] = {}, sum = 0;
+  for (int q = 0; q < N; ++q) rt[q] = r + int64_t(toks[q]) * d, xt[q] = x + int64_t(toks[q]) * d, f[q] = scale * vals[q];
+  if constexpr (N == 4) {
+    float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+    for (int64_t j = 0; j < d; ++j) {
+      const float a = widen(rt[0][j]), b = widen(rt[1][j]), c = widen(rt[2][j]), e = widen(rt[3][j]);
+      s0 += a * w[j], s1 += b * w[j], s2 += c * w[j], s3 += e * w[j];
+      g_dec[j] += f[0] * a + f[1] * b + f[2] * c + f[3] * e;
+    }
+    s[0] = s0, s[1] = s1, s[2] = s2, s[3] = s3;
+  } else {
+    float s0 = 0;
+#pragma omp simd reduction(+ : s0)
+    for (int64_t j = 0; j < d; ++j) {
+      const float a = widen(rt[0][j]);
+      s0 += a * w[j];
+      g_dec[j] += f[0] * a;
+    }
+    s[0] = s0;
+  }
+  for (int q = 0; q < N; ++q) sum += s[q] = scale * s[q] + l1;  // df of entry q
+#pragma omp simd
+  for (int64_t j = 0; j < d; ++j) {
+    float a = s[0] * widen(xt[0][j]);
+    if constexpr (N == 4) a += s[1] * widen(xt[1][j]) + s[2] * widen(xt[2][j]) + s[3] * widen(xt[3][j]);
+    g_enc[j] += a;
+  }
+  return sum;
+}
+
 // Gradients, step, renormalisation and bf16 copy of every feature with an entry, in one pass over its rows.
 template <class T>
 static void update(const int64_t* ptr, const int32_t* toks, const float* vals, const T* x, const T* r, int64_t n,
@@ -241,20 +278,9 @@ static void update(const int64_t* ptr, const int32_t* toks, const float* vals, c
       float *w = p.W_dec + i * d, *we = p.W_enc + i * d;
       std::memset(g_dec, 0, size_t(2 * d) * sizeof(float));
       float g_b = 0;
-      for (int64_t e = ptr[i]; e < ptr[i + 1]; ++e) {
-        const T *rt = r + int64_t(toks[e]) * d, *xt = x + int64_t(toks[e]) * d;
-        const float f = scale * vals[e];
-        float s = 0;
-#pragma omp simd reduction(+ : s)
-        for (int64_t j = 0; j < d; ++j) {
-          const float rj = widen(rt[j]);
-          s += rj * w[j];
-          g_dec[j] += f * rj;
-        }
-        const float g = scale * s + l1;
-        g_b += g;
-        axpy(g_enc, g, xt, d);
-      }
+      int64_t e = ptr[i];
+      for (; e + 4 <= ptr[i + 1]; e += 4) g_b += entries<4>(toks + e, vals + e, x, r, d, scale, l1, w, g_dec, g_enc);
+      for (; e < ptr[i + 1]; ++e) g_b += entries<1>(toks + e, vals + e, x, r, d, scale, l1, w, g_dec, g_enc);
       const float correction = 1 - std::pow(a.beta2, float(++p.ticks[i]));
       axpy(g_dec, -dot(g_dec, w, d), w, d);  // only the part that turns the row: its length is fixed
       axpy(w, -rate(p.v_dec + i, dot(g_dec, g_dec, d) / float(d), a, correction), g_dec, d);
