@@ -42,9 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as store:
         started = time.perf_counter()
         device = pick_device()
-        classifier = load_classifier(
-            finetune(sample, demo.headlines, demo.finetune, Path(store), device), device
-        )
+        classifier = load_classifier(finetune(sample, demo.headlines, demo.finetune, Path(store), device), device)
         seconds = time.perf_counter() - started
         tokenizer, network = classifier.tokenizer, classifier.model.eval()
         reports = {}

@@ -147,7 +147,7 @@ def load_headlines(config: HeadlinesConfig) -> Headlines:
 def _is_file(source: str) -> bool:
     """Whether a source means a file rather than a hub id."""
     path = Path(source).expanduser()
-    return path.suffix.lower() in FORMATS or path.exists() or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source)
+    return path.suffix.lower() in FORMATS or path.exists() or not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", source)
 
 
 # --- cleaning and splitting ----------------------------------------------------------------------------
@@ -289,8 +289,7 @@ def _hub_splits(config: HeadlinesConfig, need_test: bool) -> list[Iterator[Row]]
     """Rows of a hub data set's train split and, where it is needed, its validation split."""
     advice = "use the offline preset (--preset demo) or a file of your own (--source FILE)"
     import datasets
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     was_offline = datasets.config.HF_HUB_OFFLINE
     try:

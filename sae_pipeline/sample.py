@@ -19,6 +19,7 @@ _COMMON = 4  # headlines from a template marked "* " for one from another
 _TRIES = 5  # of one template in one round, before it counts as used up for this round
 _LONG = 105  # characters; headlines beyond it are sometimes cut short like a post
 _SLOT = re.compile(r"\{(\w+)\}")
+_RANGE = re.compile(r"<(\d+(?:\.(\d+))?)\.\.(\d+(?:\.\d+)?)>")
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _SMALL_WORDS = frozenset(
     [
@@ -59,6 +60,7 @@ class _Company:
 class _Grammar:
     companies: list[_Company]
     products: dict[str, list[str]]  # of each sector
+    numbers: dict[str, list[str]]  # of each kind, the ways to write it
     slots: dict[str, list[str]]
     templates: dict[str, list[str]]  # of each section in _SECTIONS
 
@@ -76,7 +78,7 @@ def sample_headlines() -> tuple[tuple[str, int], ...]:
 
 
 def _read_grammar() -> _Grammar:
-    grammar = _Grammar([], {}, {}, {section: [] for section in _SECTIONS})
+    grammar = _Grammar([], {}, {}, {}, {section: [] for section in _SECTIONS})
     section = ""
     for line in files(__package__).joinpath("sample.txt").read_text(encoding="utf-8").splitlines():
         if not line or line.startswith("# "):
@@ -95,7 +97,8 @@ def _read_grammar() -> _Grammar:
             elif section == "products":
                 grammar.products[name] = rest.split(", ")
             else:
-                grammar.slots[name] = [value.strip() for value in rest.split(" | ")]
+                values = grammar.numbers if section == "numbers" else grammar.slots
+                values[name] = rest.split(" | ")
     return grammar
 
 
@@ -137,7 +140,7 @@ class _Headline:
                 if not found:
                     break
         text = " ".join(body.split()).replace(" ,", ",").replace("s's ", "s' ")
-        text = re.sub(r"(?<=\? )[a-z]", lambda match: match[0].upper(), text)
+        text = re.sub(r"(?<=\? )[a-z]|(?<=^\")[a-z]", lambda match: match[0].upper(), text)
         return text[0].upper() + text[1:]
 
     def dress(self, text: str) -> str:
@@ -157,9 +160,9 @@ class _Headline:
         return text
 
     def _draw_companies(self, sectors: list[str] | None) -> None:
-        first = self._pick([c for c in self.grammar.companies if sectors is None or c.sector in sectors])
-        peers = [c for c in self.grammar.companies if c.sector == first.sector and c != first]
-        second = self._pick(peers)
+        companies = self.grammar.companies
+        first = self._pick([c for c in companies if sectors is None or c.sector in sectors])
+        second = self._pick([c for c in companies if c.sector == first.sector and c != first])
         self.words |= {"co": first.name, "tk": first.ticker, "co2": second.name, "tk2": second.ticker}
         self.words["prod"] = self._pick(self.grammar.products[first.sector])
         low, high = sorted(self._number(4, 330) for _ in range(2))
@@ -180,55 +183,25 @@ class _Headline:
         return value
 
     def _choice(self, match: re.Match[str]) -> str:
-        return self._pick(match[1].split("|"))
+        return self._pick(str(match[1]).split("|"))
 
     def _fresh(self, name: str) -> str | None:
-        """A number, or None where `name` is no kind of number."""
-        number, decimal = self._number, lambda low, high, digits: f"{low + self.rng.random() * (high - low):.{digits}f}"
-        match name:
-            case "small":
-                return decimal(0.1, 1.9, 1) + "%"
-            case "pct":
-                return self._pick((decimal(2, 12, 1), str(number(2, 14)))) + "%"
-            case "big":
-                return f"{number(11, 48)}%"
-            case "eps":
-                return f"$0.{number(1, 48):02}"
-            case "eps2":
-                return f"${decimal(0.3, 6.9, 2)}"
-            case "div":
-                return f"${decimal(0.03, 1.1, 2)}"
-            case "usd":
-                millions, billions = number(12, 900), decimal(1, 9, 1)
-                return self._pick((f"${millions} million", f"${millions}M", f"${billions} billion", f"${billions}B"))
-            case "musd":
-                return f"${number(2, 95)} million"
-            case "move":
-                return decimal(2, 4.5, 1) + "%"
-            case "hiusd":
-                return f"US${decimal(6, 190, 2)}"
-            case "yld":
-                return decimal(0.4, 4.6, 3) + "%"
-            case "n":
-                return str(number(3, 10))
-            case "n2":
-                return str(number(12, 90))
-            case "k":
-                return f"{number(3, 90) * 100:,}"
-            case "k2":
-                return f"${number(3, 900) * 1000:,}"
-            case "pts":
-                return str(number(20, 640))
-            case "cents" | "age":
-                return str(number(5, 60)) if name == "cents" else str(number(61, 97))
-            case "gold":
-                return f"{number(1400, 2400):,}"
-            case "date":
-                return f"{self._pick(self.grammar.slots['month'])[:3]} {number(1, 29)}"
-            case "handle":
-                first, last = (self._pick(self.grammar.slots[part]) for part in ("first", "last"))
-                return (first + last).lower()
+        """A number, a date or a handle, or None where `name` is none of them."""
+        slots = self.grammar.slots
+        if name in self.grammar.numbers:
+            return _RANGE.sub(self._in_range, self._pick(self.grammar.numbers[name]))
+        if name == "date":
+            return f"{self._pick(slots['month'])[:3]} {self._number(1, 29)}"
+        if name == "handle":
+            return f"{self._pick(slots['first'])}{self._pick(slots['last'])}".lower()
         return None
+
+    def _in_range(self, match: re.Match[str]) -> str:
+        """A number with as many digits as the lower bound has: <01..48> gives 07, <0.1..1.9> gives 0.7."""
+        low, decimals, high = match[1], match[2], match[3]
+        if decimals:
+            return f"{float(low) + self.rng.random() * (float(high) - float(low)):.{len(decimals)}f}"
+        return f"{self._number(int(low), int(high) + 1):0{len(low)}}"
 
     def _number(self, low: int, high: int) -> int:
         """A whole number from `low` to `high - 1`. Random.randrange may change between versions of Python, as

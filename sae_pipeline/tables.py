@@ -55,7 +55,7 @@ def _csv_rows(data: bytes, name: str, notes: list[str]) -> Iterator[Row]:
         line = reader.line_num
         for row in reader:
             where, line = f"line {line + 1}", reader.line_num
-            surplus = row.pop(None, None)  # type: ignore[call-overload]
+            surplus = row.pop(None, None)
             if surplus and any(cell.strip() for cell in surplus):
                 raise UserError(f"{name}, {where}: more fields than columns; put quotes round the headline.")
             yield where, row
