@@ -77,41 +77,41 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
         counts = np.diff(first)[rows]
         entry = ragged(first[rows], counts)
         site = np.repeat(np.arange(len(rows)), counts) * hidden.shape[1] + firings.position[entry]
-        order = np.argsort(site, kind="stable")
-        entry, site = entry[order], site[order]
-        inputs = _Entries(
-            torch.from_numpy(site).to(device),
-            torch.from_numpy(firings.feature[entry]).to(device),
-            torch.from_numpy(firings.value[entry]).to(device),
-        )
-        gradient[entry] = _effects(probe, hidden, mask, inputs, 1.0)
+        f = torch.from_numpy(firings.value[entry]).to(device).requires_grad_()
+        with torch.enable_grad():
+            code = probe.shift(
+                hidden.shape[:2],
+                torch.from_numpy(site).to(device),
+                torch.from_numpy(firings.feature[entry]).to(device),
+                f,
+            )
+        removed = code.detach()
+        gradient[entry] = _effects(code, f, _slopes(probe, hidden, mask))
+        if steps:
+            mean_slopes: Any = sum(
+                weight * _slopes(probe, hidden - (1 - node) * removed, mask)
+                for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True)
+            )
+            integrated[entry] = _effects(code, f, mean_slopes)
         with torch.no_grad():
-            without = hidden + probe.shift(hidden.shape[:2], inputs.site, inputs.feature, -inputs.value)
-            base[rows] = centred(probe.tail(without, mask).double().cpu().numpy())
-        for node, weight in zip(nodes, weights, strict=True):
-            integrated[entry] += np.float32(weight) * _effects(probe, hidden, mask, inputs, float(node))
+            base[rows] = centred(probe.tail(hidden - removed, mask).double().cpu().numpy())
     return Attribution(gradient, integrated, base)
 
 
-@dataclass(frozen=True)
-class _Entries:
-    """Active entries of a batch, by site."""
-
-    site: Tensor  # int64 [n_entries] row · n_positions + position
-    feature: Tensor  # int64 [n_entries]
-    value: Tensor  # float32 [n_entries]
-
-
-def _effects(probe: Probe, hidden: Tensor, mask: Tensor, entries: _Entries, alpha: float) -> NDArray[np.float32]:
-    """f · ∂c/∂f with all activations at α·f: [n_entries, n_classes]."""
+def _slopes(probe: Probe, hidden: Tensor, mask: Tensor) -> Tensor:
+    """∂c/∂x for all classes but the last, [n_classes − 1, n_headlines, n_positions, d_in]."""
     with torch.enable_grad():
-        f = (alpha * entries.value).requires_grad_()
-        shift = probe.shift(hidden.shape[:2], entries.site, entries.feature, f - entries.value)
-        logits = probe.tail(hidden + shift, mask)
+        x = hidden.detach().requires_grad_()
+        logits = probe.tail(x, mask)
         totals = (logits - logits.mean(-1, keepdim=True)).sum(0)  # rows do not mix: one sum serves all headlines
-        grads = [torch.autograd.grad(totals[c], f, retain_graph=True)[0] for c in range(len(totals) - 1)]
-    columns = torch.stack([*grads, -torch.stack(grads).sum(0)], 1)
-    return (columns * entries.value[:, None]).cpu().numpy()
+        last = len(totals) - 2
+        return torch.stack([torch.autograd.grad(totals[c], x, retain_graph=c < last)[0] for c in range(last + 1)])
+
+
+def _effects(code: Tensor, f: Tensor, slopes: Tensor) -> NDArray[np.float32]:
+    """f · ∂c/∂f [n_entries, n_classes] through code = scale · Σ f·W_dec, from the slopes at x."""
+    columns = [torch.autograd.grad(code, f, slope, retain_graph=True)[0] for slope in slopes]
+    return (torch.stack([*columns, -torch.stack(columns).sum(0)], 1) * f.detach()[:, None]).cpu().numpy()
 
 
 # --- the truth -----------------------------------------------------------------------------------------
