@@ -29,8 +29,9 @@ from sae_pipeline.interventions import Edit, Probe, Reading, Variants, edit_hidd
 from sae_pipeline.runs import find_run, list_runs, read_run
 from sae_pipeline.sae import SaeConfig, SparseAutoencoder
 from sae_pipeline.schema import Hookpoint
-from sae_pipeline.tokens import TokenizedHeadline, collate, counted_mask
+from sae_pipeline.tokens import TokenizedHeadline, collate, counted_mask, length_batches
 
+os.environ.setdefault("TQDM_DISABLE", "1")  # read when a bar is made
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 BLOCK = 256
 STEPS = 8
@@ -49,7 +50,7 @@ def main() -> None:
     run = read_run(find_run(root / "analysis_data", arguments.run))
     classifier, sae = pipeline.run_parts(root, run.metadata, device)
     probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id)
-    texts = [p.text for p in run.prompts][: 256 if QUICK else None]
+    texts = [p.text for p in run.prompts][: 192 if QUICK else None]
     headlines = classifier.tokenize(texts)
     print(
         f"{run.metadata.run_id}: {run.metadata.classifier.model}, layer {run.metadata.hookpoint.layer} of "
@@ -111,13 +112,14 @@ def throughput(probe: Probe, headlines: list[TokenizedHeadline]) -> dict[str, An
     """Attribution and ablation in passes of the whole model over the same headlines."""
     model, pad_id, parts = probe.model, probe.pad_id, blocks(headlines)
     predict(model, headlines[:BLOCK], pad_id)
+    forward_backward(model, headlines[:32], pad_id)
     inference = seconds(lambda: [predict(model, part, pad_id) for part in parts], 1 if len(parts) > 4 else 3)
     both = seconds(lambda: [forward_backward(model, part, pad_id) for part in parts])
     print(f"\nplain inference {inference:.2f} s, forward and backward {both:.2f} s ({both / inference:.2f} forward)")
     print("features    what                                   seconds  in inferences  in forward-backwards")
     stages: dict[int, dict[str, float]] = {}
-    for sae in (probe.sae, wide_sae(probe, headlines)):
-        stages[sae.config.d_sae] = stage_seconds(Probe.of(model, sae, pad_id), parts)
+    for sae in (wide_sae(probe, headlines), probe.sae):
+        stages[sae.config.d_sae] = stage_seconds(Probe.of(model, sae, pad_id), parts, everything=sae is probe.sae)
         for what, elapsed in stages[sae.config.d_sae].items():
             print(
                 f"{sae.config.d_sae:8}    {what:36} {elapsed:9.2f} {elapsed / inference:14.2f} {elapsed / both:21.2f}"
@@ -142,12 +144,14 @@ READ, GRADIENT, ABLATIONS = "inference and encoding", "+ gradient × activation"
 INTEGRATED = f"+ both, integrated in {STEPS} steps"
 
 
-def stage_seconds(probe: Probe, parts: list[list[TokenizedHeadline]]) -> dict[str, float]:
-    """Seconds of every stage over the blocks of headlines."""
+def stage_seconds(probe: Probe, parts: list[list[TokenizedHeadline]], everything: bool) -> dict[str, float]:
+    """Seconds of every stage over the blocks of headlines; the first two without `everything`."""
     readings: list[Reading] = []
     attribute(probe, probe.read(parts[0][:8]), 0)  # warm-up
     times = {READ: seconds(lambda: readings.extend(probe.read(part) for part in parts))}
     times[GRADIENT] = seconds(lambda: [attribute(probe, r, 0) for r in readings])
+    if not everything:
+        return times
     times[INTEGRATED] = seconds(lambda: [attribute(probe, r, STEPS) for r in readings])
     top = [np.concatenate([g[:TOP] for g in ranked_groups(r, "activation")]) for r in readings]
     times[ABLATIONS] = seconds(lambda: [ablate(probe, r, g) for r, g in zip(readings, top, strict=True)])
@@ -156,8 +160,8 @@ def stage_seconds(probe: Probe, parts: list[list[TokenizedHeadline]]) -> dict[st
 
 def forward_backward(model: Any, headlines: list[TokenizedHeadline], pad_id: int) -> None:
     """One pass with gradients of all weights, as in fine-tuning, without the step."""
-    for start in range(0, len(headlines), 64):
-        input_ids, mask = (t.to(model.device) for t in collate(headlines[start : start + 64], pad_id))
+    for batch in length_batches([len(h.input_ids) for h in headlines], 4096):
+        input_ids, mask = (t.to(model.device) for t in collate([headlines[i] for i in batch], pad_id))
         model(input_ids=input_ids, attention_mask=mask).logits.square().sum().backward()
     model.zero_grad()
 
@@ -256,7 +260,7 @@ def flips(probe: Probe, headlines: list[TokenizedHeadline], pool: int = 12) -> d
 
 
 def peer(probe: Probe, headlines: list[TokenizedHeadline]) -> dict[str, Any]:
-    """captum's LayerIntegratedGradients on the embeddings, one class, against all features and classes here."""
+    """captum's LayerIntegratedGradients on the embeddings, text by text, against all features here; all classes."""
     try:
         from captum.attr import LayerIntegratedGradients
     except ImportError:
@@ -272,7 +276,8 @@ def peer(probe: Probe, headlines: list[TokenizedHeadline]) -> dict[str, Any]:
     def one(headline: TokenizedHeadline) -> None:
         input_ids, mask = (t.to(model.device) for t in collate([headline], probe.pad_id))
         base = torch.full_like(input_ids, probe.pad_id)
-        method.attribute(input_ids, base, target=0, additional_forward_args=(mask,), n_steps=STEPS)
+        for target in range(model.config.num_labels):
+            method.attribute(input_ids, base, target=target, additional_forward_args=(mask,), n_steps=STEPS)
 
     one(headlines[0])
     theirs = seconds(lambda: [one(h) for h in headlines]) / len(headlines)
@@ -280,8 +285,8 @@ def peer(probe: Probe, headlines: list[TokenizedHeadline]) -> dict[str, Any]:
     ours = seconds(lambda: attribute(probe, probe.read(many), STEPS)) / len(many)
     single = seconds(lambda: [attribute(probe, probe.read([h]), STEPS) for h in headlines]) / len(headlines)
     print(
-        f"\nintegrated gradients, {STEPS} steps, per text: captum (tokens, one class) {theirs * 1e3:.1f} ms; here (all "
-        f"features and classes) {ours * 1e3:.1f} ms in a batch of {len(many)}, {single * 1e3:.1f} ms alone"
+        f"\nintegrated gradients, {STEPS} steps, all classes, per text: captum (tokens) {theirs * 1e3:.1f} ms; here "
+        f"(features) {ours * 1e3:.1f} ms in a batch of {len(many)}, {single * 1e3:.1f} ms alone"
     )
     return {"ratio_to_captum": theirs / ours, "ratio_to_captum_one_by_one": theirs / single}
 

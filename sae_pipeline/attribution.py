@@ -48,7 +48,7 @@ class Attribution:
 
     gradient: NDArray[np.float32]  # [n_entries, n_classes] gradient × activation
     integrated: NDArray[np.float32]  # [n_entries, n_classes] integrated gradients; equal to `gradient` for 0 steps
-    base: Floats  # [n_headlines, n_classes] centred logits without any feature: the path's start
+    base: Floats  # [n_headlines, n_classes] centred logits without any feature: the path's start; NaN for 0 steps
 
     def by_feature(self, firings: Firings, estimate: Literal["gradient", "integrated"] = "integrated") -> Floats:
         """Summed over the tokens of a headline: [n_groups, n_classes], in the firings' order of groups."""
@@ -70,7 +70,7 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
     n_classes = reading.logits.shape[1]
     gradient = np.zeros((len(firings.feature), n_classes), np.float32)
     integrated = gradient.copy() if steps else gradient
-    base = np.zeros_like(reading.logits)
+    base = np.full_like(reading.logits, np.nan)
     first = reading.entry_starts
     for rows in length_batches(reading.lengths.tolist(), probe.tokens_per_batch):
         hidden, mask = reading.padded(rows)
@@ -93,8 +93,8 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
                 for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True)
             )
             integrated[entry] = _effects(code, f, mean_slopes)
-        with torch.no_grad():
-            base[rows] = centred(probe.tail(hidden - removed, mask).double().cpu().numpy())
+            with torch.no_grad():
+                base[rows] = centred(probe.tail(hidden - removed, mask).double().cpu().numpy())
     return Attribution(gradient, integrated, base)
 
 

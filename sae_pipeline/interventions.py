@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .activations import hooked, resolve_hookpoint
+from .activations import hooked, resolve_hookpoint, stopping
 from .errors import UserError
 from .features import Firings
 from .sae import SparseAutoencoder
@@ -244,7 +244,7 @@ class Reading:
     hidden: Tensor  # float32 [n_tokens, d_in], headline by headline, special tokens included
     starts: Ints  # [n_headlines + 1] first token of each headline
     firings: Firings  # headline = row of this block
-    logits: Floats  # [n_headlines, n_classes], of the whole unedited model
+    logits: Floats  # [n_headlines, n_classes], unedited
 
     @property
     def lengths(self) -> Ints:
@@ -319,7 +319,7 @@ class Probe:
 
     @torch.no_grad()
     def read(self, tokenized: Sequence[TokenizedHeadline]) -> Reading:
-        """Run the whole model once over a block of headlines and keep what is needed to rerun its tail."""
+        """Read a block of headlines once and keep what is needed to rerun the tail."""
         module, _ = resolve_hookpoint(self.model, self.sae.config.hookpoint.layer)
         lengths = np.array([len(h.input_ids) for h in tokenized], np.int64)
         starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -332,8 +332,9 @@ class Probe:
             members = [tokenized[i] for i in batch]
             input_ids, mask = (t.to(device) for t in collate(members, self.pad_id))
             seen.clear()
-            with hooked(module, seen.append):
-                logits[batch] = self.model(input_ids=input_ids, attention_mask=mask).logits.double().cpu().numpy()
+            with hooked(module, seen.append, stop=True), stopping():
+                self.model(input_ids=input_ids, attention_mask=mask)
+            logits[batch] = self.tail(seen[0].float(), mask).double().cpu().numpy()
             flat = torch.from_numpy(ragged(starts[batch], lengths[batch])).to(device)
             hidden[flat] = seen[0][mask.bool()].float()
             row, position = counted_mask(members, self.sae.config.positions).to(device).nonzero(as_tuple=True)
