@@ -51,7 +51,7 @@ chromium: $(NODE_READY)
 	else cd sae-viewer && npx playwright install chromium; fi
 
 bench-causal: $(PYTHON_READY)  ## speed and truth of the causal evidence; QUICK=1: under 50 s
-	@HF_HUB_OFFLINE=1 $(PY) -m benchmarks.bench_causal
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_causal
 
 setup: $(PYTHON_READY) $(NODE_READY)
 

@@ -31,7 +31,6 @@ from sae_pipeline.sae import SaeConfig, SparseAutoencoder
 from sae_pipeline.schema import Hookpoint
 from sae_pipeline.tokens import TokenizedHeadline, collate, counted_mask, length_batches
 
-os.environ.setdefault("TQDM_DISABLE", "1")  # read when a bar is made
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 BLOCK = 256
 STEPS = 8
@@ -43,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, help="folder with finbert_sae/ and analysis_data/")
     parser.add_argument("--run", help="a run of it; default: the newest")
+    parser.add_argument("--headlines", type=int, default=1024, help="how many of the run's to use")
     parser.add_argument("--device")
     arguments = parser.parse_args()
     device = pick_device(arguments.device)
@@ -50,7 +50,7 @@ def main() -> None:
     run = read_run(find_run(root / "analysis_data", arguments.run))
     classifier, sae = pipeline.run_parts(root, run.metadata, device)
     probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id)
-    texts = [p.text for p in run.prompts][: 192 if QUICK else None]
+    texts = [p.text for p in run.prompts][: 192 if QUICK else arguments.headlines]
     headlines = classifier.tokenize(texts)
     print(
         f"{run.metadata.run_id}: {run.metadata.classifier.model}, layer {run.metadata.hookpoint.layer} of "
