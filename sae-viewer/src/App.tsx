@@ -7,7 +7,7 @@ import { Icon } from './components/Icon'
 import { Failure, Note, Notice } from './components/Notices'
 import { RunDialog } from './components/RunDialog'
 import { go, useAddress } from './hooks/useAddress'
-import { useHealth, useRun } from './hooks/useApi'
+import { useHealth, useRun, useSlow } from './hooks/useApi'
 import { useKeys } from './hooks/useKeys'
 import { useScrollMemory } from './hooks/useScrollMemory'
 import { START_COMMAND, type ApiError, type RunMetadata } from './interpAPI'
@@ -27,6 +27,7 @@ export function App() {
   })
   useTitle(address, run)
   useScrollMemory(address.view, scrollKey(address))
+  const slow = useSlow()
   const served = health.data?.run_id
   const newer = run && address.run === undefined && served !== undefined && served !== run.run_id
 
@@ -43,8 +44,9 @@ export function App() {
         onHelp={() => setDialog('help')}
       />
       <main id="main" tabIndex={-1} className="outline-none">
-        <div aria-live="polite" className="mx-auto max-w-[96rem] px-4 sm:px-6">
+        <div aria-live="polite" className="mx-auto max-w-[96rem] 3xl:max-w-[114rem] px-4 sm:px-6">
           {health.error?.kind === 'down' && run && <Down />}
+          {slow && <Notice>Still waiting for the API.</Notice>}
           {newer && (
             <Notice>
               The API now serves {served}; this is {run.run_id}.{' '}
@@ -119,7 +121,7 @@ function Down() {
 
 function Waiting() {
   return (
-    <div role="status" aria-label="Loading the run" className="mx-auto max-w-[96rem] px-4 pt-8 sm:px-6">
+    <div role="status" aria-label="Loading the run" className="mx-auto max-w-[96rem] 3xl:max-w-[114rem] px-4 pt-8 sm:px-6">
       <span className="skeleton block h-9 max-w-sm" />
       {Array.from({ length: 6 }, (_, i) => (
         <span key={i} className="skeleton mt-6 block h-14" />

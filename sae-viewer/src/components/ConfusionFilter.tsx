@@ -1,6 +1,5 @@
 import type { ReactNode } from 'react'
-import { useConfusion } from '../hooks/useApi'
-import type { HeadlinesQuery } from '../interpAPI'
+import { useConfusion, type ConfusionQuery } from '../hooks/useApi'
 import { count } from '../lib/format'
 import { ClassMark } from './Outcome'
 
@@ -12,13 +11,13 @@ interface Pair {
 /** The confusion matrix as the filter for label and prediction: a cell chooses both, a heading one of them. */
 export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
   labels: readonly string[]
-  query: Pick<HeadlinesQuery, 'run' | 'q' | 'feature'>
+  query: ConfusionQuery
   chosen: Pair
   correct: boolean | undefined
   onChoose: (pair: Pair) => void
 }) {
   const counts = useConfusion(query, labels.length)
-  const largest = Math.max(1, ...counts.flat().map((n) => n ?? 0))
+  const largest = Math.max(1, ...(counts?.flat() ?? []))
   const toggle = (pair: Pair) =>
     onChoose(
       pair.label === chosen.label && pair.prediction === chosen.prediction
@@ -60,10 +59,13 @@ export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
       className="grid gap-px text-xs"
       style={{ gridTemplateColumns: `5.25rem repeat(${labels.length}, minmax(0, 1fr))` }}
     >
+      <span />
+      <span className="pb-0.5 text-center text-faint" style={{ gridColumn: `span ${labels.length}` }}>
+        predicted
+      </span>
       <span className="self-end pb-1 text-faint">label</span>
       {labels.map((label, prediction) => (
         <span key={prediction} className="flex flex-col items-stretch">
-          {prediction === 0 && <span className="sr-only">predicted</span>}
           {heading(
             { label: undefined, prediction },
             <span className="flex w-full flex-col items-center gap-0.5">
@@ -86,7 +88,7 @@ export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
           )}
         </span>,
         ...labels.map((predicted, prediction) => {
-          const n = counts[label]?.[prediction]
+          const n = counts?.[label]?.[prediction]
           const pressed = chosen.label === label && chosen.prediction === prediction
           return (
             <button
@@ -109,6 +111,6 @@ export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
 
 /** Green on the diagonal, red beside it, deeper where more headlines are. */
 function shade(correct: boolean, share: number): string {
-  const color = correct ? 'var(--color-right)' : 'var(--color-wrong)'
-  return `color-mix(in oklch, ${color} ${share > 0 ? 6 + 26 * Math.sqrt(share) : 0}%, var(--color-raised))`
+  const color = correct ? 'var(--color-correct)' : 'var(--color-wrong)'
+  return `color-mix(in oklab, ${color} ${share > 0 ? 6 + 26 * Math.sqrt(share) : 0}%, var(--color-raised))`
 }

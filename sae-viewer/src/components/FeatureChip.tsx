@@ -2,15 +2,16 @@ import { Tooltip } from 'radix-ui'
 import { Link } from 'wouter'
 import type { FiredFeature, Prompt } from '../interpAPI'
 import { number } from '../lib/format'
-import { activationOn, stretches, visible } from '../lib/text'
+import { activationOn, stretches } from '../lib/text'
+import { Word } from './HeatText'
 
 /** `Feature 1234: surge`, a link to the feature; on hover or focus its activations, word by word. */
 export function FeatureChip({ fired, prompt, href, strongest, onLight }: {
   fired: FiredFeature
   prompt: Prompt
   href: string
-  /** The headline's strongest activation: the chip's underline is drawn against it. */
-  strongest: number
+  /** The headline's strongest activation: the chip is underlined to that measure. */
+  strongest?: number
   onLight: (feature: number | undefined) => void
 }) {
   return (
@@ -25,8 +26,10 @@ export function FeatureChip({ fired, prompt, href, strongest, onLight }: {
           className="chip"
         >
           <span className="text-soft">Feature {fired.feature}:</span>
-          <span className="truncate font-serif">{visible(fired.word)}</span>
-          <span aria-hidden="true" className="chip-level" style={{ width: `${(100 * fired.activation) / strongest}%` }} />
+          <Word className="truncate">{fired.word}</Word>
+          {strongest !== undefined && (
+            <span aria-hidden="true" className="chip-level" style={{ width: `${(100 * fired.activation) / strongest}%` }} />
+          )}
         </Link>
       </Tooltip.Trigger>
       <Tooltip.Portal>
@@ -38,7 +41,7 @@ export function FeatureChip({ fired, prompt, href, strongest, onLight }: {
             {wordsLit(fired, prompt).map(({ word, activation, position }) => (
               <li key={position} className="contents">
                 <span className="text-right tabular-nums">{number(activation)}</span>
-                <span className="truncate font-serif">{visible(word)}</span>
+                <Word className="truncate">{word}</Word>
               </li>
             ))}
           </ul>

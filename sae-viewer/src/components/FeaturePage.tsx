@@ -1,17 +1,17 @@
-import { useRef } from 'react'
+import { Fragment, useRef } from 'react'
 import { Link } from 'wouter'
 import { go } from '../hooks/useAddress'
-import { useFeature, useHeadlines, useNeighbours } from '../hooks/useApi'
+import { useFeature, useHeadlineCount, useHeadlines, useNeighbours } from '../hooks/useApi'
 import { useKeys } from '../hooks/useKeys'
 import type { FeatureInfo, Prompt, RunMetadata } from '../interpAPI'
 import { HEADLINES, writeAddress, type FeaturesAddress } from '../lib/address'
 import { count, counted, metricUnit, metricValue, number, percent } from '../lib/format'
-import { visible, type Grain } from '../lib/text'
-import { HeatLegend, HeatText } from './HeatText'
+import type { Grain } from '../lib/text'
+import { HeatLegend, HeatText, Word } from './HeatText'
 import { Histogram } from './Histogram'
 import { Icon } from './Icon'
-import { Failure, Notice } from './Notices'
-import { isCorrect, Outcome, Verdict } from './Outcome'
+import { Failure } from './Notices'
+import { isCorrect, Outcome, OutcomeLine, Verdict } from './Outcome'
 
 /** Fewer headlines than this are thin evidence for anything said about a feature. */
 const THIN = 5
@@ -27,8 +27,8 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
   )
   const last = run.totals.n_features - 1
   // Within a search the list has no ranks: previous and next are by number.
-  const before = rank === undefined ? (feature > 0 ? feature - 1 : undefined) : previous?.feature
-  const after = rank === undefined ? (feature < last ? feature + 1 : undefined) : next?.feature
+  const before = rank === undefined ? within(feature - 1, last) : previous
+  const after = rank === undefined ? within(feature + 1, last) : next
   const show = (id: number | undefined) => id !== undefined && go({ ...address, feature: id })
   const page = useRef<HTMLElement>(null)
   const walk = (by: 1 | -1) => {
@@ -45,7 +45,7 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
       <header className="flex flex-wrap items-baseline justify-between gap-x-6 gap-y-2 pt-5 lg:pt-6">
         <h1 className="flex min-w-0 flex-wrap items-baseline gap-x-3 font-serif text-[1.75rem] leading-9">
           <span className="whitespace-nowrap">Feature {feature}</span>
-          {data?.word != null && <span className="max-w-full truncate text-plum italic">{visible(data.word)}</span>}
+          {data?.word != null && <Word className="max-w-full truncate text-plum italic">{data.word}</Word>}
         </h1>
         <div className="flex gap-2">
           <Step name="[" label="Previous feature" icon="left" to={before} show={show} />
@@ -57,24 +57,25 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
       {data && (
         <>
           <Reach info={data} address={address} />
-          <div className="mt-6 grid grid-cols-1 gap-x-12 gap-y-8 xl:grid-cols-[minmax(0,26rem)_minmax(0,1fr)]">
+          <div className="mt-6 grid grid-cols-1 gap-x-12 gap-y-8 xl:grid-cols-[minmax(0,27rem)_minmax(0,1fr)]">
             <Statistics info={data} nFeatures={run.totals.n_features} />
             {data.histogram && <Histogram histogram={data.histogram} />}
+            {!data.examples_saved && (
+              <p className="flex items-start gap-2.5 self-start rounded-md bg-sunk px-4 py-3 leading-6">
+                <Icon name="info" className="mt-1 text-faint" />
+                {data.message ?? 'No examples were saved for this feature.'}
+              </p>
+            )}
           </div>
-          {data.examples_saved ? (
-            <Examples info={data} address={address} />
-          ) : (
-            <>
-              <div className="mt-8 border-t border-line">
-                <Notice>{data.message ?? 'No examples were saved for this feature.'}</Notice>
-              </div>
-              {data.n_headlines > 0 && <Headlines info={data} address={address} />}
-            </>
-          )}
+          {data.examples_saved ? <Examples info={data} address={address} /> : <Headlines info={data} address={address} />}
         </>
       )}
     </article>
   )
+}
+
+function within(feature: number, last: number): number | undefined {
+  return feature >= 0 && feature <= last ? feature : undefined
 }
 
 function Step({ name, label, icon, to, show }: {
@@ -88,7 +89,7 @@ function Step({ name, label, icon, to, show }: {
     <button
       type="button"
       className="button"
-      disabled={to === undefined}
+      aria-disabled={to === undefined}
       aria-label={to === undefined ? label : `${label}: ${to}`}
       aria-keyshortcuts={name}
       onClick={() => show(to)}
@@ -103,6 +104,7 @@ function Step({ name, label, icon, to, show }: {
 /** On how many headlines it fires, and where to see them. */
 function Reach({ info, address }: { info: FeatureInfo; address: FeaturesAddress }) {
   const { n_headlines: n, n_headlines_in_run: all, feature } = info
+  const leading = useHeadlineCount(info.run_id, feature)
   return (
     <p className="mt-1.5 leading-6 text-soft">
       {n === 0 ? (
@@ -111,9 +113,12 @@ function Reach({ info, address }: { info: FeatureInfo; address: FeaturesAddress 
         <>
           Fires on <span className="text-ink">{counted(n, 'headline')}</span> of {count(all)} ({percent(n / all)}).{' '}
           {n < THIN && <strong className="font-semibold text-wrong">Thin evidence: fewer than {THIN} headlines. </strong>}
-          <Link className="quiet" href={writeAddress({ ...HEADLINES, run: address.run, feature })}>
-            Headlines where it is among the strongest
-          </Link>
+          {leading === 0 && 'In none is it among the strongest features.'}
+          {!!leading && (
+            <Link className="quiet" href={writeAddress({ ...HEADLINES, run: address.run, feature })}>
+              {counted(leading, 'headline')} {leading === 1 ? 'has' : 'have'} it among their strongest
+            </Link>
+          )}
         </>
       )}
     </p>
@@ -136,16 +141,18 @@ function Statistics({ info, nFeatures }: { info: FeatureInfo; nFeatures: number 
           {info.stats.map(({ name, value, rank }) => {
             const metric = info.metrics.find((one) => one.name === name)
             return (
-              <tr key={name} className="border-b border-line align-top">
-                <th scope="row" className="py-1.5 pr-4 text-left font-normal">
-                  {metric?.label ?? name}
-                  <span className="block text-xs text-faint">{metric?.description}</span>
-                </th>
-                <td className="py-1.5 text-right whitespace-nowrap tabular-nums">
-                  {metricValue(name, value)} <span className="text-xs text-faint">{metricUnit(name)}</span>
-                </td>
-                <td className="py-1.5 text-right tabular-nums">{count(rank)}</td>
-              </tr>
+              <Fragment key={name}>
+                <tr>
+                  <th scope="row" className="pt-2 text-left font-normal">{metric?.label ?? name}</th>
+                  <td className="pt-2 text-right whitespace-nowrap tabular-nums">
+                    {metricValue(name, value)} <span className="text-xs text-faint">{metricUnit(name)}</span>
+                  </td>
+                  <td className="pt-2 text-right tabular-nums">{count(rank)}</td>
+                </tr>
+                <tr className="border-b border-line">
+                  <td colSpan={3} className="pb-2 text-xs text-faint">{metric?.description}</td>
+                </tr>
+              </Fragment>
             )
           })}
         </tbody>
@@ -249,10 +256,13 @@ function ExampleRow({ place, activation, prompt, labels, heat, grain, href }: {
           <HeatText prompt={prompt} heat={heat} grain={grain} />
         </span>
       </Link>
-      <p className="col-start-2 pt-1.5 text-sm md:col-start-auto md:pt-1">
+      <div className="col-start-2 mt-1 md:hidden">
+        <OutcomeLine prompt={prompt} labels={labels} />
+      </div>
+      <p className="hidden pt-1 text-sm md:block">
         <Verdict correct={isCorrect(prompt)} />
       </p>
-      <div className="col-start-2 md:col-start-auto md:pt-0.5">
+      <div className="hidden pt-0.5 md:block">
         <Outcome prompt={prompt} labels={labels} />
       </div>
     </li>
@@ -263,7 +273,7 @@ function Waiting() {
   return (
     <div role="status" aria-label="Loading the feature" className="mt-2">
       <span className="skeleton block h-4 w-80 max-w-full" />
-      <div className="mt-9 grid grid-cols-1 gap-12 xl:grid-cols-[minmax(0,26rem)_minmax(0,1fr)]">
+      <div className="mt-9 grid grid-cols-1 gap-12 xl:grid-cols-[minmax(0,27rem)_minmax(0,1fr)]">
         <span className="skeleton block h-72" />
         <span className="skeleton block h-72" />
       </div>

@@ -1,7 +1,7 @@
 import { Link } from 'wouter'
 import type { FeatureRow, MetricInfo } from '../interpAPI'
 import { count, metricUnit, metricValue } from '../lib/format'
-import { visible } from '../lib/text'
+import { Word } from './HeatText'
 import { Icon } from './Icon'
 
 const MOST_COLUMNS = 6
@@ -15,11 +15,11 @@ export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boo
 }
 
 /** Narrow screens show the sorting metric alone, wide ones all columns. */
-const GRID = 'grid items-center gap-x-4 grid-cols-[2.75rem_3.5rem_minmax(0,1fr)_8.5rem]'
+const GRID = 'grid items-center gap-x-4 grid-cols-[2.25rem_3.25rem_minmax(0,1fr)_8rem] sm:grid-cols-[2.75rem_3.5rem_minmax(0,1fr)_9rem]'
 const WIDE = 'lg:grid-cols-[3.5rem_4.5rem_minmax(8rem,1fr)_6rem_repeat(var(--columns),minmax(6.5rem,9rem))]'
 
 function grid(inPane: boolean): string {
-  return inPane ? 'grid items-center gap-x-3 grid-cols-[2.5rem_3.25rem_minmax(0,1fr)_6.5rem]' : `${GRID} ${WIDE}`
+  return inPane ? 'grid items-center gap-x-3 grid-cols-[2.5rem_3.25rem_minmax(0,1fr)_7.25rem]' : `${GRID} ${WIDE}`
 }
 const columns = (metrics: MetricInfo[]) => ({ '--columns': metrics.length }) as React.CSSProperties
 
@@ -34,7 +34,9 @@ export function FeatureColumns({ metrics, metric, inPane, onMetric }: {
     <div className={`${grid(inPane)} border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics)}>
       <span className="text-right">rank</span>
       <span className="text-right">feature</span>
-      <span>strongest word</span>
+      <span className="truncate">
+        <span className="hidden sm:inline">strongest </span>word
+      </span>
       {!inPane && <span className="hidden text-right lg:block">headlines</span>}
       {metrics.map(({ name, label, description }) => {
         const unit = metricUnit(name)
@@ -45,12 +47,12 @@ export function FeatureColumns({ metrics, metric, inPane, onMetric }: {
             title={description}
             aria-pressed={name === metric}
             onClick={() => onMetric(name)}
-            className={`items-center justify-end gap-0.5 text-right ${
+            className={`min-w-0 items-center justify-end gap-1 whitespace-nowrap ${
               name === metric ? 'flex font-semibold text-ink' : 'hidden hover:text-ink lg:flex'
             }`}
           >
-            {label}
-            {unit && <span className="font-normal text-faint">, {unit}</span>}
+            <span className="truncate">{label}</span>
+            {unit && !inPane && <span className="hidden font-normal text-faint sm:inline">({unit})</span>}
             {name === metric && <Icon name="down" size={12} />}
           </button>
         )
@@ -87,7 +89,7 @@ export function FeatureRowLink({ row, feature, href, current, metrics, metric, m
         {feature.word === null ? (
           <span className="text-xs text-faint">{feature.n_headlines === 0 ? 'never fires' : 'no examples saved'}</span>
         ) : (
-          <span className="font-serif">{visible(feature.word)}</span>
+          <Word>{feature.word}</Word>
         )}
       </span>
       {!inPane && <span className="hidden text-right text-soft tabular-nums lg:block">{count(feature.n_headlines)}</span>}
@@ -103,7 +105,7 @@ export function FeatureRowLink({ row, feature, href, current, metrics, metric, m
             {name === metric && value !== undefined && max > 0 && (
               <span
                 aria-hidden="true"
-                className="absolute right-0 -bottom-[3px] h-[2px] bg-plum"
+                className="absolute right-0 -bottom-[3px] h-[2px] bg-bar"
                 style={{ width: `${Math.max(0, Math.min(100, (100 * value) / max))}%` }}
               />
             )}

@@ -1,7 +1,7 @@
-import { useCallback, useRef, useState } from 'react'
+import { useCallback, useEffect, useRef, useState } from 'react'
 import { Link } from 'wouter'
 import { go } from '../hooks/useAddress'
-import { useFeatures, type Range } from '../hooks/useApi'
+import { useFeatures, useRank, type Range } from '../hooks/useApi'
 import type { FeaturesPage, RunMetadata } from '../interpAPI'
 import { wholeNumber, writeAddress, type FeaturesAddress } from '../lib/address'
 import { count, counted } from '../lib/format'
@@ -24,7 +24,7 @@ export function FeaturesView({ address, run }: { address: FeaturesAddress; run: 
     )
   }
   return (
-    <div className="mx-auto grid max-w-[96rem] grid-cols-1 gap-x-10 px-4 sm:px-6 lg:grid-cols-[21rem_minmax(0,1fr)]">
+    <div className="mx-auto grid max-w-[96rem] 3xl:max-w-[114rem] grid-cols-1 gap-x-10 px-4 sm:px-6 lg:grid-cols-[21rem_minmax(0,1fr)]">
       <aside aria-label="All features" className="hidden lg:sticky lg:top-14 lg:flex lg:h-[calc(100dvh-3.5rem)] lg:flex-col lg:self-start">
         <FeatureList address={address} run={run} inPane />
       </aside>
@@ -35,7 +35,7 @@ export function FeaturesView({ address, run }: { address: FeaturesAddress; run: 
         >
           <Icon name="left" size={14} /> All features
         </Link>
-        <FeaturePage key={one} feature={one} address={address} run={run} />
+        <FeaturePage feature={one} address={address} run={run} />
       </div>
     </div>
   )
@@ -56,6 +56,12 @@ function FeatureList({ address, run, inPane = false }: { address: FeaturesAddres
   if (first && largest !== undefined && !stale && (scale.shown !== shown || scale.max !== largest)) {
     setScale({ shown, max: largest })
   }
+
+  // The list follows the feature that is shown, where it has a place in it.
+  const rank = useRank(run.run_id, inPane && !address.q ? address.feature : undefined, metric)
+  useEffect(() => {
+    if (rank !== undefined && !stale) list.current?.showRow(rank - 1)
+  }, [rank, stale])
 
   const contents = `${inPane ? 'pane' : 'page'} ${shown}`
   const props = {
@@ -86,7 +92,7 @@ function FeatureList({ address, run, inPane = false }: { address: FeaturesAddres
   }
   return (
     <>
-      <div className={`grid grid-cols-1 gap-2.5 pt-5 ${inPane ? '' : 'sm:grid-cols-[minmax(0,22rem)_minmax(0,20rem)] sm:gap-4'}`}>
+      <div className={`grid grid-cols-1 gap-2.5 pt-5 ${inPane ? '' : 'items-center sm:grid-cols-2 sm:gap-4 lg:grid-cols-[20rem_18rem_minmax(0,1fr)]'}`}>
         <SearchBox
           value={address.q}
           label="Search features by number or word"
@@ -104,18 +110,12 @@ function FeatureList({ address, run, inPane = false }: { address: FeaturesAddres
           options={run.metrics.map(({ name, label, description }) => ({ value: name, label, description }))}
           onChoose={(chosen) => go({ ...address, metric: chosen === run.metrics[0]?.name ? undefined : chosen })}
         />
+        {info && !inPane && <p className="text-sm text-soft sm:col-span-2 lg:col-span-1">{info.description}</p>}
       </div>
-      <div className="flex flex-wrap items-baseline justify-between gap-x-6 gap-y-1 pt-3 pb-2.5">
-        <p role="status" className="whitespace-nowrap">
-          {first ? <Counts page={first} /> : <span className="skeleton inline-block h-4 w-32" />}
-        </p>
-        {info && !inPane && (
-          <p className="text-xs text-soft">
-            {info.label}: {info.description}
-          </p>
-        )}
-      </div>
-      {first && error && <Notice tone="wrong">{error.message}</Notice>}
+      <p role="status" className="pt-4 pb-2.5 whitespace-nowrap">
+        {first ? <Counts page={first} /> : <span className="skeleton inline-block h-4 w-32" />}
+      </p>
+      {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message}</Notice>}
       {!first && error && <Failure error={error} retry={retry} />}
       {!first && !error && (
         <div role="status" aria-label="Loading features" className="border-t border-line">

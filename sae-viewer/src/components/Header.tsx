@@ -1,3 +1,4 @@
+import { useEffect, useState } from 'react'
 import { Link } from 'wouter'
 import { THEMES, useTheme } from '../hooks/useTheme'
 import type { RunMetadata } from '../interpAPI'
@@ -16,7 +17,7 @@ export function Header({ address, run, tabs, onRun, onHelp }: {
 }) {
   return (
     <header className="sticky top-0 z-30 border-b border-line bg-paper">
-      <div className="mx-auto flex h-14 max-w-[96rem] items-stretch gap-x-4 px-4 sm:gap-x-8 sm:px-6">
+      <div className="mx-auto flex h-14 max-w-[96rem] 3xl:max-w-[114rem] items-stretch gap-x-3.5 px-4 sm:gap-x-8 sm:px-6">
         <Link
           href={writeAddress({ ...HEADLINES, run: address.run })}
           className="flex items-center gap-2.5 font-serif text-[1.0625rem] font-semibold whitespace-nowrap"
@@ -24,12 +25,12 @@ export function Header({ address, run, tabs, onRun, onHelp }: {
           <Mark />
           <span className="sr-only lg:not-sr-only">FinBERT SAE Explorer</span>
         </Link>
-        <nav aria-label="Views" className="flex items-stretch gap-5 sm:gap-6">
+        <nav aria-label="Views" className="flex items-stretch gap-4 sm:gap-6">
           <Tab name="Headlines" to={tabs.headlines} current={address.view === 'headlines'} />
           <Tab name="Features" to={tabs.features} current={address.view === 'features'} />
         </nav>
         <div className="ml-auto flex items-center gap-0.5 sm:gap-2">
-          <button type="button" aria-haspopup="dialog" onClick={onRun} className="flex h-9 items-center gap-2 rounded-md px-2 text-sm whitespace-nowrap hover:bg-sunk">
+          <button type="button" aria-haspopup="dialog" onClick={onRun} className="flex h-9 items-center gap-1.5 rounded-md px-1.5 text-sm sm:gap-2 sm:px-2 whitespace-nowrap hover:bg-sunk">
             {run ? run.run_id : 'Runs'}
             {run && (
               <span className="hidden text-soft md:inline">
@@ -38,6 +39,7 @@ export function Header({ address, run, tabs, onRun, onHelp }: {
             )}
             <Icon name="down" size={14} className="text-faint" />
           </button>
+          {run && <CopyLink address={address} run={run} />}
           <ThemeSwitch />
           <button
             type="button"
@@ -45,7 +47,7 @@ export function Header({ address, run, tabs, onRun, onHelp }: {
             aria-haspopup="dialog"
             aria-keyshortcuts="?"
             onClick={onHelp}
-            className="hidden h-9 w-9 rounded-md text-soft hover:bg-sunk hover:text-ink sm:block"
+            className="h-9 w-9 rounded-md text-soft hover:bg-sunk hover:text-ink"
           >
             ?
           </button>
@@ -65,6 +67,42 @@ function Tab({ name, to, current }: { name: string; to: Address; current: boolea
       {name}
     </Link>
   )
+}
+
+/** Copies the address with the run in it: it shows the same when another run is served. */
+function CopyLink({ address, run }: { address: Address; run: RunMetadata }) {
+  const [copied, setCopied] = useState<boolean>()
+  useEffect(() => {
+    if (copied === undefined) return
+    const timer = setTimeout(() => setCopied(undefined), 2_000)
+    return () => clearTimeout(timer)
+  }, [copied])
+  const name = copied === undefined ? 'Copy a link to this view' : copied ? 'Link copied' : 'The browser forbids copying'
+  return (
+    <button
+      type="button"
+      aria-label={name}
+      aria-live="polite"
+      title={name}
+      onClick={() => {
+        const link = new URL(writeAddress({ ...address, run: run.run_id }), window.location.href).href
+        void copy(link).then(setCopied)
+      }}
+      className="hidden h-9 w-9 items-center justify-center rounded-md text-soft hover:bg-sunk hover:text-ink sm:flex"
+    >
+      <Icon name={copied === undefined ? 'link' : copied ? 'check' : 'cross'} />
+    </button>
+  )
+}
+
+/** False where the browser has no clipboard for this page: it is not on localhost, or the reader says no. */
+async function copy(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text)
+    return true
+  } catch {
+    return false
+  }
 }
 
 const THEME_ICONS = { system: 'screen', light: 'sun', dark: 'moon' } as const

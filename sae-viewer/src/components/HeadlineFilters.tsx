@@ -1,3 +1,4 @@
+import { useState } from 'react'
 import { go } from '../hooks/useAddress'
 import type { HeadlinesPage } from '../interpAPI'
 import { HEADLINES, ORDERS, SORTS, type HeadlinesAddress, type Order, type Sort } from '../lib/address'
@@ -44,8 +45,9 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
     ['Correct', true, correct],
     ['Wrong', false, all !== undefined && correct !== undefined ? all - correct : undefined],
   ]
+  const [more, setMore] = useState(false)
   return (
-    <div className="space-y-5">
+    <div className="space-y-3 lg:space-y-5">
       <SearchBox
         value={address.q}
         label="Search the headlines"
@@ -64,7 +66,7 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
           >
             <span className="flex items-center gap-1">
               {value !== undefined && (
-                <Icon name={value ? 'check' : 'cross'} size={12} className={value ? 'text-right' : 'text-wrong'} />
+                <Icon name={value ? 'check' : 'cross'} size={12} className={value ? 'text-correct' : 'text-wrong'} />
               )}
               {name}
             </span>
@@ -72,24 +74,34 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
           </button>
         ))}
       </div>
-      {labels.length <= 6 && (
-        <ConfusionFilter
-          labels={labels}
-          query={{ run, q: address.q, feature: address.feature }}
-          chosen={address}
-          correct={address.correct}
-          onChoose={(pair) => change({ ...pair, correct: contradicts(pair, address.correct) ? undefined : address.correct })}
+      <button
+        type="button"
+        aria-expanded={more}
+        onClick={() => setMore(!more)}
+        className="quiet text-xs lg:hidden"
+      >
+        {more ? 'Fewer filters' : 'Filter by class, sort'}
+      </button>
+      <div className={`space-y-5 ${more ? '' : 'hidden lg:block'}`}>
+        {labels.length <= 6 && (
+          <ConfusionFilter
+            labels={labels}
+            query={{ run, q: address.q, feature: address.feature }}
+            chosen={address}
+            correct={address.correct}
+            onChoose={(pair) => change({ ...pair, correct: contradicts(pair, address.correct) ? undefined : address.correct })}
+          />
+        )}
+        <Choice
+          label="Sort"
+          value={`${address.sort} ${address.order}`}
+          options={SORT_OPTIONS}
+          onChoose={(value) => {
+            const [sort, order] = value.split(' ') as [Sort, Order]
+            change({ sort, order })
+          }}
         />
-      )}
-      <Choice
-        label="Sort"
-        value={`${address.sort} ${address.order}`}
-        options={SORT_OPTIONS}
-        onChoose={(value) => {
-          const [sort, order] = value.split(' ') as [Sort, Order]
-          change({ sort, order })
-        }}
-      />
+      </div>
     </div>
   )
 }

@@ -1,11 +1,11 @@
-import { useState } from 'react'
+import { memo, useEffect, useRef, useState } from 'react'
 import type { FiredFeature, Headline } from '../interpAPI'
 import { count, number, percent } from '../lib/format'
 import { className } from '../lib/classes'
-import { visible, type Grain } from '../lib/text'
+import type { Grain } from '../lib/text'
 import { FeatureChip, wordsLit } from './FeatureChip'
-import { HeatLegend, HeatText } from './HeatText'
-import { ClassMark, isCorrect, Outcome, Verdict } from './Outcome'
+import { HeatLegend, HeatText, Word } from './HeatText'
+import { ClassMark, isCorrect, Outcome, OutcomeLine, Verdict } from './Outcome'
 
 const FIRST = 3
 
@@ -13,15 +13,32 @@ export interface HeadlineRowProps {
   headline: Headline
   labels: readonly string[]
   grain: Grain
+  /** 0-based place in the list. */
+  row: number
   open: boolean
-  onOpen: (open: boolean) => void
+  onOpen: (row: number, open: boolean) => void
   featureHref: (feature: number) => string
 }
 
-/** A headline with what was predicted and its strongest features: three, or in the open row all. */
-export function HeadlineRow({ headline, labels, grain, open, onOpen, featureHref }: HeadlineRowProps) {
+/**
+ * A headline with what was predicted and its strongest features: three, or in the open row all. Scrolling draws
+ * new rows only.
+ */
+export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
+  const { headline, labels, grain, row, open, onOpen, featureHref } = props
   const [pointed, setPointed] = useState<number>()
   const [chosen, setChosen] = useState<number>()
+  const article = useRef<HTMLElement>(null)
+  const toggled = useRef(false)
+  useEffect(() => {
+    // The button that opened the row has gone; its counterpart takes the focus.
+    if (toggled.current) article.current?.querySelector<HTMLElement>('[data-row]')?.focus({ preventScroll: true })
+    toggled.current = false
+  }, [open])
+  const toggle = (to: boolean) => {
+    toggled.current = true
+    onOpen(row, to)
+  }
   const features = headline.features
   const lit =
     features.find(({ feature }) => feature === pointed) ??
@@ -30,13 +47,12 @@ export function HeadlineRow({ headline, labels, grain, open, onOpen, featureHref
 
   return (
     <article
-      className={`grid grid-cols-1 gap-x-6 border-b border-line py-3.5 md:grid-cols-[5rem_minmax(0,1fr)_12.5rem] ${
-        open ? 'bg-raised' : ''
+      ref={article}
+      className={`grid has-focus-visible:bg-raised has-focus-visible:shadow-[-12px_0_0_var(--color-raised),12px_0_0_var(--color-raised)] grid-cols-1 gap-x-6 border-b border-line py-3.5 md:grid-cols-[5rem_minmax(0,1fr)_12.5rem] ${
+        open ? 'bg-raised shadow-[-12px_0_0_var(--color-raised),12px_0_0_var(--color-raised)]' : ''
       }`}
       onKeyDown={(event) => {
-        if (event.key === 'Escape' && open) onOpen(false)
-        const row = event.currentTarget.parentElement
-        if (event.target !== row && event.target !== event.currentTarget) return
+        if (event.key === 'Escape' && open) toggle(false)
       }}
     >
       <div className="hidden pt-0.5 text-sm md:block">
@@ -51,8 +67,8 @@ export function HeadlineRow({ headline, labels, grain, open, onOpen, featureHref
             heat={lit && { positions: lit.positions, values: lit.values, max: Math.max(...lit.values) }}
           />
         </p>
-        <div className="mt-1.5 mb-1 md:hidden">
-          <NarrowOutcome headline={headline} labels={labels} />
+        <div className="mt-1 md:hidden">
+          <OutcomeLine prompt={headline} labels={labels} />
         </div>
         {open ? (
           <AllFeatures
@@ -61,7 +77,7 @@ export function HeadlineRow({ headline, labels, grain, open, onOpen, featureHref
             lit={lit}
             onPoint={setPointed}
             onChoose={setChosen}
-            onClose={() => onOpen(false)}
+            onClose={() => toggle(false)}
             featureHref={featureHref}
           />
         ) : (
@@ -78,7 +94,7 @@ export function HeadlineRow({ headline, labels, grain, open, onOpen, featureHref
             ))}
             {features.length === 0 && <span className="text-xs text-faint">no feature fires</span>}
             {features.length > 0 && (
-              <button type="button" data-row className="quiet text-xs" aria-expanded={false} onClick={() => onOpen(true)}>
+              <button type="button" data-row className="quiet text-xs" aria-expanded={false} onClick={() => toggle(true)}>
                 Show all {features.length}
               </button>
             )}
@@ -90,18 +106,7 @@ export function HeadlineRow({ headline, labels, grain, open, onOpen, featureHref
       </div>
     </article>
   )
-}
-
-function NarrowOutcome({ headline, labels }: { headline: Headline; labels: readonly string[] }) {
-  return (
-    <div className="text-xs">
-      <span className="mr-3">
-        <Verdict correct={isCorrect(headline)} />
-      </span>
-      <Outcome prompt={headline} labels={labels} />
-    </div>
-  )
-}
+})
 
 function AllFeatures({ headline, labels, lit, onPoint, onChoose, onClose, featureHref }: {
   headline: Headline
@@ -129,7 +134,6 @@ function AllFeatures({ headline, labels, lit, onPoint, onChoose, onClose, featur
                 fired={fired}
                 prompt={headline}
                 href={featureHref(fired.feature)}
-                strongest={strongest}
                 onLight={onPoint}
               />
             </span>
@@ -143,7 +147,7 @@ function AllFeatures({ headline, labels, lit, onPoint, onChoose, onClose, featur
               <span className="w-10 text-right tabular-nums">{number(fired.activation)}</span>
               <span className="h-2 w-20 rounded-[2px] bg-sunk">
                 <span
-                  className="block h-full rounded-[2px] bg-plum"
+                  className="block h-full rounded-[2px] bg-bar"
                   style={{ width: `${(100 * fired.activation) / strongest}%` }}
                 />
               </span>
@@ -152,7 +156,7 @@ function AllFeatures({ headline, labels, lit, onPoint, onChoose, onClose, featur
               {wordsLit(fired, headline).map(({ word, activation, position }, i) => (
                 <span key={position}>
                   {i > 0 && <span className="text-faint"> · </span>}
-                  <span className="font-serif text-ink">{visible(word)}</span>{' '}
+                  <Word className="text-ink">{word}</Word>{' '}
                   <span className="tabular-nums">{number(activation)}</span>
                 </span>
               ))}

@@ -21,11 +21,18 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
   const list = useRef<VirtualListHandle>(null)
   const onLeave = useCallback(() => list.current?.focusRow(0), [])
   const labels = run.labels
-  const featureHref = (id: number) => writeAddress({ ...FEATURES, run: address.run, feature: id })
+  const featureHref = useCallback(
+    (id: number) => writeAddress({ ...FEATURES, run: address.run, feature: id }),
+    [address.run],
+  )
+  const onOpen = useCallback(
+    (row: number, open: boolean) => go({ ...address, open: open ? row : undefined }, true),
+    [address],
+  )
   const seen = first ? reachable(first.total, ROW) : 0
 
   return (
-    <div className="mx-auto grid max-w-[96rem] grid-cols-1 gap-x-10 px-4 sm:px-6 lg:grid-cols-[16.5rem_minmax(0,1fr)] 3xl:grid-cols-[19rem_minmax(0,1fr)]">
+    <div className="mx-auto grid max-w-[96rem] 3xl:max-w-[114rem] grid-cols-1 gap-x-10 px-4 sm:px-6 lg:grid-cols-[16.5rem_minmax(0,1fr)] 3xl:grid-cols-[19rem_minmax(0,1fr)]">
       <aside aria-label="Filters" className="pt-5 lg:sticky lg:top-14 lg:max-h-[calc(100dvh-3.5rem)] lg:self-start lg:overflow-y-auto lg:px-1 lg:pb-6 lg:-mx-1">
         <HeadlineFilters address={address} page={first} labels={labels} run={run.run_id} onLeave={onLeave} />
       </aside>
@@ -46,9 +53,12 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
             Show tokens as the model reads them
           </label>
         </div>
-        {first && error && <Notice tone="wrong">{error.message} What is loaded stays here.</Notice>}
+        {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message} What is loaded stays here.</Notice>}
         {!first && error && <Failure error={error} retry={retry} />}
         {!first && !error && <Waiting />}
+        {first && first.total > 0 && address.open !== undefined && address.open >= first.total && (
+          <Notice>This list has no row {count(address.open + 1)}; it ends at {count(first.total)}.</Notice>
+        )}
         {first?.total === 0 && <Nothing address={address} run={run} />}
         {first && first.total > 0 && (
           <PageList
@@ -70,7 +80,8 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
                   labels={labels}
                   grain={address.grain}
                   open={address.open === row}
-                  onOpen={(open) => go({ ...address, open: open ? row : undefined }, true)}
+                  row={row}
+                  onOpen={onOpen}
                   featureHref={featureHref}
                 />
               )

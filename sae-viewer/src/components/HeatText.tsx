@@ -1,6 +1,6 @@
 import { useMemo } from 'react'
 import type { Prompt } from '../interpAPI'
-import { number, short } from '../lib/format'
+import { number } from '../lib/format'
 import { HEAT_STEPS, heatStep } from '../lib/heat'
 import { activationOn, stretches, visible, type Grain } from '../lib/text'
 
@@ -14,12 +14,10 @@ export interface Heat {
 }
 
 /** A headline as written, its words lit where a feature fires. Grey is what the classifier never read. */
-export function HeatText({ prompt, heat, grain, figures = false }: {
+export function HeatText({ prompt, heat, grain }: {
   prompt: Pick<Prompt, 'text' | 'tokens' | 'starts' | 'ends' | 'words'>
   heat?: Heat | undefined
   grain: Grain
-  /** Stand the activation over every lit word. */
-  figures?: boolean
 }) {
   const parts = useMemo(() => stretches(prompt, grain), [prompt, grain])
   return (
@@ -51,21 +49,21 @@ export function HeatText({ prompt, heat, grain, figures = false }: {
             data-heat={step}
             data-activation={activation}
             title={`activation ${number(activation)}`}
-            className={`heat relative -mx-0.5 rounded-[3px] box-decoration-clone px-0.5 ${boundary} ${
+            className={`heat rounded-[3px] box-decoration-clone ${boundary} ${
               peak ? 'underline decoration-2 underline-offset-4' : ''
             }`}
           >
             {visible(part.text)}
-            {figures && (
-              <span aria-hidden="true" className="absolute -top-[0.95em] left-0 font-sans text-[0.6875rem] leading-none text-plum">
-                {short(activation)}
-              </span>
-            )}
           </mark>
         )
       })}
     </bdi>
   )
+}
+
+/** A word as written, in its own direction whatever stands beside it. */
+export function Word({ children, className = '' }: { children: string; className?: string }) {
+  return <bdi className={`font-serif ${className}`}>{visible(children)}</bdi>
 }
 
 /** What the colours mean: eight equal steps from 0 to `max`. */

@@ -1,10 +1,9 @@
-import { useId, useState } from 'react'
+import { useEffect, useId, useRef, useState } from 'react'
 import type { Histogram as Bins } from '../interpAPI'
 import { count, counted, number } from '../lib/format'
 import { heatStep } from '../lib/heat'
 
-const WIDTH = 640
-const HEIGHT = 250
+const HEIGHT = 280
 const LEFT = 52
 const RIGHT = 8
 const TOP = 12
@@ -14,6 +13,7 @@ const BOTTOM = 42
 export function Histogram({ histogram }: { histogram: Bins }) {
   const [pointed, setPointed] = useState<number>()
   const title = useId()
+  const [box, width] = useWidth(560)
   const { edges, counts } = histogram
   const filled = counts.flatMap((n, bin) => (n > 0 ? [bin] : []))
   const first = Math.max(0, (filled[0] ?? 0) - 1)
@@ -22,7 +22,7 @@ export function Histogram({ histogram }: { histogram: Bins }) {
 
   const low = Math.log10(edges[first] ?? 1)
   const high = Math.log10(edges[last + 1] ?? 10)
-  const x = (value: number) => LEFT + ((Math.log10(value) - low) / (high - low)) * (WIDTH - LEFT - RIGHT)
+  const x = (value: number) => LEFT + ((Math.log10(value) - low) / (high - low)) * (width - LEFT - RIGHT)
   const decades = Math.max(1, Math.ceil(Math.log10(Math.max(...counts) + 1)))
   // log10(n + 1), so that one token has a height and none has not.
   const y = (n: number) => TOP + (1 - Math.log10(n + 1) / decades) * (HEIGHT - TOP - BOTTOM)
@@ -31,7 +31,7 @@ export function Histogram({ histogram }: { histogram: Bins }) {
   const bin = pointed === undefined ? undefined : { from: edges[pointed] ?? 0, to: edges[pointed + 1] ?? 0, n: counts[pointed] ?? 0 }
 
   return (
-    <figure className="min-w-0">
+    <figure ref={box} className="max-w-3xl min-w-0">
       <figcaption id={title} className="flex flex-wrap justify-between gap-x-4 text-sm">
         <span>Activations of this feature</span>
         <span className="text-xs text-soft tabular-nums" aria-live="polite">
@@ -41,13 +41,14 @@ export function Histogram({ histogram }: { histogram: Bins }) {
       <svg
         role="img"
         aria-labelledby={title}
-        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
-        className="mt-1 w-full text-soft"
+        width={width}
+        height={HEIGHT}
+        className="mt-2 block text-soft"
         onPointerLeave={() => setPointed(undefined)}
       >
         {Array.from({ length: decades + 1 }, (_, i) => 10 ** i).map((n) => (
           <g key={n}>
-            <line x1={LEFT} x2={WIDTH - RIGHT} y1={y(n)} y2={y(n)} className="stroke-line" />
+            <line x1={LEFT} x2={width - RIGHT} y1={y(n)} y2={y(n)} className="stroke-line" />
             <text x={LEFT - 8} y={y(n) + 4} textAnchor="end" className="fill-current text-[12px]">
               {count(n)}
             </text>
@@ -73,7 +74,7 @@ export function Histogram({ histogram }: { histogram: Bins }) {
             </g>
           )
         })}
-        <line x1={LEFT} x2={WIDTH - RIGHT} y1={HEIGHT - BOTTOM} y2={HEIGHT - BOTTOM} className="stroke-edge" />
+        <line x1={LEFT} x2={width - RIGHT} y1={HEIGHT - BOTTOM} y2={HEIGHT - BOTTOM} className="stroke-edge" />
         {ticks(10 ** low, 10 ** high).map((value) => (
           <g key={value}>
             <line x1={x(value)} x2={x(value)} y1={HEIGHT - BOTTOM} y2={HEIGHT - BOTTOM + 4} className="stroke-edge" />
@@ -82,7 +83,7 @@ export function Histogram({ histogram }: { histogram: Bins }) {
             </text>
           </g>
         ))}
-        <text x={(LEFT + WIDTH - RIGHT) / 2} y={HEIGHT - 4} textAnchor="middle" className="fill-current text-[12px]">
+        <text x={(LEFT + width - RIGHT) / 2} y={HEIGHT - 4} textAnchor="middle" className="fill-current text-[12px]">
           activation f (logarithmic)
         </text>
         <text transform={`translate(12 ${(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)`} textAnchor="middle" className="fill-current text-[12px]">
@@ -95,6 +96,19 @@ export function Histogram({ histogram }: { histogram: Bins }) {
       </p>
     </figure>
   )
+}
+
+/** An element's width in pixels, so that the drawing keeps its type size; `start` until it is known. */
+function useWidth(start: number) {
+  const box = useRef<HTMLElement>(null)
+  const [width, setWidth] = useState(start)
+  useEffect(() => {
+    if (!box.current) return
+    const observer = new ResizeObserver(([entry]) => setWidth(Math.max(240, entry?.contentRect.width ?? start)))
+    observer.observe(box.current)
+    return () => observer.disconnect()
+  }, [start])
+  return [box, width] as const
 }
 
 /** Round values inside the range: 1, 2 and 5 of each decade, or only 1 where that is too many. */

@@ -10,9 +10,7 @@ export function Modal({ title, onClose, children, wide = false }: {
 }) {
   const dialog = useRef<HTMLDialogElement>(null)
   useEffect(() => {
-    const element = dialog.current
-    element?.showModal()
-    return () => element?.close()
+    if (!dialog.current?.open) dialog.current?.showModal()
   }, [])
   return (
     <dialog

@@ -24,7 +24,7 @@ export function Failure({ error, retry }: { error: ApiError; retry?: () => void 
   return (
     <Note title={error.message}>
       {error.passes && <p>This page asks again every two seconds.</p>}
-      {retry && (
+      {retry && error.passes && (
         <button type="button" className="button" onClick={retry}>
           Ask again
         </button>

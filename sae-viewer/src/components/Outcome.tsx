@@ -34,7 +34,7 @@ export function ClassName({ labels, index }: { labels: readonly string[]; index:
 
 export function Verdict({ correct }: { correct: boolean }) {
   return (
-    <span className={`inline-flex items-center gap-1 font-semibold whitespace-nowrap ${correct ? 'text-right' : 'text-wrong'}`}>
+    <span className={`inline-flex items-center gap-1 font-semibold whitespace-nowrap ${correct ? 'text-correct' : 'text-wrong'}`}>
       <Icon name={correct ? 'check' : 'cross'} size={14} />
       {correct ? 'Correct' : 'Wrong'}
     </span>
@@ -67,6 +67,27 @@ export function Outcome({ prompt, labels }: { prompt: Judged; labels: readonly s
           <ClassName labels={labels} index={prompt.label} />
         </dd>
       </dl>
+      <ProbabilityBar prompt={prompt} labels={labels} />
+    </div>
+  )
+}
+
+/** `Outcome` with its verdict in one line, for narrow screens. */
+export function OutcomeLine({ prompt, labels }: { prompt: Judged; labels: readonly string[] }) {
+  return (
+    <div className="text-xs">
+      <p className="flex flex-wrap items-center gap-x-3">
+        <Verdict correct={isCorrect(prompt)} />
+        <span className="inline-flex gap-1.5">
+          <span className="sr-only">predicted</span>
+          <ClassName labels={labels} index={prompt.prediction} />
+          <span className="text-soft tabular-nums">{percent(confidence(prompt))}</span>
+        </span>
+        <span className="inline-flex gap-1.5">
+          <span className="text-faint">label</span>
+          <ClassName labels={labels} index={prompt.label} />
+        </span>
+      </p>
       <ProbabilityBar prompt={prompt} labels={labels} />
     </div>
   )

@@ -28,9 +28,9 @@ export function RunDialog({ run, address, onClose }: {
   )
 }
 
-function Section({ title, children }: { title: string; children: ReactNode }) {
+function Section({ title, children, className = '' }: { title: string; children: ReactNode; className?: string }) {
   return (
-    <section className="min-w-0">
+    <section className={`min-w-0 ${className}`}>
       <h3 className="eyebrow mb-1 border-b border-line pb-1.5">{title}</h3>
       {children}
     </section>
@@ -84,7 +84,7 @@ function Sae({ run }: { run: RunMetadata }) {
     <Section title="Sparse autoencoder">
       <p className="py-1.5">
         <Figure>{count(run.sae.d_sae)}</Figure> features on layer {run.hookpoint.layer}, {run.sae.kind}, recipe{' '}
-        {run.sae.recipe}, L1 {number(run.sae.l1_coefficient)}.
+        {run.sae.recipe}, L1 {run.sae.l1_coefficient}.
         <span className="block text-xs text-soft">
           Counted positions: {run.sae.positions}. {count(run.totals.n_live_features)} features fire in this run.
         </span>
@@ -136,7 +136,7 @@ function Provenance({ run }: { run: RunMetadata }) {
   ]
   return (
     <Section title="Where it comes from">
-      <dl className="grid grid-cols-[5.5rem_minmax(0,1fr)] gap-y-1 py-1.5">
+      <dl className="grid grid-cols-[6.25rem_minmax(0,1fr)] gap-y-1 py-1.5">
         {facts.map(([name, value]) => (
           <div key={name} className="contents">
             <dt className="text-soft">{name}</dt>
@@ -164,7 +164,7 @@ function Runs({ shown, address, onClose }: { shown: string | undefined; address:
     onClose()
   }
   return (
-    <Section title="Runs">
+    <Section title="Runs" className="max-md:order-first">
       {(data?.runs.length ?? 0) > 6 && (
         <input
           type="search"

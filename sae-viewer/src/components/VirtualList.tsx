@@ -9,6 +9,8 @@ const HEADER = 56
 
 export interface VirtualListHandle {
   focusRow: (row: number) => void
+  /** Scroll a row into sight, without the focus. */
+  showRow: (row: number) => void
 }
 
 interface Props {
@@ -120,7 +122,10 @@ function Rows({ box, virtualizer, margin, label, row, onRange, contents, reveal,
     ;(element.querySelector<HTMLElement>('[data-row]') ?? element).focus({ preventScroll: true })
     goal.current = null
   }
-  useImperativeHandle(handle, () => ({ focusRow }))
+  useImperativeHandle(handle, () => ({
+    focusRow,
+    showRow: (wanted) => virtualizer.scrollToIndex(wanted, { align: 'auto' }),
+  }))
 
   function focused(): number | undefined {
     const element = document.activeElement?.closest<HTMLElement>('[data-index]')

@@ -1,6 +1,15 @@
 /** What the views ask of the API. A run never changes once written, so its answers are kept. */
 
-import { keepPreviousData, QueryClient, useQueries, useQuery, type UseQueryResult } from '@tanstack/react-query'
+import {
+  keepPreviousData,
+  QueryClient,
+  queryOptions,
+  useIsFetching,
+  useQueries,
+  useQuery,
+  type UseQueryResult,
+} from '@tanstack/react-query'
+import { useEffect, useState } from 'react'
 import {
   ApiError,
   get,
@@ -16,6 +25,7 @@ import {
 
 const ASK_AGAIN_MS = 2_000
 const LOOK_AGAIN_MS = 15_000
+const SLOW_MS = 3_000
 export const PAGE = 50
 
 declare module '@tanstack/react-query' {
@@ -24,7 +34,7 @@ declare module '@tanstack/react-query' {
   }
 }
 
-/** Whatever fails for a reason that can pass is asked again until it succeeds: no view needs a reload. */
+/** Whatever fails is asked again until it succeeds, soon where the reason can pass by itself: no view needs a reload. */
 export const queryClient = new QueryClient({
   defaultOptions: {
     queries: {
@@ -33,7 +43,7 @@ export const queryClient = new QueryClient({
       retry: false,
       networkMode: 'always',
       refetchOnWindowFocus: false,
-      refetchInterval: ({ state }) => (state.status === 'error' && state.error?.passes ? ASK_AGAIN_MS : false),
+      refetchInterval: ({ state: { error } }) => (error ? (error.passes ? ASK_AGAIN_MS : LOOK_AGAIN_MS) : false),
     },
   },
 })
@@ -47,6 +57,17 @@ export function useHealth() {
     refetchOnWindowFocus: true,
     refetchInterval: ({ state }) => (state.status === 'error' ? ASK_AGAIN_MS : LOOK_AGAIN_MS),
   })
+}
+
+/** Whether an answer has been waited for longer than one waits without a word. */
+export function useSlow(): boolean {
+  const waiting = useIsFetching({ predicate: ({ queryKey, state }) => queryKey[0] !== 'health' && !state.error }) > 0
+  const [slow, setSlow] = useState(false)
+  useEffect(() => {
+    const timer = setTimeout(() => setSlow(waiting), waiting ? SLOW_MS : 0)
+    return () => clearTimeout(timer)
+  }, [waiting])
+  return slow && waiting
 }
 
 /** How the run was made; the served run when `run` is undefined. */
@@ -68,10 +89,19 @@ export function useRuns(enabled: boolean) {
 }
 
 export function useFeature(run: string, feature: number): UseQueryResult<FeatureInfo> {
-  return useQuery({
+  return useQuery(featureQuery(run, feature))
+}
+
+const featureQuery = (run: string, feature: number) =>
+  queryOptions({
     queryKey: ['feature', run, feature],
     queryFn: ({ signal }) => get('/api/feature_info', { run, id: feature }, signal),
   })
+
+/** A feature's place by a metric, 1 = highest; undefined while unknown. */
+export function useRank(run: string, feature: number | undefined, metric: string): number | undefined {
+  const { data } = useQuery({ ...featureQuery(run, feature ?? 0), enabled: feature !== undefined })
+  return feature === undefined ? undefined : data?.stats.find(({ name }) => name === metric)?.rank
 }
 
 /** The features before and after a place of the list (0-based), for `[` and `]`. */
@@ -83,28 +113,49 @@ export function useNeighbours(query: FeaturesQuery, place: number | undefined) {
     enabled: place !== undefined,
     placeholderData: keepPreviousData,
   })
-  if (place === undefined || !result.data || result.isPlaceholderData) return {}
-  const rows = result.data.features
-  return { previous: place > 0 ? rows[0] : undefined, next: rows[place > 0 ? 2 : 1] }
+  const rows = place === undefined || result.isPlaceholderData ? [] : (result.data?.features ?? [])
+  const previous = place === 0 ? undefined : rows[0]?.feature
+  const next = rows[place === 0 ? 1 : 2]?.feature
+  // They are likely asked for next; then they are there at once.
+  useEffect(() => {
+    for (const feature of [previous, next]) {
+      if (query.run && feature !== undefined) queryClient.query(featureQuery(query.run, feature)).catch(() => undefined)
+    }
+  }, [query.run, previous, next])
+  return { previous, next }
 }
 
 /**
  * How many headlines each pair of true class and predicted class has under the search and the feature filter:
- * [label][prediction], undefined while unknown.
+ * [label][prediction]. Asked one after the other, so that the list of headlines comes first.
  */
-export function useConfusion(query: Pick<HeadlinesQuery, 'run' | 'q' | 'feature'>, nLabels: number) {
-  const pairs = Array.from({ length: nLabels * nLabels }, (_, i) => [Math.floor(i / nLabels), i % nLabels] as const)
-  const cells = useQueries({
-    queries: pairs.map(([label, prediction]) => ({
-      queryKey: ['confusion', query, label, prediction],
-      queryFn: async ({ signal }: { signal: AbortSignal }) =>
-        (await get('/api/headlines', { ...query, label, prediction, limit: 1 }, signal)).total,
-      placeholderData: keepPreviousData,
-    })),
-  })
-  return Array.from({ length: nLabels }, (_, label) =>
-    Array.from({ length: nLabels }, (_, prediction) => cells[label * nLabels + prediction]?.data),
-  )
+export function useConfusion({ run, q, feature }: ConfusionQuery, nLabels: number): number[][] | undefined {
+  return useQuery({
+    queryKey: ['confusion', run, q, feature, nLabels],
+    queryFn: async ({ signal }) => {
+      const counts: number[][] = []
+      for (let label = 0; label < nLabels; label++) {
+        const row: number[] = []
+        for (let prediction = 0; prediction < nLabels; prediction++) {
+          const page = await get('/api/headlines', { run, q, feature, label, prediction, limit: 1 }, signal)
+          row.push(page.total)
+        }
+        counts.push(row)
+      }
+      return counts
+    },
+    placeholderData: keepPreviousData,
+  }).data
+}
+
+export type ConfusionQuery = Pick<HeadlinesQuery, 'run' | 'q' | 'feature'>
+
+/** How many headlines have the feature among their strongest. */
+export function useHeadlineCount(run: string, feature: number): number | undefined {
+  return useQuery({
+    queryKey: ['headline count', run, feature],
+    queryFn: async ({ signal }) => (await get('/api/headlines', { run, feature, limit: 1 }, signal)).total,
+  }).data
 }
 
 export function useHeadlines(query: HeadlinesQuery, range: Range): Pages<HeadlinesPage, Headline> {

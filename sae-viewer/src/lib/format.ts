@@ -18,17 +18,11 @@ export function number(x: number): string {
   if (x === 0) return '0'
   const size = Math.abs(x)
   if (size < 1e-3 || size >= 1e9) return x.toExponential(1).replace('e+', 'e').replaceAll('-', '−')
-  const digits = Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(size))))
   const rounded = Number(x.toPrecision(3))
+  const digits = Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(Math.abs(rounded)))))
   return new Intl.NumberFormat('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
     .format(rounded)
     .replace('-', '−')
-}
-
-/** Two digits for a label above a word: 0.04, 0.42, 3.3, 12. */
-export function short(x: number): string {
-  if (x >= 9.95) return count(Math.round(x))
-  return x >= 0.995 ? x.toFixed(1) : x.toFixed(2)
 }
 
 /** A share as a percentage with one decimal; never "0.0 %" or "100.0 %" for what is only close. */

@@ -67,7 +67,7 @@ describe.each([['light', 0], ['dark', 1]] as const)('colours, %s', (_, theme) =>
   it.each([1, 2, 3, 4, 5, 6, 7, 8])('text on heat %i is readable', (step) => {
     expect(contrast(color(`heat-${step}`, theme), color(inkOf(step), theme))).toBeGreaterThan(4.5)
   })
-  it.each(['ink', 'soft', 'faint', 'plum', 'right', 'wrong'])('%s is readable on every surface', (ink) => {
+  it.each(['ink', 'soft', 'faint', 'plum', 'correct', 'wrong'])('%s is readable on every surface', (ink) => {
     for (const surface of ['paper', 'raised', 'sunk']) {
       expect(contrast(color(`color-${ink}`, theme), color(`color-${surface}`, theme))).toBeGreaterThan(4.5)
     }

@@ -82,13 +82,9 @@ export function activationOn(stretch: Stretch, firing: { positions: number[]; va
 }
 
 /**
- * Control characters and marks that reorder text as visible symbols, one UTF-16 unit for one: what a headline
- * hides is shown.
+ * Control characters, marks that reorder text and spaces without width as a visible sign, one UTF-16 unit for
+ * one: what a headline hides is shown.
  */
 export function visible(text: string): string {
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, (character) => {
-    const code = character.charCodeAt(0)
-    if (code < 0x20) return String.fromCharCode(0x2400 + code)
-    return code === 0x7f ? '\u2421' : '\ufffd'
-  })
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]/g, '\ufffd')
 }

@@ -1,0 +1,100 @@
+import { describe, expect, it } from 'vitest'
+import { FEATURES, HEADLINES, readAddress, scrollKey, wholeNumber, writeAddress, type Address } from './address'
+
+/** What the browser does with a link: path and query apart, then read. */
+function follow(link: string) {
+  const url = new URL(link, 'http://localhost')
+  return readAddress(url.pathname, url.search)
+}
+
+describe('addresses', () => {
+  it.each<[string, Address]>([
+    ['/', HEADLINES],
+    ['/features', FEATURES],
+    ['/features/1234', { ...FEATURES, feature: 1234 }],
+    ['/?correct=false&sort=loss&order=desc', { ...HEADLINES, correct: false, sort: 'loss', order: 'desc' }],
+    ['/?label=0&prediction=2', { ...HEADLINES, label: 0, prediction: 2 }],
+    ['/?feature=7&open=12&tokens=pieces', { ...HEADLINES, feature: 7, open: 12, grain: 'pieces' }],
+    ['/features/3?run=run-034&metric=kurtosis', { ...FEATURES, feature: 3, run: 'run-034', metric: 'kurtosis' }],
+  ])('%s is read and written alike', (link, address) => {
+    expect(follow(link)).toEqual({ address, problems: [] })
+    expect(writeAddress(address)).toBe(link)
+  })
+  it.each(['a&b=c', '100%', '%41', '50 % + x', '“$TSLA” é𝄞', '#?/', ' ', '\u202e'])('a search for %j survives', (q) => {
+    for (const address of [{ ...HEADLINES, q }, { ...FEATURES, q }]) {
+      expect(follow(writeAddress(address))).toEqual({ address, problems: [] })
+    }
+  })
+  it('every combination of filters survives', () => {
+    for (let round = 0; round < 100; round++) {
+      const some = <T,>(value: T) => (Math.random() < 0.5 ? value : undefined)
+      const address: Address = {
+        ...HEADLINES,
+        run: some('run-002'),
+        q: some('up') ?? '',
+        label: some(Math.floor(Math.random() * 3)),
+        prediction: some(0),
+        correct: some(Math.random() < 0.5),
+        feature: some(4095),
+        sort: some('margin' as const) ?? 'position',
+        order: some('desc' as const) ?? 'asc',
+        open: some(0),
+        grain: some('pieces' as const) ?? 'words',
+      }
+      expect(follow(writeAddress(address)).address).toEqual(address)
+    }
+  })
+})
+
+describe('nonsense in an address', () => {
+  it.each([
+    ['/?label=banana', 'label=banana'],
+    ['/?label=-1', 'label=-1'],
+    ['/?label=1e3', 'label=1e3'],
+    ['/?open=99999999999', 'open=99999999999'],
+    ['/?sort=up', 'sort=up'],
+    ['/?correct=maybe', 'correct=maybe'],
+    ['/features?tokens=letters', 'tokens=letters'],
+  ])('%s is named and left out', (link, named) => {
+    const { address, problems } = follow(link)
+    expect(problems).toHaveLength(1)
+    expect(problems[0]).toContain(named)
+    expect(address).toEqual(link.startsWith('/features') ? FEATURES : HEADLINES)
+  })
+  it.each(['/features/abc', '/features/-1', '/features/1/2', '/feature', '/x/y'])('%s is no page', (link) => {
+    expect(follow(link).address.view).toBe('unknown')
+  })
+  it('keeps what makes sense beside what does not', () => {
+    const { address, problems } = follow('/?label=banana&q=profit&order=desc')
+    expect(address).toEqual({ ...HEADLINES, q: 'profit', order: 'desc' })
+    expect(problems).toHaveLength(1)
+  })
+  it('is cut where it is too long', () => {
+    const { address, problems } = follow(`/?q=${'x'.repeat(5000)}`)
+    expect(address).toMatchObject({ q: 'x'.repeat(200) })
+    expect(problems).toHaveLength(1)
+  })
+  it('never throws', () => {
+    for (const search of ['?%', '?q=%E0%A4%A', '?=&&=', '?label', '?q=a&q=b']) {
+      expect(() => readAddress('/features/%', search)).not.toThrow()
+      expect(() => readAddress('/', search)).not.toThrow()
+    }
+  })
+})
+
+describe('scrollKey', () => {
+  it('does not change with what opens in place', () => {
+    expect(scrollKey({ ...HEADLINES, q: 'x', open: 3, grain: 'pieces' })).toBe(scrollKey({ ...HEADLINES, q: 'x' }))
+    expect(scrollKey({ ...HEADLINES, q: 'x' })).not.toBe(scrollKey(HEADLINES))
+    expect(scrollKey({ ...FEATURES, feature: 1 })).not.toBe(scrollKey(FEATURES))
+  })
+})
+
+describe('wholeNumber', () => {
+  it('reads plain digits only', () => {
+    expect(['0', '007', '1000000000'].map(wholeNumber)).toEqual([0, 7, 1e9])
+    for (const text of ['', ' 1', '1.5', '-1', '1e3', '0x10', '１', '1000000001', '99999999999']) {
+      expect(wholeNumber(text)).toBeUndefined()
+    }
+  })
+})
