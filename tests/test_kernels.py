@@ -161,8 +161,9 @@ def test_step_is_autograd_and_adam(backend: str, shape: tuple[int, int, int]) ->
         g_dec = g_dec - (g_dec * W_dec).sum(1, keepdim=True) * W_dec
         ticks += active
         for w, g, moment in zip((W_enc, W_dec, b_enc[:, None]), (g_enc, g_dec, g_b[:, None]), v, strict=True):
-            moment[active] = beta2 * moment[active] + (1 - beta2) * g[active].square().mean(1)
-            root = (moment[active] / (1 - beta2 ** ticks[active].double())).sqrt() + eps
+            square = g[active].square().mean(1)
+            moment[active] = beta2 * moment[active] + (1 - beta2) * square
+            root = torch.maximum(moment[active] / (1 - beta2 ** ticks[active].double()), square).sqrt() + eps
             w[active] -= lr * g[active] / root[:, None]
         W_dec /= W_dec.norm(dim=1, keepdim=True)
         m_dec, v_dec = 0.9 * m_dec + 0.1 * g_b_dec, 0.999 * v_dec + 0.001 * g_b_dec**2

@@ -114,7 +114,7 @@ def step_rows(
 
     def rate(v: Tensor, square: Tensor) -> Tensor:
         v[on] = adam.beta2 * v[on] + (1 - adam.beta2) * square
-        return adam.lr / ((v[on] / correction).sqrt() + adam.eps)
+        return adam.lr / (torch.maximum(v[on] / correction, square).sqrt() + adam.eps)
 
     w, g = features.W_dec[on], g_dec[on]
     g = g - (g * w).sum(1, keepdim=True) * w

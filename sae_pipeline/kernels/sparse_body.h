@@ -214,10 +214,11 @@ static void residual(const int64_t* ptr, const int32_t* toks, const float* vals,
   }
 }
 
-// The step length of one row: Adam without momentum, with one second moment v for the whole row.
+// The step length of one row: Adam without momentum, with one second moment v for the whole row. No step is longer
+// than lr per coordinate (rms): else one odd batch throws a row up to 1/sqrt(1 - beta2) = 31 times as far.
 static inline float rate(float* v, float mean_square, const Adam& a, float correction) {
   *v = a.beta2 * *v + (1 - a.beta2) * mean_square;
-  return a.lr / (std::sqrt(*v / correction) + a.eps);
+  return a.lr / (std::max(std::sqrt(*v / correction), std::sqrt(mean_square)) + a.eps);
 }
 
 // Adds N entries' share to the gradients of one feature's rows; N at a time, so that the sums are read and written
