@@ -91,14 +91,14 @@ def train_saes(
         for step, batch in enumerate(batches(acts, config.batch_size, config.num_epochs, config.seed)):
             x = (batch.to(device).float() - mean) / scale
             for run in runs:
-                run.step(x, _schedule(step, n_steps))
+                run.step(x, learning_rate_factor(step, n_steps))
             bar.update(len(x))
             if step % max(1, n_steps // _HISTORY_POINTS) == 0 or step == n_steps - 1:
                 bar.set_postfix_str(" | ".join(run.record(bar.n) for run in runs), refresh=False)
     return [run.finish() for run in runs]
 
 
-def _schedule(step: int, n_steps: int) -> float:
+def learning_rate_factor(step: int, n_steps: int) -> float:
     """Learning-rate factor: linear warm-up, level, linear decay to 0; short trainings have all three."""
     done = (step + 1) / n_steps
     return min(1.0, done / _WARM_UP, (1.0 - step / n_steps) / _DECAY)

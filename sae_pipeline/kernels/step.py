@@ -9,10 +9,11 @@ active entry in the batch, with g the gradient of one of its rows, t the number 
     v ← β₂·v + (1 − β₂)·mean(g²),    row ← row − lr·g / (max(√(v / (1 − β₂ᵗ)), rms(g)) + ε),
 
 for W_enc[i], W_dec[i] and b_enc[i]. The maximum is Adafactor's update clipping (Shazeer & Stern 2018): without
-momentum one odd batch would otherwise throw a row 31 times too far, and does on real activations. A feature without an entry has a zero gradient and is left as it is: its clock
-stands still, as in torch's SparseAdam, so it needs no work. Only the part of W_dec[i]'s gradient at a right angle
-to the row is used, and the row is put back to length 1. Dropping the two momenta and 2·d_in second moments per
-feature costs no quality (see docs) and saves two thirds of the step's memory traffic. b_dec has plain Adam.
+momentum one odd batch would otherwise throw a row 31 times too far, and does on real activations. A feature without
+an entry has a zero gradient and is left as it is: its clock stands still, as in torch's SparseAdam, so it needs no
+work. Only the part of W_dec[i]'s gradient at a right angle to the row is used, and the row is put back to length 1.
+Dropping the two momenta and 2·d_in second moments per feature costs no quality (see docs) and saves two thirds of the
+step's memory traffic. b_dec has plain Adam.
 """
 
 from typing import NamedTuple
