@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from .classifier import ClassifierRecord
 from .config import LABELS
@@ -74,6 +74,8 @@ def sae_training(records: Mapping[str, SaeRecord]) -> Figure:
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.title.set_fontsize(11)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     left.legend(frameon=False, title="SAE size")
     return figure
 
@@ -91,8 +93,8 @@ def l0_against_fvu(records: Mapping[str, SaeRecord]) -> Figure:
     axes.scatter([], [], facecolor="white", edgecolor=_MUTED, label="train")
     axes.legend(frameon=False)
     axes.set(xlabel="L0 (active features per token)", ylabel="FVU (share of variance left out)")
-    axes.set_ylim(bottom=0)
-    axes.set_xlim(left=0)
+    axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
+    axes.set_xlim(0, 1.15 * axes.get_xlim()[1])
     return figure
 
 
@@ -142,7 +144,8 @@ def unchanged_predictions(records: Mapping[str, SaeRecord]) -> Figure:
     kept = [records[size].report.spliced.unchanged for size in sizes]
     axes.barh(sizes, kept, color=_SIZES[: len(sizes)] if len(sizes) <= len(_SIZES) else _ACCENT)
     for row, share in enumerate(kept):
-        axes.text(share - 0.01, row, f"{share:.1%}", ha="right", va="center", color="white")
+        ink = _INK if row == 0 and len(sizes) > 1 else "white"  # the first bar is the palest
+        axes.text(share - 0.01, row, f"{share:.1%}", ha="right", va="center", color=ink)
     axes.set(xlim=(0, 1), xlabel="share of test headlines")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.invert_yaxis()
