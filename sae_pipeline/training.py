@@ -29,7 +29,7 @@ from .sae import SaeConfig, SparseAutoencoder, size_name
 Recipe = Literal["default", "seed"]
 _ENCODER_BIAS = -2.0  # x_norm along any unit direction has variance 1 on average
 _WARM_UP, _DECAY = 0.05, 0.3  # shares of all steps
-_LEARNING_RATE: dict[Recipe, float] = {"default": 4e-3, "seed": 1e-3}  # their optimisers differ
+LEARNING_RATE: dict[Recipe, float] = {"default": 4e-3, "seed": 1e-3}  # their optimisers differ
 _HISTORY_POINTS = 100
 
 
@@ -112,7 +112,7 @@ class _Run:
     ) -> None:
         self.sae = SparseAutoencoder(template, mean, scale).to(device)
         self.name = size_name(template.d_sae)
-        self.learning_rate = config.learning_rate or _LEARNING_RATE[template.recipe]
+        self.learning_rate = config.learning_rate or LEARNING_RATE[template.recipe]
         generator = torch.Generator().manual_seed(config.seed)
         rows = torch.randn(template.d_sae, template.d_in, generator=generator)
         rows /= rows.norm(dim=1, keepdim=True)

@@ -214,7 +214,7 @@ static void residual(const int64_t* ptr, const int32_t* toks, const float* vals,
   }
 }
 
-// The step length of one row: Adam without momentum, with one second moment v for the whole row. No step is longer
+// The step length of one row: Adam without momentum, one second moment v for the whole row, clipped; see step.py. No step is longer
 // than lr per coordinate (rms): else one odd batch throws a row up to 1/sqrt(1 - beta2) = 31 times as far.
 static inline float rate(float* v, float mean_square, const Adam& a, float correction) {
   *v = a.beta2 * *v + (1 - a.beta2) * mean_square;

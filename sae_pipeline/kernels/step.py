@@ -6,14 +6,14 @@
 Optimiser: Adam with β₁ = 0 and one second moment per row (Adam-mini, Zhang et al. 2024). For each feature with an
 active entry in the batch, with g the gradient of one of its rows, t the number of its steps so far,
 
-    v ← β₂·v + (1 − β₂)·mean(g²),    row ← row − lr·g / (max(√(v / (1 − β₂ᵗ)), rms(g)) + ε),
+    v ← β₂·v + (1 − β₂)·mean(g²),    row ← row − lr·g / (√max(v / (1 − β₂ᵗ), mean(g²)) + ε),
 
-for W_enc[i], W_dec[i] and b_enc[i]. The maximum is Adafactor's update clipping (Shazeer & Stern 2018): without
-momentum one odd batch would otherwise throw a row 31 times too far, and does on real activations. A feature without
-an entry has a zero gradient and is left as it is: its clock stands still, as in torch's SparseAdam, so it needs no
-work. Only the part of W_dec[i]'s gradient at a right angle to the row is used, and the row is put back to length 1.
-Dropping the two momenta and 2·d_in second moments per feature costs no quality (see docs) and saves two thirds of the
-step's memory traffic. b_dec has plain Adam.
+for W_enc[i], W_dec[i] and b_enc[i]. The maximum is Adafactor's clipping (Shazeer & Stern 2018): no step of a row is
+longer than lr·√d_in; without it twice the default rate diverges, with it three times does not. A feature without an
+entry has a zero gradient and is left as it is: its clock stands still, as in torch's SparseAdam, so it needs no work.
+Only the part of W_dec[i]'s gradient at a right angle to the row is used, and the row is put back to length 1. Against
+full Adam (MiniLM's layer 4, 3 passes, same λ) FVU at equal L0 is 3 to 5 % higher at 4k, lower at 32k, and the update
+moves a third of the memory. b_dec has plain Adam.
 """
 
 from typing import NamedTuple
