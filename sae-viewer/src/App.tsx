@@ -11,7 +11,15 @@ import { useHealth, useRun, useSlow } from './hooks/useApi'
 import { useKeys } from './hooks/useKeys'
 import { useScrollMemory } from './hooks/useScrollMemory'
 import { START_COMMAND, type ApiError, type RunMetadata } from './interpAPI'
-import { FEATURES, HEADLINES, scrollKey, type Address, type FeaturesAddress, type HeadlinesAddress } from './lib/address'
+import {
+  FEATURES,
+  HEADLINES,
+  scrollKey,
+  writeAddress,
+  type Address,
+  type FeaturesAddress,
+  type HeadlinesAddress,
+} from './lib/address'
 
 /** The two tabs, and what is true of both: which run is shown and whether the API is there. */
 export function App() {
@@ -26,7 +34,7 @@ export function App() {
     'g f': () => go(tabs.features),
   })
   useTitle(address, run)
-  useScrollMemory(address.view, scrollKey(address))
+  useScrollMemory(address.view, scrollKey(address), writeAddress(address))
   const slow = useSlow()
   const served = health.data?.run_id
   const newer = run && address.run === undefined && served !== undefined && served !== run.run_id

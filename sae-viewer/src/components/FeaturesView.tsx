@@ -19,6 +19,7 @@ export function FeaturesView({ address, run }: { address: FeaturesAddress; run: 
   if (one === undefined) {
     return (
       <div className="mx-auto max-w-[84rem] px-4 pb-16 sm:px-6">
+        <h1 className="sr-only">Features</h1>
         <FeatureList address={address} run={run} />
       </div>
     )
@@ -57,13 +58,12 @@ function FeatureList({ address, run, inPane = false }: { address: FeaturesAddres
     setScale({ shown, max: largest })
   }
 
+  const contents = `${inPane ? 'pane' : 'page'} ${shown}`
   // The list follows the feature that is shown, where it has a place in it.
   const rank = useRank(run.run_id, inPane && !address.q ? address.feature : undefined, metric)
   useEffect(() => {
     if (rank !== undefined && !stale) list.current?.showRow(rank - 1)
-  }, [rank, stale])
-
-  const contents = `${inPane ? 'pane' : 'page'} ${shown}`
+  }, [rank, stale, contents])
   const props = {
     handle: list,
     contents,

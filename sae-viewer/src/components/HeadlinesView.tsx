@@ -1,9 +1,9 @@
 import { useCallback, useRef, useState } from 'react'
 import { go } from '../hooks/useAddress'
 import { useHeadlines, type Range } from '../hooks/useApi'
-import { isRemembered } from '../hooks/useScrollMemory'
+import { isRestored } from '../hooks/useScrollMemory'
 import type { HeadlinesQuery, RunMetadata } from '../interpAPI'
-import { FEATURES, HEADLINES, scrollKey, writeAddress, type HeadlinesAddress } from '../lib/address'
+import { FEATURES, HEADLINES, writeAddress, type HeadlinesAddress } from '../lib/address'
 import { count, counted } from '../lib/format'
 import { ActiveFilters, HeadlineFilters } from './HeadlineFilters'
 import { HeadlineRow } from './HeadlineRow'
@@ -36,6 +36,7 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
       <aside aria-label="Filters" className="pt-5 lg:sticky lg:top-14 lg:max-h-[calc(100dvh-3.5rem)] lg:self-start lg:overflow-y-auto lg:px-1 lg:pb-6 lg:-mx-1">
         <HeadlineFilters address={address} page={first} labels={labels} run={run.run_id} onLeave={onLeave} />
       </aside>
+      <h1 className="sr-only">Headlines</h1>
       <section aria-label="Headlines" aria-busy={stale} className="min-w-0 pb-16">
         <div className="flex min-h-12 flex-wrap items-center justify-between gap-x-4 gap-y-1 border-b border-line pt-4 pb-2.5 lg:pt-5">
           <div className="flex min-w-0 flex-wrap items-center gap-x-3 gap-y-1">
@@ -69,7 +70,7 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
             estimate={ROW}
             label={counted(first.total, 'headline')}
             onRange={setRange}
-            reveal={isRemembered(scrollKey(address)) ? undefined : address.open}
+            reveal={isRestored(writeAddress(address)) ? undefined : address.open}
             className={stale ? 'opacity-60' : ''}
             row={(row) => {
               const headline = at(row)

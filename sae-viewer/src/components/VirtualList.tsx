@@ -94,7 +94,7 @@ function Rows({ box, virtualizer, margin, label, row, onRange, contents, reveal,
   useEffect(() => onRange([first, last]), [first, last, onRange])
 
   // eslint-disable-next-line react-hooks/exhaustive-deps -- once, at the beginning
-  useEffect(() => (reveal === undefined ? undefined : virtualizer.scrollToIndex(reveal, { align: 'center' })), [])
+  useEffect(() => (reveal === undefined ? undefined : virtualizer.scrollToIndex(reveal, { align: 'start' })), [])
   useEffect(
     () => () => {
       measured.set(contents, virtualizer.takeSnapshot())

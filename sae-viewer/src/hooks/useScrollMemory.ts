@@ -1,8 +1,9 @@
 import { useLayoutEffect, useRef } from 'react'
 
-/** Scroll positions of the views seen since the page was loaded, by what decides them. */
+/** Scroll positions of the addresses seen since the page was loaded. */
 const positions = new Map<string, number>()
 let wentBack = false
+let restored = ''
 
 if (typeof window !== 'undefined') {
   window.history.scrollRestoration = 'manual'
@@ -10,26 +11,28 @@ if (typeof window !== 'undefined') {
 }
 
 /**
- * Scroll to the top when `key` changes; on Back, and on return to another view, to where it was. Call it above
- * the views, so that they have their height.
+ * Scroll to the top when `key` changes; on Back, and on return to an address of another view, to where it was.
+ * `address` may change under one key: what opens in place does not scroll. Call it above the views, so that
+ * they have their height.
  */
-export function useScrollMemory(view: string, key: string): void {
+export function useScrollMemory(view: string, key: string, address: string): void {
   const before = useRef<{ view: string; key: string } | null>(null)
   useLayoutEffect(() => {
     const previous = before.current
     before.current = { view, key }
-    if (previous) {
-      const restored = wentBack || previous.view !== view ? positions.get(key) : undefined
-      window.scrollTo(0, restored ?? 0)
+    if (previous && previous.key !== key) {
+      const position = wentBack || previous.view !== view ? positions.get(address) : undefined
+      restored = position === undefined ? '' : address
+      window.scrollTo(0, position ?? 0)
     }
     wentBack = false
-    const remember = () => positions.set(key, window.scrollY)
+    const remember = () => positions.set(address, window.scrollY)
     window.addEventListener('scroll', remember, { passive: true })
     return () => window.removeEventListener('scroll', remember)
-  }, [view, key])
+  }, [view, key, address])
 }
 
-/** Whether the view `key` will be scrolled to where it was. */
-export function isRemembered(key: string): boolean {
-  return positions.has(key)
+/** Whether `address` was scrolled to where it had been left. */
+export function isRestored(address: string): boolean {
+  return restored === address
 }

@@ -1,0 +1,87 @@
+import type { Page } from '@playwright/test'
+import { count, expect, loaded, row, test } from './api'
+
+test('a copied link names the run', async ({ page, context, api }) => {
+  await context.grantPermissions(['clipboard-read', 'clipboard-write'])
+  const { run_id } = await api.run()
+  await page.goto('/features?q=1')
+  await loaded(page)
+  await page.getByRole('button', { name: 'Copy a link to this view' }).click()
+  await expect(page.getByRole('button', { name: 'Link copied' })).toBeVisible()
+  const link = new URL(await page.evaluate(() => navigator.clipboard.readText()))
+  expect(link.pathname + link.search).toBe(`/features?run=${run_id}&q=1`)
+})
+
+test('each tab is left and found as it was', async ({ page, api }) => {
+  const info = await api.topFeature()
+  const metric = info.metrics.at(-1)?.name ?? ''
+  await page.goto(`/features/${info.feature}?metric=${metric}`)
+  await page.getByRole('link', { name: 'Headlines', exact: true }).click()
+  await page.goto('/?correct=true')
+  await loaded(page)
+  await page.keyboard.press('g')
+  await page.keyboard.press('f')
+  await expect(page).toHaveURL(/\/features$/)
+  await row(page, 1).getByRole('link').click()
+  const feature = page.url()
+  await page.keyboard.press('g')
+  await page.keyboard.press('h')
+  await expect(page).toHaveURL(/\/\?correct=true$/)
+  await page.getByRole('link', { name: 'Features', exact: true }).click()
+  await expect(page).toHaveURL(feature)
+})
+
+test('the run of the address is shown; another is chosen from the list', async ({ page, api }) => {
+  const run = await api.run()
+  await page.goto(`/?run=${run.run_id}`)
+  await loaded(page)
+  await page.getByRole('button', { name: new RegExp(`^${run.run_id}`) }).click()
+  const dialog = page.getByRole('dialog', { name: `About ${run.run_id}` })
+  await expect(dialog).toContainText(run.classifier.model)
+  await expect(dialog).toContainText(run.sae_hash)
+  for (const size of Object.keys(run.sae_family)) await expect(dialog.getByRole('rowheader', { name: size, exact: true })).toBeVisible()
+  await dialog.getByRole('button', { name: new RegExp(`^${run.run_id}`) }).click()
+  await expect(dialog).toHaveCount(0)
+  await expect(page).toHaveURL(/\/$/) // the served run needs no name
+})
+
+test('an address edited to nonsense is answered by a sentence, the rest works', async ({ page, api }) => {
+  const { total } = await api.get('/api/headlines', { limit: 1 })
+  await page.goto('/?label=banana&sort=up&correct=false')
+  await expect(page.getByText('“label=banana” in the address is no whole number; it was ignored.')).toBeVisible()
+  await expect(page.getByText(/“sort=up” in the address is none of/)).toBeVisible()
+  await expect(page).toHaveURL(/banana/)
+  await expect(page.getByRole('status').first()).toContainText(` of ${count(total)} headlines`)
+
+  await page.goto('/?label=77')
+  await expect(page.getByText('No headline matches all of these filters.')).toBeVisible()
+  await page.getByRole('button', { name: `Show all ${count(total)}` }).click()
+  await loaded(page)
+
+  await page.goto('/?open=888888')
+  await expect(page.getByText(/This list has no row 888,889/)).toBeVisible()
+
+  await page.goto('/somewhere/else')
+  await expect(page.getByText('There is no page /somewhere/else.')).toBeVisible()
+  await page.getByRole('button', { name: 'Show the headlines' }).click()
+  await loaded(page)
+})
+
+test('what the API does not have is said in its own words, in place', async ({ page, api }) => {
+  const { n_features, run_id } = await api.get('/api/features', { limit: 1 })
+  await page.goto('/features/99999999')
+  await expect(page.getByText(`There is no feature 99999999: ${run_id} has features 0 to ${n_features - 1}.`)).toBeVisible()
+  await expect(page.getByRole('complementary').getByRole('link').first()).toBeVisible() // the list is alive
+
+  await page.goto('/features?metric=beauty')
+  await expect(page.getByText(`${run_id} has no metric 'beauty'`)).toBeVisible()
+  await page.getByRole('button', { name: /^Metric/ }).click()
+  await page.getByRole('menuitemradio').first().click()
+  await loaded(page)
+
+  await page.goto('/?run=run-999')
+  await expect(page.getByText(/There is no run/)).toBeVisible()
+  await page.getByRole('button', { name: 'Choose another run' }).click()
+  await page.getByRole('dialog').getByRole('button', { name: new RegExp(`^${run_id}`) }).click()
+  await loaded(page)
+})

@@ -1,0 +1,149 @@
+/** What the tests expect, asked of the API itself; and servers of a test's own, to be killed or fed by it. */
+
+import { expect, test as base, type APIRequestContext, type Locator, type Page } from '@playwright/test'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import type { FeatureInfo, FeaturesPage, Headline, HeadlinesPage, RunMetadata } from '../src/interpAPI'
+
+const ROOT = resolve('..')
+const PYTHON = join(ROOT, '.venv', 'bin', 'python')
+const BUILD = join(ROOT, 'build', 'viewer-e2e')
+
+interface Answers {
+  '/api/headlines': HeadlinesPage
+  '/api/features': FeaturesPage
+  '/api/feature_info': FeatureInfo
+  '/api/run': RunMetadata
+}
+
+export class Api {
+  constructor(private readonly request: APIRequestContext) {}
+
+  async get<P extends keyof Answers>(path: P, params: Record<string, string | number | boolean> = {}): Promise<Answers[P]> {
+    const response = await this.request.get(path, { params })
+    expect(response.ok(), `${path} ${JSON.stringify(params)}`).toBe(true)
+    return (await response.json()) as Answers[P]
+  }
+
+  run = () => this.get('/api/run')
+
+  /** The first headline that the viewer shows. */
+  async firstHeadline(): Promise<Headline> {
+    const { headlines } = await this.get('/api/headlines', { limit: 1 })
+    return headlines[0] as Headline
+  }
+
+  /** A feature with saved examples: the first of the default metric. */
+  async topFeature(): Promise<FeatureInfo> {
+    const { features } = await this.get('/api/features', { limit: 1 })
+    return this.get('/api/feature_info', { id: features[0]?.feature ?? -1 })
+  }
+
+  /** Features that fire but have no saved examples. */
+  async withoutExamples() {
+    const { total } = await this.get('/api/features', { limit: 1 })
+    for (let offset = 0; offset < total; offset += 500) {
+      const { features } = await this.get('/api/features', { limit: 500, offset })
+      const found = features.filter(({ has_examples, n_headlines }) => !has_examples && n_headlines > 0)
+      if (found.length > 0) return found
+    }
+    throw new Error('every feature of this run has examples: make it with a smaller TOP_FEATURES')
+  }
+}
+
+/** `api` answers for the served run; a test fails when the page throws. */
+export const test = base.extend<{ api: Api; quietPage: undefined }>({
+  api: async ({ request }, use) => use(new Api(request)),
+  quietPage: [
+    async ({ page }, use) => {
+      const errors: string[] = []
+      page.on('pageerror', (error) => errors.push(error.message))
+      await use(undefined)
+      expect(errors).toEqual([])
+    },
+    { auto: true },
+  ],
+})
+
+export { expect }
+
+/** 2377 → "2,377". */
+export const count = (n: number) => n.toLocaleString('en-US')
+
+/** The headline's row, by its place in the list (0-based). */
+export const row = (page: Page, place: number): Locator => page.locator(`[data-index="${place}"]`)
+
+/** The first list of the page is there. */
+export async function loaded(page: Page): Promise<void> {
+  await expect(row(page, 0).locator('article, a').first()).toBeVisible()
+}
+
+export async function freePort(): Promise<number> {
+  const probe = createServer()
+  await new Promise<void>((done) => probe.listen(0, '127.0.0.1', done))
+  const { port } = probe.address() as AddressInfo
+  await new Promise((done) => probe.close(done))
+  return port
+}
+
+export class Server {
+  private process: ChildProcess | undefined
+  readonly url: string
+
+  constructor(
+    private readonly command: string[],
+    readonly port: number,
+    private readonly probe: string,
+    private readonly environment: Record<string, string> = {},
+  ) {
+    this.url = `http://127.0.0.1:${port}`
+  }
+
+  /** The API on `analysisDir`, which also serves the built viewer. */
+  static api(analysisDir: string, port: number): Server {
+    const program = join(ROOT, 'viz_analysis', 'feature_probe_server.py')
+    const options = ['--analysis-dir', analysisDir, '--port', String(port), '--viewer-dir', BUILD]
+    return new Server([PYTHON, program, ...options], port, '/api/health')
+  }
+
+  /** The viewer as `npm run preview` shows it, before an API at `apiUrl`. */
+  static viewer(apiUrl: string, port: number): Server {
+    const vite = resolve('node_modules', 'vite', 'bin', 'vite.js')
+    return new Server(['node', vite, 'preview', '--outDir', BUILD, '--port', String(port)], port, '/', { API_URL: apiUrl })
+  }
+
+  async start(): Promise<this> {
+    const [program = '', ...options] = this.command
+    this.process = spawn(program, options, { env: { ...process.env, ...this.environment }, stdio: 'ignore' })
+    await expect
+      .poll(() => fetch(this.url + this.probe).then((answer) => answer.ok).catch(() => false), { timeout: 15_000 })
+      .toBe(true)
+    return this
+  }
+
+  async stop(): Promise<void> {
+    const running = this.process
+    if (!running || running.exitCode !== null) return
+    const gone = new Promise((done) => running.once('exit', done))
+    running.kill('SIGTERM')
+    await gone
+  }
+}
+
+/** A folder with made-up runs, each of headlines from its own words; gone after `remove`. */
+export function madeUpRuns(...wordLists: string[][]): { folder: string; remove: () => void } {
+  const folder = mkdtempSync(join(tmpdir(), 'viewer-e2e-'))
+  const program = `
+import json, sys
+from pathlib import Path
+import tests.run_factory as factory
+for words in json.loads(sys.argv[2]):
+    factory.WORDS = words
+    factory.write_run(Path(sys.argv[1]), n_headlines=25, d_sae=64, top=10)
+`
+  execFileSync(PYTHON, ['-c', program, folder, JSON.stringify(wordLists)], { cwd: ROOT })
+  return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) }
+}

@@ -1,0 +1,100 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { readdirSync } from 'node:fs'
+import { count, expect, freePort, loaded, madeUpRuns, row, Server, test } from './api'
+
+test('the API is started late, stopped and started again: the page says so and goes on by itself', async ({ page }) => {
+  test.setTimeout(60_000)
+  const { folder, remove } = madeUpRuns(['shares', 'fall', 'on', 'weak', 'outlook'])
+  const api = Server.api(folder, await freePort())
+  const viewer = await Server.viewer(api.url, await freePort()).start()
+  try {
+    await page.goto(viewer.url)
+    await expect(page.getByText('The API does not answer.')).toBeVisible()
+    await expect(page.getByText('python viz_analysis/feature_probe_server.py')).toBeVisible()
+    await api.start()
+    await loaded(page)
+
+    await api.stop()
+    await expect(page.getByRole('alert')).toContainText('python viz_analysis/feature_probe_server.py', { timeout: 20_000 })
+    await expect(row(page, 0)).toBeVisible() // what is loaded stays
+    await page.getByRole('group', { name: 'Filter by verdict' }).getByRole('button', { name: 'Wrong' }).click()
+    await expect(page.getByRole('region', { name: 'Headlines' })).toBeVisible()
+    await page.getByRole('link', { name: 'Features', exact: true }).click()
+    await expect(page.getByText('The API does not answer.')).toBeVisible()
+
+    await api.start()
+    await loaded(page)
+    await expect(page.getByRole('alert')).toHaveCount(0)
+    await page.goBack()
+    await expect(page.getByRole('status').first()).toContainText(' of 25 headlines')
+  } finally {
+    await api.stop()
+    await viewer.stop()
+    remove()
+  }
+})
+
+test('a run deleted while it is open is missed in a sentence; the other one is a click away', async ({ page }) => {
+  test.setTimeout(40_000)
+  const { folder, remove } = madeUpRuns(['old', 'news'], ['new', 'news', 'today'])
+  const api = await Server.api(folder, await freePort()).start()
+  try {
+    await page.goto(`${api.url}/?run=run-001`)
+    await loaded(page)
+    const doomed = readdirSync(folder).find((name) => name.endsWith('run-001')) ?? 'none'
+    rmSync(join(folder, doomed), { recursive: true })
+    await page.getByRole('link', { name: 'Features', exact: true }).click()
+    await expect(page.getByText(/There is no run/)).toBeVisible()
+    await page.getByRole('button', { name: /^run-001/ }).click()
+    await page.getByRole('dialog').getByRole('button', { name: /^run-002/ }).click()
+    await loaded(page)
+    await expect(page.getByRole('button', { name: /^run-002/ })).toBeVisible()
+  } finally {
+    await api.stop()
+    remove()
+  }
+})
+
+test('a newer run is offered, not slipped in', async ({ page, api }) => {
+  const run = await api.run()
+  let served = run.run_id
+  await page.route('**/api/health', (route) => route.fulfill({ json: { status: 'ok', version: '0', run_id: served } }))
+  await page.goto('/')
+  await loaded(page)
+  served = 'run-999'
+  await page.evaluate(() => window.dispatchEvent(new Event('visibilitychange')))
+  await expect(page.getByRole('button', { name: 'Show run-999' })).toBeVisible({ timeout: 20_000 })
+})
+
+test('a slow answer shows a skeleton, then says that it is waited for', async ({ page }) => {
+  let go = () => {}
+  const held = new Promise<void>((done) => (go = done))
+  await page.route('**/api/headlines*', async (route) => {
+    await held
+    await route.continue()
+  })
+  await page.goto('/')
+  await expect(page.getByRole('status', { name: 'Loading headlines' })).toBeVisible()
+  await expect(page.getByText('Still waiting for the API.')).toBeVisible()
+  go()
+  await loaded(page)
+  await expect(page.getByText('Still waiting for the API.')).toHaveCount(0)
+})
+
+for (const [name, answer] of [
+  ['a mistake of the server', { status: 500, json: { error: { code: 'internal_error', message: 'The server made a mistake; its log says more.' } } }],
+  ['an answer cut off in the middle', { status: 200, contentType: 'application/json', body: '{"run_id": "run-001", "headl' }],
+  ['another program’s answer', { status: 200, contentType: 'text/html', body: '<h1>It works!</h1>' }],
+] as const) {
+  test(`${name} is a sentence in place, and recovers`, async ({ page, api }) => {
+    const { total } = await api.get('/api/headlines', { limit: 1 })
+    await page.route('**/api/headlines*', (route) => route.fulfill(answer))
+    await page.goto('/')
+    const sentence = 'json' in answer ? answer.json.error.message : 'The API’s answer was cut off or is not its own.'
+    await expect(page.getByText(sentence)).toBeVisible()
+    await expect(page.getByRole('link', { name: 'Features', exact: true })).toBeVisible()
+    await page.unroute('**/api/headlines*')
+    await expect(page.getByRole('status').first()).toHaveText(`${count(total)} headlines`)
+  })
+}
