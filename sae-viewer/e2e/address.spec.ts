@@ -1,4 +1,3 @@
-import type { Page } from '@playwright/test'
 import { count, expect, loaded, row, test } from './api'
 
 test('a copied link names the run', async ({ page, context, api }) => {
