@@ -68,7 +68,7 @@ $(PYTHON_READY): requirements.txt pyproject.toml
 $(NODE_READY): sae-viewer/package.json sae-viewer/package-lock.json
 	@command -v npm >/dev/null || { echo "error: npm is missing; install Node.js 20 or newer."; exit 2; }
 	@echo "Installing the viewer's packages..."
-	@cd sae-viewer && npm ci --silent --no-audit --no-fund
+	@cd sae-viewer && npm install --silent --no-audit --no-fund
 	@touch $@
 
 clean:  ## remove what the tests and builds made, but no artefacts
