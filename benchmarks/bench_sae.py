@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 REAL_DATA = HERE.parent.parent / "shared" / "data" / "twitter-financial-news-sentiment"
 OTHERS = ("dictionary_learning", "sae_lens", "sparsify")
 BATCH, PEER_BATCH = 1024, 4096
-L1 = {(384, 4096): 1.2, (384, 32768): 2.3, (768, 4096): 2.0, (768, 32768): 4.0}  # L0 near 64, found by hand
+L1 = {(384, 4096): 1.2, (384, 32768): 2.3, (768, 4096): 1.4, (768, 32768): 4.0}  # L0 near 64, found by hand
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def sae_lens(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
 
     sae = StandardTrainingSAE(StandardTrainingSAEConfig(d_in=d_in, d_sae=d_sae))
     config = SAETrainerConfig(
-        total_training_samples=n_steps * batch, train_batch_size_samples=batch, autocast=True,
+        total_training_samples=n_steps * batch, train_batch_size_samples=batch, autocast=True, lr_end=3e-5,
         logger=LoggingConfig(log_to_wandb=False),
     )  # fmt: skip
     trainer: Any = SAETrainer(cfg=config, sae=sae, data_provider=iter(()))
