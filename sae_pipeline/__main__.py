@@ -48,9 +48,10 @@ def _run(arguments: argparse.Namespace) -> None:
     study = None if arguments.verb == "report" else _study(arguments, root)
     from . import pipeline  # torch and transformers load here, when the flags are known to be right
     from .device import pick_device
+    from .report import study_report
 
     if study is None:
-        found = pipeline.report(root)
+        found = study_report(root)
         print("\n".join(found.lines()))
         if arguments.json:
             print(json.dumps(found.summary()))
@@ -65,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"activations: {store.manifest.n_tokens:,} tokens of layer {study.extract.layer} in {store.folder}")
     if verb in ("train", "study"):
         pipeline.train(study.extract, study.train, root, device)
-        print("\n".join(pipeline.report(root).lines()))
+        print("\n".join(study_report(root).lines()))
     if verb in ("analyze", "study"):
         run = pipeline.equal_run(study, root) if verb == "study" else None
         print(f"run: {run or pipeline.analyze(study, root, device)}")

@@ -4,7 +4,6 @@ Each verb reads what the one before it wrote under `root` and reuses its own out
 has changed. `root` holds `finbert_sae/` (classifier, activations, SAEs) and `analysis_data/` (runs).
 """
 
-import json
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -24,13 +22,23 @@ from .artefacts import alias, file_hash, partial_folder, publish, settings_hash,
 from .causal import gather
 from .classifier import Classifier, ClassifierRecord
 from .compact_json import NotFiniteError, array
-from .config import LABELS, ExtractConfig, HeadlinesConfig, InterveneConfig, StudyConfig, TrainConfig
+from .config import LABELS, ExtractConfig, InterveneConfig, StudyConfig, TrainConfig
 from .errors import UserError
 from .evaluation import code_quality, splice_report, spliced_logits
 from .features import FEATURE_METRICS, Metric, analyze_headlines
 from .headlines import Headlines, Split, load_headlines
 from .interventions import Probe
 from .kernels import choose as choose_kernels
+from .layout import (
+    Layout,
+    PresentClassifier,
+    SaeRecord,
+    classifier_folder,
+    made_from,
+    present_classifier,
+    read_sae_record,
+    sae_family,
+)
 from .runs import find_run, list_runs, new_run, read_run
 from .sae import SaeConfig, SparseAutoencoder, size_name
 from .schema import (
@@ -44,68 +52,9 @@ from .schema import (
     SaeReport,
 )
 from .tokens import TokenizedHeadline
-from .training import TrainingCurve, sparsity_weight, train_saes
+from .training import sparsity_weight, train_saes
 
 _PACKAGES = ("torch", "transformers", "datasets", "numpy")
-
-
-class PresentClassifier(BaseModel):
-    """`finbert_sae/classifier.json`: the newest classifier and the headlines it was fine-tuned on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    classifier_hash: str
-    preset: str
-    headlines: HeadlinesConfig
-
-
-class SaeRecord(BaseModel):
-    """`sae.json`, beside an SAE's weights."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    inputs_hash: str
-    activations: str
-    config: SaeConfig
-    train: TrainConfig
-    report: SaeReport
-    curve: TrainingCurve
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where artefacts are, under one root."""
-
-    root: Path
-
-    @property
-    def weights(self) -> Path:
-        """`finbert_sae/`."""
-        return self.root / "finbert_sae"
-
-    @property
-    def store(self) -> Path:
-        """Immutable classifiers and SAEs, one folder per hash."""
-        return self.weights / "store"
-
-    @property
-    def activations(self) -> Path:
-        """Activation stores, one folder per hash."""
-        return self.weights / "activations"
-
-    @property
-    def runs(self) -> Path:
-        """`analysis_data/`."""
-        return self.root / "analysis_data"
-
-    @property
-    def classifier_alias(self) -> Path:
-        """Names the newest classifier."""
-        return self.weights / "classifier.json"
-
-    def sae_alias(self, layer: int, size: str) -> Path:
-        """The newest SAE of a size, at the path the user knows."""
-        return self.weights / f"layer_{layer}_{size}.pt"
 
 
 # --- finetune ------------------------------------------------------------------------------------------
@@ -119,7 +68,7 @@ def finetune(study: StudyConfig, root: Path, device: torch.device) -> Classifier
         tqdm.write(line)
     wanted = classifiers.inputs_hash(headlines, study.headlines, study.finetune)
     folder = next(
-        (f.parent for f in layout.store.glob("*/classifier.json") if _matches(f, wanted)),
+        (f.parent for f in layout.store.glob("*/classifier.json") if made_from(f, wanted)),
         None,
     ) or classifiers.finetune(headlines, study.headlines, study.finetune, layout.store, device)
     present = PresentClassifier(classifier_hash=folder.name, preset=study.preset, headlines=study.headlines)
@@ -129,29 +78,7 @@ def finetune(study: StudyConfig, root: Path, device: torch.device) -> Classifier
 
 def load_classifier(root: Path, device: torch.device) -> Classifier:
     """The newest classifier under `root`. Raises UserError when there is none."""
-    return classifiers.load_classifier(_classifier_folder(root), device)
-
-
-def present_classifier(root: Path) -> PresentClassifier:
-    """Which classifier the later stages work on. Raises UserError when there is none."""
-    layout = Layout(root)
-    try:
-        return PresentClassifier.model_validate_json(layout.classifier_alias.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise UserError(
-            f"There is no classifier under {layout.weights}; run `python -m sae_pipeline finetune` first."
-        ) from error
-
-
-def _classifier_folder(root: Path) -> Path:
-    return Layout(root).store / present_classifier(root).classifier_hash
-
-
-def _matches(record: Path, inputs_hash: str) -> bool:
-    try:
-        return bool(json.loads(record.read_bytes())["inputs_hash"] == inputs_hash)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return classifiers.load_classifier(classifier_folder(root), device)
 
 
 # --- extract -------------------------------------------------------------------------------------------
@@ -160,7 +87,7 @@ def _matches(record: Path, inputs_hash: str) -> bool:
 def extract(config: ExtractConfig, root: Path, device: torch.device) -> ActivationStore:
     """Write the layer's activations over the training headlines, or reuse the store made from the same."""
     layout = Layout(root)
-    folder = _classifier_folder(root)
+    folder = classifier_folder(root)
     record = classifiers.read_record(folder)
     stored = layout.activations / store_inputs_hash(folder.name, record.data_hash, config)
     if (stored / "manifest.json").is_file():
@@ -182,7 +109,7 @@ def _same_headlines(root: Path) -> Headlines:
     """The headlines the present classifier was fine-tuned on. Raises UserError when they have changed since."""
     config = present_classifier(root).headlines
     headlines = load_headlines(config)
-    if headlines.data_hash != classifiers.read_record(_classifier_folder(root)).data_hash:
+    if headlines.data_hash != classifiers.read_record(classifier_folder(root)).data_hash:
         raise UserError(
             f"The headlines in {config.source} have changed since the classifier was fine-tuned; "
             "run `python -m sae_pipeline finetune` again."
@@ -237,7 +164,7 @@ def _sae_inputs_hash(store: ActivationStore, config: TrainConfig, d_sae: int) ->
 
 
 def _find_sae(layout: Layout, inputs_hash: str) -> Path | None:
-    return next((f.parent for f in layout.store.glob("*/sae.json") if _matches(f, inputs_hash)), None)
+    return next((f.parent for f in layout.store.glob("*/sae.json") if made_from(f, inputs_hash)), None)
 
 
 def _sae_config(store: ActivationStore, config: TrainConfig, d_sae: int) -> SaeConfig:
@@ -253,14 +180,6 @@ def _sae_config(store: ActivationStore, config: TrainConfig, d_sae: int) -> SaeC
         classifier_hash=manifest.classifier_hash,
         data_hash=manifest.data_hash,
     )
-
-
-def read_sae_record(folder: Path) -> SaeRecord:
-    """The record beside an SAE's weights. Raises UserError when it is missing or damaged."""
-    try:
-        return SaeRecord.model_validate_json((folder / "sae.json").read_bytes())
-    except (OSError, ValidationError) as error:
-        raise UserError(f"{folder} holds no SAE; run `python -m sae_pipeline train`.") from error
 
 
 @dataclass(frozen=True)
@@ -418,27 +337,6 @@ def _first(split: Split, n: int | None) -> Split:
     return split if n is None else Split(split.texts[:n], split.labels[:n], split.ids[:n])
 
 
-def sae_family(layout: Layout, member: SaeRecord) -> dict[str, SaeRecord]:
-    """The aliased SAEs that were trained on the same activations as `member`, by size name."""
-    return {
-        size: record
-        for size, record in _aliased_saes(layout, member.config.classifier_hash).items()
-        if record.activations == member.activations
-    }
-
-
-def _aliased_saes(layout: Layout, classifier_hash: str) -> dict[str, SaeRecord]:
-    """The SAEs of a classifier that `finbert_sae/layer_*_*.pt` name, by size name, smallest first."""
-    records = []
-    for path in layout.weights.glob("layer_*_*.pt"):
-        folder = layout.store / file_hash(path)
-        if (folder / "sae.json").is_file():
-            record = read_sae_record(folder)
-            if record.config.classifier_hash == classifier_hash:
-                records.append(record)
-    return {size_name(r.config.d_sae): r for r in sorted(records, key=lambda r: r.config.d_sae)}
-
-
 # --- intervene -----------------------------------------------------------------------------------------
 
 
@@ -497,77 +395,3 @@ def intervene(config: InterveneConfig, root: Path, device: torch.device) -> Inte
     for name, data in files.items():
         write_file(run.folder / name, data)
     return InterventionsFile.model_validate_json(files[INTERVENTIONS])
-
-
-# --- report --------------------------------------------------------------------------------------------
-
-
-class StudyReport(BaseModel):
-    """The figures of the present classifier and its SAEs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    classifier_hash: str
-    classifier: ClassifierRecord
-    saes: dict[str, SaeRecord]
-
-    def summary(self) -> dict[str, Any]:
-        """The few numbers that a script wants."""
-        test = self.classifier.test
-        return {
-            "classifier": {
-                "model": self.classifier.model,
-                "split": "test",
-                "accuracy": test.accuracy,
-                "macro_f1": test.macro_f1,
-                "seconds": self.classifier.seconds,
-            },
-            "saes": {
-                size: {
-                    "l0": {"train": r.report.train.l0, "held_out": r.report.held_out.l0},
-                    "fvu": {"train": r.report.train.fvu, "held_out": r.report.held_out.fvu},
-                    "dead_share": {"train": r.report.dead_share, "held_out": r.report.held_out.silent_share},
-                    "spliced_accuracy": r.report.spliced.accuracy_spliced,
-                    "unchanged": r.report.spliced.unchanged,
-                    "positions": r.report.spliced.positions,
-                    "seconds": r.report.seconds,
-                    "tokens_per_second": r.report.tokens_per_second,
-                }
-                for size, r in self.saes.items()
-            },
-        }
-
-    def lines(self) -> Iterator[str]:
-        """The same as text tables."""
-        record, test = self.classifier, self.classifier.test
-        yield f"classifier {self.classifier_hash}: {record.model}, fine-tuned in {record.seconds:.0f} s"
-        yield (
-            f"  test: accuracy {test.accuracy:.3f} (always the commonest class: {test.majority_accuracy:.3f}), "
-            f"macro-F1 {test.macro_f1:.3f} ({test.majority_macro_f1:.3f}), {test.n_headlines} headlines"
-        )
-        for score in test.per_class:
-            yield (
-                f"  {score.label:8} precision {score.precision:.3f}  recall {score.recall:.3f}  "
-                f"F1 {score.f1:.3f}  n {score.support}"
-            )
-        yield ""
-        yield "SAE     L0 train  held-out   FVU train  held-out    dead  spliced accuracy (clean)  unchanged  positions"
-        for size, sae in self.saes.items():
-            r = sae.report
-            yield (
-                f"{size:6} {r.train.l0:9.1f} {r.held_out.l0:9.1f} {r.train.fvu:12.3f} {r.held_out.fvu:9.3f} "
-                f"{r.dead_share:7.1%} {r.spliced.accuracy_spliced:10.3f} ({r.spliced.accuracy_clean:.3f}) "
-                f"{r.spliced.unchanged:17.1%}  {r.spliced.positions}"
-            )
-
-
-def report(root: Path) -> StudyReport:
-    """The figures of the present classifier and of the aliased SAEs trained on it.
-
-    Raises UserError when there is no classifier or no SAE of it.
-    """
-    folder = _classifier_folder(root)
-    saes = _aliased_saes(Layout(root), folder.name)
-    if not saes:
-        raise UserError("There are no SAEs of the present classifier; run `python -m sae_pipeline train` first.")
-    return StudyReport(classifier_hash=folder.name, classifier=classifiers.read_record(folder), saes=saes)

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from .classifier import ClassifierRecord
 from .config import LABELS
-from .pipeline import SaeRecord
+from .layout import SaeRecord
 from .runs import read_run
 from .schema import ClassifierReport
 

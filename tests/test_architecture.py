@@ -13,11 +13,11 @@ LAYERS = [
     {"errors", "schema", "config", "artefacts", "kernels", "text", "sample", "compact_json", "tables", "device"},
     {"headlines", "tokens", "sae", "runs"},
     {"classifier", "activations", "training"},
-    {"evaluation", "features", "effects"},
+    {"evaluation", "features", "effects", "layout"},
     {"interventions"},
     {"attribution"},
     {"causal"},
-    {"pipeline"},
+    {"pipeline", "report"},
     {"plots", "__main__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}

@@ -19,6 +19,7 @@ from sae_pipeline.config import PRESETS, HeadlinesConfig, study_config
 from sae_pipeline.errors import UserError
 from sae_pipeline.features import FEATURE_METRICS, Metric
 from sae_pipeline.headlines import load_headlines
+from sae_pipeline.report import study_report
 from sae_pipeline.runs import read_run
 from sae_pipeline.sae import SparseAutoencoder
 
@@ -152,7 +153,7 @@ def test_sae_of_another_classifier(study: SmallStudy, copy: Path) -> None:
     with pytest.raises(UserError, match=r"layer_4_2k\.pt was trained on classifier .* train` again"):
         pipeline.analyze(again, copy, CPU)
     with pytest.raises(UserError, match="no SAEs of the present classifier"):
-        pipeline.report(copy)
+        study_report(copy)
     assert read_run(study.run).metadata.sae.size == "2k"
 
 

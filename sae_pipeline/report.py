@@ -1,0 +1,83 @@
+"""The figures of the present classifier and its SAEs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from . import classifier as classifiers
+from .classifier import ClassifierRecord
+from .errors import UserError
+from .layout import Layout, SaeRecord, aliased_saes, classifier_folder
+
+
+class StudyReport(BaseModel):
+    """The figures of the present classifier and its SAEs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classifier_hash: str
+    classifier: ClassifierRecord
+    saes: dict[str, SaeRecord]
+
+    def summary(self) -> dict[str, Any]:
+        """The few numbers that a script wants."""
+        test = self.classifier.test
+        return {
+            "classifier": {
+                "model": self.classifier.model,
+                "split": "test",
+                "accuracy": test.accuracy,
+                "macro_f1": test.macro_f1,
+                "seconds": self.classifier.seconds,
+            },
+            "saes": {
+                size: {
+                    "l0": {"train": r.report.train.l0, "held_out": r.report.held_out.l0},
+                    "fvu": {"train": r.report.train.fvu, "held_out": r.report.held_out.fvu},
+                    "dead_share": {"train": r.report.dead_share, "held_out": r.report.held_out.silent_share},
+                    "spliced_accuracy": r.report.spliced.accuracy_spliced,
+                    "unchanged": r.report.spliced.unchanged,
+                    "positions": r.report.spliced.positions,
+                    "seconds": r.report.seconds,
+                    "tokens_per_second": r.report.tokens_per_second,
+                }
+                for size, r in self.saes.items()
+            },
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The same as text tables."""
+        record, test = self.classifier, self.classifier.test
+        yield f"classifier {self.classifier_hash}: {record.model}, fine-tuned in {record.seconds:.0f} s"
+        yield (
+            f"  test: accuracy {test.accuracy:.3f} (always the commonest class: {test.majority_accuracy:.3f}), "
+            f"macro-F1 {test.macro_f1:.3f} ({test.majority_macro_f1:.3f}), {test.n_headlines} headlines"
+        )
+        for score in test.per_class:
+            yield (
+                f"  {score.label:8} precision {score.precision:.3f}  recall {score.recall:.3f}  "
+                f"F1 {score.f1:.3f}  n {score.support}"
+            )
+        yield ""
+        yield "SAE     L0 train  held-out   FVU train  held-out    dead  spliced accuracy (clean)  unchanged  positions"
+        for size, sae in self.saes.items():
+            r = sae.report
+            yield (
+                f"{size:6} {r.train.l0:9.1f} {r.held_out.l0:9.1f} {r.train.fvu:12.3f} {r.held_out.fvu:9.3f} "
+                f"{r.dead_share:7.1%} {r.spliced.accuracy_spliced:10.3f} ({r.spliced.accuracy_clean:.3f}) "
+                f"{r.spliced.unchanged:17.1%}  {r.spliced.positions}"
+            )
+
+
+def study_report(root: Path) -> StudyReport:
+    """The figures of the present classifier and of the aliased SAEs trained on it.
+
+    Raises UserError when there is no classifier or no SAE of it.
+    """
+    folder = classifier_folder(root)
+    saes = aliased_saes(Layout(root), folder.name)
+    if not saes:
+        raise UserError("There are no SAEs of the present classifier; run `python -m sae_pipeline train` first.")
+    return StudyReport(classifier_hash=folder.name, classifier=classifiers.read_record(folder), saes=saes)
