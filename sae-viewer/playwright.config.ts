@@ -2,8 +2,8 @@ import { defineConfig, type PlaywrightTestConfig } from '@playwright/test'
 import { existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-const API_PORT = 8766
-const VIEWER_PORT = 1235
+const API_PORT = Number(process.env.E2E_API_PORT ?? 8766)
+const VIEWER_PORT = Number(process.env.E2E_VIEWER_PORT ?? 1235)
 const analysisDir = process.env.E2E_ANALYSIS_DIR ?? '../analysis_data'
 
 /** The system's Chromium where there is one, else Playwright's own. */
