@@ -16,6 +16,12 @@ describe('addresses', () => {
     ['/?label=0&prediction=2', { ...HEADLINES, label: 0, prediction: 2 }],
     ['/?feature=7&open=12&tokens=pieces', { ...HEADLINES, feature: 7, open: 12, grain: 'pieces' }],
     ['/features/3?run=run-034&metric=kurtosis', { ...FEATURES, feature: 3, run: 'run-034', metric: 'kurtosis' }],
+    ['/?min_confidence=0.5&max_confidence=0.95', { ...HEADLINES, minConfidence: 0.5, maxConfidence: 0.95 }],
+    ['/?open=0&lit=17&effects=true', { ...HEADLINES, open: 0, lit: 17, effects: true }],
+    ['/?bench=a%3Ab&panel=quality&compare=run-002', { ...HEADLINES, bench: 'a:b', panel: 'quality', compare: 'run-002' }],
+    ['/features?token=cuts&order=asc&evidence=thin', { ...FEATURES, token: 'cuts', order: 'asc', evidence: 'thin' }],
+    ['/features?min_density=0.0001&max_density=1e-7', { ...FEATURES, minDensity: 0.0001, maxDensity: 1e-7 }],
+    ['/features/3?leaning=1&labelled=true&context=5', { ...FEATURES, feature: 3, leaning: 1, labelled: true, context: 5 }],
   ])('%s is read and written alike', (link, address) => {
     expect(follow(link)).toEqual({ address, problems: [] })
     expect(writeAddress(address)).toBe(link)
@@ -39,6 +45,12 @@ describe('addresses', () => {
         sort: some('margin' as const) ?? 'position',
         order: some('desc' as const) ?? 'asc',
         open: some(0),
+        minConfidence: some(Math.random()),
+        maxConfidence: some(1 - Math.random() / 1e6),
+        lit: some(3),
+        effects: Math.random() < 0.5,
+        bench: some('headline=7&ablate=1'),
+        compare: some('run-001,run-003'),
         grain: some('pieces' as const) ?? 'words',
       }
       expect(follow(writeAddress(address)).address).toEqual(address)
@@ -55,6 +67,13 @@ describe('nonsense in an address', () => {
     ['/?sort=up', 'sort=up'],
     ['/?correct=maybe', 'correct=maybe'],
     ['/features?tokens=letters', 'tokens=letters'],
+    ['/?min_confidence=50', 'min_confidence=50'],
+    ['/?max_confidence=-0.5', 'max_confidence=-0.5'],
+    ['/?effects=maybe', 'effects=maybe'],
+    ['/?panel=moon', 'panel=moon'],
+    ['/features?min_density=1e5', 'min_density=1e5'],
+    ['/features?evidence=some', 'evidence=some'],
+    ['/features?context=near', 'context=near'],
   ])('%s is named and left out', (link, named) => {
     const { address, problems } = follow(link)
     expect(problems).toHaveLength(1)
@@ -84,7 +103,7 @@ describe('nonsense in an address', () => {
 
 describe('scrollKey', () => {
   it('does not change with what opens in place', () => {
-    expect(scrollKey({ ...HEADLINES, q: 'x', open: 3, grain: 'pieces' })).toBe(scrollKey({ ...HEADLINES, q: 'x' }))
+    expect(scrollKey({ ...HEADLINES, q: 'x', open: 3, grain: 'pieces', lit: 4, panel: 'quality' })).toBe(scrollKey({ ...HEADLINES, q: 'x' }))
     expect(scrollKey({ ...HEADLINES, q: 'x' })).not.toBe(scrollKey(HEADLINES))
     expect(scrollKey({ ...FEATURES, feature: 1 })).not.toBe(scrollKey(FEATURES))
   })

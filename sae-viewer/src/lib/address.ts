@@ -1,38 +1,72 @@
 /** The address is the state of a view: read it into a record, write a record as an address. Defaults are left out. */
 
+import { Reader, wholeNumber } from './parameters'
 import type { Grain } from './text'
+
+export { wholeNumber }
 
 export const SORTS = ['position', 'confidence', 'margin', 'loss'] as const
 export const ORDERS = ['asc', 'desc'] as const
+export const EVIDENCE = ['all', 'live', 'dead', 'thin', 'solid'] as const
+export const PANELS = ['quality'] as const
 export type Sort = (typeof SORTS)[number]
 export type Order = (typeof ORDERS)[number]
+export type Evidence = (typeof EVIDENCE)[number]
+export type Panel = (typeof PANELS)[number]
 
-export interface HeadlinesAddress {
-  view: 'headlines'
+/** What is true of both tabs. */
+interface Shared {
   /** A run other than the served one. */
   run: string | undefined
+  /** What lies over the tab. */
+  panel: Panel | undefined
+  /** Runs that stand beside this one, separated by commas. */
+  compare: string | undefined
   q: string
+  grain: Grain
+}
+
+export interface HeadlinesAddress extends Shared {
+  view: 'headlines'
   /** Class indices. */
   label: number | undefined
   prediction: number | undefined
   correct: boolean | undefined
+  /** Bounds of the predicted class's probability, 0 to 1. */
+  minConfidence: number | undefined
+  maxConfidence: number | undefined
   /** Only headlines with this feature among their strongest. */
   feature: number | undefined
   sort: Sort
   order: Order
   /** 0-based row of the list that is open to all its features. */
   open: number | undefined
-  grain: Grain
+  /** The feature whose heat the open row shows; its strongest when absent. */
+  lit: number | undefined
+  /** Whether features stand with their effect on the prediction. */
+  effects: boolean
+  /** What the bench over the list holds; written and read by the bench. */
+  bench: string | undefined
 }
 
-export interface FeaturesAddress {
+export interface FeaturesAddress extends Shared {
   view: 'features'
-  run: string | undefined
   feature: number | undefined
   /** A metric's name; the run's first when absent. */
   metric: string | undefined
-  q: string
-  grain: Grain
+  order: Order
+  /** Only features that fire on this word. */
+  token: string
+  evidence: Evidence
+  /** Bounds of the share of tokens on which a feature fires, 0 to 1. */
+  minDensity: number | undefined
+  maxDensity: number | undefined
+  /** Only features that lean to this class. */
+  leaning: number | undefined
+  /** Only features that a person has named. */
+  labelled: boolean
+  /** Words shown on either side of the strongest one in an example; all when absent. */
+  context: number | undefined
 }
 
 export interface UnknownAddress {
@@ -49,90 +83,98 @@ export interface ReadAddress {
   problems: string[]
 }
 
-const MAX_INDEX = 10 ** 9
-const MAX_QUERY = 200
+const SHARED: Shared = { run: undefined, panel: undefined, compare: undefined, q: '', grain: 'words' }
 
 export const HEADLINES: HeadlinesAddress = {
+  ...SHARED,
   view: 'headlines',
-  run: undefined,
-  q: '',
   label: undefined,
   prediction: undefined,
   correct: undefined,
+  minConfidence: undefined,
+  maxConfidence: undefined,
   feature: undefined,
   sort: 'position',
   order: 'asc',
   open: undefined,
-  grain: 'words',
+  lit: undefined,
+  effects: false,
+  bench: undefined,
 }
 
 export const FEATURES: FeaturesAddress = {
+  ...SHARED,
   view: 'features',
-  run: undefined,
   feature: undefined,
   metric: undefined,
-  q: '',
-  grain: 'words',
+  order: 'desc',
+  token: '',
+  evidence: 'all',
+  minDensity: undefined,
+  maxDensity: undefined,
+  leaning: undefined,
+  labelled: false,
+  context: undefined,
 }
 
 export function readAddress(path: string, search: string): ReadAddress {
-  const problems: string[] = []
-  const parameters = new URLSearchParams(search)
-
-  function text(name: string, longest = MAX_QUERY): string {
-    const value = parameters.get(name) ?? ''
-    if (value.length <= longest) return value
-    problems.push(`The ${name} in the address was cut to ${longest} characters.`)
-    return value.slice(0, longest)
-  }
-  function integer(name: string): number | undefined {
-    const value = parameters.get(name)
-    if (value === null) return undefined
-    const read = wholeNumber(value)
-    if (read === undefined) problems.push(`“${name}=${brief(value)}” in the address is no whole number; it was ignored.`)
-    return read
-  }
-  function oneOf<const T extends string>(name: string, choices: readonly T[], fallback: T): T {
-    const value = parameters.get(name)
-    const found = choices.find((choice) => choice === value)
-    if (value !== null && found === undefined) {
-      problems.push(`“${name}=${brief(value)}” in the address is none of ${choices.join(', ')}; it was ignored.`)
-    }
-    return found ?? fallback
-  }
-
-  const run = text('run', 64) || undefined
+  const read = new Reader(search)
+  const { problems } = read
+  const run = read.text('run', 64) || undefined
   const parts = path.split('/').filter(Boolean)
-  if (parts.length === 0) {
-    const correct = oneOf('correct', ['true', 'false', 'any'], 'any')
-    const address: HeadlinesAddress = {
-      view: 'headlines',
-      run,
-      q: text('q'),
-      label: integer('label'),
-      prediction: integer('prediction'),
-      correct: correct === 'any' ? undefined : correct === 'true',
-      feature: integer('feature'),
-      sort: oneOf('sort', SORTS, 'position'),
-      order: oneOf('order', ORDERS, 'asc'),
-      open: integer('open'),
-      grain: oneOf('tokens', ['words', 'pieces'], 'words'),
-    }
-    return { address, problems }
-  }
   const id = parts[1] === undefined ? undefined : wholeNumber(parts[1])
+  if (parts.length === 0) return { address: readHeadlines(read, run), problems }
   if (parts[0] === 'features' && parts.length <= 2 && (parts.length === 1 || id !== undefined)) {
-    const address: FeaturesAddress = {
-      view: 'features',
-      run,
-      feature: id,
-      metric: text('metric', 64) || undefined,
-      q: text('q'),
-      grain: oneOf('tokens', ['words', 'pieces'], 'words'),
-    }
-    return { address, problems }
+    return { address: readFeatures(read, run, id), problems }
   }
-  return { address: { view: 'unknown', run, path: brief(path) }, problems }
+  return { address: { view: 'unknown', run, path: path.length > 40 ? `${path.slice(0, 40)}…` : path }, problems }
+}
+
+function readShared(read: Reader, run: string | undefined): Shared {
+  return {
+    run,
+    panel: read.choice('panel', PANELS),
+    compare: read.text('compare') || undefined,
+    q: read.text('q'),
+    grain: read.choice('tokens', ['words', 'pieces']) ?? 'words',
+  }
+}
+
+function readHeadlines(read: Reader, run: string | undefined): HeadlinesAddress {
+  const correct = read.choice('correct', ['true', 'false', 'any'])
+  return {
+    ...readShared(read, run),
+    view: 'headlines',
+    label: read.integer('label'),
+    prediction: read.integer('prediction'),
+    correct: correct === undefined || correct === 'any' ? undefined : correct === 'true',
+    minConfidence: read.share('min_confidence'),
+    maxConfidence: read.share('max_confidence'),
+    feature: read.integer('feature'),
+    sort: read.choice('sort', SORTS) ?? HEADLINES.sort,
+    order: read.choice('order', ORDERS) ?? HEADLINES.order,
+    open: read.integer('open'),
+    lit: read.integer('lit'),
+    effects: read.choice('effects', ['true', 'false']) === 'true',
+    bench: read.text('bench', 4000) || undefined,
+  }
+}
+
+function readFeatures(read: Reader, run: string | undefined, feature: number | undefined): FeaturesAddress {
+  return {
+    ...readShared(read, run),
+    view: 'features',
+    feature,
+    metric: read.text('metric', 64) || undefined,
+    order: read.choice('order', ORDERS) ?? FEATURES.order,
+    token: read.text('token', 64),
+    evidence: read.choice('evidence', EVIDENCE) ?? FEATURES.evidence,
+    minDensity: read.share('min_density'),
+    maxDensity: read.share('max_density'),
+    leaning: read.integer('leaning'),
+    labelled: read.choice('labelled', ['true', 'false']) === 'true',
+    context: read.integer('context'),
+  }
 }
 
 export function writeAddress(address: Address): string {
@@ -148,30 +190,39 @@ export function writeAddress(address: Address): string {
     put('label', address.label)
     put('prediction', address.prediction)
     put('correct', address.correct)
+    put('min_confidence', address.minConfidence)
+    put('max_confidence', address.maxConfidence)
     put('feature', address.feature)
     put('sort', address.sort, HEADLINES.sort)
     put('order', address.order, HEADLINES.order)
     put('open', address.open)
+    put('lit', address.lit)
+    put('effects', address.effects, false)
+    put('bench', address.bench)
   } else {
     path = address.feature === undefined ? '/features' : `/features/${address.feature}`
+    put('token', address.token)
     put('metric', address.metric)
+    put('order', address.order, FEATURES.order)
+    put('evidence', address.evidence, FEATURES.evidence)
+    put('min_density', address.minDensity)
+    put('max_density', address.maxDensity)
+    put('leaning', address.leaning)
+    put('labelled', address.labelled, false)
+    put('context', address.context)
   }
   put('tokens', address.grain, 'words')
+  put('panel', address.panel)
+  put('compare', address.compare)
   return parameters.size ? `${path}?${parameters}` : path
 }
 
 /** What of an address decides the scroll position: all but what opens or changes in place. */
 export function scrollKey(address: Address): string {
-  if (address.view === 'headlines') return writeAddress({ ...address, open: undefined, grain: 'words' })
-  if (address.view === 'features') return writeAddress({ ...address, grain: 'words' })
+  const inPlace = { grain: 'words', panel: undefined, compare: undefined } as const
+  if (address.view === 'headlines') {
+    return writeAddress({ ...address, ...inPlace, open: undefined, lit: undefined, effects: false, bench: undefined })
+  }
+  if (address.view === 'features') return writeAddress({ ...address, ...inPlace, context: undefined })
   return address.path
-}
-
-/** A non-negative whole number as plain digits, at most `MAX_INDEX`. */
-export function wholeNumber(text: string): number | undefined {
-  return /^\d{1,10}$/.test(text) && Number(text) <= MAX_INDEX ? Number(text) : undefined
-}
-
-function brief(text: string): string {
-  return text.length > 40 ? `${text.slice(0, 40)}…` : text
 }
