@@ -408,8 +408,8 @@ class HeadlineEffects(Record):
     repair: FlipPath | None = Field(description="from a wrong prediction to the true label; null: likewise")
 
 
-class InterventionsFile(Record):
-    """`interventions.json`: causal evidence for a run's predictions."""
+class InterventionsSummary(Record):
+    """Causal evidence for a run's predictions as a whole."""
 
     schema_version: Literal[1]
     run_id: str
@@ -429,4 +429,9 @@ class InterventionsFile(Record):
     repairs_searched: NonNegativeInt
     repairs_found: NonNegativeInt
     set_ablation: SetAblation | None
+
+
+class InterventionsFile(InterventionsSummary):
+    """`interventions.json`: the whole, and one record per headline."""
+
     headlines: list[HeadlineEffects]

@@ -12,13 +12,18 @@ import orjson
 from flask import Flask, Response, request
 from flask_cors import CORS
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response as BaseResponse
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs import DamagedRunError, UnknownRunError
-from viz_analysis.loaded_run import UnknownFeatureError, UnknownMetricError
+from viz_analysis.loaded_run import (
+    NoInterventionsError,
+    UnknownFeatureError,
+    UnknownHeadlineError,
+    UnknownMetricError,
+)
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 EVERY_ADDRESS = ("0.0.0.0", "::")
@@ -32,6 +37,8 @@ STATUS: dict[type[UserError], tuple[int, str]] = {
     UnknownRunError: (404, "unknown_run"),
     UnknownFeatureError: (404, "unknown_feature"),
     UnknownMetricError: (404, "unknown_metric"),
+    UnknownHeadlineError: (404, "unknown_headline"),
+    NoInterventionsError: (404, "no_interventions"),
     DamagedRunError: (409, "damaged_run"),
 }
 
@@ -59,7 +66,8 @@ def set_rules(app: Flask, host: str) -> None:
     app.before_request(partial(_refuse_foreign_hosts, host.lower()))
     app.before_request(_refuse_large_bodies)
     app.after_request(_economise)
-    CORS(app, origins=LOCAL_ORIGIN, methods=["GET"])
+    app.before_request(_refuse_foreign_writes)
+    CORS(app, origins=LOCAL_ORIGIN, methods=["GET", "PUT", "POST"], expose_headers=["ETag"])
     app.register_error_handler(UserError, _user_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
@@ -114,6 +122,21 @@ def _is_address(name: str) -> bool:
 def _refuse_large_bodies() -> None:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
+
+
+def _refuse_foreign_writes() -> None:
+    """Refuse to change or compute anything for another site's page.
+
+    Browsers name the page that asks in Origin, and ask before they send JSON for another one; programs send none.
+    """
+    if request.method in ("GET", "HEAD", "OPTIONS") or request.url_rule is None:
+        return
+    origin = request.headers.get("Origin")
+    own = (f"http://{request.host}", f"https://{request.host}")
+    if origin is not None and origin not in own and not LOCAL_ORIGIN.match(origin):
+        raise Forbidden(f"Pages of {origin[:100]!r} may not do this; open the viewer as localhost.")
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("The body must be JSON, sent with Content-Type: application/json.")
 
 
 def _economise(response: Response) -> Response:

@@ -4,7 +4,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 
-from sae_pipeline.schema import Example, FiredFeature, MetricInfo, Prompt, Record
+from sae_pipeline.schema import (
+    Example,
+    FiredFeature,
+    HeadlineEffects,
+    InterventionsSummary,
+    MetricInfo,
+    Prompt,
+    Record,
+    RunMetadata,
+    Share,
+)
+
+Evidence = Literal["dead", "thin", "ok"]
 
 # --- queries -------------------------------------------------------------------------------------------
 
@@ -40,20 +52,53 @@ class HeadlinesQuery(PageQuery):
     feature: int | None = Field(
         None, ge=0, le=10**9, description="only headlines with this feature among their top ones"
     )
+    min_confidence: Share | None = Field(None, description="of the predicted class's probability, inclusive")
+    max_confidence: Share | None = Field(None, description="likewise")
     sort: Literal["position", "confidence", "margin", "loss"] = "position"
     order: Literal["asc", "desc"] = "asc"
 
 
 class FeaturesQuery(PageQuery):
-    """Order and search of `/api/features`. `q` is a feature id or a word of its strongest token."""
+    """Order, search and filters of `/api/features`; filters combine with AND.
+
+    `q` is a feature id (or how one begins), part of a human label, or part of the word of its strongest token.
+    """
 
     metric: str | None = Field(None, max_length=64, description="default: the run's first metric")
+    order: Literal["desc", "asc"] = "desc"
+    token: str | None = Field(
+        None, max_length=100, description="only features that fire on this word or on words that begin with it"
+    )
+    evidence: Literal["all", "live", "dead", "thin", "solid"] = Field(
+        "all", description="thin: fires on fewer than 5 headlines; solid: live and not thin"
+    )
+    min_density: Share | None = Field(None, description="of the share of counted tokens on which it fires")
+    max_density: Share | None = None
+    leaning: int | None = Field(None, ge=0, le=1000, description="class with its highest AUROC")
+    labelled: bool | None = Field(None, description="whether a person has named it")
 
 
 class FeatureInfoQuery(RunQuery):
     """One feature."""
 
     id: int = Field(ge=0, le=10**9)
+
+
+class SimilarHeadlinesQuery(RunQuery):
+    """Headlines like one."""
+
+    headline: int = Field(ge=0, le=10**9, description="0-based index in the run")
+    limit: int = Field(10, ge=1, le=50)
+
+
+class CompareQuery(Query):
+    """Several runs side by side: one headline of them, and where a feature of the first is found in the others."""
+
+    runs: str = Field(
+        max_length=260, pattern="^[^,]+(,[^,]+){0,3}$", description="up to four runs, separated by commas"
+    )
+    headline_id: str | None = Field(None, max_length=64)
+    feature: int | None = Field(None, ge=0, le=10**9, description="a feature of the first run")
 
 
 # --- answers -------------------------------------------------------------------------------------------
@@ -75,6 +120,7 @@ class Headline(Prompt):
 
     headline: NonNegativeInt = Field(description="0-based index in the run")
     features: list[FiredFeature]
+    effects: HeadlineEffects | None = Field(description="causal evidence, where the run has some for it")
 
 
 class HeadlinesPage(Record):
@@ -95,6 +141,12 @@ class FeatureRow(Record):
     word: str | None = Field(description="word of its strongest token; null where no examples were saved")
     has_examples: bool
     n_headlines: NonNegativeInt = Field(description="headlines on which it fires")
+    density: Share = Field(description="share of counted tokens on which it fires")
+    status: Evidence = Field(description="thin: fires on fewer than 5 headlines")
+    leaning: NonNegativeInt | None = Field(description="class with its highest AUROC; null where not known")
+    histogram: list[NonNegativeInt] = Field(
+        description="its activations in at most 16 log-spaced bins; empty where not saved"
+    )
     values: dict[str, FiniteFloat] = Field(description="every metric, by name")
 
 
@@ -115,6 +167,10 @@ class FeatureStat(Record):
     name: str
     value: FiniteFloat
     rank: NonNegativeInt = Field(description="1 = highest of all features")
+    n: NonNegativeInt | None = Field(description="headlines that the value rests on")
+    low: FiniteFloat | None = Field(description="lower end of the 95 % interval")
+    high: FiniteFloat | None = Field(description="upper end of the 95 % interval")
+    q: Share | None = Field(description="false-discovery rate")
 
 
 class Histogram(Record):
@@ -128,6 +184,61 @@ class ExampleInHeadline(Example):
     prompt: Prompt
 
 
+class ClassSplit(Record):
+    """A feature within one class of headlines (true label); null where the run does not say."""
+
+    n_headlines: NonNegativeInt | None = Field(description="headlines of the class")
+    n_fired: NonNegativeInt | None = Field(description="of them, those on which the feature fires")
+    mean_max: FiniteFloat | None = Field(description="mean over them of the feature's maximum")
+    auroc: FiniteFloat | None = Field(description="of the class against the rest, by the headline's maximum")
+    auroc_low: FiniteFloat | None
+    auroc_high: FiniteFloat | None
+    auroc_q: FiniteFloat | None
+    effect: FiniteFloat | None = Field(description="mean effect on the class's centred logit")
+    effect_low: FiniteFloat | None
+    effect_high: FiniteFloat | None
+    effect_n: NonNegativeInt | None
+
+
+class ExampleGroupAnswer(Record):
+    """Examples of one range of activations."""
+
+    kind: Literal["top", "quantile", "random"]
+    low: FiniteFloat = Field(description="smallest headline maximum in the range")
+    high: FiniteFloat
+    n_headlines: NonNegativeInt = Field(description="headlines whose maximum lies in the range")
+    examples: list[ExampleInHeadline]
+
+
+class FiredWord(Record):
+    """A word on which a feature fires."""
+
+    word: str
+    count: NonNegativeInt = Field(description="occurrences on which it fires")
+    total: NonNegativeInt = Field(description="occurrences in the run")
+    lift: FiniteFloat = Field(description="(count / total) / the feature's firing rate over all words")
+
+
+class SimilarFeature(Record):
+    feature: NonNegativeInt
+    word: str | None
+    similarity: FiniteFloat = Field(
+        description="cosine of decoder rows, or Jaccard index of the headlines they fire on"
+    )
+
+
+class FamilyMatch(Record):
+    """The feature's counterpart in another SAE on the same activations."""
+
+    size: str
+    sae_hash: str
+    run_id: str | None = Field(description="newest run of that SAE, where there is one")
+    feature: NonNegativeInt | None
+    cosine: FiniteFloat | None
+    coactivation: FiniteFloat | None = Field(description="Jaccard index of the tokens on which both fire")
+    verdict: Literal["match", "split", "absent"]
+
+
 class FeatureInfo(Record):
     run_id: str
     labels: list[str]
@@ -135,12 +246,60 @@ class FeatureInfo(Record):
     word: str | None
     n_headlines: NonNegativeInt
     n_headlines_in_run: NonNegativeInt
+    density: Share
+    status: Evidence
+    leaning: NonNegativeInt | None
     metrics: list[MetricInfo]
     stats: list[FeatureStat]
+    classes: list[ClassSplit] = Field(description="one per label, in their order")
     histogram: Histogram | None
     examples_saved: bool
     message: str | None = Field(description="why there are no examples, where there are none")
     examples: list[ExampleInHeadline] = Field(description="strongest first")
+    groups: list[ExampleGroupAnswer] = Field(description="the same, and those of other ranges of activations")
+    words: list[FiredWord]
+    similar_decoder: list[SimilarFeature] = Field(description="features with the most similar decoder rows")
+    similar_cofiring: list[SimilarFeature] = Field(description="features that fire on the same headlines")
+    family: list[FamilyMatch]
+
+
+class FeatureDensity(Record):
+    """How many features fire how often."""
+
+    run_id: str
+    edges: list[FiniteFloat] = Field(description="log10 of the share of counted tokens; one more than counts")
+    counts: list[NonNegativeInt] = Field(description="live features per bin")
+    n_dead: NonNegativeInt = Field(description="features that never fire in this run")
+
+
+class SimilarHeadline(Record):
+    similarity: FiniteFloat = Field(description="cosine of the two headlines' saved features")
+    headline: Headline
+
+
+class SimilarHeadlines(Record):
+    run_id: str
+    headline: NonNegativeInt
+    similar: list[SimilarHeadline] = Field(description="most similar first")
+
+
+class FeatureMatches(Record):
+    """Features of one run that are most like the asked one."""
+
+    run_id: str
+    features: list[SimilarFeature] = Field(description="by cosine of decoder rows; empty where these are not saved")
+
+
+class CompareAnswer(Record):
+    """Parallel to the runs asked for; `matches` begins with the second run."""
+
+    runs: list[RunMetadata]
+    headlines: list[Headline | None] = Field(description="null where the run lacks the headline, or none was asked")
+    matches: list[FeatureMatches]
+
+
+class InterventionsAnswer(InterventionsSummary):
+    """`interventions.json` without its headlines, which come with `/api/headlines`."""
 
 
 class RunSummary(Record):
@@ -157,6 +316,12 @@ class RunSummary(Record):
     sae_size: str | None
     layer: int | None
     n_headlines: NonNegativeInt | None
+    has_interventions: bool
+    sae_hash: str | None
+    d_sae: NonNegativeInt | None
+    l0: FiniteFloat | None = Field(description="held-out active features per token")
+    fvu: FiniteFloat | None = Field(description="held-out fraction of variance unexplained")
+    unchanged: FiniteFloat | None = Field(description="share of predictions that stay the same when spliced")
 
 
 class RunsAnswer(Record):
@@ -164,6 +329,10 @@ class RunsAnswer(Record):
 
 
 class HealthAnswer(Record):
+    """The default run can be served; where it cannot, the error says why."""
+
     status: Literal["ok"]
     version: str
     run_id: str
+    n_headlines: NonNegativeInt
+    n_features: NonNegativeInt

@@ -3,7 +3,8 @@
     python viz_analysis/feature_probe_server.py --host 127.0.0.1 --port 8765 [--run-id 34]
 
 Without `--run-id` it answers from the latest run there is when it is asked; `?run=` names any other.
-`create_app` makes the WSGI application, which any other WSGI server can serve too.
+`create_app` makes the WSGI application, which any other WSGI server can serve too. Endpoints that are not about
+reading runs live in modules of their own with a function `register(app, runs)`, called by `create_app`.
 """
 
 import argparse
@@ -25,7 +26,10 @@ from sae_pipeline.runs import UnknownRunError
 from sae_pipeline.schema import RunMetadata
 from viz_analysis.answers import bad_query, error_answer, json_answer, set_rules
 from viz_analysis.api_types import (
+    CompareAnswer,
+    CompareQuery,
     ErrorAnswer,
+    FeatureDensity,
     FeatureInfo,
     FeatureInfoQuery,
     FeaturesPage,
@@ -33,8 +37,11 @@ from viz_analysis.api_types import (
     HeadlinesPage,
     HeadlinesQuery,
     HealthAnswer,
+    InterventionsAnswer,
     RunQuery,
     RunsAnswer,
+    SimilarHeadlines,
+    SimilarHeadlinesQuery,
 )
 from viz_analysis.loaded_run import LoadedRun
 from viz_analysis.run_library import RunLibrary
@@ -88,6 +95,26 @@ def create_app(
         """A feature's statistics and its strongest tokens in context."""
         return json_answer(runs.get(query.run).feature_info(query.id))
 
+    @app.get("/api/feature_density", responses={200: FeatureDensity, **NO_RUN})
+    def feature_density(query: RunQuery) -> Response:
+        """How many features fire how often."""
+        return json_answer(runs.get(query.run).density())
+
+    @app.get("/api/similar_headlines", responses={200: SimilarHeadlines, **NO_RUN})
+    def similar_headlines(query: SimilarHeadlinesQuery) -> Response:
+        """Headlines with the most similar features."""
+        return json_answer(runs.get(query.run).similar_headlines(query))
+
+    @app.get("/api/interventions", responses={200: InterventionsAnswer, **NO_RUN})
+    def interventions(query: RunQuery) -> Response:
+        """Causal evidence for a run's predictions as a whole."""
+        return json_answer(runs.interventions(query.run))
+
+    @app.get("/api/compare", responses={200: CompareAnswer, **NO_RUN})
+    def compare(query: CompareQuery) -> Response:
+        """Two to four runs side by side."""
+        return json_answer(runs.compare(query))
+
     @app.get("/api/runs", responses={200: RunsAnswer})
     def list_runs() -> Response:
         """All runs, newest first."""
@@ -102,10 +129,18 @@ def create_app(
     def health() -> Response:
         """Whether the default run can be served."""
         try:
-            answer = HealthAnswer(status="ok", version=__version__, run_id=runs.get().metadata.run_id)
+            metadata = runs.get().metadata
         except UnknownRunError as error:
             return error_answer(503, "unknown_run", str(error))
-        return json_answer(answer)
+        return json_answer(
+            HealthAnswer(
+                status="ok",
+                version=__version__,
+                run_id=metadata.run_id,
+                n_headlines=metadata.totals.n_headlines,
+                n_features=metadata.totals.n_features,
+            )
+        )
 
     @app.route("/api/openapi.json")
     def openapi() -> Response:

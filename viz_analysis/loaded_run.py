@@ -10,7 +10,9 @@ import numpy.typing as npt
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs import Run
 from viz_analysis.api_types import (
+    Evidence,
     ExampleInHeadline,
+    FeatureDensity,
     FeatureInfo,
     FeatureRow,
     FeaturesPage,
@@ -20,6 +22,8 @@ from viz_analysis.api_types import (
     HeadlinesPage,
     HeadlinesQuery,
     Histogram,
+    SimilarHeadlines,
+    SimilarHeadlinesQuery,
 )
 
 Indices = npt.NDArray[np.int64]
@@ -28,6 +32,14 @@ Column = npt.NDArray[np.float64]
 
 class UnknownFeatureError(UserError):
     """The SAE has no such feature."""
+
+
+class UnknownHeadlineError(UserError):
+    """The run has no such headline."""
+
+
+class NoInterventionsError(UserError):
+    """Nobody has gathered causal evidence for the run."""
 
 
 class UnknownMetricError(UserError):
@@ -57,7 +69,7 @@ class LoadedRun:
 
         records = run.headline_features.headlines
         self._headlines = [
-            Headline.model_construct(**dict(prompt), headline=n, features=record.features)
+            Headline.model_construct(**dict(prompt), headline=n, features=record.features, effects=None)
             for n, (prompt, record) in enumerate(zip(run.prompts, records, strict=True))
         ]
         self._texts = [prompt.text.casefold() for prompt in run.prompts]
@@ -91,6 +103,11 @@ class LoadedRun:
             with_feature = np.zeros_like(keep)
             with_feature[headlines[features == query.feature]] = True
             keep &= with_feature
+        confidence = self._sort_keys["confidence"]
+        if query.min_confidence is not None:
+            keep &= confidence >= query.min_confidence
+        if query.max_confidence is not None:
+            keep &= confidence <= query.max_confidence
         found = np.flatnonzero(keep)
         if query.q:
             wanted = query.q.casefold()
@@ -122,7 +139,26 @@ class LoadedRun:
             raise UnknownMetricError(
                 f"{self.metadata.run_id} has no metric {metric!r}; it has {', '.join(self._order)}."
             )
-        found = self._order[metric]
+        found = self._order[metric] if query.order == "desc" else self._order[metric][::-1]
+        density, counts = self._density()[found], self._headline_counts[found]
+        keep = np.ones(len(found), bool)
+        if query.evidence != "all":
+            keep &= {
+                "live": counts > 0,
+                "dead": counts == 0,
+                "thin": (counts > 0) & (counts < 5),
+                "solid": counts >= 5,
+            }[query.evidence]
+        if query.min_density is not None:
+            keep &= density >= query.min_density
+        if query.max_density is not None:
+            keep &= density <= query.max_density
+        if query.token:
+            wanted = query.token.casefold()
+            keep &= np.isin(found, [f for f, word in self._words.items() if word.startswith(wanted)])
+        if query.leaning is not None or query.labelled:
+            keep[:] = False
+        found = found[keep]
         if query.q and query.q.isascii() and query.q.isdigit():
             found = found[_begins_with(found, int(query.q))]
             exact = found == int(query.q)
@@ -149,6 +185,10 @@ class LoadedRun:
                 f"There is no feature {feature}: {self.metadata.run_id} has features 0 to {self._d_sae - 1}."
             )
         saved = self._examples.get(feature)
+        examples = [
+            ExampleInHeadline(**dict(example), prompt=self._prompts[example.headline])
+            for example in (saved.examples if saved else ())
+        ]
         return FeatureInfo(
             run_id=self.metadata.run_id,
             labels=self.metadata.labels,
@@ -158,17 +198,61 @@ class LoadedRun:
             n_headlines_in_run=self.n_headlines,
             metrics=self.metadata.metrics,
             stats=[
-                FeatureStat(name=name, value=values[feature], rank=int(self._rank[name][feature]) + 1)
+                FeatureStat(
+                    name=name,
+                    value=values[feature],
+                    rank=int(self._rank[name][feature]) + 1,
+                    n=None,
+                    low=None,
+                    high=None,
+                    q=None,
+                )
                 for name, values in self._values.items()
             ],
             histogram=Histogram(edges=self._edges, counts=saved.histogram) if saved else None,
             examples_saved=saved is not None,
             message=None if saved else self._why_no_examples(feature),
-            examples=[
-                ExampleInHeadline(**dict(example), prompt=self._prompts[example.headline])
-                for example in (saved.examples if saved else ())
-            ],
+            examples=examples,
+            density=float(self._density()[feature]),
+            status=self._status(feature),
+            leaning=None,
+            classes=[],
+            groups=[],
+            words=[],
+            similar_decoder=[],
+            similar_cofiring=[],
+            family=[],
         )
+
+    def density(self) -> FeatureDensity:
+        """Histogram of the live features' log10 density."""
+        density = self._density()
+        counts, edges = np.histogram(np.log10(density[density > 0]), bins=40, range=(-6, 0))
+        return FeatureDensity(
+            run_id=self.metadata.run_id,
+            edges=edges.tolist(),
+            counts=counts.tolist(),
+            n_dead=int((self._headline_counts == 0).sum()),
+        )
+
+    def similar_headlines(self, query: SimilarHeadlinesQuery) -> SimilarHeadlines:
+        """Headlines nearest in feature space. Raises `UnknownHeadlineError`."""
+        if query.headline >= self.n_headlines:
+            raise UnknownHeadlineError(
+                f"There is no headline {query.headline}: {self.metadata.run_id} has {self.n_headlines:,}."
+            )
+        return SimilarHeadlines(run_id=self.metadata.run_id, headline=query.headline, similar=[])
+
+    def headline_of(self, headline_id: str | None) -> Headline | None:
+        """The headline of that id."""
+        return next((one for one in self._headlines if one.headline_id == headline_id), None)
+
+    def _density(self) -> Column:
+        return self._values.get("fraction_active", self._headline_counts / max(self.n_headlines, 1)).clip(0, 1)
+
+    def _status(self, feature: int) -> Evidence:
+        count = self._headline_counts[feature]
+        return "dead" if count == 0 else "thin" if count < 5 else "ok"
 
     def _row(self, feature: int) -> FeatureRow:
         saved = self._examples.get(feature)
@@ -177,6 +261,10 @@ class LoadedRun:
             word=saved.word if saved else None,
             has_examples=saved is not None,
             n_headlines=int(self._headline_counts[feature]),
+            density=float(self._density()[feature]),
+            status=self._status(feature),
+            leaning=None,
+            histogram=_coarse(saved.histogram) if saved else [],
             values={name: values[feature] for name, values in self._values.items()},
         )
 
@@ -188,6 +276,12 @@ class LoadedRun:
             f"Feature {feature} fires on {count:,} of {self.n_headlines:,} headlines, but its examples were "
             "not saved: only the top features of each metric have some. Raise TOP_FEATURES and analyse again."
         )
+
+
+def _coarse(histogram: list[int]) -> list[int]:
+    """The same counts in at most 16 bins."""
+    width = -(-len(histogram) // 16)
+    return [sum(histogram[start : start + width]) for start in range(0, len(histogram), width)]
 
 
 def _headline_sort_keys(probabilities: Column, label: Indices, prediction: Indices) -> dict[str, Column]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from threading import Lock
 
 from sae_pipeline.runs import DamagedRunError, RunEntry, find_run, list_runs, read_run
-from sae_pipeline.schema import RUN_FILES
-from viz_analysis.api_types import RunSummary
-from viz_analysis.loaded_run import LoadedRun
+from sae_pipeline.schema import INTERVENTIONS, RUN_FILES, InterventionsFile
+from viz_analysis.api_types import CompareAnswer, CompareQuery, FeatureMatches, InterventionsAnswer, RunSummary
+from viz_analysis.loaded_run import LoadedRun, NoInterventionsError
 
 Stamp = tuple[tuple[int, int] | None, ...]
 
@@ -57,6 +57,26 @@ class RunLibrary:
         default = find_run(self.analysis_dir, self._pinned) if entries else None
         return [self._summary(entry, entry.folder == default) for entry in entries]
 
+    def interventions(self, run_id: str | None) -> InterventionsAnswer:
+        """`interventions.json` without its headlines. Raises `NoInterventionsError` and like `get`."""
+        run = self.get(run_id).metadata.run_id
+        folder = find_run(self.analysis_dir, run_id or self._pinned)
+        if not (folder / INTERVENTIONS).is_file():
+            raise NoInterventionsError(
+                f"{run} has no causal evidence yet; make it with `python -m sae_pipeline intervene`."
+            )
+        whole = InterventionsFile.model_validate_json((folder / INTERVENTIONS).read_bytes())
+        return InterventionsAnswer.model_validate(whole.model_dump(exclude={"headlines"}))
+
+    def compare(self, query: CompareQuery) -> CompareAnswer:
+        """The same headline in several runs. Raises like `get`."""
+        runs = [self.get(name) for name in query.runs.split(",")]
+        return CompareAnswer(
+            runs=[run.metadata for run in runs],
+            headlines=[run.headline_of(query.headline_id) for run in runs],
+            matches=[FeatureMatches(run_id=run.metadata.run_id, features=[]) for run in runs[1:]],
+        )
+
     def _summary(self, entry: RunEntry, is_default: bool) -> RunSummary:
         shelf = self._shelves.get(entry.folder)
         found_damaged = shelf and isinstance(shelf.run, DamagedRunError) and shelf.stamp == _stamp(entry.folder)
@@ -74,6 +94,12 @@ class RunLibrary:
             sae_size=metadata.sae.size if metadata else None,
             layer=metadata.hookpoint.layer if metadata else None,
             n_headlines=metadata.totals.n_headlines if metadata else None,
+            has_interventions=(entry.folder / INTERVENTIONS).is_file(),
+            sae_hash=metadata.sae_hash if metadata else None,
+            d_sae=metadata.sae.d_sae if metadata else None,
+            l0=metadata.sae.report.held_out.l0 if metadata else None,
+            fvu=metadata.sae.report.held_out.fvu if metadata else None,
+            unchanged=metadata.sae.report.spliced.unchanged if metadata else None,
         )
 
 

@@ -4,6 +4,40 @@
  */
 
 export interface paths {
+    "/api/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Two to four runs side by side. */
+        get: operations["compare"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/feature_density": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How many features fire how often. */
+        get: operations["feature_density"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/feature_info": {
         parameters: {
             query?: never;
@@ -72,6 +106,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/interventions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Causal evidence for a run's predictions as a whole. */
+        get: operations["interventions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/run": {
         parameters: {
             query?: never;
@@ -106,10 +157,79 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/similar_headlines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Headlines with the most similar features. */
+        get: operations["similar_headlines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * Agreement
+         * @description How an estimated effect on the predicted class agrees with true ablation, over some features.
+         */
+        Agreement: {
+            /**
+             * Chosen
+             * @description how features were chosen
+             * @enum {string}
+             */
+            chosen: "activation" | "attribution" | "random";
+            /**
+             * Estimate
+             * @description gradient × activation, or integrated gradients along the joint path of all features
+             * @enum {string}
+             */
+            estimate: "gradient" | "integrated";
+            /**
+             * Estimates
+             * @description a sample of the pairs, for a scatter plot
+             */
+            estimates: number[];
+            /** N Headlines */
+            n_headlines: number;
+            /** N Pairs */
+            n_pairs: number;
+            /**
+             * Pearson
+             * @description all pairs together
+             */
+            pearson: number;
+            /**
+             * Pearson Within
+             * @description median over headlines of the correlation within one
+             */
+            pearson_within: number;
+            /**
+             * Spearman
+             * @description all pairs together
+             */
+            spearman: number;
+            /**
+             * Spearman Within
+             * @description median over headlines of the correlation within one
+             */
+            spearman_within: number;
+            /**
+             * Truths
+             * @description true effects (before − after ablation) of the same pairs
+             */
+            truths: number[];
+        };
         /**
          * ClassScore
          * @description Scores of one class.
@@ -128,6 +248,49 @@ export interface components {
              * @description headlines whose true label is this class
              */
             support: number;
+        };
+        /**
+         * ClassSplit
+         * @description A feature within one class of headlines (true label); null where the run does not say.
+         */
+        ClassSplit: {
+            /**
+             * Auroc
+             * @description of the class against the rest, by the headline's maximum
+             */
+            auroc: number | null;
+            /** Auroc High */
+            auroc_high: number | null;
+            /** Auroc Low */
+            auroc_low: number | null;
+            /** Auroc Q */
+            auroc_q: number | null;
+            /**
+             * Effect
+             * @description mean effect on the class's centred logit
+             */
+            effect: number | null;
+            /** Effect High */
+            effect_high: number | null;
+            /** Effect Low */
+            effect_low: number | null;
+            /** Effect N */
+            effect_n: number | null;
+            /**
+             * Mean Max
+             * @description mean over them of the feature's maximum
+             */
+            mean_max: number | null;
+            /**
+             * N Fired
+             * @description of them, those on which the feature fires
+             */
+            n_fired: number | null;
+            /**
+             * N Headlines
+             * @description headlines of the class
+             */
+            n_headlines: number | null;
         };
         /**
          * ClassifierInfo
@@ -199,6 +362,21 @@ export interface components {
             split: string;
         };
         /**
+         * CompareAnswer
+         * @description Parallel to the runs asked for; `matches` begins with the second run.
+         */
+        CompareAnswer: {
+            /**
+             * Headlines
+             * @description null where the run lacks the headline, or none was asked
+             */
+            headlines: (components["schemas"]["Headline"] | null)[];
+            /** Matches */
+            matches: components["schemas"]["FeatureMatches"][];
+            /** Runs */
+            runs: components["schemas"]["RunMetadata"][];
+        };
+        /**
          * ErrorAnswer
          * @description Every 4xx and 5xx answers this.
          */
@@ -211,6 +389,31 @@ export interface components {
             code: string;
             /** Message */
             message: string;
+        };
+        /**
+         * ExampleGroupAnswer
+         * @description Examples of one range of activations.
+         */
+        ExampleGroupAnswer: {
+            /** Examples */
+            examples: components["schemas"]["ExampleInHeadline"][];
+            /** High */
+            high: number;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "top" | "quantile" | "random";
+            /**
+             * Low
+             * @description smallest headline maximum in the range
+             */
+            low: number;
+            /**
+             * N Headlines
+             * @description headlines whose maximum lies in the range
+             */
+            n_headlines: number;
         };
         /**
          * ExampleInHeadline
@@ -248,8 +451,143 @@ export interface components {
              */
             word: string;
         };
+        /**
+         * Faithfulness
+         * @description Predictions with the reconstruction in place of the activations, against the classifier's own.
+         */
+        Faithfulness: {
+            /** Accuracy Clean */
+            accuracy_clean: number;
+            /** Accuracy Spliced */
+            accuracy_spliced: number;
+            /** Baselines */
+            baselines: components["schemas"]["SpliceBaseline"][];
+            /**
+             * Cross Entropy Clean
+             * @description nats per headline
+             */
+            cross_entropy_clean: number;
+            /** Cross Entropy Spliced */
+            cross_entropy_spliced: number;
+            /**
+             * Flips
+             * @description [prediction][prediction when spliced], headlines
+             */
+            flips: number[][];
+            /**
+             * Mean Absolute Delta P
+             * @description mean |change of the predicted class's probability|
+             */
+            mean_absolute_delta_p: number;
+            /**
+             * Mean Kl
+             * @description mean KL(clean ‖ spliced), nats
+             */
+            mean_kl: number;
+            /** N Headlines */
+            n_headlines: number;
+            /** Unchanged */
+            unchanged: number;
+        };
+        /**
+         * FamilyMatch
+         * @description The feature's counterpart in another SAE on the same activations.
+         */
+        FamilyMatch: {
+            /**
+             * Coactivation
+             * @description Jaccard index of the tokens on which both fire
+             */
+            coactivation: number | null;
+            /** Cosine */
+            cosine: number | null;
+            /** Feature */
+            feature: number | null;
+            /**
+             * Run Id
+             * @description newest run of that SAE, where there is one
+             */
+            run_id: string | null;
+            /** Sae Hash */
+            sae_hash: string;
+            /** Size */
+            size: string;
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "match" | "split" | "absent";
+        };
+        /**
+         * FeatureDensity
+         * @description How many features fire how often.
+         */
+        FeatureDensity: {
+            /**
+             * Counts
+             * @description live features per bin
+             */
+            counts: number[];
+            /**
+             * Edges
+             * @description log10 of the share of counted tokens; one more than counts
+             */
+            edges: number[];
+            /**
+             * N Dead
+             * @description features that never fire in this run
+             */
+            n_dead: number;
+            /** Run Id */
+            run_id: string;
+        };
+        /**
+         * FeatureEffect
+         * @description What one feature does in one headline. Effects are what a class owes to it: before − after.
+         */
+        FeatureEffect: {
+            /**
+             * Ablation Logits
+             * @description [n_classes] true effect on centred logits
+             */
+            ablation_logits: number[];
+            /**
+             * Ablation Probabilities
+             * @description [n_classes] true effect on probabilities
+             */
+            ablation_probabilities: number[];
+            /**
+             * Effects
+             * @description [n_classes] integrated gradients of centred logits, over tokens
+             */
+            effects: number[];
+            /** Feature */
+            feature: number;
+            /**
+             * Gradient Effects
+             * @description [n_classes] gradient × activation
+             */
+            gradient_effects: number[];
+            /**
+             * Position Effects
+             * @description effect on the predicted class at each of them
+             */
+            position_effects: number[];
+            /**
+             * Positions
+             * @description tokens on which it fires
+             */
+            positions: number[];
+        };
         /** FeatureInfo */
         FeatureInfo: {
+            /**
+             * Classes
+             * @description one per label, in their order
+             */
+            classes: components["schemas"]["ClassSplit"][];
+            /** Density */
+            density: number;
             /**
              * Examples
              * @description strongest first
@@ -257,11 +595,20 @@ export interface components {
             examples: components["schemas"]["ExampleInHeadline"][];
             /** Examples Saved */
             examples_saved: boolean;
+            /** Family */
+            family: components["schemas"]["FamilyMatch"][];
             /** Feature */
             feature: number;
+            /**
+             * Groups
+             * @description the same, and those of other ranges of activations
+             */
+            groups: components["schemas"]["ExampleGroupAnswer"][];
             histogram: components["schemas"]["Histogram"] | null;
             /** Labels */
             labels: string[];
+            /** Leaning */
+            leaning: number | null;
             /**
              * Message
              * @description why there are no examples, where there are none
@@ -275,25 +622,76 @@ export interface components {
             n_headlines_in_run: number;
             /** Run Id */
             run_id: string;
+            /**
+             * Similar Cofiring
+             * @description features that fire on the same headlines
+             */
+            similar_cofiring: components["schemas"]["SimilarFeature"][];
+            /**
+             * Similar Decoder
+             * @description features with the most similar decoder rows
+             */
+            similar_decoder: components["schemas"]["SimilarFeature"][];
             /** Stats */
             stats: components["schemas"]["FeatureStat"][];
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "dead" | "thin" | "ok";
             /** Word */
             word: string | null;
+            /** Words */
+            words: components["schemas"]["FiredWord"][];
+        };
+        /**
+         * FeatureMatches
+         * @description Features of one run that are most like the asked one.
+         */
+        FeatureMatches: {
+            /**
+             * Features
+             * @description by cosine of decoder rows; empty where these are not saved
+             */
+            features: components["schemas"]["SimilarFeature"][];
+            /** Run Id */
+            run_id: string;
         };
         /**
          * FeatureRow
          * @description A feature in a list.
          */
         FeatureRow: {
+            /**
+             * Density
+             * @description share of counted tokens on which it fires
+             */
+            density: number;
             /** Feature */
             feature: number;
             /** Has Examples */
             has_examples: boolean;
             /**
+             * Histogram
+             * @description its activations in at most 16 log-spaced bins; empty where not saved
+             */
+            histogram: number[];
+            /**
+             * Leaning
+             * @description class with its highest AUROC; null where not known
+             */
+            leaning: number | null;
+            /**
              * N Headlines
              * @description headlines on which it fires
              */
             n_headlines: number;
+            /**
+             * Status
+             * @description thin: fires on fewer than 5 headlines
+             * @enum {string}
+             */
+            status: "dead" | "thin" | "ok";
             /**
              * Values
              * @description every metric, by name
@@ -312,8 +710,28 @@ export interface components {
          * @description One metric of one feature.
          */
         FeatureStat: {
+            /**
+             * High
+             * @description upper end of the 95 % interval
+             */
+            high: number | null;
+            /**
+             * Low
+             * @description lower end of the 95 % interval
+             */
+            low: number | null;
+            /**
+             * N
+             * @description headlines that the value rests on
+             */
+            n: number | null;
             /** Name */
             name: string;
+            /**
+             * Q
+             * @description false-discovery rate
+             */
+            q: number | null;
             /**
              * Rank
              * @description 1 = highest of all features
@@ -383,10 +801,56 @@ export interface components {
             word: string;
         };
         /**
+         * FiredWord
+         * @description A word on which a feature fires.
+         */
+        FiredWord: {
+            /**
+             * Count
+             * @description occurrences on which it fires
+             */
+            count: number;
+            /**
+             * Lift
+             * @description (count / total) / the feature's firing rate over all words
+             */
+            lift: number;
+            /**
+             * Total
+             * @description occurrences in the run
+             */
+            total: number;
+            /** Word */
+            word: string;
+        };
+        /**
+         * FlipPath
+         * @description The smallest set of features found whose ablation changes the prediction.
+         */
+        FlipPath: {
+            /**
+             * Features
+             * @description in the order of ablation
+             */
+            features: number[];
+            /**
+             * Path
+             * @description probabilities before, after the first, after the first two, …
+             */
+            path: number[][];
+            /**
+             * Prediction
+             * @description afterwards
+             */
+            prediction: number;
+        };
+        /**
          * Headline
          * @description A headline with its strongest features.
          */
         Headline: {
+            /** @description causal evidence, where the run has some for it */
+            effects: components["schemas"]["HeadlineEffects"] | null;
             /** Ends */
             ends: number[];
             /** Features */
@@ -425,6 +889,55 @@ export interface components {
              */
             words: number[];
         };
+        /**
+         * HeadlineEffects
+         * @description Causes of one prediction. base + Σ effects + rest = logits, up to the path's quadrature.
+         */
+        HeadlineEffects: {
+            /**
+             * Base
+             * @description [n_classes] centred, with all features ablated
+             */
+            base: number[];
+            /**
+             * Features
+             * @description largest effect on the predicted class first
+             */
+            features: components["schemas"]["FeatureEffect"][];
+            /** @description away from the prediction; null: not searched or not found */
+            flip: components["schemas"]["FlipPath"] | null;
+            /** Headline */
+            headline: number;
+            /** Headline Id */
+            headline_id: string;
+            /**
+             * Logits
+             * @description [n_classes] centred
+             */
+            logits: number[];
+            /** @description from a wrong prediction to the true label; null: likewise */
+            repair: components["schemas"]["FlipPath"] | null;
+            /**
+             * Rest
+             * @description [n_classes] integrated effect of the features not listed
+             */
+            rest: number[];
+            /**
+             * Spliced Delta P
+             * @description change of the predicted class's probability when spliced
+             */
+            spliced_delta_p: number;
+            /**
+             * Spliced Kl
+             * @description KL(clean ‖ spliced), nats
+             */
+            spliced_kl: number;
+            /**
+             * Spliced Prediction
+             * @description prediction from the SAE's reconstruction
+             */
+            spliced_prediction: number;
+        };
         /** HeadlinesPage */
         HeadlinesPage: {
             /** Headlines */
@@ -453,8 +966,15 @@ export interface components {
              */
             total: number;
         };
-        /** HealthAnswer */
+        /**
+         * HealthAnswer
+         * @description The default run can be served; where it cannot, the error says why.
+         */
         HealthAnswer: {
+            /** N Features */
+            n_features: number;
+            /** N Headlines */
+            n_headlines: number;
             /** Run Id */
             run_id: string;
             /**
@@ -484,6 +1004,50 @@ export interface components {
             layer: number;
             /** Module */
             module: string;
+        };
+        /**
+         * InterventionsAnswer
+         * @description `interventions.json` without its headlines, which come with `/api/headlines`.
+         */
+        InterventionsAnswer: {
+            /** Agreement */
+            agreement: components["schemas"]["Agreement"][];
+            /** Classifier Hash */
+            classifier_hash: string;
+            /**
+             * Completeness Gap
+             * @description median over headlines of the largest |logits − base − Σ effects| of a class
+             */
+            completeness_gap: number;
+            /** Config */
+            config: {
+                [key: string]: unknown;
+            };
+            /** Curves */
+            curves: components["schemas"]["RemovalCurve"][];
+            /** Device */
+            device: string;
+            faithfulness: components["schemas"]["Faithfulness"];
+            /** Flips Found */
+            flips_found: number;
+            /** Flips Searched */
+            flips_searched: number;
+            /** Repairs Found */
+            repairs_found: number;
+            /** Repairs Searched */
+            repairs_searched: number;
+            /** Run Id */
+            run_id: string;
+            /** Sae Hash */
+            sae_hash: string;
+            /**
+             * Schema Version
+             * @constant
+             */
+            schema_version: 1;
+            /** Seconds */
+            seconds: number;
+            set_ablation: components["schemas"]["SetAblation"] | null;
         };
         /**
          * MetricInfo
@@ -535,6 +1099,42 @@ export interface components {
              * @description 0-based word each token belongs to; -1 for special tokens
              */
             words: number[];
+        };
+        /**
+         * RemovalCurve
+         * @description What is left of predictions as features are removed from each headline, or as all but some are.
+         */
+        RemovalCurve: {
+            /** Accuracy */
+            accuracy: number[];
+            /**
+             * Kind
+             * @description deletion: the first n removed; insertion: only they kept
+             * @enum {string}
+             */
+            kind: "deletion" | "insertion";
+            /**
+             * Logit
+             * @description mean centred logit of the original prediction
+             */
+            logit: number[];
+            /**
+             * N Features
+             * @description n at each point, per headline
+             */
+            n_features: number[];
+            /** N Headlines */
+            n_headlines: number;
+            /**
+             * Order
+             * @enum {string}
+             */
+            order: "attribution" | "activation" | "random";
+            /**
+             * Unchanged
+             * @description share of headlines that keep their prediction
+             */
+            unchanged: number[];
         };
         /**
          * RunMetadata
@@ -609,10 +1209,24 @@ export interface components {
         RunSummary: {
             /** Created At */
             created_at: string | null;
+            /** D Sae */
+            d_sae: number | null;
             /** Folder */
             folder: string;
+            /**
+             * Fvu
+             * @description held-out fraction of variance unexplained
+             */
+            fvu: number | null;
+            /** Has Interventions */
+            has_interventions: boolean;
             /** Is Default */
             is_default: boolean;
+            /**
+             * L0
+             * @description held-out active features per token
+             */
+            l0: number | null;
             /** Layer */
             layer: number | null;
             /** Model */
@@ -630,8 +1244,15 @@ export interface components {
             reason: string | null;
             /** Run Id */
             run_id: string;
+            /** Sae Hash */
+            sae_hash: string | null;
             /** Sae Size */
             sae_size: string | null;
+            /**
+             * Unchanged
+             * @description share of predictions that stay the same when spliced
+             */
+            unchanged: number | null;
         };
         /** RunsAnswer */
         RunsAnswer: {
@@ -698,6 +1319,85 @@ export interface components {
             train: components["schemas"]["CodeQuality"];
         };
         /**
+         * SetAblation
+         * @description The classifier with a chosen set of features ablated everywhere.
+         */
+        SetAblation: {
+            /** Accuracy After */
+            accuracy_after: number;
+            /** Accuracy Before */
+            accuracy_before: number;
+            /** Features */
+            features: number[];
+            /**
+             * Flips
+             * @description [prediction][prediction after], headlines
+             */
+            flips: number[][];
+            /** Macro F1 After */
+            macro_f1_after: number;
+            /** Macro F1 Before */
+            macro_f1_before: number;
+        };
+        /** SimilarFeature */
+        SimilarFeature: {
+            /** Feature */
+            feature: number;
+            /**
+             * Similarity
+             * @description cosine of decoder rows, or Jaccard index of the headlines they fire on
+             */
+            similarity: number;
+            /** Word */
+            word: string | null;
+        };
+        /** SimilarHeadline */
+        SimilarHeadline: {
+            headline: components["schemas"]["Headline"];
+            /**
+             * Similarity
+             * @description cosine of the two headlines' saved features
+             */
+            similarity: number;
+        };
+        /** SimilarHeadlines */
+        SimilarHeadlines: {
+            /** Headline */
+            headline: number;
+            /** Run Id */
+            run_id: string;
+            /**
+             * Similar
+             * @description most similar first
+             */
+            similar: components["schemas"]["SimilarHeadline"][];
+        };
+        /**
+         * SpliceBaseline
+         * @description The reconstruction's scores normalised by what removing all covered activations costs.
+         */
+        SpliceBaseline: {
+            /** Accuracy */
+            accuracy: number;
+            /** Cross Entropy */
+            cross_entropy: number;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "zero" | "mean" | "resample";
+            /**
+             * Recovered Accuracy
+             * @description (spliced − removed) / (clean − removed), of accuracies
+             */
+            recovered_accuracy: number;
+            /**
+             * Recovered Loss
+             * @description (removed − spliced) / (removed − clean), of cross-entropies
+             */
+            recovered_loss: number;
+        };
+        /**
          * SpliceReport
          * @description What the classifier loses when the SAE's reconstruction replaces its activations.
          */
@@ -758,6 +1458,109 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    compare: {
+        parameters: {
+            query: {
+                /** @description up to four runs, separated by commas */
+                runs: string;
+                headline_id?: string | null;
+                /** @description a feature of the first run */
+                feature?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CompareAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    feature_density: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeatureDensity"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     feature_info: {
         parameters: {
             query: {
@@ -820,6 +1623,18 @@ export interface operations {
                 q?: string | null;
                 /** @description default: the run's first metric */
                 metric?: string | null;
+                order?: "desc" | "asc";
+                /** @description only features that fire on this word or on words that begin with it */
+                token?: string | null;
+                /** @description thin: fires on fewer than 5 headlines; solid: live and not thin */
+                evidence?: "all" | "live" | "dead" | "thin" | "solid";
+                /** @description of the share of counted tokens on which it fires */
+                min_density?: number | null;
+                max_density?: number | null;
+                /** @description class with its highest AUROC */
+                leaning?: number | null;
+                /** @description whether a person has named it */
+                labelled?: boolean | null;
             };
             header?: never;
             path?: never;
@@ -881,6 +1696,10 @@ export interface operations {
                 correct?: boolean | null;
                 /** @description only headlines with this feature among their top ones */
                 feature?: number | null;
+                /** @description of the predicted class's probability, inclusive */
+                min_confidence?: number | null;
+                /** @description likewise */
+                max_confidence?: number | null;
                 sort?: "position" | "confidence" | "margin" | "loss";
                 order?: "asc" | "desc";
             };
@@ -975,6 +1794,56 @@ export interface operations {
             };
         };
     };
+    interventions: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InterventionsAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     run: {
         parameters: {
             query?: {
@@ -1045,6 +1914,59 @@ export interface operations {
             };
             /** @description Bad Request */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    similar_headlines: {
+        parameters: {
+            query: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+                /** @description 0-based index in the run */
+                headline: number;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SimilarHeadlines"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
