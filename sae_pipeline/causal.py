@@ -48,7 +48,7 @@ class CausalEvidence:
     summary: dict[str, Any]  # like schema.InterventionsFile
     headlines: list[dict[str, Any]]  # like schema.HeadlineEffects
     metrics: list[MetricInfo]
-    columns: list[dict[str, Any]]  # like schema.EffectColumn
+    columns: list[dict[str, Any]]  # like schema.MetricColumn
 
 
 def gather(

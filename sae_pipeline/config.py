@@ -90,7 +90,9 @@ class AnalyzeConfig(Config):
 
     sae_size: str = Field("32k", description='SAE_SIZE: "4k", "8k", "16k", "32k"')
     max_samples: int | None = Field(None, ge=1, description="MAX_SAMPLES: test headlines to read; none: all")
-    top_features: int = Field(100, ge=1, description="TOP_FEATURES: features per metric with saved examples")
+    top_features: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        100, description='TOP_FEATURES: features per metric with saved examples; "all": every feature that fires'
+    )
     top_tokens_per_feature: int = Field(20, ge=1, description="TOP_TOKENS_PER_FEATURE: examples per feature")
     top_features_per_headline: int = Field(10, ge=1, description="features kept per headline")
     tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")

@@ -29,7 +29,7 @@ def effect_columns(
     resamples: int,
     seed: int,
 ) -> tuple[list[MetricInfo], list[dict[str, Any]]]:
-    """Columns like schema.EffectColumn and what they mean.
+    """Columns like schema.MetricColumn and what they mean.
 
     `groups`: headline, feature and integrated effects [n_groups, n_classes] of every feature in every headline on
     which it fires. `ablated`: feature and true effects of those that were ablated. `wrong` [n_headlines].

@@ -28,6 +28,7 @@ Floats = NDArray[Any]
 Ints = NDArray[Any]
 
 _BLOCK = 256  # headlines in memory at a time
+_LEADERS = 100  # length of a metric's top list when all features have examples
 # Activations are lengths in units where a token has norm √d_in: 20 to 30. Ten bins per factor of ten.
 HISTOGRAM_EDGES = np.logspace(-3, 2, 51)
 
@@ -317,9 +318,11 @@ def analyze_headlines(
             strongest.extend(_headline_records(split, firings, tokenized, start, config.top_features_per_headline))
             bar.update(len(texts))
     values = {metric.name: metric.compute(stats) for metric in metrics}
-    leaders = {name: np.argsort(-column, kind="stable")[: config.top_features] for name, column in values.items()}
+    n_leaders = _LEADERS if config.top_features == "all" else config.top_features
+    leaders = {name: np.argsort(-column, kind="stable")[:n_leaders] for name, column in values.items()}
     kept, groups = top.finish()
-    wanted = sorted({int(f) for leader in leaders.values() for f in leader} & groups.keys())
+    led = groups.keys() if config.top_features == "all" else {int(f) for leader in leaders.values() for f in leader}
+    wanted = sorted(led & groups.keys())
     draft.write_prompts(prompts)
     draft.write_headline_features(strongest)
     draft.write_feature_stats(

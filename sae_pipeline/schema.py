@@ -9,6 +9,8 @@ A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
 | `feature_stats.json` | `FeatureStatsFile` |
 | `feature_tokens.json` | `FeatureTokensFile` |
 | `headline_features.json` | `HeadlineFeaturesFile` |
+| `neighbours.json` (optional) | `NeighboursFile` |
+| `decoder.safetensors` (optional) | float16 `W_dec` [d_sae, d_in], for matching runs |
 | `feature_effects.json` (optional) | `FeatureEffectsFile` |
 | `interventions.json` (optional) | `InterventionsFile` |
 
@@ -197,11 +199,26 @@ class Prompt(Record):
 
 
 class MetricColumn(Record):
-    """One metric over all features."""
+    """One metric over all features, with its uncertainty where it is an estimate.
+
+    An estimate of a run is ranked (`values`, `top`) on one half of the headlines and tested (`tested` and all below) on
+    the other, so that no headline both chooses a feature and speaks for it. Features with thin evidence stand at the
+    neutral value and have no interval and no test: null.
+    """
 
     name: str
     top: list[NonNegativeInt] = Field(description="features in descending order of the metric, TOP_FEATURES long")
     values: list[FiniteFloat] = Field(description="[d_sae]")
+    tested: list[FiniteFloat | None] | None = Field(
+        None, description="[d_sae] the same number on headlines that did not choose"
+    )
+    n: list[NonNegativeInt] | None = Field(None, description="[d_sae] headlines that the estimate rests on")
+    low: list[FiniteFloat | None] | None = Field(None, description="[d_sae] lower end of the 95 % interval")
+    high: list[FiniteFloat | None] | None = Field(None, description="[d_sae] upper end of the 95 % interval")
+    q: list[Share | None] | None = Field(
+        None,
+        description="[d_sae] false-discovery rate (Benjamini–Hochberg) at which it differs from its neutral value",
+    )
 
 
 class FeatureStatsFile(Record):
@@ -211,6 +228,17 @@ class FeatureStatsFile(Record):
     n_headlines: int
     n_counted_tokens: int
     headline_counts: list[NonNegativeInt] = Field(description="[d_sae] headlines on which the feature fires")
+    counts: list[NonNegativeInt] | None = Field(None, description="[d_sae] counted tokens on which the feature fires")
+    class_sizes: list[NonNegativeInt] | None = Field(None, description="[n_classes] headlines of each true label")
+    class_headline_counts: list[list[NonNegativeInt]] | None = Field(
+        None, description="[n_classes][d_sae] headlines of the class on which the feature fires"
+    )
+    class_means: list[list[FiniteFloat]] | None = Field(
+        None, description="[n_classes][d_sae] mean over the class's headlines of the feature's maximum, 0 where silent"
+    )
+    train_headline_share: list[Share] | None = Field(
+        None, description="[d_sae] share of the training headlines on which the feature fires"
+    )
     metrics: list[MetricColumn]
 
 
@@ -234,6 +262,25 @@ class Example(Firing):
     headline: NonNegativeInt
 
 
+class ExampleGroup(Record):
+    """Some of the headlines on which a feature fires, drawn without regard to its strength within [low, high]."""
+
+    kind: Literal["quantile", "random"]
+    low: FiniteFloat = Field(description="activation, included")
+    high: FiniteFloat = Field(description="activation, included")
+    n_headlines: NonNegativeInt = Field(description="headlines of the run in that range, estimated from a sample")
+    examples: list[Example] = Field(description="strongest first")
+
+
+class FiredWord(Record):
+    """A word that fires a feature more often than words do on average."""
+
+    word: str = Field(description="case-folded")
+    count: NonNegativeInt = Field(description="occurrences on which the feature fires")
+    total: NonNegativeInt = Field(description="occurrences in the run")
+    lift: FiniteFloat = Field(description="(count / total) / (the same ratio over all words)")
+
+
 class FeatureExamples(Record):
     """A feature's strongest tokens."""
 
@@ -241,10 +288,14 @@ class FeatureExamples(Record):
     word: str = Field(description="the word of its strongest token")
     histogram: list[NonNegativeInt] = Field(description="counted tokens per bin of `histogram_edges`, zeros left out")
     examples: list[Example] = Field(description="strongest first")
+    groups: list[ExampleGroup] = Field(
+        default_factory=list, description="empty where `examples` are all headlines on which it fires"
+    )
+    words: list[FiredWord] = Field(default_factory=list, description="most telling first")
 
 
 class FeatureTokensFile(Record):
-    """`feature_tokens.json`: examples of the features that lead some metric."""
+    """`feature_tokens.json`: examples of the features that lead some metric, or of all that fire."""
 
     histogram_edges: list[FiniteFloat] = Field(description="log-spaced bin edges, one more than bins")
     features: list[FeatureExamples]
@@ -273,20 +324,26 @@ class HeadlineFeaturesFile(Record):
     headlines: list[HeadlineFeatures]
 
 
+# --- neighbours.json -----------------------------------------------------------------------------------
+
+NEIGHBOURS, DECODER = "neighbours.json", "decoder.safetensors"
+
+
+class NeighboursFile(Record):
+    """`neighbours.json`: the k features most like each feature, most alike first; fewer where there are no more."""
+
+    d_sae: int
+    k: int
+    n_headlines: NonNegativeInt = Field(description="headlines that co-firing was counted on, drawn by hash")
+    by_decoder: list[list[NonNegativeInt]] = Field(description="[d_sae][≤ k] by cosine of the decoder rows")
+    decoder_cosine: list[list[FiniteFloat]]
+    by_cofiring: list[list[NonNegativeInt]] = Field(description="[d_sae][≤ k] by Jaccard index over headlines")
+    cofiring: list[list[Share]] = Field(description="headlines on which both fire / on which either fires")
+
+
 # --- feature_effects.json ------------------------------------------------------------------------------
 
 FEATURE_EFFECTS, INTERVENTIONS = "feature_effects.json", "interventions.json"
-
-
-class EffectColumn(MetricColumn):
-    """A metric over all features with its uncertainty; features without evidence stand at the neutral value."""
-
-    n: list[NonNegativeInt] = Field(description="[d_sae] headlines that the value rests on")
-    low: list[FiniteFloat] | None = Field(description="[d_sae] lower end of the 95 % interval")
-    high: list[FiniteFloat] | None = Field(description="[d_sae] upper end of the 95 % interval")
-    q: list[Share] | None = Field(
-        description="[d_sae] false-discovery rate at which the effect differs from zero; 1 where not tested"
-    )
 
 
 class FeatureEffectsFile(Record):
@@ -299,7 +356,7 @@ class FeatureEffectsFile(Record):
     d_sae: int
     n_headlines: NonNegativeInt
     metrics: list[MetricInfo] = Field(description="names, labels and formulas of the columns, as in metadata.json")
-    columns: list[EffectColumn]
+    columns: list[MetricColumn]
 
 
 # --- interventions.json --------------------------------------------------------------------------------
