@@ -90,17 +90,25 @@ def edit_hidden(hidden: Tensor, counted: Tensor, sae: SparseAutoencoder, edits: 
         )
     if not edits:
         return hidden
+    ids, old, new = edited_features(hidden, counted, sae, edits)
+    edited = hidden.clone()
+    edited[counted] = (hidden[counted].float() + sae.scale * ((new - old) @ sae.W_dec[ids])).to(hidden.dtype)
+    return edited
+
+
+def edited_features(
+    hidden: Tensor, counted: Tensor, sae: SparseAutoencoder, edits: Sequence[Edit]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The features that edits name, ascending [n_features], and f before and after at the covered tokens
+    [n_covered, n_features]."""
     column = {feature: j for j, feature in enumerate(sorted({edit.feature for edit in edits}))}
     ids = torch.tensor(list(column), device=hidden.device)
-    x = hidden[counted].float()
-    old = torch.relu(sae.normalise(x) @ sae.W_enc[:, ids] + sae.b_enc[ids])  # [n_sites, n_features]
+    old = torch.relu(sae.normalise(hidden[counted].float()) @ sae.W_enc[:, ids] + sae.b_enc[ids])
     new = old.clone()
     for edit in edits:
         sites = _sites(edit, counted)[counted]
         new[sites, column[edit.feature]] = edit.apply(new[sites, column[edit.feature]])
-    edited = hidden.clone()
-    edited[counted] = (x + sae.scale * ((new - old) @ sae.W_dec[ids])).to(hidden.dtype)
-    return edited
+    return ids, old, new
 
 
 def _sites(edit: Edit, counted: Tensor) -> Tensor:
@@ -273,22 +281,25 @@ class Reading:
 
 @dataclass(frozen=True)
 class Variants:
-    """Versions of headlines, each with some active entries multiplied by `factor` (0 = ablated)."""
+    """Versions of headlines, each with some active entries f made factor·f + level (by default ablated)."""
 
     headline: Ints  # [n_variants] row of the reading
     starts: Ints  # [n_variants + 1] into `entry`
     entry: Ints  # active entries that are changed, variant by variant
     factor: float = 0.0
+    level: float = 0.0
 
     @classmethod
-    def of_groups(cls, firings: Firings, headline: Sequence[int] | Ints, groups: Sequence[Any]) -> "Variants":
-        """Ablate `groups[v]` (indices of groups of that headline) in `headline[v]`, for every variant v."""
+    def of_groups(
+        cls, firings: Firings, headline: Sequence[int] | Ints, groups: Sequence[Any], level: float = 0.0
+    ) -> "Variants":
+        """Set `groups[v]` (indices of groups of that headline) to `level` in `headline[v]`, for every variant v."""
         sizes = np.array([len(g) for g in groups], np.int64)
         flat = np.concatenate([*(np.asarray(g, np.int64) for g in groups), np.zeros(0, np.int64)])
         lengths = np.asarray(firings.group_length)[flat]
         entries_before = np.concatenate([[0], np.cumsum(lengths)])
         starts = entries_before[np.concatenate([[0], np.cumsum(sizes)])]
-        return cls(np.asarray(headline, np.int64), starts, ragged(firings.group_start[flat], lengths))
+        return cls(np.asarray(headline, np.int64), starts, ragged(firings.group_start[flat], lengths), level=level)
 
 
 def ragged(starts: Ints, lengths: Ints) -> Ints:
@@ -369,7 +380,7 @@ class Probe:
             hidden, mask = reading.padded(variants.headline[batch])
             entry = variants.entry[ragged(variants.starts[batch], sizes[batch])]
             site = np.repeat(np.arange(len(batch)), sizes[batch]) * hidden.shape[1] + firings.position[entry]
-            delta = (variants.factor - 1.0) * firings.value[entry]
+            delta = (variants.factor - 1.0) * firings.value[entry] + variants.level
             hidden += self.shift(
                 hidden.shape[:2],
                 torch.from_numpy(site).to(device),

@@ -1,6 +1,6 @@
 """The server behind the viewer: the runs of `analysis_data/` as a JSON API.
 
-    python viz_analysis/feature_probe_server.py --host 127.0.0.1 --port 8765 [--run-id 34]
+    python viz_analysis/feature_probe_server.py --host 127.0.0.1 --port 8765 [--run-id 34] [--live]
 
 Without `--run-id` it answers from the latest run there is when it is asked; `?run=` names any other.
 `create_app` makes the WSGI application, which any other WSGI server can serve too. Endpoints that are not about
@@ -43,6 +43,7 @@ from viz_analysis.api_types import (
     SimilarHeadlines,
     SimilarHeadlinesQuery,
 )
+from viz_analysis.live import Live, add_live, threads_for
 from viz_analysis.loaded_run import LoadedRun
 from viz_analysis.run_library import RunLibrary
 from viz_analysis.viewer_files import viewer_blueprint
@@ -57,11 +58,13 @@ def create_app(
     run_id: str | None = None,
     host: str = "127.0.0.1",
     viewer_dir: Path = ROOT / "sae-viewer" / "dist",
+    live: Live | None = None,
 ) -> OpenAPI:
     """The API over the runs in `analysis_dir`, and the built viewer of `viewer_dir` at `/`.
 
     `run_id` pins the run that answers where a request names none; the default is the latest. `host` is the
-    name by which the server is reached besides localhost. Runs are read when they are asked for.
+    name by which the server is reached besides localhost. Runs are read when they are asked for. `live` answers about
+    texts that are in no run.
     """
     runs = RunLibrary(analysis_dir, run_id)
     app = OpenAPI(
@@ -142,6 +145,8 @@ def create_app(
             )
         )
 
+    add_live(app, runs, live)
+
     @app.route("/api/openapi.json")
     def openapi() -> Response:
         return Response(openapi_json(app), mimetype="application/json")
@@ -158,7 +163,8 @@ def openapi_json(app: OpenAPI) -> bytes:
 def main(arguments: list[str] | None = None) -> int:
     """Serve until Ctrl-C (exit code 130) or SIGTERM (0); 2 and one sentence where that cannot begin."""
     options = _parser().parse_args(arguments)
-    app = create_app(options.analysis_dir, options.run_id, options.host, options.viewer_dir)
+    live = Live(options.analysis_dir.parent) if options.live else None
+    app = create_app(options.analysis_dir, options.run_id, options.host, options.viewer_dir, live)
     if options.dump_openapi:
         sys.stdout.buffer.write(openapi_json(app))
         return 0
@@ -173,9 +179,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _serve(app: Flask, host: str, port: int, threads: int) -> int:
     run: LoadedRun = app.extensions["runs"].get()
+    if app.extensions["live"]:
+        app.extensions["live"].load(run.metadata)
     try:
         server = waitress.create_server(
-            app, host=host, port=port, threads=threads, ident=None, max_request_body_size=1 << 20
+            app,
+            host=host,
+            port=port,
+            threads=threads_for(app, threads),
+            ident=None,
+            max_request_body_size=1 << 20,
+            channel_request_lookahead=1,  # so that it is noticed when a client leaves
         )
     except (OSError, ValueError) as error:  # ValueError: waitress cannot resolve the host
         raise UserError(_why_not_listening(error, host, port)) from error
@@ -223,6 +237,9 @@ def _parser() -> argparse.ArgumentParser:
         "--viewer-dir", type=Path, default=ROOT / "sae-viewer" / "dist", help="the built viewer, served at /"
     )
     parser.add_argument("--threads", type=int, choices=range(1, 65), metavar="N", default=4, help="default: 4")
+    parser.add_argument(
+        "--live", action="store_true", help="load the run's classifier and SAE, to probe and edit any text"
+    )
     parser.add_argument("--dump-openapi", action="store_true", help="print the API's description and exit")
     return parser
 
