@@ -72,6 +72,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/flip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The smallest set of features found whose change turns the prediction. */
+        post: operations["flip"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/headlines": {
         parameters: {
             query?: never;
@@ -106,6 +123,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/intervene": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Edit features of a text: probabilities before and after. */
+        post: operations["intervene"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/interventions": {
         parameters: {
             query?: never;
@@ -117,6 +151,40 @@ export interface paths {
         get: operations["interventions"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether texts can be probed live. */
+        get: operations["live_state"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/probe": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Read a text: probabilities, features, what each class owes to them. */
+        post: operations["probe"];
         delete?: never;
         options?: never;
         head?: never;
@@ -375,6 +443,23 @@ export interface components {
             matches: components["schemas"]["FeatureMatches"][];
             /** Runs */
             runs: components["schemas"]["RunMetadata"][];
+        };
+        /**
+         * EditedFeature
+         * @description An edited feature before and after.
+         */
+        EditedFeature: {
+            /** After */
+            after: number[];
+            /** Before */
+            before: number[];
+            /** Feature */
+            feature: number;
+            /**
+             * Positions
+             * @description tokens where it fires before or after
+             */
+            positions: number[];
         };
         /**
          * ErrorAnswer
@@ -824,6 +909,60 @@ export interface components {
             word: string;
         };
         /**
+         * FlipAnswer
+         * @description A set of features whose change turns the prediction; empty where none was found.
+         */
+        FlipAnswer: {
+            before: components["schemas"]["LivePrediction"];
+            /** Found */
+            found: boolean;
+            /** Labels */
+            labels: string[];
+            /** Message */
+            message: string;
+            /** Milliseconds */
+            milliseconds: number;
+            /** Run Id */
+            run_id: string;
+            /** Steps */
+            steps: components["schemas"]["FlipStep"][];
+        };
+        /**
+         * FlipBody
+         * @description Find the smallest set of features whose change turns the prediction.
+         */
+        FlipBody: {
+            /**
+             * Level
+             * @description activation that the features are set to where they fire; 0 ablates them
+             * @default 0
+             */
+            level: number;
+            /**
+             * Max Size
+             * @description features a flip may change
+             * @default 20
+             */
+            max_size: number;
+            /**
+             * Run
+             * @description default: the served run
+             * @default null
+             */
+            run: string | null;
+            /**
+             * Target
+             * @description class to reach; null: any other than predicted
+             * @default null
+             */
+            target: number | null;
+            /**
+             * Text
+             * @description the headline
+             */
+            text: string;
+        };
+        /**
          * FlipPath
          * @description The smallest set of features found whose ablation changes the prediction.
          */
@@ -843,6 +982,20 @@ export interface components {
              * @description afterwards
              */
             prediction: number;
+        };
+        /**
+         * FlipStep
+         * @description One feature of a flip, in the order of changing them.
+         */
+        FlipStep: {
+            after: components["schemas"]["LivePrediction"];
+            /** Feature */
+            feature: number;
+            /**
+             * Word
+             * @description the word on which it fires most
+             */
+            word: string;
         };
         /**
          * Headline
@@ -1006,6 +1159,54 @@ export interface components {
             module: string;
         };
         /**
+         * InterveneAnswer
+         * @description Probabilities before and after the edits.
+         */
+        InterveneAnswer: {
+            /**
+             * After
+             * @description one, or one for each edit where they were asked separately
+             */
+            after: components["schemas"]["LivePrediction"][];
+            before: components["schemas"]["LivePrediction"];
+            /**
+             * Edited
+             * @description by feature; empty where edits were asked separately
+             */
+            edited: components["schemas"]["EditedFeature"][];
+            /** Labels */
+            labels: string[];
+            /** Milliseconds */
+            milliseconds: number;
+            /** Run Id */
+            run_id: string;
+        };
+        /**
+         * InterveneBody
+         * @description One text with its features edited.
+         */
+        InterveneBody: {
+            /** Edits */
+            edits: components["schemas"]["LiveEdit"][];
+            /**
+             * Run
+             * @description default: the served run
+             * @default null
+             */
+            run: string | null;
+            /**
+             * Separately
+             * @description each edit by itself, all in one pass, instead of all together
+             * @default false
+             */
+            separately: boolean;
+            /**
+             * Text
+             * @description the headline
+             */
+            text: string;
+        };
+        /**
          * InterventionsAnswer
          * @description `interventions.json` without its headlines, which come with `/api/headlines`.
          */
@@ -1050,6 +1251,144 @@ export interface components {
             set_ablation: components["schemas"]["SetAblation"] | null;
         };
         /**
+         * LiveAblation
+         * @description What a class really owes to a feature: before − after its ablation.
+         */
+        LiveAblation: {
+            /**
+             * Logits
+             * @description [n_classes] on centred logits
+             */
+            logits: number[];
+            /**
+             * Prediction
+             * @description after the ablation
+             */
+            prediction: number;
+            /**
+             * Probabilities
+             * @description [n_classes]
+             */
+            probabilities: number[];
+        };
+        /**
+         * LiveAnswer
+         * @description Whether texts can be probed live, and within which bounds.
+         */
+        LiveAnswer: {
+            /** Device */
+            device: string | null;
+            /** Live */
+            live: boolean;
+            /** Max Characters */
+            max_characters: number;
+            /** Max Edits */
+            max_edits: number;
+            /** Max Value */
+            max_value: number;
+            /**
+             * Message
+             * @description how to turn it on, where it is off
+             */
+            message: string | null;
+            /**
+             * Places
+             * @description requests that may wait; one more is answered 429
+             */
+            places: number;
+            /**
+             * Run Id
+             * @description the run whose classifier and SAE are in memory; null before first use
+             */
+            run_id: string | null;
+        };
+        /**
+         * LiveEdit
+         * @description One feature's activation made new: ablate f → 0, scale f → value·f, clamp f → value, add f → f + value.
+         */
+        LiveEdit: {
+            /** Feature */
+            feature: number;
+            /**
+             * Operation
+             * @default ablate
+             * @enum {string}
+             */
+            operation: "ablate" | "scale" | "clamp" | "add";
+            /**
+             * Positions
+             * @description token positions; null: all that the SAE covers
+             * @default null
+             */
+            positions: number[] | null;
+            /**
+             * Value
+             * @default 0
+             */
+            value: number;
+        };
+        /**
+         * LiveFeature
+         * @description A feature that fires in the text and what each class owes to it.
+         */
+        LiveFeature: {
+            ablation: components["schemas"]["LiveAblation"] | null;
+            /**
+             * Activation
+             * @description its value at `position`
+             */
+            activation: number;
+            /**
+             * Effects
+             * @description [n_classes] estimated effect on centred logits, over tokens
+             */
+            effects: number[];
+            /** Feature */
+            feature: number;
+            /** Position */
+            position: number;
+            /**
+             * Position Effects
+             * @description effect on the predicted class at each of `positions`
+             */
+            position_effects: number[];
+            /**
+             * Positions
+             * @description every counted token on which the feature fires
+             */
+            positions: number[];
+            /**
+             * Token
+             * @description the WordPiece at `position`
+             */
+            token: string;
+            /**
+             * Values
+             * @description activations at `positions`
+             */
+            values: number[];
+            /**
+             * Word
+             * @description the whole word that the WordPiece belongs to, as written
+             */
+            word: string;
+        };
+        /**
+         * LivePrediction
+         * @description What the classifier says.
+         */
+        LivePrediction: {
+            /**
+             * Logits
+             * @description [n_classes] less their mean
+             */
+            logits: number[];
+            /** Prediction */
+            prediction: number;
+            /** Probabilities */
+            probabilities: number[];
+        };
+        /**
          * MetricInfo
          * @description A feature metric: a number for each feature, sortable in the viewer.
          */
@@ -1063,6 +1402,108 @@ export interface components {
              * @description key in feature_stats.json
              */
             name: string;
+        };
+        /**
+         * ProbeAnswer
+         * @description A text read. base + Σ effects of the features listed + rest = logits, exactly.
+         */
+        ProbeAnswer: {
+            /**
+             * Base
+             * @description [n_classes] centred, all features ablated; null for 0 steps
+             */
+            base: number[] | null;
+            /** Ends */
+            ends: number[];
+            /**
+             * Estimate
+             * @enum {string}
+             */
+            estimate: "gradient" | "integrated";
+            /**
+             * Features
+             * @description largest effect on the predicted class first
+             */
+            features: components["schemas"]["LiveFeature"][];
+            /** Labels */
+            labels: string[];
+            /**
+             * Logits
+             * @description [n_classes] less their mean
+             */
+            logits: number[];
+            /**
+             * Milliseconds
+             * @description time in the model
+             */
+            milliseconds: number;
+            /**
+             * N Active
+             * @description features that fire
+             */
+            n_active: number;
+            /** Prediction */
+            prediction: number;
+            /** Probabilities */
+            probabilities: number[];
+            /**
+             * Rest
+             * @description [n_classes] what base and the listed effects leave: all other features; null for 0 steps
+             */
+            rest: number[] | null;
+            /** Run Id */
+            run_id: string;
+            /** @description with the SAE's reconstruction in place of the activations; null for 0 steps */
+            spliced: components["schemas"]["LivePrediction"] | null;
+            /**
+             * Starts
+             * @description code points into the text, half open
+             */
+            starts: number[];
+            /** Text */
+            text: string;
+            /** Tokens */
+            tokens: string[];
+            /**
+             * Words
+             * @description 0-based word each token belongs to; -1 for special tokens
+             */
+            words: number[];
+        };
+        /**
+         * ProbeBody
+         * @description Read one text.
+         */
+        ProbeBody: {
+            /**
+             * Ablate
+             * @description how many of the listed features are really ablated too
+             * @default 0
+             */
+            ablate: number;
+            /**
+             * Run
+             * @description default: the served run
+             * @default null
+             */
+            run: string | null;
+            /**
+             * Steps
+             * @description nodes of integrated gradients; 0: gradient × activation
+             * @default 0
+             */
+            steps: number;
+            /**
+             * Text
+             * @description the headline
+             */
+            text: string;
+            /**
+             * Top
+             * @description features listed, by effect on the predicted class
+             * @default 10
+             */
+            top: number;
         };
         /**
          * Prompt
@@ -1680,6 +2121,84 @@ export interface operations {
             };
         };
     };
+    flip: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FlipBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlipAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     headlines: {
         parameters: {
             query?: {
@@ -1794,6 +2313,84 @@ export interface operations {
             };
         };
     };
+    intervene: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InterveneBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InterveneAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     interventions: {
         parameters: {
             query?: {
@@ -1835,6 +2432,113 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    live_state: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LiveAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    probe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProbeBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProbeAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
