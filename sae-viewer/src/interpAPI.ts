@@ -17,13 +17,21 @@ export type RunMetadata = Schemas['RunMetadata']
 export type RunSummary = Schemas['RunSummary']
 export type SaeReport = Schemas['SaeReport']
 
-type Path = keyof paths
+type Path = { [P in keyof paths]: paths[P] extends { get: object } ? P : never }[keyof paths]
 /** The parameters of `GET path`; undefined and empty ones are left out. */
 type Query<P extends Path> = [Given<P>] extends [never] ? object : Loose<Given<P>>
-type Given<P extends Path> = NonNullable<paths[P]['get']['parameters']['query']>
+type Given<P extends Path> = Get<P> extends { parameters: { query?: infer Q } } ? NonNullable<Q> : never
+type Get<P extends Path> = paths[P] extends { get: infer G } ? G : never
 type Value = string | number | boolean | null | undefined
 type Loose<T> = { [K in keyof T]: T[K] | undefined }
-type Answer<P extends Path> = paths[P]['get']['responses'][200]['content']['application/json']
+type Json<T> = T extends { responses: { 200: { content: { 'application/json': infer A } } } } ? A : never
+type Answer<P extends Path> = Json<Get<P>>
+/** The endpoints that compute from a JSON body. */
+type PostPath = { [P in keyof paths]: paths[P] extends { post: object } ? P : never }[keyof paths]
+type Post<P extends PostPath> = paths[P] extends { post: infer G } ? G : never
+export type Body<P extends PostPath> =
+  Post<P> extends { requestBody: { content: { 'application/json': infer B } } } ? B : never
+export type PostAnswer<P extends PostPath> = Json<Post<P>>
 
 export type HeadlinesQuery = Query<'/api/headlines'>
 export type FeaturesQuery = Query<'/api/features'>
@@ -64,11 +72,21 @@ export async function get<P extends Path>(
   for (const [name, value] of Object.entries(query) as [string, Value][]) {
     if (value !== undefined && value !== null && value !== '') address.set(name, String(value))
   }
+  return (await ask(`${path}${address.size ? `?${address}` : ''}`, {}, signal)) as Answer<P>
+}
+
+/** POST `body` to `path` as JSON; otherwise like `get`. */
+export async function post<P extends PostPath>(path: P, body: Body<P>, signal?: AbortSignal): Promise<PostAnswer<P>> {
+  const headers = { 'Content-Type': 'application/json' }
+  return (await ask(path, { method: 'POST', headers, body: JSON.stringify(body) }, signal)) as PostAnswer<P>
+}
+
+async function ask(address: string, init: RequestInit, signal?: AbortSignal): Promise<unknown> {
   const timeout = AbortSignal.timeout(PATIENCE_MS)
   const either = signal ? AbortSignal.any([signal, timeout]) : timeout
   let response: Response
   try {
-    response = await fetch(`${path}${address.size ? `?${address}` : ''}`, { signal: either })
+    response = await fetch(address, { ...init, signal: either })
   } catch (error) {
     if (signal?.aborted) throw error
     const message = timeout.aborted ? 'The API did not answer within 30 seconds.' : 'The API does not answer.'
@@ -83,7 +101,7 @@ export async function get<P extends Path>(
     if (response.status >= 500) throw new ApiError('down', 'The API does not answer.', response.status)
     throw new ApiError('broken', 'The API’s answer was cut off or is not its own.', response.status)
   }
-  if (response.ok) return body as Answer<P>
+  if (response.ok) return body
   const detail = (body as Partial<Schemas['ErrorAnswer']> | null)?.error
   const message = detail?.message ?? `The API answered with status ${response.status}.`
   throw new ApiError('refused', message, response.status, detail?.code)
