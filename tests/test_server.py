@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from sae_pipeline.runs import Run, read_run
 from viz_analysis.feature_probe_server import create_app, openapi_json
@@ -409,7 +410,11 @@ def test_the_api_keeps_to_its_description_whatever_it_is_asked(runs: Path, mode:
             @given(cases)
             @settings(max_examples=FUZZ_CASES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
             def ask(case: Any) -> None:
-                case.call_and_validate(headers={"Accept-Encoding": "identity"})  # its client does not unpack gzip
+                case.call_and_validate(
+                    headers={"Accept-Encoding": "identity"},  # its client does not unpack gzip
+                    # A change that is well-formed may still come too late, or name a feature that is not there.
+                    excluded_checks=[positive_data_acceptance] if case.method == "PUT" else [],
+                )
                 asked.add(case.path)
 
             ask()

@@ -12,12 +12,19 @@ import orjson
 from flask import Flask, Response, request
 from flask_cors import CORS
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import (
+    Forbidden,
+    HTTPException,
+    PreconditionRequired,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.wrappers import Response as BaseResponse
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs import DamagedRunError, UnknownRunError
+from viz_analysis.labels import BadLabelsError, DamagedLabelsError, LabelsChangedError
 from viz_analysis.loaded_run import (
     NoInterventionsError,
     UnknownFeatureError,
@@ -28,6 +35,7 @@ from viz_analysis.loaded_run import (
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 EVERY_ADDRESS = ("0.0.0.0", "::")
 MAX_BODY_BYTES = 64 * 1024
+LARGE_BODIES = {"/api/labels": 1 << 20}  # bytes
 MIN_GZIP_BYTES = 1400  # an answer of one packet gains nothing
 LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\Z")
 COMPRESSIBLE = ("application/json", "text/html", "text/css", "text/javascript", "image/svg+xml")
@@ -40,12 +48,26 @@ STATUS: dict[type[UserError], tuple[int, str]] = {
     UnknownHeadlineError: (404, "unknown_headline"),
     NoInterventionsError: (404, "no_interventions"),
     DamagedRunError: (409, "damaged_run"),
+    DamagedLabelsError: (409, "damaged_labels"),
+    LabelsChangedError: (412, "labels_changed"),
+    BadLabelsError: (400, "bad_labels"),
 }
 
 
-def json_answer(model: BaseModel) -> Response:
-    """A model as JSON."""
-    return Response(model.model_dump_json(), mimetype="application/json")
+def json_answer(model: BaseModel, etag: str | None = None) -> Response:
+    """A model as JSON, under its own ETag where it has one."""
+    response = Response(model.model_dump_json(), mimetype="application/json")
+    if etag is not None:
+        response.set_etag(etag)
+    return response
+
+
+def seen_etags() -> set[str] | None:
+    """The ETags that If-Match names, None for `*`. Raises 428 where it is missing: a change says what it replaces."""
+    if not request.if_match:
+        raise PreconditionRequired("Send the ETag of what you have read as If-Match, so that nobody's change is lost.")
+    # Our ETags name the content, so that one which gzip made weak still tells.
+    return None if request.if_match.star_tag else request.if_match.as_set(include_weak=True)
 
 
 def error_answer(status: int, code: str, message: str) -> Response:
@@ -65,9 +87,9 @@ def set_rules(app: Flask, host: str) -> None:
     """Give an app the rules of this module. `host` is the address it is served on."""
     app.before_request(partial(_refuse_foreign_hosts, host.lower()))
     app.before_request(_refuse_large_bodies)
+    app.before_request(_refuse_foreign_changes)
     app.after_request(_economise)
-    app.before_request(_refuse_foreign_writes)
-    CORS(app, origins=LOCAL_ORIGIN, methods=["GET", "PUT", "POST"], expose_headers=["ETag"])
+    CORS(app, origins=LOCAL_ORIGIN, methods=["GET"], expose_headers=["ETag"])
     app.register_error_handler(UserError, _user_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
@@ -120,21 +142,23 @@ def _is_address(name: str) -> bool:
 
 
 def _refuse_large_bodies() -> None:
-    if (request.content_length or 0) > MAX_BODY_BYTES:
+    if (request.content_length or 0) > LARGE_BODIES.get(request.path, MAX_BODY_BYTES):
         raise RequestEntityTooLarge
 
 
-def _refuse_foreign_writes() -> None:
-    """Refuse to change or compute anything for another site's page.
+def _refuse_foreign_changes() -> None:
+    """Refuse to change or compute anything for another page than the viewer's.
 
-    Browsers name the page that asks in Origin, and ask before they send JSON for another one; programs send none.
+    Browsers say where a request comes from, also through the viewer's development server, which changes the host;
+    a request that says nothing comes from no browser.
     """
     if request.method in ("GET", "HEAD", "OPTIONS") or request.url_rule is None:
         return
+    site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
-    own = (f"http://{request.host}", f"https://{request.host}")
-    if origin is not None and origin not in own and not LOCAL_ORIGIN.match(origin):
-        raise Forbidden(f"Pages of {origin[:100]!r} may not do this; open the viewer as localhost.")
+    same = site in ("same-origin", "none") if site else origin is None or urlsplit(origin).netloc == request.host
+    if not same:
+        raise Forbidden(f"Pages of {str(origin)[:100]!r} may not do this; open the viewer of this server.")
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("The body must be JSON, sent with Content-Type: application/json.")
 

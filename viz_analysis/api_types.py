@@ -101,6 +101,12 @@ class CompareQuery(Query):
     feature: int | None = Field(None, ge=0, le=10**9, description="a feature of the first run")
 
 
+class LabelsSeen(BaseModel):
+    """Which labels a change starts from."""
+
+    if_match: str | None = Field(None, alias="If-Match", max_length=1000, description="the ETag of the labels read")
+
+
 # --- answers -------------------------------------------------------------------------------------------
 
 

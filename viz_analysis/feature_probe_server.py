@@ -24,7 +24,7 @@ from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs import UnknownRunError
 from sae_pipeline.schema import RunMetadata
-from viz_analysis.answers import bad_query, error_answer, json_answer, set_rules
+from viz_analysis.answers import bad_query, error_answer, json_answer, seen_etags, set_rules
 from viz_analysis.api_types import (
     CompareAnswer,
     CompareQuery,
@@ -38,11 +38,13 @@ from viz_analysis.api_types import (
     HeadlinesQuery,
     HealthAnswer,
     InterventionsAnswer,
+    LabelsSeen,
     RunQuery,
     RunsAnswer,
     SimilarHeadlines,
     SimilarHeadlinesQuery,
 )
+from viz_analysis.labels import LabelsAnswer, LabelsChange, LabelStore
 from viz_analysis.live import Live, add_live, threads_for
 from viz_analysis.loaded_run import LoadedRun
 from viz_analysis.run_library import RunLibrary
@@ -51,6 +53,7 @@ from viz_analysis.viewer_files import viewer_blueprint
 ROOT = Path(__file__).resolve().parent.parent
 _EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 0}
 NO_RUN: dict[Any, Any] = {404: ErrorAnswer, 409: ErrorAnswer}
+NO_CHANGE: dict[Any, Any] = dict.fromkeys((403, 412, 413, 415, 428, 503), ErrorAnswer)
 
 
 def create_app(
@@ -80,7 +83,8 @@ def create_app(
         responses={400: ErrorAnswer},
     )
     set_rules(app, host)
-    app.extensions["runs"] = runs
+    labels = LabelStore(analysis_dir)
+    app.extensions |= {"runs": runs, "labels": labels}
     app.register_blueprint(viewer_blueprint(viewer_dir))
 
     @app.get("/api/headlines", responses={200: HeadlinesPage, **NO_RUN})
@@ -127,6 +131,19 @@ def create_app(
     def run(query: RunQuery) -> Response:
         """How a run was made."""
         return json_answer(runs.get(query.run).metadata)
+
+    @app.get("/api/labels", responses={200: LabelsAnswer, **NO_RUN})
+    def read_labels(query: RunQuery) -> Response:
+        """What people say about the features of the run's SAE."""
+        answer = labels.get(runs.get(query.run).metadata.sae_hash)
+        return json_answer(answer, answer.etag)
+
+    @app.put("/api/labels", responses={200: LabelsAnswer, **NO_RUN, **NO_CHANGE})
+    def write_labels(query: RunQuery, header: LabelsSeen, body: LabelsChange) -> Response:
+        """Replace the labels of the run's SAE, given the ETag of those that were seen."""
+        run = runs.get(query.run).metadata
+        answer = labels.put(run.sae_hash, body.labels, run.sae.d_sae, seen_etags())
+        return json_answer(answer, answer.etag)
 
     @app.get("/api/health", responses={200: HealthAnswer, 409: ErrorAnswer, 503: ErrorAnswer})
     def health() -> Response:
@@ -188,7 +205,7 @@ def _serve(app: Flask, host: str, port: int, threads: int) -> int:
             port=port,
             threads=threads_for(app, threads),
             ident=None,
-            max_request_body_size=1 << 20,
+            max_request_body_size=2 << 20,
             channel_request_lookahead=1,  # so that it is noticed when a client leaves
         )
     except (OSError, ValueError) as error:  # ValueError: waitress cannot resolve the host

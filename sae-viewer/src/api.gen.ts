@@ -157,6 +157,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What people say about the features of the run's SAE. */
+        get: operations["read_labels"];
+        /** Replace the labels of the run's SAE, given the ETag of those that were seen. */
+        put: operations["write_labels"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/live": {
         parameters: {
             query?: never;
@@ -730,6 +748,33 @@ export interface components {
             words: components["schemas"]["FiredWord"][];
         };
         /**
+         * FeatureLabel
+         * @description What a person says about a feature.
+         */
+        FeatureLabel: {
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /**
+             * Starred
+             * @default false
+             */
+            starred: boolean;
+            /**
+             * Updated At
+             * @description ISO 8601, UTC; set by the server
+             * @default null
+             */
+            updated_at: string | null;
+        };
+        /**
          * FeatureMatches
          * @description Features of one run that are most like the asked one.
          */
@@ -1249,6 +1294,33 @@ export interface components {
             /** Seconds */
             seconds: number;
             set_ablation: components["schemas"]["SetAblation"] | null;
+        };
+        /**
+         * LabelsAnswer
+         * @description All labels of an SAE, by feature.
+         */
+        LabelsAnswer: {
+            /**
+             * Etag
+             * @description send it as If-Match with a change
+             */
+            etag: string;
+            /** Labels */
+            labels: {
+                [key: string]: components["schemas"]["FeatureLabel"];
+            };
+            /** Sae Hash */
+            sae_hash: string;
+        };
+        /**
+         * LabelsChange
+         * @description The labels from now on: a feature that is left out loses its label. Their `updated_at` is ignored.
+         */
+        LabelsChange: {
+            /** Labels */
+            labels: {
+                [key: string]: components["schemas"]["FeatureLabel"];
+            };
         };
         /**
          * LiveAblation
@@ -2432,6 +2504,167 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    read_labels: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelsAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    write_labels: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+            };
+            header?: {
+                /** @description the ETag of the labels read */
+                "If-Match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LabelsChange"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelsAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Precondition Required */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
