@@ -1,0 +1,218 @@
+"""Other people's sparse SAEs, trained on given activations and brought into one common form.
+
+    python benchmarks/quality_peers.py LIBRARY KIND DATA.pt OUT.pt --d-sae 4096 --k 64 --lr 1e-3
+
+DATA.pt holds x_norm as `train` and `dev` [n, d_in]. Each library takes its own optimiser steps with its own defaults,
+under bf16 autocast where it offers that; schedules that count steps (warm-up, decay, dead-feature windows, the start of
+the threshold's average) are told how long the training is, since their defaults never end in a few hundred steps.
+OUT.pt holds the common form, in x_norm and with unit-norm decoder rows:
+
+    f = relu(x·W_enc + b_enc) where that is above `threshold`, or the `k` largest of a token;  x̂ = f·W_dec + b_dec
+
+The last line is one JSON object: settings, versions, seconds, and L0 and FVU on dev. Needs torch and the library only.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+PACKAGES = {"sae_lens": "sae-lens", "dictionary_learning": "dictionary-learning", "sparsify": "eai-sparsify"}
+
+
+class Training(NamedTuple):
+    """What a library is told about the training."""
+
+    d_in: int
+    d_sae: int
+    k: int
+    lr: float
+    batch: int
+    steps: int
+    seed: int
+
+
+class Peer(NamedTuple):
+    """A trainer: one step on a batch [n, d_in], and the trained weights in the common form."""
+
+    step: Callable[[Tensor], Any]
+    weights: Callable[[], dict[str, Tensor]]
+
+
+def sae_lens(kind: str, told: Training) -> Peer:
+    """decoderesearch/SAELens: SAETrainer.step; TopK or BatchTopK with auxiliary loss, Adam."""
+    from sae_lens import (
+        BatchTopKTrainingSAE,
+        BatchTopKTrainingSAEConfig,
+        TopKTrainingSAE,
+        TopKTrainingSAEConfig,
+    )
+    from sae_lens.config import LoggingConfig, SAETrainerConfig
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    config, sae_class = {
+        "topk": (TopKTrainingSAEConfig, TopKTrainingSAE),
+        "batchtopk": (BatchTopKTrainingSAEConfig, BatchTopKTrainingSAE),
+    }[kind]
+    sae: Any = sae_class(config(d_in=told.d_in, d_sae=told.d_sae, k=told.k))
+    trainer: Any = SAETrainer(
+        cfg=SAETrainerConfig(
+            total_training_samples=told.steps * told.batch, train_batch_size_samples=told.batch, lr=told.lr,
+            lr_warm_up_steps=max(2, told.steps // 20), lr_decay_steps=told.steps * 3 // 10, lr_end=told.lr / 10, autocast=True,
+            dead_feature_window=max(1, told.steps // 10), logger=LoggingConfig(log_to_wandb=False),
+        ),
+        sae=sae, data_provider=iter(()),
+    )  # fmt: skip
+
+    def step(x: Tensor) -> None:
+        trainer.step(x)
+        trainer.n_training_steps += 1
+
+    def weights() -> dict[str, Tensor]:
+        norm = sae.W_dec.norm(dim=1)  # its encoder's output is multiplied by it, and the decoder divides it away
+        b_enc = sae.b_enc - sae.b_dec @ sae.W_enc if sae.cfg.apply_b_dec_to_input else sae.b_enc
+        out = {"W_enc": sae.W_enc * norm, "b_enc": b_enc * norm, "W_dec": sae.W_dec / norm[:, None]}
+        chosen = {"k": torch.tensor(told.k)} if kind == "topk" else {"threshold": sae.topk_threshold.float()}
+        return {**out, "b_dec": sae.b_dec, **chosen}
+
+    return Peer(step, weights)
+
+
+def dictionary_learning(kind: str, told: Training) -> Peer:
+    """saprmarks/dictionary_learning: TopK or BatchTopK (auxiliary loss), JumpReLU (target L0); trainer.update, Adam."""
+    from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer
+    from dictionary_learning.trainers.jumprelu import JumpReluTrainer
+    from dictionary_learning.trainers.top_k import TopKTrainer
+
+    common = {
+        "steps": told.steps, "activation_dim": told.d_in, "dict_size": told.d_sae, "layer": 0, "lm_name": "",
+        "device": "cpu", "lr": told.lr, "warmup_steps": max(1, told.steps // 20),
+        "decay_start": told.steps * 7 // 10, "seed": told.seed,
+    }  # fmt: skip
+    trainer: Any
+    if kind == "jumprelu":
+        trainer = JumpReluTrainer(**common, target_l0=told.k, sparsity_warmup_steps=told.steps // 10)
+    else:
+        average = {"threshold_start_step": told.steps * 7 // 10, "threshold_beta": 0.98}
+        trainer = {"topk": TopKTrainer, "batchtopk": BatchTopKTrainer}[kind](**common, **average, k=told.k)
+        trainer.dead_feature_threshold = told.steps * told.batch // 10
+    at = iter(range(10**9))
+
+    def step(x: Tensor) -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            trainer.update(next(at), x)
+
+    def weights() -> dict[str, Tensor]:
+        ae = trainer.ae
+        if kind == "jumprelu":
+            out = {"W_enc": ae.W_enc, "b_enc": ae.b_enc, "W_dec": ae.W_dec, "b_dec": ae.b_dec}
+            return {**out, "threshold": ae.threshold}
+        W_enc, W_dec = ae.encoder.weight.T, ae.decoder.weight.T
+        out = {"W_enc": W_enc, "b_enc": ae.encoder.bias - ae.b_dec @ W_enc, "W_dec": W_dec, "b_dec": ae.b_dec}
+        return {**out, **({"k": torch.tensor(told.k)} if kind == "topk" else {"threshold": ae.threshold})}
+
+    return Peer(step, weights)
+
+
+def sparsify(kind: str, told: Training) -> Peer:
+    """EleutherAI/sparsify: SparseCoder (TopK) in fp32 with its trainer's Adam, or with its SignSGD ("topk-signum")."""
+    from schedulefree import ScheduleFreeWrapper
+    from sparsify import SparseCoder, SparseCoderConfig
+    from sparsify.sign_sgd import SignSGD
+    from transformers import get_linear_schedule_with_warmup
+
+    coder = SparseCoder(told.d_in, SparseCoderConfig(num_latents=told.d_sae, k=told.k))
+    coder.b_dec.data = torch.zeros(told.d_in)  # its trainer starts from the mean of the data, which is 0 here
+    optimizer: Any
+    schedule: Any = None
+    if kind == "topk-signum":
+        optimizer = ScheduleFreeWrapper(SignSGD(coder.parameters(), lr=told.lr), momentum=0.95)
+        optimizer.train()
+    else:
+        optimizer = torch.optim.Adam(coder.parameters(), lr=told.lr)
+        schedule = get_linear_schedule_with_warmup(optimizer, max(1, told.steps // 20), told.steps)
+
+    def step(x: Tensor) -> None:
+        loss = coder(x).fvu
+        loss.backward()
+        coder.remove_gradient_parallel_to_decoder_directions()
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        optimizer.zero_grad()
+        coder.set_decoder_norm_to_unit_norm()
+
+    def weights() -> dict[str, Tensor]:
+        if kind == "topk-signum":
+            optimizer.eval()
+            coder.set_decoder_norm_to_unit_norm()
+        W_enc = coder.encoder.weight.T
+        b_enc = coder.encoder.bias - coder.b_dec @ W_enc
+        out = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": coder.W_dec, "b_dec": coder.b_dec}
+        return {**out, "k": torch.tensor(told.k)}
+
+    return Peer(step, weights)
+
+
+LIBRARIES = {library.__name__: library for library in (sae_lens, dictionary_learning, sparsify)}
+
+
+@torch.no_grad()
+def code_quality(weights: dict[str, Tensor], x: Tensor) -> dict[str, float]:
+    """FVU and L0 of the common form on x [n, d_in]."""
+    squared = active = 0.0
+    for part in x.split(1024):
+        f = torch.relu(part @ weights["W_enc"] + weights["b_enc"])
+        if "k" in weights:
+            values, places = f.topk(int(weights["k"]), dim=1)
+            f = torch.zeros_like(f).scatter_(1, places, values)
+        else:
+            f = f * (f > weights["threshold"])
+        active += float((f > 0).sum())
+        squared += float((f @ weights["W_dec"] + weights["b_dec"] - part).square().sum())
+    return {"fvu_dev": squared / float((x - x.mean(0)).square().sum()), "l0_dev": active / len(x)}
+
+
+def main() -> None:
+    """Train one row, save it, print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("library", choices=LIBRARIES)
+    parser.add_argument("kind", choices=("topk", "batchtopk", "jumprelu", "topk-signum"))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--d-sae", type=int, default=4096)
+    parser.add_argument("--k", type=int, default=64, help="active features per token that are aimed at")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    data = torch.load(args.data)
+    train = data["train"]
+    per_epoch = len(train) // args.batch  # libraries that count steps want full batches
+    steps = per_epoch * args.epochs
+    told = Training(train.shape[1], args.d_sae, args.k, args.lr, args.batch, steps, args.seed)
+    peer = LIBRARIES[args.library](args.kind, told)
+    started = time.perf_counter()
+    for _ in range(args.epochs):
+        for rows in torch.randperm(len(train))[: per_epoch * args.batch].split(args.batch):
+            peer.step(train[rows])
+    seconds = time.perf_counter() - started
+    weights = {name: tensor.detach().clone().float().contiguous() for name, tensor in peer.weights().items()}
+    torch.save(weights, args.out)
+    row = {key: value for key, value in vars(args).items() if key not in ("data", "out")}
+    versions = {PACKAGES[args.library]: version(PACKAGES[args.library]), "torch": torch.__version__}
+    tokens = steps * args.batch
+    print(json.dumps({**row, "tokens": tokens, "seconds": round(seconds, 1), **code_quality(weights, data["dev"]),
+                      "versions": versions}))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
