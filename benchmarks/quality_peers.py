@@ -64,7 +64,8 @@ def sae_lens(kind: str, told: Training) -> Peer:
     trainer: Any = SAETrainer(
         cfg=SAETrainerConfig(
             total_training_samples=told.steps * told.batch, train_batch_size_samples=told.batch, lr=told.lr,
-            lr_warm_up_steps=max(2, told.steps // 20), lr_decay_steps=told.steps * 3 // 10, lr_end=told.lr / 10, autocast=True,
+            lr_warm_up_steps=max(2, told.steps // 20), lr_decay_steps=told.steps * 3 // 10,
+            lr_end=told.lr / 10, autocast=True,
             dead_feature_window=max(1, told.steps // 10), logger=LoggingConfig(log_to_wandb=False),
         ),
         sae=sae, data_provider=iter(()),

@@ -5,18 +5,16 @@ has changed. `root` holds `finbert_sae/` (classifier, activations, SAEs) and `an
 """
 
 import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import classifier as classifiers
-from .activations import ActivationStore, open_store, read_activations, store_inputs_hash
+from .activations import ActivationStore, open_store, store_inputs_hash
 from .activations import extract as extract_activations
 from .artefacts import alias, file_hash, partial_folder, publish, settings_hash, write_file, write_json
 from .causal import gather
@@ -24,7 +22,7 @@ from .classifier import Classifier, ClassifierRecord
 from .compact_json import NotFiniteError, array
 from .config import LABELS, ExtractConfig, InterveneConfig, StudyConfig, TrainConfig
 from .errors import UserError
-from .evaluation import code_quality, splice_report, spliced_logits
+from .evaluation import HeldOut
 from .features import FEATURE_METRICS, Metric, analyze_headlines
 from .headlines import Headlines, Split, load_headlines
 from .interventions import Probe
@@ -49,9 +47,7 @@ from .schema import (
     InterventionsFile,
     RunMetadata,
     SaeInfo,
-    SaeReport,
 )
-from .tokens import TokenizedHeadline
 from .training import sparsity_weight, train_saes
 
 _PACKAGES = ("torch", "transformers", "datasets", "numpy")
@@ -134,10 +130,10 @@ def train(extraction: ExtractConfig, config: TrainConfig, root: Path, device: to
         acts = store.load()
         templates = [_sae_config(store, config, d_sae) for d_sae in missing]
         trained = train_saes(acts, store.mean, store.scale, templates, config, device)
-        held_out = HeldOut.read(root, extraction, device)
+        judge = held_out(root, extraction.layer, device)
         for result in trained:
             d_sae = result.sae.config.d_sae
-            report = evaluate(result.sae, acts, held_out, result.seconds, result.tokens_per_second)
+            report = judge.report(result.sae, acts, result.seconds, result.tokens_per_second)
             record = SaeRecord(
                 inputs_hash=wanted[d_sae],
                 activations=store.folder.name,
@@ -182,56 +178,10 @@ def _sae_config(store: ActivationStore, config: TrainConfig, d_sae: int) -> SaeC
     )
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """The test split as the SAEs' judge: the classifier, its clean logits, its fp32 activations."""
-
-    classifier: Classifier
-    labels: list[int]
-    tokenized: list[TokenizedHeadline]
-    clean: Any  # float32 [n_headlines, n_classes]
-    acts: Tensor  # float32 [n_tokens, d_in]
-
-    @classmethod
-    def read(cls, root: Path, extraction: ExtractConfig, device: torch.device) -> "HeldOut":
-        """Run the classifier once over the test split."""
-        classifier = load_classifier(root, device)
-        split: Split = _same_headlines(root).test
-        tokenized = classifier.tokenize(split.texts)
-        pad_id = classifier.tokenizer.pad_token_id
-        clean = classifiers.predict(classifier.model, tokenized, pad_id)
-        acts = [
-            b.acts
-            for b in read_activations(classifier.model, tokenized, pad_id, extraction.layer, extraction.positions)
-        ]
-        return cls(classifier, split.labels, tokenized, clean, torch.cat(acts))
-
-
-def evaluate(
-    sae: SparseAutoencoder, train_acts: Tensor, held_out: HeldOut, seconds: float, tokens_per_second: float
-) -> SaeReport:
-    """Train and held-out code quality, and predictions with the reconstruction spliced in on the test split."""
-
-    def chunks(acts: Tensor) -> Iterator[Tensor]:
-        yield from acts.split(4096)
-
-    on_train = code_quality(sae, "train", chunks(train_acts), len(train_acts))
-    spliced = spliced_logits(
-        held_out.classifier.model,
-        held_out.tokenized,
-        held_out.classifier.tokenizer.pad_token_id,
-        sae.config.hookpoint.layer,
-        sae.config.positions,
-        lambda x: sae.decode_lists(sae.encode_lists(x)),
-    )
-    return SaeReport(
-        train=on_train,
-        held_out=code_quality(sae, "test", chunks(held_out.acts), len(held_out.acts)),
-        dead_share=on_train.silent_share,
-        spliced=splice_report("test", sae.config.positions, held_out.labels, held_out.clean, spliced),
-        seconds=round(seconds, 2),
-        tokens_per_second=round(tokens_per_second, 1),
-    )
+def held_out(root: Path, layer: int, device: torch.device) -> HeldOut:
+    """The test split, read once up to the layer: the judge of the present classifier's SAEs."""
+    split: Split = _same_headlines(root).test
+    return HeldOut.read(load_classifier(root, device), "test", split.texts, split.labels, layer)
 
 
 # --- analyze -------------------------------------------------------------------------------------------

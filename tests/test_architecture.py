@@ -13,10 +13,10 @@ LAYERS = [
     {"errors", "schema", "config", "artefacts", "kernels", "text", "sample", "compact_json", "tables", "device"},
     {"headlines", "tokens", "sae", "runs"},
     {"classifier", "activations", "training"},
-    {"evaluation", "features", "effects", "layout"},
+    {"features", "effects", "layout"},
     {"interventions"},
     {"attribution"},
-    {"causal"},
+    {"causal", "evaluation"},
     {"pipeline", "report"},
     {"plots", "__main__"},
 ]

@@ -428,6 +428,22 @@ export interface components {
          */
         CodeQuality: {
             /**
+             * Cosine
+             * @description mean cosine of x − mean and x̂ − mean
+             * @default null
+             */
+            cosine: number | null;
+            /**
+             * Density
+             * @description features per bin of `density_edges`, by the share of tokens they fire on
+             */
+            density?: number[];
+            /**
+             * Density Edges
+             * @description log10 of the share of tokens, edges
+             */
+            density_edges?: number[];
+            /**
              * Fvu
              * @description Σ‖x−x̂‖² / Σ‖x−m‖², m the mean of these tokens; 0 perfect, 1 the mean
              */
@@ -437,8 +453,20 @@ export interface components {
              * @description mean number of active features per token
              */
             l0: number;
+            /**
+             * L2 Ratio
+             * @description mean of ‖x̂ − mean‖ / ‖x − mean‖; below 1: shrinkage
+             * @default null
+             */
+            l2_ratio: number | null;
             /** N Tokens */
             n_tokens: number;
+            /**
+             * Rare Share
+             * @description share of features that fire, but on under 1 token in 10,000
+             * @default null
+             */
+            rare_share: number | null;
             /**
              * Silent Share
              * @description share of features that fire on no token of this split
@@ -1826,7 +1854,13 @@ export interface components {
              * @description training time, seconds
              */
             seconds: number;
+            /** @description the words replaced (SAEs of old: the positions it was trained on) */
             spliced: components["schemas"]["SpliceReport"];
+            /**
+             * @description every position replaced; null: the SAE never saw [CLS] and [SEP]
+             * @default null
+             */
+            spliced_all: components["schemas"]["SpliceReport"] | null;
             /** Tokens Per Second */
             tokens_per_second: number;
             train: components["schemas"]["CodeQuality"];
@@ -1915,10 +1949,59 @@ export interface components {
          * @description What the classifier loses when the SAE's reconstruction replaces its activations.
          */
         SpliceReport: {
+            /**
+             * Accuracy Change Interval
+             * @description 95 % of spliced − clean, paired (Agresti & Min 2005); null: fewer than 30 headlines
+             * @default null
+             */
+            accuracy_change_interval: [
+                number,
+                number
+            ] | null;
             /** Accuracy Clean */
             accuracy_clean: number;
             /** Accuracy Spliced */
             accuracy_spliced: number;
+            /**
+             * Baselines
+             * @description zero, mean and resample ablation
+             */
+            baselines?: components["schemas"]["SpliceBaseline"][];
+            /**
+             * Cross Entropy Clean
+             * @description nats per headline
+             * @default null
+             */
+            cross_entropy_clean: number | null;
+            /**
+             * Cross Entropy Spliced
+             * @default null
+             */
+            cross_entropy_spliced: number | null;
+            /**
+             * Gained
+             * @description headlines wrong before and right when spliced
+             * @default null
+             */
+            gained: number | null;
+            /**
+             * Lost
+             * @description headlines right before and wrong when spliced
+             * @default null
+             */
+            lost: number | null;
+            /**
+             * Mcnemar P
+             * @description exact McNemar test of lost against gained
+             * @default null
+             */
+            mcnemar_p: number | null;
+            /**
+             * Mean Kl
+             * @description mean KL(clean ‖ spliced), nats
+             * @default null
+             */
+            mean_kl: number | null;
             /** N Headlines */
             n_headlines: number;
             /**
@@ -1934,6 +2017,15 @@ export interface components {
              * @description share of predictions that stay the same
              */
             unchanged: number;
+            /**
+             * Unchanged Interval
+             * @description 95 % (Wilson); null: fewer than 30 headlines
+             * @default null
+             */
+            unchanged_interval: [
+                number,
+                number
+            ] | null;
         };
         /**
          * Totals
