@@ -197,7 +197,9 @@ def test_other_sites_and_forms_are_refused(server: LiveServer) -> None:
     """Neither a form nor another site's page makes it compute."""
     assert server.post("/api/probe", b"text=ok", **{"Content-Type": "application/x-www-form-urlencoded"})[0] == 415
     assert server.post("/api/probe", {"text": "ok"}, Origin="https://elsewhere.example")[0] == 403
-    assert server.post("/api/probe", {"text": "ok"}, Origin="http://localhost:1234")[0] == 200
+    assert server.post("/api/probe", {"text": "ok"}, Origin="http://localhost:1234")[0] == 403
+    proxied = {"Origin": "http://localhost:1234", "Sec-Fetch-Site": "same-origin"}
+    assert server.post("/api/probe", {"text": "ok"}, **proxied)[0] == 200
 
 
 def test_clients_that_leave(server: LiveServer) -> None:
