@@ -127,6 +127,17 @@ def test_headlines_sort_by_their_probabilities(client: FlaskClient, run: Run) ->
 # --- features ------------------------------------------------------------------------------------------
 
 
+def test_a_feature_is_found_in_its_list_with_its_neighbours(client: FlaskClient) -> None:
+    ask = "/api/features?metric=kurtosis&evidence=live"
+    listed = [row["feature"] for row in get(client, f"{ask}&limit=40")["features"]]
+    for place in (0, 1, 17, 38):
+        page = get(client, f"{ask}&around={listed[place]}&limit=3")
+        assert page["place"] == place and page["offset"] == max(0, place - 1)
+        assert [row["feature"] for row in page["features"]] == listed[page["offset"] :][:3]
+    dead = get(client, "/api/features?evidence=dead&limit=1")["features"][0]["feature"]
+    assert get(client, f"{ask}&around={dead}")["place"] is None
+
+
 def test_features_come_in_descending_order_of_any_metric(client: FlaskClient, run: Run) -> None:
     assert get(client, "/api/features")["metric"] == METRICS[0]
     for column in run.feature_stats.metrics:

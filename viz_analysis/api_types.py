@@ -76,6 +76,9 @@ class FeaturesQuery(PageQuery):
     max_density: Share | None = None
     leaning: int | None = Field(None, ge=0, le=1000, description="class with its highest AUROC")
     labelled: bool | None = Field(None, description="whether a person has named it")
+    around: int | None = Field(
+        None, ge=0, le=10**9, description="a feature to stand in the middle of the page, in place of `offset`"
+    )
 
 
 class FeatureInfoQuery(RunQuery):
@@ -162,6 +165,7 @@ class FeaturesPage(Record):
     metrics: list[MetricInfo]
     total: NonNegativeInt
     n_features: NonNegativeInt = Field(description="features in the run")
+    place: NonNegativeInt | None = Field(description="0-based place of `around`; null where it is not listed")
     offset: NonNegativeInt
     limit: NonNegativeInt
     features: list[FeatureRow]

@@ -166,14 +166,17 @@ class LoadedRun:
         elif query.q:
             wanted = query.q.casefold()
             found = found[np.isin(found, [f for f, word in self._words.items() if wanted in word])]
-        page = found[query.offset : query.offset + query.limit].tolist()
+        place = next(iter(np.flatnonzero(found == query.around).tolist()), None)
+        offset = query.offset if place is None else max(0, place - query.limit // 2)
+        page = found[offset : offset + query.limit].tolist()
         return FeaturesPage(
             run_id=self.metadata.run_id,
             metric=metric,
             metrics=self.metadata.metrics,
             total=len(found),
             n_features=self._d_sae,
-            offset=query.offset,
+            place=place,
+            offset=offset,
             limit=query.limit,
             features=[self._row(feature) for feature in page],
         )

@@ -1,59 +1,75 @@
 import { Link } from 'wouter'
 import type { FeatureRow, MetricInfo } from '../interpAPI'
-import { count, metricUnit, metricValue } from '../lib/format'
+import type { Order } from '../lib/address'
+import { count, metricUnit, metricValue, percent } from '../lib/format'
 import { Word } from './HeatText'
 import { Icon } from './Icon'
+import { ClassMark } from './Outcome'
+import { SparkHistogram } from './SparkHistogram'
 
-const MOST_COLUMNS = 6
+const MOST_COLUMNS = 4
 
-/** The metrics that have a column: beside a feature's page only the one that sorts. */
+/** The metrics that have a column beside density: in the pane only the one that sorts. */
 export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boolean): MetricInfo[] {
-  if (!inPane && metrics.length <= MOST_COLUMNS) return metrics
   const chosen = metrics.filter(({ name }) => name === sorting)
   if (inPane) return chosen
-  return [...chosen, ...metrics.filter(({ name }) => name !== sorting)].slice(0, MOST_COLUMNS)
+  const others = metrics.filter(({ name }) => name !== sorting && name !== 'fraction_active')
+  return [...chosen, ...others].slice(0, MOST_COLUMNS)
 }
 
 /** Narrow screens show the sorting metric alone, wide ones all columns. */
-const GRID = 'grid items-center gap-x-4 grid-cols-[2.25rem_3.25rem_minmax(0,1fr)_8rem] sm:grid-cols-[2.75rem_3.5rem_minmax(0,1fr)_9rem]'
-const WIDE = 'lg:grid-cols-[3.5rem_4.5rem_minmax(8rem,1fr)_6rem_repeat(var(--columns),minmax(6.5rem,9rem))]'
-
-function grid(inPane: boolean): string {
-  return inPane ? 'grid items-center gap-x-3 grid-cols-[2.5rem_3.25rem_minmax(0,1fr)_7.25rem]' : `${GRID} ${WIDE}`
-}
+const GRID =
+  'grid items-center gap-x-4 grid-cols-[2.5rem_4rem_minmax(0,1fr)_6.5rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(6rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--columns),minmax(5.5rem,8.5rem))]'
+const PANE_GRID = 'grid items-center gap-x-3 grid-cols-[2.5rem_4rem_minmax(0,1fr)_6rem]'
+const grid = (inPane: boolean) => (inPane ? PANE_GRID : GRID)
 const columns = (metrics: MetricInfo[]) => ({ '--columns': metrics.length }) as React.CSSProperties
 
-/** Headings; a metric's heading sorts by it. */
-export function FeatureColumns({ metrics, metric, inPane, onMetric }: {
+/** Headings; a metric's heading sorts by it, the sorting one turns the order round. */
+export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
   metrics: MetricInfo[]
   metric: string
+  order: Order
   inPane: boolean
-  onMetric: (name: string) => void
+  onSort: (metric: string, order: Order) => void
 }) {
+  const other = order === 'desc' ? 'asc' : 'desc'
   return (
     <div className={`${grid(inPane)} border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics)}>
-      <span className="text-right">rank</span>
+      <span className="text-right">place</span>
       <span className="text-right">feature</span>
       <span className="truncate">
         <span className="hidden sm:inline">strongest </span>word
       </span>
-      {!inPane && <span className="hidden text-right lg:block">headlines</span>}
+      {!inPane && (
+        <>
+          <span className="hidden sm:block" title="Its activations from weak (left) to strong (right), both axes logarithmic">
+            activations
+          </span>
+          <span className="hidden text-right xl:block" title="Headlines on which it fires">
+            headlines
+          </span>
+          <span className="hidden text-right xl:block" title="Share of counted tokens on which it fires">
+            density
+          </span>
+        </>
+      )}
       {metrics.map(({ name, label, description }) => {
+        const sorting = name === metric
         const unit = metricUnit(name)
         return (
           <button
             key={name}
             type="button"
-            title={description}
-            aria-pressed={name === metric}
-            onClick={() => onMetric(name)}
+            title={sorting ? `${description} Click to turn the order round.` : description}
+            aria-pressed={sorting}
+            onClick={() => onSort(name, sorting ? other : 'desc')}
             className={`min-w-0 items-center justify-end gap-1 whitespace-nowrap ${
-              name === metric ? 'flex font-semibold text-ink' : 'hidden hover:text-ink lg:flex'
+              sorting ? 'flex font-semibold text-ink' : 'hidden hover:text-ink xl:flex'
             }`}
           >
             <span className="truncate">{label}</span>
             {unit && !inPane && <span className="hidden font-normal text-faint sm:inline">({unit})</span>}
-            {name === metric && <Icon name="down" size={12} />}
+            {sorting && <Icon name={order === 'desc' ? 'down' : 'up'} size={12} />}
           </button>
         )
       })}
@@ -62,17 +78,16 @@ export function FeatureColumns({ metrics, metric, inPane, onMetric }: {
 }
 
 /** A feature in the list, a link to its page. */
-export function FeatureRowLink({ row, feature, href, current, metrics, metric, max, numbered, inPane }: {
+export function FeatureRowLink({ row, feature, href, current, labels, metrics, metric, max, inPane }: {
   row: number
   feature: FeatureRow
   href: string
   current: boolean
+  labels: readonly string[]
   metrics: MetricInfo[]
   metric: string
   /** The largest value of `metric`, for the bars. */
   max: number
-  /** Whether the row's place is its rank. */
-  numbered: boolean
   inPane: boolean
 }) {
   return (
@@ -83,23 +98,27 @@ export function FeatureRowLink({ row, feature, href, current, metrics, metric, m
       className={`${grid(inPane)} h-9 border-b border-line text-sm outline-offset-[-2px] hover:bg-sunk aria-[current=page]:bg-sunk`}
       style={columns(metrics)}
     >
-      <span className="text-right text-xs text-faint tabular-nums">{numbered ? count(row + 1) : ''}</span>
-      <span className={`text-right tabular-nums ${current ? 'font-semibold text-plum' : ''}`}>{feature.feature}</span>
-      <span className="truncate">
-        {feature.word === null ? (
-          <span className="text-xs text-faint">{feature.n_headlines === 0 ? 'never fires' : 'no examples saved'}</span>
-        ) : (
-          <Word>{feature.word}</Word>
+      <span className="text-right text-xs text-faint tabular-nums">{count(row + 1)}</span>
+      <span className={`flex items-center justify-end gap-1.5 tabular-nums ${current ? 'font-semibold text-plum' : ''}`}>
+        {feature.leaning !== null && (
+          <span title={`leans to ${labels[feature.leaning] ?? 'a class'}`} className="flex">
+            <ClassMark labels={labels} index={feature.leaning} />
+          </span>
         )}
+        {feature.feature}
       </span>
-      {!inPane && <span className="hidden text-right text-soft tabular-nums lg:block">{count(feature.n_headlines)}</span>}
+      <FeatureWord feature={feature} />
+      {!inPane && (
+        <>
+          <span className="hidden sm:block">{feature.histogram.length > 0 && <SparkHistogram counts={feature.histogram} />}</span>
+          <span className="hidden text-right text-soft tabular-nums xl:block">{count(feature.n_headlines)}</span>
+          <span className="hidden text-right text-soft tabular-nums xl:block">{percent(feature.density)}</span>
+        </>
+      )}
       {metrics.map(({ name, label }) => {
         const value = feature.values[name]
         return (
-          <span
-            key={name}
-            className={`relative text-right tabular-nums ${name === metric ? '' : 'hidden text-soft lg:block'}`}
-          >
+          <span key={name} className={`relative text-right tabular-nums ${name === metric ? '' : 'hidden text-soft xl:block'}`}>
             <span className="sr-only">{label} </span>
             {value === undefined ? '–' : metricValue(name, value)}
             {name === metric && value !== undefined && max > 0 && (
@@ -113,6 +132,20 @@ export function FeatureRowLink({ row, feature, href, current, metrics, metric, m
         )
       })}
     </Link>
+  )
+}
+
+function FeatureWord({ feature }: { feature: FeatureRow }) {
+  const remark = feature.status === 'dead' ? 'never fires' : feature.status === 'thin' ? 'thin evidence' : ''
+  return (
+    <span className="flex min-w-0 items-baseline gap-2">
+      {feature.word === null ? (
+        !remark && <span className="truncate text-xs text-faint">no examples saved</span>
+      ) : (
+        <Word className="truncate">{feature.word}</Word>
+      )}
+      {remark && <span className="shrink-0 text-xs text-faint">{remark}</span>}
+    </span>
   )
 }
 

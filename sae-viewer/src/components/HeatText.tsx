@@ -2,7 +2,7 @@ import { useMemo } from 'react'
 import type { Prompt } from '../interpAPI'
 import { number } from '../lib/format'
 import { HEAT_STEPS, heatStep } from '../lib/heat'
-import { activationOn, stretches, visible, type Grain } from '../lib/text'
+import { activationOn, around, stretches, visible, type Grain } from '../lib/text'
 
 export interface Heat {
   positions: number[]
@@ -14,14 +14,18 @@ export interface Heat {
 }
 
 /** A headline as written, its words lit where a feature fires. Grey is what the classifier never read. */
-export function HeatText({ prompt, heat, grain }: {
+export function HeatText({ prompt, heat, grain, context }: {
   prompt: Pick<Prompt, 'text' | 'tokens' | 'starts' | 'ends' | 'words'>
   heat?: Heat | undefined
   grain: Grain
+  /** Words shown on either side of the peak; all when undefined. */
+  context?: number | undefined
 }) {
-  const parts = useMemo(() => stretches(prompt, grain), [prompt, grain])
+  const whole = useMemo(() => stretches(prompt, grain), [prompt, grain])
+  const { parts, cutBefore, cutAfter } = around(whole, heat?.peak, context)
   return (
     <bdi className="whitespace-pre-wrap">
+      {cutBefore && <Cut>… </Cut>}
       {parts.map((part, i) => {
         if (part.kind === 'gap') return part.text
         if (part.kind === 'unread') {
@@ -57,7 +61,16 @@ export function HeatText({ prompt, heat, grain }: {
           </mark>
         )
       })}
+      {cutAfter && <Cut> …</Cut>}
     </bdi>
+  )
+}
+
+function Cut({ children }: { children: string }) {
+  return (
+    <span className="text-faint" title="cut by the context window">
+      {children}
+    </span>
   )
 }
 

@@ -1,32 +1,35 @@
 import { useEffect, useRef } from 'react'
 import { useDebounced } from '../hooks/useDebounced'
 import { useKeys } from '../hooks/useKeys'
-import { Icon } from './Icon'
+import { Icon, type IconName } from './Icon'
 
 /** A search field: reports as one types, `/` takes the focus there, Escape empties it, arrow down leaves it. */
-export function SearchBox({ value, label, placeholder, onSearch, onEnter, onLeave }: {
+export function SearchBox({ value, label, placeholder, icon = 'search', shortcut = true, onSearch, onEnter, onLeave }: {
   value: string
   label: string
   placeholder: string
+  icon?: IconName
+  /** Whether `/` leads here: one field of a page. */
+  shortcut?: boolean
   onSearch: (text: string) => void
   onEnter?: (text: string) => void
   onLeave: () => void
 }) {
   const input = useRef<HTMLInputElement>(null)
   const { draft, type, commit } = useDebounced(value, onSearch)
-  useKeys({ '/': () => input.current?.focus() })
+  useKeys(shortcut ? { '/': () => input.current?.focus() } : {})
   useEffect(() => {
     if (document.activeElement !== input.current) return
     input.current?.select()
   }, [])
   return (
     <div className="relative">
-      <Icon name="search" className="pointer-events-none absolute top-1/2 left-2.5 -translate-y-1/2 text-faint" />
+      <Icon name={icon} className="pointer-events-none absolute top-1/2 left-2.5 -translate-y-1/2 text-faint" />
       <input
         ref={input}
         type="search"
         aria-label={label}
-        aria-keyshortcuts="/"
+        aria-keyshortcuts={shortcut ? '/' : undefined}
         placeholder={placeholder}
         maxLength={200}
         spellCheck={false}
@@ -61,11 +64,11 @@ export function SearchBox({ value, label, placeholder, onSearch, onEnter, onLeav
         >
           <Icon name="cross" size={14} />
         </button>
-      ) : (
+      ) : shortcut ? (
         <kbd aria-hidden="true" className="key absolute top-1/2 right-2 hidden -translate-y-1/2 lg:block">
           /
         </kbd>
-      )}
+      ) : null}
     </div>
   )
 }

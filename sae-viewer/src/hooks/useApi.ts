@@ -92,52 +92,25 @@ export function useFeature(run: string, feature: number): UseQueryResult<Feature
   return useQuery(featureQuery(run, feature))
 }
 
-const featureQuery = (run: string, feature: number) =>
+export const featureQuery = (run: string, feature: number) =>
   queryOptions({
     queryKey: ['feature', run, feature],
     queryFn: ({ signal }) => get('/api/feature_info', { run, id: feature }, signal),
   })
 
-/** A feature's place by a metric, 1 = highest; undefined while unknown. */
-export function useRank(run: string, feature: number | undefined, metric: string): number | undefined {
-  const { data } = useQuery({ ...featureQuery(run, feature ?? 0), enabled: feature !== undefined })
-  return feature === undefined ? undefined : data?.stats.find(({ name }) => name === metric)?.rank
-}
-
-/** The features before and after a place of the list (0-based), for `[` and `]`. */
-export function useNeighbours(query: FeaturesQuery, place: number | undefined) {
-  const offset = Math.max(0, (place ?? 0) - 1)
-  const result = useQuery({
-    queryKey: ['neighbours', query, offset],
-    queryFn: ({ signal }) => get('/api/features', { ...query, offset, limit: 3 }, signal),
-    enabled: place !== undefined,
-    placeholderData: keepPreviousData,
-  })
-  const rows = place === undefined || result.isPlaceholderData ? [] : (result.data?.features ?? [])
-  const previous = place === 0 ? undefined : rows[0]?.feature
-  const next = rows[place === 0 ? 1 : 2]?.feature
-  // They are likely asked for next; then they are there at once.
-  useEffect(() => {
-    for (const feature of [previous, next]) {
-      if (query.run && feature !== undefined) queryClient.query(featureQuery(query.run, feature)).catch(() => undefined)
-    }
-  }, [query.run, previous, next])
-  return { previous, next }
-}
-
 /**
  * How many headlines each pair of true class and predicted class has under the search and the feature filter:
  * [label][prediction]. Asked one after the other, so that the list of headlines comes first.
  */
-export function useConfusion({ run, q, feature }: ConfusionQuery, nLabels: number): number[][] | undefined {
+export function useConfusion(query: ConfusionQuery, nLabels: number): number[][] | undefined {
   return useQuery({
-    queryKey: ['confusion', run, q, feature, nLabels],
+    queryKey: ['confusion', query, nLabels],
     queryFn: async ({ signal }) => {
       const counts: number[][] = []
       for (let label = 0; label < nLabels; label++) {
         const row: number[] = []
         for (let prediction = 0; prediction < nLabels; prediction++) {
-          const page = await get('/api/headlines', { run, q, feature, label, prediction, limit: 1 }, signal)
+          const page = await get('/api/headlines', { ...query, label, prediction, limit: 1 }, signal)
           row.push(page.total)
         }
         counts.push(row)
@@ -148,7 +121,7 @@ export function useConfusion({ run, q, feature }: ConfusionQuery, nLabels: numbe
   }).data
 }
 
-export type ConfusionQuery = Pick<HeadlinesQuery, 'run' | 'q' | 'feature'>
+export type ConfusionQuery = Pick<HeadlinesQuery, 'run' | 'q' | 'feature' | 'min_confidence' | 'max_confidence'>
 
 /** How many headlines have the feature among their strongest. */
 export function useHeadlineCount(run: string, feature: number): number | undefined {

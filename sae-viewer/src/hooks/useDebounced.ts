@@ -1,10 +1,10 @@
 import { useEffect, useRef, useState } from 'react'
 
 /**
- * A text field's draft that is reported `ms` after the last key. A value that changes from outside (Back, a
+ * A field's draft that is reported `ms` after the last change. A value that changes from outside (Back, a
  * link) replaces the draft; the field's own reports do not come back to it.
  */
-export function useDebounced(value: string, report: (value: string) => void, ms = 180) {
+export function useDebounced<T extends string | number>(value: T, report: (value: T) => void, ms = 180) {
   const [draft, setDraft] = useState(value)
   const [seen, setSeen] = useState(value)
   const [reported, setReported] = useState(value)
@@ -21,20 +21,20 @@ export function useDebounced(value: string, report: (value: string) => void, ms 
       setReported(value)
     }
   }
-  function send(next: string) {
+  function send(next: T) {
     clearTimeout(timer.current)
     setReported(next)
     latest.current(next)
   }
   return {
     draft,
-    type: (next: string) => {
+    type: (next: T) => {
       setDraft(next)
       clearTimeout(timer.current)
       timer.current = setTimeout(() => send(next), ms)
     },
     /** Report at once: on Enter, on clearing. */
-    commit: (next: string) => {
+    commit: (next: T) => {
       setDraft(next)
       send(next)
     },

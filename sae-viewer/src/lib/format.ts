@@ -25,6 +25,11 @@ export function number(x: number): string {
     .replace('-', '−')
 }
 
+/** `number` with its sign: "+0.41", "−2.3". */
+export function signed(x: number): string {
+  return x > 0 ? `+${number(x)}` : number(x)
+}
+
 /** A share as a percentage with one decimal; never "0.0 %" or "100.0 %" for what is only close. */
 export function percent(share: number): string {
   if (share > 0 && share < 0.0005) return '<0.1 %'
@@ -41,10 +46,11 @@ export function when(iso: string): string {
 /** What a metric is measured in; metrics of the user's own have no unit that the viewer could know. */
 export function metricUnit(name: string): string {
   if (/^(mean|max|min|std)_activation$/.test(name)) return 'f'
-  return name === 'entropy' ? 'bits' : ''
+  return name === 'entropy' || name === 'mutual_information' ? 'bits' : ''
 }
 
-/** A metric's value: shares as percentages, the rest by significant digits. */
+/** A metric's value: shares as percentages, areas with two decimals, the rest by significant digits. */
 export function metricValue(name: string, value: number): string {
+  if (name.startsWith('auroc_')) return value.toFixed(2)
   return /^(fraction|share)_/.test(name) ? percent(value) : number(value)
 }

@@ -81,6 +81,17 @@ export function activationOn(stretch: Stretch, firing: { positions: number[]; va
   return strongest
 }
 
+/** The stretches from `context` words before the one at `position` to as many after it; all without `context`. */
+export function around(parts: Stretch[], position: number | undefined, context: number | undefined) {
+  const isWord = (part: Stretch) => part.kind === 'word' || part.kind === 'special'
+  const words = parts.flatMap((part, i) => (isWord(part) ? [i] : []))
+  const middle = words.findIndex((i) => position !== undefined && parts[i]?.positions.includes(position))
+  if (context === undefined || middle < 0) return { parts, cutBefore: false, cutAfter: false }
+  const from = words[middle - context] ?? 0
+  const to = words[middle + context] ?? parts.length - 1
+  return { parts: parts.slice(from, to + 1), cutBefore: from > 0, cutAfter: to < parts.length - 1 }
+}
+
 /**
  * Control characters, marks that reorder text and spaces without width as a visible sign, one UTF-16 unit for
  * one: what a headline hides is shown.

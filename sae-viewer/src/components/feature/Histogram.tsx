@@ -1,7 +1,7 @@
 import { useEffect, useId, useRef, useState } from 'react'
-import type { Histogram as Bins } from '../interpAPI'
-import { count, counted, number } from '../lib/format'
-import { heatStep } from '../lib/heat'
+import type { Histogram as Bins } from '../../interpAPI'
+import { count, counted, number } from '../../lib/format'
+import { heatStep } from '../../lib/heat'
 
 const HEIGHT = 280
 const LEFT = 52
