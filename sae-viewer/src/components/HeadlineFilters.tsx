@@ -1,11 +1,14 @@
 import { useState } from 'react'
 import { go } from '../hooks/useAddress'
+import { useDebounced } from '../hooks/useDebounced'
 import type { HeadlinesPage } from '../interpAPI'
-import { HEADLINES, ORDERS, SORTS, type HeadlinesAddress, type Order, type Sort } from '../lib/address'
+import { HEADLINES, ORDERS, SORTS, wholeNumber, type HeadlinesAddress, type Order, type Sort } from '../lib/address'
 import { className } from '../lib/classes'
 import { count } from '../lib/format'
 import { Choice } from './Choice'
+import { ConfidenceFilter } from './ConfidenceFilter'
 import { ConfusionFilter } from './ConfusionFilter'
+import type { FilterChip } from './FilterChips'
 import { Icon } from './Icon'
 import { SearchBox } from './SearchBox'
 
@@ -38,7 +41,7 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
   onLeave: () => void
 }) {
   const change = (changes: Partial<HeadlinesAddress>, replace = false) =>
-    go({ ...address, open: undefined, ...changes }, replace)
+    go({ ...address, open: undefined, lit: undefined, ...changes }, replace)
   const { n_headlines: all, n_correct: correct } = page ?? {}
   const verdicts: [string, boolean | undefined, number | undefined][] = [
     ['All', undefined, all],
@@ -80,18 +83,26 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
         onClick={() => setMore(!more)}
         className="quiet text-xs lg:hidden"
       >
-        {more ? 'Fewer filters' : 'Filter by class, sort'}
+        {more ? 'Fewer filters' : 'Filter by class, confidence, feature; sort'}
       </button>
       <div className={`space-y-5 ${more ? '' : 'hidden lg:block'}`}>
         {labels.length <= 6 && (
           <ConfusionFilter
             labels={labels}
-            query={{ run, q: address.q, feature: address.feature }}
+            query={{
+              run,
+              q: address.q,
+              feature: address.feature,
+              min_confidence: address.minConfidence,
+              max_confidence: address.maxConfidence,
+            }}
             chosen={address}
             correct={address.correct}
             onChoose={(pair) => change({ ...pair, correct: contradicts(pair, address.correct) ? undefined : address.correct })}
           />
         )}
+        <ConfidenceFilter address={address} onChange={(bounds) => change(bounds)} />
+        <FeatureField feature={address.feature} onFeature={(feature) => change({ feature })} />
         <Choice
           label="Sort"
           value={`${address.sort} ${address.order}`}
@@ -112,43 +123,43 @@ function contradicts(pair: Pick<HeadlinesAddress, 'label' | 'prediction'>, corre
   return correct !== (pair.label === pair.prediction)
 }
 
-/** The filters in force, each removable. */
-export function ActiveFilters({ address, labels }: { address: HeadlinesAddress; labels: readonly string[] }) {
-  const active: [string, Partial<HeadlinesAddress>][] = []
-  if (address.q) active.push([`“${address.q}”`, { q: '' }])
-  if (address.correct !== undefined) active.push([address.correct ? 'correct' : 'wrong', { correct: undefined }])
-  if (address.label !== undefined) active.push([`label ${className(labels, address.label)}`, { label: undefined }])
-  if (address.prediction !== undefined) {
-    active.push([`predicted ${className(labels, address.prediction)}`, { prediction: undefined }])
-  }
-  if (address.feature !== undefined) active.push([`feature ${address.feature} among the strongest`, { feature: undefined }])
-  if (active.length === 0) return null
+/** Only headlines that have a feature, named by its number, among their strongest. */
+function FeatureField({ feature, onFeature }: { feature: number | undefined; onFeature: (feature: number | undefined) => void }) {
+  const { draft, type } = useDebounced(feature === undefined ? '' : String(feature), (text) => onFeature(wholeNumber(text)))
   return (
-    <ul aria-label="Filters in force" className="flex flex-wrap items-center gap-x-2 gap-y-1">
-      {active.map(([name, without]) => (
-        <li key={name} className="min-w-0">
-          <button
-            type="button"
-            aria-label={`Remove the filter ${name}`}
-            onClick={() => go({ ...address, open: undefined, ...without })}
-            className="inline-flex max-w-full items-center gap-1 rounded-[5px] bg-sunk py-0.5 pr-1.5 pl-2 text-xs hover:text-wrong"
-          >
-            <span className="truncate">{name}</span>
-            <Icon name="cross" size={12} className="text-faint" />
-          </button>
-        </li>
-      ))}
-      {active.length > 1 && (
-        <li>
-          <button
-            type="button"
-            className="quiet text-xs"
-            onClick={() => go({ ...HEADLINES, run: address.run, sort: address.sort, order: address.order, grain: address.grain })}
-          >
-            Clear all
-          </button>
-        </li>
-      )}
-    </ul>
+    <label className="field flex items-center gap-2 px-2.5 text-sm">
+      <span className="shrink-0 text-faint">Has feature</span>
+      <input
+        type="text"
+        inputMode="numeric"
+        placeholder="number"
+        maxLength={9}
+        autoComplete="off"
+        value={draft}
+        onChange={(event) => type(event.target.value.replace(/\D/g, ''))}
+        className="h-full w-full min-w-0 bg-transparent outline-none"
+      />
+    </label>
   )
+}
+
+/** The filters of an address, each removable. */
+export function headlineChips(address: HeadlinesAddress, labels: readonly string[]): FilterChip[] {
+  const chips: [string, Partial<HeadlinesAddress>][] = []
+  const { q, correct, label, prediction, feature, minConfidence, maxConfidence } = address
+  if (q) chips.push([`“${q}”`, { q: '' }])
+  if (correct !== undefined) chips.push([correct ? 'correct' : 'wrong', { correct: undefined }])
+  if (label !== undefined) chips.push([`label ${className(labels, label)}`, { label: undefined }])
+  if (prediction !== undefined) chips.push([`predicted ${className(labels, prediction)}`, { prediction: undefined }])
+  if (minConfidence !== undefined || maxConfidence !== undefined) {
+    const [low, high] = [minConfidence ?? 0, maxConfidence ?? 1].map((share) => Math.round(100 * share))
+    chips.push([`confidence ${low} to ${high} %`, { minConfidence: undefined, maxConfidence: undefined }])
+  }
+  if (feature !== undefined) chips.push([`feature ${feature} among the strongest`, { feature: undefined }])
+  return chips.map(([name, without]) => ({ name, remove: () => go({ ...address, open: undefined, ...without }) }))
+}
+
+/** The same view without its filters. */
+export function unfiltered({ run, sort, order, grain, effects }: HeadlinesAddress): HeadlinesAddress {
+  return { ...HEADLINES, run, sort, order, grain, effects }
 }

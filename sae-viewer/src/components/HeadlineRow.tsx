@@ -1,23 +1,28 @@
 import { memo, useEffect, useRef, useState } from 'react'
-import type { FiredFeature, Headline } from '../interpAPI'
-import { count, number, percent } from '../lib/format'
-import { className } from '../lib/classes'
+import type { Headline } from '../interpAPI'
+import { count } from '../lib/format'
 import type { Grain } from '../lib/text'
-import { FeatureChip, wordsLit } from './FeatureChip'
-import { HeatLegend, HeatText, Word } from './HeatText'
-import { ClassMark, isCorrect, Outcome, OutcomeLine, Verdict } from './Outcome'
+import { FeatureChip } from './FeatureChip'
+import { HeatText } from './HeatText'
+import { OpenHeadline } from './OpenHeadline'
+import { isCorrect, Outcome, OutcomeLine, Verdict } from './Outcome'
 
 const FIRST = 3
 
 export interface HeadlineRowProps {
   headline: Headline
+  run: string
   labels: readonly string[]
   grain: Grain
   /** 0-based place in the list. */
   row: number
   open: boolean
+  /** In the open row, the feature whose heat is shown; its strongest when undefined. */
+  lit: number | undefined
   onOpen: (row: number, open: boolean) => void
+  onLit: (feature: number) => void
   featureHref: (feature: number) => string
+  headlineHref: (headline: number) => string
 }
 
 /**
@@ -27,7 +32,6 @@ export interface HeadlineRowProps {
 export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
   const { headline, labels, grain, row, open, onOpen, featureHref } = props
   const [pointed, setPointed] = useState<number>()
-  const [chosen, setChosen] = useState<number>()
   const article = useRef<HTMLElement>(null)
   const toggled = useRef(false)
   useEffect(() => {
@@ -42,7 +46,7 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
   const features = headline.features
   const lit =
     features.find(({ feature }) => feature === pointed) ??
-    (open ? (features.find(({ feature }) => feature === chosen) ?? features[0]) : undefined)
+    (open ? (features.find(({ feature }) => feature === props.lit) ?? features[0]) : undefined)
   const strongest = features[0]?.activation ?? 1
 
   return (
@@ -71,15 +75,7 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
           <OutcomeLine prompt={headline} labels={labels} />
         </div>
         {open ? (
-          <AllFeatures
-            headline={headline}
-            labels={labels}
-            lit={lit}
-            onPoint={setPointed}
-            onChoose={setChosen}
-            onClose={() => toggle(false)}
-            featureHref={featureHref}
-          />
+          <OpenHeadline {...props} lit={lit} onPoint={setPointed} onClose={() => toggle(false)} />
         ) : (
           <div className="mt-2 flex flex-wrap items-center gap-x-2 gap-y-1.5">
             {features.slice(0, FIRST).map((fired) => (
@@ -107,77 +103,3 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
     </article>
   )
 })
-
-function AllFeatures({ headline, labels, lit, onPoint, onChoose, onClose, featureHref }: {
-  headline: Headline
-  labels: readonly string[]
-  lit: FiredFeature | undefined
-  onPoint: (feature: number | undefined) => void
-  onChoose: (feature: number) => void
-  onClose: () => void
-  featureHref: (feature: number) => string
-}) {
-  const strongest = headline.features[0]?.activation ?? 1
-  return (
-    <div className="mt-3">
-      <ol className="border-t border-line" onPointerLeave={() => onPoint(undefined)}>
-        {headline.features.map((fired) => (
-          <li
-            key={fired.feature}
-            className={`grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-4 border-b border-line py-1 sm:grid-cols-[minmax(0,16rem)_9.5rem_minmax(0,1fr)] ${
-              fired === lit ? 'bg-sunk' : ''
-            }`}
-            onPointerEnter={() => onPoint(fired.feature)}
-          >
-            <span className="min-w-0 pl-2">
-              <FeatureChip
-                fired={fired}
-                prompt={headline}
-                href={featureHref(fired.feature)}
-                onLight={onPoint}
-              />
-            </span>
-            <button
-              type="button"
-              aria-pressed={fired === lit}
-              aria-label={`Light up feature ${fired.feature}, activation ${number(fired.activation)}`}
-              onClick={() => onChoose(fired.feature)}
-              className="flex h-6 items-center gap-2 pr-2 text-xs"
-            >
-              <span className="w-10 text-right tabular-nums">{number(fired.activation)}</span>
-              <span className="h-2 w-20 rounded-[2px] bg-sunk">
-                <span
-                  className="block h-full rounded-[2px] bg-bar"
-                  style={{ width: `${(100 * fired.activation) / strongest}%` }}
-                />
-              </span>
-            </button>
-            <span className="col-span-2 truncate pl-2 text-xs text-soft sm:col-span-1 sm:pl-0">
-              {wordsLit(fired, headline).map(({ word, activation, position }, i) => (
-                <span key={position}>
-                  {i > 0 && <span className="text-faint"> · </span>}
-                  <Word className="text-ink">{word}</Word>{' '}
-                  <span className="tabular-nums">{number(activation)}</span>
-                </span>
-              ))}
-            </span>
-          </li>
-        ))}
-      </ol>
-      <div className="mt-2.5 flex flex-wrap items-center gap-x-6 gap-y-2 text-xs text-soft">
-        {lit && <HeatLegend max={Math.max(...lit.values)} what={`Feature ${lit.feature} here`} />}
-        <span className="flex flex-wrap gap-x-3">
-          {headline.probabilities.map((p, i) => (
-            <span key={i} className="inline-flex items-center gap-1.5">
-              <ClassMark labels={labels} index={i} />
-              {className(labels, i)} <span className="tabular-nums">{percent(p)}</span>
-            </span>
-          ))}
-        </span>
-        <button type="button" data-row className="quiet" aria-expanded onClick={onClose}>
-          Show fewer
-        </button>
-      </div>
-    </div>
-  )
-}

@@ -5,7 +5,8 @@ import { isRestored } from '../hooks/useScrollMemory'
 import type { HeadlinesQuery, RunMetadata } from '../interpAPI'
 import { FEATURES, HEADLINES, writeAddress, type HeadlinesAddress } from '../lib/address'
 import { count, counted } from '../lib/format'
-import { ActiveFilters, HeadlineFilters } from './HeadlineFilters'
+import { FilterChips } from './FilterChips'
+import { HeadlineFilters, headlineChips, unfiltered } from './HeadlineFilters'
 import { HeadlineRow } from './HeadlineRow'
 import { Failure, Note, Notice } from './Notices'
 import { PageList, reachable, type VirtualListHandle } from './VirtualList'
@@ -15,7 +16,8 @@ const ROW = 92
 /** The Headlines tab: every headline of the run, filtered and sorted by the address. */
 export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run: RunMetadata }) {
   const { q, label, prediction, correct, feature, sort, order } = address
-  const query: HeadlinesQuery = { run: run.run_id, q, label, prediction, correct, feature, sort, order }
+  const bounds = { min_confidence: address.minConfidence, max_confidence: address.maxConfidence }
+  const query: HeadlinesQuery = { run: run.run_id, q, label, prediction, correct, feature, ...bounds, sort, order }
   const [range, setRange] = useState<Range>([0, 0])
   const { first, shown, stale, at, error, retry } = useHeadlines(query, range)
   const list = useRef<VirtualListHandle>(null)
@@ -26,8 +28,13 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
     [address.run],
   )
   const onOpen = useCallback(
-    (row: number, open: boolean) => go({ ...address, open: open ? row : undefined }, true),
+    (row: number, open: boolean) => go({ ...address, open: open ? row : undefined, lit: undefined }, true),
     [address],
+  )
+  const onLit = useCallback((lit: number) => go({ ...address, lit }, true), [address])
+  const headlineHref = useCallback(
+    (headline: number) => writeAddress({ ...HEADLINES, run: address.run, open: headline }),
+    [address.run],
   )
   const seen = first ? reachable(first.total, ROW) : 0
 
@@ -43,7 +50,7 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
             <p role="status" className="whitespace-nowrap">
               {first ? <Counts total={first.total} all={first.n_headlines} /> : <span className="skeleton inline-block h-4 w-40" />}
             </p>
-            <ActiveFilters address={address} labels={labels} />
+            <FilterChips chips={headlineChips(address, labels)} onClear={() => go(unfiltered(address))} />
           </div>
           <label className="flex items-center gap-1.5 text-xs text-soft">
             <input
@@ -81,9 +88,13 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
                   labels={labels}
                   grain={address.grain}
                   open={address.open === row}
+                  lit={address.open === row ? address.lit : undefined}
                   row={row}
+                  run={run.run_id}
                   onOpen={onOpen}
+                  onLit={onLit}
                   featureHref={featureHref}
+                  headlineHref={headlineHref}
                 />
               )
             }}
@@ -113,7 +124,7 @@ function Nothing({ address, run }: { address: HeadlinesAddress; run: RunMetadata
   return (
     <Note title="No headline matches all of these filters.">
       <p>
-        <button type="button" className="button" onClick={() => go({ ...HEADLINES, run: address.run })}>
+        <button type="button" className="button" onClick={() => go(unfiltered(address))}>
           Show all {count(run.totals.n_headlines)}
         </button>
       </p>

@@ -96,7 +96,7 @@ export function OutcomeLine({ prompt, labels }: { prompt: Judged; labels: readon
 export function ProbabilityBar({ prompt, labels }: { prompt: Judged; labels: readonly string[] }) {
   const words = prompt.probabilities.map((p, i) => `${className(labels, i)} ${percent(p)}`).join(', ')
   return (
-    <div role="img" aria-label={`Probabilities: ${words}`} title={words} className="mt-1 flex h-1 gap-px overflow-hidden rounded-full">
+    <div role="img" aria-label={`Probabilities: ${words}`} title={words} className="mt-1 flex h-1.5 gap-px overflow-hidden rounded-[2px]">
       {prompt.probabilities.map((p, i) => (
         <span key={i} style={{ flexGrow: p, backgroundColor: classLook(labels, i).color }} />
       ))}
