@@ -75,7 +75,7 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
           <OutcomeLine prompt={headline} labels={labels} />
         </div>
         {open ? (
-          <OpenHeadline {...props} lit={lit} onPoint={setPointed} onClose={() => toggle(false)} />
+          <OpenHeadline {...props} lit={lit} asked={props.lit} onPoint={setPointed} onClose={() => toggle(false)} />
         ) : (
           <div className="mt-2 flex flex-wrap items-center gap-x-2 gap-y-1.5">
             {features.slice(0, FIRST).map((fired) => (

@@ -10,10 +10,12 @@ import { SimilarHeadlines } from './SimilarHeadlines'
 /** What an open headline shows below its text: all its features, its probabilities, its neighbours. */
 export function OpenHeadline(props: Omit<HeadlineRowProps, 'lit'> & {
   lit: FiredFeature | undefined
+  /** The feature that the address asks for. */
+  asked: number | undefined
   onPoint: (feature: number | undefined) => void
   onClose: () => void
 }) {
-  const { headline, labels, lit, run, onPoint, onClose, headlineHref } = props
+  const { headline, labels, lit, asked, run, onPoint, onClose, headlineHref } = props
   return (
     <div className="mt-3">
       <ol aria-label="Strongest features" className="border-t border-line" onPointerLeave={() => onPoint(undefined)}>
@@ -21,6 +23,11 @@ export function OpenHeadline(props: Omit<HeadlineRowProps, 'lit'> & {
           <FeatureLine key={fired.feature} {...props} fired={fired} isLit={fired === lit} />
         ))}
       </ol>
+      {asked !== undefined && !headline.features.some(({ feature }) => feature === asked) && (
+        <p className="mt-2.5 text-xs text-soft">
+          Feature {asked} is not among the strongest features of this headline; only their activations are kept.
+        </p>
+      )}
       <div className="mt-2.5 flex flex-wrap items-center gap-x-6 gap-y-2 text-xs text-soft">
         {lit && <HeatLegend max={Math.max(...lit.values)} what={`Feature ${lit.feature} here`} />}
         <span className="flex flex-wrap gap-x-3">
