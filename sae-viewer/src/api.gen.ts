@@ -918,6 +918,11 @@ export interface components {
             n_features: number;
             /** Offset */
             offset: number;
+            /**
+             * Place
+             * @description 0-based place of `around`; null where it is not listed
+             */
+            place: number | null;
             /** Run Id */
             run_id: string;
             /** Total */
@@ -2240,6 +2245,8 @@ export interface operations {
                 leaning?: number | null;
                 /** @description whether a person has named it */
                 labelled?: boolean | null;
+                /** @description a feature to stand in the middle of the page, in place of `offset` */
+                around?: number | null;
             };
             header?: never;
             path?: never;
