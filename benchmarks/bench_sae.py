@@ -25,9 +25,10 @@ from sae_pipeline.activations import read_activations
 from sae_pipeline.classifier import load_base
 from sae_pipeline.config import HeadlinesConfig
 from sae_pipeline.headlines import load_headlines
-from sae_pipeline.kernels import SparseStep, path_counts
+from sae_pipeline.kernels import path_counts
+from sae_pipeline.kinds import ReluStep
 from sae_pipeline.tokens import tokenize
-from sae_pipeline.training import LEARNING_RATE, learning_rate_factor
+from sae_pipeline.training import learning_rate_factor
 
 from .sae_peers import memory, quality, reset_peak
 
@@ -108,10 +109,10 @@ def ours(data: dict[str, Tensor], d_sae: int) -> dict[str, float]:
     epochs = 1 if QUICK and d_sae > 4096 else 3
     before = reset_peak()
     rows = torch.randn(d_sae, d_in, generator=generator)
-    step = SparseStep(rows / rows.norm(dim=1, keepdim=True), -2.0)
+    step = ReluStep(rows / rows.norm(dim=1, keepdim=True))
     del rows
     order = torch.cat([torch.randperm(len(train), generator=generator) for _ in range(epochs)]).split(BATCH)
-    lr = LEARNING_RATE["default"]
+    lr = step.learning_rate
     started = time.perf_counter()
     for i, batch in enumerate(order):
         step.step(train[batch], lr * learning_rate_factor(i, len(order)), L1[d_in, d_sae])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import UserError
-from .schema import PositionKind
+from .schema import Kind, PositionKind
 
 Precision = Literal["auto", "fp32", "bf16"]
 LABELS = ("Bearish", "Bullish", "Neutral")
@@ -71,8 +71,11 @@ class TrainConfig(Config):
     latent_dims: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (4096, 8192, 16384, 32768), description="LATENT_DIMS: d_sae of each SAE"
     )
+    kind: Kind = Field("relu", description="relu, topk, batchtopk, jumprelu, gated or matryoshka; see kinds/")
     recipe: Literal["default", "seed"] = Field("default", description="see training.py")
-    l1_coefficient: float = Field(1e-3, ge=0, description="L1_COEFFICIENT: sparsity penalty")
+    l1_coefficient: float = Field(1e-3, ge=0, description="L1_COEFFICIENT: sparsity penalty; relu, jumprelu, gated")
+    target_l0: float | None = Field(None, gt=0, description="TARGET_L0: the penalty is steered to this L0 instead")
+    k: int | None = Field(None, ge=1, description="active features per token; topk, batchtopk, matryoshka (none: 64)")
     num_epochs: int = Field(3, ge=1, description="NUM_EPOCHS: passes over the activations")
     batch_size: int = Field(1024, ge=1, description="tokens per step")
     learning_rate: float | None = Field(None, gt=0, description="none: the recipe's own, see training.py")
@@ -83,6 +86,25 @@ class TrainConfig(Config):
         if not self.latent_dims or len(set(self.latent_dims)) != len(self.latent_dims):
             raise ValueError("latent_dims must be one or more different sizes")
         return self
+
+    @model_validator(mode="after")
+    def _kind_fits(self) -> "TrainConfig":
+        fixed = self.kind in ("topk", "batchtopk", "matryoshka")
+        if self.recipe == "seed" and (self.kind != "relu" or self.target_l0):
+            raise ValueError("the recipe seed is of kind relu and has no target_l0")
+        if self.k is not None and not fixed:
+            raise ValueError(f"k belongs to topk, batchtopk and matryoshka; use target_l0 for {self.kind}")
+        wanted, smallest = self.active or self.target_l0, min(self.latent_dims)
+        if wanted is not None and wanted > smallest:
+            raise ValueError(f"{wanted:g} active features per token are more than the {smallest} there are")
+        return self
+
+    @property
+    def active(self) -> int | None:
+        """k of the kinds that fix it; None for the others."""
+        if self.kind not in ("topk", "batchtopk", "matryoshka"):
+            return None
+        return self.k or (max(1, round(self.target_l0)) if self.target_l0 else 64)
 
 
 class AnalyzeConfig(Config):

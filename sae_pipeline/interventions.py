@@ -103,7 +103,7 @@ def edited_features(
     [n_covered, n_features]."""
     column = {feature: j for j, feature in enumerate(sorted({edit.feature for edit in edits}))}
     ids = torch.tensor(list(column), device=hidden.device)
-    old = torch.relu(sae.normalise(hidden[counted].float()) @ sae.W_enc[:, ids] + sae.b_enc[ids])
+    old = sae.encode_features(hidden[counted].float(), ids)
     new = old.clone()
     for edit in edits:
         sites = _sites(edit, counted)[counted]

@@ -27,6 +27,7 @@ from .features import FEATURE_METRICS, Metric, analyze_headlines
 from .headlines import Headlines, Split, load_headlines
 from .interventions import Probe
 from .kernels import choose as choose_kernels
+from .kinds import nested_prefixes
 from .layout import (
     Layout,
     PresentClassifier,
@@ -168,9 +169,12 @@ def _sae_config(store: ActivationStore, config: TrainConfig, d_sae: int) -> SaeC
     return SaeConfig(
         d_in=manifest.d_in,
         d_sae=d_sae,
+        kind=config.kind,
+        k=config.active,
+        prefixes=nested_prefixes(d_sae) if config.kind == "matryoshka" else (),
         recipe=config.recipe,
         l1_coefficient=config.l1_coefficient,
-        sparsity_weight=sparsity_weight(config.recipe, config.l1_coefficient, manifest.d_in, d_sae),
+        sparsity_weight=sparsity_weight(config.recipe, config.l1_coefficient, manifest.d_in, d_sae, config.kind),
         positions=manifest.positions,
         hookpoint=manifest.hookpoint,
         classifier_hash=manifest.classifier_hash,

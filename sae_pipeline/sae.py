@@ -1,11 +1,14 @@
 """The sparse autoencoder: encode, decode, save, load.
 
     x_norm = (x − mean) / scale          mean ‖x_norm‖² = d_in over the training tokens
-    f      = relu(x_norm · W_enc + b_enc)
+    pre    = x_norm · W_enc + b_enc
+    f      = pre where pre > threshold, else 0;  of kind "topk" only the k largest of a token
     x̂      = mean + scale · (f · W_dec + b_dec)
 
-A feature's activation f is the length of its unit-norm decoder row in x_norm; scale · f is its length in the
-classifier's own units. (Bricken et al. 2023, "Towards Monosemanticity"; Cunningham et al. 2023.)
+This one rule serves every kind of kinds/: threshold ≥ 0 is zero for ReLU, learnt for JumpReLU, one number for
+BatchTopK and Matryoshka, and what Gated's two paths come to. A feature's activation f is the length of its unit-norm
+decoder row in x_norm; scale · f is its length in the classifier's own units. (Bricken et al. 2023, "Towards
+Monosemanticity"; Cunningham et al. 2023.)
 """
 
 import io
@@ -21,10 +24,10 @@ from torch import Tensor, nn
 from .artefacts import write_file
 from .errors import UserError
 from .kernels import Lists, encode_csr, spmm
-from .schema import Hookpoint, PositionKind
+from .schema import Hookpoint, Kind, PositionKind
 
 Positive = Annotated[int, Field(ge=1)]
-_TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec", "mean", "scale")
+_TENSORS = ("W_enc", "b_enc", "threshold", "W_dec", "b_dec", "mean", "scale")
 
 
 class SaeConfig(BaseModel):
@@ -34,10 +37,12 @@ class SaeConfig(BaseModel):
 
     d_in: Positive
     d_sae: Positive
-    kind: Literal["relu"] = "relu"
+    kind: Kind = "relu"
+    k: int | None = Field(None, ge=1, description="active features per token, or on average")
+    prefixes: tuple[Positive, ...] = Field((), description="matryoshka: sizes of the nested dictionaries, up to d_sae")
     recipe: Literal["default", "seed"]
     l1_coefficient: float
-    sparsity_weight: float = Field(description="λ against Σ(x−x̂)²")
+    sparsity_weight: float = Field(description="λ against Σ(x−x̂)²; 0 where k sets the sparsity")
     positions: PositionKind
     hookpoint: Hookpoint
     classifier_hash: str
@@ -47,6 +52,7 @@ class SaeConfig(BaseModel):
 class SparseAutoencoder(nn.Module):
     """An SAE in fp32. W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in], b_dec [d_in]."""
 
+    threshold: Tensor
     mean: Tensor
     scale: Tensor
 
@@ -58,6 +64,7 @@ class SparseAutoencoder(nn.Module):
         self.b_enc = nn.Parameter(torch.zeros(config.d_sae))
         self.W_dec = nn.Parameter(torch.zeros(config.d_sae, config.d_in))
         self.b_dec = nn.Parameter(torch.zeros(config.d_in))
+        self.register_buffer("threshold", torch.zeros(config.d_sae))
         self.register_buffer("mean", mean.detach().clone().float())
         self.register_buffer("scale", scale.detach().clone().float().reshape(()))
 
@@ -67,11 +74,33 @@ class SparseAutoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """x [..., d_in] in the classifier's units → feature_acts [..., d_sae]."""
-        return torch.relu(self.normalise(x) @ self.W_enc + self.b_enc)
+        pre = self.normalise(x) @ self.W_enc + self.b_enc
+        f = torch.relu(pre) * (pre > self.threshold)
+        if self._topk is None:
+            return f
+        top = f.topk(min(self._topk, f.shape[-1]))
+        return torch.zeros_like(f).scatter(-1, top.indices, top.values)
+
+    def encode_features(self, x: Tensor, ids: Tensor) -> Tensor:
+        """x [n_tokens, d_in] → feature_acts of the features `ids` [n_ids] alone, [n_tokens, n_ids]."""
+        if self._topk is None:
+            pre = self.normalise(x) @ self.W_enc[:, ids] + self.b_enc[ids]
+            return torch.relu(pre) * (pre > self.threshold[ids])
+        lists = self.encode_lists(x)  # which features are on depends on all of them
+        column = torch.full((self.config.d_sae,), -1, device=x.device)
+        column[ids] = torch.arange(len(ids), device=x.device)
+        at = column[lists.cols.long()]
+        f = lists.values.new_zeros(len(x), len(ids))
+        f[lists.rows[at >= 0], at[at >= 0]] = lists.values[at >= 0]
+        return f
+
+    @property
+    def _topk(self) -> int | None:
+        return self.config.k if self.config.kind == "topk" else None
 
     def encode_lists(self, x: Tensor) -> Lists:
         """x [n_tokens, d_in] → the active entries of each token, as ragged lists; fp32, bounded memory."""
-        return encode_csr(self.normalise(x), self.W_enc, self.b_enc)
+        return encode_csr(self.normalise(x), self.W_enc, self.b_enc, threshold=self.threshold, k=self._topk)
 
     def encode_active(self, x: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """Active entries only: (token, feature, activation), by token then feature."""
@@ -107,6 +136,7 @@ class SparseAutoencoder(nn.Module):
             config = SaeConfig.model_validate(payload["config"])
             tensors = payload["state_dict"]
             sae = cls(config, tensors["mean"], tensors["scale"]).to(device)
+            tensors = {"threshold": sae.threshold, **tensors}  # SAEs saved before there were kinds have none
             sae.load_state_dict(tensors)
         except (ValidationError, KeyError, TypeError, ValueError, RuntimeError, EOFError, OSError) as error:
             raise UserError(

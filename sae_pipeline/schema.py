@@ -34,6 +34,7 @@ RUN_FILES = (
 
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 PositionKind = Literal["words", "all"]
+Kind = Literal["relu", "topk", "batchtopk", "jumprelu", "gated", "matryoshka"]
 
 
 class Record(BaseModel):

@@ -5,12 +5,14 @@ Recipe `default` (after Bricken et al. 2023): per token
     loss = Σ(x − x̂)² + λ·Σf,    ‖W_dec[i]‖ = 1,    λ = L1_COEFFICIENT · λ_unit(d_in, d_sae)
 
 with W_enc = W_decᵀ and a negative b_enc at the start, so that training is sparse from its first step. Its step runs
-on the active entries alone: see kernels/step.py.
+on the active entries alone: see kinds/engine.py. The other kinds of SAE stand in kinds/; in all of them the squared
+error is summed over d_in and decoder rows have length 1.
 
 Recipe `seed` is what a notebook would write: mean over d_in of the squared error + L1_COEFFICIENT·Σf, ordinary
 initialisation, Adam, no constraint on W_dec. It is not sparse; it is kept for comparison.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,28 +23,29 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .config import TrainConfig
-from .device import autocast
 from .errors import UserError
-from .kernels import SparseStep, StepStats
+from .kinds import NotebookStep, Stepper, StepStats, stepper, unit_rows
 from .sae import SaeConfig, SparseAutoencoder, size_name
+from .schema import Kind
 
 Recipe = Literal["default", "seed"]
-_ENCODER_BIAS = -2.0  # x_norm along any unit direction has variance 1 on average
 _WARM_UP, _DECAY = 0.05, 0.3  # shares of all steps
-LEARNING_RATE: dict[Recipe, float] = {"default": 4e-3, "seed": 1e-3}  # their optimisers differ
 _HISTORY_POINTS = 100
+_STEERING = 10.0  # of λ towards a target L0, per training
 
 
-def sparsity_weight(recipe: Recipe, l1_coefficient: float, d_in: int, d_sae: int) -> float:
-    """λ, the weight of Σf against Σ(x−x̂)².
+def sparsity_weight(recipe: Recipe, l1_coefficient: float, d_in: int, d_sae: int, kind: Kind = "relu") -> float:
+    """λ, the weight of Σf (gated: Σgate; jumprelu: L0) against Σ(x−x̂)²; 0 for the kinds that fix k.
 
     seed: λ = l1 · d_in, since its squared error is averaged over d_in.
     default: λ = l1 · λ_unit with λ_unit = 72·√d_in·(d_sae/4096)^0.28. √d_in because f and the residual grow with
-    ‖x_norm‖ = √d_in; the power of d_sae keeps L0 level across sizes. Both constants chosen on dev.
+    ‖x_norm‖ = √d_in; the power of d_sae keeps L0 level across sizes. jumprelu: d_in instead of √d_in, as L0 has no
+    unit. All constants chosen on dev.
     """
     if recipe == "seed":
         return l1_coefficient * d_in
-    return float(l1_coefficient * 72.0 * d_in**0.5 * (d_sae / 4096) ** 0.28)
+    constant, power = {"relu": (72.0, 0.5), "gated": (72.0, 0.5), "jumprelu": (5.0, 1.0)}.get(kind, (0.0, 1.0))
+    return float(l1_coefficient * constant * d_in**power * (d_sae / 4096) ** 0.28)
 
 
 @dataclass
@@ -91,7 +94,7 @@ def train_saes(
         for step, batch in enumerate(batches(acts, config.batch_size, config.num_epochs, config.seed)):
             x = (batch.to(device).float() - mean) / scale
             for run in runs:
-                run.step(x, learning_rate_factor(step, n_steps))
+                run.step(x, learning_rate_factor(step, n_steps), n_steps)
             bar.update(len(x))
             if step % max(1, n_steps // _HISTORY_POINTS) == 0 or step == n_steps - 1:
                 bar.set_postfix_str(" | ".join(run.record(bar.n) for run in runs), refresh=False)
@@ -112,24 +115,19 @@ class _Run:
     ) -> None:
         self.sae = SparseAutoencoder(template, mean, scale).to(device)
         self.name = size_name(template.d_sae)
-        self.learning_rate = config.learning_rate or LEARNING_RATE[template.recipe]
-        generator = torch.Generator().manual_seed(config.seed)
-        rows = torch.randn(template.d_sae, template.d_in, generator=generator)
-        rows /= rows.norm(dim=1, keepdim=True)
-        self.stepper: SparseStep | _NotebookStep = (
-            SparseStep(rows.to(device), _ENCODER_BIAS)
-            if template.recipe == "default"
-            else _NotebookStep(self.sae, generator)
-        )
+        self.stepper = _stepper(template, torch.Generator().manual_seed(config.seed), device)
+        self.learning_rate = config.learning_rate or self.stepper.learning_rate
+        self.sparsity = Sparsity(template.sparsity_weight, config.target_l0)
         self.curve = TrainingCurve()
         self.seconds = 0.0
         self.tokens = 0
         self.recent: list[StepStats] = []
 
-    def step(self, x: Tensor, rate: float) -> None:
-        """One step on x_norm [batch, d_in] at `rate` times the learning rate."""
+    def step(self, x: Tensor, rate: float, n_steps: int) -> None:
+        """One of `n_steps` steps on x_norm [batch, d_in], at `rate` times the learning rate."""
         started = time.perf_counter()
-        stats = self.stepper.step(x, self.learning_rate * rate, self.sae.config.sparsity_weight)
+        stats = self.stepper.step(x, self.learning_rate * rate, self.sparsity.weight)
+        self.sparsity.steer(stats.l0, n_steps)
         self.seconds += time.perf_counter() - started
         self.tokens += stats.n_tokens
         self.recent.append(stats)
@@ -150,42 +148,31 @@ class _Run:
         return f"{self.name} L0 {l0:.0f} FVU {fvu:.3f} silent {1 - float(fired.float().mean()):.0%}"
 
     def finish(self) -> TrainedSae:
-        """Put the trained weights into the units of sae.py: unit-norm decoder rows."""
+        """Put the trained weights into an SAE; see sae.py for its units."""
         sae = self.sae.requires_grad_(False)
-        if isinstance(self.stepper, SparseStep):
-            features = self.stepper.features
-            sae.W_enc.copy_(features.W_enc.T)
-            sae.b_enc.copy_(features.b_enc)
-            sae.W_dec.copy_(features.W_dec)
-            sae.b_dec.copy_(self.stepper.b_dec)
-        norm = sae.W_dec.norm(dim=1).clamp_min(1e-12)
-        sae.W_dec.div_(norm[:, None])
-        sae.W_enc.mul_(norm)
-        sae.b_enc.mul_(norm)
+        sae.config = sae.config.model_copy(update={"sparsity_weight": self.sparsity.weight})
+        for name, tensor in self.stepper.weights()._asdict().items():
+            getattr(sae, name).copy_(tensor)
         return TrainedSae(sae, self.curve, self.seconds, self.tokens / self.seconds)
 
 
-class _NotebookStep:
-    """The step of the `seed` recipe: autograd, Adam, torch.nn.Linear's own initialisation."""
+def _stepper(config: SaeConfig, generator: torch.Generator, device: torch.device) -> Stepper:
+    if config.recipe == "seed":
+        return NotebookStep(config.d_in, config.d_sae, generator, device)
+    rows = unit_rows(config.d_sae, config.d_in, generator).to(device)
+    return stepper(config.kind, rows, config.k, config.prefixes)
 
-    def __init__(self, sae: SparseAutoencoder, generator: torch.Generator) -> None:
-        with torch.no_grad():
-            for weight, fan_in in ((sae.W_enc, sae.config.d_in), (sae.W_dec, sae.config.d_sae)):
-                weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * fan_in**-0.5)
-        self.sae = sae
-        self.adam = torch.optim.Adam(sae.parameters(), fused=True)
 
-    def step(self, x: Tensor, lr: float, l1: float) -> StepStats:
-        """Move the parameters by one step on x_norm [n_tokens, d_in] with λ = `l1`."""
-        sae = self.sae
-        with autocast(x.device, "auto"):
-            f = torch.relu(x @ sae.W_enc + sae.b_enc)
-            residual = f @ sae.W_dec + sae.b_dec - x
-        squared = residual.float().square().sum()
-        loss = (squared + l1 * f.sum(dtype=torch.float32)) / len(x)
-        self.adam.param_groups[0]["lr"] = lr
-        self.adam.zero_grad()
-        loss.backward()
-        self.adam.step()
-        counts = (f.detach() > 0).sum(0)
-        return StepStats(len(x), loss.item(), squared.item(), x.square().sum().item(), int(counts.sum()), counts)
+class Sparsity:
+    """λ during training: as given, or steered so that L0 comes to a target."""
+
+    def __init__(self, weight: float, target_l0: float | None) -> None:
+        """`weight` is λ at the start; it stays where there is no target."""
+        self.weight, self.target_l0 = weight, target_l0
+
+    def steer(self, l0: float, n_steps: int) -> None:
+        """After one of `n_steps` steps with this L0: λ grows where L0 is too high, by at most a twentieth."""
+        if self.target_l0 is None or self.weight == 0.0:
+            return
+        error = math.log(max(l0, 1e-3) / self.target_l0)
+        self.weight *= math.exp(max(-0.05, min(0.05, _STEERING / n_steps * error)))

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "schema", "config", "artefacts", "kernels", "text", "sample", "compact_json", "tables", "device"},
-    {"headlines", "tokens", "sae", "runs"},
+    {"headlines", "tokens", "sae", "runs", "kinds"},
     {"classifier", "activations", "training"},
     {"features", "effects", "layout"},
     {"interventions"},

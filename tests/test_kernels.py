@@ -12,7 +12,6 @@ from torch import Tensor
 from sae_pipeline.errors import UserError
 from sae_pipeline.kernels import (
     Lists,
-    SparseStep,
     choose,
     encode_csr,
     path_counts,
@@ -24,6 +23,7 @@ from sae_pipeline.kernels import (
 )
 from sae_pipeline.kernels.backend import NEEDS
 from sae_pipeline.kernels.cpu import cpu_features
+from sae_pipeline.kinds import ReluStep
 
 COMPILED = [name for name, bit in NEEDS.items() if name == "plain" or cpu_features() & bit]
 SHAPES = [(1, 1, 1), (7, 5, 3), (33, 70, 65), (64, 32, 96), (50, 97, 300)]  # tokens, d_in, d_sae
@@ -144,7 +144,7 @@ def test_step_is_autograd_and_adam(backend: str, shape: tuple[int, int, int]) ->
     """Three steps equal autograd in float64 followed by the documented optimiser; silent features do not move."""
     n, d, d_sae = shape
     lr, l1, beta2, eps = 3e-3, 0.7, 0.999, 1e-8
-    step = SparseStep(unit_rows(d_sae, d, 0), -1.2, backend=backend, precision="fp32")
+    step = ReluStep(unit_rows(d_sae, d, 0), encoder_bias=-1.2, backend=backend, precision="fp32")
     W_enc, W_dec = (step.features.W_enc.double(), step.features.W_dec.double())
     b_enc, b_dec = torch.full((d_sae,), -1.2, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
     b_enc[:5] = -99.0
@@ -184,7 +184,7 @@ def known_features(n: int, seed: int, directions: Tensor) -> Tensor:
     return x * (x.shape[1] / x.square().sum(1).mean()).sqrt()
 
 
-def train(step: SparseStep, x: Tensor, batch: int, l1: float) -> tuple[float, float]:
+def train(step: ReluStep, x: Tensor, batch: int, l1: float) -> tuple[float, float]:
     """Two passes; (FVU, L0) over the last half pass."""
     order = torch.cat([torch.randperm(len(x), generator=torch.Generator().manual_seed(s)) for s in range(2)])
     batches = order.split(batch)
@@ -197,8 +197,8 @@ def test_parity_and_known_features() -> None:
     """The fast path trains as well as exact fp32 torch (FVU and L0 within 1 %), and finds the true directions."""
     directions = unit_rows(96, 64, 5)
     x = known_features(24_000, 6, directions)
-    fast = SparseStep(unit_rows(256, 64, 7), -2.0)
-    slow = SparseStep(unit_rows(256, 64, 7), -2.0, backend="reference", precision="fp32")
+    fast = ReluStep(unit_rows(256, 64, 7), encoder_bias=-2.0)
+    slow = ReluStep(unit_rows(256, 64, 7), encoder_bias=-2.0, backend="reference", precision="fp32")
     fvu, l0 = train(fast, x, 200, 2.5)
     slow_fvu, slow_l0 = train(slow, x, 200, 2.5)
     assert fvu == pytest.approx(slow_fvu, rel=0.01)
@@ -210,11 +210,11 @@ def test_parity_and_known_features() -> None:
 def test_resumes_bit_for_bit() -> None:
     """A state saved and loaded into a fresh step continues as if nothing had happened; so does a rerun."""
     x = torch.randn(6, 40, 48)
-    first = SparseStep(unit_rows(100, 48, 1), -1.5)
+    first = ReluStep(unit_rows(100, 48, 1), encoder_bias=-1.5)
     for batch in x[:3]:
         first.step(batch, 1e-3, 1.0)
     saved = {name: tensor.clone() for name, tensor in first.state_dict().items()}
-    second = SparseStep(unit_rows(100, 48, 2), -1.0)
+    second = ReluStep(unit_rows(100, 48, 2), encoder_bias=-1.0)
     second.load_state_dict(saved)
     for batch in x[3:]:
         assert first.step(batch, 1e-3, 1.0).loss == second.step(batch, 1e-3, 1.0).loss
@@ -228,11 +228,11 @@ def test_path_by_density() -> None:
         pytest.skip("on a CPU without AMX every density goes over lists")
     x = torch.randn(64, 64)
     for bias, path in ((-2.5, "step.sparse.amx"), (2.0, "step.dense.cpu")):
-        step = SparseStep(unit_rows(512, 64, 1), bias)
+        step = ReluStep(unit_rows(512, 64, 1), encoder_bias=bias)
         before = path_counts[path]
         ours = [step.step(x, 1e-3, 0.5).loss for _ in range(3)]
         assert path_counts[path] == before + 3
-        exact = SparseStep(unit_rows(512, 64, 1), bias, backend="reference", precision="fp32")
+        exact = ReluStep(unit_rows(512, 64, 1), encoder_bias=bias, backend="reference", precision="fp32")
         assert ours == pytest.approx([exact.step(x, 1e-3, 0.5).loss for _ in range(3)], rel=0.01)
 
 
@@ -247,8 +247,8 @@ def test_backend_choice() -> None:
 def test_without_a_compiler(tmp_path: Path) -> None:
     """Without a compiler the same results come from plain torch, and a line says that it is slow."""
     program = (
-        "import torch; from sae_pipeline.kernels import SparseStep, path_counts;"
-        "SparseStep(torch.eye(8), -0.5).step(torch.randn(9, 8), 1e-3, 1.0); print(dict(path_counts))"
+        "import torch; from sae_pipeline.kernels import path_counts; from sae_pipeline.kinds import ReluStep;"
+        "ReluStep(torch.eye(8), encoder_bias=-0.5).step(torch.randn(9, 8), 1e-3, 1.0); print(dict(path_counts))"
     )
     environment = {**os.environ, "PATH": str(tmp_path), "CXX": "no-such-compiler", "SAE_KERNEL_CACHE": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)

@@ -55,6 +55,38 @@ def test_equals_the_formula_in_float64() -> None:
     assert (np.diff(order) > 0).all()
 
 
+@pytest.mark.parametrize("kind", ["topk", "jumprelu"])
+def test_one_rule_for_all_kinds(kind: str) -> None:
+    """f = pre above the feature's threshold, and of kind topk the k largest; dense, as lists and by feature alike."""
+    sae = random_sae()
+    sae.config = sae.config.model_copy(update={"kind": kind, "k": 5 if kind == "topk" else None})
+    sae.threshold.copy_(torch.rand(40) * 25)
+    x = torch.randn(300, 12) * 3
+    pre = (sae.normalise(x) @ sae.W_enc + sae.b_enc).double()
+    f = torch.where(pre > sae.threshold, pre.clamp_min(0), 0.0)
+    if kind == "topk":
+        f = torch.where(f >= f.topk(5).values[:, -1:], f, 0.0)
+        assert (f > 0).sum(1).max() == 5 and (f > 0).sum(1).min() < 5
+    torch.testing.assert_close(sae.encode(x).double(), f, rtol=1e-4, atol=1e-4)
+    lists = sae.encode_lists(x)
+    dense = torch.zeros_like(f)
+    dense[lists.rows, lists.cols.long()] = lists.values.double()
+    torch.testing.assert_close(dense, f, rtol=1e-4, atol=1e-4)
+    ids = torch.tensor([7, 3, 39])
+    torch.testing.assert_close(sae.encode_features(x, ids).double(), f[:, ids], rtol=1e-4, atol=1e-4)
+
+
+def test_files_from_before_there_were_kinds(tmp_path: Path) -> None:
+    """A file without kind, k and threshold is a ReLU SAE."""
+    sae = random_sae()
+    old = {k: v for k, v in sae.config.model_dump().items() if k not in ("kind", "k", "prefixes")}
+    tensors = {k: v for k, v in sae.state_dict().items() if k != "threshold"}
+    torch.save({"config": old, "state_dict": tensors}, tmp_path / "sae.pt")
+    loaded = SparseAutoencoder.load(tmp_path / "sae.pt")
+    assert loaded.config.kind == "relu"
+    assert torch.equal(loaded.encode(torch.ones(3, 12)), sae.encode(torch.ones(3, 12)))
+
+
 def test_no_tokens() -> None:
     """No tokens have no active entries."""
     assert [len(column) for column in random_sae().encode_active(torch.empty(0, 12))] == [0, 0, 0]

@@ -1,20 +1,24 @@
-"""Sparse products and the fast training step for SAEs. Tensors only; nothing here knows of files or configs.
+"""Sparse products and the parts of fast training steps for SAEs. Tensors only; nothing here knows of files or configs.
 
-`SparseStep` trains; `encode_csr` and `sparse_decode` serve the analysis. Every kernel has a plain-torch twin in
-reference.py; backend.py chooses. Nothing is compiled before the first call.
+`encode_csr` and `sparse_decode` serve the analysis, the CPU kernels themselves kinds/engine.py. Every kernel has a
+plain-torch twin in reference.py; backend.py chooses. Nothing is compiled before the first call.
 """
 
 from .backend import choose, path_counts
 from .products import encode_csr, sddmm, sparse_decode, spmm, transpose
-from .reference import Lists
-from .step import SparseStep, StepStats
+from .reference import NO_RULE, AdamSettings, BatchSums, Features, Lists, Residual, Rule, keep
 
 __all__ = [
+    "NO_RULE",
+    "AdamSettings",
+    "BatchSums",
+    "Features",
     "Lists",
-    "SparseStep",
-    "StepStats",
+    "Residual",
+    "Rule",
     "choose",
     "encode_csr",
+    "keep",
     "path_counts",
     "sddmm",
     "sparse_decode",

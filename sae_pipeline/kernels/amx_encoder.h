@@ -1,5 +1,5 @@
-// f = relu(x W_enc + b_enc) on AMX tiles, with the threshold inside the product: dense pre-activations never reach
-// memory. Features are rows of the left operand, tokens columns of the right one, so W_enc needs no packing and the
+// pre = x W_enc + b_enc where pre > threshold (null: 0) on AMX tiles, with the comparison inside the product: dense
+// pre-activations never reach memory. Features are rows of the left operand, tokens columns of the right one, so W_enc needs no packing and the
 // entries come out sorted by feature, then token, which is the order the decoder and the update want.
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v4,amx-tile,amx-bf16,avx512bf16")
@@ -108,8 +108,9 @@ static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t 
 }
 
 // Returns how many entries there are; more than `capacity` means "too dense": then nothing was written.
-static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, const uint32_t* packed, int64_t n,
-                      int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals, int64_t capacity) {
+static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, const float* threshold,
+                      const uint32_t* packed, int64_t n, int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals,
+                      int64_t capacity) {
   const int n_threads = omp_get_max_threads();
   const int64_t blocks = (d_sae + 31) / 32, pairs = (n + 31) / 32, room = pairs * 32 + 16;
   std::vector<int64_t> start(n_threads + 1, 0);
@@ -133,12 +134,15 @@ static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, cons
       int64_t count[32] = {};
       float bias[32];
       const int64_t here = std::min<int64_t>(32, d_sae - b * 32);
-      for (int i = 0; i < 32; ++i) bias[i] = i < here ? b_enc[b * 32 + i] : -1.0f;
+      const float* above = threshold ? threshold + b * 32 : nullptr;  // what the tiles compare with 0 is pre - above
+      for (int i = 0; i < 32; ++i) bias[i] = i < here ? b_enc[b * 32 + i] - (above ? above[i] : 0) : -1.0f;
       block(tiles + b * 1024 * steps, steps, packed, pairs, bias, partial, block_toks, block_vals, room, count);
       for (int i = 0; i < here; ++i) {
         while (count[i] && block_toks[i * room + count[i] - 1] >= n) --count[i];  // the padding of the last tile
         out.toks.insert(out.toks.end(), block_toks + i * room, block_toks + i * room + count[i]);
         out.vals.insert(out.vals.end(), block_vals + i * room, block_vals + i * room + count[i]);
+        if (above)
+          for (auto v = out.vals.end() - count[i]; v != out.vals.end(); ++v) *v += above[i];
         ptr[b * 32 + i + 1] = count[i];
       }
     }
@@ -165,9 +169,9 @@ static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, cons
 extern "C" {
 void amx_pack(const float* x, int64_t n, int64_t d, bf16* x16, uint32_t* packed) { amx::pack(x, n, d, x16, packed); }
 // tiles: ceil(d_sae/32)*2 tile rows, see to_tiles
-int64_t amx_encode(const bf16* tiles, int64_t d, const float* b_enc, const uint32_t* packed, int64_t n, int64_t d_sae,
-                   int64_t* ptr, int32_t* toks, float* vals, int64_t capacity) {
-  return amx::encode(tiles, (d + 31) / 32, b_enc, packed, n, d_sae, ptr, toks, vals, capacity);
+int64_t amx_encode(const bf16* tiles, int64_t d, const float* b_enc, const float* threshold, const uint32_t* packed,
+                   int64_t n, int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals, int64_t capacity) {
+  return amx::encode(tiles, (d + 31) / 32, b_enc, threshold, packed, n, d_sae, ptr, toks, vals, capacity);
 }
 }
 #pragma GCC pop_options

@@ -6,7 +6,7 @@
     reference   plain torch; also what `auto` falls back to without a compiler
 
 The environment variable SAE_KERNELS sets it from outside; an argument wins over the variable. On CUDA the step is
-the dense one of reference.py in bf16: `SparseStep` is the seam where Triton kernels would go in.
+the one of reference.py, which for ReLU is dense in bf16: kinds/engine.py is the seam where Triton kernels would go in.
 """
 
 import os

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .build import load
-from .reference import AdamSettings, Features, Lists, Residual
+from .reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule
 
 HAS_AVX2, HAS_AVX512, HAS_AMX = 1, 2, 4
 _CHUNK = 1 << 21  # numbers in a dense block of pre-activations: 8 MiB, so that it is still in cache when compressed
@@ -20,6 +20,10 @@ _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float64: "f64"}
 
 class _Features(ctypes.Structure):
     _fields_ = tuple((name, c_void_p) for name in (*Features._fields, "tiles"))
+
+
+class _Rule(ctypes.Structure):
+    _fields_ = tuple((name, c_void_p) for name in Rule._fields)
 
 
 class _Adam(ctypes.Structure):
@@ -64,6 +68,16 @@ class CpuKernels:
         self._call("compress", _at(dense), c_int64(n), c_int64(width), _at(ptr), _at(cols), _at(values))
         return Lists(ptr, cols, values)
 
+    def topk_rows(self, lists: Lists, k: int) -> Lists:
+        """See reference.topk_rows; fp32."""
+        source, cols, values = (t.contiguous() for t in lists)
+        ptr = torch.zeros_like(source)
+        torch.cumsum(source.diff().clamp_(max=k), 0, out=ptr[1:])
+        out = Lists(ptr, cols.new_empty(int(ptr[-1])), values.new_empty(int(ptr[-1])))
+        n = len(ptr) - 1
+        self._call("topk_rows", _at(source), _at(cols), _at(values), c_int64(n), c_int64(k), *(_at(t) for t in out))
+        return out
+
     def transpose(self, lists: Lists, n_cols: int) -> tuple[Lists, Tensor]:
         """See reference.transpose."""
         ptr, n_rows = lists.ptr.contiguous(), len(lists.ptr) - 1
@@ -98,8 +112,11 @@ class CpuKernels:
 
     # --- the training step -----------------------------------------------------------------------------------
 
-    def encode_by_feature(self, x: Tensor, W_enc: Tensor, b_enc: Tensor) -> Lists:
+    def encode_by_feature(self, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None) -> Lists:
         """See reference.encode_by_feature; fp32, in blocks of features that stay in cache."""
+        if threshold is not None:
+            lists = self.encode_by_feature(x, W_enc, b_enc - threshold)
+            return lists._replace(values=lists.values + threshold.repeat_interleave(lists.ptr.diff()))
         step = max(64, _CHUNK // max(1, len(x)))
         x = x.T
         parts = [
@@ -127,12 +144,15 @@ class CpuKernels:
         self._lib.amx_pack(_at(x), c_int64(n), c_int64(d), _at(x16), _at(packed))
         return x16, packed
 
-    def encode_tiles(self, packed: Tensor, n: int, d: int, tiles: Tensor, b_enc: Tensor, capacity: int) -> Lists | None:
-        """relu(x W_encᵀ + b_enc) as lists by feature, in bf16 with fp32 sums; None above `capacity` entries."""
+    def encode_tiles(
+        self, packed: Tensor, n: int, d: int, tiles: Tensor, b_enc: Tensor, capacity: int,
+        threshold: Tensor | None = None,
+    ) -> Lists | None:  # fmt: skip
+        """`encode_by_feature` in bf16 with fp32 sums; None above `capacity` entries."""
         ptr = torch.empty(len(b_enc) + 1, dtype=torch.int64)
         cols, values = torch.empty(capacity, dtype=torch.int32), torch.empty(capacity)
         nnz = self._lib.amx_encode(
-            _at(tiles), c_int64(d), _at(b_enc), _at(packed), c_int64(n), c_int64(len(b_enc)),
+            _at(tiles), c_int64(d), _at(b_enc), _at(threshold), _at(packed), c_int64(n), c_int64(len(b_enc)),
             _at(ptr), _at(cols), _at(values), c_int64(capacity),
         )  # fmt: skip
         return None if nnz > capacity else Lists(ptr, cols[:nnz], values[:nnz])
@@ -153,7 +173,7 @@ class CpuKernels:
 
     def update(
         self, by_feature: Lists, x: Tensor, r: Tensor, features: Features, adam: AdamSettings,
-        tiles: Tensor | None = None,
+        tiles: Tensor | None = None, rule: Rule = NO_RULE,
     ) -> None:  # fmt: skip
         """See reference.update; x and r both fp32 or both bf16. `tiles` are kept equal to W_enc."""
         x = x.contiguous()
@@ -162,4 +182,5 @@ class CpuKernels:
             f"update_{_SUFFIX[x.dtype]}", _at(by_feature.ptr), _at(by_feature.cols), _at(by_feature.values),
             _at(x), _at(r), c_int64(n), c_int64(d), c_int64(len(features.b_enc)),
             ctypes.byref(_Features(*(_at(t) for t in (*features, tiles)))), ctypes.byref(_Adam(*adam)),
+            ctypes.byref(_Rule(*(_at(t) for t in rule))),
         )  # fmt: skip

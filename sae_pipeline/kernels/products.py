@@ -1,5 +1,6 @@
 """Products over ragged lists, on the chosen backend, and their gradients."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -18,31 +19,41 @@ def encode_csr(
     b_enc: Tensor,
     precision: Literal["fp32", "bf16"] = "fp32",
     backend: str | None = None,
+    *,
+    threshold: Tensor | None = None,
+    k: int | None = None,
 ) -> Lists:
-    """relu(x · W_enc + b_enc) as lists by token, in bounded memory. x [n, d_in], W_enc [d_in, d_sae], b_enc [d_sae].
+    """pre = x · W_enc + b_enc as lists by token, in bounded memory. x [n, d_in], W_enc [d_in, d_sae], b_enc [d_sae].
 
-    "fp32" is exact; "bf16" rounds x and W_enc, about 0.3 % on an activation, where the CPU has AMX (else fp32).
+    Listed are the entries above `threshold` [d_sae] (None: 0), and of each token only the `k` largest where k is
+    given (equals by feature). "fp32" is exact; "bf16" rounds x and W_enc, about 0.3 % on an activation, where the CPU
+    has AMX (else fp32).
     """
     kernels = choose(backend) if x.device.type == "cpu" else None
-    if kernels is not None and kernels.amx and precision == "bf16":
-        return _encode_bf16(kernels, x, W_enc, b_enc)
-    compress = (kernels or reference).compress
-    rows = max(16, _BLOCK // W_enc.shape[1])
-    parts = [compress(torch.addmm(b_enc, block, W_enc)) for block in x.split(rows)]
-    path_counts[f"encode.{kernels.name if kernels else 'reference'}"] += 1
+    amx = kernels is not None and kernels.amx and precision == "bf16"
+    zeros = torch.zeros_like(b_enc) if threshold is None else threshold
+    blocks = _bf16_blocks(kernels, x, W_enc, b_enc, zeros) if amx else _fp32_blocks(kernels, x, W_enc, b_enc, zeros)
+    topk_rows = (kernels or reference).topk_rows
+    parts = [block if k is None else topk_rows(block, k) for block in blocks]
+    path_counts[f"encode.{'amx' if amx else kernels.name if kernels else 'reference'}"] += 1
     return _join(parts, x)
 
 
-def _encode_bf16(kernels: Any, x: Tensor, W_enc: Tensor, b_enc: Tensor) -> Lists:
-    tiles = kernels.tiles(W_enc.T.contiguous())
-    parts = []
+def _fp32_blocks(kernels: Any, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor) -> Iterator[Lists]:
+    compress = (kernels or reference).compress
+    bias = b_enc - threshold
+    for block in x.split(max(16, _BLOCK // W_enc.shape[1])):
+        lists = compress(torch.addmm(bias, block, W_enc))
+        yield lists._replace(values=lists.values + threshold[lists.cols])
+
+
+def _bf16_blocks(kernels: Any, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor) -> Iterator[Lists]:
+    tiles, bias, threshold = kernels.tiles(W_enc.T.contiguous()), b_enc.contiguous(), threshold.contiguous()
     for block in x.split(1024):
         n, d = block.shape
         packed = kernels.pack(block)[1]
-        lists = kernels.encode_tiles(packed, n, d, tiles, b_enc.contiguous(), n * len(b_enc))
-        parts.append(kernels.transpose(lists, n)[0])
-    path_counts["encode.amx"] += 1
-    return _join(parts, x)
+        lists = kernels.encode_tiles(packed, n, d, tiles, bias, n * len(bias), threshold)
+        yield kernels.transpose(lists, n)[0]
 
 
 def _join(parts: list[Lists], like: Tensor) -> Lists:

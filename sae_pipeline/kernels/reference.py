@@ -32,12 +32,23 @@ class Residual(NamedTuple):
 
 
 class AdamSettings(NamedTuple):
-    """One step's settings; see `SparseStep` for the algorithm."""
+    """One step's settings; see kinds/engine.py for the algorithm."""
 
     lr: float
     l1: float
     beta2: float = 0.999
     eps: float = 1e-8
+
+
+class Rule(NamedTuple):
+    """How an entry's df follows from its slope 2/n·r·W_dec[i]: df = gain·slope + extra. None: 1, and l1/n."""
+
+    gain: Tensor | None = None  # [nnz]
+    extra: Tensor | None = None  # [nnz]
+    slope: Tensor | None = None  # [nnz], written
+
+
+NO_RULE = Rule()
 
 
 class Features(NamedTuple):
@@ -60,6 +71,23 @@ def compress(dense: Tensor) -> Lists:
     return Lists(ptr, cols.int(), dense[rows, cols])
 
 
+def topk_rows(lists: Lists, k: int) -> Lists:
+    """The k largest entries of every row, equals by their order; the order stays."""
+    rows = lists.rows
+    order = torch.argsort(lists.values, descending=True, stable=True)
+    order = order[torch.argsort(rows[order], stable=True)]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device) - lists.ptr[rows]
+    return keep(lists, rank < k)
+
+
+def keep(lists: Lists, on: Tensor) -> Lists:
+    """The entries where `on` [nnz] bool is true."""
+    before = torch.zeros(len(on) + 1, dtype=torch.int64, device=on.device)
+    torch.cumsum(on, 0, out=before[1:])
+    return Lists(before[lists.ptr], lists.cols[on], lists.values[on])
+
+
 def transpose(lists: Lists, n_cols: int) -> tuple[Lists, Tensor]:
     """The same entries sorted by column, stably, and each one's place [nnz] in `lists`."""
     order = torch.argsort(lists.cols, stable=True)
@@ -79,9 +107,12 @@ def sddmm(lists: Lists, a: Tensor, b: Tensor) -> Tensor:
     return (a[lists.rows] * b[lists.cols.long()]).sum(1)
 
 
-def encode_by_feature(x: Tensor, W_enc: Tensor, b_enc: Tensor) -> Lists:
-    """relu(x · W_encᵀ + b_enc) as lists by feature; x [n_tokens, d_in], W_enc [d_sae, d_in]."""
-    return compress(torch.addmm(b_enc[:, None], W_enc, x.T))
+def encode_by_feature(x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None) -> Lists:
+    """pre = x · W_encᵀ + b_enc where pre > threshold [d_sae] (None: 0), as lists by feature; W_enc [d_sae, d_in]."""
+    if threshold is None:
+        return compress(torch.addmm(b_enc[:, None], W_enc, x.T))
+    lists = compress(torch.addmm((b_enc - threshold)[:, None], W_enc, x.T))
+    return lists._replace(values=lists.values + threshold[lists.rows])
 
 
 def residual(by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor) -> Residual:
@@ -90,11 +121,17 @@ def residual(by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor) -> Resi
     return Residual(r, r.mean(0), float(r.square().sum()))
 
 
-def update(by_feature: Lists, x: Tensor, r: Tensor, features: Features, adam: AdamSettings) -> None:
+def update(
+    by_feature: Lists, x: Tensor, r: Tensor, features: Features, adam: AdamSettings, rule: Rule = NO_RULE
+) -> None:
     """The gradients at the active entries, then `step_rows`."""
     n, n_features = len(x), len(features.b_enc)
     row, token = by_feature.rows, by_feature.cols.long()
-    g = 2 / n * (r[token] * features.W_dec[row]).sum(1) + adam.l1 / n
+    g = 2 / n * (r[token] * features.W_dec[row]).sum(1)
+    if rule.slope is not None:
+        rule.slope.copy_(g)
+    g = g if rule.gain is None else rule.gain * g
+    g = g + (adam.l1 / n if rule.extra is None else rule.extra)
     zeros = torch.zeros_like(features.W_dec)
     g_dec = zeros.index_add(0, row, (2 / n * by_feature.values)[:, None] * r[token])
     g_enc = zeros.index_add(0, row, g[:, None] * x[token])
@@ -105,7 +142,7 @@ def update(by_feature: Lists, x: Tensor, r: Tensor, features: Features, adam: Ad
 def step_rows(
     active: Tensor, g_enc: Tensor, g_dec: Tensor, g_b: Tensor, features: Features, adam: AdamSettings
 ) -> None:
-    """One optimiser step of the active features [d_sae] bool, from dense gradients; see `SparseStep`."""
+    """One optimiser step of the active features [d_sae] bool, from dense gradients; see kinds/engine.py."""
     on = active.nonzero(as_tuple=True)[0]
     features.ticks[on] += 1
     correction = 1 - torch.pow(

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -29,6 +30,11 @@ struct Features {
 
 struct Adam {  // the twin of reference.AdamSettings
   float lr, l1, beta2, eps;
+};
+
+struct Rule {  // per entry or null; the twin of reference.Rule
+  const float *gain, *extra;
+  float* slope;
 };
 
 // Each thread's own memory, kept between calls (touching fresh pages costs more than the work).

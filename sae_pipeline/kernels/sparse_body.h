@@ -100,6 +100,32 @@ SDDMM(sddmm_f32, float)
 SDDMM(sddmm_f64, double)
 #undef SDDMM
 
+// The k largest entries of every row, equals by column; out_ptr[r+1] - out_ptr[r] = min(k, entries of r). Order stays.
+void ISA(topk_rows)(const int64_t* row_ptr, const int32_t* cols, const float* vals, int64_t n, int64_t k,
+                    const int64_t* out_ptr, int32_t* out_cols, float* out_vals) {
+#pragma omp parallel
+  {
+    std::vector<float> sorted;
+#pragma omp for schedule(static)
+    for (int64_t r = 0; r < n; ++r) {
+      const int64_t from = row_ptr[r], to = row_ptr[r + 1], room = out_ptr[r + 1] - out_ptr[r];
+      int64_t at = out_ptr[r], equals = room;
+      float cut = -INFINITY;
+      if (to - from > k && k > 0) {
+        sorted.assign(vals + from, vals + to);
+        std::nth_element(sorted.begin(), sorted.begin() + (k - 1), sorted.end(), std::greater<float>());
+        cut = sorted[k - 1];
+        for (int64_t e = from; e < to; ++e) equals -= vals[e] > cut;
+      }
+      for (int64_t e = from; e < to && at < out_ptr[r + 1]; ++e) {
+        if (vals[e] < cut || (vals[e] == cut && equals-- <= 0)) continue;
+        out_cols[at] = cols[e];
+        out_vals[at++] = vals[e];
+      }
+    }
+  }
+}
+
 // The same entries sorted by column: a stable counting sort. order[k] = index in the CSR lists of the k-th entry.
 void ISA(transpose)(const int64_t* row_ptr, const int32_t* cols, int64_t n_rows, int64_t n_cols, int64_t* col_ptr,
                     int32_t* rows, int64_t* order) {
@@ -222,10 +248,12 @@ static inline float rate(float* v, float mean_square, const Adam& a, float corre
 }
 
 // Adds N entries' share to the gradients of one feature's rows; N at a time, so that the sums are read and written
-// once for all of them. Returns the sum of df.
+// once for all of them. Returns the sum of df, which is gain * 2/n r.w + extra (1 and l1/n where there is no array).
 template <int N, class T>
-static inline float entries(const int32_t* toks, const float* vals, const T* x, const T* r, int64_t d, float scale,
-                            float l1, const float* __restrict w, float* __restrict g_dec, float* __restrict g_enc) {
+static inline float entries(const int32_t* toks, const float* vals, int64_t e, const T* x, const T* r, int64_t d,
+                            float scale, float l1, const Rule& rule, const float* __restrict w,
+                            float* __restrict g_dec, float* __restrict g_enc) {
+  toks += e, vals += e;
   const T *rt[N], *xt[N];
   float f[N], s[N] = {}, sum = 0;
   for (int q = 0; q < N; ++q) rt[q] = r + int64_t(toks[q]) * d, xt[q] = x + int64_t(toks[q]) * d, f[q] = scale * vals[q];
@@ -248,7 +276,12 @@ static inline float entries(const int32_t* toks, const float* vals, const T* x, 
     }
     s[0] = s0;
   }
-  for (int q = 0; q < N; ++q) sum += s[q] = scale * s[q] + l1;  // df of entry q
+  for (int q = 0; q < N; ++q) {
+    s[q] *= scale;
+    if (rule.slope) rule.slope[e + q] = s[q];
+    s[q] = (rule.gain ? rule.gain[e + q] * s[q] : s[q]) + (rule.extra ? rule.extra[e + q] : l1);
+    sum += s[q];
+  }
 #pragma omp simd
   for (int64_t j = 0; j < d; ++j) {
     float a = s[0] * widen(xt[0][j]);
@@ -261,7 +294,7 @@ static inline float entries(const int32_t* toks, const float* vals, const T* x, 
 // Gradients, step, renormalisation and bf16 copy of every feature with an entry, in one pass over its rows.
 template <class T>
 static void update(const int64_t* ptr, const int32_t* toks, const float* vals, const T* x, const T* r, int64_t n,
-                   int64_t d, int64_t d_sae, const Features& p, const Adam& a) {
+                   int64_t d, int64_t d_sae, const Features& p, const Adam& a, const Rule& rule) {
   const float scale = 2.0f / float(n), l1 = a.l1 / float(n);
   const std::vector<int32_t> active = active_features(ptr, d_sae);
   const int64_t n_active = int64_t(active.size());
@@ -280,8 +313,9 @@ static void update(const int64_t* ptr, const int32_t* toks, const float* vals, c
       std::memset(g_dec, 0, size_t(2 * d) * sizeof(float));
       float g_b = 0;
       int64_t e = ptr[i];
-      for (; e + 4 <= ptr[i + 1]; e += 4) g_b += entries<4>(toks + e, vals + e, x, r, d, scale, l1, w, g_dec, g_enc);
-      for (; e < ptr[i + 1]; ++e) g_b += entries<1>(toks + e, vals + e, x, r, d, scale, l1, w, g_dec, g_enc);
+      for (; e + 4 <= ptr[i + 1]; e += 4)
+        g_b += entries<4>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc);
+      for (; e < ptr[i + 1]; ++e) g_b += entries<1>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc);
       const float correction = 1 - std::pow(a.beta2, float(++p.ticks[i]));
       axpy(g_dec, -dot(g_dec, w, d), w, d);  // only the part that turns the row: its length is fixed
       axpy(w, -rate(p.v_dec + i, dot(g_dec, g_dec, d) / float(d), a, correction), g_dec, d);
@@ -312,11 +346,11 @@ void ISA(residual_bf16)(const int64_t* ptr, const int32_t* toks, const float* va
   residual(ptr, toks, vals, W_dec, b_dec, x, n, d, d_sae, r, col_mean, sse);
 }
 void ISA(update_f32)(const int64_t* ptr, const int32_t* toks, const float* vals, const float* x, const float* r,
-                     int64_t n, int64_t d, int64_t d_sae, const Features* p, const Adam* a) {
-  update(ptr, toks, vals, x, r, n, d, d_sae, *p, *a);
+                     int64_t n, int64_t d, int64_t d_sae, const Features* p, const Adam* a, const Rule* rule) {
+  update(ptr, toks, vals, x, r, n, d, d_sae, *p, *a, *rule);
 }
 void ISA(update_bf16)(const int64_t* ptr, const int32_t* toks, const float* vals, const bf16* x, const bf16* r,
-                      int64_t n, int64_t d, int64_t d_sae, const Features* p, const Adam* a) {
-  update(ptr, toks, vals, x, r, n, d, d_sae, *p, *a);
+                      int64_t n, int64_t d, int64_t d_sae, const Features* p, const Adam* a, const Rule* rule) {
+  update(ptr, toks, vals, x, r, n, d, d_sae, *p, *a, *rule);
 }
 }

@@ -1,0 +1,61 @@
+"""The kinds of SAE, each a training step on the active entries. Tensors only; training.py runs them.
+
+relu         Bricken et al. 2023, Cunningham et al. 2023     λ weighs Σf
+topk         Gao et al. 2024                                 k features per token
+batchtopk    Bussmann et al. 2024                            k features per token on average
+jumprelu     Rajamanoharan et al. 2024 (July)                λ weighs L0
+gated        Rajamanoharan et al. 2024 (April)               λ weighs Σgate
+matryoshka   Bussmann et al. 2025                            batchtopk in nested dictionaries
+"""
+
+import torch
+from torch import Tensor
+
+from ..schema import Kind
+from .gated import GatedStep
+from .jumprelu import JumpReluStep
+from .notebook import NotebookStep
+from .relu import ReluStep
+from .stepper import Stepper, StepStats, Weights
+from .topk import BatchTopKStep, MatryoshkaStep, TopKStep
+
+__all__ = [
+    "BatchTopKStep",
+    "GatedStep",
+    "JumpReluStep",
+    "MatryoshkaStep",
+    "NotebookStep",
+    "ReluStep",
+    "StepStats",
+    "Stepper",
+    "TopKStep",
+    "Weights",
+    "nested_prefixes",
+    "stepper",
+    "unit_rows",
+]
+
+
+def stepper(kind: Kind, W_dec: Tensor, k: int | None = None, prefixes: tuple[int, ...] = ()) -> Stepper:
+    """A fresh step of `kind` from decoder rows W_dec [d_sae, d_in] of length 1; `k` for the kinds that fix it."""
+    if kind in ("topk", "batchtopk", "matryoshka"):
+        assert k is not None
+        if kind == "matryoshka":
+            return MatryoshkaStep(W_dec, k, prefixes)
+        return (TopKStep if kind == "topk" else BatchTopKStep)(W_dec, k)
+    if kind == "jumprelu":
+        return JumpReluStep(W_dec)
+    return GatedStep(W_dec) if kind == "gated" else ReluStep(W_dec)
+
+
+def nested_prefixes(d_sae: int) -> tuple[int, ...]:
+    """Matryoshka's sizes: 1/16, 1/8, 1/4, 1/2 and all of d_sae, as multiples of 32."""
+    parts = (d_sae // share // 32 * 32 for share in (16, 8, 4, 2))
+    return (*sorted({part for part in parts if part}), d_sae)
+
+
+def unit_rows(d_sae: int, d_in: int, generator: torch.Generator) -> Tensor:
+    """Random directions [d_sae, d_in] of length 1: decoder rows to start from."""
+    rows = torch.randn(d_sae, d_in, generator=generator)
+    rows /= rows.norm(dim=1, keepdim=True)
+    return rows

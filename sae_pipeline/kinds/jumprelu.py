@@ -1,0 +1,55 @@
+"""JumpReLU (Rajamanoharan et al. 2024, "Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU SAEs")."""
+
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from ..kernels import AdamSettings, keep, sddmm
+from .engine import Options, Scalars, SparseStepper, by_feature
+from .stepper import StepStats
+
+
+class JumpReluStep(SparseStepper):
+    """f = pre where pre > θ, else 0; loss = mean over tokens of ‖x − x̂‖² + λ·L0.
+
+    The threshold θ > 0 of each feature is learnt as log θ by the paper's straight-through estimate, with a rectangle
+    of width ε: an entry with |pre − θ| < ε/2 adds −θ/ε·(∂loss/∂f·θ + λ) to the gradient of log θ.
+    """
+
+    learning_rate = 4e-3
+    encoder_bias = 0.0
+    first_threshold = 2.0
+    bandwidth = 1.0
+    """ε, in units of f"""
+
+    def __init__(self, W_dec: Tensor, **options: Unpack[Options]) -> None:
+        """W_dec as for every kind."""
+        super().__init__(W_dec, **options)
+        self._log = Scalars(torch.full_like(self.features.b_enc, self.first_threshold).log_())
+
+    def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
+        """`sparsity` is λ, in units of ‖x_norm‖² per active feature."""
+        n, batch, theta = len(x), self._read(x), self._threshold()
+        near = self._encode(batch, theta - self.bandwidth / 2)
+        assert near is not None
+        over = near.values - theta.repeat_interleave(near.ptr.diff())
+        active = keep(near, over > 0)
+        r, mean_r, squared = self._residual(active, batch)
+        window = keep(near, over < self.bandwidth / 2)
+        slope = sddmm(window, self.features.W_dec, r)  # r·W_dec[i], before the rows move
+        each = theta / (self.bandwidth * n)
+        g = -each * (2 * theta * by_feature(window, slope) + sparsity * window.ptr.diff())
+        self._update(active, batch, r, AdamSettings(lr, 0.0))
+        self._log.step(g, lr)
+        self._step_b_dec(2 * mean_r, lr)
+        counts = active.ptr.diff()
+        n_active = int(counts.sum())
+        loss = (squared + sparsity * n_active) / n
+        return StepStats(n, loss, squared, float(x.square().sum()), n_active, counts)
+
+    def _threshold(self) -> Tensor:
+        return self._log.values.exp()
+
+    def _state(self) -> dict[str, Tensor]:
+        return {**super()._state(), **self._log.state("log_threshold")}

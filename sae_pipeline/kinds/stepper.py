@@ -1,0 +1,60 @@
+"""What a kind of SAE is to the training loop: a step, the weights it ends with, and a state to resume from."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+
+class StepStats(NamedTuple):
+    """One step's figures, before the parameters moved."""
+
+    n_tokens: int
+    loss: float  # mean over tokens, see each kind
+    squared: float  # Σ‖x − x̂‖² over the batch
+    power: float  # Σ‖x‖² over the batch
+    active: int  # active entries
+    counts: Tensor  # [d_sae] int64, active entries of each feature
+
+    @property
+    def l0(self) -> float:
+        """Active features per token."""
+        return self.active / self.n_tokens
+
+    @property
+    def fvu(self) -> float:
+        """Σ‖x − x̂‖² / Σ‖x‖²; x_norm has mean 0 over train."""
+        return self.squared / self.power
+
+
+class Weights(NamedTuple):
+    """A trained SAE as sae.py applies it: f = pre where pre > threshold."""
+
+    W_enc: Tensor  # [d_in, d_sae]
+    b_enc: Tensor  # [d_sae]
+    threshold: Tensor  # [d_sae], ≥ 0
+    W_dec: Tensor  # [d_sae, d_in]
+    b_dec: Tensor  # [d_in]
+
+
+class Stepper(ABC):
+    """One SAE in training, as a kind moves it."""
+
+    learning_rate: ClassVar[float]
+    """The default, chosen on dev."""
+
+    @abstractmethod
+    def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
+        """Move the parameters by one step on x_norm [n_tokens, d_in]; `sparsity` is λ where the kind has one."""
+
+    @abstractmethod
+    def weights(self) -> Weights:
+        """The SAE as it stands (views of the parameters); decoder rows have length 1."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on (not copied); loading it resumes bit for bit."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over a state written by `state_dict`."""
