@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sae_pipeline.classifier import classifier_report, finetune, load_classifier, predict
+from sae_pipeline.classifier import classifier_report, load_classifier, predict
 from sae_pipeline.config import LABELS, PRESETS, HeadlinesConfig
 from sae_pipeline.device import pick_device
+from sae_pipeline.finetuning import finetune
 from sae_pipeline.headlines import Split, load_headlines
 from sae_pipeline.schema import ClassifierReport
 
@@ -42,7 +43,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as store:
         started = time.perf_counter()
         device = pick_device()
-        classifier = load_classifier(finetune(sample, demo.headlines, demo.finetune, Path(store), device), device)
+        classifier = load_classifier(
+            finetune(sample, demo.headlines, demo.finetune, Path(store), Path(store) / "checkpoints", device), device
+        )
         seconds = time.perf_counter() - started
         tokenizer, network = classifier.tokenizer, classifier.model.eval()
         reports = {}

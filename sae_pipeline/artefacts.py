@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from .errors import DiskError
 
 HASH_LENGTH = 12
 _PARTIAL = ".partial-"
@@ -37,7 +37,7 @@ def file_hash(*paths: Path) -> str:
 def partial_folder(parent: Path) -> Iterator[Path]:
     """A temporary folder inside `parent`; the caller renames it when whole, else it is removed.
 
-    Raises UserError when the disk is full or read-only.
+    Raises DiskError when the disk is full or read-only.
     """
     with readable_os_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def publish(folder: Path, target: Path) -> Path:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, then rename it. Raises UserError on a full or read-only disk."""
+    """Write a file under a temporary name, then rename it. Raises DiskError on a full or read-only disk."""
     with readable_os_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
@@ -79,6 +79,8 @@ def write_json(path: Path, value: Any) -> None:
 def alias(source: Path, target: Path) -> None:
     """Make `target` a hard link to `source` (a copy where links are not to be had), replacing it at once."""
     with readable_os_errors(target.parent):
+        if target.exists() and target.samefile(source):
+            return  # renaming one link of a file onto another does nothing, and would leave the first
         temporary = target.with_name(_PARTIAL + target.name)
         temporary.unlink(missing_ok=True)
         try:
@@ -90,7 +92,7 @@ def alias(source: Path, target: Path) -> None:
 
 @contextmanager
 def readable_os_errors(folder: Path) -> Iterator[None]:
-    """Turn "disk full" and "read-only" into a UserError that names the folder."""
+    """Turn "disk full" and "read-only" into a DiskError that names the folder."""
     try:
         yield
     except Exception as error:  # safetensors wraps the system's error and keeps its number in the text
@@ -106,4 +108,4 @@ def readable_os_errors(folder: Path) -> Iterator[None]:
         }.get(number or int(wrapped[1] if wrapped else 0))
         if reason is None:
             raise
-        raise UserError(f"Cannot write to {folder}: {reason}.") from error
+        raise DiskError(f"Cannot write to {folder}: {reason}.") from error

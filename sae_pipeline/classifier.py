@@ -1,9 +1,6 @@
-"""The classifier: load any Hugging Face encoder with our three labels, fine-tune it, predict, report."""
+"""The classifier: load any Hugging Face encoder with our three labels, predict, report."""
 
 import importlib.util
-import logging
-import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +10,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
-from .artefacts import file_hash, partial_folder, publish, settings_hash, write_json
+from .artefacts import file_hash, settings_hash
 from .config import LABELS, FinetuneConfig, HeadlinesConfig, Precision
-from .device import autocast, use_bf16
+from .device import autocast
 from .errors import UserError
-from .headlines import Headlines, Split
+from .headlines import Headlines
 from .schema import ClassifierReport, ClassScore
 from .tokens import TokenizedHeadline, collate, length_batches, tokenize
 
 EMBEDDED = "minilm"
 # What other classifiers call our classes; their head's rows are permuted on loading, not retrained from noise.
 _SYNONYMS = {"bearish": 0, "negative": 0, "bullish": 1, "positive": 1, "neutral": 2}
-_RECORD = "classifier.json"
+RECORD = "classifier.json"
 
 
 class EpochRecord(BaseModel):
@@ -157,166 +154,25 @@ def _permute_head(network: nn.Module, order: list[int]) -> None:
 def read_record(folder: Path) -> ClassifierRecord:
     """The record beside a classifier's weights. Raises UserError when there is none."""
     try:
-        return ClassifierRecord.model_validate_json((folder / _RECORD).read_bytes())
+        return ClassifierRecord.model_validate_json((folder / RECORD).read_bytes())
     except (OSError, ValidationError) as error:
         raise UserError(f"{folder} holds no classifier; run `python -m sae_pipeline finetune`.") from error
 
 
 def load_classifier(folder: Path, device: torch.device) -> Classifier:
-    """Read a fine-tuned classifier written by `finetune`. Raises UserError when there is none."""
+    """Read a fine-tuned classifier written by finetuning.py. Raises UserError when there is none."""
     record = read_record(folder)
     network, tokenizer = load_base(str(folder))
     return Classifier(network.to(device), tokenizer, record, folder.name, folder)
 
 
-# --- fine-tuning ---------------------------------------------------------------------------------------
-
-
 def inputs_hash(headlines: Headlines, data: HeadlinesConfig, config: FinetuneConfig) -> str:
-    """Names a fine-tuning by everything that goes into it."""
-    return settings_hash(headlines.data_hash, data.strip_links, config.model_dump())
-
-
-def finetune(
-    headlines: Headlines, data: HeadlinesConfig, config: FinetuneConfig, store: Path, device: torch.device
-) -> Path:
-    """Fine-tune on train, keep the epoch with the best macro-F1 on dev, report on test.
-
-    Returns the new folder `store/<hash>`. The loop is Hugging Face's Trainer: AdamW (fused), linear warm-up
-    and decay, batches of similar length, bf16 autocast where the chip has it.
-    """
-    from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
-    from transformers.trainer_callback import PrinterCallback
-
-    class _Record(TrainerCallback):  # type: ignore[misc]
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-            if "loss" in logs:
-                losses[round(logs["epoch"])] = logs["loss"]
-            if "eval_macro_f1" in logs:
-                epoch = round(logs["epoch"])
-                history.append(
-                    EpochRecord(
-                        epoch=epoch,
-                        train_loss=losses.get(epoch, math.nan),
-                        dev_accuracy=logs["eval_accuracy"],
-                        dev_macro_f1=logs["eval_macro_f1"],
-                    )
-                )
-                tqdm.write(
-                    f"epoch {epoch}: loss {losses.get(epoch, math.nan):.3f}, dev accuracy "
-                    f"{logs['eval_accuracy']:.3f}, dev macro-F1 {logs['eval_macro_f1']:.3f}"
-                )
-
-    losses: dict[int, float] = {}
-    history: list[EpochRecord] = []
-    started = time.perf_counter()
-    torch.manual_seed(config.seed)  # before the head is drawn
-    network, tokenizer = load_base(config.model)
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-
-    def rows(split: Split) -> list[dict[str, Any]]:
-        tokenized = tokenize(tokenizer, split.texts, config.max_length, data.strip_links)
-        return [{"input_ids": t.input_ids, "labels": y} for t, y in zip(tokenized, split.labels, strict=True)]
-
-    weights = _class_weights(headlines.train.labels).to(device) if config.class_weights else None
-
-    def loss(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        return nn.functional.cross_entropy(
-            outputs.logits.float(), labels, weight=weights, label_smoothing=config.label_smoothing
-        )
-
-    def scores(outputs: Any) -> dict[str, float]:
-        report = classifier_report("dev", outputs.label_ids, outputs.predictions.argmax(-1))
-        return {"accuracy": report.accuracy, "macro_f1": report.macro_f1}
-
-    with partial_folder(store) as work:
-        trainer = Trainer(
-            model=network,
-            args=TrainingArguments(
-                output_dir=str(work / "checkpoints"),
-                num_train_epochs=config.epochs,
-                learning_rate=config.learning_rate,
-                per_device_train_batch_size=config.batch_size,
-                per_device_eval_batch_size=64,
-                train_sampling_strategy="group_by_length",
-                warmup_steps=0.1,  # below 1: a share of all steps
-                weight_decay=0.01,
-                bf16=use_bf16(device, config.precision),
-                use_cpu=device.type == "cpu",
-                dataloader_pin_memory=device.type == "cuda",
-                eval_strategy="epoch",
-                logging_strategy="epoch",
-                save_strategy="epoch",
-                save_only_model=True,
-                save_total_limit=1,
-                load_best_model_at_end=True,
-                metric_for_best_model="macro_f1",
-                seed=config.seed,
-                report_to="none",
-            ),
-            train_dataset=rows(headlines.train),
-            eval_dataset=rows(headlines.dev),
-            data_collator=DataCollatorWithPadding(tokenizer),
-            compute_loss_func=loss,
-            compute_metrics=scores,
-            callbacks=[_Record()],
-        )
-        trainer.remove_callback(PrinterCallback)
-        _quiet_progress(trainer)
-        trainer.train()
-        final = work / "classifier"
-        trainer.model.save_pretrained(final)
-        tokenizer.save_pretrained(final)
-        # Read back: Trainer leaves its own autocast wrapped around the model, and the report is to be in fp32.
-        network = load_base(str(final))[0].to(device)
-        reports = {
-            name: _report(network, tokenizer, name, split, data, config)
-            for name, split in (("dev", headlines.dev), ("test", headlines.test))
-        }
-        record = ClassifierRecord(
-            inputs_hash=inputs_hash(headlines, data, config),
-            data_hash=headlines.data_hash,
-            model=config.model,
-            n_layers=network.config.num_hidden_layers,
-            d_model=network.config.hidden_size,
-            headlines=data,
-            finetune=config,
-            history=history,
-            dev=reports["dev"],
-            test=reports["test"],
-            seconds=round(time.perf_counter() - started, 1),
-            device=str(device),
-            precision="bf16" if use_bf16(device, config.precision) else "fp32",
-        )
-        write_json(final / _RECORD, record.model_dump())
-        name = settings_hash(file_hash(final / "model.safetensors"), record.inputs_hash)
-        return publish(final, store / name)
-
-
-def _report(
-    network: Any, tokenizer: Any, name: str, split: Split, data: HeadlinesConfig, config: FinetuneConfig
-) -> ClassifierReport:
-    tokenized = tokenize(tokenizer, split.texts, config.max_length, data.strip_links)
-    logits = predict(network, tokenized, tokenizer.pad_token_id)
-    return classifier_report(name, split.labels, logits.argmax(-1))
-
-
-def _quiet_progress(trainer: Any) -> None:
-    """Keep Trainer's progress bar (with ETA); our own line per epoch replaces its printed dictionaries."""
-    from transformers.trainer_callback import ProgressCallback
-
-    class _Bar(ProgressCallback):  # type: ignore[misc]
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            pass
-
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(_Bar)
-
-
-def _class_weights(labels: Sequence[int]) -> Tensor:
-    """float32 [n_classes]: inverse frequency, mean 1 over the headlines."""
-    counts = np.bincount(labels, minlength=len(LABELS)).clip(1)
-    return torch.tensor(len(labels) / (len(LABELS) * counts), dtype=torch.float32)
+    """Names a fine-tuning by everything that goes into it, a local model's weights included."""
+    parts: list[Any] = [headlines.data_hash, data.strip_links, config.model_dump()]
+    folder = Path(config.model)
+    if config.model != EMBEDDED and folder.is_dir():
+        parts.append(file_hash(*sorted(f for f in folder.iterdir() if f.is_file())))
+    return settings_hash(*parts)
 
 
 # --- predicting and reporting --------------------------------------------------------------------------

@@ -1,11 +1,16 @@
 """Which device and which precision: chosen here, once, and recorded in every artefact."""
 
+import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 
 from .config import Precision
 from .errors import UserError
+
+T = TypeVar("T")
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -40,3 +45,27 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 def dtype_name(device: torch.device, precision: Precision) -> str:
     """ "bf16" or "fp32", for the record."""
     return "bf16" if use_bf16(device, precision) else "fp32"
+
+
+class MicroBatches:
+    """Runs a batch in as few parts as fit into the device's memory: out of memory halves the part, aloud."""
+
+    def __init__(self, work: str, size: int) -> None:
+        """`work` names it in the message; `size` items at once to begin with."""
+        self.work, self.size = work, size
+
+    def run(self, function: Callable[[list[slice]], T], n: int) -> T:
+        """`function` of the parts of n items; called again, from its start, with smaller parts when memory is out.
+
+        Raises UserError when a single item does not fit.
+        """
+        while True:
+            try:
+                return function([slice(i, min(i + self.size, n)) for i in range(0, n, self.size)])
+            except torch.OutOfMemoryError as error:
+                if min(self.size, n) <= 1:
+                    raise UserError(f"The device's memory is too small for {self.work}; use --device cpu.") from error
+                self.size = min(self.size, n) // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            print(f"{self.work}: out of memory, goes on with {self.size} at a time.", file=sys.stderr)

@@ -10,3 +10,7 @@ class UserError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows: the sentence alone."""
         return [f"error: {self}"]
+
+
+class DiskError(UserError):
+    """A disk that cannot be written. What was done before is kept: the same command goes on from there."""

@@ -59,6 +59,11 @@ class Layout:
         return self.weights / "activations"
 
     @property
+    def checkpoints(self) -> Path:
+        """Unfinished work, one folder each; see checkpoints.py."""
+        return self.weights / "checkpoints"
+
+    @property
     def runs(self) -> Path:
         """`analysis_data/`."""
         return self.root / "analysis_data"

@@ -14,10 +14,12 @@ import torch
 from tqdm.auto import tqdm
 
 from . import classifier as classifiers
+from . import finetuning
 from .activations import ActivationStore, open_store, store_inputs_hash
 from .activations import extract as extract_activations
 from .artefacts import alias, file_hash, partial_folder, publish, settings_hash, write_file, write_json
 from .causal import gather
+from .checkpoints import discard
 from .classifier import Classifier, ClassifierRecord
 from .compact_json import NotFiniteError, array
 from .config import LABELS, ExtractConfig, InterveneConfig, StudyConfig, TrainConfig
@@ -67,7 +69,12 @@ def finetune(study: StudyConfig, root: Path, device: torch.device) -> Classifier
     folder = next(
         (f.parent for f in layout.store.glob("*/classifier.json") if made_from(f, wanted)),
         None,
-    ) or classifiers.finetune(headlines, study.headlines, study.finetune, layout.store, device)
+    )
+    if folder is None:
+        folder = finetuning.finetune(
+            headlines, study.headlines, study.finetune, layout.store, layout.checkpoints, device
+        )
+    discard(layout.checkpoints, wanted)
     present = PresentClassifier(classifier_hash=folder.name, preset=study.preset, headlines=study.headlines)
     write_json(layout.classifier_alias, present.model_dump())
     return classifiers.read_record(folder)

@@ -89,6 +89,22 @@ def length_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[NDArra
     return batches
 
 
+def shuffled_batches(lengths: Sequence[int], batch_size: int, seed: Sequence[int]) -> list[NDArray[np.int64]]:
+    """One pass over all headlines in random batches of similar length, the same for the same seed.
+
+    50 batches' worth are drawn at random and sorted by length, so that little is padded; then batches are shuffled.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(lengths))
+    known = np.asarray(lengths)
+    batches = []
+    for start in range(0, len(order), 50 * batch_size):
+        pool = order[start : start + 50 * batch_size]
+        pool = pool[np.argsort(-known[pool], kind="stable")]
+        batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
 def collate(headlines: Sequence[TokenizedHeadline], pad_id: int) -> tuple[Tensor, Tensor]:
     """`input_ids` and `attention_mask`, both int64 [n_headlines, longest]."""
     longest = max(len(h.input_ids) for h in headlines)

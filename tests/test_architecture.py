@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "schema", "config", "artefacts", "kernels", "text", "sample", "compact_json", "tables", "device"},
-    {"headlines", "tokens", "sae", "runs", "kinds"},
+    {"headlines", "tokens", "sae", "runs", "kinds", "checkpoints"},
     {"classifier", "activations", "training"},
-    {"features", "effects", "layout"},
+    {"features", "effects", "layout", "finetuning"},
     {"interventions"},
     {"attribution"},
     {"causal", "evaluation"},

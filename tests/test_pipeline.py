@@ -221,22 +221,22 @@ class TestCommandLine:
         }
 
     def test_ctrl_c(self, tmp_path: Path) -> None:
-        """Ctrl-C in the middle of fine-tuning: exit code 130, one line, nothing half-written."""
+        """Ctrl-C in the middle of fine-tuning: exit code 130, one line, nothing half-written, a checkpoint to go on from."""
         process = subprocess.Popen(
             [sys.executable, "-m", "sae_pipeline", "finetune", "--preset", "demo", "--root", str(tmp_path)],
+            env={**os.environ, "CHECKPOINT_SECONDS": "0.5"},
             stderr=subprocess.PIPE,
             text=True,
         )
-        store = tmp_path / "finbert_sae" / "store"
+        checkpoints, store = (tmp_path / "finbert_sae" / name for name in ("checkpoints", "store"))
         deadline = time.monotonic() + 120
-        while not (store.is_dir() and any(store.iterdir())) and time.monotonic() < deadline:
+        while not list(checkpoints.glob("*/state.safetensors")) and time.monotonic() < deadline:
             time.sleep(0.1)
-        time.sleep(2)
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
         assert process.returncode == 130, error
         assert "Interrupted" in error and "Traceback" not in error
-        assert not any(store.iterdir())
+        assert not store.exists() and len(list(checkpoints.glob("*/state.safetensors"))) == 1
 
     def test_disk_that_cannot_be_written(self, study: SmallStudy, copy: Path) -> None:
         """A file size limit stands in for a full disk: one sentence, exit code 2, no run."""
