@@ -40,6 +40,7 @@ from .layout import (
     read_sae_record,
     sae_family,
 )
+from .run_index import index_run
 from .runs import find_run, list_runs, new_run, read_run
 from .sae import SaeConfig, SparseAutoencoder, size_name
 from .schema import (
@@ -213,7 +214,7 @@ def analyze(study: StudyConfig, root: Path, device: torch.device, metrics: Seque
     split = _first(_same_headlines(root).test, config.max_samples)
     with new_run(layout.runs) as draft:
         totals = analyze_headlines(classifier, sae, split, config, metrics, draft)
-        return draft.finish(
+        run = draft.finish(
             {
                 **_provenance(study, classifier, sae.config, record, layout),
                 "sae_hash": sae_hash,
@@ -224,6 +225,8 @@ def analyze(study: StudyConfig, root: Path, device: torch.device, metrics: Seque
                 "totals": totals.model_dump(),
             }
         )
+    index_run(run)
+    return run
 
 
 def kernel_backend() -> str:
@@ -355,4 +358,5 @@ def intervene(config: InterveneConfig, root: Path, device: torch.device) -> Inte
         raise UserError(f"The effects are not finite ({error}); nothing was saved.") from error
     for name, data in files.items():
         write_file(run.folder / name, data)
+    index_run(run.folder)
     return InterventionsFile.model_validate_json(files[INTERVENTIONS])

@@ -24,12 +24,20 @@ from pydantic import BaseModel, ValidationError
 
 from .compact_json import NotFiniteError, Record, array, indented, lines
 from .errors import UserError
+from .run_fit import (
+    Problems,
+    column_problems,
+    examples_problems,
+    headline_problems,
+    metric_problems,
+    prompt_problems,
+    stats_problems,
+)
 from .schema import (
     RUN_FILES,
     SCHEMA_VERSION,
     FeatureStatsFile,
     FeatureTokensFile,
-    Firing,
     HeadlineFeaturesFile,
     Prompt,
     RunMetadata,
@@ -37,6 +45,7 @@ from .schema import (
 
 METADATA, PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES = RUN_FILES
 
+MAX_METADATA_BYTES = 1 << 26
 _DRAFT = ".draft-"
 _ALIVE = ".alive"
 _RUN_FOLDER = re.compile(r"[^.].*_run-([0-9]{1,9})")
@@ -237,8 +246,8 @@ def list_runs(analysis_dir: Path) -> list[RunEntry]:
         metadata, reason = None, None
         try:
             for name in RUN_FILES:
-                _file(folder, name)
-            metadata = _read_metadata(folder)
+                plain_file(folder, name)
+            metadata = read_metadata(folder)
         except DamagedRunError as error:
             reason = str(error)
         entries.append(RunEntry(f"run-{number:03d}", number, folder, metadata, reason))
@@ -271,14 +280,14 @@ def read_run(folder: Path) -> Run:
     """All five files, validated and fitting together. Raises `DamagedRunError` naming file and field."""
     run = Run(
         folder,
-        _read_metadata(folder),
+        read_metadata(folder),
         _read_prompts(folder),
         _read(folder, FEATURE_STATS, FeatureStatsFile),
         _read(folder, FEATURE_TOKENS, FeatureTokensFile),
         _read(folder, HEADLINE_FEATURES, HeadlineFeaturesFile),
     )
     for file, field, problem in _misfits(run):
-        raise _damaged(folder, file, field, problem)
+        raise damaged(folder, file, field, problem)
     return run
 
 
@@ -294,110 +303,86 @@ def _run_folders(analysis_dir: Path) -> list[tuple[Path, int]]:
     return [(analysis_dir / name, number) for number, name in sorted(found, reverse=True)]
 
 
-def _damaged(folder: Path, file: str, field: str, problem: str) -> DamagedRunError:
+def damaged(folder: Path, file: str, field: str, problem: str) -> DamagedRunError:
+    """What to raise for a run whose `file` is wrong at `field` ("": as a whole)."""
     place = f"{file}, {field}:" if field else file
     return DamagedRunError(f"Run {folder.name} is damaged: {place} {problem}; delete it or analyse again.")
 
 
-def _file(folder: Path, name: str) -> Path:
+def plain_file(folder: Path, name: str) -> Path:
     """A run's file: a plain one, reached without links, so that nothing outside the folder is ever read."""
     path = folder / name
     try:
         if not stat.S_ISDIR(folder.lstat().st_mode):
-            raise _damaged(folder, "the folder", "", "is a link or a file; copy the run itself here")
+            raise damaged(folder, "the folder", "", "is a link or a file; copy the run itself here")
         if not stat.S_ISREG(path.lstat().st_mode):
-            raise _damaged(folder, name, "", "is not a plain file")
+            raise damaged(folder, name, "", "is not a plain file")
     except OSError as error:
-        raise _damaged(folder, name, "", f"cannot be read ({_why(error)})") from error
+        raise damaged(folder, name, "", f"cannot be read ({_why(error)})") from error
     return path
 
 
 def _bytes(folder: Path, name: str) -> bytes:
     try:
-        return _file(folder, name).read_bytes()
+        if name == METADATA and plain_file(folder, name).stat().st_size > MAX_METADATA_BYTES:
+            raise damaged(folder, name, "", f"is larger than {MAX_METADATA_BYTES >> 20} MiB")
+        return plain_file(folder, name).read_bytes()
     except OSError as error:
-        raise _damaged(folder, name, "", f"cannot be read ({_why(error)})") from error
+        raise damaged(folder, name, "", f"cannot be read ({_why(error)})") from error
 
 
-def _parse(folder: Path, name: str, text: bytes, model: type[Model], prefix: str = "") -> Model:
+def parse_record(folder: Path, name: str, text: bytes, model: type[Model], prefix: str = "") -> Model:
+    """A record of a run's file, which stands there at `prefix`. Raises `DamagedRunError`."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise _damaged(folder, name, " ".join(filter(None, (prefix, field))), first["msg"]) from error
+        raise damaged(folder, name, " ".join(filter(None, (prefix, field))), first["msg"]) from error
 
 
 def _read(folder: Path, name: str, model: type[Model]) -> Model:
-    return _parse(folder, name, _bytes(folder, name), model)
+    return parse_record(folder, name, _bytes(folder, name), model)
 
 
 def _read_prompts(folder: Path) -> list[Prompt]:
     lines = _bytes(folder, PROMPTS).splitlines()  # on bytes: at \n and \r only, which JSON strings never hold
-    return [_parse(folder, PROMPTS, line, Prompt, f"line {n}") for n, line in enumerate(lines, 1)]
+    return [parse_record(folder, PROMPTS, line, Prompt, f"line {n}") for n, line in enumerate(lines, 1)]
 
 
-def _read_metadata(folder: Path) -> RunMetadata:
+def read_metadata(folder: Path) -> RunMetadata:
+    """`metadata.json` alone. Raises `DamagedRunError`."""
     metadata = _read(folder, METADATA, RunMetadata)
     match = _RUN_FOLDER.fullmatch(folder.name)
     if match and metadata.run_id != f"run-{int(match[1]):03d}":
-        raise _damaged(folder, METADATA, "run_id", f"says {metadata.run_id!r}, unlike the folder's name")
+        raise damaged(folder, METADATA, "run_id", f"says {metadata.run_id!r}, unlike the folder's name")
     return metadata
 
 
 def _misfits(run: Run) -> Iterator[tuple[str, str, str]]:
     """(file, field, problem) wherever files that are valid by themselves do not fit together."""
-    n_labels, n_headlines = len(run.metadata.labels), len(run.prompts)
+    stats, n_tokens = run.feature_stats, [len(prompt.tokens) for prompt in run.prompts]
     for n, prompt in enumerate(run.prompts, 1):
-        if len(prompt.probabilities) != n_labels:
-            yield PROMPTS, f"line {n} probabilities", f"has {len(prompt.probabilities)} of {n_labels} classes"
-        if max(prompt.label, prompt.prediction) >= n_labels:
-            yield PROMPTS, f"line {n} label, prediction", f"there are {n_labels} classes"
-        if {len(prompt.starts), len(prompt.ends), len(prompt.words)} != {len(prompt.tokens)}:
-            yield PROMPTS, f"line {n} tokens, starts, ends, words", "differ in length"
+        yield from _at(PROMPTS, f"line {n} ", prompt_problems(prompt, len(run.metadata.labels)))
 
-    stats = run.feature_stats
-    columns = {column.name: column for column in stats.metrics}
-    if stats.n_headlines != n_headlines:
-        yield FEATURE_STATS, "n_headlines", f"is {stats.n_headlines}, {PROMPTS} has {n_headlines}"
-    if len(stats.headline_counts) != stats.d_sae:
-        yield FEATURE_STATS, "headline_counts", f"has {len(stats.headline_counts)} of {stats.d_sae} features"
+    if stats.n_headlines != len(run.prompts):
+        yield FEATURE_STATS, "n_headlines", f"is {stats.n_headlines}, {PROMPTS} has {len(run.prompts)}"
+    yield from _at(FEATURE_STATS, "", stats_problems(stats, len(run.metadata.labels)))
     if not run.metadata.metrics:
         yield METADATA, "metrics", "names none"
-    for metric in run.metadata.metrics:
-        if metric.name not in columns:
-            yield FEATURE_STATS, "metrics", f"lacks {metric.name!r}, which {METADATA} names"
-    for name, column in columns.items():
-        if len(column.values) != stats.d_sae:
-            yield (
-                FEATURE_STATS,
-                f"metrics {name} values",
-                f"has {len(column.values)} of {stats.d_sae} features",
-            )
+    yield from _at(FEATURE_STATS, "", metric_problems([column.name for column in stats.metrics], run.metadata))
+    for column in stats.metrics:
+        yield from _at(FEATURE_STATS, "metrics ", column_problems(column, stats.d_sae))
 
     n_bins = len(run.feature_tokens.histogram_edges) - 1
-    for n, feature in enumerate(run.feature_tokens.features):
-        if feature.feature >= stats.d_sae:
-            yield FEATURE_TOKENS, f"features.{n}.feature", f"is {feature.feature} of {stats.d_sae} features"
-        if len(feature.histogram) != n_bins:
-            yield FEATURE_TOKENS, f"features.{n}.histogram", f"has {len(feature.histogram)} of {n_bins} bins"
-        for k, example in enumerate(feature.examples):
-            field = f"features.{n}.examples.{k}"
-            if example.headline >= n_headlines:
-                yield FEATURE_TOKENS, f"{field}.headline", f"is {example.headline} of {n_headlines} headlines"
-            elif not _fits(example, run.prompts[example.headline]):
-                yield FEATURE_TOKENS, f"{field}.positions", "do not fit the headline's tokens"
+    for n, saved in enumerate(run.feature_tokens.features):
+        yield from _at(FEATURE_TOKENS, f"features.{n}.", examples_problems(saved, n_bins, stats.d_sae, n_tokens))
 
-    if len(run.headline_features.headlines) != n_headlines:
-        yield HEADLINE_FEATURES, "headlines", f"has {len(run.headline_features.headlines)} of {n_headlines}"
-    for n, (headline, prompt) in enumerate(zip(run.headline_features.headlines, run.prompts, strict=False)):
-        if headline.headline != n or headline.headline_id != prompt.headline_id:
-            yield HEADLINE_FEATURES, f"headlines.{n}.headline_id", f"is not line {n + 1} of {PROMPTS}"
-        for k, fired in enumerate(headline.features):
-            if fired.feature >= stats.d_sae or not _fits(fired, prompt):
-                yield HEADLINE_FEATURES, f"headlines.{n}.features.{k}", "does not fit the headline's tokens"
+    if len(run.headline_features.headlines) != len(run.prompts):
+        yield HEADLINE_FEATURES, "headlines", f"has {len(run.headline_features.headlines)} of {len(run.prompts)}"
+    for n, (record, prompt) in enumerate(zip(run.headline_features.headlines, run.prompts, strict=False)):
+        yield from _at(HEADLINE_FEATURES, f"headlines.{n}.", headline_problems(record, n, prompt, stats.d_sae))
 
 
-def _fits(firing: Firing, prompt: Prompt) -> bool:
-    positions = (firing.position, *firing.positions)
-    return len(firing.positions) == len(firing.values) and max(positions) < len(prompt.tokens)
+def _at(file: str, place: str, problems: Problems) -> Iterator[tuple[str, str, str]]:
+    return ((file, f"{place}{field}", problem) for field, problem in problems)

@@ -11,7 +11,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "schema", "config", "artefacts", "kernels", "text", "sample", "compact_json", "tables", "device"},
-    {"headlines", "tokens", "sae", "runs", "kinds", "checkpoints"},
+    {"headlines", "tokens", "sae", "kinds", "checkpoints", "json_records", "run_fit"},
+    {"runs"},
+    {"run_tables"},
+    {"run_index"},
     {"classifier", "activations", "training"},
     {"features", "effects", "layout", "finetuning"},
     {"interventions"},

@@ -326,7 +326,7 @@ def test_other_mistakes_have_the_same_shape(client: FlaskClient) -> None:
 
 def test_a_programming_error_is_a_plain_500(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = create_app(runs)
-    monkeypatch.setattr(app.extensions["runs"], "get", lambda run_id=None: 1 / 0)
+    monkeypatch.setattr(app.extensions["runs"], "ask", lambda run_id, question: 1 / 0)
     status, message = error(app.test_client(), "/api/headlines")
     assert status == 500 and "log" in message and "division" not in message
 

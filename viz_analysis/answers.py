@@ -24,13 +24,11 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs import DamagedRunError, UnknownRunError
+from viz_analysis.feature_answers import UnknownFeatureError, UnknownMetricError
+from viz_analysis.headline_answers import UnknownHeadlineError
+from viz_analysis.indexed_run import NoInterventionsError
 from viz_analysis.labels import BadLabelsError, DamagedLabelsError, LabelsChangedError
-from viz_analysis.loaded_run import (
-    NoInterventionsError,
-    UnknownFeatureError,
-    UnknownHeadlineError,
-    UnknownMetricError,
-)
+from viz_analysis.run_library import IndexingError
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 EVERY_ADDRESS = ("0.0.0.0", "::")
@@ -48,6 +46,7 @@ STATUS: dict[type[UserError], tuple[int, str]] = {
     UnknownHeadlineError: (404, "unknown_headline"),
     NoInterventionsError: (404, "no_interventions"),
     DamagedRunError: (409, "damaged_run"),
+    IndexingError: (503, "indexing"),
     DamagedLabelsError: (409, "damaged_labels"),
     LabelsChangedError: (412, "labels_changed"),
     BadLabelsError: (400, "bad_labels"),
@@ -97,7 +96,10 @@ def set_rules(app: Flask, host: str) -> None:
 
 def _user_error(error: UserError) -> Response:
     status, code = STATUS.get(type(error), (503, "unavailable"))
-    return error_answer(status, code, str(error))
+    answer = error_answer(status, code, str(error))
+    if isinstance(error, IndexingError):
+        answer.headers["Retry-After"] = "2"
+    return answer
 
 
 def _http_error(error: HTTPException) -> BaseResponse:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 from sae_pipeline.schema import (
     Example,
     FiredFeature,
+    FiredWord,
     HeadlineEffects,
     InterventionsSummary,
     MetricInfo,
@@ -177,7 +178,10 @@ class FeatureStat(Record):
     name: str
     value: FiniteFloat
     rank: NonNegativeInt = Field(description="1 = highest of all features")
-    n: NonNegativeInt | None = Field(description="headlines that the value rests on")
+    tested: FiniteFloat | None = Field(
+        description="the same on headlines that did not rank it; what follows is of this"
+    )
+    n: NonNegativeInt | None = Field(description="headlines that it rests on")
     low: FiniteFloat | None = Field(description="lower end of the 95 % interval")
     high: FiniteFloat | None = Field(description="upper end of the 95 % interval")
     q: Share | None = Field(description="false-discovery rate")
@@ -200,7 +204,9 @@ class ClassSplit(Record):
     n_headlines: NonNegativeInt | None = Field(description="headlines of the class")
     n_fired: NonNegativeInt | None = Field(description="of them, those on which the feature fires")
     mean_max: FiniteFloat | None = Field(description="mean over them of the feature's maximum")
-    auroc: FiniteFloat | None = Field(description="of the class against the rest, by the headline's maximum")
+    auroc: FiniteFloat | None = Field(
+        description="of the class against the rest, by the headline's maximum, on headlines that did not rank it"
+    )
     auroc_low: FiniteFloat | None
     auroc_high: FiniteFloat | None
     auroc_q: FiniteFloat | None
@@ -218,15 +224,6 @@ class ExampleGroupAnswer(Record):
     high: FiniteFloat
     n_headlines: NonNegativeInt = Field(description="headlines whose maximum lies in the range")
     examples: list[ExampleInHeadline]
-
-
-class FiredWord(Record):
-    """A word on which a feature fires."""
-
-    word: str
-    count: NonNegativeInt = Field(description="occurrences on which it fires")
-    total: NonNegativeInt = Field(description="occurrences in the run")
-    lift: FiniteFloat = Field(description="(count / total) / the feature's firing rate over all words")
 
 
 class SimilarFeature(Record):

@@ -22,6 +22,7 @@ from flask_openapi3.openapi import OpenAPI
 
 from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
+from sae_pipeline.run_index import shown_progress
 from sae_pipeline.runs import UnknownRunError
 from sae_pipeline.schema import RunMetadata
 from viz_analysis.answers import bad_query, error_answer, json_answer, seen_etags, set_rules
@@ -44,9 +45,10 @@ from viz_analysis.api_types import (
     SimilarHeadlines,
     SimilarHeadlinesQuery,
 )
+from viz_analysis.comparison import compare_runs
+from viz_analysis.indexed_run import IndexedRun
 from viz_analysis.labels import LabelsAnswer, LabelsChange, LabelStore
 from viz_analysis.live import Live, add_live, threads_for
-from viz_analysis.loaded_run import LoadedRun
 from viz_analysis.run_library import RunLibrary
 from viz_analysis.viewer_files import viewer_blueprint
 
@@ -90,37 +92,38 @@ def create_app(
     @app.get("/api/headlines", responses={200: HeadlinesPage, **NO_RUN})
     def headlines(query: HeadlinesQuery) -> Response:
         """Headlines with prediction, label and strongest features."""
-        return json_answer(runs.get(query.run).headlines(query))
+        return json_answer(runs.ask(query.run, lambda run: run.headlines(query)))
 
     @app.get("/api/features", responses={200: FeaturesPage, **NO_RUN})
     def features(query: FeaturesQuery) -> Response:
         """Features in descending order of a metric."""
-        return json_answer(runs.get(query.run).features(query))
+        names = labels.names(runs.get(query.run).metadata.sae_hash) if query.q or query.labelled is not None else {}
+        return json_answer(runs.ask(query.run, lambda run: run.features(query, names)))
 
     @app.get("/api/feature_info", responses={200: FeatureInfo, **NO_RUN})
     def feature_info(query: FeatureInfoQuery) -> Response:
         """A feature's statistics and its strongest tokens in context."""
-        return json_answer(runs.get(query.run).feature_info(query.id))
+        return json_answer(runs.ask(query.run, lambda run: run.feature_info(query.id)))
 
     @app.get("/api/feature_density", responses={200: FeatureDensity, **NO_RUN})
     def feature_density(query: RunQuery) -> Response:
         """How many features fire how often."""
-        return json_answer(runs.get(query.run).density())
+        return json_answer(runs.ask(query.run, IndexedRun.feature_density))
 
     @app.get("/api/similar_headlines", responses={200: SimilarHeadlines, **NO_RUN})
     def similar_headlines(query: SimilarHeadlinesQuery) -> Response:
         """Headlines with the most similar features."""
-        return json_answer(runs.get(query.run).similar_headlines(query))
+        return json_answer(runs.ask(query.run, lambda run: run.similar_headlines(query)))
 
     @app.get("/api/interventions", responses={200: InterventionsAnswer, **NO_RUN})
     def interventions(query: RunQuery) -> Response:
         """Causal evidence for a run's predictions as a whole."""
-        return json_answer(runs.interventions(query.run))
+        return json_answer(runs.ask(query.run, IndexedRun.interventions))
 
     @app.get("/api/compare", responses={200: CompareAnswer, **NO_RUN})
     def compare(query: CompareQuery) -> Response:
         """Two to four runs side by side."""
-        return json_answer(runs.compare(query))
+        return json_answer(compare_runs(runs, query))
 
     @app.get("/api/runs", responses={200: RunsAnswer})
     def list_runs() -> Response:
@@ -195,7 +198,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(app: Flask, host: str, port: int, threads: int) -> int:
-    run: LoadedRun = app.extensions["runs"].get()
+    with shown_progress("Indexing") as progress:
+        run: IndexedRun = app.extensions["runs"].wait(progress)
     if app.extensions["live"]:
         app.extensions["live"].load(run.metadata)
     try:

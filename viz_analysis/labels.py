@@ -100,6 +100,10 @@ class LabelStore:
             kept = self._read[path] = (stamp, _load(path, sae_hash))
         return kept[1]
 
+    def names(self, sae_hash: str) -> dict[int, str]:
+        """What people call the features that have a label; "" for those that are only starred or noted."""
+        return {feature: label.name for feature, label in self.get(sae_hash).labels.items()}
+
     def put(self, sae_hash: str, labels: Labels, d_sae: int, seen: set[str] | None) -> LabelsAnswer:
         """Replace the labels of an SAE of `d_sae` features.
 

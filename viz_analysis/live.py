@@ -197,6 +197,10 @@ def _refusal(error: UserError) -> Response:
 
 
 def _refuse_other_bodies() -> Response | None:
-    if request.url_rule is not None and request.method == "POST" and not isinstance(request.get_json(silent=True), dict):
+    if (
+        request.url_rule is not None
+        and request.method == "POST"
+        and not isinstance(request.get_json(silent=True), dict)
+    ):
         return error_answer(400, "bad_request", "The body is no JSON object.")
     return None

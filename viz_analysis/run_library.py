@@ -1,87 +1,168 @@
-"""The runs of a folder, loaded when they are asked for.
+"""The runs of a folder, opened when they are asked for.
 
-The folder is looked at on every request: a new run is offered and a deleted one gone without a restart. A
-loaded run is kept until its files change or `capacity` others have been used since.
+The folder is looked at on every request: a new run is offered and a deleted one gone without a restart. A run without
+a current index gets one first, in the background: whoever asks meanwhile waits a little and is then told to come back.
 """
 
-import gc
+import logging
+import os
+import sqlite3
+import tempfile
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
+from typing import TypeVar
 
-from sae_pipeline.runs import DamagedRunError, RunEntry, find_run, list_runs, read_run
-from sae_pipeline.schema import INTERVENTIONS, RUN_FILES, InterventionsFile
-from viz_analysis.api_types import CompareAnswer, CompareQuery, FeatureMatches, InterventionsAnswer, RunSummary
-from viz_analysis.loaded_run import LoadedRun, NoInterventionsError
+from sae_pipeline.errors import UserError
+from sae_pipeline.run_index import Progress, build_index, run_stamp
+from sae_pipeline.runs import DamagedRunError, RunEntry, find_run, list_runs
+from sae_pipeline.schema import INTERVENTIONS
+from viz_analysis.api_types import RunSummary
+from viz_analysis.indexed_run import IndexedRun
+from viz_analysis.run_reader import IndexMisfitError
 
-Stamp = tuple[tuple[int, int] | None, ...]
+_PATIENCE = 5.0  # seconds that a request waits for an index
+Answer = TypeVar("Answer")
 
 
-@dataclass
+class IndexingError(UserError):
+    """The run's index is being made; the message says how far it is."""
+
+
 class _Shelf:
-    """A run at one state of its files: loaded, or why it cannot be."""
+    """A run at one state of its files: being indexed, open, or why it cannot be."""
 
-    stamp: Stamp
-    run: LoadedRun | DamagedRunError
+    def __init__(self, stamp: str) -> None:
+        self.stamp = stamp
+        self.done = Event()
+        self.run: IndexedRun | Exception | None = None
+        self.index: Path | None = None
+        self.progress = (0, 1)  # bytes read, of
+
+    def advance(self, done: int, total: int) -> None:
+        self.progress = (done, total)
 
 
 class RunLibrary:
-    """Runs of `analysis_dir` by id. The default one is `pinned`, or the latest at the time of asking."""
+    """Runs of `analysis_dir` by id. The default one is `pinned`, or the latest at the time of asking.
 
-    def __init__(self, analysis_dir: Path, pinned: str | None = None, capacity: int = 4) -> None:
+    At most `capacity` runs stay open; an open one holds a few files and some numbers per feature.
+    """
+
+    def __init__(self, analysis_dir: Path, pinned: str | None = None, capacity: int = 8) -> None:
         self.analysis_dir = analysis_dir
         self._pinned = pinned
         self._capacity = capacity
         self._shelves: OrderedDict[Path, _Shelf] = OrderedDict()
         self._lock = Lock()
+        self._elsewhere: tempfile.TemporaryDirectory[str] | None = None  # indices of runs that we may not write to
 
-    def get(self, run_id: str | None = None) -> LoadedRun:
-        """A run ready to answer. Raises `UnknownRunError`, `DamagedRunError`."""
-        folder = find_run(self.analysis_dir, run_id or self._pinned)
-        stamp = _stamp(folder)
-        with self._lock:  # also while loading: two requests for one run shall not both read it
-            shelf = self._shelves.get(folder)
-            if shelf is None or shelf.stamp != stamp:
-                shelf = self._shelves[folder] = _Shelf(stamp, _load(folder))
-            self._shelves.move_to_end(folder)
-            while len(self._shelves) > self._capacity:
-                self._shelves.popitem(last=False)
-        if isinstance(shelf.run, DamagedRunError):
-            raise shelf.run
-        return shelf.run
+    def get(self, run_id: str | None = None) -> IndexedRun:
+        """A run ready to answer. Raises `UnknownRunError`, `DamagedRunError`, `IndexingError`."""
+        folder = self._find(run_id)
+        shelf = self._shelf(folder)
+        if not shelf.done.wait(_PATIENCE):
+            read, total = shelf.progress
+            raise IndexingError(f"Run {folder.name} is being indexed ({read / total:.0%}); ask again in a moment.")
+        return self._opened(folder, shelf)
+
+    def wait(self, progress: Progress) -> IndexedRun:
+        """The default run, however long its index takes; `progress` is told how far it is. Raises like `get`."""
+        folder = self._find(None)
+        shelf = self._shelf(folder)
+        while not shelf.done.wait(0.1):
+            progress(*shelf.progress)
+        return self._opened(folder, shelf)
+
+    def ask(self, run_id: str | None, question: Callable[[IndexedRun], Answer]) -> Answer:
+        """A run's answer; an index that turns out damaged is made anew, once. Raises like `get`."""
+        run = self.get(run_id)
+        try:
+            return question(run)
+        except (sqlite3.Error, IndexMisfitError, LookupError, ValueError) as error:
+            logging.getLogger(__name__).warning("the index of %s is damaged (%s); making it anew", run.folder, error)
+            self._discard(run)
+        try:
+            return question(self.get(run_id))
+        except (sqlite3.Error, IndexMisfitError) as error:
+            raise UserError(f"Run {run.folder.name} changes while it is read ({error}); ask again.") from error
+
+    def newest_of_sae(self, sae_hash: str) -> str | None:
+        """The newest run of an SAE."""
+        for entry in list_runs(self.analysis_dir):
+            if entry.metadata and entry.metadata.sae_hash == sae_hash:
+                return entry.run_id
+        return None
 
     def summaries(self) -> list[RunSummary]:
         """All runs, newest first."""
         entries = list_runs(self.analysis_dir)
-        default = find_run(self.analysis_dir, self._pinned) if entries else None
+        default = self._find(None) if entries else None
         return [self._summary(entry, entry.folder == default) for entry in entries]
 
-    def interventions(self, run_id: str | None) -> InterventionsAnswer:
-        """`interventions.json` without its headlines. Raises `NoInterventionsError` and like `get`."""
-        run = self.get(run_id).metadata.run_id
-        folder = find_run(self.analysis_dir, run_id or self._pinned)
-        if not (folder / INTERVENTIONS).is_file():
-            raise NoInterventionsError(
-                f"{run} has no causal evidence yet; make it with `python -m sae_pipeline intervene`."
-            )
-        whole = InterventionsFile.model_validate_json((folder / INTERVENTIONS).read_bytes())
-        return InterventionsAnswer.model_validate(whole.model_dump(exclude={"headlines"}))
+    def _find(self, run_id: str | None) -> Path:
+        return find_run(self.analysis_dir, run_id or self._pinned)
 
-    def compare(self, query: CompareQuery) -> CompareAnswer:
-        """The same headline in several runs. Raises like `get`."""
-        runs = [self.get(name) for name in query.runs.split(",")]
-        return CompareAnswer(
-            runs=[run.metadata for run in runs],
-            headlines=[run.headline_of(query.headline_id) for run in runs],
-            matches=[FeatureMatches(run_id=run.metadata.run_id, features=[]) for run in runs[1:]],
-        )
+    def _shelf(self, folder: Path) -> _Shelf:
+        stamp = run_stamp(folder)
+        with self._lock:
+            for gone in [path for path in self._shelves if not path.exists()]:
+                del self._shelves[gone]  # closes its files, which would keep their space on the disk
+            shelf = self._shelves.get(folder)
+            if shelf is None or shelf.stamp != stamp:
+                shelf = self._shelves[folder] = _Shelf(stamp)
+                Thread(target=self._open, args=(folder, shelf), daemon=True).start()
+            self._shelves.move_to_end(folder)
+            while len(self._shelves) > self._capacity:
+                self._shelves.popitem(last=False)
+        return shelf
+
+    def _open(self, folder: Path, shelf: _Shelf) -> None:
+        try:
+            into = None if os.access(folder, os.W_OK) else self._folder_elsewhere(folder.name)
+            shelf.index = build_index(folder, shelf.advance, into)
+            try:
+                shelf.run = IndexedRun(folder, shelf.index)
+            except (sqlite3.Error, IndexMisfitError):  # it was there already, and is not what it says
+                shelf.index.unlink(missing_ok=True)
+                shelf.run = IndexedRun(folder, build_index(folder, shelf.advance, into))
+        except Exception as error:  # whoever asked raises it
+            shelf.run = error
+        finally:
+            shelf.done.set()
+
+    def _opened(self, folder: Path, shelf: _Shelf) -> IndexedRun:
+        if isinstance(shelf.run, IndexedRun):
+            return shelf.run
+        if not isinstance(shelf.run, DamagedRunError):  # may pass, like a full disk: try anew when asked again
+            with self._lock:
+                if self._shelves.get(folder) is shelf:
+                    del self._shelves[folder]
+        assert shelf.run is not None
+        raise shelf.run
+
+    def _discard(self, run: IndexedRun) -> None:
+        with self._lock:
+            shelf = self._shelves.get(run.folder)
+            if shelf is not None and shelf.run is run:
+                del self._shelves[run.folder]
+                if shelf.index:
+                    shelf.index.unlink(missing_ok=True)
+
+    def _folder_elsewhere(self, name: str) -> Path:
+        with self._lock:
+            self._elsewhere = self._elsewhere or tempfile.TemporaryDirectory(prefix="sae-index-")
+        folder = Path(self._elsewhere.name) / name
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def _summary(self, entry: RunEntry, is_default: bool) -> RunSummary:
         shelf = self._shelves.get(entry.folder)
-        found_damaged = shelf and isinstance(shelf.run, DamagedRunError) and shelf.stamp == _stamp(entry.folder)
-        reason = entry.reason or (str(shelf.run) if shelf and found_damaged else None)
+        known = shelf.run if shelf and shelf.stamp == run_stamp(entry.folder) else None
+        reason = entry.reason or (str(known) if isinstance(known, DamagedRunError) else None)
         metadata = entry.metadata
+        report = metadata.sae.report if metadata else None
         return RunSummary(
             run_id=entry.run_id,
             folder=entry.folder.name,
@@ -97,30 +178,7 @@ class RunLibrary:
             has_interventions=(entry.folder / INTERVENTIONS).is_file(),
             sae_hash=metadata.sae_hash if metadata else None,
             d_sae=metadata.sae.d_sae if metadata else None,
-            l0=metadata.sae.report.held_out.l0 if metadata else None,
-            fvu=metadata.sae.report.held_out.fvu if metadata else None,
-            unchanged=metadata.sae.report.spliced.unchanged if metadata else None,
+            l0=report.held_out.l0 if report else None,
+            fvu=report.held_out.fvu if report else None,
+            unchanged=report.spliced.unchanged if report else None,
         )
-
-
-def _load(folder: Path) -> LoadedRun | DamagedRunError:
-    gc.disable()  # a run is many small objects without cycles, which the collector would walk again and again
-    try:
-        return LoadedRun(read_run(folder))
-    except DamagedRunError as error:
-        return error
-    finally:
-        gc.freeze()  # nor shall it walk them later, during requests
-        gc.enable()
-
-
-def _stamp(folder: Path) -> Stamp:
-    """When each file was last changed, in ns, and its size in bytes; None where it is missing."""
-    stamps: list[tuple[int, int] | None] = []
-    for name in RUN_FILES:
-        try:
-            status = (folder / name).stat()
-            stamps.append((status.st_mtime_ns, status.st_size))
-        except OSError:
-            stamps.append(None)
-    return tuple(stamps)

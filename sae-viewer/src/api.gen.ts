@@ -342,7 +342,7 @@ export interface components {
         ClassSplit: {
             /**
              * Auroc
-             * @description of the class against the rest, by the headline's maximum
+             * @description of the class against the rest, by the headline's maximum, on headlines that did not rank it
              */
             auroc: number | null;
             /** Auroc High */
@@ -880,7 +880,7 @@ export interface components {
             low: number | null;
             /**
              * N
-             * @description headlines that the value rests on
+             * @description headlines that it rests on
              */
             n: number | null;
             /** Name */
@@ -895,6 +895,11 @@ export interface components {
              * @description 1 = highest of all features
              */
             rank: number;
+            /**
+             * Tested
+             * @description the same on headlines that did not rank it; what follows is of this
+             */
+            tested: number | null;
             /** Value */
             value: number;
         };
@@ -965,17 +970,17 @@ export interface components {
         };
         /**
          * FiredWord
-         * @description A word on which a feature fires.
+         * @description A word that fires a feature more often than words do on average.
          */
         FiredWord: {
             /**
              * Count
-             * @description occurrences on which it fires
+             * @description occurrences on which the feature fires
              */
             count: number;
             /**
              * Lift
-             * @description (count / total) / the feature's firing rate over all words
+             * @description (count / total) / (the same ratio over all words)
              */
             lift: number;
             /**
@@ -983,7 +988,10 @@ export interface components {
              * @description occurrences in the run
              */
             total: number;
-            /** Word */
+            /**
+             * Word
+             * @description case-folded
+             */
             word: string;
         };
         /**
