@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import type { FeatureInfo, FeaturesPage, Headline, HeadlinesPage, RunMetadata } from '../src/interpAPI'
+import type { FeatureInfo, FeaturesPage, Headline, HeadlinesPage, RunMetadata, SimilarHeadline } from '../src/interpAPI'
 
 const ROOT = resolve('..')
 const PYTHON = join(ROOT, '.venv', 'bin', 'python')
@@ -17,6 +17,7 @@ interface Answers {
   '/api/features': FeaturesPage
   '/api/feature_info': FeatureInfo
   '/api/run': RunMetadata
+  '/api/similar_headlines': { similar: SimilarHeadline[] }
 }
 
 export class Api {

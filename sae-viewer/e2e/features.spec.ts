@@ -30,7 +30,7 @@ test('search finds any feature by its number', async ({ page, api }) => {
     await expect(row(page, 0).locator('a > span').nth(1)).toHaveText(String(id))
   }
   await search(page).press('Enter')
-  await expect(page.getByRole('heading', { level: 1 })).toHaveText(`Feature ${Math.floor(n_features / 2)}`, { ignoreCase: true })
+  await expect(page.getByRole('heading', { level: 1 })).toContainText(`Feature ${Math.floor(n_features / 2)}`)
 
   await page.goto('/features')
   await search(page).fill('999999')

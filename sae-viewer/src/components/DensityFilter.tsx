@@ -1,7 +1,7 @@
 import { useDensity } from '../hooks/useFeatures'
 import type { FeaturesAddress } from '../lib/address'
 import { densityAt, nearestEdge, trimmed } from '../lib/density'
-import { count, counted, percent } from '../lib/format'
+import { count, counted, rarity } from '../lib/format'
 import { RangeFilter } from './RangeFilter'
 
 const HEIGHT = 44
@@ -20,7 +20,7 @@ export function DensityFilter({ address, run, onChange }: {
   const low = address.minDensity === undefined ? 0 : nearestEdge(edges, address.minDensity)
   const high = address.maxDensity === undefined ? last : nearestEdge(edges, address.maxDensity)
   const largest = Math.max(...counts)
-  const named = (step: number) => percent(densityAt(edges, step))
+  const named = (step: number) => rarity(densityAt(edges, step))
   return (
     <div>
       <p className="flex justify-between text-xs">

@@ -4,7 +4,7 @@ import { randomFeature } from '../hooks/useFeatures'
 import type { RunMetadata } from '../interpAPI'
 import { EVIDENCE, FEATURES, wholeNumber, type Evidence, type FeaturesAddress } from '../lib/address'
 import { className } from '../lib/classes'
-import { percent } from '../lib/format'
+import { rarity } from '../lib/format'
 import { Choice } from './Choice'
 import { DensityFilter } from './DensityFilter'
 import type { FilterChip } from './FilterChips'
@@ -41,7 +41,7 @@ export function FeatureFilters({ address, run, inPane, onLeave }: {
         <SearchBox
           value={address.q}
           label="Search features by number, name or strongest word"
-          placeholder="Number, name or strongest word"
+          placeholder="Number, name or word"
           onSearch={(q) => change({ q }, true)}
           onEnter={(text) => {
             const id = wholeNumber(text.trim())
@@ -148,10 +148,10 @@ export function featureChips(address: FeaturesAddress, labels: readonly string[]
   if (minDensity !== undefined || maxDensity !== undefined) {
     const range =
       minDensity === undefined
-        ? `density up to ${percent(maxDensity ?? 1)}`
+        ? `density up to ${rarity(maxDensity ?? 1)}`
         : maxDensity === undefined
-          ? `density from ${percent(minDensity)}`
-          : `density ${percent(minDensity)} to ${percent(maxDensity)}`
+          ? `density from ${rarity(minDensity)}`
+          : `density ${rarity(minDensity)} to ${rarity(maxDensity)}`
     chips.push([range, { minDensity: undefined, maxDensity: undefined }])
   }
   if (address.leaning !== undefined) chips.push([`leans to ${className(labels, address.leaning)}`, { leaning: undefined }])

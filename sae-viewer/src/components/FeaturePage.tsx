@@ -7,7 +7,7 @@ import { useKeys } from '../hooks/useKeys'
 import type { FeatureInfo, RunMetadata } from '../interpAPI'
 import { HEADLINES, writeAddress, type FeaturesAddress } from '../lib/address'
 import { className } from '../lib/classes'
-import { count, counted, percent } from '../lib/format'
+import { count, counted, percent, rarity } from '../lib/format'
 import { Classes } from './feature/Classes'
 import { Examples, StrongestIn } from './feature/Examples'
 import { Histogram } from './feature/Histogram'
@@ -52,19 +52,20 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
 }
 
 function Body({ info, address, nFeatures }: { info: FeatureInfo; address: FeaturesAddress; nFeatures: number }) {
-  const summary = info.histogram !== null || info.classes.length > 0 || info.words.length > 0
+  const statistics = <Statistics info={info} nFeatures={nFeatures} />
+  // Beside the histogram stands what says most; a run that knows no words has its statistics there.
+  const beside = info.words.length > 0 ? <Words words={info.words} address={address} /> : statistics
   return (
     <>
       <Reach info={info} address={address} />
-      {summary && (
-        <div className="mt-7 grid grid-cols-1 gap-x-12 gap-y-9 xl:grid-cols-2">
-          {info.histogram && <Histogram histogram={info.histogram} />}
-          <Words words={info.words} address={address} />
-          <div className="xl:col-span-2">
-            <Classes info={info} />
-          </div>
-        </div>
-      )}
+      <Contents info={info} />
+      <div className={`mt-6 grid grid-cols-1 gap-x-12 gap-y-9 ${info.histogram ? 'xl:grid-cols-2' : 'max-w-[44rem]'}`}>
+        {info.histogram && <Histogram histogram={info.histogram} />}
+        {beside}
+      </div>
+      <div className="mt-9 empty:hidden">
+        <Classes info={info} />
+      </div>
       {!info.examples_saved && (
         <p className="mt-7 flex max-w-[44rem] items-start gap-2.5 rounded-md bg-sunk px-4 py-3 leading-6">
           <Icon name="info" className="mt-1 text-faint" />
@@ -74,9 +75,32 @@ function Body({ info, address, nFeatures }: { info: FeatureInfo; address: Featur
       {info.examples_saved ? <Examples info={info} address={address} /> : <StrongestIn info={info} address={address} />}
       <div className="mt-10 space-y-10">
         <Similar info={info} address={address} />
-        <Statistics info={info} nFeatures={nFeatures} />
+        {beside !== statistics && statistics}
       </div>
     </>
+  )
+}
+
+/** The parts of the page, for who looks for one of them. */
+function Contents({ info }: { info: FeatureInfo }) {
+  const similar = info.similar_decoder.length + info.similar_cofiring.length + info.family.length > 0
+  const parts: [id: string, name: string, there: boolean][] = [
+    ['words', 'Words', info.words.length > 0],
+    ['classes', 'Classes', info.classes.some(({ n_fired, auroc, effect }) => n_fired !== null || auroc !== null || effect !== null)],
+    ['examples', 'Examples', true],
+    ['similar', 'Features like it', similar],
+    ['statistics', 'Statistics', true],
+  ]
+  return (
+    <nav aria-label="On this page" className="mt-2 flex flex-wrap gap-x-4 gap-y-1 text-xs">
+      {parts.map(([id, name, there]) =>
+        there ? (
+          <button key={id} type="button" className="quiet" onClick={() => document.getElementById(id)?.scrollIntoView()}>
+            {name}
+          </button>
+        ) : null,
+      )}
+    </nav>
   )
 }
 
@@ -141,7 +165,7 @@ function Reach({ info, address }: { info: FeatureInfo; address: FeaturesAddress 
   return (
     <p className="mt-1.5 leading-6 text-soft">
       Fires on <span className="text-ink">{counted(n, 'headline')}</span> of {count(all)} ({percent(n / all)}) and on{' '}
-      {percent(density)} of tokens.{' '}
+      {rarity(density)} of tokens.{' '}
       {n < THIN && <strong className="font-semibold text-wrong">Thin evidence: fewer than {THIN} headlines. </strong>}
       {leaning !== null && (
         <>

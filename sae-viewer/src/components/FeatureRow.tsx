@@ -1,7 +1,7 @@
 import { Link } from 'wouter'
 import type { FeatureRow, MetricInfo } from '../interpAPI'
 import type { Order } from '../lib/address'
-import { count, metricUnit, metricValue, percent } from '../lib/format'
+import { count, metricUnit, metricValue, rarity } from '../lib/format'
 import { Word } from './HeatText'
 import { Icon } from './Icon'
 import { ClassMark } from './Outcome'
@@ -112,7 +112,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
         <>
           <span className="hidden sm:block">{feature.histogram.length > 0 && <SparkHistogram counts={feature.histogram} />}</span>
           <span className="hidden text-right text-soft tabular-nums xl:block">{count(feature.n_headlines)}</span>
-          <span className="hidden text-right text-soft tabular-nums xl:block">{percent(feature.density)}</span>
+          <span className="hidden text-right text-soft tabular-nums xl:block">{rarity(feature.density)}</span>
         </>
       )}
       {metrics.map(({ name, label }) => {

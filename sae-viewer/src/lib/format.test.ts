@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { classLook, className } from './classes'
-import { count, counted, metricUnit, metricValue, number, percent, when } from './format'
+import { count, counted, metricUnit, metricValue, number, percent, rarity, signed, when } from './format'
 
 describe('number', () => {
   it.each([
@@ -24,6 +24,11 @@ describe('counts, shares and times', () => {
     expect(counted(1, 'headline')).toBe('1 headline')
     expect(counted(0, 'feature')).toBe('0 features')
   })
+  it('says how rare what is rare', () => {
+    const shares = [0, 0.168, 0.0099, 0.000024, 2e-9]
+    expect(shares.map(rarity)).toEqual(['0.0 %', '16.8 %', '0.99 %', '0.0024 %', '<0.00001 %'])
+  })
+  it('gives an effect its sign', () => expect([0.41, -2.3, 0].map(signed)).toEqual(['+0.410', '−2.30', '0']))
   it('does not round a share to none or all', () => {
     expect([0, 0.0001, 0.057, 0.9749, 0.99999, 1].map(percent)).toEqual([
       '0.0 %', '<0.1 %', '5.7 %', '97.5 %', '>99.9 %', '100.0 %',

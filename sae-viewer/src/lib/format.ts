@@ -37,6 +37,13 @@ export function percent(share: number): string {
   return `${(share * 100).toFixed(1)} %`
 }
 
+/** A share that may be very small, with two significant digits below one per cent: "0.0024 %". */
+export function rarity(share: number): string {
+  const parts = 100 * share
+  if (share === 0 || parts >= 1) return percent(share)
+  return parts < 1e-5 ? '<0.00001 %' : `${parts.toFixed(Math.min(7, 1 - Math.floor(Math.log10(parts))))} %`
+}
+
 /** An ISO time in the reader's time zone; what is no time, as it is. */
 export function when(iso: string): string {
   const time = new Date(iso)

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { activationOn, stretches, utf16Offsets, visible } from './text'
+import { activationOn, around, stretches, utf16Offsets, visible } from './text'
 
 /** A source from words split into pieces; offsets are code points, as the API sends them. */
 function source(text: string, pieces: [token: string, start: number, end: number, word: number][]) {
@@ -13,6 +13,24 @@ function source(text: string, pieces: [token: string, start: number, end: number
 }
 const CLS: [string, number, number, number] = ['[CLS]', 0, 0, -1]
 const SEP: [string, number, number, number] = ['[SEP]', 0, 0, -1]
+
+describe('around', () => {
+  const text = 'a b c d e https://x'
+  const parts = stretches(source(text, [CLS, ...['a', 'b', 'c', 'd', 'e'].map((t, i): [string, number, number, number] => [t, 2 * i, 2 * i + 1, i]), SEP]))
+  const shown = (position: number | undefined, context: number | undefined) => {
+    const { parts: cut, cutBefore, cutAfter } = around(parts, position, context)
+    return `${cutBefore ? '…' : ''}${cut.map((part) => part.text).join('')}${cutAfter ? '…' : ''}`
+  }
+  it('keeps so many words on either side', () => {
+    expect(shown(3, 1)).toBe('…b c d…')
+    expect(shown(3, 0)).toBe('…c…')
+    expect(shown(1, 2)).toBe('a b c…')
+    expect(shown(5, 1)).toBe('…d e https://x')
+  })
+  it('keeps all without a window, without a position or for a wide one', () => {
+    for (const cut of [shown(3, undefined), shown(undefined, 1), shown(77, 1), shown(3, 99)]) expect(cut).toBe(text)
+  })
+})
 
 describe('utf16Offsets', () => {
   it('is the identity on text without surrogate pairs', () => {

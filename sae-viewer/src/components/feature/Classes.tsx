@@ -102,7 +102,7 @@ function Effect({ split: { effect, effect_low: low, effect_high: high, effect_n:
   const parts = [low !== null && high !== null ? `${signed(low)} to ${signed(high)}` : '', n === null ? '' : `n ${count(n)}`]
   return (
     <Measure text={effect === null ? null : signed(effect)} small={parts.filter(Boolean).join(' · ') || undefined}>
-      <Interval value={effect ?? 0} low={low} high={high} from={-reach} to={reach} line={0} color={color} />
+      <Interval value={effect ?? 0} low={low} high={high} from={-1.06 * reach} to={1.06 * reach} line={0} color={color} />
     </Measure>
   )
 }

@@ -32,8 +32,8 @@ export function Histogram({ histogram }: { histogram: Bins }) {
 
   return (
     <figure ref={box} className="max-w-3xl min-w-0">
-      <figcaption id={title} className="flex flex-wrap justify-between gap-x-4 text-sm">
-        <span>Activations of this feature</span>
+      <figcaption id={title} className="flex flex-wrap items-center justify-between gap-x-4 border-b border-line pb-2">
+        <span className="font-serif text-lg">Activations of this feature</span>
         <span className="text-xs text-soft tabular-nums" aria-live="polite">
           {bin ? `${counted(bin.n, 'token')} with f from ${number(bin.from)} to ${number(bin.to)}` : `${counted(total, 'token')} with f > 0`}
         </span>

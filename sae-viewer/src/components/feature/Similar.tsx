@@ -12,7 +12,7 @@ export function Similar({ info, address }: { info: FeatureInfo; address: Feature
   if (decoder.length + cofiring.length + family.length === 0) return null
   return (
     <Section id="similar" title="Features like it">
-      <div className="grid grid-cols-1 gap-x-10 gap-y-6 pt-3 sm:grid-cols-2 2xl:grid-cols-3">
+      <div className="grid grid-cols-1 gap-x-10 gap-y-6 pt-3 sm:grid-cols-2 xl:grid-cols-3">
         <Neighbours title="by direction" measure="cosine" features={decoder} address={address}>
           Cosine of the decoder’s rows: they write alike.
         </Neighbours>
