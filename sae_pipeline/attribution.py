@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .features import Firings
-from .interventions import Floats, Ints, Probe, Reading, Variants, ragged
+from .firings import Firings, ragged
+from .interventions import Floats, Ints, Probe, Reading, Variants
 from .tokens import length_batches
 
 Order = Literal["attribution", "activation", "random"]

@@ -1,17 +1,18 @@
 """Records as compact JSON: floats with 6 significant digits, never NaN, one record per line for streaming.
 
-Records are plain dicts, lists, strings and numbers; numpy arrays and numbers are welcome in them.
+Records are plain dicts, lists, strings and numbers; numpy arrays and numbers are welcome in them. A record may also be
+finished JSON (bytes), where it was made in bulk.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-Record = Mapping[str, Any]
+Record = Mapping[str, Any] | bytes
 
 
 class NotFiniteError(ValueError):
@@ -24,18 +25,26 @@ def lines(records: Iterable[Record]) -> Iterator[bytes]:
         yield line + b"\n"
 
 
-def array(header: Record, key: str, records: Iterable[Record]) -> Iterator[bytes]:
+def array(header: Mapping[str, Any], key: str, records: Iterable[Record]) -> Iterator[bytes]:
     """One JSON object: the header's fields, then `key` with an array of the records, one per line."""
-    start = orjson.dumps(_tidy(header), option=orjson.OPT_SERIALIZE_NUMPY)[:-1]
-    yield start + (b"," if header else b"") + orjson.dumps(key) + b":["
+    yield array_start(header, key)
     separator = b"\n"
     for line in _records(records):
         yield separator + line
         separator = b",\n"
-    yield b"\n]}\n"
+    yield ARRAY_END
 
 
-def indented(record: Record) -> bytes:
+def array_start(header: Mapping[str, Any], key: str) -> bytes:
+    """What stands before the records of `array`, each of which follows a line break."""
+    start = orjson.dumps(_tidy(header), option=orjson.OPT_SERIALIZE_NUMPY)[:-1]
+    return start + (b"," if header else b"") + orjson.dumps(key) + b":["
+
+
+ARRAY_END = b"\n]}\n"
+
+
+def indented(record: Mapping[str, Any]) -> bytes:
     """One small record, laid out for people."""
     return orjson.dumps(_tidy(record), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
@@ -58,8 +67,39 @@ def six_digits(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return rounded
 
 
-def _records(records: Iterable[Record]) -> Iterator[bytes]:
-    for index, record in enumerate(records):
+def nullable(values: npt.ArrayLike) -> orjson.Fragment:
+    """`values` with 6 significant digits and null for NaN; infinite ones are refused."""
+    values = np.asarray(values, np.float64)
+    rounded = np.full(values.shape, np.nan)
+    rounded[~np.isnan(values)] = six_digits(values[~np.isnan(values)])
+    return orjson.Fragment(orjson.dumps(rounded, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+class RecordWriter:
+    """Records handed over bit by bit: `between` stands between two of them."""
+
+    def __init__(self, write: Callable[[bytes], Any], between: bytes) -> None:
+        self._write, self._between = write, between
+        self.n = 0
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Write some records."""
+        for line in _records(records, self.n):
+            self._write(self._between + line if self.n else line)
+            self.n += 1
+
+    def append(self, pieces: Iterable[bytes]) -> None:
+        """Write what another writer with the same `between` has written, piece by piece."""
+        for index, piece in enumerate(pieces):
+            self._write(self._between + piece if self.n and not index else piece)
+            self.n += 1
+
+
+def _records(records: Iterable[Record], first: int = 0) -> Iterator[bytes]:
+    for index, record in enumerate(records, first):
+        if isinstance(record, bytes):
+            yield record
+            continue
         try:
             yield orjson.dumps(_tidy(record), option=orjson.OPT_SERIALIZE_NUMPY)
         except NotFiniteError as error:
@@ -70,7 +110,7 @@ def _records(records: Iterable[Record]) -> Iterator[bytes]:
 def _tidy(value: Any) -> Any:
     """What orjson then writes as wanted."""
     match value:
-        case str() | bool() | int() | None:
+        case str() | bool() | int() | None | orjson.Fragment():
             return value
         case float() | np.floating():
             if not math.isfinite(value):

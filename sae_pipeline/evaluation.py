@@ -21,7 +21,8 @@ from .activations import hooked, read_activations, resolve_hookpoint
 from .attribution import cross_entropy, softmax
 from .classifier import Classifier
 from .errors import UserError
-from .interventions import Floats, Ints, Tail, ragged
+from .firings import ragged
+from .interventions import Floats, Ints, Tail
 from .sae import SparseAutoencoder
 from .schema import CodeQuality, PositionKind, SaeReport, SpliceBaseline, SpliceReport
 from .tokens import TokenizedHeadline, collate, counted_mask, length_batches

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from .activations import hooked, resolve_hookpoint, stopping
 from .errors import UserError
-from .features import Firings
+from .firings import Firings, ragged
 from .sae import SparseAutoencoder
 from .schema import Hookpoint
 from .tokens import TokenizedHeadline, collate, counted_mask, length_batches
@@ -300,12 +300,6 @@ class Variants:
         entries_before = np.concatenate([[0], np.cumsum(lengths)])
         starts = entries_before[np.concatenate([[0], np.cumsum(sizes)])]
         return cls(np.asarray(headline, np.int64), starts, ragged(firings.group_start[flat], lengths), level=level)
-
-
-def ragged(starts: Ints, lengths: Ints) -> Ints:
-    """start, start + 1, … of every run, one after the other."""
-    offsets = np.cumsum(lengths) - lengths
-    return np.repeat(starts - offsets, lengths) + np.arange(lengths.sum())
 
 
 @dataclass(frozen=True)

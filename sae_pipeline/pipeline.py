@@ -8,6 +8,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from . import classifier as classifiers
 from . import finetuning
 from .activations import ActivationStore, open_store, store_inputs_hash
 from .activations import extract as extract_activations
+from .analysis import analyze_headlines
 from .artefacts import alias, file_hash, partial_folder, publish, settings_hash, write_file, write_json
 from .causal import gather
 from .checkpoints import discard
@@ -25,7 +27,7 @@ from .compact_json import NotFiniteError, array
 from .config import LABELS, ExtractConfig, InterveneConfig, StudyConfig, TrainConfig
 from .errors import UserError
 from .evaluation import HeldOut
-from .features import FEATURE_METRICS, Metric, analyze_headlines
+from .features import FEATURE_METRICS, Metric
 from .headlines import Headlines, Split, load_headlines
 from .interventions import Probe
 from .kernels import choose as choose_kernels
@@ -40,8 +42,9 @@ from .layout import (
     read_sae_record,
     sae_family,
 )
+from .processes import ALONE, World
 from .run_index import index_run
-from .runs import find_run, list_runs, new_run, read_run
+from .runs import RunPart, find_run, list_runs, new_run, read_run
 from .sae import SaeConfig, SparseAutoencoder, size_name
 from .schema import (
     FEATURE_EFFECTS,
@@ -199,8 +202,14 @@ def held_out(root: Path, layer: int, device: torch.device) -> HeldOut:
 # --- analyze -------------------------------------------------------------------------------------------
 
 
-def analyze(study: StudyConfig, root: Path, device: torch.device, metrics: Sequence[Metric] = FEATURE_METRICS) -> Path:
-    """Read the test headlines through classifier and SAE and write a run. Returns the run's folder.
+def analyze(
+    study: StudyConfig,
+    root: Path,
+    device: torch.device,
+    metrics: Sequence[Metric] = FEATURE_METRICS,
+    here: World = ALONE,
+) -> Path:
+    """Read the test headlines through classifier and SAE and write a run. Returns the run's folder, on every rank.
 
     Raises UserError when the SAE is missing or belongs to another classifier.
     """
@@ -212,8 +221,15 @@ def analyze(study: StudyConfig, root: Path, device: torch.device, metrics: Seque
     sae_hash = file_hash(sae_path)
     record = read_sae_record(layout.store / sae_hash)
     split = _first(_same_headlines(root).test, config.max_samples)
+    parts = (classifier, sae, split, config, metrics)
+    neighbours = layout.store / sae_hash / "neighbours.safetensors"
+    if not here.first:
+        with TemporaryDirectory() as folder:
+            analyze_headlines(*parts, RunPart(Path(folder)), neighbours, here)
+        return here.broadcast(Path())
     with new_run(layout.runs) as draft:
-        totals = analyze_headlines(classifier, sae, split, config, metrics, draft)
+        totals = analyze_headlines(*parts, draft, neighbours, here)
+        assert totals is not None
         run = draft.finish(
             {
                 **_provenance(study, classifier, sae.config, record, layout),
@@ -226,7 +242,7 @@ def analyze(study: StudyConfig, root: Path, device: torch.device, metrics: Seque
             }
         )
     index_run(run)
-    return run
+    return here.broadcast(run)
 
 
 def kernel_backend() -> str:

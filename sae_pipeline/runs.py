@@ -13,16 +13,16 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from .compact_json import NotFiniteError, Record, array, indented, lines
+from .compact_json import ARRAY_END, NotFiniteError, Record, RecordWriter, array, array_start, indented, lines
 from .errors import UserError
 from .run_fit import (
     Problems,
@@ -34,6 +34,8 @@ from .run_fit import (
     stats_problems,
 )
 from .schema import (
+    DECODER,
+    NEIGHBOURS,
     RUN_FILES,
     SCHEMA_VERSION,
     FeatureStatsFile,
@@ -84,34 +86,86 @@ def new_run(analysis_dir: Path) -> Iterator["RunDraft"]:
         yield RunDraft(folder)
 
 
-class RunDraft:
+# Of the files with a record for each headline: what stands before, between and after records.
+_PER_HEADLINE = {
+    PROMPTS: (b"", b"\n", b"\n"),
+    HEADLINE_FEATURES: (array_start({}, "headlines") + b"\n", b",\n", ARRAY_END),
+}
+
+
+class RunPart:
+    """One process's share of the files that have a record for each headline, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[RecordWriter]:
+        """Write `prompts.jsonl` or `headline_features.json` bit by bit, from records like the schema's."""
+        with self._file(name) as write:
+            yield RecordWriter(write, _PER_HEADLINE[name][1])
+
+    @contextmanager
+    def _file(self, name: str) -> Iterator[Callable[[bytes], None]]:
+        """What writes to a file of the run; the system's errors and numbers that are not finite are UserErrors."""
+        with _saving(self.folder.parent):
+            file = (self.folder / name).open("wb", buffering=1 << 20)
+
+        def write(data: bytes) -> None:  # records are made by the caller, whose own OSErrors are not ours to explain
+            with _saving(self.folder.parent):
+                file.write(data)
+
+        try:
+            yield write
+        except NotFiniteError as error:
+            raise UserError(f"{name}, {error}; make it finite, no run was saved.") from error
+        finally:
+            with _saving(self.folder.parent):
+                file.close()
+
+
+class RunDraft(RunPart):
     """The files of a run being written, plain records in. See `new_run`.
 
     Records may hold numpy arrays and numbers. Floats are written with 6 significant digits; one that is not
     finite is a `UserError` that names its place.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    @contextmanager
+    def writing(self, name: str) -> Iterator[RecordWriter]:
+        """See RunPart; the file is whole when the block is left."""
+        start, between, end = _PER_HEADLINE[name]
+        with self._file(name) as write:
+            write(start)
+            writer = RecordWriter(write, between)
+            yield writer
+            write(end if writer.n or name != PROMPTS else b"")
 
     def write_prompts(self, prompts: Iterable[Record]) -> None:
         """`prompts.jsonl` from records like `schema.Prompt`."""
-        self._write(PROMPTS, lines(prompts))
+        with self.writing(PROMPTS) as file:
+            file.add(prompts)
 
-    def write_feature_stats(self, stats: Record) -> None:
+    def write_neighbours(self, neighbours: Mapping[str, Any], decoder: bytes) -> None:
+        """`neighbours.json` from a record like `schema.NeighboursFile`, and `decoder.safetensors`."""
+        self._write(NEIGHBOURS, lines([neighbours]))
+        self._write(DECODER, iter([decoder]))
+
+    def write_feature_stats(self, stats: Mapping[str, Any]) -> None:
         """`feature_stats.json` from a record like `schema.FeatureStatsFile`."""
         header = {key: value for key, value in stats.items() if key != "metrics"}
         self._write(FEATURE_STATS, array(header, "metrics", stats["metrics"]))
 
-    def write_feature_tokens(self, header: Record, features: Iterable[Record]) -> None:
+    def write_feature_tokens(self, header: Mapping[str, Any], features: Iterable[Record]) -> None:
         """`feature_tokens.json`: header with `histogram_edges`, records like `schema.FeatureExamples`."""
         self._write(FEATURE_TOKENS, array(header, "features", features))
 
     def write_headline_features(self, headlines: Iterable[Record]) -> None:
         """`headline_features.json` from records like `schema.HeadlineFeatures`."""
-        self._write(HEADLINE_FEATURES, array({}, "headlines", headlines))
+        with self.writing(HEADLINE_FEATURES) as file:
+            file.add(headlines)
 
-    def finish(self, metadata: Record) -> Path:
+    def finish(self, metadata: Mapping[str, Any]) -> Path:
         """Number the run, write `metadata.json` and rename the draft; the new folder.
 
         `metadata` is like `schema.RunMetadata` without `run_id`, `created_at` and `schema_version`.
@@ -144,18 +198,10 @@ class RunDraft:
                 _sync(analysis_dir)
         return run
 
-    def _write(self, name: str, chunks: Iterator[bytes]) -> None:
-        with _saving(self.folder.parent):
-            file = (self.folder / name).open("wb", buffering=1 << 20)
-        try:
-            for chunk in chunks:  # made by the caller's code, whose own OSErrors are not ours to explain
-                with _saving(self.folder.parent):
-                    file.write(chunk)
-        except NotFiniteError as error:
-            raise UserError(f"{name}, {error}; make it finite, no run was saved.") from error
-        finally:
-            with _saving(self.folder.parent):
-                file.close()
+    def _write(self, name: str, pieces: Iterator[bytes]) -> None:
+        with self._file(name) as write:
+            for piece in pieces:
+                write(piece)
 
 
 @contextmanager

@@ -10,13 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"errors", "schema", "config", "artefacts", "kernels", "text", "sample", "compact_json", "tables", "device"},
-    {"headlines", "tokens", "sae", "kinds", "checkpoints", "json_records", "run_fit"},
+    {"errors", "schema", "config", "artefacts", "kernels", "text", "sample", "compact_json", "tables", "device"}
+    | {"firings", "processes"},
+    {"headlines", "tokens", "sae", "kinds", "checkpoints", "json_records", "run_fit"}
+    | {"feature_stats", "words", "neighbours"},
     {"runs"},
     {"run_tables"},
     {"run_index"},
-    {"classifier", "activations", "training"},
+    {"classifier", "activations", "training", "evidence", "examples"},
     {"features", "effects", "layout", "finetuning"},
+    {"analysis"},
     {"interventions"},
     {"attribution"},
     {"causal", "evaluation"},

@@ -21,7 +21,7 @@ from sae_pipeline.attribution import (
 )
 from sae_pipeline.classifier import Classifier
 from sae_pipeline.evaluation import spliced_logits
-from sae_pipeline.features import Firings
+from sae_pipeline.firings import Firings
 from sae_pipeline.interventions import Floats, Probe, Reading, Tail, Variants
 from sae_pipeline.sae import SparseAutoencoder
 from sae_pipeline.sample import sample_headlines

@@ -5,7 +5,7 @@ plain-torch twin in reference.py; backend.py chooses. Nothing is compiled before
 """
 
 from .backend import choose, path_counts
-from .products import encode_csr, sddmm, sparse_decode, spmm, transpose
+from .products import encode_csr, largest, most_alike, sddmm, sparse_decode, spmm, transpose
 from .reference import NO_RULE, AdamSettings, BatchSums, Features, Lists, Residual, Rule, keep
 
 __all__ = [
@@ -19,6 +19,8 @@ __all__ = [
     "choose",
     "encode_csr",
     "keep",
+    "largest",
+    "most_alike",
     "path_counts",
     "sddmm",
     "sparse_decode",

@@ -110,6 +110,25 @@ class CpuKernels:
         self._call(name, _at(ptr), _at(cols), _at(a), _at(b), c_int64(n), c_int64(d), _at(out))
         return out
 
+    def largest(self, dense: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """See reference.largest; fp32."""
+        dense = dense.contiguous()
+        n, width = dense.shape
+        found, values = torch.empty(n, k, dtype=torch.int32), torch.empty(n, k)
+        self._call("largest", _at(dense), c_int64(n), c_int64(width), c_int64(k), _at(found), _at(values))
+        return found, values
+
+    def most_alike(self, lists: Lists, n_cols: int, k: int, least: int = 1) -> tuple[Tensor, Tensor]:
+        """See reference.most_alike."""
+        by_col, _ = self.transpose(lists, n_cols)
+        ptr, cols, rows = lists.ptr.contiguous(), lists.cols.contiguous(), by_col.cols.contiguous()
+        alike, jaccard = torch.empty(n_cols, k, dtype=torch.int32), torch.empty(n_cols, k)
+        self._call(
+            "most_alike", _at(ptr), _at(cols), _at(by_col.ptr), _at(rows), c_int64(n_cols), c_int64(least),
+            c_int64(k), _at(alike), _at(jaccard),
+        )  # fmt: skip
+        return alike, jaccard
+
     # --- the training step -----------------------------------------------------------------------------------
 
     def encode_by_feature(self, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None) -> Lists:

@@ -79,6 +79,16 @@ def transpose(lists: Lists, n_cols: int, backend: str | None = None) -> tuple[Li
     return _on(lists.ptr, backend).transpose(lists, n_cols)  # type: ignore[no-any-return]
 
 
+def largest(dense: Tensor, k: int, backend: str | None = None) -> tuple[Tensor, Tensor]:
+    """The k largest of each row, largest first; see reference.largest."""
+    return _on(dense, backend).largest(dense, k)  # type: ignore[no-any-return]
+
+
+def most_alike(lists: Lists, n_cols: int, k: int, least: int = 1, backend: str | None = None) -> tuple[Tensor, Tensor]:
+    """The most similar columns of a 0/1 matrix by Jaccard index; see reference.most_alike."""
+    return _on(lists.ptr, backend).most_alike(lists, n_cols, k, least)  # type: ignore[no-any-return]
+
+
 def sparse_decode(lists: Lists, values: Tensor, W_dec: Tensor, backend: str | None = None) -> Tensor:
     """f · W_dec [n_rows, d_in] with f given by `lists`' places and `values` [nnz]; differentiable in both."""
     return _SparseDecode.apply(lists.ptr, lists.cols, values, W_dec, backend)  # type: ignore[no-untyped-call,no-any-return]

@@ -6,7 +6,7 @@ They define what the kernels compute, serve as the fallback, and are the dense p
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Lists(NamedTuple):
@@ -105,6 +105,39 @@ def spmm(lists: Lists, weight: Tensor) -> Tensor:
 def sddmm(lists: Lists, a: Tensor, b: Tensor) -> Tensor:
     """Dense · denseᵀ sampled at the lists: out[e] = a[row of e] · b[cols[e]]; [nnz]."""
     return (a[lists.rows] * b[lists.cols.long()]).sum(1)
+
+
+def largest(dense: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row of dense [n, width], largest first, ties to the lower column: int32 and float [n, k].
+
+    −1 and 0 where there are fewer than k columns.
+    """
+    best = torch.sort(dense, dim=1, descending=True, stable=True)
+    missing = (0, max(0, k - dense.shape[1]))
+    found = nn.functional.pad(best.indices[:, :k].int(), missing, value=-1)
+    return found.cpu(), nn.functional.pad(best.values[:, :k], missing).cpu()
+
+
+def most_alike(lists: Lists, n_cols: int, k: int, least: int = 1) -> tuple[Tensor, Tensor]:
+    """For each column of a 0/1 matrix the k columns with the highest Jaccard index |both| / |either|, and the index.
+
+    int32 and float32 [n_cols, k], highest first, ties to the lower column; −1 and 0 where there are no more with an
+    entry in common. Columns with fewer than `least` entries have none and are nobody's.
+    """
+    dense = torch.zeros(len(lists.ptr) - 1, n_cols, device=lists.ptr.device)
+    dense[lists.rows, lists.cols.long()] = 1
+    sizes = dense.sum(0)
+    alike = torch.full((n_cols, k), -1, dtype=torch.int32)
+    jaccard = torch.zeros(n_cols, k)
+    for start in range(0, n_cols, 1024):
+        columns = torch.arange(start, min(start + 1024, n_cols))
+        both = dense[:, columns].T @ dense
+        index = both / (sizes[columns, None] + sizes - both).clamp(min=1)
+        index[torch.arange(len(columns)), columns] = 0
+        index[(sizes[columns, None] < least) | (sizes < least)] = 0
+        found, values = largest(index, k)
+        jaccard[columns], alike[columns] = values, torch.where(values > 0, found, -1)
+    return alike, jaccard
 
 
 def encode_by_feature(x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None) -> Lists:

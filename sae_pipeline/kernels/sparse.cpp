@@ -55,6 +55,7 @@ static float* scratch(size_t n) {
 #pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
 namespace avx512 {
 #include "sparse_body.h"
+#include "cofiring.h"
 }
 #pragma GCC pop_options
 #undef ISA
@@ -64,6 +65,7 @@ namespace avx512 {
 #pragma GCC target("arch=x86-64-v3")
 namespace avx2 {
 #include "sparse_body.h"
+#include "cofiring.h"
 }
 #pragma GCC pop_options
 #undef ISA
@@ -72,6 +74,7 @@ namespace avx2 {
 #define ISA(name) name##_plain
 namespace plain {
 #include "sparse_body.h"
+#include "cofiring.h"
 }
 #undef ISA
 

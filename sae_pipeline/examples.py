@@ -1,0 +1,195 @@
+"""Which headlines stand for a feature, and their records: the strongest, and a fair sample of all on which it fires.
+
+Selections are bounded (k headlines per feature), do not depend on the order or the blocks in which headlines come,
+and merge: the k best by (score, earlier headline) of two parts are among the k best of each.
+"""
+
+import mmap
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from .compact_json import six_digits
+from .feature_stats import FeatureStats
+from .firings import Firings, Floats, Ints, rank_in_run, run_starts
+from .words import WordCounts, word_texts
+
+SAMPLE = 24  # headlines of the fair sample: RANDOM of them shown as they are, the rest cut into QUANTILES
+_RANDOM, _QUANTILES, _PER_QUANTILE = 4, 4, 3
+_WORDS = 10
+_FEATURES_AT_ONCE = 1024
+
+
+class Selection:
+    """The k headlines of the highest score for each feature, ties to the earlier headline."""
+
+    def __init__(self, d_sae: int, k: int) -> None:
+        """Keep k headlines for each of d_sae features."""
+        self.k = k
+        self.threshold = np.full(d_sae, -np.inf)  # a lower score is not among the k best
+        self.limit = max(1 << 20, d_sae * k)
+        self.pending: list[tuple[Firings, Floats]] = []
+        self.n_pending = 0
+
+    def add(self, firings: Firings, score: Floats) -> None:
+        """Offer groups with their scores [n_groups]; a headline's groups come once."""
+        wanted = np.flatnonzero(score >= self.threshold[firings.group_feature])
+        self.pending.append((firings.take(wanted), score[wanted]))
+        self.n_pending += len(self.pending[-1][0].feature)
+        if self.n_pending > 2 * self.limit:
+            self._compact()
+
+    def __add__(self, other: "Selection") -> "Selection":
+        """The best of both."""
+        total = Selection(len(self.threshold), self.k)
+        for part in (self, other):
+            total.pending.extend(part.pending)
+            total.n_pending += part.n_pending
+        total._compact()
+        return total
+
+    def _compact(self) -> None:
+        if not self.pending:
+            return
+        merged = Firings.join(firings for firings, _ in self.pending)
+        score = np.concatenate([score for _, score in self.pending])
+        feature = np.concatenate([firings.group_feature for firings, _ in self.pending])
+        headline = np.concatenate([firings.group_headline for firings, _ in self.pending])
+        score = score[np.lexsort((feature, headline))]  # as `join` orders the groups
+        order = np.lexsort((merged.group_headline, -score, merged.group_feature))
+        rank = rank_in_run(merged.group_feature[order])
+        last = order[rank == self.k - 1]
+        self.threshold[merged.group_feature[last]] = score[last]
+        kept = np.sort(order[rank < self.k])
+        self.pending = [(merged.take(kept), score[kept])]
+        self.n_pending = len(self.pending[0][0].feature)
+        self.limit = max(self.limit, self.n_pending)
+
+    def finish(self) -> tuple[Firings, dict[int, Ints]]:
+        """The kept entries, and for each feature its groups among them, highest score first."""
+        self._compact()
+        if not self.pending:
+            none = np.zeros(0, np.int64)
+            return Firings.collect(none, none, none, none.astype(np.float32)), {}
+        kept, score = self.pending[0]
+        order = np.lexsort((kept.group_headline, -score, kept.group_feature))
+        feature = kept.group_feature[order]
+        starts = run_starts(feature)
+        return kept, dict(zip(feature[starts].tolist(), np.split(order, starts[1:]), strict=True)) if len(order) else {}
+
+
+def lots(firings: Firings, first: int, headline_ids: Sequence[str]) -> Floats:
+    """A number in [0, 1) for each group, drawn by the hash of headline and feature: the same in every run."""
+    names = np.array([int(i, 16) for i in headline_ids], np.uint64)
+    z = names[firings.group_headline - first] + firings.group_feature.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64 (Steele et al. 2014)
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+    z ^= z >> np.uint64(31)
+    return np.asarray((z >> np.uint64(11)).astype(np.float64) / (1 << 53))
+
+
+# --- records -----------------------------------------------------------------------------------------------------
+
+
+class PromptLines:
+    """The lines of a written `prompts.jsonl`, by number: memory does not grow with the file."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        ends = [np.zeros(1, np.int64)]
+        for start in range(0, len(self._data), 1 << 24):
+            piece = np.frombuffer(self._data[start : start + (1 << 24)], np.uint8)
+            ends.append(np.flatnonzero(piece == ord("\n")) + start + 1)
+        self._starts = np.concatenate(ends)
+        self.tokens_and_words = lru_cache(1 << 12)(self._tokens_and_words)
+
+    def _tokens_and_words(self, line: int) -> tuple[list[str], list[str]]:
+        prompt = orjson.loads(self._data[self._starts[line] : self._starts[line + 1]])
+        return prompt["tokens"], word_texts(*(prompt[key] for key in ("text", "starts", "ends", "words")))
+
+
+def example_records(
+    features: Ints, top: Selection, sample: Selection, stats: FeatureStats, words: WordCounts, prompts: PromptLines
+) -> Iterator[bytes]:
+    """Finished JSON of records like schema.FeatureExamples; `features` ascending, all firing."""
+    strongest, sampled = Chosen(top, prompts), Chosen(sample, prompts)
+    for start in range(0, len(features), _FEATURES_AT_ONCE):
+        some = features[start : start + _FEATURES_AT_ONCE]
+        for feature, telling in zip(some.tolist(), words.telling(some, _WORDS), strict=True):
+            examples = strongest.examples(strongest.groups[feature])
+            n = int(stats.headline_counts[feature])
+            record = {
+                "feature": feature,
+                "word": examples[0]["word"],
+                "histogram": stats.histogram[feature],
+                "examples": examples,
+                "groups": [] if n <= len(examples) else sampled.example_groups(feature, n),
+                "words": telling,
+            }
+            yield orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+class Chosen:
+    """A finished selection, rounded once and ready to be written."""
+
+    def __init__(self, selection: Selection, prompts: PromptLines) -> None:
+        self.firings, self.groups = selection.finish()
+        self._prompts = prompts
+        self._value = six_digits(self.firings.value)
+        self._headline = self.firings.group_headline
+        self._ends = np.append(self.firings.group_start, len(self._value))
+
+    def examples(self, groups: Ints) -> list[dict[str, Any]]:
+        """Records like schema.Example."""
+        f = self.firings
+        result = []
+        for group, headline in zip(groups.tolist(), self._headline[groups].tolist(), strict=True):
+            tokens, words = self._prompts.tokens_and_words(headline)
+            start, end, peak = int(f.group_start[group]), int(self._ends[group + 1]), int(f.group_argmax[group])
+            position = int(f.position[peak])
+            result.append(
+                {
+                    "activation": float(self._value[peak]),
+                    "position": position,
+                    "token": tokens[position],
+                    "word": words[position] or tokens[position],
+                    "positions": f.position[start:end].tolist(),
+                    "values": self._value[start:end].tolist(),
+                    "headline": headline,
+                }
+            )
+        return result
+
+    def example_groups(self, feature: int, n_headlines: int) -> list[dict[str, Any]]:
+        """Records like schema.ExampleGroup from the fair sample: quantiles, weakest first, then some at random."""
+        drawn = self.groups[feature]  # in the order of the draw
+        shown, rest = drawn[:_RANDOM], drawn[_RANDOM:]
+        by_strength = rest[np.argsort(self.firings.group_max[rest], kind="stable")]
+        result = []
+        for part in np.array_split(by_strength, _QUANTILES):
+            if len(part):
+                estimate = round(n_headlines * len(part) / len(rest))
+                result.append(self._group("quantile", part, part[_spread(len(part), _PER_QUANTILE)], estimate))
+        result.append(self._group("random", drawn, shown, n_headlines))
+        return result
+
+    def _group(self, kind: str, within: Ints, shown: Ints, n_headlines: int) -> dict[str, Any]:
+        peaks = self._value[self.firings.group_argmax[within]]
+        shown = shown[np.argsort(-self.firings.group_max[shown], kind="stable")]
+        return {
+            "kind": kind,
+            "low": float(peaks.min()),
+            "high": float(peaks.max()),
+            "n_headlines": n_headlines,
+            "examples": self.examples(shown),
+        }
+
+
+def _spread(n: int, k: int) -> Ints:
+    """Up to k of n places, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(n, k)).round().astype(np.int64))
