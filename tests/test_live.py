@@ -81,6 +81,9 @@ class TestAnswers:
         total = np.sum([f["effects"] for f in found["features"]], 0) + found["base"] + found["rest"]
         np.testing.assert_allclose(total, found["logits"], atol=1e-9)
         assert found["estimate"] == "integrated" and found["n_active"] == len(reading.firings.group_start)
+        assert sum(found["token_effects"]) == pytest.approx(
+            found["logits"][found["prediction"]] - found["base"][found["prediction"]], abs=1e-2
+        )
         sizes = [abs(f["effects"][found["prediction"]]) for f in found["features"]]
         assert sizes == sorted(sizes, reverse=True) and len(sizes) == 10
         hidden, mask = reading.padded(np.array([0]))
@@ -147,6 +150,23 @@ class TestAnswers:
             if all(edit["positions"] for edit in edits):
                 after = server.ask("/api/intervene", text=text, edits=edits)["after"][0]
                 np.testing.assert_allclose(after["probabilities"], last["probabilities"], atol=1e-4)
+
+    def test_audit(self, server: LiveServer, study: SmallStudy, probe: tuple[Classifier, Probe]) -> None:
+        """Predictions of the run before; after, those of `intervene` in every headline; parts join to the whole."""
+        prompts = read_run(study.run).prompts
+        features = [f["feature"] for f in server.ask("/api/probe", text=prompts[0].text)["features"][:8]]
+        parts = [server.ask("/api/audit", features=features, offset=n, limit=50) for n in range(0, len(prompts), 50)]
+        assert all(part["n_headlines"] == len(prompts) for part in parts)
+        assert sum((part["before"] for part in parts), []) == [p.prediction for p in prompts]
+        assert sum((part["labels"] for part in parts), []) == [p.label for p in prompts]
+        after = sum((part["after"] for part in parts), [])
+        edits = [{"feature": f} for f in features]
+        for n in (0, 7, 33):
+            alone = server.ask("/api/intervene", text=prompts[n].text, edits=edits)["after"][0]
+            assert after[n] == alone["prediction"]
+        assert 0 < sum(part["n_fired"] for part in parts) <= len(prompts)
+        assert server.post("/api/audit", {"features": features, "offset": 10**6})[0] == 400
+        assert server.post("/api/audit", {"features": [10**6]})[0] == 400
 
     def test_state(self, server: LiveServer) -> None:
         """The viewer asks what there is."""
@@ -244,7 +264,7 @@ class TestQueue:
 
     def test_order_patience_and_absence(self, study: SmallStudy) -> None:
         """One at a time; too many are refused; who has left is not computed for; who waits too long is told."""
-        live = Live(study.root, places=1, patience=1.0)
+        live = Live(study.root / "analysis_data", places=1, patience=1.0)
         run = read_run(study.run).metadata
         live.load(run)
         hold, ran = threading.Event(), []
@@ -275,7 +295,7 @@ class TestQueue:
 
     def test_another_run(self, study: SmallStudy, tmp_path: Path) -> None:
         """The model follows the run asked for; one is held."""
-        live = Live(study.root)
+        live = Live(study.root / "analysis_data")
         run = read_run(study.run).metadata
         other = run.model_copy(update={"run_id": "run-777"})
         assert live.run_id is None
@@ -290,8 +310,9 @@ def test_without_live(study: SmallStudy) -> None:
     client = create_app(study.root / "analysis_data").test_client()
     state = client.get("/api/live").json
     assert state["live"] is False and "--live" in state["message"]
-    for path in ("probe", "intervene", "flip"):
-        body = {"text": "ok", "edits": [{"feature": 1}]} if path == "intervene" else {"text": "ok"}
+    for path in ("probe", "intervene", "flip", "audit"):
+        body = {"text": "ok"} | ({"edits": [{"feature": 1}]} if path == "intervene" else {})
+        body = {"features": [1]} if path == "audit" else body
         answer = client.post(f"/api/{path}", json=body)
         assert answer.status_code == 409 and "--live" in answer.json["error"]["message"]
 
@@ -306,4 +327,4 @@ def test_what_keeps_it_from_starting(study: SmallStudy, tmp_path: Path) -> None:
     shutil.copy(others[0], tmp_path / "finbert_sae" / "store" / held / "sae.pt")
     assert "has been changed" in failure("--analysis-dir", str(tmp_path / "analysis_data"), "--live")
     with pytest.raises(UserError, match="has been changed"):
-        Live(tmp_path).load(read_run(study.run).metadata)
+        Live(tmp_path / "analysis_data").load(read_run(study.run).metadata)

@@ -183,7 +183,7 @@ def openapi_json(app: OpenAPI) -> bytes:
 def main(arguments: list[str] | None = None) -> int:
     """Serve until Ctrl-C (exit code 130) or SIGTERM (0); 2 and one sentence where that cannot begin."""
     options = _parser().parse_args(arguments)
-    live = Live(options.analysis_dir.parent) if options.live else None
+    live = Live(options.analysis_dir) if options.live else None
     app = create_app(options.analysis_dir, options.run_id, options.host, options.viewer_dir, live)
     if options.dump_openapi:
         sys.stdout.buffer.write(openapi_json(app))

@@ -22,6 +22,8 @@ from viz_analysis.live_types import (
     MAX_CHARACTERS,
     MAX_EDITS,
     MAX_VALUE,
+    AuditAnswer,
+    AuditBody,
     FlipAnswer,
     FlipBody,
     InterveneAnswer,
@@ -74,10 +76,10 @@ _STATUS: dict[type[UserError], tuple[int, str]] = {
 class Live:
     """The model of the run that was asked for last, and the queue before it."""
 
-    def __init__(self, root: Path, places: int = PLACES, patience: float = PATIENCE) -> None:
-        """`root` holds `finbert_sae/`."""
+    def __init__(self, analysis_dir: Path, places: int = PLACES, patience: float = PATIENCE) -> None:
+        """The weights are in `finbert_sae/` beside `analysis_dir`."""
         self.places = places
-        self._root = root
+        self._analysis_dir = analysis_dir
         self._patience = patience
         self._free = BoundedSemaphore(places + 1)
         self._worker = ThreadPoolExecutor(1, "live")  # torch keeps its threads and buffers per calling thread
@@ -130,7 +132,7 @@ class Live:
 
             self._model = None  # the old one goes before the new one comes
             try:
-                self._model = LiveModel(self._root, run)
+                self._model = LiveModel(self._analysis_dir, run)
             except UserError as error:
                 raise NoModelError(str(error)) from error
         return self._model
@@ -180,6 +182,11 @@ def add_live(app: OpenAPI, runs: RunLibrary, live: Live | None) -> None:
         return ask(body.run, lambda model: model.flip(body))
 
     app.before_request(_refuse_other_bodies)
+
+    @app.post("/api/audit", responses={200: AuditAnswer, **_ERRORS})
+    def audit(body: AuditBody) -> Response:
+        """Ablate a set of features in a part of the run: predictions before and after."""
+        return ask(body.run, lambda model: model.audit(body))
 
 
 def threads_for(app: Flask, threads: int) -> int:

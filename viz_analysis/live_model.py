@@ -3,10 +3,12 @@
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import torch
 from torch import Tensor
 
@@ -24,10 +26,13 @@ from sae_pipeline.attribution import (
 from sae_pipeline.classifier import Classifier
 from sae_pipeline.device import pick_device
 from sae_pipeline.errors import UserError
-from sae_pipeline.interventions import Edit, Floats, Probe, Reading, edit_hidden, edited_features
+from sae_pipeline.interventions import Edit, Floats, Probe, Reading, Variants, check_edits, edit_hidden, edited_features
+from sae_pipeline.runs import find_run
 from sae_pipeline.schema import RunMetadata
 from sae_pipeline.tokens import TokenizedHeadline, counted_mask, tokenize
 from viz_analysis.live_types import (
+    AuditAnswer,
+    AuditBody,
     EditedFeature,
     FlipAnswer,
     FlipBody,
@@ -63,10 +68,11 @@ class _Read:
 class LiveModel:
     """The model of one run. Not thread-safe: one thread asks."""
 
-    def __init__(self, root: Path, run: RunMetadata, device: str | None = None) -> None:
-        """Load both parts, checked by hash. Raises UserError when they are gone or have changed."""
+    def __init__(self, analysis_dir: Path, run: RunMetadata, device: str | None = None) -> None:
+        """Load both parts from beside the runs, checked by hash. Raises UserError when they are gone or changed."""
         self.run = run
-        classifier, sae = pipeline.run_parts(root, run, pick_device(device))
+        self._analysis_dir = analysis_dir
+        classifier, sae = pipeline.run_parts(analysis_dir.resolve().parent, run, pick_device(device))
         self._classifier: Classifier = classifier
         self._probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id)
         self._read: OrderedDict[str, _Read] = OrderedDict()
@@ -103,6 +109,11 @@ class LiveModel:
             rest=None if base is None else (logits - base - effects[groups].sum(0)).tolist(),
             features=listed,
             spliced=self._spliced(reading) if body.steps else None,
+            token_effects=np.bincount(
+                reading.firings.position,
+                attribution.integrated[:, int(reading.logits[0].argmax())],
+                len(headline.tokens),
+            ).tolist(),
             milliseconds=_since(started),
         )
 
@@ -169,6 +180,34 @@ class LiveModel:
             milliseconds=_since(started),
         )
 
+    def audit(self, body: AuditBody) -> AuditAnswer:
+        """Ablate features in the run's headlines from `offset` on. Raises UserError."""
+        started = time.perf_counter()
+        check_edits([Edit(feature) for feature in body.features], self._probe.sae.config.d_sae)
+        prompts = self._prompts
+        part = prompts[body.offset : body.offset + body.limit]
+        if not part:
+            raise UserError(f"The run ends at headline {len(prompts):,}; ask for an earlier part.")
+        reading = self._probe.read(self._classifier.tokenize([text for text, _ in part]))
+        hit = np.flatnonzero(np.isin(reading.firings.group_feature, body.features))
+        rows = np.unique(reading.firings.group_headline[hit])
+        sets = [hit[reading.firings.group_headline[hit] == row] for row in rows]
+        before = reading.logits.argmax(1)
+        after = before.copy()
+        if len(rows):
+            after[rows] = self._probe.logits(reading, Variants.of_groups(reading.firings, rows, sets)).argmax(1)
+        return AuditAnswer(
+            run_id=self.run.run_id,
+            features=body.features,
+            offset=body.offset,
+            n_headlines=len(prompts),
+            labels=[label for _, label in part],
+            before=before.tolist(),
+            after=after.tolist(),
+            n_fired=len(rows),
+            milliseconds=_since(started),
+        )
+
     def _edited(self, hidden: Tensor, counted: Tensor, edits: list[Edit]) -> list[EditedFeature]:
         ids, before, after = (t.cpu() for t in edited_features(hidden, counted, self._probe.sae, edits))
         positions = counted[0].nonzero().flatten().cpu()
@@ -184,6 +223,13 @@ class LiveModel:
     @property
     def _run(self) -> dict[str, Any]:
         return {"run_id": self.run.run_id, "labels": self.run.labels}
+
+    @cached_property
+    def _prompts(self) -> list[tuple[str, int]]:
+        """(text, true class) of the run's headlines."""
+        lines = (find_run(self._analysis_dir, self.run.run_id) / "prompts.jsonl").read_bytes().splitlines()
+        records = map(orjson.loads, lines)
+        return [(record["text"], record["label"]) for record in records]
 
     def _reading(self, text: str) -> _Read:
         """The text read up to the hookpoint; the last ones are kept, for edit follows edit of the same text."""

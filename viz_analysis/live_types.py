@@ -66,6 +66,15 @@ class FlipBody(Body):
     max_size: int = Field(20, ge=1, le=64, description="features a flip may change")
 
 
+class AuditBody(Body):
+    """Ablate a set of features in a part of the run's headlines."""
+
+    run: RunId = None
+    features: list[FeatureId] = Field(min_length=1, max_length=MAX_FEATURES)
+    offset: int = Field(0, ge=0, le=10**9)
+    limit: int = Field(64, ge=1, le=128)
+
+
 # --- answers -------------------------------------------------------------------------------------------
 
 
@@ -127,6 +136,9 @@ class ProbeAnswer(LivePrediction):
     spliced: LivePrediction | None = Field(
         description="with the SAE's reconstruction in place of the activations; null for 0 steps"
     )
+    token_effects: list[FiniteFloat] = Field(
+        description="effect of all features at each token on the predicted class's centred logit"
+    )
     milliseconds: FiniteFloat = Field(description="time in the model")
 
 
@@ -167,4 +179,18 @@ class FlipAnswer(Record):
     message: str
     before: LivePrediction
     steps: list[FlipStep]
+    milliseconds: FiniteFloat
+
+
+class AuditAnswer(Record):
+    """Predictions of a part of the run before and after the ablation of a set of features."""
+
+    run_id: str
+    features: list[NonNegativeInt]
+    offset: NonNegativeInt
+    n_headlines: NonNegativeInt = Field(description="in the whole run")
+    labels: list[NonNegativeInt] = Field(description="true classes of this part")
+    before: list[NonNegativeInt]
+    after: list[NonNegativeInt]
+    n_fired: NonNegativeInt = Field(description="headlines of this part on which any of the features fires")
     milliseconds: FiniteFloat

@@ -4,6 +4,23 @@
  */
 
 export interface paths {
+    "/api/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ablate a set of features in a part of the run: predictions before and after. */
+        post: operations["audit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/compare": {
         parameters: {
             query?: never;
@@ -315,6 +332,63 @@ export interface components {
              * @description true effects (before − after ablation) of the same pairs
              */
             truths: number[];
+        };
+        /**
+         * AuditAnswer
+         * @description Predictions of a part of the run before and after the ablation of a set of features.
+         */
+        AuditAnswer: {
+            /** After */
+            after: number[];
+            /** Before */
+            before: number[];
+            /** Features */
+            features: number[];
+            /**
+             * Labels
+             * @description true classes of this part
+             */
+            labels: number[];
+            /** Milliseconds */
+            milliseconds: number;
+            /**
+             * N Fired
+             * @description headlines of this part on which any of the features fires
+             */
+            n_fired: number;
+            /**
+             * N Headlines
+             * @description in the whole run
+             */
+            n_headlines: number;
+            /** Offset */
+            offset: number;
+            /** Run Id */
+            run_id: string;
+        };
+        /**
+         * AuditBody
+         * @description Ablate a set of features in a part of the run's headlines.
+         */
+        AuditBody: {
+            /** Features */
+            features: number[];
+            /**
+             * Limit
+             * @default 64
+             */
+            limit: number;
+            /**
+             * Offset
+             * @default 0
+             */
+            offset: number;
+            /**
+             * Run
+             * @description default: the served run
+             * @default null
+             */
+            run: string | null;
         };
         /**
          * ClassScore
@@ -1575,6 +1649,11 @@ export interface components {
             starts: number[];
             /** Text */
             text: string;
+            /**
+             * Token Effects
+             * @description effect of all features at each token on the predicted class's centred logit
+             */
+            token_effects: number[];
             /** Tokens */
             tokens: string[];
             /**
@@ -2076,6 +2155,84 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    audit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AuditBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     compare: {
         parameters: {
             query: {
