@@ -157,9 +157,9 @@ class TestAnswers:
         features = [f["feature"] for f in server.ask("/api/probe", text=prompts[0].text)["features"][:8]]
         parts = [server.ask("/api/audit", features=features, offset=n, limit=50) for n in range(0, len(prompts), 50)]
         assert all(part["n_headlines"] == len(prompts) for part in parts)
-        assert sum((part["before"] for part in parts), []) == [p.prediction for p in prompts]
-        assert sum((part["labels"] for part in parts), []) == [p.label for p in prompts]
-        after = sum((part["after"] for part in parts), [])
+        assert [c for part in parts for c in part["before"]] == [p.prediction for p in prompts]
+        assert [c for part in parts for c in part["labels"]] == [p.label for p in prompts]
+        after = [c for part in parts for c in part["after"]]
         edits = [{"feature": f} for f in features]
         for n in (0, 7, 33):
             alone = server.ask("/api/intervene", text=prompts[n].text, edits=edits)["after"][0]

@@ -24,6 +24,13 @@ export type MetricInfo = Schemas['MetricInfo']
 export type RunMetadata = Schemas['RunMetadata']
 export type RunSummary = Schemas['RunSummary']
 export type SaeReport = Schemas['SaeReport']
+export type HeadlineEffects = Schemas['HeadlineEffects']
+export type Probe = Schemas['ProbeAnswer']
+export type LiveFeature = Schemas['LiveFeature']
+export type LivePrediction = Schemas['LivePrediction']
+export type Intervention = Schemas['InterveneAnswer']
+export type Flip = Schemas['FlipAnswer']
+export type Audit = Schemas['AuditAnswer']
 
 type Path = { [P in keyof paths]: paths[P] extends { get: object } ? P : never }[keyof paths]
 /** The parameters of `GET path`; undefined and empty ones are left out. */

@@ -6,7 +6,7 @@ export function Modal({ title, onClose, children, wide = false }: {
   title: string
   onClose: () => void
   children: ReactNode
-  wide?: boolean
+  wide?: boolean | 'widest'
 }) {
   const dialog = useRef<HTMLDialogElement>(null)
   useEffect(() => {
@@ -21,7 +21,7 @@ export function Modal({ title, onClose, children, wide = false }: {
         if (event.target === event.currentTarget) onClose()
       }}
       className={`m-auto max-h-[calc(100dvh-2rem)] w-[calc(100vw-2rem)] overflow-y-auto rounded-lg border border-edge bg-paper text-ink backdrop:bg-black/40 ${
-        wide ? 'max-w-[58rem]' : 'max-w-[30rem]'
+        wide === 'widest' ? 'max-w-[88rem]' : wide ? 'max-w-[58rem]' : 'max-w-[30rem]'
       }`}
     >
       <div className="p-5 sm:p-7">

@@ -1,0 +1,62 @@
+import { Link } from 'wouter'
+import type { Headline } from '../../interpAPI'
+import { classLook, className } from '../../lib/classes'
+import { signed } from '../../lib/effects'
+import { stretches } from '../../lib/text'
+import { Word } from '../HeatText'
+
+/** A headline's features by what the predicted class owes to them, with sign: filled for it, hollow against it. */
+export function EffectChips({ headline, labels, first, href, onLight }: {
+  headline: Headline
+  labels: readonly string[]
+  first: number
+  href: (feature: number) => string
+  onLight: (feature: number | undefined) => void
+}) {
+  const { effects, prediction } = headline
+  if (!effects) return null
+  const { color } = classLook(labels, prediction)
+  const name = className(labels, prediction)
+  const listed = effects.features.slice(0, first)
+  const largest = Math.max(...listed.map(({ effects: of }) => Math.abs(of[prediction] ?? 0)), 1e-9)
+  return (
+    <>
+      {listed.map(({ feature, effects: of, ablation_logits, ablation_probabilities, positions }) => {
+        const effect = of[prediction] ?? 0
+        const points = signed(-100 * (ablation_probabilities[prediction] ?? 0))
+        return (
+          <Link
+            key={feature}
+            href={href(feature)}
+            className="chip"
+            title={`${name} owes it ${signed(effect)} logits (integrated gradients). Really ablated: ${signed(ablation_logits[prediction] ?? 0)} logits; p(${name}) changes by ${points} points.`}
+            onPointerEnter={() => onLight(feature)}
+            onPointerLeave={() => onLight(undefined)}
+            onFocus={() => onLight(feature)}
+            onBlur={() => onLight(undefined)}
+          >
+            <span className="font-semibold tabular-nums" style={{ color: `color-mix(in oklch, ${color}, var(--color-ink) 35%)` }}>
+              {signed(effect)}
+            </span>
+            <span className="text-soft">{feature}</span>
+            <Word className="truncate">{wordAt(headline, positions)}</Word>
+            <span
+              aria-hidden="true"
+              className="absolute bottom-0 left-0 h-[3px] border-t"
+              style={{
+                width: `${(100 * Math.abs(effect)) / largest}%`,
+                borderColor: color,
+                backgroundColor: effect < 0 ? 'transparent' : color,
+              }}
+            />
+          </Link>
+        )
+      })}
+    </>
+  )
+}
+
+/** The word, as written, that holds the first of some token positions. */
+export function wordAt(headline: Headline, positions: readonly number[]): string {
+  return stretches(headline).find((part) => part.positions.includes(positions[0] ?? -1))?.text ?? ''
+}

@@ -1,0 +1,78 @@
+import { Link } from 'wouter'
+import { classLook, className } from '../../lib/classes'
+import { signed, waterfall, type WaterfallStep } from '../../lib/effects'
+import { Word } from '../HeatText'
+
+type Causes = Parameters<typeof waterfall>[0]
+
+/** How a class's logit comes about: from the base without features, feature by feature, to the prediction. */
+export function Waterfall({ causes, index, labels, words, href, onLight }: {
+  causes: Causes
+  /** The class. */
+  index: number
+  labels: readonly string[]
+  /** The word on which a feature fires most. */
+  words: ReadonlyMap<number, string>
+  href: (feature: number) => string
+  onLight?: (feature: number | undefined) => void
+}) {
+  const steps = waterfall(causes, index)
+  const ends = steps.flatMap(({ start, end }) => [start, end])
+  const low = Math.min(0, ...ends)
+  const span = Math.max(0, ...ends) - low || 1
+  const at = (x: number) => (100 * (x - low)) / span
+  const { color } = classLook(labels, index)
+  const name = className(labels, index)
+  return (
+    <figure aria-label={`Waterfall of the ${name} logit`} className="text-xs">
+      <figcaption className="mb-2 text-soft">
+        base + the listed effects + the rest = the {name} logit, exactly. Filled: for {name}; hollow: against it.
+      </figcaption>
+      <ol>
+        {steps.map((step, i) => (
+          <li
+            key={i}
+            className="grid grid-cols-[minmax(6rem,12rem)_3.25rem_minmax(0,1fr)] items-center gap-x-2 border-b border-line/60 py-0.5 hover:bg-sunk"
+            onPointerEnter={() => onLight?.(step.feature)}
+            onPointerLeave={() => onLight?.(undefined)}
+          >
+            <StepName step={step} words={words} href={href} label={name} />
+            <span className="text-right tabular-nums">{signed(step.effect)}</span>
+            <span className="relative h-3" aria-hidden="true">
+              <span className="absolute inset-y-[-3px] w-px bg-edge" style={{ left: `${at(0)}%` }} />
+              <span
+                className="absolute inset-y-0 rounded-[2px] border"
+                style={{
+                  left: `${at(Math.min(step.start, step.end))}%`,
+                  width: `max(2px, ${at(Math.max(step.start, step.end)) - at(Math.min(step.start, step.end))}%)`,
+                  borderColor: step.kind === 'feature' ? color : 'var(--color-edge)',
+                  backgroundColor: step.effect < 0 ? 'transparent' : step.kind === 'feature' ? color : 'var(--color-edge)',
+                }}
+              />
+            </span>
+          </li>
+        ))}
+      </ol>
+      <p className="mt-1.5 text-faint">
+        Axis: the {name} logit less the mean of all logits. Effects are integrated gradients over a headline’s tokens.
+      </p>
+    </figure>
+  )
+}
+
+function StepName({ step, words, href, label }: {
+  step: WaterfallStep
+  words: ReadonlyMap<number, string>
+  href: (feature: number) => string
+  label: string
+}) {
+  if (step.feature !== undefined) {
+    return (
+      <Link href={href(step.feature)} className="truncate hover:underline">
+        <span className="text-soft">{step.feature}</span> <Word>{words.get(step.feature) ?? ''}</Word>
+      </Link>
+    )
+  }
+  const names = { base: 'base, no feature', rest: 'all other features', logit: `${label} logit`, feature: '' }
+  return <span className={step.kind === 'logit' ? 'font-semibold' : 'text-soft'}>{names[step.kind]}</span>
+}

@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest'
+import { changes, scores, signed, transitions, waterfall } from './effects'
+
+describe('the waterfall', () => {
+  const causes = {
+    base: [0.1, -0.1],
+    rest: [0.35, 0],
+    logits: [2, -2],
+    features: [
+      { feature: 5, effects: [1.5, -1.5] },
+      { feature: 9, effects: [-0.25, 0.25] },
+    ],
+  }
+
+  it('goes from base to logit without a gap', () => {
+    const steps = waterfall(causes, 0)
+    expect(steps.map(({ kind }) => kind)).toEqual(['base', 'feature', 'feature', 'rest', 'logit'])
+    steps.slice(1, -1).forEach((step, i) => expect(step.start).toBe(steps[i]?.end))
+    expect(steps.at(-2)?.end).toBe(2)
+    const parts = steps.slice(0, -1).reduce((sum, { effect }) => sum + effect, 0)
+    expect(parts).toBeCloseTo(2, 12)
+  })
+
+  it('puts into rest what rounding left', () => {
+    expect(waterfall({ ...causes, logits: [2.001, -2] }, 0).at(-2)?.effect).toBeCloseTo(0.651, 12)
+  })
+})
+
+it('signs effects', () => {
+  expect([0.424, -1.3, 0.001, -0.001].map(signed)).toEqual(['+0.42', '−1.30', '0.00', '0.00'])
+})
+
+it('lists changes, largest first', () => {
+  const fires = (feature: number, activation: number) => ({ feature, word: 'w', activation })
+  const found = changes([fires(1, 3), fires(2, 5), fires(3, 1)], [fires(1, 3), fires(2, 4), fires(4, 9)])
+  expect(found.map(({ feature, before, after }) => [feature, before, after])).toEqual([[4, 0, 9], [2, 5, 4], [3, 1, 0]])
+})
+
+describe('an audit', () => {
+  it('scores like scikit-learn', () => {
+    const found = scores([0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 2, 0], 3)
+    expect(found.accuracy).toBeCloseTo(4 / 6, 12)
+    expect(found.macroF1).toBeCloseTo((0.5 + 0.8 + 2 / 3) / 3, 12)
+    expect(scores([], [], 3)).toEqual({ n: 0, accuracy: 0, macroF1: 0 })
+  })
+
+  it('counts transitions', () => {
+    expect(transitions([0, 0, 1], [0, 1, 1], 2)).toEqual([[1, 1], [0, 1]])
+  })
+})

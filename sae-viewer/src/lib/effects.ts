@@ -1,0 +1,94 @@
+/** Causes as numbers to draw: a waterfall from base to logit, what changed between two readings, an audit's scores. */
+
+export interface WaterfallStep {
+  kind: 'base' | 'feature' | 'rest' | 'logit'
+  feature: number | undefined
+  /** The step's own length, signed. */
+  effect: number
+  /** Where it starts and ends on the axis of the logit. */
+  start: number
+  end: number
+}
+
+interface Causes {
+  base: readonly number[]
+  rest: readonly number[]
+  logits: readonly number[]
+  features: readonly { feature: number; effects: readonly number[] }[]
+}
+
+/** base + every listed effect + rest = logit of class `index`. What quadrature and rounding leave is in `rest`. */
+export function waterfall({ base, logits, features }: Causes, index: number): WaterfallStep[] {
+  const start = base[index] ?? 0
+  const end = logits[index] ?? 0
+  const steps: WaterfallStep[] = [{ kind: 'base', feature: undefined, effect: start, start: 0, end: start }]
+  let at = start
+  for (const { feature, effects } of features) {
+    const effect = effects[index] ?? 0
+    steps.push({ kind: 'feature', feature, effect, start: at, end: at + effect })
+    at += effect
+  }
+  steps.push({ kind: 'rest', feature: undefined, effect: end - at, start: at, end })
+  steps.push({ kind: 'logit', feature: undefined, effect: end, start: 0, end })
+  return steps
+}
+
+/** "+0.42", "−1.30": an effect with its sign, two decimals; "0.00" without one. */
+export function signed(effect: number): string {
+  const size = Math.abs(effect).toFixed(2)
+  return Number(size) === 0 ? '0.00' : `${effect < 0 ? '−' : '+'}${size}`
+}
+
+export interface FeatureChange {
+  feature: number
+  word: string
+  before: number
+  after: number
+}
+
+interface Fires {
+  feature: number
+  word: string
+  activation: number
+}
+
+/** Features whose activation differs between two lists, the largest change first; absent from a list: not among its strongest. */
+export function changes(before: readonly Fires[], after: readonly Fires[]): FeatureChange[] {
+  const found = new Map<number, FeatureChange>()
+  for (const { feature, word, activation } of before) found.set(feature, { feature, word, before: activation, after: 0 })
+  for (const { feature, word, activation } of after) {
+    found.set(feature, { feature, word, before: found.get(feature)?.before ?? 0, after: activation })
+  }
+  const size = ({ before: b, after: a }: FeatureChange) => Math.abs(a - b)
+  return [...found.values()].filter((one) => size(one) > 0.005).sort((one, other) => size(other) - size(one))
+}
+
+export interface Scores {
+  n: number
+  accuracy: number
+  macroF1: number
+}
+
+/** Accuracy and the unweighted mean of the classes' F1; classes without label or prediction count as 0. */
+export function scores(labels: readonly number[], predictions: readonly number[], nClasses: number): Scores {
+  const n = labels.length
+  let f1 = 0
+  for (let c = 0; c < nClasses; c++) {
+    const hits = labels.filter((label, i) => label === c && predictions[i] === c).length
+    const all = labels.filter((label) => label === c).length + predictions.filter((p) => p === c).length
+    f1 += all > 0 ? (2 * hits) / all : 0
+  }
+  const right = labels.filter((label, i) => label === predictions[i]).length
+  return { n, accuracy: n ? right / n : 0, macroF1: nClasses ? f1 / nClasses : 0 }
+}
+
+/** [before][after] counts of predictions. */
+export function transitions(before: readonly number[], after: readonly number[], nClasses: number): number[][] {
+  const counts = Array.from({ length: nClasses }, () => Array.from({ length: nClasses }, () => 0))
+  before.forEach((from, i) => {
+    const row = counts[from]
+    const to = after[i]
+    if (row && to !== undefined) row[to] = (row[to] ?? 0) + 1
+  })
+  return counts
+}
