@@ -104,9 +104,9 @@ export class Server {
   }
 
   /** The API on `analysisDir`, which also serves the built viewer. */
-  static api(analysisDir: string, port: number): Server {
+  static api(analysisDir: string, port: number, ...flags: string[]): Server {
     const program = join(ROOT, 'viz_analysis', 'feature_probe_server.py')
-    const options = ['--analysis-dir', analysisDir, '--port', String(port), '--viewer-dir', BUILD]
+    const options = ['--analysis-dir', analysisDir, '--port', String(port), '--viewer-dir', BUILD, ...flags]
     return new Server([PYTHON, program, ...options], port, '/api/health')
   }
 

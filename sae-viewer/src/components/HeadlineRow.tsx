@@ -2,6 +2,8 @@ import { memo, useEffect, useRef, useState } from 'react'
 import type { Headline } from '../interpAPI'
 import { count } from '../lib/format'
 import type { Grain } from '../lib/text'
+import { EffectChips } from './causal/EffectChips'
+import { HeadlineCauses } from './causal/HeadlineCauses'
 import { FeatureChip } from './FeatureChip'
 import { HeatText } from './HeatText'
 import { OpenHeadline } from './OpenHeadline'
@@ -17,12 +19,16 @@ export interface HeadlineRowProps {
   /** 0-based place in the list. */
   row: number
   open: boolean
+  /** Chips carry effects on the prediction instead of activations, where the run has them. */
+  effects: boolean
   /** In the open row, the feature whose heat is shown; its strongest when undefined. */
   lit: number | undefined
   onOpen: (row: number, open: boolean) => void
   onLit: (feature: number) => void
   featureHref: (feature: number) => string
   headlineHref: (headline: number) => string
+  /** The bench on a text, over this row. */
+  benchHref: (text: string, row: number) => string
 }
 
 /**
@@ -75,19 +81,32 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
           <OutcomeLine prompt={headline} labels={labels} />
         </div>
         {open ? (
-          <OpenHeadline {...props} lit={lit} asked={props.lit} onPoint={setPointed} onClose={() => toggle(false)} />
+          <>
+            <HeadlineCauses
+              headline={headline}
+              labels={labels}
+              href={featureHref}
+              benchHref={props.benchHref(headline.text, row)}
+              onLight={setPointed}
+            />
+            <OpenHeadline {...props} lit={lit} asked={props.lit} onPoint={setPointed} onClose={() => toggle(false)} />
+          </>
         ) : (
           <div className="mt-2 flex flex-wrap items-center gap-x-2 gap-y-1.5">
-            {features.slice(0, FIRST).map((fired) => (
-              <FeatureChip
-                key={fired.feature}
-                fired={fired}
-                prompt={headline}
-                href={featureHref(fired.feature)}
-                strongest={strongest}
-                onLight={setPointed}
-              />
-            ))}
+            {props.effects && headline.effects ? (
+              <EffectChips headline={headline} labels={labels} first={FIRST} href={featureHref} onLight={setPointed} />
+            ) : (
+              features.slice(0, FIRST).map((fired) => (
+                <FeatureChip
+                  key={fired.feature}
+                  fired={fired}
+                  prompt={headline}
+                  href={featureHref(fired.feature)}
+                  strongest={strongest}
+                  onLight={setPointed}
+                />
+              ))
+            )}
             {features.length === 0 && <span className="text-xs text-faint">no feature fires</span>}
             {features.length > 0 && (
               <button type="button" data-row className="quiet text-xs" aria-expanded={false} onClick={() => toggle(true)}>

@@ -1,10 +1,13 @@
 import { useCallback, useRef, useState } from 'react'
+import { Link } from 'wouter'
 import { go } from '../hooks/useAddress'
 import { useHeadlines, type Range } from '../hooks/useApi'
 import { isRestored } from '../hooks/useScrollMemory'
 import type { HeadlinesQuery, RunMetadata } from '../interpAPI'
 import { FEATURES, HEADLINES, writeAddress, type HeadlinesAddress } from '../lib/address'
+import { benchOf } from '../lib/bench'
 import { count, counted } from '../lib/format'
+import { Bench } from './causal/Bench'
 import { FilterChips } from './FilterChips'
 import { HeadlineFilters, headlineChips, unfiltered } from './HeadlineFilters'
 import { HeadlineRow } from './HeadlineRow'
@@ -36,6 +39,12 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
     (headline: number) => writeAddress({ ...HEADLINES, run: address.run, open: headline }),
     [address.run],
   )
+  const benchHref = useCallback(
+    (text: string, row: number | undefined) => writeAddress({ ...address, open: row, bench: benchOf(text) }),
+    [address],
+  )
+  const onWrite = useCallback((bench: string) => go({ ...address, bench }, true), [address])
+  const opened = address.open === undefined ? undefined : at(address.open)
   const seen = first ? reachable(first.total, ROW) : 0
 
   return (
@@ -52,7 +61,18 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
             </p>
             <FilterChips chips={headlineChips(address, labels)} onClear={() => go(unfiltered(address))} />
           </div>
-          <label className="flex items-center gap-1.5 text-xs text-soft">
+          <div className="flex flex-wrap items-center gap-x-5 gap-y-1 text-xs">
+          {first?.headlines[0]?.effects && (
+            <label className="flex items-center gap-1.5 text-soft">
+              <input
+                type="checkbox"
+                checked={address.effects}
+                onChange={(event) => go({ ...address, effects: event.target.checked }, true)}
+              />
+              Chips show effects
+            </label>
+          )}
+          <label className="flex items-center gap-1.5 text-soft">
             <input
               type="checkbox"
               checked={address.grain === 'pieces'}
@@ -60,6 +80,8 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
             />
             Show tokens as the model reads them
           </label>
+          <Link href={benchHref('', address.open)} className="quiet">Bench</Link>
+          </div>
         </div>
         {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message} What is loaded stays here.</Notice>}
         {!first && error && <Failure error={error} retry={retry} />}
@@ -89,12 +111,14 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
                   grain={address.grain}
                   open={address.open === row}
                   lit={address.open === row ? address.lit : undefined}
+                  effects={address.effects}
                   row={row}
                   run={run.run_id}
                   onOpen={onOpen}
                   onLit={onLit}
                   featureHref={featureHref}
                   headlineHref={headlineHref}
+                  benchHref={benchHref}
                 />
               )
             }}
@@ -106,6 +130,17 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
           </Notice>
         )}
       </section>
+      {address.bench !== undefined && (
+        <Bench
+          written={address.bench}
+          run={run}
+          grain={address.grain}
+          headlines={[...(opened ? [opened] : []), ...(first?.headlines ?? [])]}
+          href={featureHref}
+          onWrite={onWrite}
+          onClose={() => go({ ...address, bench: undefined })}
+        />
+      )}
     </div>
   )
 }

@@ -122,7 +122,16 @@ function Open({ written, run, grain, headlines, href, onWrite }: {
             onEdits={(edits) => setDraft({ ...draft, edits })}
           />
         )}
-        <Audit run={run_id} features={asked.edits.map(({ feature }) => feature)} labels={labels} />
+        {probe.whole?.base && probe.whole.rest && (
+          <Waterfall
+            causes={{ ...probe.whole, base: probe.whole.base, rest: probe.whole.rest }}
+            index={probe.whole.prediction}
+            labels={labels}
+            words={new Map(probe.whole.features.map(({ feature, word }) => [feature, word]))}
+            href={href}
+            onLight={setLit}
+          />
+        )}
       </div>
       <div className="min-w-0 space-y-6">
         {now && (
@@ -137,16 +146,7 @@ function Open({ written, run, grain, headlines, href, onWrite }: {
             onEdits={(edits) => setDraft({ ...draft, edits })}
           />
         )}
-        {probe.whole?.base && probe.whole.rest && (
-          <Waterfall
-            causes={{ ...probe.whole, base: probe.whole.base, rest: probe.whole.rest }}
-            index={probe.whole.prediction}
-            labels={labels}
-            words={new Map(probe.whole.features.map(({ feature, word }) => [feature, word]))}
-            href={href}
-            onLight={setLit}
-          />
-        )}
+        <Audit run={run_id} features={asked.edits.map(({ feature }) => feature)} labels={labels} />
       </div>
     </div>
   )

@@ -21,7 +21,7 @@ export function EffectChips({ headline, labels, first, href, onLight }: {
   const largest = Math.max(...listed.map(({ effects: of }) => Math.abs(of[prediction] ?? 0)), 1e-9)
   return (
     <>
-      {listed.map(({ feature, effects: of, ablation_logits, ablation_probabilities, positions }) => {
+      {listed.map(({ feature, effects: of, ablation_logits, ablation_probabilities, positions, position_effects }) => {
         const effect = of[prediction] ?? 0
         const points = signed(-100 * (ablation_probabilities[prediction] ?? 0))
         return (
@@ -35,11 +35,11 @@ export function EffectChips({ headline, labels, first, href, onLight }: {
             onFocus={() => onLight(feature)}
             onBlur={() => onLight(undefined)}
           >
-            <span className="font-semibold tabular-nums" style={{ color: `color-mix(in oklch, ${color}, var(--color-ink) 35%)` }}>
+            <span className="font-semibold tabular-nums">
               {signed(effect)}
             </span>
             <span className="text-soft">{feature}</span>
-            <Word className="truncate">{wordAt(headline, positions)}</Word>
+            <Word className="truncate">{wordAt(headline, positions, position_effects)}</Word>
             <span
               aria-hidden="true"
               className="absolute bottom-0 left-0 h-[3px] border-t"
@@ -56,7 +56,9 @@ export function EffectChips({ headline, labels, first, href, onLight }: {
   )
 }
 
-/** The word, as written, that holds the first of some token positions. */
-export function wordAt(headline: Headline, positions: readonly number[]): string {
-  return stretches(headline).find((part) => part.positions.includes(positions[0] ?? -1))?.text ?? ''
+/** The word, as written, on which a feature has its largest effect. */
+export function wordAt(headline: Headline, positions: readonly number[], effects: readonly number[]): string {
+  const sizes = effects.map(Math.abs)
+  const place = positions[sizes.indexOf(Math.max(...sizes))] ?? -1
+  return stretches(headline).find((part) => part.positions.includes(place))?.text ?? ''
 }

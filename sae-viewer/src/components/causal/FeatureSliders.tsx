@@ -1,7 +1,7 @@
 import { Link } from 'wouter'
 import type { LiveFeature } from '../../interpAPI'
 import { editInWords, OPERATIONS, withEdit, type BenchEdit, type Operation } from '../../lib/bench'
-import { classLook, className } from '../../lib/classes'
+import { className } from '../../lib/classes'
 import { signed } from '../../lib/effects'
 import { number } from '../../lib/format'
 import { Word } from '../HeatText'
@@ -38,7 +38,6 @@ export function FeatureSliders({ fired, edits, prediction, labels, href, lit, on
     ...fired.map((one) => ({ feature: one.feature, fired: one, edit: edits.find(({ feature }) => feature === one.feature) })),
     ...silent.map((edit) => ({ feature: edit.feature, fired: undefined, edit })),
   ]
-  const { color } = classLook(labels, prediction)
   return (
     <section aria-label="Features">
       <div className="flex items-baseline justify-between gap-4">
@@ -62,7 +61,7 @@ export function FeatureSliders({ fired, edits, prediction, labels, href, lit, on
             <span
               className="text-right font-semibold tabular-nums"
               title={one?.ablation ? `really ablated: ${signed(one.ablation.logits[prediction] ?? 0)}` : undefined}
-              style={{ color: `color-mix(in oklch, ${color}, var(--color-ink) 35%)` }}
+             
             >
               {one && signed(one.effects[prediction] ?? 0)}
             </span>

@@ -26,7 +26,7 @@ export function Waterfall({ causes, index, labels, words, href, onLight }: {
   return (
     <figure aria-label={`Waterfall of the ${name} logit`} className="text-xs">
       <figcaption className="mb-2 text-soft">
-        base + the listed effects + the rest = the {name} logit, exactly. Filled: for {name}; hollow: against it.
+        Base + the listed effects + the rest = the {name} logit, exactly. Filled: for {name}; hollow: against it.
       </figcaption>
       <ol>
         {steps.map((step, i) => (
