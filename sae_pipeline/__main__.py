@@ -20,6 +20,7 @@ _VERBS = {
     "finetune": ("fine-tune the classifier", ("headlines", "finetune")),
     "extract": ("write a layer's activations over the training headlines", ("extract",)),
     "train": ("train and evaluate the SAEs", ("extract", "train")),
+    "sweep": ("train SAEs at several penalties, k or seeds from one reading", ("extract", "train", "sweep")),
     "analyze": ("read the test headlines through an SAE and write a run", ("extract", "analyze")),
     "intervene": ("add causal evidence to a run: effects of features, ablations, flips, faithfulness", ("intervene",)),
     "study": ("all of the above, reusing what is there", ("headlines", "finetune", "extract", "train", "analyze")),
@@ -48,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> None:
     study = None if arguments.verb == "report" else _study(arguments, root)
     from . import pipeline  # torch and transformers load here, when the flags are known to be right
     from .device import pick_device
-    from .report import study_report
+    from .report import study_report, sweep_lines
 
     if study is None:
         found = study_report(root)
@@ -67,6 +68,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if verb in ("train", "study"):
         pipeline.train(study.extract, study.train, root, device)
         print("\n".join(study_report(root).lines()))
+    if verb == "sweep":
+        records = pipeline.sweep(study.extract, study.train, study.sweep, root, device)
+        print("\n".join(sweep_lines(records)))
     if verb in ("analyze", "study"):
         run = pipeline.equal_run(study, root) if verb == "study" else None
         print(f"run: {run or pipeline.analyze(study, root, device)}")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import DiskError
+from .errors import ResourceError
 
 HASH_LENGTH = 12
 _PARTIAL = ".partial-"
@@ -33,21 +33,6 @@ def file_hash(*paths: Path) -> str:
     return digest.hexdigest()[:HASH_LENGTH]
 
 
-@contextmanager
-def partial_folder(parent: Path) -> Iterator[Path]:
-    """A temporary folder inside `parent`; the caller renames it when whole, else it is removed.
-
-    Raises DiskError when the disk is full or read-only.
-    """
-    with readable_os_errors(parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=parent))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def publish(folder: Path, target: Path) -> Path:
     """Rename a whole partial folder to its final name; an equal artefact that is already there stays."""
     if target.exists():
@@ -58,7 +43,7 @@ def publish(folder: Path, target: Path) -> Path:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, then rename it. Raises DiskError on a full or read-only disk."""
+    """Write a file under a temporary name, then rename it. Raises ResourceError on a full or read-only disk."""
     with readable_os_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
@@ -92,7 +77,7 @@ def alias(source: Path, target: Path) -> None:
 
 @contextmanager
 def readable_os_errors(folder: Path) -> Iterator[None]:
-    """Turn "disk full" and "read-only" into a DiskError that names the folder."""
+    """Turn "disk full" and "read-only" into a ResourceError that names the folder."""
     try:
         yield
     except Exception as error:  # safetensors wraps the system's error and keeps its number in the text
@@ -108,4 +93,4 @@ def readable_os_errors(folder: Path) -> Iterator[None]:
         }.get(number or int(wrapped[1] if wrapped else 0))
         if reason is None:
             raise
-        raise DiskError(f"Cannot write to {folder}: {reason}.") from error
+        raise ResourceError(f"Cannot write to {folder}: {reason}.") from error

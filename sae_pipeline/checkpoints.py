@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .artefacts import readable_os_errors, settings_hash
-from .errors import DiskError, UserError
+from .errors import ResourceError, UserError
 
 _FORMAT = 1  # raise it when a checkpoint of before can no longer be read
 _PAUSE = 20.0  # seconds between checkpoints; CHECKPOINT_SECONDS sets it from outside
@@ -69,8 +69,8 @@ class Checkpoint:
 def unfinished(parent: Path, *inputs: Any) -> Iterator[Checkpoint]:
     """Hold the checkpoint of the work that is named by `inputs`; the same inputs find it again.
 
-    It is removed when the block ends, and when the work cannot succeed (UserError); an interruption or a full disk
-    leaves it. Raises UserError when another process is at the same work.
+    It is removed when the block ends, and when the work cannot succeed (UserError); an interruption, a full disk
+    or memory leaves it. Raises UserError when another process is at the same work.
     """
     folder = _folder(parent, inputs)
     with readable_os_errors(parent):
@@ -85,7 +85,7 @@ def unfinished(parent: Path, *inputs: Any) -> Iterator[Checkpoint]:
             leftover.unlink()
         try:
             yield Checkpoint(folder)
-        except DiskError:
+        except ResourceError:
             raise
         except UserError:
             shutil.rmtree(folder, ignore_errors=True)

@@ -5,6 +5,7 @@ made with.
 """
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -79,7 +80,9 @@ class TrainConfig(Config):
     num_epochs: int = Field(3, ge=1, description="NUM_EPOCHS: passes over the activations")
     batch_size: int = Field(1024, ge=1, description="tokens per step")
     learning_rate: float | None = Field(None, gt=0, description="none: the recipe's own, see training.py")
-    seed: int = 0
+    buffer_mib: int = Field(1024, ge=1, description="activations held in memory; a larger store is shuffled in parts")
+    stream: bool = Field(False, description="read the classifier while training instead of a store on disk")
+    seed: int = Field(0, description="of the weights at the start")
 
     @model_validator(mode="after")
     def _sizes_differ(self) -> "TrainConfig":
@@ -105,6 +108,28 @@ class TrainConfig(Config):
         if self.kind not in ("topk", "batchtopk", "matryoshka"):
             return None
         return self.k or (max(1, round(self.target_l0)) if self.target_l0 else 64)
+
+
+class SweepConfig(Config):
+    """What a sweep varies; every combination is trained at every size."""
+
+    l1_coefficients: tuple[Annotated[float, Field(ge=0)], ...] = Field((), description="values of L1_COEFFICIENT")
+    target_l0s: tuple[Annotated[float, Field(gt=0)], ...] = Field((), description="values of TARGET_L0")
+    ks: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="values of k, for the kinds that fix it")
+    seeds: tuple[int, ...] = Field((), description="seeds of the weights at the start")
+
+    def settings(self, config: TrainConfig) -> list[TrainConfig]:
+        """The training configs of all combinations, `config` where a field is not varied."""
+        varied = {"l1_coefficient": self.l1_coefficients, "target_l0": self.target_l0s, "k": self.ks}
+        varied["seed"] = self.seeds
+        fields = {name: dict.fromkeys(values) for name, values in varied.items() if values}
+        try:
+            return [
+                TrainConfig.model_validate({**config.model_dump(), **dict(zip(fields, values, strict=True))})
+                for values in product(*fields.values())
+            ]
+        except ValidationError as error:
+            raise UserError(f"sweep: {error.errors()[0]['msg']}.") from error
 
 
 class AnalyzeConfig(Config):
@@ -146,6 +171,7 @@ class StudyConfig(Config):
     finetune: FinetuneConfig = FinetuneConfig()
     extract: ExtractConfig = ExtractConfig()
     train: TrainConfig = TrainConfig()
+    sweep: SweepConfig = SweepConfig()
     analyze: AnalyzeConfig = AnalyzeConfig()
     intervene: InterveneConfig = InterveneConfig()
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from .config import Precision
-from .errors import UserError
+from .errors import ResourceError, UserError
 
 T = TypeVar("T")
 
@@ -57,14 +57,16 @@ class MicroBatches:
     def run(self, function: Callable[[list[slice]], T], n: int) -> T:
         """`function` of the parts of n items; called again, from its start, with smaller parts when memory is out.
 
-        Raises UserError when a single item does not fit.
+        Raises ResourceError when a single item does not fit.
         """
         while True:
             try:
                 return function([slice(i, min(i + self.size, n)) for i in range(0, n, self.size)])
             except torch.OutOfMemoryError as error:
                 if min(self.size, n) <= 1:
-                    raise UserError(f"The device's memory is too small for {self.work}; use --device cpu.") from error
+                    raise ResourceError(
+                        f"The device's memory is too small for {self.work}; use --device cpu."
+                    ) from error
                 self.size = min(self.size, n) // 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

@@ -12,5 +12,5 @@ class UserError(Exception):
         return [f"error: {self}"]
 
 
-class DiskError(UserError):
-    """A disk that cannot be written. What was done before is kept: the same command goes on from there."""
+class ResourceError(UserError):
+    """A disk or a memory that is too small. What was done is kept: the same command goes on from there."""

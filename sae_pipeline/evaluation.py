@@ -4,7 +4,7 @@
 and judges SAEs by the layers after it; `splice_report` compares predictions, with the intervals that pairs allow.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from .activations import hooked, read_activations, resolve_hookpoint
 from .attribution import cross_entropy, softmax
+from .batches import HeldTokens, Tokens, chunks
 from .classifier import Classifier
 from .errors import UserError
 from .firings import ragged
@@ -214,15 +215,15 @@ class HeldOut:
         removed = self.removed(positions, tuple(sae.mean.tolist()))
         return splice_report(self.split, positions, self.labels, self.clean, spliced, removed)
 
-    def report(self, sae: SparseAutoencoder, train_acts: Tensor, seconds: float, tokens_per_second: float) -> SaeReport:
+    def report(self, sae: SparseAutoencoder, train: Tokens, seconds: float, tokens_per_second: float) -> SaeReport:
         """Everything about an SAE: train and held-out code quality, and predictions with it spliced in."""
         kind = sae.config.positions
         self._check(sae, "words")
-        on_train = code_quality(sae, "train", _chunks(train_acts), len(train_acts))
+        on_train = code_quality(sae, "train", chunks(train), train.n_tokens)
         acts = self.acts(kind)
         return SaeReport(
             train=on_train,
-            held_out=code_quality(sae, self.split, _chunks(acts), len(acts)),
+            held_out=code_quality(sae, self.split, chunks(HeldTokens(acts)), len(acts)),
             dead_share=on_train.silent_share,
             spliced=self.splice_report(sae, "words"),
             spliced_all=self.splice_report(sae, "all") if kind == "all" else None,
@@ -244,10 +245,6 @@ class HeldOut:
                 "The SAE never saw [CLS] and [SEP], so splicing it in at every position says nothing; "
                 "extract and train with --positions all."
             )
-
-
-def _chunks(acts: Tensor) -> Iterator[Tensor]:
-    yield from acts.split(_CHUNK)
 
 
 # --- comparing predictions -----------------------------------------------------------------------------

@@ -16,15 +16,13 @@ from tqdm.auto import tqdm
 
 from . import classifier as classifiers
 from . import finetuning
-from .activations import ActivationStore, open_store, store_inputs_hash
-from .activations import extract as extract_activations
 from .analysis import analyze_headlines
-from .artefacts import alias, file_hash, partial_folder, publish, settings_hash, write_file, write_json
+from .artefacts import alias, file_hash, publish, settings_hash, write_file, write_json
 from .causal import gather
-from .checkpoints import discard
+from .checkpoints import discard, unfinished
 from .classifier import Classifier, ClassifierRecord
 from .compact_json import NotFiniteError, array
-from .config import LABELS, ExtractConfig, InterveneConfig, StudyConfig, TrainConfig
+from .config import LABELS, ExtractConfig, InterveneConfig, StudyConfig, SweepConfig, TrainConfig
 from .errors import UserError
 from .evaluation import HeldOut
 from .features import FEATURE_METRICS, Metric
@@ -55,7 +53,9 @@ from .schema import (
     RunMetadata,
     SaeInfo,
 )
-from .training import sparsity_weight, train_saes
+from .store import ActivationStore, ActivationStream, Extraction, Manifest, open_store, store_inputs_hash
+from .store import extract as extract_activations
+from .training import Job, sparsity_weight, train_saes
 
 _PACKAGES = ("torch", "transformers", "datasets", "numpy")
 
@@ -96,20 +96,29 @@ def extract(config: ExtractConfig, root: Path, device: torch.device) -> Activati
     """Write the layer's activations over the training headlines, or reuse the store made from the same."""
     layout = Layout(root)
     folder = classifier_folder(root)
-    record = classifiers.read_record(folder)
-    stored = layout.activations / store_inputs_hash(folder.name, record.data_hash, config)
-    if (stored / "manifest.json").is_file():
-        return open_store(stored)
+    name = store_inputs_hash(folder.name, classifiers.read_record(folder).data_hash, config)
+    if (layout.activations / name / "manifest.json").is_file():
+        discard(layout.checkpoints, name)
+        found = open_store(layout.activations / name)
+        if (found.name, found.manifest.classifier_hash) != (name, folder.name):
+            raise UserError(
+                f"{found.folder} holds the activations of classifier {found.manifest.classifier_hash}, not of "
+                f"{folder.name}; delete it and run `python -m sae_pipeline extract`."
+            )
+        return found
+    return extract_activations(_extraction(config, root, device), layout.activations, layout.checkpoints)
+
+
+def _extraction(config: ExtractConfig, root: Path, device: torch.device) -> Extraction:
+    """The present classifier before its training headlines."""
     classifier = load_classifier(root, device)
-    headlines = _same_headlines(root)
-    return extract_activations(
+    return Extraction(
         classifier.model,
-        classifier.tokenize(headlines.train.texts),
+        classifier.tokenize(_same_headlines(root).train.texts),
         classifier.tokenizer.pad_token_id,
         config,
         classifier.hash,
-        record.data_hash,
-        layout.activations,
+        classifier.record.data_hash,
     )
 
 
@@ -133,50 +142,69 @@ def train(extraction: ExtractConfig, config: TrainConfig, root: Path, device: to
 
     Returns the records by size name, in the order of `latent_dims`.
     """
-    layout = Layout(root)
-    store = extract(extraction, root, device)
-    wanted = {d_sae: _sae_inputs_hash(store, config, d_sae) for d_sae in config.latent_dims}
-    found = {d_sae: _find_sae(layout, inputs) for d_sae, inputs in wanted.items()}
-    missing = [d_sae for d_sae in config.latent_dims if found[d_sae] is None]
-    if missing:
-        acts = store.load()
-        templates = [_sae_config(store, config, d_sae) for d_sae in missing]
-        trained = train_saes(acts, store.mean, store.scale, templates, config, device)
-        judge = held_out(root, extraction.layer, device)
-        for result in trained:
-            d_sae = result.sae.config.d_sae
-            report = judge.report(result.sae, acts, result.seconds, result.tokens_per_second)
-            record = SaeRecord(
-                inputs_hash=wanted[d_sae],
-                activations=store.folder.name,
-                config=result.sae.config,
-                train=config.model_copy(update={"latent_dims": (d_sae,)}),
-                report=report,
-                curve=result.curve,
-            )
-            with partial_folder(layout.store) as work:
-                result.sae.save(work / "sae.pt")
-                write_json(work / "sae.json", record.model_dump())
-                found[d_sae] = publish(work, layout.store / file_hash(work / "sae.pt"))
     records = {}
-    for d_sae in config.latent_dims:
-        folder = found[d_sae]
-        assert folder is not None
-        alias(folder / "sae.pt", layout.sae_alias(store.manifest.hookpoint.layer, size_name(d_sae)))
-        records[size_name(d_sae)] = read_sae_record(folder)
+    for folder in _train(extraction, [config], root, device):
+        record = read_sae_record(folder)
+        size = size_name(record.config.d_sae)
+        alias(folder / "sae.pt", Layout(root).sae_alias(record.config.hookpoint.layer, size))
+        records[size] = record
     return records
 
 
-def _sae_inputs_hash(store: ActivationStore, config: TrainConfig, d_sae: int) -> str:
-    return settings_hash(store.folder.name, config.model_copy(update={"latent_dims": (d_sae,)}).model_dump())
+def sweep(
+    extraction: ExtractConfig, config: TrainConfig, over: SweepConfig, root: Path, device: torch.device
+) -> list[SaeRecord]:
+    """Train every size at every setting of a sweep, from one reading of the activations.
+
+    They are kept in the store and not aliased. A setting that was trained before, by whatever command, is reused.
+    """
+    return [read_sae_record(folder) for folder in _train(extraction, over.settings(config), root, device)]
+
+
+def _train(extraction: ExtractConfig, configs: Sequence[TrainConfig], root: Path, device: torch.device) -> list[Path]:
+    """The folders of the SAEs of every size of every config; those that are missing are trained together."""
+    layout = Layout(root)
+    tokens: ActivationStore | ActivationStream = (
+        ActivationStream.open(_extraction(extraction, root, device))
+        if configs[0].stream
+        else extract(extraction, root, device)
+    )
+    jobs = [_job(tokens, config, d_sae) for config in configs for d_sae in config.latent_dims]
+    work = ("train", *(job.name for job in jobs))
+    if any(_find_sae(layout, job.name) is None for job in jobs):
+        with unfinished(layout.checkpoints, *work) as checkpoint:
+            missing = [job for job in jobs if _find_sae(layout, job.name) is None]
+            trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint)
+            judge = held_out(root, extraction.layer, device)
+            for job, result in zip(missing, trained, strict=True):
+                report = judge.report(result.sae, tokens, result.seconds, result.tokens_per_second)
+                record = SaeRecord(
+                    inputs_hash=job.name,
+                    activations=tokens.name,
+                    config=result.sae.config,
+                    train=job.config,
+                    report=report,
+                    curve=result.curve,
+                )
+                whole = checkpoint.folder / job.name
+                result.sae.save(whole / "sae.pt")
+                write_json(whole / "sae.json", record.model_dump())
+                layout.store.mkdir(parents=True, exist_ok=True)
+                publish(whole, layout.store / file_hash(whole / "sae.pt"))
+    discard(layout.checkpoints, *work)
+    return [folder for job in jobs if (folder := _find_sae(layout, job.name)) is not None]
+
+
+def _job(tokens: ActivationStore | ActivationStream, config: TrainConfig, d_sae: int) -> Job:
+    config = config.model_copy(update={"latent_dims": (d_sae,)})
+    return Job(settings_hash(tokens.name, config.model_dump()), _sae_config(tokens.manifest, config, d_sae), config)
 
 
 def _find_sae(layout: Layout, inputs_hash: str) -> Path | None:
     return next((f.parent for f in layout.store.glob("*/sae.json") if made_from(f, inputs_hash)), None)
 
 
-def _sae_config(store: ActivationStore, config: TrainConfig, d_sae: int) -> SaeConfig:
-    manifest = store.manifest
+def _sae_config(manifest: Manifest, config: TrainConfig, d_sae: int) -> SaeConfig:
     return SaeConfig(
         d_in=manifest.d_in,
         d_sae=d_sae,

@@ -1,6 +1,6 @@
 """The figures of the present classifier and its SAEs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from . import classifier as classifiers
 from .classifier import ClassifierRecord
 from .errors import UserError
 from .layout import Layout, SaeRecord, aliased_saes, classifier_folder
+from .sae import size_name
 
 
 class StudyReport(BaseModel):
@@ -81,3 +82,21 @@ def study_report(root: Path) -> StudyReport:
     if not saes:
         raise UserError("There are no SAEs of the present classifier; run `python -m sae_pipeline train` first.")
     return StudyReport(classifier_hash=folder.name, classifier=classifiers.read_record(folder), saes=saes)
+
+
+def sweep_lines(records: Sequence[SaeRecord]) -> Iterator[str]:
+    """A row for each SAE of a sweep, sparsest first within a size."""
+    yield "SAE     kind        setting         seed  L0 held-out  FVU held-out    dead  unchanged  store"
+    for record in sorted(records, key=lambda r: (r.config.d_sae, r.report.held_out.l0)):
+        train, r = record.train, record.report
+        setting = (
+            f"k {train.active}"
+            if train.active
+            else f"L0 {train.target_l0:g}"
+            if train.target_l0
+            else f"L1 {train.l1_coefficient:g}"
+        )
+        yield (
+            f"{size_name(record.config.d_sae):7} {train.kind:11} {setting:15} {train.seed:4} {r.held_out.l0:12.1f} "
+            f"{r.held_out.fvu:13.3f} {r.dead_share:7.1%} {r.spliced.unchanged:10.1%}  {record.inputs_hash}"
+        )

@@ -14,23 +14,26 @@ initialisation, Adam, no constraint on W_dec. It is not sparse; it is kept for c
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .batches import Tokens, batches, steps_per_epoch
+from .checkpoints import Checkpoint
 from .config import TrainConfig
-from .errors import UserError
-from .kinds import NotebookStep, Stepper, StepStats, stepper, unit_rows
+from .errors import ResourceError, UserError
+from .kinds import NotebookStep, Stepper, stepper, unit_rows
 from .sae import SaeConfig, SparseAutoencoder, size_name
 from .schema import Kind
 
 Recipe = Literal["default", "seed"]
 _WARM_UP, _DECAY = 0.05, 0.3  # shares of all steps
 _HISTORY_POINTS = 100
+_ORDER = 0  # seed of the order of the tokens; TrainConfig.seed draws the weights
 _STEERING = 10.0  # of λ towards a target L0, per training
 
 
@@ -55,6 +58,16 @@ class TrainingCurve:
     tokens: list[int] = field(default_factory=list)
     l0: list[float] = field(default_factory=list)
     fvu: list[float] = field(default_factory=list)
+    silent: list[float] = field(default_factory=list)  # share of features that did not fire for one pass of train
+
+
+@dataclass(frozen=True)
+class Job:
+    """One SAE to train."""
+
+    name: str  # of its state in the checkpoint: everything that goes into it
+    template: SaeConfig
+    config: TrainConfig
 
 
 @dataclass
@@ -67,38 +80,64 @@ class TrainedSae:
     tokens_per_second: float
 
 
-def batches(acts: Tensor, batch_size: int, epochs: int, seed: int) -> Iterator[Tensor]:
-    """Shuffled batches [batch_size, d_in] over `epochs` passes; the last, smaller batch of a pass is kept."""
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(acts), generator=generator).split(batch_size):
-            yield acts[rows]
-
-
 def train_saes(
-    acts: Tensor, mean: Tensor, scale: Tensor, templates: list[SaeConfig], config: TrainConfig, device: torch.device
+    tokens: Tokens,
+    mean: Tensor,
+    scale: Tensor,
+    jobs: Sequence[Job],
+    device: torch.device,
+    checkpoint: Checkpoint | None = None,
 ) -> list[TrainedSae]:
-    """Train one SAE per template on activations [n_tokens, d_in] in the classifier's units.
+    """Train every job's SAE from one reading of the activations, given in the classifier's units.
 
-    Raises UserError when there are fewer tokens than one batch or when an SAE dies or diverges.
+    Passes, batch size and buffer are the first job's. All jobs see the same batches in the same order, whatever their
+    seeds, so each ends in the same bits as if it were alone; so does a training that was killed and goes on from its
+    checkpoint. Raises UserError when there are fewer tokens than one batch or when an SAE dies or diverges.
     """
-    n_steps = -(-len(acts) // config.batch_size) * config.num_epochs
-    if len(acts) < config.batch_size:
+    config = jobs[0].config
+    if tokens.n_tokens < config.batch_size:
         raise UserError(
-            f"{len(acts)} tokens are fewer than one batch of {config.batch_size}; use more headlines or --batch-size."
+            f"{tokens.n_tokens} tokens are fewer than one batch of {config.batch_size}; "
+            "use more headlines or --batch-size."
         )
-    runs = [_Run(template, mean, scale, config, device) for template in templates]
+    runs = [_Run(job, mean, scale, tokens.n_tokens, device) for job in jobs]
+    n_steps = steps_per_epoch(tokens, config.batch_size) * config.num_epochs
+    step = _resume(runs, checkpoint)
     mean, scale = mean.to(device), scale.to(device)
-    total = len(acts) * config.num_epochs
-    with tqdm(total=total, desc="train", unit="tok", unit_scale=True) as bar:
-        for step, batch in enumerate(batches(acts, config.batch_size, config.num_epochs, config.seed)):
+    in_memory = config.buffer_mib * 2**20 // (2 * tokens.d_in)
+    bar = tqdm(total=tokens.n_tokens * config.num_epochs, initial=runs[0].tokens, desc="train", unit="tok")
+    bar.unit_scale = True
+    with bar:
+        for batch in batches(tokens, config.batch_size, config.num_epochs, _ORDER, step, in_memory):
             x = (batch.to(device).float() - mean) / scale
             for run in runs:
                 run.step(x, learning_rate_factor(step, n_steps), n_steps)
+            step += 1
             bar.update(len(x))
-            if step % max(1, n_steps // _HISTORY_POINTS) == 0 or step == n_steps - 1:
-                bar.set_postfix_str(" | ".join(run.record(bar.n) for run in runs), refresh=False)
+            if (step - 1) % max(1, n_steps // _HISTORY_POINTS) == 0 or step == n_steps:
+                bar.set_postfix_str(" | ".join(run.record() for run in runs), refresh=False)
+            if checkpoint is not None and step < n_steps and checkpoint.due:
+                _save(runs, step, checkpoint)
     return [run.finish() for run in runs]
+
+
+def _save(runs: "list[_Run]", step: int, checkpoint: Checkpoint) -> None:
+    tensors = {f"{run.name}/{key}": tensor for run in runs for key, tensor in run.tensors().items()}
+    checkpoint.save(tensors, {"step": step, "runs": {run.name: run.facts() for run in runs}})
+
+
+def _resume(runs: "list[_Run]", checkpoint: Checkpoint | None) -> int:
+    """The step to go on from."""
+    saved = None if checkpoint is None else checkpoint.load()
+    if saved is None or any(run.name not in saved[1]["runs"] for run in runs):
+        return 0
+    tensors, facts = saved
+    for run in runs:
+        prefix = f"{run.name}/"
+        own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+        run.load(own, facts["runs"][run.name])
+    tqdm.write(f"training goes on from its checkpoint at step {facts['step']:,}")
+    return int(facts["step"])
 
 
 def learning_rate_factor(step: int, n_steps: int) -> float:
@@ -110,42 +149,76 @@ def learning_rate_factor(step: int, n_steps: int) -> float:
 class _Run:
     """One SAE in training, and its running figures."""
 
-    def __init__(
-        self, template: SaeConfig, mean: Tensor, scale: Tensor, config: TrainConfig, device: torch.device
-    ) -> None:
+    def __init__(self, job: Job, mean: Tensor, scale: Tensor, one_pass: int, device: torch.device) -> None:
+        template, config = job.template, job.config
         self.sae = SparseAutoencoder(template, mean, scale).to(device)
-        self.name = size_name(template.d_sae)
+        self.name, self.size = job.name, size_name(template.d_sae)
         self.stepper = _stepper(template, torch.Generator().manual_seed(config.seed), device)
         self.learning_rate = config.learning_rate or self.stepper.learning_rate
         self.sparsity = Sparsity(template.sparsity_weight, config.target_l0)
         self.curve = TrainingCurve()
+        self.one_pass = one_pass
         self.seconds = 0.0
         self.tokens = 0
-        self.recent: list[StepStats] = []
+        self.recent = {"tokens": 0, "active": 0, "squared": 0.0, "power": 0.0}  # since the curve's last point
+        self.last_fired = torch.zeros(template.d_sae, dtype=torch.int64, device=device)  # tokens seen by then
 
     def step(self, x: Tensor, rate: float, n_steps: int) -> None:
         """One of `n_steps` steps on x_norm [batch, d_in], at `rate` times the learning rate."""
         started = time.perf_counter()
-        stats = self.stepper.step(x, self.learning_rate * rate, self.sparsity.weight)
+        try:
+            stats = self.stepper.step(x, self.learning_rate * rate, self.sparsity.weight)
+        except torch.OutOfMemoryError as error:
+            raise ResourceError(
+                f"The device's memory is too small for the {self.size} SAE beside the others; "
+                "train fewer sizes at a time (--latent-dims) or use --device cpu."
+            ) from error
         self.sparsity.steer(stats.l0, n_steps)
         self.seconds += time.perf_counter() - started
         self.tokens += stats.n_tokens
-        self.recent.append(stats)
+        self.last_fired.masked_fill_(stats.counts > 0, self.tokens)
+        for key, value in zip(self.recent, (stats.n_tokens, stats.active, stats.squared, stats.power), strict=True):
+            self.recent[key] += value
 
-    def record(self, tokens: int) -> str:
+    def record(self) -> str:
         """Add a point to the curve and return the figures in a few characters."""
-        l0 = sum(s.active for s in self.recent) / sum(s.n_tokens for s in self.recent)
-        fvu = sum(s.squared for s in self.recent) / sum(s.power for s in self.recent)
-        fired = torch.stack([s.counts for s in self.recent]).sum(0) > 0
+        recent = self.recent
+        if not math.isfinite(recent["power"]):
+            raise UserError("The activations hold NaN or infinite numbers; extract them again.")
+        l0 = recent["active"] / recent["tokens"]
+        fvu = recent["squared"] / recent["power"]
         if not fvu < 1e6:
-            raise UserError(f"Training the {self.name} SAE diverged; use a smaller --learning-rate.")
+            raise UserError(f"Training the {self.size} SAE diverged; use a smaller --learning-rate.")
         if l0 == 0.0:
-            raise UserError(f"All features of the {self.name} SAE are dead; use a smaller --l1-coefficient.")
-        self.curve.tokens.append(tokens)
+            raise UserError(f"All features of the {self.size} SAE are dead; use a smaller --l1-coefficient.")
+        quiet = self.tokens - self.last_fired >= min(self.one_pass, self.tokens)
+        self.curve.tokens.append(self.tokens)
         self.curve.l0.append(l0)
         self.curve.fvu.append(fvu)
-        self.recent.clear()
-        return f"{self.name} L0 {l0:.0f} FVU {fvu:.3f} silent {1 - float(fired.float().mean()):.0%}"
+        self.curve.silent.append(float(quiet.float().mean()))
+        self.recent = dict.fromkeys(recent, 0)
+        return f"{self.size} L0 {l0:.0f} FVU {fvu:.3f} dead {self.curve.silent[-1]:.0%}"
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that the next step depends on."""
+        return {**self.stepper.state_dict(), "last_fired": self.last_fired}
+
+    def facts(self) -> dict[str, Any]:
+        """The numbers that the next step and the report depend on."""
+        return {
+            "sparsity": self.sparsity.weight,
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+            "recent": self.recent,
+            "curve": asdict(self.curve),
+        }
+
+    def load(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Take over what `tensors` and `facts` gave."""
+        self.last_fired.copy_(tensors.pop("last_fired"))
+        self.stepper.load_state_dict(tensors)
+        self.sparsity.weight, self.seconds, self.tokens = facts["sparsity"], facts["seconds"], facts["tokens"]
+        self.recent, self.curve = facts["recent"], TrainingCurve(**facts["curve"])
 
     def finish(self) -> TrainedSae:
         """Put the trained weights into an SAE; see sae.py for its units."""

@@ -1,16 +1,18 @@
 """Activations: the right layer, the right tokens, nothing run in vain, hooks gone, stores that fit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sae_pipeline.activations import extract, hooked, open_store, read_activations, resolve_hookpoint
+from sae_pipeline.activations import hooked, read_activations, resolve_hookpoint
 from sae_pipeline.classifier import Classifier, load_base
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.sample import sample_headlines
+from sae_pipeline.store import ActivationStream, Extraction, extract, open_store
 from sae_pipeline.tokens import collate, tokenize
 
 from .conftest import SmallStudy
@@ -91,7 +93,8 @@ def test_store_holds_every_word_token_once(study: SmallStudy, classifier: Classi
 def test_damaged_store_and_broken_activations(tmp_path: Path, classifier: Classifier) -> None:
     """A missing shard is named; activations that are not finite stop the extraction and leave nothing."""
     headlines = classifier.tokenize(TEXTS)
-    store = extract(classifier.model, headlines, 0, ExtractConfig(layer=1), "c", "d", tmp_path)
+    wanted = Extraction(classifier.model, headlines, 0, ExtractConfig(layer=1), "c", "d")
+    store = extract(wanted, tmp_path, tmp_path / "unfinished")
     (store.folder / store.manifest.shards[0]).unlink()
     with pytest.raises(UserError, match=r"acts-00000\.safetensors is missing"):
         open_store(store.folder)
@@ -102,5 +105,81 @@ def test_damaged_store_and_broken_activations(tmp_path: Path, classifier: Classi
     with torch.no_grad():
         broken.bert.encoder.layer[0].output.LayerNorm.bias[3] = float("nan")
     with pytest.raises(UserError, match="not finite"):
-        extract(broken, headlines, 0, ExtractConfig(layer=1), "c2", "d", tmp_path / "broken")
-    assert list((tmp_path / "broken").iterdir()) == []
+        extract(replace(wanted, model=broken, data_hash="e"), tmp_path / "broken", tmp_path / "unfinished")
+    assert not (tmp_path / "broken").exists() and list((tmp_path / "unfinished").iterdir()) == []
+
+
+def test_interrupted_extraction_keeps_its_shards(
+    tmp_path: Path, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards that are whole are not computed again, and the store is the one of an uninterrupted extraction."""
+    monkeypatch.setattr("sae_pipeline.store.SHARD_TOKENS", 40)
+    headlines = classifier.tokenize(TEXTS * 3)
+    wanted = Extraction(classifier.model, headlines, 0, ExtractConfig(layer=1, tokens_per_batch=128), "c", "d")
+    expected = extract(wanted, tmp_path / "whole", tmp_path / "unfinished")
+    assert len(expected.manifest.shards) >= 3
+    module, _ = resolve_hookpoint(classifier.model, 1)
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == limit:
+            raise KeyboardInterrupt
+
+    handle = module.register_forward_hook(count)
+    try:
+        limit = 3
+        with pytest.raises(KeyboardInterrupt):
+            extract(wanted, tmp_path / "again", tmp_path / "unfinished")
+        done, limit = len(list((tmp_path / "unfinished").rglob("*.safetensors"))), 0
+        assert done >= 1
+        calls = 0
+        found = extract(wanted, tmp_path / "again", tmp_path / "unfinished")
+        assert calls < len(expected.manifest.shards) * 2
+    finally:
+        handle.remove()
+    assert torch.equal(found.load(), expected.load())
+    assert (found.manifest.mean, found.manifest.scale) == (expected.manifest.mean, expected.manifest.scale)
+    assert list((tmp_path / "unfinished").iterdir()) == []
+
+
+def test_store_and_stream_read_the_same(
+    tmp_path: Path, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any spans of rows, over the shards' borders, from disk and straight from the classifier."""
+    monkeypatch.setattr("sae_pipeline.store.SHARD_TOKENS", 40)
+    wanted = Extraction(classifier.model, classifier.tokenize(TEXTS), 0, ExtractConfig(layer=2), "c", "d")
+    store = extract(wanted, tmp_path, tmp_path / "unfinished")
+    stream = ActivationStream.open(wanted)
+    assert (stream.name, stream.n_tokens, stream.d_in) == (store.name, store.n_tokens, 384)
+    spans = [(100, 131), (3, 9), (0, 50), (store.n_tokens - 5, store.n_tokens)]
+    rows = store.read(spans)
+    assert torch.equal(rows, torch.cat([store.load()[a:b] for a, b in spans]))
+    torch.testing.assert_close(stream.read(spans).float(), rows.float(), rtol=0.05, atol=0.05)
+    assert torch.equal(store.read([(0, 9)]).float().norm(dim=1), store.load()[:9].float().norm(dim=1))
+
+
+class _SmallDevice(torch.nn.Module):
+    """A model on a device that holds no more than `most` headlines at a time."""
+
+    def __init__(self, model: torch.nn.Module, most: int) -> None:
+        super().__init__()
+        self.model, self.config, self.most = model, model.config, most
+
+    def forward(self, input_ids: torch.Tensor, **inputs: torch.Tensor) -> object:
+        """Out of memory where the batch is too large."""
+        if len(input_ids) > self.most:
+            raise torch.OutOfMemoryError
+        return self.model(input_ids=input_ids, **inputs)
+
+
+def test_out_of_memory_halves(classifier: Classifier, capsys: pytest.CaptureFixture[str]) -> None:
+    """Batches that do not fit are read in parts, aloud; where one headline does not fit it ends with a sentence."""
+    headlines = classifier.tokenize(TEXTS)
+    whole = torch.cat([b.acts for b in read_activations(classifier.model, headlines, 0, 2, "words")])
+    parts = torch.cat([b.acts for b in read_activations(_SmallDevice(classifier.model, 4), headlines, 0, 2, "words")])
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4)
+    assert "out of memory, goes on with 3 at a time" in capsys.readouterr().err
+    with pytest.raises(UserError, match="too small for reading activations"):
+        list(read_activations(_SmallDevice(classifier.model, 0), headlines, 0, 2, "words"))

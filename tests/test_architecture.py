@@ -12,13 +12,13 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "schema", "config", "artefacts", "kernels", "text", "sample", "compact_json", "tables", "device"}
     | {"firings", "processes"},
-    {"headlines", "tokens", "sae", "kinds", "checkpoints", "json_records", "run_fit"}
+    {"headlines", "tokens", "sae", "kinds", "checkpoints", "batches", "json_records", "run_fit"}
     | {"feature_stats", "words", "neighbours"},
     {"runs"},
     {"run_tables"},
     {"run_index"},
     {"classifier", "activations", "training", "evidence", "examples"},
-    {"features", "effects", "layout", "finetuning"},
+    {"features", "effects", "layout", "finetuning", "store"},
     {"analysis"},
     {"interventions"},
     {"attribution"},

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from sae_pipeline import store
 from sae_pipeline.__main__ import main
 
 from .encoders import save_encoder
 from .small_study import write_headlines
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["sae_pipeline.finetuning", "transformers.models.bert.modeling_bert"])
-STAGES = ("finetune",)
+_SERVER.set_forkserver_preload(["sae_pipeline.pipeline", "transformers.models.bert.modeling_bert"])
+STAGES = ("finetune", "extract", "train")
 
 
 def _command(arguments: list[str], pause: str) -> None:
@@ -24,6 +25,7 @@ def _command(arguments: list[str], pause: str) -> None:
     os.environ["CHECKPOINT_SECONDS"] = pause
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     torch.set_num_threads(1)
+    store.SHARD_TOKENS = 200
     raise SystemExit(main(arguments))
 
 

@@ -221,7 +221,7 @@ class TestCommandLine:
         }
 
     def test_ctrl_c(self, tmp_path: Path) -> None:
-        """Ctrl-C in the middle of fine-tuning: exit code 130, one line, nothing half-written, a checkpoint to go on from."""
+        """Ctrl-C in the middle of fine-tuning: exit code 130, one line, a checkpoint to go on from."""
         process = subprocess.Popen(
             [sys.executable, "-m", "sae_pipeline", "finetune", "--preset", "demo", "--root", str(tmp_path)],
             env={**os.environ, "CHECKPOINT_SECONDS": "0.5"},

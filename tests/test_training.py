@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from sae_pipeline.batches import HeldTokens
 from sae_pipeline.config import TrainConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation import code_quality
-from sae_pipeline.sae import SaeConfig
-from sae_pipeline.training import TrainedSae, sparsity_weight, train_saes
+from sae_pipeline.training import Job, TrainedSae, sparsity_weight, train_saes
 
 from .test_sae import sae_config
 
@@ -27,13 +27,14 @@ def train(acts: torch.Tensor, config: TrainConfig, l1: float | None = None) -> l
     mean = acts.mean(0)
     scale = (acts - mean).square().mean().sqrt()
     l1 = config.l1_coefficient if l1 is None else l1
-    templates: list[SaeConfig] = [
+    templates = [
         sae_config(acts.shape[1], d_sae).model_copy(
             update={"recipe": config.recipe, "sparsity_weight": sparsity_weight(config.recipe, l1, D_IN, d_sae)}
         )
         for d_sae in config.latent_dims
     ]
-    return train_saes(acts, mean, scale, templates, config, torch.device("cpu"))
+    jobs = [Job(str(t.d_sae), t, config) for t in templates]
+    return train_saes(HeldTokens(acts), mean, scale, jobs, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
