@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import types
 import typing
@@ -15,6 +16,12 @@ from pydantic.fields import FieldInfo
 from .config import PRESETS, StudyConfig, study_config
 from .errors import UserError
 
+if typing.TYPE_CHECKING:
+    import torch
+
+    from .processes import World
+
+_SHARED = ("analyze",)  # verbs that several processes may share
 # verb: (what it does, the stages whose fields are its flags)
 _VERBS = {
     "finetune": ("fine-tune the classifier", ("headlines", "finetune")),
@@ -45,11 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if os.environ.get("WORLD_SIZE", "1") != "1" and arguments.verb not in _SHARED:
+        raise UserError(f"{arguments.verb} runs in one process; torchrun is for {' and '.join(_SHARED)}.")
     root = Path(arguments.root)
     study = None if arguments.verb == "report" else _study(arguments, root)
-    from . import pipeline  # torch and transformers load here, when the flags are known to be right
     from .device import pick_device
-    from .report import study_report, sweep_lines
+    from .processes import world  # torch loads here, when the flags are known to be right
+    from .report import study_report
 
     if study is None:
         found = study_report(root)
@@ -58,7 +67,14 @@ def _run(arguments: argparse.Namespace) -> None:
             print(json.dumps(found.summary()))
         return
     device = pick_device(arguments.device)
-    verb = arguments.verb
+    with world(device) as here:
+        _run_stages(arguments.verb, study, root, device, here)
+
+
+def _run_stages(verb: str, study: StudyConfig, root: Path, device: "torch.device", here: "World") -> None:
+    from . import pipeline
+    from .report import study_report, sweep_lines
+
     if verb in ("finetune", "study"):
         record = pipeline.finetune(study, root, device)
         print(f"classifier: test accuracy {record.test.accuracy:.3f}, macro-F1 {record.test.macro_f1:.3f}")
@@ -73,7 +89,9 @@ def _run(arguments: argparse.Namespace) -> None:
         print("\n".join(sweep_lines(records)))
     if verb in ("analyze", "study"):
         run = pipeline.equal_run(study, root) if verb == "study" else None
-        print(f"run: {run or pipeline.analyze(study, root, device)}")
+        run = run or pipeline.analyze(study, root, device, here=here)
+        if here.first:
+            print(f"run: {run}" + (f" ({here.size} processes)" if here.size > 1 else ""))
     if verb == "intervene":
         from .causal import summary_lines
 

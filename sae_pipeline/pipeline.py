@@ -265,6 +265,7 @@ def analyze(
                 "device": str(device),
                 "backend": kernel_backend() if device.type == "cpu" else "torch",
                 "dtype": "fp32",
+                "processes": here.size,
                 "metrics": [metric.info.model_dump() for metric in metrics],
                 "totals": totals.model_dump(),
             }

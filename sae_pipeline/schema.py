@@ -208,6 +208,7 @@ class RunMetadata(Record):
     device: str
     backend: str = Field(description="which kernels encoded the features")
     dtype: str
+    processes: int = Field(1, description="processes that shared the headlines")
     metrics: list[MetricInfo]
     totals: Totals
 

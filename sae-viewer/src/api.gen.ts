@@ -1810,6 +1810,12 @@ export interface components {
             /** Preset */
             preset: string;
             /**
+             * Processes
+             * @description processes that shared the headlines
+             * @default 1
+             */
+            processes: number;
+            /**
              * Run Id
              * @description "run-034"
              */
