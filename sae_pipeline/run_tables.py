@@ -158,11 +158,13 @@ class RunTables:
         cells, posted = array("I"), _Postings(self._sql)
         rows: list[tuple[Any, ...]] = []
         texts: list[tuple[int, str]] = []
-        for n, line in enumerate(self._spans(PROMPTS)):
+        lines = self._spans(PROMPTS)
+        for n, line in enumerate(lines):
             prompt = self._prompt(n, line)
             span = next(spans, None)
             if span is None:
-                raise damaged(self._folder, HEADLINE_FEATURES, "headlines", f"has {n}, {PROMPTS} has more")
+                there = n + 1 + sum(1 for _ in lines)
+                raise damaged(self._folder, HEADLINE_FEATURES, "headlines", f"has {n} of {there}")
             record = self._strongest(n, span, prompt)
             posted.add(n, record)
             cells.append(prompt.label * self._n_labels + prompt.prediction)
@@ -177,7 +179,7 @@ class RunTables:
         extra = sum(1 for _ in spans)
         if extra:
             n = len(cells)
-            raise damaged(self._folder, HEADLINE_FEATURES, "headlines", f"has {n + extra}, {PROMPTS} has {n}")
+            raise damaged(self._folder, HEADLINE_FEATURES, "headlines", f"has {n + extra} of {n}")
         if len(cells) != self._n_headlines:
             problem = f"is {self._n_headlines}, {PROMPTS} has {len(cells)}"
             raise damaged(self._folder, FEATURE_STATS, "n_headlines", problem)
@@ -363,6 +365,8 @@ class _Postings:
             self.flush()
 
     def flush(self) -> None:
+        if not self._features:
+            return
         features = np.frombuffer(self._features, np.uint32)
         order = np.argsort(features, kind="stable")
         headlines, weights = np.frombuffer(self._headlines, np.uint32)[order], np.frombuffer(self._weights, "f4")[order]

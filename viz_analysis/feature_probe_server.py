@@ -9,6 +9,7 @@ reading runs live in modules of their own with a function `register(app, runs)`,
 
 import argparse
 import errno
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.run_index import shown_progress
 from sae_pipeline.runs import UnknownRunError
 from sae_pipeline.schema import RunMetadata
+from viz_analysis.access_log import log_requests
 from viz_analysis.answers import bad_query, error_answer, json_answer, seen_etags, set_rules
 from viz_analysis.api_types import (
     CompareAnswer,
@@ -64,12 +66,13 @@ def create_app(
     host: str = "127.0.0.1",
     viewer_dir: Path = ROOT / "sae-viewer" / "dist",
     live: Live | None = None,
+    access_log: str | None = None,
 ) -> OpenAPI:
     """The API over the runs in `analysis_dir`, and the built viewer of `viewer_dir` at `/`.
 
     `run_id` pins the run that answers where a request names none; the default is the latest. `host` is the
     name by which the server is reached besides localhost. Runs are read when they are asked for. `live` answers about
-    texts that are in no run.
+    texts that are in no run. `access_log` is a file, or "-", that gets a line of JSON per request.
     """
     runs = RunLibrary(analysis_dir, run_id)
     app = OpenAPI(
@@ -84,6 +87,8 @@ def create_app(
         validation_error_callback=bad_query,
         responses={400: ErrorAnswer},
     )
+    if access_log:
+        log_requests(app, access_log)
     set_rules(app, host)
     labels = LabelStore(analysis_dir)
     app.extensions |= {"runs": runs, "labels": labels}
@@ -184,11 +189,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until Ctrl-C (exit code 130) or SIGTERM (0); 2 and one sentence where that cannot begin."""
     options = _parser().parse_args(arguments)
     live = Live(options.analysis_dir) if options.live else None
-    app = create_app(options.analysis_dir, options.run_id, options.host, options.viewer_dir, live)
-    if options.dump_openapi:
-        sys.stdout.buffer.write(openapi_json(app))
-        return 0
     try:
+        app = create_app(
+            options.analysis_dir, options.run_id, options.host, options.viewer_dir, live, options.access_log
+        )
+        if options.dump_openapi:
+            sys.stdout.buffer.write(openapi_json(app))
+            return 0
         return _serve(app, options.host, options.port, options.threads)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -215,6 +222,7 @@ def _serve(app: Flask, host: str, port: int, threads: int) -> int:
     except (OSError, ValueError) as error:  # ValueError: waitress cannot resolve the host
         raise UserError(_why_not_listening(error, host, port)) from error
 
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a short queue is no news
     stopped_by: list[int] = []
 
     def stop(number: int, frame: object) -> None:
@@ -258,6 +266,7 @@ def _parser() -> argparse.ArgumentParser:
         "--viewer-dir", type=Path, default=ROOT / "sae-viewer" / "dist", help="the built viewer, served at /"
     )
     parser.add_argument("--threads", type=int, choices=range(1, 65), metavar="N", default=4, help="default: 4")
+    parser.add_argument("--access-log", metavar="FILE", help='append a line of JSON per request; "-": to stdout')
     parser.add_argument(
         "--live", action="store_true", help="load the run's classifier and SAE, to probe and edit any text"
     )

@@ -101,7 +101,8 @@ class IndexedRun:
             return None
         try:
             with safe_open(path, framework="numpy") as file:
-                rows: NDArray[np.float32] = file.get_slice("W_dec")[start:end].astype(np.float32)
+                matrix = file.get_slice("W_dec")
+                rows: NDArray[np.float32] = matrix[start : min(end, self.d_sae)].astype(np.float32)
         except (SafetensorError, OSError, ValueError):
             return None
         return rows if rows.ndim == 2 and np.isfinite(rows).all() else None
