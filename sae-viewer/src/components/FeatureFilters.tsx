@@ -1,7 +1,7 @@
 import { useState } from 'react'
 import { go } from '../hooks/useAddress'
 import { randomFeature } from '../hooks/useFeatures'
-import type { RunMetadata } from '../interpAPI'
+import type { MetricInfo, RunMetadata } from '../interpAPI'
 import { EVIDENCE, FEATURES, wholeNumber, type Evidence, type FeaturesAddress } from '../lib/address'
 import { className } from '../lib/classes'
 import { rarity } from '../lib/format'
@@ -26,15 +26,16 @@ export function knowsLeaning(run: RunMetadata): boolean {
 }
 
 /** Search, order and filters of the features. Beside a feature's page all but the search fold away. */
-export function FeatureFilters({ address, run, inPane, onLeave }: {
+export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
   address: FeaturesAddress
   run: RunMetadata
+  metrics: MetricInfo[]
   inPane: boolean
   onLeave: () => void
 }) {
   const [more, setMore] = useState(false)
   const change = (changes: Partial<FeaturesAddress>, replace = false) => go({ ...address, ...changes }, replace)
-  const metric = run.metrics.find(({ name }) => name === (address.metric ?? run.metrics[0]?.name))
+  const metric = metrics.find(({ name }) => name === (address.metric ?? run.metrics[0]?.name))
   return (
     <div className={inPane ? 'space-y-2.5' : 'space-y-3 lg:space-y-5'}>
       <div className="space-y-2.5">
@@ -63,7 +64,7 @@ export function FeatureFilters({ address, run, inPane, onLeave }: {
         <Choice
           label="Metric"
           value={metric?.name ?? address.metric ?? ''}
-          options={run.metrics.map(({ name, label, description }) => ({ value: name, label, description }))}
+          options={metrics.map(({ name, label, description }) => ({ value: name, label, description }))}
           onChoose={(chosen) => change({ metric: chosen === run.metrics[0]?.name ? undefined : chosen, order: 'desc' })}
         />
         {metric && !inPane && <p className="text-xs text-soft">{metric.description}</p>}

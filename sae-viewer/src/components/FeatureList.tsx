@@ -25,8 +25,10 @@ export function FeatureList({ address, run, inPane = false, frame }: {
   const list = useRef<VirtualListHandle>(null)
   const pane = useRef<HTMLDivElement>(null)
   const onLeave = useCallback(() => list.current?.focusRow(0), [])
-  const metrics = shownMetrics(run.metrics, metric, inPane)
-  const max = useScale(stale ? undefined : at(address.order === 'desc' ? 0 : (first?.total ?? 1) - 1)?.values[metric], shown)
+  // The run's own, and those that came to it later: causal effects.
+  const allMetrics = first?.metrics ?? run.metrics
+  const metrics = shownMetrics(allMetrics, metric, inPane)
+  const max = useScale(stale || address.order === 'asc' ? undefined : at(0)?.values[metric], shown)
 
   const contents = `${inPane ? 'pane' : 'page'} ${shown}`
   // The list follows the feature that is shown, where it has a place in it.
@@ -61,7 +63,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
     },
   }
   return frame(
-    <FeatureFilters address={address} run={run} inPane={inPane} onLeave={onLeave} />,
+    <FeatureFilters address={address} run={run} metrics={allMetrics} inPane={inPane} onLeave={onLeave} />,
     <>
       <div className={`flex min-h-12 flex-wrap items-center gap-x-3 gap-y-1 pb-2.5 ${inPane ? 'pt-3' : 'pt-4 lg:pt-5'}`}>
         <p role="status" className="whitespace-nowrap">
@@ -95,11 +97,11 @@ export function FeatureList({ address, run, inPane = false, frame }: {
   )
 }
 
-/** The largest value of the list; while it is out of sight, as last seen in this list. */
+/** The largest value of a list, kept while its first row is out of sight; 0 while unknown, as from the small end. */
 function useScale(largest: number | undefined, list: string): number {
-  const [scale, setScale] = useState({ list: '', max: 1 })
+  const [scale, setScale] = useState({ list: '', max: 0 })
   if (largest !== undefined && (scale.list !== list || scale.max !== largest)) setScale({ list, max: largest })
-  return scale.max
+  return scale.list === list ? scale.max : 0
 }
 
 function Counts({ page }: { page: FeaturesPage }) {

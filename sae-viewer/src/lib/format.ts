@@ -53,6 +53,7 @@ export function when(iso: string): string {
 /** What a metric is measured in; metrics of the user's own have no unit that the viewer could know. */
 export function metricUnit(name: string): string {
   if (/^(mean|max|min|std)_activation$/.test(name)) return 'f'
+  if (/^(effect|ablation)_/.test(name)) return 'logit'
   return name === 'entropy' || name === 'mutual_information' ? 'bits' : ''
 }
 
