@@ -133,7 +133,7 @@ function RandomButton({ address, run }: { address: FeaturesAddress; run: string 
   return (
     <p>
       <button type="button" className="button w-full text-sm" onClick={() => void show()}>
-        <Icon name="dice" size={14} /> {none ? 'None of them fires' : 'Any of these'}
+        <Icon name="dice" size={14} /> {none ? 'None of them fires' : 'Random feature'}
       </button>
     </p>
   )

@@ -28,7 +28,8 @@ export function FeatureList({ address, run, inPane = false, frame }: {
   // The run's own, and those that came to it later: causal effects.
   const allMetrics = first?.metrics ?? run.metrics
   const metrics = shownMetrics(allMetrics, metric, inPane)
-  const max = useScale(stale || address.order === 'asc' ? undefined : at(0)?.values[metric], shown)
+  // Bars are drawn against the largest value; from the small end it is out of sight.
+  const max = address.order === 'asc' ? 0 : Math.max(0, ...(first?.features ?? []).map(({ values }) => values[metric] ?? 0))
 
   const contents = `${inPane ? 'pane' : 'page'} ${shown}`
   // The list follows the feature that is shown, where it has a place in it.
@@ -95,13 +96,6 @@ export function FeatureList({ address, run, inPane = false, frame }: {
       )}
     </>,
   )
-}
-
-/** The largest value of a list, kept while its first row is out of sight; 0 while unknown, as from the small end. */
-function useScale(largest: number | undefined, list: string): number {
-  const [scale, setScale] = useState({ list: '', max: 0 })
-  if (largest !== undefined && (scale.list !== list || scale.max !== largest)) setScale({ list, max: largest })
-  return scale.list === list ? scale.max : 0
 }
 
 function Counts({ page }: { page: FeaturesPage }) {

@@ -125,7 +125,7 @@ function Steps({ feature, address, run }: { feature: number; address: FeaturesAd
   return (
     <div className="flex gap-2">
       <Step name="[" label={`Previous feature ${within}`} icon="left" to={before} show={show} />
-      <button type="button" className="button px-2.5" aria-label="Any feature of the list" title="Any feature of the list (r)" aria-keyshortcuts="r" onClick={any}>
+      <button type="button" className="button px-2.5" aria-label="Random feature of the list" title="Random feature of the list (r)" aria-keyshortcuts="r" onClick={any}>
         <Icon name="dice" />
       </button>
       <Step name="]" label={`Next feature ${within}`} icon="right" to={after} show={show} />

@@ -7,22 +7,26 @@ import { Icon } from './Icon'
 import { ClassMark } from './Outcome'
 import { SparkHistogram } from './SparkHistogram'
 
-const MOST_COLUMNS = 4
+/** Columns of metrics on wide and on very wide screens. */
+const WIDE = 4
+const WIDEST = 7
 
 /** The metrics that have a column beside density: in the pane only the one that sorts. */
 export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boolean): MetricInfo[] {
   const chosen = metrics.filter(({ name }) => name === sorting)
   if (inPane) return chosen
   const others = metrics.filter(({ name }) => name !== sorting && name !== 'fraction_active')
-  return [...chosen, ...others].slice(0, MOST_COLUMNS)
+  return [...chosen, ...others].slice(0, WIDEST)
 }
 
 /** Narrow screens show the sorting metric alone, wide ones all columns. */
 const GRID =
-  'grid items-center gap-x-4 grid-cols-[2.5rem_4rem_minmax(0,1fr)_6.5rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(6rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--columns),minmax(5.5rem,8.5rem))]'
+  'grid items-center gap-x-4 grid-cols-[3.75rem_minmax(0,1fr)_6.5rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(6rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--wide),minmax(5.5rem,8.5rem))] 3xl:grid-cols-[3.25rem_4.75rem_minmax(6rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--widest),minmax(5.5rem,8.5rem))]'
 const PANE_GRID = 'grid items-center gap-x-3 grid-cols-[2.5rem_4rem_minmax(0,1fr)_6rem]'
 const grid = (inPane: boolean) => (inPane ? PANE_GRID : GRID)
-const columns = (metrics: MetricInfo[]) => ({ '--columns': metrics.length }) as React.CSSProperties
+const columns = (metrics: MetricInfo[]) => ({ '--wide': Math.min(WIDE, metrics.length), '--widest': metrics.length }) as React.CSSProperties
+/** Where a metric that does not sort is shown. */
+const shownFrom = (column: number) => (column < WIDE ? 'xl' : '3xl')
 
 /** Headings; a metric's heading sorts by it, the sorting one turns the order round. */
 export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
@@ -35,7 +39,7 @@ export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
   const other = order === 'desc' ? 'asc' : 'desc'
   return (
     <div className={`${grid(inPane)} border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics)}>
-      <span className="text-right">place</span>
+      <span className={`text-right ${inPane ? '' : 'max-sm:hidden'}`}>place</span>
       <span className="text-right">feature</span>
       <span className="truncate">
         <span className="hidden sm:inline">strongest </span>word
@@ -53,7 +57,7 @@ export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
           </span>
         </>
       )}
-      {metrics.map(({ name, label, description }) => {
+      {metrics.map(({ name, label, description }, column) => {
         const sorting = name === metric
         const unit = metricUnit(name)
         return (
@@ -64,7 +68,7 @@ export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
             aria-pressed={sorting}
             onClick={() => onSort(name, sorting ? other : 'desc')}
             className={`min-w-0 items-center justify-end gap-1 whitespace-nowrap ${
-              sorting ? 'flex font-semibold text-ink' : 'hidden hover:text-ink xl:flex'
+              sorting ? 'flex font-semibold text-ink' : shownFrom(column) === 'xl' ? 'hidden hover:text-ink xl:flex' : 'hidden hover:text-ink 3xl:flex'
             }`}
           >
             <span className="truncate">{label}</span>
@@ -98,7 +102,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
       className={`${grid(inPane)} h-9 border-b border-line text-sm outline-offset-[-2px] hover:bg-sunk aria-[current=page]:bg-sunk`}
       style={columns(metrics)}
     >
-      <span className="text-right text-xs text-faint tabular-nums">{count(row + 1)}</span>
+      <span className={`text-right text-xs text-faint tabular-nums ${inPane ? '' : 'max-sm:hidden'}`}>{count(row + 1)}</span>
       <span className={`flex items-center justify-end gap-1.5 tabular-nums ${current ? 'font-semibold text-plum' : ''}`}>
         {feature.leaning !== null && (
           <span title={`leans to ${labels[feature.leaning] ?? 'a class'}`} className="flex">
@@ -115,10 +119,10 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
           <span className="hidden text-right text-soft tabular-nums xl:block">{rarity(feature.density)}</span>
         </>
       )}
-      {metrics.map(({ name, label }) => {
+      {metrics.map(({ name, label }, column) => {
         const value = feature.values[name]
         return (
-          <span key={name} className={`relative text-right tabular-nums ${name === metric ? '' : 'hidden text-soft xl:block'}`}>
+          <span key={name} className={`relative text-right tabular-nums ${name === metric ? '' : shownFrom(column) === 'xl' ? 'hidden text-soft xl:block' : 'hidden text-soft 3xl:block'}`}>
             <span className="sr-only">{label} </span>
             {value === undefined ? '–' : metricValue(name, value)}
             {name === metric && value !== undefined && max > 0 && (

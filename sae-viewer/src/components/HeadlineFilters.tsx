@@ -127,7 +127,7 @@ function contradicts(pair: Pick<HeadlinesAddress, 'label' | 'prediction'>, corre
 function FeatureField({ feature, onFeature }: { feature: number | undefined; onFeature: (feature: number | undefined) => void }) {
   const { draft, type } = useDebounced(feature === undefined ? '' : String(feature), (text) => onFeature(wholeNumber(text)))
   return (
-    <label className="field flex items-center gap-2 px-2.5 text-sm">
+    <label className="field outline-offset-2 outline-plum has-focus-visible:outline-2 flex items-center gap-2 px-2.5 text-sm">
       <span className="shrink-0 text-faint">Has feature</span>
       <input
         type="text"
@@ -137,7 +137,7 @@ function FeatureField({ feature, onFeature }: { feature: number | undefined; onF
         autoComplete="off"
         value={draft}
         onChange={(event) => type(event.target.value.replace(/\D/g, ''))}
-        className="h-full w-full min-w-0 bg-transparent outline-none"
+        className="h-full w-full min-w-0 bg-transparent outline-none!"
       />
     </label>
   )

@@ -7,7 +7,7 @@ const KEYS: [keys: string[], what: string][] = [
   [['Enter'], 'Open the row'],
   [['['], 'Previous feature'],
   [[']'], 'Next feature'],
-  [['r'], 'Any feature of the list'],
+  [['r'], 'Random feature of the list'],
   [['g h'], 'Headlines'],
   [['g f'], 'Features'],
   [['Esc'], 'Clear, close'],
