@@ -11,7 +11,7 @@ NODE_READY := sae-viewer/node_modules/.installed
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: demo demo-run serve test test-full lint unit browser chromium bench-causal bench-sae bench-serve setup clean
+.PHONY: demo demo-run serve test test-full lint unit browser chromium bench-causal bench-sae bench-serve bench-extract setup clean
 
 demo: demo-run $(NODE_READY)  ## fine-tune, extract, train, analyse on built-in data, then serve
 	@$(MAKE) --no-print-directory serve
@@ -52,6 +52,9 @@ chromium: $(NODE_READY)
 
 bench-sae: $(PYTHON_READY)  ## speed of SAE training beside a plain loop and peers; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_sae
+
+bench-extract: $(PYTHON_READY)  ## speed of fine-tuning and extraction beside the plain ways, and of a whole study; QUICK=1: under 50 s
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_stages
 
 bench-causal: $(PYTHON_READY)  ## speed and truth of the causal evidence; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_causal

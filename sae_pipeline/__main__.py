@@ -58,11 +58,13 @@ def _run(arguments: argparse.Namespace) -> None:
     study = None if arguments.verb == "report" else _study(arguments, root)
     from .device import pick_device
     from .processes import world  # torch loads here, when the flags are known to be right
-    from .report import study_report
+    from .report import study_report, sweep_lines
+    from .training_report import write_report
 
     if study is None:
         found = study_report(root)
         print("\n".join(found.lines()))
+        print(f"with plots: {write_report(root, found)}")
         if arguments.json:
             print(json.dumps(found.summary()))
         return
@@ -83,7 +85,9 @@ def _run_stages(verb: str, study: StudyConfig, root: Path, device: "torch.device
         print(f"activations: {store.manifest.n_tokens:,} tokens of layer {study.extract.layer} in {store.folder}")
     if verb in ("train", "study"):
         pipeline.train(study.extract, study.train, root, device)
-        print("\n".join(study_report(root).lines()))
+        found = study_report(root)
+        print("\n".join(found.lines()))
+        print(f"with plots: {write_report(root, found)}")
     if verb == "sweep":
         records = pipeline.sweep(study.extract, study.train, study.sweep, root, device)
         print("\n".join(sweep_lines(records)))

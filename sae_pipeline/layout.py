@@ -73,6 +73,11 @@ class Layout:
         """Names the newest classifier."""
         return self.weights / "classifier.json"
 
+    @property
+    def training_report(self) -> Path:
+        """The page with the figures and plots of the present classifier and SAEs."""
+        return self.weights / "training_report.html"
+
     def sae_alias(self, layer: int, size: str) -> Path:
         """The newest SAE of a size, at the path the user knows."""
         return self.weights / f"layer_{layer}_{size}.pt"

@@ -48,7 +48,7 @@ def fine_tuning(record: ClassifierRecord) -> Figure:
 def confusion(report: ClassifierReport) -> Figure:
     """Counts of (true, predicted); shading is the share of the row, so the diagonal is recall."""
     figure, axes = _axes(
-        f"Confusion on {report.split}: accuracy {report.accuracy:.3f}, macro-F1 {report.macro_f1:.3f}", 4.6, 4.0
+        f"Confusion on {report.split}\naccuracy {report.accuracy:.3f}, macro-F1 {report.macro_f1:.3f}", 4.6, 4.0
     )
     counts = np.array(report.confusion)
     share = counts / counts.sum(1, keepdims=True).clip(1)
@@ -64,14 +64,18 @@ def confusion(report: ClassifierReport) -> Figure:
 
 
 def sae_training(records: Mapping[str, SaeRecord]) -> Figure:
-    """FVU and L0 while training, every size from the same batches."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.8), layout="constrained")
+    """FVU, L0 and silent features while training, every size from the same batches."""
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12.6, 3.8), layout="constrained")
     for colour, (size, record) in zip(_SIZES * len(records), records.items(), strict=False):
-        left.plot(record.curve.tokens, record.curve.fvu, color=colour, label=size)
-        right.plot(record.curve.tokens, record.curve.l0, color=colour, label=size)
+        curve = record.curve
+        left.plot(curve.tokens, curve.fvu, color=colour, label=size)
+        middle.plot(curve.tokens, curve.l0, color=colour, label=size)
+        right.plot(curve.tokens[-len(curve.silent) :], curve.silent, color=colour, label=size)
     left.set(title="Unexplained variance (FVU)", xlabel="tokens seen", ylabel="FVU", ylim=(0, 1))
-    right.set(title="Active features per token (L0)", xlabel="tokens seen", ylabel="L0", yscale="log")
-    for axes in (left, right):
+    middle.set(title="Active features per token (L0)", xlabel="tokens seen", ylabel="L0", yscale="log")
+    right.set(title="Features silent for one pass", xlabel="tokens seen", ylabel="share of features", ylim=(0, 1))
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes in (left, middle, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.title.set_fontsize(11)
         axes.xaxis.set_major_locator(MaxNLocator(5))

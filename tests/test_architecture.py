@@ -24,7 +24,9 @@ LAYERS = [
     {"attribution"},
     {"causal", "evaluation"},
     {"pipeline", "report"},
-    {"plots", "__main__"},
+    {"plots"},
+    {"training_report"},
+    {"__main__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 

@@ -171,15 +171,34 @@ def test_headlines_that_changed_since(study: SmallStudy, copy: Path) -> None:
 class TestCommandLine:
     """Flags, exit codes and one sentence per mistake."""
 
-    def test_report(self, study: SmallStudy, capsys: pytest.CaptureFixture[str]) -> None:
-        """The last line is one JSON object with the promised numbers."""
-        assert main(["report", "--root", str(study.root), "--json"]) == 0
+    def test_report(self, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """The last line is one JSON object with the promised numbers; the page holds a plot for each question."""
+        assert main(["report", "--root", str(copy), "--json"]) == 0
+        page = (copy / "finbert_sae" / "training_report.html").read_text(encoding="utf-8")
+        assert page.count("<svg") == page.count("<figcaption>") == 5 and "http-equiv" not in page
         summary = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert set(summary["saes"]) == {"1k", "2k"}
         for sae in summary["saes"].values():
             assert sae["l0"]["train"] > 0 and 0 < sae["fvu"]["held_out"] < 1
             assert 0 <= sae["dead_share"]["train"] <= 1 and 0 <= sae["spliced_accuracy"] <= 1
         assert 0 < summary["classifier"]["macro_f1"] <= summary["classifier"]["accuracy"] <= 1
+
+    def test_sweep(self, study: SmallStudy, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Every combination is trained, each as it would be alone; the newest SAEs keep their names."""
+        aliases = {p: p.read_bytes() for p in (copy / "finbert_sae").glob("*.pt")}
+        flags = ["--root", str(copy), "--latent-dims", "256", "--batch-size", "256"]
+        assert main(["sweep", *flags, "--l1-coefficients", "5e-4,2e-3", "--seeds", "0,1"]) == 0
+        rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("256")]
+        assert sorted((row[3], row[4]) for row in rows) == [(l1, s) for l1 in ("0.0005", "0.002") for s in "01"]
+        l0 = {(row[3], row[4]): float(row[5]) for row in rows}
+        assert l0["0.0005", "0"] > l0["0.002", "0"] and l0["0.0005", "0"] != l0["0.0005", "1"]
+        assert {p: p.read_bytes() for p in (copy / "finbert_sae").glob("*.pt")} == aliases
+        before = set((copy / "finbert_sae" / "store").iterdir())
+        alone = study.config.train.model_copy(
+            update={"latent_dims": (256,), "batch_size": 256, "l1_coefficient": 2e-3, "seed": 1}
+        )
+        assert pipeline.train(study.config.extract, alone, copy, CPU)["256"].report.held_out.l0 > 0
+        assert set((copy / "finbert_sae" / "store").iterdir()) == before  # found, not trained again
 
     @pytest.mark.parametrize(
         ("arguments", "sentence"),

@@ -1,9 +1,12 @@
 """SAE training: both recipes, reproducible, honest about failure."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from sae_pipeline.batches import HeldTokens
+from sae_pipeline.checkpoints import Checkpoint, unfinished
 from sae_pipeline.config import TrainConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation import code_quality
@@ -101,3 +104,40 @@ def test_sparsity_weight() -> None:
     assert sparsity_weight("seed", 1e-3, 384, 4096) == pytest.approx(0.384)
     assert sparsity_weight("default", 2e-3, 384, 4096) == 2 * sparsity_weight("default", 1e-3, 384, 4096)
     assert sparsity_weight("default", 1e-3, 768, 4096) > sparsity_weight("default", 1e-3, 384, 4096)
+
+
+@pytest.mark.parametrize("kind", ["relu", "topk", "batchtopk", "jumprelu", "gated", "matryoshka", "seed"])
+def test_resumes_in_the_same_bits(acts: torch.Tensor, tmp_path: Path, kind: str) -> None:
+    """Two SAEs stopped in the middle go on from their checkpoint as if nothing had happened, whatever the kind."""
+    recipe, kind = ("seed", "relu") if kind == "seed" else ("default", kind)
+    config = TrainConfig(latent_dims=(96,), kind=kind, recipe=recipe, batch_size=500, num_epochs=2, buffer_mib=1)
+    mean, scale = acts.mean(0), (acts - acts.mean(0)).square().mean().sqrt()
+    k = None if kind in ("relu", "jumprelu", "gated") else 8
+    template = sae_config(D_IN, 96).model_copy(
+        update={"kind": kind, "k": k, "recipe": recipe, "sparsity_weight": 1.0}
+        | ({"prefixes": (32, 96)} if kind == "matryoshka" else {})
+    )
+    jobs = [Job(str(seed), template, config.model_copy(update={"seed": seed})) for seed in (0, 1)]
+
+    def run(tokens: HeldTokens, checkpoint: Checkpoint | None) -> list[TrainedSae]:
+        return train_saes(tokens, mean, scale, jobs, torch.device("cpu"), checkpoint)
+
+    expected = run(HeldTokens(acts), None)
+    with pytest.MonkeyPatch.context() as patch, unfinished(tmp_path, "kept") as checkpoint:
+        patch.setattr(Checkpoint, "due", property(lambda self: True))
+        saves = iter([None] * 7)
+        save = Checkpoint.save
+
+        def interrupt(self: Checkpoint, *args: object) -> None:
+            if next(saves, "none left") == "none left":
+                raise KeyboardInterrupt
+            save(self, *args)  # type: ignore[arg-type]
+
+        patch.setattr(Checkpoint, "save", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(HeldTokens(acts), checkpoint)
+        patch.setattr(Checkpoint, "save", save)
+        found = run(HeldTokens(acts), checkpoint)
+    for a, b in zip(found, expected, strict=True):
+        assert all(torch.equal(x, b.sae.state_dict()[name]) for name, x in a.sae.state_dict().items())
+        assert a.curve == b.curve
