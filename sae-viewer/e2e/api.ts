@@ -6,7 +6,16 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import type { FeatureInfo, FeaturesPage, Headline, HeadlinesPage, RunMetadata, SimilarHeadline } from '../src/interpAPI'
+import type {
+  FeatureInfo,
+  FeaturesPage,
+  Headline,
+  HeadlinesPage,
+  LabelsAnswer,
+  RunMetadata,
+  RunSummary,
+  SimilarHeadline,
+} from '../src/interpAPI'
 
 const ROOT = resolve('..')
 const PYTHON = join(ROOT, '.venv', 'bin', 'python')
@@ -18,6 +27,8 @@ interface Answers {
   '/api/feature_info': FeatureInfo
   '/api/run': RunMetadata
   '/api/similar_headlines': { similar: SimilarHeadline[] }
+  '/api/runs': { runs: RunSummary[] }
+  '/api/labels': LabelsAnswer
 }
 
 export class Api {
@@ -30,6 +41,7 @@ export class Api {
   }
 
   run = () => this.get('/api/run')
+  runs = () => this.get('/api/runs')
 
   /** The first headline that the viewer shows. */
   async firstHeadline(): Promise<Headline> {

@@ -1,35 +1,41 @@
-import { useEffect, useState } from 'react'
+import { lazy, Suspense, useEffect, useState } from 'react'
 import { FeaturesView } from './components/FeaturesView'
 import { Header } from './components/Header'
 import { HeadlinesView } from './components/HeadlinesView'
 import { HelpDialog } from './components/HelpDialog'
 import { Icon } from './components/Icon'
 import { Failure, Note, Notice } from './components/Notices'
-import { RunDialog } from './components/RunDialog'
 import { go, useAddress } from './hooks/useAddress'
 import { useHealth, useRun, useSlow } from './hooks/useApi'
 import { useKeys } from './hooks/useKeys'
+import { LabelsContext, useLabels } from './hooks/useLabels'
 import { useScrollMemory } from './hooks/useScrollMemory'
 import { START_COMMAND, type ApiError, type RunMetadata } from './interpAPI'
 import {
   FEATURES,
   HEADLINES,
+  openPanel,
   scrollKey,
+  shownPanel,
   writeAddress,
   type Address,
   type FeaturesAddress,
   type HeadlinesAddress,
 } from './lib/address'
 
+const RunPanel = lazy(() => import('./components/panel/RunPanel'))
+
 /** The two tabs, and what is true of both: which run is shown and whether the API is there. */
 export function App() {
   const { address, problems } = useAddress()
   const health = useHealth()
   const { data: run, error, refetch } = useRun(address.run)
-  const [dialog, setDialog] = useState<'help' | 'run'>()
+  const { labels } = useLabels(run)
+  const [help, setHelp] = useState(false)
+  const onRun = () => go(openPanel(address))
   const tabs = useTabs(address)
   useKeys({
-    '?': () => setDialog('help'),
+    '?': () => setHelp(true),
     'g h': () => go(tabs.headlines),
     'g f': () => go(tabs.features),
   })
@@ -40,7 +46,7 @@ export function App() {
   const newer = run && address.run === undefined && served !== undefined && served !== run.run_id
 
   return (
-    <>
+    <LabelsContext value={labels}>
       <a href="#main" className="button fixed top-2 left-2 z-50 -translate-y-16 focus:translate-y-0">
         Skip to the content
       </a>
@@ -48,8 +54,8 @@ export function App() {
         address={address}
         run={run}
         tabs={tabs}
-        onRun={() => setDialog('run')}
-        onHelp={() => setDialog('help')}
+        onRun={onRun}
+        onHelp={() => setHelp(true)}
       />
       <main id="main" tabIndex={-1} className="outline-none">
         <div aria-live="polite" className="mx-auto max-w-[96rem] 3xl:max-w-[114rem] px-4 sm:px-6">
@@ -67,11 +73,15 @@ export function App() {
             <Notice key={problem}>{problem}</Notice>
           ))}
         </div>
-        <View address={address} run={run} error={error} onRuns={() => setDialog('run')} />
+        <View address={address} run={run} error={error} onRuns={onRun} />
       </main>
-      {dialog === 'help' && <HelpDialog onClose={() => setDialog(undefined)} />}
-      {dialog === 'run' && <RunDialog run={run} address={address} onClose={() => setDialog(undefined)} />}
-    </>
+      {help && <HelpDialog onClose={() => setHelp(false)} />}
+      {shownPanel(address) && (
+        <Suspense fallback={null}>
+          <RunPanel run={run} address={address} />
+        </Suspense>
+      )}
+    </LabelsContext>
   )
 }
 

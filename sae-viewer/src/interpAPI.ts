@@ -31,6 +31,9 @@ export type LivePrediction = Schemas['LivePrediction']
 export type Intervention = Schemas['InterveneAnswer']
 export type Flip = Schemas['FlipAnswer']
 export type Audit = Schemas['AuditAnswer']
+export type FeatureLabel = Schemas['FeatureLabel']
+export type LabelsAnswer = Schemas['LabelsAnswer']
+export type CompareAnswer = Schemas['CompareAnswer']
 
 type Path = { [P in keyof paths]: paths[P] extends { get: object } ? P : never }[keyof paths]
 /** The parameters of `GET path`; undefined and empty ones are left out. */
@@ -94,6 +97,13 @@ export async function get<P extends Path>(
 export async function post<P extends PostPath>(path: P, body: Body<P>, signal?: AbortSignal): Promise<PostAnswer<P>> {
   const headers = { 'Content-Type': 'application/json' }
   return (await ask(path, { method: 'POST', headers, body: JSON.stringify(body) }, signal)) as PostAnswer<P>
+}
+
+/** Replace the labels of a run's SAE, given the ETag of those that were read. Refused with status 412 where they changed. */
+export async function putLabels(run: string, labels: LabelsAnswer['labels'], etag: string): Promise<LabelsAnswer> {
+  const headers = { 'Content-Type': 'application/json', 'If-Match': `"${etag}"` }
+  const init = { method: 'PUT', headers, body: JSON.stringify({ labels }) }
+  return (await ask(`/api/labels?${new URLSearchParams({ run })}`, init)) as LabelsAnswer
 }
 
 async function ask(address: string, init: RequestInit, signal?: AbortSignal): Promise<unknown> {

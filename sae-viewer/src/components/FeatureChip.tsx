@@ -3,6 +3,7 @@ import { Link } from 'wouter'
 import type { FiredFeature, Prompt } from '../interpAPI'
 import { number } from '../lib/format'
 import { activationOn, stretches } from '../lib/text'
+import { FeatureName } from './FeatureName'
 import { Word } from './HeatText'
 
 /** `Feature 1234: surge`, a link to the feature; on hover or focus its activations, word by word. */
@@ -25,8 +26,7 @@ export function FeatureChip({ fired, prompt, href, strongest, onLight }: {
           onBlur={() => onLight(undefined)}
           className="chip"
         >
-          <span className="text-soft">Feature {fired.feature}:</span>
-          <Word className="truncate">{fired.word}</Word>
+          <FeatureName feature={fired.feature} word={fired.word} />
           {strongest !== undefined && (
             <span aria-hidden="true" className="chip-level" style={{ width: `${(100 * fired.activation) / strongest}%` }} />
           )}

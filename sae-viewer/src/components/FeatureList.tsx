@@ -8,6 +8,7 @@ import { count, counted } from '../lib/format'
 import { featureChips, FeatureFilters, unfiltered } from './FeatureFilters'
 import { FeatureColumns, FeatureRowLink, SkeletonFeature, shownMetrics } from './FeatureRow'
 import { FilterChips } from './FilterChips'
+import { FeaturesExport } from './ListExport'
 import { Failure, Note, Notice } from './Notices'
 import { PageList, PaneList, type VirtualListHandle } from './VirtualList'
 
@@ -71,6 +72,11 @@ export function FeatureList({ address, run, inPane = false, frame }: {
           {first ? <Counts page={first} /> : <span className="skeleton inline-block h-4 w-32" />}
         </p>
         <FilterChips chips={featureChips(address, run.labels)} onClear={() => go(unfiltered(address))} />
+        {!inPane && !!first?.total && (
+          <span className="ml-auto">
+            <FeaturesExport query={query} run={run} />
+          </span>
+        )}
       </div>
       {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message}</Notice>}
       {!first && error && <Failure error={error} retry={retry} />}

@@ -16,6 +16,7 @@ import { Statistics } from './feature/Statistics'
 import { Words } from './feature/Words'
 import { Word } from './HeatText'
 import { Icon, type IconName } from './Icon'
+import { LabelEditor } from './LabelEditor'
 import { Failure } from './Notices'
 import { ClassMark } from './Outcome'
 
@@ -44,6 +45,7 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
         </h1>
         <Steps feature={feature} address={address} run={run} />
       </header>
+      <LabelEditor key={`${run.sae_hash} ${feature}`} feature={feature} run={run} />
       {error && !data && <Failure error={error} retry={() => void refetch()} />}
       {!data && !error && <Waiting />}
       {data && <Body info={data} address={address} nFeatures={run.totals.n_features} />}
@@ -60,7 +62,7 @@ function Body({ info, address, nFeatures }: { info: FeatureInfo; address: Featur
       <Reach info={info} address={address} />
       <Contents info={info} />
       <div className={`mt-6 grid grid-cols-1 gap-x-12 gap-y-9 ${info.histogram ? 'xl:grid-cols-2' : 'max-w-[44rem]'}`}>
-        {info.histogram && <Histogram histogram={info.histogram} />}
+        {info.histogram && <Histogram histogram={info.histogram} feature={info.feature} />}
         {beside}
       </div>
       <div className="mt-9 empty:hidden">

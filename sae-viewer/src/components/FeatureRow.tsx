@@ -1,7 +1,9 @@
 import { Link } from 'wouter'
+import { useLabel } from '../hooks/useLabels'
 import type { FeatureRow, MetricInfo } from '../interpAPI'
 import type { Order } from '../lib/address'
 import { count, metricUnit, metricValue, rarity } from '../lib/format'
+import { LabelMark } from './FeatureName'
 import { Word } from './HeatText'
 import { Icon } from './Icon'
 import { ClassMark } from './Outcome'
@@ -141,12 +143,14 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
 
 function FeatureWord({ feature }: { feature: FeatureRow }) {
   const remark = feature.status === 'dead' ? 'never fires' : feature.status === 'thin' ? 'thin evidence' : ''
+  const label = useLabel(feature.feature)
   return (
     <span className="flex min-w-0 items-baseline gap-2">
+      {label && <LabelMark label={label} />}
       {feature.word === null ? (
         !remark && <span className="truncate text-xs text-faint">no examples saved</span>
       ) : (
-        <Word className="truncate">{feature.word}</Word>
+        <Word className={label?.name ? 'truncate text-soft' : 'truncate'}>{feature.word}</Word>
       )}
       {remark && <span className="shrink-0 text-xs text-faint">{remark}</span>}
     </span>

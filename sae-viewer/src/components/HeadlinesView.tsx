@@ -11,6 +11,7 @@ import { Bench } from './causal/Bench'
 import { FilterChips } from './FilterChips'
 import { HeadlineFilters, headlineChips, unfiltered } from './HeadlineFilters'
 import { HeadlineRow } from './HeadlineRow'
+import { HeadlinesExport } from './ListExport'
 import { Failure, Note, Notice } from './Notices'
 import { PageList, reachable, type VirtualListHandle } from './VirtualList'
 
@@ -81,6 +82,7 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
             Show tokens as the model reads them
           </label>
           <Link href={benchHref('', address.open)} className="quiet">Bench</Link>
+          {!!first?.total && <HeadlinesExport query={query} run={run} />}
           </div>
         </div>
         {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message} What is loaded stays here.</Notice>}

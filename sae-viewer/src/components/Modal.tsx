@@ -1,12 +1,15 @@
 import { useEffect, useRef, type ReactNode } from 'react'
 import { Icon } from './Icon'
 
+const PANEL = 'min-h-[min(46rem,calc(100dvh-2rem))] max-w-[68rem]'
+
 /** A dialog of the browser's own: it keeps the focus, Escape and a click beside it close it. */
 export function Modal({ title, onClose, children, wide = false }: {
   title: string
   onClose: () => void
   children: ReactNode
-  wide?: boolean | 'widest'
+  /** `panel` keeps its height whatever stands in it. */
+  wide?: boolean | 'widest' | 'panel'
 }) {
   const dialog = useRef<HTMLDialogElement>(null)
   useEffect(() => {
@@ -21,7 +24,7 @@ export function Modal({ title, onClose, children, wide = false }: {
         if (event.target === event.currentTarget) onClose()
       }}
       className={`m-auto max-h-[calc(100dvh-2rem)] w-[calc(100vw-2rem)] overflow-y-auto rounded-lg border border-edge bg-paper text-ink backdrop:bg-black/40 ${
-        wide === 'widest' ? 'max-w-[88rem]' : wide ? 'max-w-[58rem]' : 'max-w-[30rem]'
+        wide === 'panel' ? PANEL : wide === 'widest' ? 'max-w-[88rem]' : wide ? 'max-w-[58rem]' : 'max-w-[30rem]'
       }`}
     >
       <div className="p-5 sm:p-7">

@@ -2,6 +2,7 @@ import type { FiredFeature, Headline } from '../interpAPI'
 import { className } from '../lib/classes'
 import { number, percent } from '../lib/format'
 import { FeatureChip, wordsLit } from './FeatureChip'
+import { HeadlineExport } from './HeadlineExport'
 import type { HeadlineRowProps } from './HeadlineRow'
 import { HeatLegend, Word } from './HeatText'
 import { ClassMark } from './Outcome'
@@ -38,6 +39,7 @@ export function OpenHeadline(props: Omit<HeadlineRowProps, 'lit'> & {
             </span>
           ))}
         </span>
+        {lit && <HeadlineExport headline={headline} lit={lit} run={run} labels={labels} />}
         <button type="button" data-row className="quiet" aria-expanded onClick={onClose}>
           Show fewer
         </button>

@@ -8,7 +8,7 @@ export { wholeNumber }
 export const SORTS = ['position', 'confidence', 'margin', 'loss'] as const
 export const ORDERS = ['asc', 'desc'] as const
 export const EVIDENCE = ['all', 'live', 'dead', 'thin', 'solid'] as const
-export const PANELS = ['quality'] as const
+export const PANELS = ['runs', 'quality', 'compare', 'labels'] as const
 export type Sort = (typeof SORTS)[number]
 export type Order = (typeof ORDERS)[number]
 export type Evidence = (typeof EVIDENCE)[number]
@@ -225,4 +225,15 @@ export function scrollKey(address: Address): string {
   }
   if (address.view === 'features') return writeAddress({ ...address, ...inPlace, context: undefined })
   return address.path
+}
+
+/** The panel that lies over the tab: runs to compare say by themselves which. */
+export function shownPanel(address: Address): Panel | undefined {
+  if (address.view === 'unknown') return undefined
+  return address.panel ?? (address.compare ? 'compare' : undefined)
+}
+
+/** The address with a panel over it. */
+export function openPanel(address: Address, panel: Panel = 'runs'): HeadlinesAddress | FeaturesAddress {
+  return address.view === 'unknown' ? { ...HEADLINES, run: address.run, panel } : { ...address, panel }
 }

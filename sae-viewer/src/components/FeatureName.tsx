@@ -1,0 +1,40 @@
+import { useLabel } from '../hooks/useLabels'
+import type { FeatureLabel } from '../interpAPI'
+import { visible } from '../lib/text'
+import { Word } from './HeatText'
+import { Icon } from './Icon'
+
+/** `Feature 1234: surge`; with the name that a person gave in place of the word, and a star where it has one. */
+export function FeatureName({ feature, word }: { feature: number; word: string | null | undefined }) {
+  const label = useLabel(feature)
+  const named = label !== undefined && label.name !== ''
+  return (
+    <>
+      <span className="shrink-0 text-soft">
+        Feature {feature}
+        {(named || word != null) && ':'}
+      </span>
+      {label && <LabelMark label={label} />}
+      {!named && word != null && <Word className="truncate">{word}</Word>}
+    </>
+  )
+}
+
+/** A person's name for a feature, and a star where it has one. */
+export function LabelMark({ label: { name, starred } }: { label: FeatureLabel }) {
+  return (
+    <>
+      {starred && (
+        <span className="shrink-0 self-center text-plum">
+          <Icon name="star" size={11} className="fill-current" />
+          <span className="sr-only">starred</span>
+        </span>
+      )}
+      {name && (
+        <bdi className="truncate font-semibold" title={visible(name)}>
+          {visible(name)}
+        </bdi>
+      )}
+    </>
+  )
+}

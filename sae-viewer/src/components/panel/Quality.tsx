@@ -1,0 +1,20 @@
+import type { RunMetadata } from '../../interpAPI'
+import { ClassifierReport } from './ClassifierReport'
+import { Density } from './Density'
+import { Fidelity } from './Fidelity'
+import { Provenance } from './Provenance'
+import { SaeFamily } from './SaeFamily'
+import { points } from './fidelityPoints'
+
+/** How good a run is: the classifier, the SAE, its features, where all of it comes from. */
+export default function Quality({ run }: { run: RunMetadata }) {
+  return (
+    <div className="grid grid-cols-1 gap-x-12 gap-y-9 md:grid-cols-2">
+      <ClassifierReport run={run} />
+      <SaeFamily run={run} />
+      <Density run={run} />
+      <Fidelity series={[points(run)]} name={`${run.run_id}-L0-FVU`} />
+      <Provenance run={run} />
+    </div>
+  )
+}
