@@ -58,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> None:
     study = None if arguments.verb == "report" else _study(arguments, root)
     from .device import pick_device
     from .processes import world  # torch loads here, when the flags are known to be right
-    from .report import study_report, sweep_lines
+    from .report import study_report
     from .training_report import write_report
 
     if study is None:
@@ -76,6 +76,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def _run_stages(verb: str, study: StudyConfig, root: Path, device: "torch.device", here: "World") -> None:
     from . import pipeline
     from .report import study_report, sweep_lines
+    from .training_report import write_report
 
     if verb in ("finetune", "study"):
         record = pipeline.finetune(study, root, device)
