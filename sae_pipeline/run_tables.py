@@ -203,7 +203,7 @@ class RunTables:
         texts.clear()
 
     def _sorted(self, cells: NDArray[np.uint32], keys: dict[str, NDArray[Any]]) -> None:
-        self._vector("cell", cells)
+        self._vector("cell", cells.astype(np.uint8) if self._n_labels**2 <= 256 else cells)
         self._vector("confidence", keys["confidence"])
         for name, key in keys.items():  # ties stay in the run's order, both ways
             self._vector(f"{name} asc", np.argsort(key, kind="stable").astype(np.uint32))

@@ -1,6 +1,7 @@
 """What the API takes and answers; OpenAPI and the viewer's TypeScript types are generated from here."""
 
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 
@@ -26,6 +27,11 @@ class Query(BaseModel):
     """Query parameters; unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """As always; flask-openapi3 asks for it with every request, which would take longer than most answers."""
+        return super().model_json_schema(*arguments, **options) if arguments or options else _schema_of(cls)
 
 
 class RunQuery(Query):
@@ -109,6 +115,11 @@ class LabelsSeen(BaseModel):
     """Which labels a change starts from."""
 
     if_match: str | None = Field(None, alias="If-Match", max_length=1000, description="the ETag of the labels read")
+
+
+@cache
+def _schema_of(model: type[Query]) -> dict[str, Any]:
+    return model.model_json_schema(mode="validation")
 
 
 # --- answers -------------------------------------------------------------------------------------------

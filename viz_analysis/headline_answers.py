@@ -27,12 +27,14 @@ class UnknownHeadlineError(UserError):
 
 def headlines_page(run: RunReader, query: HeadlinesQuery) -> HeadlinesPage:
     """The headlines that match all filters, sorted; ties stay in the run's order."""
-    mask = _matching(run, query)
     start, end = query.offset, query.offset + query.limit
-    if mask is None:
+    if not _filters(query):
         total = run.n_headlines
         found = _unfiltered(run, query, min(start, total), min(end, total))
+    elif _filters(query) == {"q"} and query.sort == "position":
+        total, found = _with_words(run, query)
     else:
+        mask = _matching(run, query)
         if query.sort == "position":
             all_found = np.flatnonzero(mask)
             all_found = all_found[::-1] if query.order == "desc" else all_found
@@ -105,8 +107,27 @@ def _unfiltered(run: RunReader, query: HeadlinesQuery, start: int, end: int) -> 
     return list(range(last - start, last - end, -1))
 
 
-def _matching(run: RunReader, query: HeadlinesQuery) -> Mask | None:
-    """Which headlines match all filters, [n_headlines]; None: there are no filters."""
+def _filters(query: HeadlinesQuery) -> set[str]:
+    """The filters that are set."""
+    paging = {"run", "limit", "offset", "sort", "order"}
+    return {name for name, value in query if name not in paging and value is not None and value != ""}
+
+
+def _with_words(run: RunReader, query: HeadlinesQuery) -> tuple[int, list[int]]:
+    """(total, page) of a search for text alone: the text index counts and pages by itself, in the run's order."""
+    expression = match_expression(query.q or "")
+    if expression is None:
+        return 0, []
+    ((total,),) = run.rows("SELECT count(*) FROM headline_text WHERE headline_text MATCH ?", [expression])
+    direction = "DESC" if query.order == "desc" else "ASC"
+    statement = (
+        f"SELECT rowid FROM headline_text WHERE headline_text MATCH ? ORDER BY rowid {direction} LIMIT ? OFFSET ?"
+    )
+    return total, [n for (n,) in run.rows(statement, [expression, query.limit, query.offset])]
+
+
+def _matching(run: RunReader, query: HeadlinesQuery) -> Mask:
+    """Which headlines match all filters, [n_headlines]."""
     masks: list[Mask] = []
     if (query.label, query.prediction, query.correct) != (None, None, None):
         masks.append(_in_cells(run, query))
@@ -121,8 +142,6 @@ def _matching(run: RunReader, query: HeadlinesQuery) -> Mask | None:
         statement = "SELECT json_group_array(rowid) FROM headline_text WHERE headline_text MATCH ?"
         found = orjson.loads(run.rows(statement, [expression])[0][0]) if expression else []
         masks.append(_mask(run, [np.array(found, np.int64)]))
-    if not masks:
-        return None
     whole: Mask = np.logical_and.reduce(masks)
     return whole
 
