@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from sae_pipeline import json_records
 from sae_pipeline.compact_json import array as json_array
 from sae_pipeline.run_index import INDEX, build_index, index_is_current
 from sae_pipeline.runs import DamagedRunError, Run, read_run
@@ -475,6 +476,19 @@ def test_any_change_of_bytes_is_no_server_error(
     for page in ("headlines", "features", "feature_info?id=3", "similar_headlines?headline=0", "runs"):
         assert client.get(f"/api/{page}").status_code in (200, 409)
     shutil.rmtree(folder.parent)
+
+
+@pytest.mark.parametrize("layout", ["a record per line", "formatted"])
+def test_a_giant_record_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    folder = write_run(tmp_path, n_headlines=5, d_sae=16)
+    if layout == "formatted":
+        path = folder / "feature_tokens.json"
+        path.write_text(json.dumps(json.loads(path.read_text()), indent=1))
+    monkeypatch.setattr(json_records, "MAX_RECORD_BYTES", 500)
+    with pytest.raises(DamagedRunError, match="has .*more than"):
+        build_index(folder)
 
 
 # --- the library of runs -------------------------------------------------------------------------------
