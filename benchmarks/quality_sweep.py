@@ -5,10 +5,11 @@
 
 Everything is chosen on dev. The sweep, at 4k, the same tokens, three epochs, 1,024 tokens a step:
 
-1. every kind at k = 64 with learning rates 1e-3 and 3e-3, and the next one beyond the better of the two;
-2. for each library its best kind at k = 16, 32 and 128, with its best two rates;
-3. the same at 32k, k = 64, with its best rate;
-4. two more seeds of the best row of each library and k at 4k.
+1. at k = 64 every library's kinds with learning rates 1e-3 and 3e-3, and its best kind with 6e-3 or 4e-4, whichever
+   lies beyond the better of the two;
+2. the best kind of each library, at its best rate, at k = 16, 32 and 128;
+3. the best of all at 32k, k = 64; then the other libraries' best;
+4. two more seeds of the best of all at each k at 4k; then of the others.
 
 Rows are in the order in which an early stop hurts least.
 """
@@ -24,10 +25,8 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "quality_peers.jsonl"
 DATA = HERE.parent / "build" / "quality"
-KINDS = (
-    ("sae_lens", "batchtopk"), ("dictionary_learning", "batchtopk"), ("sparsify", "topk"),
-    ("dictionary_learning", "topk"), ("sae_lens", "topk"), ("sparsify", "topk-signum"),
-)  # fmt: skip
+FIRST = (("sae_lens", "batchtopk"), ("dictionary_learning", "batchtopk"), ("sparsify", "topk"))
+REST = (("dictionary_learning", "topk"), ("sae_lens", "topk"), ("sparsify", "topk-signum"))
 LIBRARIES = ("sae_lens", "dictionary_learning", "sparsify")
 RATES = (4e-4, 1e-3, 3e-3, 6e-3)
 Row = dict[str, Any]
@@ -60,25 +59,31 @@ def missing(done: list[Row]) -> Iterator[Row]:
             yield made
 
     for rate in (1e-3, 3e-3):
-        for library, kind in KINDS:
+        for library, kind in FIRST:
             yield from row(library, kind, 64, rate)
-    for library, kind in KINDS:
-        found = best(done, library=library, kind=kind, d_sae=4096, k=64)
-        if found:
-            yield from row(library, kind, 64, RATES[0] if found[0]["lr"] <= RATES[1] else RATES[3])
-    for k in (32, 16, 128):
-        for library in LIBRARIES:
-            top = best(done, library=library, d_sae=4096, k=64)[0]
-            for candidate in best(done, library=library, kind=top["kind"], d_sae=4096, k=64)[:2]:
-                yield from row(library, top["kind"], k, candidate["lr"])
-    for library in LIBRARIES:
-        top = best(done, library=library, d_sae=4096, k=64)[0]
-        yield from row(library, top["kind"], 64, top["lr"], d_sae=32768)
-    for seed in (1, 2):
-        for k in (64, 32, 16, 128):
-            tops = [best(done, library=library, d_sae=4096, k=k)[0] for library in LIBRARIES]
-            for top in sorted(tops, key=lambda found: float(found["fvu_dev"])):
+    for library in ("sae_lens", "dictionary_learning"):
+        top = tops(done)[library]
+        yield from row(library, top["kind"], 64, RATES[0] if top["lr"] <= RATES[1] else RATES[3])
+    ranked = sorted(tops(done).values(), key=lambda found: float(found["fvu_dev"]))
+    for place, top in enumerate(ranked):
+        for k in (32, 16, 128):
+            yield from row(top["library"], top["kind"], k, top["lr"])
+        if place == 0:
+            yield from row(top["library"], top["kind"], 64, top["lr"], d_sae=32768)
+    for top in ranked:
+        for seed in (1, 2):
+            for k in (64, 32, 16, 128):
                 yield from row(top["library"], top["kind"], k, top["lr"], seed=seed)
+    for rate in (3e-3, 1e-3):
+        for library, kind in REST:
+            yield from row(library, kind, 64, rate)
+    for top in ranked[1:]:
+        yield from row(top["library"], top["kind"], 64, top["lr"], d_sae=32768)
+
+
+def tops(done: list[Row]) -> dict[str, Row]:
+    """The best row of each library at 4k, k = 64."""
+    return {library: best(done, library=library, d_sae=4096, k=64)[0] for library in LIBRARIES}
 
 
 def command(python: str, row: Row) -> list[str]:
