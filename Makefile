@@ -11,7 +11,7 @@ NODE_READY := sae-viewer/node_modules/.installed
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: demo demo-run serve test test-full lint unit browser chromium bench-causal bench-sae bench-serve bench-extract setup clean
+.PHONY: demo demo-run serve test test-full lint unit browser chromium bench-quality bench-causal bench-sae bench-serve bench-extract setup clean
 
 demo: demo-run $(NODE_READY)  ## fine-tune, extract, train, analyse on built-in data, then serve
 	@$(MAKE) --no-print-directory serve

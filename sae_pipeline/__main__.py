@@ -30,6 +30,9 @@ _VERBS = {
     "sweep": ("train SAEs at several penalties, k or seeds from one reading", ("extract", "train", "sweep")),
     "analyze": ("read the test headlines through an SAE and write a run", ("extract", "analyze")),
     "intervene": ("add causal evidence to a run: effects of features, ablations, flips, faithfulness", ("intervene",)),
+    "finish": ("end an SAE's training with the classifier's own loss (end to end)", ("extract", "finish")),
+    "evidence": ("hold an SAE against controls, probes and its other seeds", ("extract", "evidence")),
+    "family": ("find a run's features in the other sizes and seeds", ("family",)),
     "study": ("all of the above, reusing what is there", ("headlines", "finetune", "extract", "train", "analyze")),
     "report": ("print the figures of the present classifier and SAEs", ()),
 }
@@ -101,6 +104,21 @@ def _run_stages(verb: str, study: StudyConfig, root: Path, device: "torch.device
         from .causal import summary_lines
 
         print("\n".join(summary_lines(pipeline.intervene(study.intervene, root, device))))
+    if verb in ("finish", "evidence", "family"):
+        _judge(verb, study, root, device)
+
+
+def _judge(verb: str, study: StudyConfig, root: Path, device: Any) -> None:
+    from . import quality
+    from .report import evidence_lines, family_lines, study_report
+
+    if verb == "finish":
+        quality.finish(study.finish, study.extract.layer, root, device)
+        print("\n".join(study_report(root).lines()))
+    elif verb == "evidence":
+        print("\n".join(evidence_lines(quality.evidence(study.evidence, study.extract.layer, root, device))))
+    else:
+        print("\n".join(family_lines(quality.family(study.family, root, device))))
 
 
 # --- flags ---------------------------------------------------------------------------------------------

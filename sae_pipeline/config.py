@@ -163,6 +163,37 @@ class InterveneConfig(Config):
     seed: int = 0
 
 
+class FinishConfig(Config):
+    """How an SAE is finished end to end; see end_to_end.py."""
+
+    sae_size: str = Field("4k", description='SAE_SIZE: the SAE to finish; the result is named "4k-e2e"')
+    epochs: int = Field(3, ge=1, description="passes over the training headlines")
+    learning_rate: float = Field(3e-4, gt=0)
+    kl_weight: float = Field(3.0, ge=0, description="1/β: weight of the KL in nats against the FVU")
+    tokens_per_batch: int = Field(2048, ge=128, description="token budget of a batch, padding included")
+    seed: int = 0
+
+
+class EvidenceConfig(Config):
+    """What is measured of one SAE beyond its report: controls, probing, stability."""
+
+    sae_size: str = Field("4k", description="SAE_SIZE: the SAE that is held against controls")
+    seeds: tuple[int, ...] = Field((0, 1, 2), description="trainings that differ by seed alone; at least two")
+    probe_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5, 20), description="features per probe")
+
+    @model_validator(mode="after")
+    def _several_seeds(self) -> "EvidenceConfig":
+        if len(set(self.seeds)) < 2:
+            raise ValueError("stability needs at least two different seeds")
+        return self
+
+
+class FamilyConfig(Config):
+    """Which run gets `family.json`."""
+
+    run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
+
+
 class StudyConfig(Config):
     """All stages of one study."""
 
@@ -174,6 +205,9 @@ class StudyConfig(Config):
     sweep: SweepConfig = SweepConfig()
     analyze: AnalyzeConfig = AnalyzeConfig()
     intervene: InterveneConfig = InterveneConfig()
+    finish: FinishConfig = FinishConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
+    family: FamilyConfig = FamilyConfig()
 
 
 PRESETS: dict[str, StudyConfig] = {

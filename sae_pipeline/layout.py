@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .artefacts import file_hash
-from .config import HeadlinesConfig, TrainConfig
+from .config import FinishConfig, HeadlinesConfig, TrainConfig
 from .errors import UserError
 from .sae import SaeConfig, size_name
 from .schema import SaeReport
@@ -35,6 +35,7 @@ class SaeRecord(BaseModel):
     train: TrainConfig
     report: SaeReport
     curve: TrainingCurve
+    finish: FinishConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class Layout:
     def runs(self) -> Path:
         """`analysis_data/`."""
         return self.root / "analysis_data"
+
+    def evidence(self, sae_hash: str) -> Path:
+        """What an SAE scores beside controls and other seeds."""
+        return self.weights / "evidence" / f"{sae_hash}.json"
 
     @property
     def classifier_alias(self) -> Path:
@@ -115,6 +120,11 @@ def read_sae_record(folder: Path) -> SaeRecord:
         raise UserError(f"{folder} holds no SAE; run `python -m sae_pipeline train`.") from error
 
 
+def record_size(record: SaeRecord) -> str:
+    """The user's name for an SAE: "4k", or "4k-e2e" where it was finished end to end."""
+    return size_name(record.config.d_sae) + ("-e2e" if record.finish else "")
+
+
 def sae_family(layout: Layout, member: SaeRecord) -> dict[str, SaeRecord]:
     """The aliased SAEs that were trained on the same activations as `member`, by size name."""
     return {
@@ -133,4 +143,4 @@ def aliased_saes(layout: Layout, classifier_hash: str) -> dict[str, SaeRecord]:
             record = read_sae_record(folder)
             if record.config.classifier_hash == classifier_hash:
                 records.append(record)
-    return {size_name(r.config.d_sae): r for r in sorted(records, key=lambda r: r.config.d_sae)}
+    return {record_size(r): r for r in sorted(records, key=lambda r: (r.config.d_sae, r.finish is not None))}

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from . import classifier as classifiers
 from . import finetuning
 from .analysis import analyze_headlines
-from .artefacts import alias, file_hash, publish, settings_hash, write_file, write_json
+from .artefacts import alias, file_hash, partial_folder, publish, settings_hash, write_file, write_json
 from .causal import gather
 from .checkpoints import discard, unfinished
 from .classifier import Classifier, ClassifierRecord
@@ -114,7 +114,7 @@ def _extraction(config: ExtractConfig, root: Path, device: torch.device) -> Extr
     classifier = load_classifier(root, device)
     return Extraction(
         classifier.model,
-        classifier.tokenize(_same_headlines(root).train.texts),
+        classifier.tokenize(same_headlines(root).train.texts),
         classifier.tokenizer.pad_token_id,
         config,
         classifier.hash,
@@ -122,7 +122,7 @@ def _extraction(config: ExtractConfig, root: Path, device: torch.device) -> Extr
     )
 
 
-def _same_headlines(root: Path) -> Headlines:
+def same_headlines(root: Path) -> Headlines:
     """The headlines the present classifier was fine-tuned on. Raises UserError when they have changed since."""
     config = present_classifier(root).headlines
     headlines = load_headlines(config)
@@ -143,7 +143,7 @@ def train(extraction: ExtractConfig, config: TrainConfig, root: Path, device: to
     Returns the records by size name, in the order of `latent_dims`.
     """
     records = {}
-    for folder in _train(extraction, [config], root, device):
+    for folder in train_folders(extraction, [config], root, device):
         record = read_sae_record(folder)
         size = size_name(record.config.d_sae)
         alias(folder / "sae.pt", Layout(root).sae_alias(record.config.hookpoint.layer, size))
@@ -158,10 +158,10 @@ def sweep(
 
     They are kept in the store and not aliased. A setting that was trained before, by whatever command, is reused.
     """
-    return [read_sae_record(folder) for folder in _train(extraction, over.settings(config), root, device)]
+    return [read_sae_record(folder) for folder in train_folders(extraction, over.settings(config), root, device)]
 
 
-def _train(extraction: ExtractConfig, configs: Sequence[TrainConfig], root: Path, device: torch.device) -> list[Path]:
+def train_folders(extraction: ExtractConfig, configs: Sequence[TrainConfig], root: Path, device: torch.device) -> list[Path]:
     """The folders of the SAEs of every size of every config; those that are missing are trained together."""
     layout = Layout(root)
     tokens: ActivationStore | ActivationStream = (
@@ -171,9 +171,9 @@ def _train(extraction: ExtractConfig, configs: Sequence[TrainConfig], root: Path
     )
     jobs = [_job(tokens, config, d_sae) for config in configs for d_sae in config.latent_dims]
     work = ("train", *(job.name for job in jobs))
-    if any(_find_sae(layout, job.name) is None for job in jobs):
+    if any(find_sae(layout, job.name) is None for job in jobs):
         with unfinished(layout.checkpoints, *work) as checkpoint:
-            missing = [job for job in jobs if _find_sae(layout, job.name) is None]
+            missing = [job for job in jobs if find_sae(layout, job.name) is None]
             trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint)
             judge = held_out(root, extraction.layer, device)
             for job, result in zip(missing, trained, strict=True):
@@ -192,7 +192,7 @@ def _train(extraction: ExtractConfig, configs: Sequence[TrainConfig], root: Path
                 layout.store.mkdir(parents=True, exist_ok=True)
                 publish(whole, layout.store / file_hash(whole / "sae.pt"))
     discard(layout.checkpoints, *work)
-    return [folder for job in jobs if (folder := _find_sae(layout, job.name)) is not None]
+    return [folder for job in jobs if (folder := find_sae(layout, job.name)) is not None]
 
 
 def _job(tokens: ActivationStore | ActivationStream, config: TrainConfig, d_sae: int) -> Job:
@@ -200,7 +200,16 @@ def _job(tokens: ActivationStore | ActivationStream, config: TrainConfig, d_sae:
     return Job(settings_hash(tokens.name, config.model_dump()), _sae_config(tokens.manifest, config, d_sae), config)
 
 
-def _find_sae(layout: Layout, inputs_hash: str) -> Path | None:
+def publish_sae(layout: Layout, sae: SparseAutoencoder, record: SaeRecord) -> Path:
+    """Put an SAE and its record into the store; returns the folder."""
+    with partial_folder(layout.store) as work:
+        sae.save(work / "sae.pt")
+        write_json(work / "sae.json", record.model_dump())
+        return publish(work, layout.store / file_hash(work / "sae.pt"))
+
+
+def find_sae(layout: Layout, inputs_hash: str) -> Path | None:
+    """The SAE made from these inputs, if there is one."""
     return next((f.parent for f in layout.store.glob("*/sae.json") if made_from(f, inputs_hash)), None)
 
 
@@ -223,7 +232,7 @@ def _sae_config(manifest: Manifest, config: TrainConfig, d_sae: int) -> SaeConfi
 
 def held_out(root: Path, layer: int, device: torch.device) -> HeldOut:
     """The test split, read once up to the layer: the judge of the present classifier's SAEs."""
-    split: Split = _same_headlines(root).test
+    split: Split = same_headlines(root).test
     return HeldOut.read(load_classifier(root, device), "test", split.texts, split.labels, layer)
 
 
@@ -248,7 +257,7 @@ def analyze(
     _check_fit(sae, classifier, sae_path)
     sae_hash = file_hash(sae_path)
     record = read_sae_record(layout.store / sae_hash)
-    split = _first(_same_headlines(root).test, config.max_samples)
+    split = _first(same_headlines(root).test, config.max_samples)
     parts = (classifier, sae, split, config, metrics)
     neighbours = layout.store / sae_hash / "neighbours.safetensors"
     if not here.first:

@@ -1,5 +1,6 @@
 """The figures of the present classifier and its SAEs."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from . import classifier as classifiers
 from .classifier import ClassifierRecord
 from .errors import UserError
 from .layout import Layout, SaeRecord, aliased_saes, classifier_folder
+from .schema import EvidenceFile, FamilyFile
 from .sae import size_name
 
 
@@ -100,3 +102,28 @@ def sweep_lines(records: Sequence[SaeRecord]) -> Iterator[str]:
             f"{size_name(record.config.d_sae):7} {train.kind:11} {setting:15} {train.seed:4} {r.held_out.l0:12.1f} "
             f"{r.held_out.fvu:13.3f} {r.dead_share:7.1%} {r.spliced.unchanged:10.1%}  {record.inputs_hash}"
         )
+
+
+def evidence_lines(file: EvidenceFile) -> Iterator[str]:
+    """What an SAE scores beside its controls, as text tables."""
+    sizes = "".join(f"{f'k={p.k}':>8}" for p in file.controls[0].probing)
+    yield f"{file.size} ({file.sae_hash}) beside controls, held-out; AUROC of probes on k features per class:"
+    yield f"{'':14}{'L0':>7}{'FVU':>8}{'cosine':>8}{'unchanged':>11}{sizes}"
+    for c in file.controls:
+        kept = f"{c.spliced.unchanged:.1%}" if c.spliced else "-"
+        scores = "".join(f"{p.auroc:8.3f}" for p in c.probing)
+        yield f"{c.name:14}{c.code.l0:7.1f}{c.code.fvu:8.3f}{c.code.cosine or 0:8.3f}{kept:>11}{scores}"
+    s = file.stability
+    yield (
+        f"stability over seeds {', '.join(map(str, s.seeds))}: mean nearest cosine {s.mean_cosine:.3f} "
+        f"(random directions {s.chance_cosine:.3f}), {s.matched_share:.1%} of features matched at 0.7"
+    )
+
+
+def family_lines(file: FamilyFile) -> Iterator[str]:
+    """What becomes of a run's features in its relatives."""
+    yield f"{file.d_sae:,} features of {file.sae_hash}, on {file.n_tokens:,} tokens:"
+    for member, found in zip(file.members, file.matches, strict=True):
+        counts = Counter(found.verdict)
+        shares = ", ".join(f"{v} {counts[v] / file.d_sae:.1%}" for v in ("match", "split", "absent"))
+        yield f"  in {member.size:8} seed {member.seed}: {shares}"

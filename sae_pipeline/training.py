@@ -31,7 +31,7 @@ from .sae import SaeConfig, SparseAutoencoder, size_name
 from .schema import Kind
 
 Recipe = Literal["default", "seed"]
-_WARM_UP, _DECAY = 0.05, 0.3  # shares of all steps
+_WARM_UP, _DECAY = 0.05, 0.95  # shares of all steps; a decay over the last 0.3 alone leaves 2 to 4 % more FVU
 _HISTORY_POINTS = 100
 _ORDER = 0  # seed of the order of the tokens; TrainConfig.seed draws the weights
 _STEERING = 10.0  # of λ towards a target L0, per training
