@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from . import classifier as classifiers
 from . import finetuning
 from .analysis import analyze_headlines
-from .artefacts import alias, file_hash, partial_folder, publish, settings_hash, write_file, write_json
+from .artefacts import alias, file_hash, publish, settings_hash, write_file, write_json
 from .causal import gather
 from .checkpoints import discard, unfinished
 from .classifier import Classifier, ClassifierRecord
@@ -161,7 +161,9 @@ def sweep(
     return [read_sae_record(folder) for folder in train_folders(extraction, over.settings(config), root, device)]
 
 
-def train_folders(extraction: ExtractConfig, configs: Sequence[TrainConfig], root: Path, device: torch.device) -> list[Path]:
+def train_folders(
+    extraction: ExtractConfig, configs: Sequence[TrainConfig], root: Path, device: torch.device
+) -> list[Path]:
     """The folders of the SAEs of every size of every config; those that are missing are trained together."""
     layout = Layout(root)
     tokens: ActivationStore | ActivationStream = (
@@ -186,11 +188,7 @@ def train_folders(extraction: ExtractConfig, configs: Sequence[TrainConfig], roo
                     report=report,
                     curve=result.curve,
                 )
-                whole = checkpoint.folder / job.name
-                result.sae.save(whole / "sae.pt")
-                write_json(whole / "sae.json", record.model_dump())
-                layout.store.mkdir(parents=True, exist_ok=True)
-                publish(whole, layout.store / file_hash(whole / "sae.pt"))
+                publish_sae(layout, checkpoint.folder / job.name, result.sae, record)
     discard(layout.checkpoints, *work)
     return [folder for job in jobs if (folder := find_sae(layout, job.name)) is not None]
 
@@ -200,12 +198,12 @@ def _job(tokens: ActivationStore | ActivationStream, config: TrainConfig, d_sae:
     return Job(settings_hash(tokens.name, config.model_dump()), _sae_config(tokens.manifest, config, d_sae), config)
 
 
-def publish_sae(layout: Layout, sae: SparseAutoencoder, record: SaeRecord) -> Path:
-    """Put an SAE and its record into the store; returns the folder."""
-    with partial_folder(layout.store) as work:
-        sae.save(work / "sae.pt")
-        write_json(work / "sae.json", record.model_dump())
-        return publish(work, layout.store / file_hash(work / "sae.pt"))
+def publish_sae(layout: Layout, whole: Path, sae: SparseAutoencoder, record: SaeRecord) -> Path:
+    """Write an SAE and its record into the folder `whole` and move that into the store; returns the new place."""
+    sae.save(whole / "sae.pt")
+    write_json(whole / "sae.json", record.model_dump())
+    layout.store.mkdir(parents=True, exist_ok=True)
+    return publish(whole, layout.store / file_hash(whole / "sae.pt"))
 
 
 def find_sae(layout: Layout, inputs_hash: str) -> Path | None:

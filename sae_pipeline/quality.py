@@ -15,6 +15,7 @@ from . import end_to_end as ends
 from .activations import read_activations
 from .artefacts import alias, file_hash, settings_hash, write_json
 from .batches import HeldTokens
+from .checkpoints import unfinished
 from .classifier import Classifier
 from .config import EvidenceConfig, FamilyConfig, FinishConfig
 from .errors import UserError
@@ -69,7 +70,8 @@ def finish_folder(config: FinishConfig, folder: Path, root: Path, device: torch.
     judge = pipeline.held_out(root, sae.config.hookpoint.layer, device)
     report = judge.report(done, tokens, seconds, config.epochs * tokens.n_tokens / seconds)
     update = {"inputs_hash": inputs, "report": report, "finish": config}
-    return pipeline.publish_sae(layout, done, record.model_copy(update=update))
+    with unfinished(layout.checkpoints, "finish", inputs) as work:
+        return pipeline.publish_sae(layout, work.folder / "sae", done, record.model_copy(update=update))
 
 
 # --- evidence ------------------------------------------------------------------------------------------
@@ -170,7 +172,9 @@ class _Bench:
         mean = train[0].mean(0)
         scale = (train[0] - mean).square().mean().sqrt()
         template = sae.config.model_copy(update={"classifier_hash": "random"})
-        (trained,) = train_saes(HeldTokens(train[0]), mean, scale, [Job("random model", template, record.train)], device)
+        (trained,) = train_saes(
+            HeldTokens(train[0]), mean, scale, [Job("random model", template, record.train)], device
+        )
         return self.control("random model", trained.sae, train, test, spliced=False)
 
 

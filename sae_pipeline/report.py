@@ -11,8 +11,8 @@ from . import classifier as classifiers
 from .classifier import ClassifierRecord
 from .errors import UserError
 from .layout import Layout, SaeRecord, aliased_saes, classifier_folder
-from .schema import EvidenceFile, FamilyFile
 from .sae import size_name
+from .schema import EvidenceFile, FamilyFile
 
 
 class StudyReport(BaseModel):
