@@ -144,7 +144,7 @@ export function featureChips(address: FeaturesAddress, labels: readonly string[]
   const chips: [string, Partial<FeaturesAddress>][] = []
   if (address.q) chips.push([`“${address.q}”`, { q: '' }])
   if (address.token) chips.push([`fires on “${address.token}”`, { token: '' }])
-  if (address.evidence !== 'all') chips.push([EVIDENCE_NAMES[address.evidence][0], { evidence: 'all' }])
+  if (address.evidence !== 'all') chips.push([`evidence ${EVIDENCE_NAMES[address.evidence][0]}`, { evidence: 'all' }])
   const { minDensity, maxDensity } = address
   if (minDensity !== undefined || maxDensity !== undefined) {
     const range =

@@ -124,22 +124,8 @@ function Waiting() {
 }
 
 function Nothing({ address, page }: { address: FeaturesAddress; page: FeaturesPage }) {
-  const alone = writeAddress({ ...unfiltered(address), q: address.q }) === writeAddress(address)
-  const isNumber = /^\d+$/.test(address.q.trim())
-  const title = !alone
-    ? address.labelled
-      ? 'No named feature matches these filters.'
-      : 'No feature matches all of these filters.'
-    : isNumber
-      ? `There is no feature ${address.q}.`
-      : `No feature’s name or strongest word contains “${address.q}”.`
   return (
-    <Note title={title}>
-      <p>
-        {alone && isNumber
-          ? `This run’s features are numbered 0 to ${page.n_features - 1}.`
-          : 'Words are known for the features with saved examples; every feature is found by its number.'}
-      </p>
+    <Note title={whyNothing(address, page)}>
       <p>
         <button type="button" className="button" onClick={() => go(unfiltered(address))}>
           Show all {count(page.n_features)}
@@ -147,4 +133,18 @@ function Nothing({ address, page }: { address: FeaturesAddress; page: FeaturesPa
       </p>
     </Note>
   )
+}
+
+/** What of an address leaves no feature; of several filters none can be blamed. */
+function whyNothing(address: FeaturesAddress, page: FeaturesPage): string {
+  const only = (filter: Partial<FeaturesAddress>) =>
+    writeAddress({ ...unfiltered(address), ...filter }) === writeAddress(address)
+  const { q, token, labelled } = address
+  if (only({ q }) && /^\d+$/.test(q.trim())) {
+    return `There is no feature ${q}: this run’s features are numbered 0 to ${page.n_features - 1}.`
+  }
+  if (only({ q })) return `No feature’s name or strongest word contains “${q}”.`
+  if (only({ token })) return `No feature fires on a word that begins with “${token}”.`
+  if (only({ labelled })) return 'No feature of this SAE has been named yet.'
+  return 'No feature matches all of these filters.'
 }

@@ -2,7 +2,7 @@ import { Link } from 'wouter'
 import { useLabel } from '../hooks/useLabels'
 import type { FeatureRow, MetricInfo } from '../interpAPI'
 import type { Order } from '../lib/address'
-import { count, metricUnit, metricValue, rarity } from '../lib/format'
+import { count, counted, metricUnit, metricValue, rarity } from '../lib/format'
 import { LabelMark } from './FeatureName'
 import { Word } from './HeatText'
 import { Icon } from './Icon'
@@ -23,7 +23,7 @@ export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boo
 
 /** Narrow screens show the sorting metric alone, wide ones all columns. */
 const GRID =
-  'grid items-center gap-x-4 grid-cols-[3.75rem_minmax(0,1fr)_6.5rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(6rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--wide),minmax(5.5rem,8.5rem))] 3xl:grid-cols-[3.25rem_4.75rem_minmax(6rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--widest),minmax(5.5rem,8.5rem))]'
+  'grid items-center gap-x-4 grid-cols-[3.75rem_minmax(0,1fr)_6.5rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(9rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--wide),minmax(5.5rem,7.5rem))] 3xl:grid-cols-[3.25rem_4.75rem_minmax(9rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--widest),minmax(5.5rem,7.5rem))]'
 const PANE_GRID = 'grid items-center gap-x-3 grid-cols-[2.5rem_4rem_minmax(0,1fr)_6rem]'
 const grid = (inPane: boolean) => (inPane ? PANE_GRID : GRID)
 const columns = (metrics: MetricInfo[]) => ({ '--wide': Math.min(WIDE, metrics.length), '--widest': metrics.length }) as React.CSSProperties
@@ -142,7 +142,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
 }
 
 function FeatureWord({ feature }: { feature: FeatureRow }) {
-  const remark = feature.status === 'dead' ? 'never fires' : feature.status === 'thin' ? 'thin evidence' : ''
+  const remark = feature.status === 'dead' ? 'never fires' : feature.status === 'thin' ? 'thin' : ''
   const label = useLabel(feature.feature)
   return (
     <span className="flex min-w-0 items-baseline gap-2">
@@ -152,7 +152,11 @@ function FeatureWord({ feature }: { feature: FeatureRow }) {
       ) : (
         <Word className={label?.name ? 'truncate text-soft' : 'truncate'}>{feature.word}</Word>
       )}
-      {remark && <span className="shrink-0 text-xs text-faint">{remark}</span>}
+      {remark && (
+        <span className="shrink-0 text-xs text-faint" title={`fires on ${counted(feature.n_headlines, 'headline')}`}>
+          {remark}
+        </span>
+      )}
     </span>
   )
 }

@@ -8,7 +8,7 @@ import { HeatLegend } from '../HeatText'
 import { ExampleRow } from './ExampleRow'
 import { Section } from './Section'
 
-const AT_FIRST = 8
+const AT_FIRST = 5
 const WINDOWS = [3, 6, 12, undefined]
 
 /** The strongest tokens in their headlines, then what a weaker activation looks like, then any. */
