@@ -487,7 +487,7 @@ def test_a_giant_record_is_refused_before_it_fills_the_memory(
         path = folder / "feature_tokens.json"
         path.write_text(json.dumps(json.loads(path.read_text()), indent=1))
     monkeypatch.setattr(json_records, "MAX_RECORD_BYTES", 500)
-    with pytest.raises(DamagedRunError, match="has .*more than"):
+    with pytest.raises(DamagedRunError, match=r"has .*more than"):
         build_index(folder)
 
 
