@@ -13,7 +13,7 @@ import webbrowser
 from pathlib import Path
 
 _ROOT = Path(__file__).parent.parent
-_PATIENCE = 60  # seconds until both must answer
+_PATIENCE = 600  # seconds until both must answer; a large run may have to be indexed first
 
 
 def main() -> int:
