@@ -30,7 +30,9 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from .errors import UserError
-from .run_tables import RunTables
+from .feature_tables import FeatureTables
+from .headline_tables import HeadlineTables
+from .run_tables import INDICES, SCHEMA, RunTables
 from .runs import DamagedRunError
 from .schema import FEATURE_EFFECTS, INTERVENTIONS, NEIGHBOURS, RUN_FILES
 
@@ -139,7 +141,17 @@ def _write(folder: Path, path: Path, progress: Progress | None) -> None:
         connection.executescript(
             "PRAGMA page_size = 8192; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;"
         )
-        RunTables(folder, connection, advance).fill()
+        connection.executescript(SCHEMA)
+        connection.execute("BEGIN")
+        run = RunTables(folder, connection, advance)
+        features = FeatureTables(run)
+        features.fill()
+        headlines = HeadlineTables(run, features.d_sae, features.n_headlines)
+        headlines.fill()
+        features.examples(headlines.n_tokens)
+        headlines.interventions()
+        connection.execute("COMMIT")
+        connection.executescript(INDICES)
         connection.execute("INSERT INTO about VALUES ('stamp', ?)", (stamp,))
     path.chmod(0o644)
 

@@ -16,6 +16,7 @@ LAYERS = [
     | {"feature_stats", "words", "neighbours"},
     {"runs"},
     {"run_tables"},
+    {"headline_tables", "feature_tables"},
     {"run_index"},
     {"classifier", "activations", "training", "evidence", "examples"},
     {"features", "effects", "layout", "finetuning", "store"},

@@ -17,8 +17,8 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
+from sae_pipeline.feature_tables import FeatureFacts
 from sae_pipeline.run_index import open_index
-from sae_pipeline.run_tables import FeatureFacts
 from sae_pipeline.runs import FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS, read_metadata
 from sae_pipeline.schema import (
     INTERVENTIONS,
