@@ -11,8 +11,10 @@ from .run_fit import column_problems, examples_problems, metric_problems, stats_
 from .run_tables import OPTIONAL, RunTables
 from .runs import FEATURE_STATS, FEATURE_TOKENS, METADATA, damaged, parse_record, plain_file
 from .schema import (
+    FAMILY,
     FEATURE_EFFECTS,
     NEIGHBOURS,
+    FamilyFile,
     FeatureEffectsFile,
     FeatureExamples,
     FeatureStatsFile,
@@ -21,6 +23,7 @@ from .schema import (
     MetricInfo,
     NeighboursFile,
     Record,
+    Verdict,
 )
 
 SPARK_BINS = 16
@@ -36,6 +39,17 @@ class Estimate(Record):
     q: float | None = None
 
 
+class Counterpart(Record):
+    """A feature's counterpart in another SAE."""
+
+    size: str
+    sae_hash: str
+    feature: int
+    cosine: float
+    coactivation: float
+    verdict: Verdict
+
+
 class FeatureFacts(Record):
     """What the run says of one feature beside its metrics and examples."""
 
@@ -44,6 +58,7 @@ class FeatureFacts(Record):
     class_means: list[float] | None
     by_decoder: list[tuple[int, float]]
     by_cofiring: list[tuple[int, float]]
+    family: list[Counterpart]
 
 
 class FeatureTables:
@@ -113,7 +128,7 @@ class FeatureTables:
         fields = tuple(Estimate.model_fields)
         rows = [(c.name, f, getattr(c, f)) for c in columns for f in fields if getattr(c, f) is not None]
         table = np.array([row for _, _, row in rows], np.float64).reshape(len(rows), stats.d_sae)  # null: NaN
-        near = self._neighbours()
+        near, family = self._neighbours(), self._family()
 
         def fact(feature: int) -> bytes:
             estimates: dict[str, dict[str, float]] = {}
@@ -126,6 +141,7 @@ class FeatureTables:
                     "class_means": _column(stats.class_means, feature),
                     "by_decoder": _pairs(near.by_decoder, near.decoder_cosine, feature) if near else [],
                     "by_cofiring": _pairs(near.by_cofiring, near.cofiring, feature) if near else [],
+                    "family": _counterparts(family, feature) if family else [],
                 }
             )
 
@@ -145,6 +161,19 @@ class FeatureTables:
             if any(other >= self.d_sae for row in column for other in row):
                 raise damaged(self._run.folder, NEIGHBOURS, "", f"names features beyond {self.d_sae - 1}: {OPTIONAL}")
         return near
+
+    def _family(self) -> FamilyFile | None:
+        if not self._run.there(FAMILY):
+            return None
+        text = plain_file(self._run.folder, FAMILY).read_bytes()
+        self._run.advance(len(text))
+        family = parse_record(self._run.folder, FAMILY, text, FamilyFile)
+        if (family.sae_hash, family.d_sae) != (self._run.metadata.sae_hash, self.d_sae):
+            raise damaged(self._run.folder, FAMILY, "sae_hash, d_sae", f"are another SAE's: {OPTIONAL}")
+        lists = [getattr(match, field) for match in family.matches for field in type(match).model_fields]
+        if len(family.matches) != len(family.members) or {len(column) for column in lists} - {self.d_sae}:
+            raise damaged(self._run.folder, FAMILY, "matches", f"do not fit members and features: {OPTIONAL}")
+        return family
 
     def examples(self, n_tokens: Sequence[int]) -> None:
         """From `feature_tokens.json`; `n_tokens` of every headline."""
@@ -181,3 +210,13 @@ def _column(rows: list[list[Any]] | None, feature: int) -> list[Any] | None:
 
 def _pairs(features: list[list[int]], numbers: list[list[float]], feature: int) -> list[tuple[int, float]]:
     return list(zip(features[feature], numbers[feature], strict=False))
+
+
+def _counterparts(family: FamilyFile, feature: int) -> list[dict[str, Any]]:
+    return [
+        {
+            **member.model_dump(include={"size", "sae_hash"}),
+            **{field: getattr(match, field)[feature] for field in type(match).model_fields},
+        }
+        for member, match in zip(family.members, family.matches, strict=True)
+    ]

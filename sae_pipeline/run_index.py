@@ -34,11 +34,11 @@ from .feature_tables import FeatureTables
 from .headline_tables import HeadlineTables
 from .run_tables import INDICES, SCHEMA, RunTables
 from .runs import DamagedRunError
-from .schema import FEATURE_EFFECTS, INTERVENTIONS, NEIGHBOURS, RUN_FILES
+from .schema import FAMILY, FEATURE_EFFECTS, INTERVENTIONS, NEIGHBOURS, RUN_FILES
 
 INDEX = "index.sqlite"
-VERSION = 1
-_INDEXED_FILES = (*RUN_FILES, NEIGHBOURS, FEATURE_EFFECTS, INTERVENTIONS)
+VERSION = 2
+_INDEXED_FILES = (*RUN_FILES, NEIGHBOURS, FAMILY, FEATURE_EFFECTS, INTERVENTIONS)
 _PARTIAL = ".index.partial"
 Progress = Callable[[int, int], None]
 

@@ -21,7 +21,7 @@ from sae_pipeline import json_records
 from sae_pipeline.compact_json import array as json_array
 from sae_pipeline.run_index import INDEX, build_index, index_is_current
 from sae_pipeline.runs import DamagedRunError, Run, read_run
-from sae_pipeline.schema import DECODER, FEATURE_EFFECTS, INTERVENTIONS, NEIGHBOURS, RUN_FILES
+from sae_pipeline.schema import DECODER, FAMILY, FEATURE_EFFECTS, INTERVENTIONS, NEIGHBOURS, RUN_FILES
 from viz_analysis import run_library
 from viz_analysis.feature_probe_server import create_app
 from viz_analysis.headline_answers import match_expression
@@ -75,6 +75,11 @@ def add_evidence(run: Path) -> None:
     neighbours = {"d_sae": D_SAE, "k": 2, "n_headlines": N, **lists, "cofiring": [[0.4, 0.1]] * D_SAE}
     (run / NEIGHBOURS).write_text(json.dumps(neighbours))
     save_file({"W_dec": chance.normal(size=(D_SAE, 16)).astype(np.float16)}, run / DECODER)
+    columns = {"feature": [3] * D_SAE, "cosine": [0.8] * D_SAE, "coactivation": [0.6] * D_SAE}
+    members = [{"size": "8k", "sae_hash": sae, "seed": 0, "kind": "relu"} for sae in ("5ae", "other")]
+    family = {"schema_version": 1, "sae_hash": "5ae", "d_sae": D_SAE, "n_tokens": 99, "members": members}
+    family["matches"] = [{**columns, "verdict": ["match"] * D_SAE}] * 2
+    (run / FAMILY).write_text(json.dumps(family))
     ids = {"schema_version": 1, "run_id": "run-001", "sae_hash": "5ae", "classifier_hash": "c1a551f1e4"}
     metrics = [{"name": "effect_bullish", "label": "Bullish effect", "description": "Made up."}]
     column = {"name": "effect_bullish", "top": [1], "values": chance.normal(size=D_SAE), "n": [7] * D_SAE}
@@ -222,6 +227,10 @@ def test_a_feature_shows_its_neighbours_effects_and_classes(client: FlaskClient,
     info = get(client, "feature_info", id=feature)
     assert [one["feature"] for one in info["similar_decoder"]] == [(feature + 1) % D_SAE, (feature + 2) % D_SAE]
     assert [one["similarity"] for one in info["similar_cofiring"]] == [0.4, 0.1]
+    assert [(one["run_id"], one["feature"], one["verdict"]) for one in info["family"]] == [
+        ("run-001", 3, "match"),
+        (None, 3, "match"),
+    ]
     effect = next(stat for stat in info["stats"] if stat["name"] == "effect_bullish")
     assert (effect["n"], effect["low"], effect["high"], effect["q"]) == (7, -1.0, None, 0.5)
     assert len(info["classes"]) == len(LABELS) and info["classes"][1]["effect"] == effect["value"]
@@ -342,7 +351,7 @@ def test_an_index_that_is_gone_or_false_is_made_anew(folder: Path, tmp_path: Pat
     assert everything(client_of(tmp_path)) == expected
     assert index_is_current(copy) and not (copy / INDEX).is_symlink()
     assert sorted(path.name for path in copy.iterdir()) == sorted(
-        [*RUN_FILES, NEIGHBOURS, DECODER, FEATURE_EFFECTS, INTERVENTIONS, INDEX]
+        [*RUN_FILES, NEIGHBOURS, FAMILY, DECODER, FEATURE_EFFECTS, INTERVENTIONS, INDEX]
     )
 
 
@@ -416,6 +425,7 @@ HOSTILE: dict[str, Callable[[Path], Any]] = {
     ),
     "neighbours beyond": lambda folder: (folder / NEIGHBOURS).write_text('{"d_sae":100,"k":1,"n_headlines":1}'),
     "a folder of neighbours": lambda folder: (folder / NEIGHBOURS).mkdir(),
+    "a family of nobody": lambda folder: (folder / FAMILY).write_text("{}"),
     "effects of another SAE": lambda folder: (folder / FEATURE_EFFECTS).write_text('{"columns":[]}'),
     "a link of interventions": lambda folder: (folder / INTERVENTIONS).symlink_to("/etc/passwd"),
 }

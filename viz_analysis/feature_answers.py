@@ -1,6 +1,6 @@
 """Searching and sorting the features of a run, and all that is known of one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from viz_analysis.api_types import (
     Evidence,
     ExampleGroupAnswer,
     ExampleInHeadline,
+    FamilyMatch,
     FeatureDensity,
     FeatureInfo,
     FeatureRow,
@@ -100,11 +101,15 @@ class FeatureAnswers:
             features=self._rows(found[offset : offset + query.limit].tolist()),
         )
 
-    def info(self, feature: int) -> FeatureInfo:
-        """All that the run knows of a feature. Raises `UnknownFeatureError`."""
+    def info(self, feature: int, newest_by_sae: Callable[[], Mapping[str, str]]) -> FeatureInfo:
+        """All that the run knows of a feature; `newest_by_sae` names the runs that show other SAEs'.
+
+        Raises `UnknownFeatureError`.
+        """
         self.check(feature)
         run, saved, facts = self._run, self._run.examples(feature), self._run.facts(feature)
         prompts: dict[int, Prompt] = {}
+        runs_of = newest_by_sae() if facts.family else {}
 
         def shown(example: Example) -> ExampleInHeadline:
             if example.headline not in prompts:
@@ -133,7 +138,7 @@ class FeatureAnswers:
             words=saved.words if saved else [],
             similar_decoder=self.similar(facts.by_decoder),
             similar_cofiring=self.similar(facts.by_cofiring),
-            family=[],
+            family=[FamilyMatch(**dict(one), run_id=runs_of.get(one.sae_hash)) for one in facts.family],
         )
 
     def density(self) -> FeatureDensity:

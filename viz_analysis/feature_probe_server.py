@@ -108,7 +108,7 @@ def create_app(
     @app.get("/api/feature_info", responses={200: FeatureInfo, **NO_RUN})
     def feature_info(query: FeatureInfoQuery) -> Response:
         """A feature's statistics and its strongest tokens in context."""
-        return json_answer(runs.ask(query.run, lambda run: run.feature_info(query.id)))
+        return json_answer(runs.ask(query.run, lambda run: run.feature_info(query.id, runs.newest_by_sae)))
 
     @app.get("/api/feature_density", responses={200: FeatureDensity, **NO_RUN})
     def feature_density(query: RunQuery) -> Response:

@@ -1,5 +1,6 @@
 """A run ready to answer; its size does not matter, as all it says is read from its index and files when asked for."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +59,9 @@ class IndexedRun:
         """A page of features; `names` are what people call some of them."""
         return self._features.page(query, names)
 
-    def feature_info(self, feature: int) -> FeatureInfo:
-        """All that the run knows of a feature."""
-        return self._features.info(feature)
+    def feature_info(self, feature: int, newest_by_sae: Callable[[], Mapping[str, str]]) -> FeatureInfo:
+        """All that the run knows of a feature; `newest_by_sae` names the runs that show other SAEs'."""
+        return self._features.info(feature, newest_by_sae)
 
     def feature_density(self) -> FeatureDensity:
         """How many features fire how often."""

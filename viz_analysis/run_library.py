@@ -88,12 +88,10 @@ class RunLibrary:
         except (sqlite3.Error, IndexMisfitError) as error:
             raise UserError(f"Run {run.folder.name} changes while it is read ({error}); ask again.") from error
 
-    def newest_of_sae(self, sae_hash: str) -> str | None:
-        """The newest run of an SAE."""
-        for entry in list_runs(self.analysis_dir):
-            if entry.metadata and entry.metadata.sae_hash == sae_hash:
-                return entry.run_id
-        return None
+    def newest_by_sae(self) -> dict[str, str]:
+        """The newest run of every SAE that has one, by its hash."""
+        oldest_first = reversed(list_runs(self.analysis_dir))
+        return {entry.metadata.sae_hash: entry.run_id for entry in oldest_first if entry.metadata}
 
     def summaries(self) -> list[RunSummary]:
         """All runs, newest first."""
