@@ -11,7 +11,7 @@ NODE_READY := sae-viewer/node_modules/.installed
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: demo demo-run serve test test-full lint unit browser chromium bench-quality bench-causal bench-sae bench-serve bench-extract setup clean
+.PHONY: demo demo-run serve test test-full lint unit browser chromium bench-quality bench-causal bench-sae bench-serve bench-extract bench-viewer screenshots viewer-build setup clean
 
 demo: demo-run $(NODE_READY)  ## fine-tune, extract, train, analyse on built-in data, then serve
 	@$(MAKE) --no-print-directory serve
@@ -61,6 +61,22 @@ bench-causal: $(PYTHON_READY)  ## speed and truth of the causal evidence; QUICK=
 
 bench-serve: $(PYTHON_READY)  ## a run of a million headlines, made and served; QUICK=1: under 50 s
 	@$(PY) -m benchmarks.bench_serve
+
+bench-viewer: viewer-build chromium  ## the production build with a run of 100,000 headlines; the last line is one JSON object
+	@$(PY) -m benchmarks.viewer_run build/viewer-run
+	@cd sae-viewer && E2E_ANALYSIS_DIR=$(CURDIR)/build/viewer-run npx playwright test -c bench/playwright.config.ts viewer
+	@cat build/bench-viewer.json
+
+# Of which runs, and where to.
+SCREENSHOT_RUNS ?= $(CURDIR)/analysis_data
+SCREENSHOT_DIR ?= $(CURDIR)/docs/images
+screenshots: viewer-build chromium  ## every view, both themes, 1440 and 390 px, into docs/images/
+	@cd sae-viewer && E2E_ANALYSIS_DIR=$(SCREENSHOT_RUNS) SCREENSHOTS=$(CURDIR)/build/screenshots \
+		npx playwright test -c bench/playwright.config.ts screenshots
+	@$(PY) -m benchmarks.shrink_images build/screenshots $(SCREENSHOT_DIR)
+
+viewer-build: $(PYTHON_READY) $(NODE_READY)
+	@cd sae-viewer && npm run --silent build -- --logLevel warn
 
 setup: $(PYTHON_READY) $(NODE_READY)
 
