@@ -36,6 +36,7 @@ class AdamSettings(NamedTuple):
 
     lr: float
     l1: float
+    beta1: float = 0.0
     beta2: float = 0.999
     eps: float = 1e-8
 
@@ -60,6 +61,9 @@ class Features(NamedTuple):
     v_enc: Tensor  # [d_sae] second moments, one per row
     v_dec: Tensor  # [d_sae]
     v_b: Tensor  # [d_sae]
+    m_enc: Tensor  # [d_sae, d_in] first moments, like the rows; unused (and [d_sae, 0]) where beta1 is 0
+    m_dec: Tensor  # [d_sae, d_in]
+    m_b: Tensor  # [d_sae]
     ticks: Tensor  # [d_sae] int32, steps in which the feature had an entry
 
 
@@ -178,22 +182,23 @@ def step_rows(
     """One optimiser step of the active features [d_sae] bool, from dense gradients; see kinds/engine.py."""
     on = active.nonzero(as_tuple=True)[0]
     features.ticks[on] += 1
-    correction = 1 - torch.pow(
-        torch.tensor(adam.beta2, dtype=g_b.dtype, device=g_b.device), features.ticks[on].to(g_b.dtype)
-    )
+    ticks = features.ticks[on].to(g_b.dtype)
 
-    def rate(v: Tensor, square: Tensor) -> Tensor:
+    def move(g: Tensor, m: Tensor, v: Tensor) -> Tensor:
+        square = g.square().mean(1)
         v[on] = adam.beta2 * v[on] + (1 - adam.beta2) * square
-        return adam.lr / (torch.maximum(v[on] / correction, square).sqrt() + adam.eps)
+        root = torch.maximum(v[on] / (1 - adam.beta2**ticks), square).sqrt() + adam.eps
+        if adam.beta1:
+            m[on] = adam.beta1 * m[on] + (1 - adam.beta1) * g
+            g = m[on] / (1 - adam.beta1**ticks)[:, None]
+        return adam.lr / root[:, None] * g
 
     w, g = features.W_dec[on], g_dec[on]
     g = g - (g * w).sum(1, keepdim=True) * w
-    w = w - rate(features.v_dec, g.square().mean(1))[:, None] * g
+    w = w - move(g, features.m_dec, features.v_dec)
     features.W_dec[on] = w / w.norm(dim=1, keepdim=True)
-    g = g_enc[on]
-    features.W_enc[on] -= rate(features.v_enc, g.square().mean(1))[:, None] * g
-    g = g_b[on]
-    features.b_enc[on] -= rate(features.v_b, g.square()) * g
+    features.W_enc[on] -= move(g_enc[on], features.m_enc, features.v_enc)
+    features.b_enc[on] -= move(g_b[on, None], features.m_b[:, None], features.v_b)[:, 0]
 
 
 class BatchSums(NamedTuple):

@@ -24,12 +24,13 @@ constexpr int64_t AHEAD = 3;
 struct Features {
   float *W_enc, *W_dec, *b_enc;  // [d_sae, d], [d_sae, d], [d_sae]
   float *v_enc, *v_dec, *v_b;    // [d_sae] second moments
+  float *m_enc, *m_dec, *m_b;    // like the rows: first moments, read where beta1 > 0
   int32_t* ticks;                // [d_sae] steps in which the feature had an entry
   bf16* tiles;                   // W_enc for the AMX encoder, or null
 };
 
 struct Adam {  // the twin of reference.AdamSettings
-  float lr, l1, beta2, eps;
+  float lr, l1, beta1, beta2, eps;
 };
 
 struct Rule {  // per entry or null; the twin of reference.Rule

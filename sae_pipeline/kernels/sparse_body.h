@@ -247,6 +247,15 @@ static inline float rate(float* v, float mean_square, const Adam& a, float corre
   return a.lr / (std::max(std::sqrt(*v / correction), std::sqrt(mean_square)) + a.eps);
 }
 
+// One optimiser step of a row w [d] with gradient g.
+static inline void descend(float* w, const float* g, float* m, float* v, int64_t d, const Adam& a, float ticks) {
+  const float step = rate(v, dot(g, g, d) / float(d), a, 1 - std::pow(a.beta2, ticks));
+  if (a.beta1 == 0) return axpy(w, -step, g, d);
+  const float now = step / (1 - std::pow(a.beta1, ticks)), beta1 = a.beta1;
+#pragma omp simd
+  for (int64_t j = 0; j < d; ++j) w[j] -= now * (m[j] = beta1 * m[j] + (1 - beta1) * g[j]);
+}
+
 // Adds N entries' share to the gradients of one feature's rows; N at a time, so that the sums are read and written
 // once for all of them. Returns the sum of df, which is gain * 2/n r.w + extra (1 and l1/n where there is no array).
 template <int N, class T>
@@ -308,6 +317,7 @@ static void update(const int64_t* ptr, const int32_t* toks, const float* vals, c
       if (k + AHEAD < n_active) {
         prefetch(p.W_dec + active[k + AHEAD] * d, d);
         prefetch(p.W_enc + active[k + AHEAD] * d, d);
+        if (a.beta1 > 0) prefetch(p.m_dec + active[k + AHEAD] * d, d), prefetch(p.m_enc + active[k + AHEAD] * d, d);
       }
       float *w = p.W_dec + i * d, *we = p.W_enc + i * d;
       std::memset(g_dec, 0, size_t(2 * d) * sizeof(float));
@@ -316,15 +326,15 @@ static void update(const int64_t* ptr, const int32_t* toks, const float* vals, c
       for (; e + 4 <= ptr[i + 1]; e += 4)
         g_b += entries<4>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc);
       for (; e < ptr[i + 1]; ++e) g_b += entries<1>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc);
-      const float correction = 1 - std::pow(a.beta2, float(++p.ticks[i]));
+      const float ticks = float(++p.ticks[i]);
       axpy(g_dec, -dot(g_dec, w, d), w, d);  // only the part that turns the row: its length is fixed
-      axpy(w, -rate(p.v_dec + i, dot(g_dec, g_dec, d) / float(d), a, correction), g_dec, d);
+      descend(w, g_dec, p.m_dec + i * d, p.v_dec + i, d, a, ticks);
       const float inverse = 1 / std::sqrt(dot(w, w, d));
 #pragma omp simd
       for (int64_t j = 0; j < d; ++j) w[j] *= inverse;
-      axpy(we, -rate(p.v_enc + i, dot(g_enc, g_enc, d) / float(d), a, correction), g_enc, d);
+      descend(we, g_enc, p.m_enc + i * d, p.v_enc + i, d, a, ticks);
       if (p.tiles) to_tiles(we, i, d, p.tiles);
-      p.b_enc[i] -= rate(p.v_b + i, g_b * g_b, a, correction) * g_b;
+      descend(p.b_enc + i, &g_b, p.m_b + i, p.v_b + i, 1, a, ticks);
     }
   }
 }

@@ -8,10 +8,13 @@ gated        Rajamanoharan et al. 2024 (April)               λ weighs Σgate
 matryoshka   Bussmann et al. 2025                            batchtopk in nested dictionaries
 """
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from ..schema import Kind
+from .engine import Options
 from .gated import GatedStep
 from .jumprelu import JumpReluStep
 from .notebook import NotebookStep
@@ -36,16 +39,18 @@ __all__ = [
 ]
 
 
-def stepper(kind: Kind, W_dec: Tensor, k: int | None = None, prefixes: tuple[int, ...] = ()) -> Stepper:
+def stepper(
+    kind: Kind, W_dec: Tensor, k: int | None = None, prefixes: tuple[int, ...] = (), **options: Unpack[Options]
+) -> Stepper:
     """A fresh step of `kind` from decoder rows W_dec [d_sae, d_in] of length 1; `k` for the kinds that fix it."""
     if kind in ("topk", "batchtopk", "matryoshka"):
         assert k is not None
         if kind == "matryoshka":
-            return MatryoshkaStep(W_dec, k, prefixes)
-        return (TopKStep if kind == "topk" else BatchTopKStep)(W_dec, k)
+            return MatryoshkaStep(W_dec, k, prefixes, **options)
+        return (TopKStep if kind == "topk" else BatchTopKStep)(W_dec, k, **options)
     if kind == "jumprelu":
-        return JumpReluStep(W_dec)
-    return GatedStep(W_dec) if kind == "gated" else ReluStep(W_dec)
+        return JumpReluStep(W_dec, **options)
+    return GatedStep(W_dec, **options) if kind == "gated" else ReluStep(W_dec, **options)
 
 
 def nested_prefixes(d_sae: int) -> tuple[int, ...]:

@@ -5,8 +5,9 @@
 Only the encoder's product is dense, and its threshold is applied inside it. Decoding, gradients and the optimiser
 follow the lists of active entries, so a step costs what is active.
 
-Optimiser: Adam with β₁ = 0 and one second moment per row (Adam-mini, Zhang et al. 2024). For each feature with an
-active entry in the batch, with g the gradient of one of its rows, t the number of its steps so far,
+Optimiser: Adam with one second moment per row (Adam-mini, Zhang et al. 2024), and β₁ = 0 unless a kind says
+otherwise. For each feature with an active entry in the batch, with g the gradient of one of its rows (of which a
+first moment is kept where β₁ > 0) and t the number of its steps so far,
 
     v ← β₂·v + (1 − β₂)·mean(g²),    row ← row − lr·g / (√max(v / (1 − β₂ᵗ), mean(g²)) + ε),
 
@@ -45,6 +46,7 @@ class Options(TypedDict, total=False):
     backend: str | None  # see kernels/backend.py
     precision: Literal["bf16", "fp32"]  # bf16: products in bf16 where the chip is fast at it, fp32 sums and weights
     encoder_bias: float
+    beta1: float
 
 
 class SparseStepper(Stepper):
@@ -52,6 +54,9 @@ class SparseStepper(Stepper):
 
     encoder_bias: ClassVar[float]
     """b_enc at the start; x_norm along any unit direction has variance 1 on average."""
+
+    momentum: ClassVar[float] = 0.0
+    """β₁ of the rows; the memory of both weights once more where it is not 0."""
 
     def __init__(self, W_dec: Tensor, **options: Unpack[Options]) -> None:
         """Start from decoder rows W_dec [d_sae, d_in] of length 1, with W_enc tied to them."""
@@ -65,7 +70,11 @@ class SparseStepper(Stepper):
         b_enc, v_enc, v_dec, v_b = (W_dec.new_zeros(d_sae) for _ in range(4))
         ticks = torch.zeros(d_sae, dtype=torch.int32, device=device)
         b_enc.fill_(options.get("encoder_bias", self.encoder_bias))
-        self.features = Features(W_enc, W_dec, b_enc, v_enc, v_dec, v_b, ticks)
+        self.beta1 = options.get("beta1", self.momentum)
+        m_enc, m_dec, m_b = (
+            torch.zeros_like(t) if self.beta1 else t.new_zeros(d_sae, 0) for t in (W_enc, W_dec, b_enc)
+        )
+        self.features = Features(W_enc, W_dec, b_enc, v_enc, v_dec, v_b, m_enc, m_dec, m_b, ticks)
         self.b_dec, self._m_b_dec, self._v_b_dec = (W_dec.new_zeros(d_in) for _ in range(3))
         self.steps = 0
         self._tiles: Tensor | None = None

@@ -21,6 +21,7 @@ class GatedStep(SparseStepper):
 
     learning_rate = 4e-3
     encoder_bias = -2.0
+    momentum = 0.9
 
     def __init__(self, W_dec: Tensor, **options: Unpack[Options]) -> None:
         """W_dec as for every kind."""
@@ -44,7 +45,7 @@ class GatedStep(SparseStepper):
             extra=(2 * sddmm(gate, self.features.W_dec, r_gate) + sparsity) / n,
             slope=torch.empty_like(f),
         )
-        self._update(magnitude, batch, r, AdamSettings(lr, 0.0), rule)
+        self._update(magnitude, batch, r, AdamSettings(lr, 0.0, self.beta1), rule)
         assert rule.slope is not None
         df = rule.slope * on
         self._shift.step(by_feature(gate, df), lr)

@@ -19,7 +19,9 @@ class JumpReluStep(SparseStepper):
 
     learning_rate = 4e-3
     encoder_bias = 0.0
-    first_threshold = 2.0
+    momentum = 0.9
+    first_threshold = 1.5
+    """θ at the start"""
     bandwidth = 1.0
     """ε, in units of f"""
 
@@ -40,7 +42,7 @@ class JumpReluStep(SparseStepper):
         slope = sddmm(window, self.features.W_dec, r)  # r·W_dec[i], before the rows move
         each = theta / (self.bandwidth * n)
         g = -each * (2 * theta * by_feature(window, slope) + sparsity * window.ptr.diff())
-        self._update(active, batch, r, AdamSettings(lr, 0.0))
+        self._update(active, batch, r, AdamSettings(lr, 0.0, self.beta1))
         self._log.step(g, lr)
         self._step_b_dec(2 * mean_r, lr)
         counts = active.ptr.diff()

@@ -15,7 +15,7 @@ class ReluStep(SparseStepper):
 
     def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
         """Over lists of the active entries, or dense where too many are active."""
-        adam = AdamSettings(lr, sparsity)
+        adam = AdamSettings(lr, sparsity, self.beta1)
         mean_r, sums = self._sparse(x, adam) or self._dense(x, adam)
         self._step_b_dec(2 * mean_r, lr)
         n = len(x)

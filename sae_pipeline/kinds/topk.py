@@ -19,8 +19,9 @@ _SHORT = 0.03  # share of tokens that may be encoded twice, which is cheaper tha
 class TopKStep(SparseStepper):
     """f = the k largest of relu(pre) per token, loss = mean over tokens of ‖x − x̂‖² (Gao et al. 2024)."""
 
-    learning_rate = 4e-3
+    learning_rate = 8e-3
     encoder_bias = 0.0
+    momentum = 0.9
 
     def __init__(self, W_dec: Tensor, k: int, **options: Unpack[Options]) -> None:
         """`k` features per token; W_dec as for every kind."""
@@ -67,7 +68,7 @@ class TopKStep(SparseStepper):
     def _descend(self, batch: Batch, lists: Lists, lr: float) -> float:
         """Gradients and optimiser on the active entries; returns Σ‖x − x̂‖² as it was before."""
         r, mean_r, squared = self._residual(lists, batch)
-        self._update(lists, batch, r, AdamSettings(lr, 0.0))
+        self._update(lists, batch, r, AdamSettings(lr, 0.0, self.beta1))
         self._step_b_dec(2 * mean_r, lr)
         return float(squared)
 
@@ -146,6 +147,6 @@ class MatryoshkaStep(BatchTopKStep):
         for span, r in zip(reversed(spans), reversed(residuals), strict=True):
             following += r / len(spans)
             part = lists._replace(ptr=lists.ptr[span.start : span.stop + 1])
-            self._update(part, batch, following.to(batch.low.dtype), AdamSettings(lr, 0.0), span=span)
+            self._update(part, batch, following.to(batch.low.dtype), AdamSettings(lr, 0.0, self.beta1), span=span)
         self._step_b_dec(2 * following.mean(0), lr)
         return float(squared)
