@@ -47,7 +47,7 @@ def sparsity_weight(recipe: Recipe, l1_coefficient: float, d_in: int, d_sae: int
     """
     if recipe == "seed":
         return l1_coefficient * d_in
-    constant, power = {"relu": (72.0, 0.5), "gated": (72.0, 0.5), "jumprelu": (5.0, 1.0)}.get(kind, (0.0, 1.0))
+    constant, power = {"relu": (72.0, 0.5), "gated": (106.0, 0.5), "jumprelu": (0.3, 1.0)}.get(kind, (0.0, 1.0))
     return float(l1_coefficient * constant * d_in**power * (d_sae / 4096) ** 0.28)
 
 
@@ -100,6 +100,8 @@ def train_saes(
             f"{tokens.n_tokens} tokens are fewer than one batch of {config.batch_size}; "
             "use more headlines or --batch-size."
         )
+    if not float(scale) > 0.0:
+        raise UserError("The activations are the same at every token, or no numbers: there is nothing to learn.")
     runs = [_Run(job, mean, scale, tokens.n_tokens, device) for job in jobs]
     n_steps = steps_per_epoch(tokens, config.batch_size) * config.num_epochs
     step = _resume(runs, checkpoint)
@@ -173,6 +175,8 @@ class _Run:
                 f"The device's memory is too small for the {self.size} SAE beside the others; "
                 "train fewer sizes at a time (--latent-dims) or use --device cpu."
             ) from error
+        if not math.isfinite(stats.power):
+            raise UserError("The activations hold NaN or infinite numbers; extract them again, with --precision fp32.")
         self.sparsity.steer(stats.l0, n_steps)
         self.seconds += time.perf_counter() - started
         self.tokens += stats.n_tokens

@@ -56,7 +56,7 @@ def test_learns_held_out_structure(acts: torch.Tensor, recipe: str) -> None:
     for trained, d_sae in zip(train(acts, config), (192, 320), strict=True):
         torch.testing.assert_close(trained.sae.W_dec.norm(dim=1), torch.ones(d_sae))
         quality = code_quality(trained.sae, "test", [held_out], N_TOKENS)
-        assert quality.fvu < 0.25
+        assert quality.fvu < 0.3
         assert quality.l0 < (0.1 if recipe == "default" else 0.8) * d_sae
         assert trained.curve.fvu[-1] < trained.curve.fvu[0]
         assert trained.curve.tokens[-1] == 6 * N_TOKENS
@@ -97,6 +97,39 @@ def test_bad_input(acts: torch.Tensor) -> None:
     config = config.model_copy(update={"learning_rate": 0.1, "num_epochs": 9})
     with pytest.raises(UserError, match="dead; use a smaller --l1-coefficient"):
         train(acts, config, l1=1e3)
+
+
+def test_activations_that_are_no_numbers(acts: torch.Tensor) -> None:
+    """NaN and infinity stop the training with a sentence; a constant dimension is fine; constant tokens are not."""
+    config = TrainConfig(latent_dims=(96,), batch_size=500, num_epochs=1)
+    mean, scale = acts.mean(0), torch.tensor(1.0)
+    for value in (float("nan"), float("inf")):
+        bad = acts.clone()
+        bad[1234, 5] = value
+        with pytest.raises(UserError, match="NaN or infinite"):
+            train_saes(HeldTokens(bad), mean, scale, [Job("96", sae_config(D_IN, 96), config)], torch.device("cpu"))
+    constant = acts.clone()
+    constant[:, 3] = 7.0
+    assert torch.isfinite(train(constant, config)[0].sae.W_enc).all()
+    with pytest.raises(UserError, match="same at every token"):
+        train(torch.ones(600, D_IN), config)
+
+
+def test_target_l0(acts: torch.Tensor) -> None:
+    """λ is steered until the L0 asked for is reached, and stored."""
+    config = TrainConfig(latent_dims=(192,), batch_size=100, num_epochs=6, learning_rate=4e-3, target_l0=8.0)
+    trained = train(acts, config)[0]
+    assert code_quality(trained.sae, "train", [acts], N_TOKENS).l0 == pytest.approx(8.0, rel=0.15)
+    assert trained.sae.config.sparsity_weight != sparsity_weight("default", 1e-3, D_IN, 192)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kind": "topk", "k": 97}, {"kind": "relu", "k": 4}, {"recipe": "seed", "target_l0": 9}]
+)
+def test_settings_that_do_not_fit(changes: dict[str, object]) -> None:
+    """k larger than d_sae, k where it means nothing, a target for the notebook's loop: refused where they are made."""
+    with pytest.raises(ValueError, match=r"more than the 96|k belongs to|recipe seed"):
+        TrainConfig.model_validate({"latent_dims": (96,), **changes})
 
 
 def test_sparsity_weight() -> None:

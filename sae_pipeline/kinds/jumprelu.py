@@ -17,7 +17,7 @@ class JumpReluStep(SparseStepper):
     of width ε: an entry with |pre − θ| < ε/2 adds −θ/ε·(∂loss/∂f·θ + λ) to the gradient of log θ.
     """
 
-    learning_rate = 4e-3
+    learning_rate = 8e-3
     encoder_bias = 0.0
     momentum = 0.9
     first_threshold = 1.5
