@@ -157,6 +157,11 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return {name: int(re.findall(rf"{name}:\s+(\d+)", status)[0]) / 1024 for name in ("VmRSS", "VmHWM")}
 
+    def cpu_s(self) -> float:
+        """CPU time used so far, seconds: unlike latency, hardly touched by what else the machine does."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         """End it as Ctrl-C would."""
         self.process.send_signal(signal.SIGINT)
@@ -214,10 +219,12 @@ def main() -> None:
     try:
         questions = Questions(arguments.headlines, arguments.features, words)
         fresh = server.rss_mib()["VmRSS"]
+        cpu = server.cpu_s()
         answers = asyncio.run(load(server.port, questions, CLIENTS, SECONDS))
+        cpu_ms = 1000 * (server.cpu_s() - cpu) / len(answers)
         table, memory = per_endpoint(answers), server.rss_mib()
         print(f"\nready in {server.ready_s:.2f} s; resident {fresh:.0f} MiB, after the load {memory['VmRSS']:.0f} MiB")
-        print(f"{CLIENTS} clients, one request per second each, {SECONDS} s")
+        print(f"{CLIENTS} clients, one request per second each, {SECONDS} s; {cpu_ms:.1f} ms of CPU per request")
         print(f"{'':24}{'requests':>10}{'p50 ms':>10}{'p99 ms':>10}{'max ms':>10}")
         for kind, row in table.items():
             print(f"{kind:24}" + "".join(f"{value:10,.1f}".replace(".0", "") for value in row.values()))
@@ -228,6 +235,7 @@ def main() -> None:
         "ready_s": round(server.ready_s, 2),
         "rss_mib": round(memory["VmRSS"]),
         "peak_rss_mib": round(memory["VmHWM"]),
+        "cpu_ms_per_request": round(cpu_ms, 2),
         "index_s": round(index_s, 1),
         "requests": len(answers),
         "failures": sum(not answer.ok for answer in answers),
