@@ -13,7 +13,7 @@ deep networks"; Marks et al. 2024, "Sparse feature circuits", for the path throu
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,6 +27,8 @@ from .interventions import Floats, Ints, Probe, Reading, Variants
 from .tokens import length_batches
 
 Order = Literal["attribution", "activation", "random"]
+
+_FEW_TOKENS = 1024
 
 
 def centred(logits: Floats) -> Floats:
@@ -51,6 +53,7 @@ class Attribution:
     gradient: NDArray[np.float32]  # [n_entries, n_classes] gradient × activation
     integrated: NDArray[np.float32]  # [n_entries, n_classes] integrated gradients; equal to `gradient` for 0 steps
     base: Floats  # [n_headlines, n_classes] centred logits without any feature: the path's start; NaN for 0 steps
+    logits: Floats  # [n_headlines, n_classes] at x
 
     def by_feature(self, firings: Firings, estimate: Literal["gradient", "integrated"] = "integrated") -> Floats:
         """Summed over the tokens of a headline: [n_groups, n_classes], in the firings' order of groups."""
@@ -81,10 +84,11 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
     nodes, weights = np.polynomial.legendre.leggauss(steps) if steps else (np.zeros(0), np.zeros(0))
     nodes, weights = (nodes + 1) / 2, weights / 2
     firings, device = reading.firings, reading.hidden.device
-    n_classes = reading.logits.shape[1]
+    n_classes = probe.model.config.num_labels
     gradient = np.zeros((len(firings.feature), n_classes), np.float32)
     integrated = gradient.copy() if steps else gradient
-    base = np.full_like(reading.logits, np.nan)
+    logits = np.zeros((len(reading.tokenized), n_classes))
+    base = np.full_like(logits, np.nan)
     first = reading.entry_starts
     for rows in length_batches(reading.lengths.tolist(), probe.tokens_per_batch):
         hidden, mask = reading.padded(rows)
@@ -100,26 +104,52 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
                 f,
             )
         removed = code.detach()
-        gradient[entry] = _effects(code, f, _slopes(probe, hidden, mask))
+        # x itself and the path's start, then the nodes between them
+        points = [hidden, *([hidden - removed] if steps else [])]
+        points += [hidden - (1 - node) * removed for node in nodes.tolist()]
+        slopes = _slopes(probe, points, mask)
+        logits[rows], at_x = next(slopes)
+        gradient[entry] = _effects(code, f, at_x)
         if steps:
-            mean_slopes: Any = sum(
-                weight * _slopes(probe, hidden - (1 - node) * removed, mask)
-                for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True)
-            )
-            integrated[entry] = _effects(code, f, mean_slopes)
-            with torch.no_grad():
-                base[rows] = centred(probe.tail(hidden - removed, mask).double().cpu().numpy())
-    return Attribution(gradient, integrated, base)
+            base[rows] = centred(next(slopes)[0])
+            along: Any = sum(weight * slope for weight, (_, slope) in zip(weights.tolist(), slopes, strict=True))
+            integrated[entry] = _effects(code, f, along)
+    return Attribution(gradient, integrated, base, logits)
 
 
-def _slopes(probe: Probe, hidden: Tensor, mask: Tensor) -> Tensor:
-    """∂c/∂x for all classes but the last, [n_classes − 1, n_headlines, n_positions, d_in]."""
+def _slopes(probe: Probe, points: Sequence[Tensor], mask: Tensor) -> Iterator[tuple[Floats, Tensor]]:
+    """At each x: the logits [n_headlines, n_classes], and ∂c/∂x for all classes but the last
+    [n_classes − 1, n_headlines, n_positions, d_in]."""
+    n_classes = probe.model.config.num_labels
+    if n_classes * len(points) * mask.numel() <= _FEW_TOKENS:
+        yield from _slopes_at_once(probe, torch.stack(list(points)), mask, n_classes - 1)
+        return
+    for point in points:
+        with torch.enable_grad():
+            x = point.detach().requires_grad_()
+            logits = probe.tail(x, mask)
+            totals = (logits - logits.mean(-1, keepdim=True)).sum(0)  # rows do not mix: one sum serves all headlines
+            last = n_classes - 2
+            grads = [torch.autograd.grad(totals[c], x, retain_graph=c < last)[0] for c in range(last + 1)]
+        yield logits.detach().double().cpu().numpy(), torch.stack(grads)
+
+
+def _slopes_at_once(probe: Probe, x: Tensor, mask: Tensor, n_slopes: int) -> Iterator[tuple[Floats, Tensor]]:
+    """The same for all points x [n_points, n_headlines, n_positions, d_in] in one pass there and back.
+
+    With few tokens the time goes into reading the weights, so a copy of x for every class costs less than a backward
+    pass for every class.
+    """
     with torch.enable_grad():
-        x = hidden.detach().requires_grad_()
-        logits = probe.tail(x, mask)
-        totals = (logits - logits.mean(-1, keepdim=True)).sum(0)  # rows do not mix: one sum serves all headlines
-        last = len(totals) - 2
-        return torch.stack([torch.autograd.grad(totals[c], x, retain_graph=c < last)[0] for c in range(last + 1)])
+        copies = x.expand(n_slopes, *x.shape).clone().requires_grad_()
+        flat = copies.flatten(0, 2)
+        logits = probe.tail(flat, mask.expand(*copies.shape[:2], *mask.shape).flatten(0, 2))
+        logits = logits.unflatten(0, copies.shape[:3])
+        effects = logits - logits.mean(-1, keepdim=True)
+        total = torch.stack([effects[c, ..., c].sum() for c in range(n_slopes)]).sum()
+        slopes = torch.autograd.grad(total, copies)[0]
+    values = logits[0].detach().double().cpu().numpy()
+    yield from zip(values, slopes.unbind(1), strict=True)
 
 
 def _effects(code: Tensor, f: Tensor, slopes: Tensor) -> NDArray[np.float32]:

@@ -323,14 +323,17 @@ class Probe:
         return cls(model, sae, Tail(model, sae.config.hookpoint.layer), pad_id, tokens_per_batch)
 
     @torch.no_grad()
-    def read(self, tokenized: Sequence[TokenizedHeadline]) -> Reading:
-        """Read a block of headlines once and keep what is needed to rerun the tail."""
+    def read(self, tokenized: Sequence[TokenizedHeadline], logits: bool = True) -> Reading:
+        """Read a block of headlines once and keep what is needed to rerun the tail.
+
+        Without `logits` the tail is not run and they are NaN: `attribute` gives them with the effects.
+        """
         module, _ = resolve_hookpoint(self.model, self.sae.config.hookpoint.layer)
         lengths = np.array([len(h.input_ids) for h in tokenized], np.int64)
         starts = np.concatenate([[0], np.cumsum(lengths)])
         device = self.sae.W_dec.device
         hidden = torch.empty(int(starts[-1]), self.sae.config.d_in, device=device)
-        logits = np.zeros((len(tokenized), self.model.config.num_labels))
+        found = np.full((len(tokenized), self.model.config.num_labels), np.nan)
         parts: list[tuple[Any, ...]] = []
         seen: list[Tensor] = []
         for batch in length_batches(lengths.tolist(), self.tokens_per_batch):
@@ -339,14 +342,15 @@ class Probe:
             seen.clear()
             with hooked(module, seen.append, stop=True), stopping():
                 self.model(input_ids=input_ids, attention_mask=mask)
-            logits[batch] = self.tail(seen[0].float(), mask).double().cpu().numpy()
+            if logits:
+                found[batch] = self.tail(seen[0].float(), mask).double().cpu().numpy()
             flat = torch.from_numpy(ragged(starts[batch], lengths[batch])).to(device)
             hidden[flat] = seen[0][mask.bool()].float()
             row, position = counted_mask(members, self.sae.config.positions).to(device).nonzero(as_tuple=True)
             token, feature, value = self.sae.encode_active(seen[0][row, position].float())
             parts.append((batch[row.cpu().numpy()][token], position.cpu().numpy()[token], feature, value))
         firings = Firings.collect(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        return Reading(tokenized, hidden, starts, firings, logits)
+        return Reading(tokenized, hidden, starts, firings, found)
 
     def shift(self, shape: Sequence[int], site: Tensor, feature: Tensor, delta: Tensor) -> Tensor:
         """scale · Σ δ·W_dec[feature] at every site (row · n_positions + position), [*shape, d_in]; differentiable in δ.

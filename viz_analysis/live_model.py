@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -87,10 +87,8 @@ class LiveModel:
         """What the classifier says of a text and which features cause it. Raises TextError."""
         started = time.perf_counter()
         read = self._reading(body.text)
+        attribution = self._attribution(read, body.steps)
         reading, headline = read.reading, read.headline
-        if body.steps not in read.attributions:
-            read.attributions[body.steps] = attribute(self._probe, reading, body.steps)
-        attribution = read.attributions[body.steps]
         effects = attribution.by_feature(reading.firings)
         groups = ranked_groups(reading, "attribution", effects)[0][: body.top]
         ablations = self._ablations(reading, groups[: body.ablate])
@@ -121,17 +119,19 @@ class LiveModel:
         """Probabilities before and after edits. Raises TextError, and UserError for edits that do not fit."""
         started = time.perf_counter()
         read = self._reading(body.text)
-        edits = [_edit(edit, row if body.separately else None) for row, edit in enumerate(body.edits)]
-        rows = np.zeros(len(edits) if body.separately else 1, np.int64)
+        edits = [_edit(edit, row if body.separately else 1) for row, edit in enumerate(body.edits, 1)]
+        # Row 0 is left as it is: before and after come from one pass.
+        rows = np.zeros(1 + (len(edits) if body.separately else 1), np.int64)
         hidden, mask = read.reading.padded(rows)
         counted = counted_mask([read.headline], self._probe.sae.config.positions).to(hidden.device)
         counted = counted.expand(len(rows), -1)
         with torch.inference_mode():
-            after = self._probe.tail(edit_hidden(hidden, counted, self._probe.sae, edits), mask)
+            edited = edit_hidden(hidden, counted, self._probe.sae, edits)
+            before, *after = self._probe.tail(edited, mask).double().cpu().numpy()
         return InterveneAnswer(
             **self._run,
-            before=LivePrediction(**_prediction(read.reading.logits[0])),
-            after=[LivePrediction(**_prediction(row)) for row in after.double().cpu().numpy()],
+            before=LivePrediction(**_prediction(before)),
+            after=[LivePrediction(**_prediction(row)) for row in after],
             edited=[] if body.separately else self._edited(hidden, counted, edits),
             milliseconds=_since(started),
         )
@@ -140,6 +140,7 @@ class LiveModel:
         """The smallest set of features found whose change turns the prediction. Raises TextError."""
         started = time.perf_counter()
         read = self._reading(body.text)
+        attribution = self._attribution(read, 0)
         reading = read.reading
         labels = self.run.labels
         if body.target is not None and body.target >= len(labels):
@@ -147,12 +148,10 @@ class LiveModel:
         before = _prediction(reading.logits[0])
         if body.target == before["prediction"]:
             raise UserError(f"The prediction is {labels[before['prediction']]} already; choose another target.")
-        if 0 not in read.attributions:
-            read.attributions[0] = attribute(self._probe, reading, 0)
         found = flip(
             self._probe,
             reading,
-            clamp_effects(read.attributions[0], reading.firings, body.level),
+            clamp_effects(attribution, reading.firings, body.level),
             [0],
             [body.target],
             max_size=body.max_size,
@@ -211,6 +210,7 @@ class LiveModel:
     def _edited(self, hidden: Tensor, counted: Tensor, edits: list[Edit]) -> list[EditedFeature]:
         ids, before, after = (t.cpu() for t in edited_features(hidden, counted, self._probe.sae, edits))
         positions = counted[0].nonzero().flatten().cpu()
+        before, after = before[len(positions) :], after[len(positions) :]  # of row 1
         result = []
         for feature, old, new in zip(ids.tolist(), before.T, after.T, strict=True):
             fires = (old > 0) | (new != 0)
@@ -245,10 +245,17 @@ class LiveModel:
             )
         if not headline.counted("words"):
             raise TextError("The text has no word that the classifier reads; write a headline.")
-        read = self._read[text] = _Read(headline, self._probe.read([headline]))
+        read = self._read[text] = _Read(headline, self._probe.read([headline], logits=False))
         while len(self._read) > READINGS_KEPT:
             self._read.popitem(last=False)
         return read
+
+    def _attribution(self, read: _Read, steps: int) -> Attribution:
+        """Of a text; it brings the text's logits with it."""
+        if steps not in read.attributions:
+            read.attributions[steps] = attribute(self._probe, read.reading, steps)
+            read.reading = replace(read.reading, logits=read.attributions[steps].logits)
+        return read.attributions[steps]
 
     def _ablations(self, reading: Reading, groups: Any) -> dict[int, LiveAblation]:
         if not len(groups):
