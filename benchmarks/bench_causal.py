@@ -13,6 +13,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from benchmarks.causal_control import control
 from sae_pipeline import pipeline
 from sae_pipeline.attribution import ablate, attribute, centred, flip, ranked_groups
 from sae_pipeline.classifier import predict
@@ -61,6 +64,7 @@ def main() -> None:
     figures |= throughput(probe, headlines)
     figures |= truth(probe, headlines[: 128 if QUICK else 256])
     figures |= flips(probe, headlines[: 64 if QUICK else 256])
+    figures |= control(probe, headlines[:512], [prompt.label for prompt in run.prompts][: len(headlines)][:512])
     figures |= peer(probe, headlines[: 4 if QUICK else 16])
     figures |= live(classifier.tokenizer, device)
     figures |= {
@@ -140,15 +144,15 @@ def throughput(probe: Probe, headlines: list[TokenizedHeadline]) -> dict[str, An
     }
 
 
-READ, GRADIENT, ABLATIONS = "inference and encoding", "+ gradient × activation", f"{TOP} true ablations per headline"
+READ, GRADIENT, ABLATIONS = "reading and encoding", "+ gradient × activation", f"{TOP} true ablations per headline"
 INTEGRATED = f"+ both, integrated in {STEPS} steps"
 
 
 def stage_seconds(probe: Probe, parts: list[list[TokenizedHeadline]], everything: bool) -> dict[str, float]:
     """Seconds of every stage over the blocks of headlines; the first two without `everything`."""
-    readings: list[Reading] = []
-    attribute(probe, probe.read(parts[0][:8]), 0)  # warm-up
-    times = {READ: seconds(lambda: readings.extend(probe.read(part) for part in parts))}
+    readings = [probe.read(part) for part in parts]
+    attribute(probe, readings[0], 0)  # warm-up
+    times = {READ: seconds(lambda: [probe.read(part, logits=False) for part in parts])}
     times[GRADIENT] = seconds(lambda: [attribute(probe, r, 0) for r in readings])
     if not everything:
         return times
@@ -282,8 +286,10 @@ def peer(probe: Probe, headlines: list[TokenizedHeadline]) -> dict[str, Any]:
     one(headlines[0])
     theirs = seconds(lambda: [one(h) for h in headlines]) / len(headlines)
     many = (headlines * 64)[:BLOCK]
-    ours = seconds(lambda: attribute(probe, probe.read(many), STEPS)) / len(many)
-    single = seconds(lambda: [attribute(probe, probe.read([h]), STEPS) for h in headlines]) / len(headlines)
+    ours = seconds(lambda: attribute(probe, probe.read(many, logits=False), STEPS)) / len(many)
+    single = seconds(lambda: [attribute(probe, probe.read([h], logits=False), STEPS) for h in headlines]) / len(
+        headlines
+    )
     print(
         f"\nintegrated gradients, {STEPS} steps, all classes, per text: captum (tokens) {theirs * 1e3:.1f} ms; here "
         f"(features) {ours * 1e3:.1f} ms in a batch of {len(many)}, {single * 1e3:.1f} ms alone"
@@ -318,30 +324,72 @@ def live(tokenizer: Any, device: torch.device) -> dict[str, Any]:
     probe = Probe.of(model, sae, 0)
     counted = counted_mask([headline], "words").to(device)
 
-    def probing() -> Reading:
-        reading = probe.read([headline])
-        attribute(probe, reading, 0)
-        return reading
+    def probing() -> tuple[Reading, Any]:
+        reading = probe.read([headline], logits=False)
+        return reading, attribute(probe, reading, 0)
 
-    reading = probing()
+    reading, attribution = probing()
+    reading = replace(reading, logits=attribution.logits)
     groups = ranked_groups(reading, "activation")[0][:TOP]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def intervening() -> None:
-        hidden, mask = probe.read([headline]).padded(np.array([0]))
-        probe.tail(edit_hidden(hidden, counted, sae, [Edit(3, "clamp", 5.0)]), mask)
+        hidden, mask = probe.read([headline], logits=False).padded(np.array([0, 0]))
+        edit = Edit(3, "clamp", 5.0, headline=1)
+        probe.tail(edit_hidden(hidden, counted.expand(2, -1), sae, [edit]), mask)
+
+    @torch.inference_mode()
+    def forward() -> None:
+        input_ids, mask = (t.to(device) for t in collate([headline], 0))
+        model(input_ids=input_ids, attention_mask=mask)
 
     repeats = 7 if QUICK else 40
+    for function in (forward, probing, intervening):
+        function()
     times = {
+        "forward": seconds(forward, repeats),
         "probe": seconds(probing, repeats),
         "ablations": seconds(lambda: ablate(probe, reading, groups), repeats),
         "intervene": seconds(intervening, repeats),
     }
+    p50, p99 = clients(probing, 4 if QUICK else 20)
     print(
         "\nlive, 20 tokens, BERT-base, 32,768 features, p50: "
         + ", ".join(f"{name} {value * 1e3:.0f} ms" for name, value in times.items())
+        + f"; probe and intervene are {times['probe'] / times['forward']:.2f} and "
+        f"{times['intervene'] / times['forward']:.2f} forward passes (the floor is 1)"
+        + f"\n8 clients, a probe every 2 s each, one model: p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms "
+        f"({p99 / p50:.1f} times; at most 3 wanted)"
     )
-    return {f"{name}_p50_ms": value * 1e3 for name, value in times.items()}
+    return {f"{name}_p50_ms": value * 1e3 for name, value in times.items()} | {
+        "clients_p50_ms": p50 * 1e3,
+        "clients_p99_ms": p99 * 1e3,
+    }
+
+
+def clients(
+    question: Callable[[], Any], duration: float, n_clients: int = 8, period: float = 2.0
+) -> tuple[float, float]:
+    """Latencies (p50, p99) in seconds of 8 clients that ask one thread every 2 s, as the server has it."""
+    waits: list[float] = []
+    n_clients, period = 8, 2.0
+
+    def client(first: float, worker: ThreadPoolExecutor) -> None:
+        due = time.perf_counter() + first
+        end = due + duration
+        while due < end:
+            time.sleep(max(0.0, due - time.perf_counter()))
+            started = time.perf_counter()
+            worker.submit(question).result()
+            waits.append(time.perf_counter() - started)
+            due += period
+
+    with ThreadPoolExecutor(1) as worker, ThreadPoolExecutor(n_clients) as people:
+        worker.submit(question).result()
+        offsets = np.random.default_rng(0).random(n_clients) * period
+        for done in [people.submit(client, float(offset), worker) for offset in offsets]:
+            done.result()
+    return float(np.quantile(waits, 0.5)), float(np.quantile(waits, 0.99))
 
 
 if __name__ == "__main__":

@@ -104,16 +104,15 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
                 f,
             )
         removed = code.detach()
-        # x itself and the path's start, then the nodes between them
-        points = [hidden, *([hidden - removed] if steps else [])]
-        points += [hidden - (1 - node) * removed for node in nodes.tolist()]
+        points = [hidden, *(hidden - (1 - node) * removed for node in nodes.tolist())]
         slopes = _slopes(probe, points, mask)
         logits[rows], at_x = next(slopes)
         gradient[entry] = _effects(code, f, at_x)
         if steps:
-            base[rows] = centred(next(slopes)[0])
             along: Any = sum(weight * slope for weight, (_, slope) in zip(weights.tolist(), slopes, strict=True))
             integrated[entry] = _effects(code, f, along)
+            with torch.no_grad():
+                base[rows] = centred(probe.tail(hidden - removed, mask).double().cpu().numpy())
     return Attribution(gradient, integrated, base, logits)
 
 

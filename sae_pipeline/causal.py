@@ -7,7 +7,7 @@ headline do, verified by ablation, how far the estimates can be trusted, and how
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from .attribution import (
     ablate,
     attribute,
     centred,
+    clamp_effects,
     cross_entropy,
     curve,
     flip,
@@ -115,10 +116,12 @@ class _Found:
 
     def add(self, tokenized: Sequence[TokenizedHeadline], first: int) -> None:
         """Read one block of headlines, the first of which is headline `first` of the run."""
-        reading = self.probe.read(tokenized)
+        reading = self.probe.read(tokenized, logits=False)
         attribution = attribute(self.probe, reading, self.config.steps)
+        reading = replace(reading, logits=attribution.logits)
         effects = attribution.by_feature(reading.firings)
         gradients = attribution.by_feature(reading.firings, "gradient")
+        turning = clamp_effects(attribution, reading.firings, self.config.flip_level)
         self.groups.append((reading.firings.group_headline + first, reading.firings.group_feature, effects))
         replaced = spliced(self.probe, reading, self.config.seed + first)
         for kind, logits in {"clean": reading.logits, **replaced}.items():
@@ -128,9 +131,9 @@ class _Found:
         wrong = [h for h in range(len(tokenized)) if reading.logits[h].argmax() != self.truth[first + h]]
         here = [h for h in range(len(tokenized)) if first + h in self.samples["flips"]]
         left = self.config.flip_headlines - self.searched["repairs"]
-        flips = self._search("flips", reading, gradients, here, [None] * len(here))
+        flips = self._search("flips", reading, turning, here, [None] * len(here))
         wrong = wrong[: max(left, 0)]
-        repairs = self._search("repairs", reading, gradients, wrong, [int(self.truth[first + h]) for h in wrong])
+        repairs = self._search("repairs", reading, turning, wrong, [int(self.truth[first + h]) for h in wrong])
         self._agreement(reading, effects, gradients, first)
         self._curves(reading, gradients, first)
         self._headlines(reading, attribution, effects, gradients, replaced["sae"], flips, repairs, first)
@@ -139,7 +142,8 @@ class _Found:
         self, part: str, reading: Reading, effects: Floats, rows: list[int], targets: Sequence[int | None]
     ) -> dict[int, Flip | None]:
         self.searched[part] += len(rows)
-        found = flip(self.probe, reading, effects, rows, targets, max_size=self.config.max_flip_features)
+        level, max_size = self.config.flip_level, self.config.max_flip_features
+        found = flip(self.probe, reading, effects, rows, targets, max_size=max_size, level=level)
         return dict(zip(rows, found, strict=True))
 
     def _without(self, reading: Reading, features: Sequence[int]) -> Floats:
@@ -206,7 +210,7 @@ class _Found:
                     "headline_id": self.ids[first + row],
                     "logits": end[row],
                     "base": attribution.base[row],
-                    "rest": total - effects[groups].sum(0),
+                    "rest": end[row] - attribution.base[row] - effects[groups].sum(0),
                     "features": [
                         self._feature(reading, attribution, g, predicted, effects[g], gradients[g])
                         | {

@@ -155,6 +155,9 @@ class InterveneConfig(Config):
     curve_headlines: int = Field(200, ge=0, description="headlines of the deletion and insertion curves")
     flip_headlines: int = Field(100, ge=0, description="headlines to flip, and wrong ones to repair")
     max_flip_features: int = Field(20, ge=1, le=64, description="features a flip may ablate")
+    flip_level: float = Field(
+        0.0, ge=-1e4, le=1e4, description="activation that flips set features to where they fire; 0 ablates them"
+    )
     bootstrap: int = Field(1000, ge=100, le=10_000, description="resamples of the headlines for the intervals")
     ablate: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (), description="features to ablate everywhere, for accuracy before and after"

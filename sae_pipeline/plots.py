@@ -13,7 +13,7 @@ from .classifier import ClassifierRecord
 from .config import LABELS
 from .layout import SaeRecord
 from .runs import read_run
-from .schema import ClassifierReport
+from .schema import ClassifierReport, InterventionsFile
 
 _INK, _MUTED, _ACCENT = "#1d2433", "#8a93a6", "#2f6fb2"
 _SIZES = ("#9ecae9", "#5ba3d0", "#2f6fb2", "#123e6d")
@@ -153,4 +153,18 @@ def unchanged_predictions(records: Mapping[str, SaeRecord]) -> Figure:
     axes.set(xlim=(0, 1), xlabel="share of test headlines")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.invert_yaxis()
+    return figure
+
+
+def agreement(evidence: InterventionsFile) -> Figure:
+    """Estimated effects on the predicted class against true ablation, by how features were chosen."""
+    chosen = [a for a in evidence.agreement if a.estimate == "gradient"]
+    figure, panels = plt.subplots(1, max(len(chosen), 1), figsize=(11.4, 4), layout="constrained", squeeze=False)
+    for axes, a in zip(panels[0], chosen, strict=False):
+        reach = max(map(abs, [*a.estimates, *a.truths]), default=1.0) * 1.05
+        axes.plot([-reach, reach], [-reach, reach], color=_MUTED, lw=1)
+        axes.scatter(a.estimates, a.truths, s=12, alpha=0.5, color=_ACCENT, edgecolor="none")
+        axes.set(xlabel="estimated effect, logits (gradient × activation)", ylabel="true effect, logits (ablation)")
+        axes.set_title(f"features by {a.chosen}: r = {a.pearson:.3f}, ρ = {a.spearman:.3f}", fontsize=11)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -467,7 +467,7 @@ class FeatureEffect(Record):
 
 
 class FlipPath(Record):
-    """The smallest set of features found whose ablation changes the prediction."""
+    """The smallest set of features found whose ablation (or clamping, by the config) changes the prediction."""
 
     features: list[NonNegativeInt] = Field(description="in the order of ablation")
     prediction: NonNegativeInt = Field(description="afterwards")
@@ -475,13 +475,15 @@ class FlipPath(Record):
 
 
 class HeadlineEffects(Record):
-    """Causes of one prediction. base + Σ effects + rest = logits, up to the path's quadrature."""
+    """Causes of one prediction. base + Σ effects + rest = logits, exactly."""
 
     headline: NonNegativeInt
     headline_id: str
     logits: list[FiniteFloat] = Field(description="[n_classes] centred")
     base: list[FiniteFloat] = Field(description="[n_classes] centred, with all features ablated")
-    rest: list[FiniteFloat] = Field(description="[n_classes] integrated effect of the features not listed")
+    rest: list[FiniteFloat] = Field(
+        description="[n_classes] what base and the listed effects leave: all other features"
+    )
     features: list[FeatureEffect] = Field(description="largest effect on the predicted class first")
     spliced_prediction: NonNegativeInt = Field(description="prediction from the SAE's reconstruction")
     spliced_delta_p: FiniteFloat = Field(description="change of the predicted class's probability when spliced")

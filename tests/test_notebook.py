@@ -46,7 +46,7 @@ def pictures(notebook: Any) -> int:
 
 
 def test_demo_preset(study: SmallStudy, tmp_path: Path) -> None:
-    """Every stage, seven plots, and a metric registered in a cell that the API lists."""
+    """Every stage, eight plots, and a metric registered in a cell that the API lists."""
     root = Path(shutil.copytree(study.root, tmp_path / "study"))
     notebook = execute(
         root,
@@ -60,7 +60,7 @@ def test_demo_preset(study: SmallStudy, tmp_path: Path) -> None:
             "FINETUNE": study.config.finetune.model_dump(),
         },
     )
-    assert pictures(notebook) == 7
+    assert pictures(notebook) == 8
     with create_app(root / "analysis_data").test_client() as client:
         page = client.get("/api/features?metric=mean_when_active&limit=3").json
     own = next(m for m in page["metrics"] if m["name"] == "mean_when_active")

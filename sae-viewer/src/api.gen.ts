@@ -1124,7 +1124,7 @@ export interface components {
         };
         /**
          * FlipPath
-         * @description The smallest set of features found whose ablation changes the prediction.
+         * @description The smallest set of features found whose ablation (or clamping, by the config) changes the prediction.
          */
         FlipPath: {
             /**
@@ -1204,7 +1204,7 @@ export interface components {
         };
         /**
          * HeadlineEffects
-         * @description Causes of one prediction. base + Σ effects + rest = logits, up to the path's quadrature.
+         * @description Causes of one prediction. base + Σ effects + rest = logits, exactly.
          */
         HeadlineEffects: {
             /**
@@ -1232,7 +1232,7 @@ export interface components {
             repair: components["schemas"]["FlipPath"] | null;
             /**
              * Rest
-             * @description [n_classes] integrated effect of the features not listed
+             * @description [n_classes] what base and the listed effects leave: all other features
              */
             rest: number[];
             /**
