@@ -168,10 +168,10 @@ class TestAnswers:
         assert server.post("/api/audit", {"features": features, "offset": 10**6})[0] == 400
         assert server.post("/api/audit", {"features": [10**6]})[0] == 400
 
-    def test_state(self, server: LiveServer) -> None:
+    def test_state(self, server: LiveServer, study: SmallStudy) -> None:
         """The viewer asks what there is."""
         state = server.get("/api/live")
-        assert (state["live"], state["run_id"], state["device"]) == (True, "run-001", "cpu")
+        assert (state["live"], state["run_id"], state["device"]) == (True, read_run(study.run).metadata.run_id, "cpu")
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_a_pinned_run_is_served_by_the_module_too(runs: Path, run_id: str) -> No
 def failure(*flags: str) -> str:
     """The sentence with which the server refuses to start."""
     arguments = [sys.executable, "-m", "viz_analysis.feature_probe_server", "--port", "0", *flags]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=20, cwd=ROOT)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == ""
     return done.stderr.strip()
 
