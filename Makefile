@@ -11,7 +11,7 @@ NODE_READY := sae-viewer/node_modules/.installed
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: demo demo-run serve test test-full lint unit browser chromium bench-quality bench-causal bench-sae bench-serve bench-extract bench-viewer screenshots viewer-build setup clean
+.PHONY: peers demo demo-run serve test test-full lint unit browser chromium bench-quality bench-causal bench-sae bench-serve bench-extract bench-viewer screenshots viewer-build setup clean
 
 demo: demo-run $(NODE_READY)  ## fine-tune, extract, train, analyse on built-in data, then serve
 	@$(MAKE) --no-print-directory serve
@@ -49,6 +49,15 @@ chromium: $(NODE_READY)
 		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
 	else cd sae-viewer && npx playwright install chromium; fi
+
+# Other SAE libraries, for bench-sae: beside our torch, in an environment of their own.
+PEERS_READY := build/peers/.installed
+peers: $(PEERS_READY)
+$(PEERS_READY): benchmarks/requirements-peers.txt $(PYTHON_READY)
+	@$(PYTHON) -m venv build/peers
+	@build/peers/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements-peers.txt
+	@build/peers/bin/pip install --quiet --disable-pip-version-check --no-deps dictionary-learning==0.1.0
+	@touch $@
 
 bench-sae: $(PYTHON_READY)  ## speed of SAE training beside a plain loop and peers; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_sae

@@ -3,8 +3,9 @@
 `make bench-sae` (minutes), or `QUICK=1 make bench-sae` (under 50 s, without the peers). Width 384: MiniLM's layer 4 on
 the real headlines beside the checkout, else on the built-in sample; the SAE is trained for three passes at a λ that
 gives L0 near 64, and its FVU and L0 are of held-out tokens. Width 768: made-up sparse mixtures, for timing. The others
-take a few steps of 4,096 tokens, and at 384 x 4k a whole training. The floor is torch's bf16 encoder product alone.
-`--peers-python` names an interpreter with benchmarks/requirements-peers.txt; memory is above the data.
+take a few steps of 4,096 tokens, and at 384 x 4k a whole training; there every kind of ours has a row too, steered to
+L0 64. The floor is torch's bf16 encoder product alone. `--peers-python` names an interpreter with
+benchmarks/requirements-peers.txt (`make peers` makes one); memory is above the data.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -26,9 +27,10 @@ from sae_pipeline.classifier import load_base
 from sae_pipeline.config import HeadlinesConfig
 from sae_pipeline.headlines import load_headlines
 from sae_pipeline.kernels import path_counts
-from sae_pipeline.kinds import ReluStep
+from sae_pipeline.kinds import nested_prefixes, stepper, unit_rows
+from sae_pipeline.schema import Kind
 from sae_pipeline.tokens import tokenize
-from sae_pipeline.training import learning_rate_factor
+from sae_pipeline.training import Sparsity, learning_rate_factor, sparsity_weight
 
 from .sae_peers import memory, quality, reset_peak
 
@@ -36,7 +38,7 @@ QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 HERE = Path(__file__).parent
 REAL_DATA = HERE.parent.parent / "shared" / "data" / "twitter-financial-news-sentiment"
 OTHERS = ("dictionary_learning", "sae_lens", "sparsify")
-BATCH, PEER_BATCH = 1024, 4096
+BATCH, KIND_BATCH, PEER_BATCH = 1024, 512, 4096
 L1 = {(384, 4096): 1.2, (384, 32768): 2.3, (768, 4096): 1.4, (768, 32768): 4.0}  # L0 near 64, found by hand
 
 
@@ -47,21 +49,25 @@ def main() -> None:
     parser.add_argument("--peers-python", type=Path, default=default)
     parser.add_argument("--widths", type=int, nargs="*", default=[384, 768])
     parser.add_argument("--sizes", type=int, nargs="*", default=[4096, 32768])
+    parser.add_argument("--no-kinds", action="store_true", help="leave out the table of all kinds at 384 x 4k")
     arguments = parser.parse_args()
     peers = OTHERS if arguments.peers_python.exists() and not QUICK else ()
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     if not peers:
         print(f"Peers are left out: {'QUICK' if QUICK else f'there is no {arguments.peers_python}'}.")
-    print(f"{'':24}{'tokens/s':>10} {'of floor':>9} {'FVU':>7} {'L0':>7} {'peak MiB':>9}")
-    figures = []
+    print(f"{'':28}{'tokens/s':>10} {'of floor':>9} {'FVU':>7} {'L0':>7} {'peak MiB':>9}")
+    figures: list[dict[str, Any]] = []
+    kinds: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for d_in in arguments.widths:
             data = {384: real, 768: made_up}[d_in]()
             path = Path(folder) / f"{d_in}.pt"
             torch.save(data, path)
             figures += [compare(data, path, d_sae, peers, arguments.peers_python) for d_sae in arguments.sizes]
+            if d_in == 384 and not arguments.no_kinds:
+                kinds = every_kind(data, 4096)
     versions = {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads()}
-    print(json.dumps({"quick": QUICK, "results": figures, "paths": dict(path_counts), **versions}))
+    print(json.dumps({"quick": QUICK, "results": figures, "kinds": kinds, "paths": dict(path_counts), **versions}))
 
 
 def compare(data: dict[str, Tensor], path: Path, d_sae: int, peers: tuple[str, ...], python: Path) -> dict[str, Any]:
@@ -81,12 +87,7 @@ def compare(data: dict[str, Tensor], path: Path, d_sae: int, peers: tuple[str, .
         else:
             rows[name] = json.loads(run.stdout.splitlines()[-1])
     for name, row in rows.items():
-        label = f"{d_in} x {d_sae // 1024}k {name}"
-        fvu, l0 = (f"{row[key]:{form}}" if key in row else "" for key, form in (("fvu", ".4f"), ("l0", ".1f")))
-        share = row["tokens_per_s"] / floor
-        print(
-            f"{label:24}{row['tokens_per_s']:10,.0f} {share:9.2f} {fvu:>7} {l0:>7} {row['peak_mib']:9,.0f}", flush=True
-        )
+        print_row(f"{d_in} x {d_sae // 1024}k {name}", row, floor)
     speed = rows["ours"]["tokens_per_s"]
     fastest = max((rows[name]["tokens_per_s"] for name in peers if name in rows), default=None)
     return {
@@ -102,30 +103,52 @@ def compare(data: dict[str, Tensor], path: Path, d_sae: int, peers: tuple[str, .
 
 
 def ours(data: dict[str, Tensor], d_sae: int) -> dict[str, float]:
-    """Three passes of the default recipe (in QUICK fewer at the big shapes); the rate is over all of it."""
+    """Three passes of the default recipe (in QUICK fewer at the big shapes)."""
+    return trained("relu", data, d_sae, BATCH, Sparsity(L1[data["train"].shape[1], d_sae], None))
+
+
+def every_kind(data: dict[str, Tensor], d_sae: int) -> dict[str, dict[str, float]]:
+    """Three passes of each kind at its own settings, steered to L0 64."""
+    d_in, rows = data["train"].shape[1], {}
+    for kind in get_args(Kind):
+        sparsity = Sparsity(sparsity_weight("default", 1e-3, d_in, d_sae, kind), 64.0)
+        rows[kind] = trained(kind, data, d_sae, KIND_BATCH, sparsity)
+        print_row(f"{d_in} x {d_sae // 1024}k {kind}", rows[kind], None)
+    return rows
+
+
+def trained(kind: Kind, data: dict[str, Tensor], d_sae: int, batch: int, sparsity: Sparsity) -> dict[str, float]:
+    """A whole training of one kind: the rate is over all of it, FVU and L0 are of held-out tokens."""
     train = data["train"]
-    d_in = train.shape[1]
     generator = torch.Generator().manual_seed(0)
-    epochs = 1 if QUICK and d_sae > 4096 else 3
+    epochs = 1 if QUICK and (d_sae > 4096 or kind != "relu") else 3
     before = reset_peak()
-    rows = torch.randn(d_sae, d_in, generator=generator)
-    step = ReluStep(rows / rows.norm(dim=1, keepdim=True))
-    del rows
-    order = torch.cat([torch.randperm(len(train), generator=generator) for _ in range(epochs)]).split(BATCH)
-    lr = step.learning_rate
+    step = stepper(kind, unit_rows(d_sae, train.shape[1], generator), 64, nested_prefixes(d_sae))
+    order = [rows for _ in range(epochs) for rows in torch.randperm(len(train), generator=generator).split(batch)]
     started = time.perf_counter()
-    for i, batch in enumerate(order):
-        step.step(train[batch], lr * learning_rate_factor(i, len(order)), L1[d_in, d_sae])
+    for i, rows in enumerate(order):
+        stats = step.step(train[rows], step.learning_rate * learning_rate_factor(i, len(order)), sparsity.weight)
+        sparsity.steer(stats.l0, len(order))
     seconds = time.perf_counter() - started
     peak = (memory("VmHWM") - before) / 1024
-    W_enc, W_dec, b_enc = step.features.W_enc, step.features.W_dec, step.features.b_enc
+    weights = step.weights()
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
-        f = torch.relu(x @ W_enc.T + b_enc)
-        return f, f @ W_dec + step.b_dec
+        pre = x @ weights.W_enc + weights.b_enc
+        f = torch.relu(pre) * (pre > weights.threshold)
+        if kind == "topk":
+            f = f * (f >= f.topk(64).values[:, -1:])
+        return f, f @ weights.W_dec + weights.b_dec
 
     held_out = data["held_out"][: 4096 if QUICK else None]
     return {"tokens_per_s": epochs * len(train) / seconds, "peak_mib": peak, **quality(run, held_out)}
+
+
+def print_row(label: str, row: dict[str, Any], floor: float | None) -> None:
+    """One line of the table."""
+    fvu, l0 = (f"{row[key]:{form}}" if key in row else "" for key, form in (("fvu", ".4f"), ("l0", ".1f")))
+    share = f"{row['tokens_per_s'] / floor:.2f}" if floor else ""
+    print(f"{label:28}{row['tokens_per_s']:10,.0f} {share:>9} {fvu:>7} {l0:>7} {row['peak_mib']:9,.0f}", flush=True)
 
 
 def encoder_alone(train: Tensor, d_sae: int) -> float:
