@@ -65,6 +65,9 @@ bench-sae: $(PYTHON_READY)  ## speed of SAE training beside a plain loop and pee
 bench-extract: $(PYTHON_READY)  ## speed of fine-tuning and extraction beside the plain ways, and of a whole study; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_stages
 
+bench-quality: $(PYTHON_READY)  ## quality beside the best of other libraries; QUICK=1: the stored results
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_quality
+
 bench-causal: $(PYTHON_READY)  ## speed and truth of the causal evidence; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_causal
 

@@ -13,7 +13,7 @@ from .classifier import ClassifierRecord
 from .config import LABELS
 from .layout import SaeRecord
 from .runs import read_run
-from .schema import ClassifierReport, InterventionsFile
+from .schema import ClassifierReport, EvidenceFile, InterventionsFile
 
 _INK, _MUTED, _ACCENT = "#1d2433", "#8a93a6", "#2f6fb2"
 _SIZES = ("#9ecae9", "#5ba3d0", "#2f6fb2", "#123e6d")
@@ -70,7 +70,7 @@ def sae_training(records: Mapping[str, SaeRecord]) -> Figure:
         curve = record.curve
         left.plot(curve.tokens, curve.fvu, color=colour, label=size)
         middle.plot(curve.tokens, curve.l0, color=colour, label=size)
-        right.plot(curve.tokens[-len(curve.silent) :], curve.silent, color=colour, label=size)
+        right.plot(curve.tokens[len(curve.tokens) - len(curve.silent) :], curve.silent, color=colour, label=size)
     left.set(title="Unexplained variance (FVU)", xlabel="tokens seen", ylabel="FVU", ylim=(0, 1))
     middle.set(title="Active features per token (L0)", xlabel="tokens seen", ylabel="L0", yscale="log")
     right.set(title="Features silent for one pass", xlabel="tokens seen", ylabel="share of features", ylim=(0, 1))
@@ -166,5 +166,39 @@ def agreement(evidence: InterventionsFile) -> Figure:
         axes.scatter(a.estimates, a.truths, s=12, alpha=0.5, color=_ACCENT, edgecolor="none")
         axes.set(xlabel="estimated effect, logits (gradient × activation)", ylabel="true effect, logits (ablation)")
         axes.set_title(f"features by {a.chosen}: r = {a.pearson:.3f}, ρ = {a.spearman:.3f}", fontsize=11)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def density_of_sizes(records: Mapping[str, SaeRecord]) -> Figure:
+    """How often the features of every size fire on the held-out tokens; silent ones are in the legend."""
+    figure, axes = _axes("Feature density on held-out tokens")
+    for colour, (size, record) in zip(_SIZES * len(records), records.items(), strict=False):
+        found = record.report.held_out
+        if found.density:
+            label = f"{size}, {found.silent_share:.1%} silent"
+            edges = [10**edge for edge in found.density_edges]
+            axes.stairs([n / record.config.d_sae for n in found.density], edges, color=colour, lw=2, label=label)
+    axes.set(xscale="log", xlabel="share of tokens on which a feature fires", ylabel="share of features")
+    if axes.get_legend_handles_labels()[0]:  # SAEs of old have no densities
+        axes.legend(frameon=False)
+    return figure
+
+
+def controls(file: EvidenceFile) -> Figure:
+    """FVU and label probes of an SAE beside PCA, raw neurons and an SAE on a randomly initialised model."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
+    names = [f"{c.name} (L0 {c.code.l0:.0f})" for c in file.controls]
+    colours = [_ACCENT, *["#c3cad6"] * (len(names) - 1)]
+    left.barh(names, [c.code.fvu for c in file.controls], color=colours)
+    left.invert_yaxis()
+    left.set_title(f"{file.size}: unexplained variance (FVU), held-out", loc="left", fontsize=11, color=_INK)
+    for control, style in zip(file.controls, ("o-", "s--", "^--", "D--"), strict=False):
+        sizes, scores = [p.k for p in control.probing], [p.auroc for p in control.probing]
+        right.plot(sizes, scores, style, color=_ACCENT if style == "o-" else _MUTED, label=control.name)
+    right.set(xscale="log", xlabel="features per class", ylabel="AUROC of the labels", ylim=(0.5, 1))
+    right.set_title("k-sparse probes of the labels, held-out", loc="left", fontsize=11, color=_INK)
+    right.legend(frameon=False, loc="lower right")
+    for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     return figure

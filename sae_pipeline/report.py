@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from . import classifier as classifiers
+from .artefacts import file_hash
 from .classifier import ClassifierRecord
 from .errors import UserError
 from .layout import Layout, SaeRecord, aliased_saes, classifier_folder
@@ -23,6 +24,7 @@ class StudyReport(BaseModel):
     classifier_hash: str
     classifier: ClassifierRecord
     saes: dict[str, SaeRecord]
+    evidence: list[EvidenceFile] = []
 
     def summary(self) -> dict[str, Any]:
         """The few numbers that a script wants."""
@@ -72,6 +74,10 @@ class StudyReport(BaseModel):
                 f"{r.dead_share:7.1%} {r.spliced.accuracy_spliced:10.3f} ({r.spliced.accuracy_clean:.3f}) "
                 f"{r.spliced.unchanged:17.1%}  {r.spliced.positions}"
             )
+        yield from _spliced_lines(self.saes)
+        for file in self.evidence:
+            yield ""
+            yield from evidence_lines(file)
 
 
 def study_report(root: Path) -> StudyReport:
@@ -83,7 +89,35 @@ def study_report(root: Path) -> StudyReport:
     saes = aliased_saes(Layout(root), folder.name)
     if not saes:
         raise UserError("There are no SAEs of the present classifier; run `python -m sae_pipeline train` first.")
-    return StudyReport(classifier_hash=folder.name, classifier=classifiers.read_record(folder), saes=saes)
+    layout = Layout(root)
+    hashes = [file_hash(p) for p in sorted(layout.weights.glob("layer_*_*.pt"))]
+    files = [layout.evidence(sae_hash) for sae_hash in dict.fromkeys(hashes)]
+    return StudyReport(
+        classifier_hash=folder.name,
+        classifier=classifiers.read_record(folder),
+        saes=saes,
+        evidence=[EvidenceFile.model_validate_json(f.read_bytes()) for f in files if f.is_file()],
+    )
+
+
+def _spliced_lines(saes: dict[str, SaeRecord]) -> Iterator[str]:
+    """Predictions with the reconstruction spliced in, with intervals and recovered scores."""
+    reports = [(size, s) for size, r in saes.items() for s in (r.report.spliced, r.report.spliced_all) if s]
+    yield ""
+    yield "spliced     positions  unchanged [95 %]           accuracy change [95 %]   McNemar      KL  recovered loss"
+    for size, s in reports:
+        if s.mean_kl is None or s.mcnemar_p is None:
+            continue  # an SAE of before these were measured
+        recovered = ", ".join(f"{b.kind} {b.recovered_loss:.3f}" for b in s.baselines)
+        change = f"{s.accuracy_spliced - s.accuracy_clean:+.2%} {_interval(s.accuracy_change_interval, '+.2%')}"
+        kept = f"{s.unchanged:.2%} {_interval(s.unchanged_interval, '.1%')}"
+        yield f"{size:12}{s.positions:10} {kept:26}{change:26}{s.mcnemar_p:6.3f} {s.mean_kl:8.4f}  {recovered}"
+    if any(s.unchanged_interval is None for _, s in reports):
+        yield "Fewer than 30 headlines are too few for an interval."
+
+
+def _interval(ends: tuple[float, float] | None, form: str) -> str:
+    return f"[{ends[0]:{form}}, {ends[1]:{form}}]" if ends else "[-]"
 
 
 def sweep_lines(records: Sequence[SaeRecord]) -> Iterator[str]:

@@ -195,6 +195,12 @@ class TestVerbs:
         assert all(len(m.verdict) == found.d_sae for m in found.matches)
         assert main(["family", "--root", str(root)]) == 0
         assert "match" in capsys.readouterr().out
+        assert main(["report", "--root", str(root)]) == 0
+        told = capsys.readouterr().out
+        page = (root / "finbert_sae" / "training_report.html").read_text(encoding="utf-8")
+        for text in (told, page):
+            assert "random model" in text and "recovered loss" in text and "stability over seeds 0, 1" in text
+        assert "Wilson interval" in page and "Feature density" in page
 
     def test_one_seed_on_the_command_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A seed list of one ends with one sentence."""
