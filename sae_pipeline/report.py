@@ -112,7 +112,7 @@ def _spliced_lines(saes: dict[str, SaeRecord]) -> Iterator[str]:
         change = f"{s.accuracy_spliced - s.accuracy_clean:+.2%} {_interval(s.accuracy_change_interval, '+.2%')}"
         kept = f"{s.unchanged:.2%} {_interval(s.unchanged_interval, '.1%')}"
         yield f"{size:12}{s.positions:10} {kept:26}{change:26}{s.mcnemar_p:6.3f} {s.mean_kl:8.4f}  {recovered}"
-    if any(s.unchanged_interval is None for _, s in reports):
+    if any(s.n_headlines < 30 for _, s in reports):
         yield "Fewer than 30 headlines are too few for an interval."
 
 
