@@ -92,6 +92,7 @@ test('an example leads to its headline', async ({ page, api }) => {
 
 test('a feature without saved examples says so and shows its statistics', async ({ page, api }) => {
   const [feature] = await api.withoutExamples()
+  test.skip(feature === undefined, 'every feature of this run has examples')
   const info = await api.get('/api/feature_info', { id: feature?.feature ?? -1 })
   await page.goto(`/features/${info.feature}`)
   await expect(page.getByText(info.message ?? '')).toBeVisible()

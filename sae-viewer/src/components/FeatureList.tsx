@@ -67,7 +67,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
   return frame(
     <FeatureFilters address={address} run={run} metrics={allMetrics} inPane={inPane} onLeave={onLeave} />,
     <>
-      <div className={`flex min-h-12 flex-wrap items-center gap-x-3 gap-y-1 pb-2.5 ${inPane ? 'pt-3' : 'pt-4 lg:pt-5'}`}>
+      <div className={`flex min-h-12 shrink-0 flex-wrap items-center gap-x-3 gap-y-1 pb-2.5 ${inPane ? 'pt-3' : 'pt-4 lg:pt-5'}`}>
         <p role="status" className="whitespace-nowrap">
           {first ? <Counts page={first} /> : <span className="skeleton inline-block h-4 w-32" />}
         </p>

@@ -40,7 +40,7 @@ export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
 }) {
   const other = order === 'desc' ? 'asc' : 'desc'
   return (
-    <div className={`${grid(inPane)} border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics)}>
+    <div className={`${grid(inPane)} shrink-0 border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics)}>
       <span className={`text-right ${inPane ? '' : 'max-sm:hidden'}`}>place</span>
       <span className="text-right">feature</span>
       <span className="truncate">
