@@ -11,7 +11,7 @@ NODE_READY := sae-viewer/node_modules/.installed
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: peers demo demo-run serve test test-full lint unit browser chromium bench-quality bench-causal bench-sae bench-serve bench-extract bench-viewer screenshots viewer-build setup clean
+.PHONY: peers demo demo-run serve test test-full lint unit browser chromium bench-analysis bench-quality bench-causal bench-sae bench-serve bench-extract bench-viewer screenshots viewer-build setup clean
 
 demo: demo-run $(NODE_READY)  ## fine-tune, extract, train, analyse on built-in data, then serve
 	@$(MAKE) --no-print-directory serve
@@ -67,6 +67,9 @@ bench-extract: $(PYTHON_READY)  ## speed of fine-tuning and extraction beside th
 
 bench-quality: $(PYTHON_READY)  ## quality beside the best of other libraries; QUICK=1: the stored results
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_quality
+
+bench-analysis: $(PYTHON_READY)  ## speed, memory and growth of the analysis; QUICK=1: under 50 s
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_analysis
 
 bench-causal: $(PYTHON_READY)  ## speed and truth of the causal evidence; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_causal

@@ -102,10 +102,11 @@ def analyze_headlines(
     """
     share = here.share(len(split))
     found = Findings.empty(sae.config.d_sae, config.top_tokens_per_feature)
+    quiet = {} if here.first else {"disable": True}  # naming it at all would overrule TQDM_DISABLE
     with ExitStack() as leaving:
         prompts = leaving.enter_context(part.writing(PROMPTS))
         strongest = leaving.enter_context(part.writing(HEADLINE_FEATURES))
-        bar = leaving.enter_context(tqdm(total=len(share), desc="analyze", unit="headline", disable=not here.first))
+        bar = leaving.enter_context(tqdm(total=len(share), desc="analyze", unit="headline", **quiet))
         for block in read_blocks(classifier, sae, split, share, config.tokens_per_batch):
             found.add(block)
             prompts.add(_prompts(block))
