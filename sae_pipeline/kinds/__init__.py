@@ -13,9 +13,11 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from ..schema import Kind
 from .engine import Options
 from .gated import GatedStep
+from .group import ALONE, Group
 from .jumprelu import JumpReluStep
 from .notebook import NotebookStep
 from .relu import ReluStep
@@ -23,8 +25,10 @@ from .stepper import Stepper, StepStats, Weights
 from .topk import BatchTopKStep, MatryoshkaStep, TopKStep
 
 __all__ = [
+    "ALONE",
     "BatchTopKStep",
     "GatedStep",
+    "Group",
     "JumpReluStep",
     "MatryoshkaStep",
     "NotebookStep",
@@ -42,10 +46,15 @@ __all__ = [
 def stepper(
     kind: Kind, W_dec: Tensor, k: int | None = None, prefixes: tuple[int, ...] = (), **options: Unpack[Options]
 ) -> Stepper:
-    """A fresh step of `kind` from decoder rows W_dec [d_sae, d_in] of length 1; `k` for the kinds that fix it."""
+    """A fresh step of `kind` from decoder rows W_dec [d_sae, d_in] of length 1; `k` for the kinds that fix it.
+
+    With a `group` that splits the features, W_dec are this rank's. Raises UserError for a kind that cannot be split.
+    """
     if kind in ("topk", "batchtopk", "matryoshka"):
         assert k is not None
         if kind == "matryoshka":
+            if options.get("group", ALONE).split == "features":
+                raise UserError("A matryoshka SAE's nested features cannot be split; use --split tokens.")
             return MatryoshkaStep(W_dec, k, prefixes, **options)
         return (TopKStep if kind == "topk" else BatchTopKStep)(W_dec, k, **options)
     if kind == "jumprelu":

@@ -25,6 +25,8 @@ import torch
 from torch import Tensor
 
 from ..kernels import NO_RULE, AdamSettings, Features, Lists, Residual, Rule, choose, path_counts, reference
+from .group import ALONE, Group
+from .shared import averaged_update, summed_residual
 from .stepper import Stepper, Weights
 
 DENSE_ABOVE = 0.05  # share of active entries above which five dense bf16 products are faster (measured)
@@ -47,6 +49,7 @@ class Options(TypedDict, total=False):
     precision: Literal["bf16", "fp32"]  # bf16: products in bf16 where the chip is fast at it, fp32 sums and weights
     encoder_bias: float
     beta1: float
+    group: Group  # the processes that share the step
 
 
 class SparseStepper(Stepper):
@@ -62,6 +65,7 @@ class SparseStepper(Stepper):
         """Start from decoder rows W_dec [d_sae, d_in] of length 1, with W_enc tied to them."""
         d_sae, d_in = W_dec.shape
         device = W_dec.device
+        self.group = options.get("group", ALONE)
         self._kernels = choose(options.get("backend")) if device.type == "cpu" else None
         self._ops: Any = self._kernels or reference
         fast = device.type == "cuda" or (self._kernels is not None and self._kernels.amx)
@@ -112,6 +116,8 @@ class SparseStepper(Stepper):
 
     def _residual(self, lists: Lists, batch: Batch, low: bool = True) -> Residual:
         dtype = batch.low.dtype if low else batch.x.dtype
+        if self.group.split == "features":
+            return summed_residual(self.group, lists, self.features.W_dec, self.b_dec, batch.x, dtype)
         extra = (dtype,) if self._kernels is not None else ()
         residual: Residual = self._ops.residual(lists, self.features.W_dec, self.b_dec, batch.x, *extra)
         return residual
@@ -121,7 +127,10 @@ class SparseStepper(Stepper):
     ) -> None:
         """Gradients and optimiser at the entries of the features in `span`, whose lists these are."""
         features = Features(*(tensor[span] for tensor in self.features))
-        if self._kernels is not None:
+        if self.group.split == "tokens":
+            averaged_update(self.group, lists, batch.low, r, features, adam, rule)
+            self._refresh()
+        elif self._kernels is not None:
             tiles = None if self._tiles is None else self._tiles[(span.start or 0) // 16 * -(-batch.x.shape[1] // 32) :]
             self._kernels.update(lists, batch.low, r, features, adam, tiles, rule)
         else:
@@ -130,6 +139,7 @@ class SparseStepper(Stepper):
 
     def _step_b_dec(self, g: Tensor, lr: float) -> None:
         """Adam on b_dec, whose gradient is g [d_in]."""
+        g = self.group.mean(g)
         self.steps += 1
         beta1, beta2 = _BETAS_B_DEC
         self._m_b_dec.lerp_(g, 1 - beta1)

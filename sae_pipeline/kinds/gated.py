@@ -48,10 +48,10 @@ class GatedStep(SparseStepper):
         self._update(magnitude, batch, r, AdamSettings(lr, 0.0, self.beta1), rule)
         assert rule.slope is not None
         df = rule.slope * on
-        self._shift.step(by_feature(gate, df), lr)
-        self._stretch.step(by_feature(gate, df * stretch * gate.values), lr)
+        self._shift.step(self.group.mean(by_feature(gate, df)), lr)
+        self._stretch.step(self.group.mean(by_feature(gate, df * stretch * gate.values)), lr)
         self._step_b_dec(2 * mean_r, lr)
-        loss = (squared + squared_gate + sparsity * float(gate.values.sum())) / n
+        loss = (squared + self.group.part(squared_gate) + sparsity * float(gate.values.sum())) / n
         counts = by_feature(gate, on.float()).long()
         return StepStats(n, loss, squared, float(x.square().sum()), int(counts.sum()), counts)
 

@@ -43,7 +43,7 @@ class JumpReluStep(SparseStepper):
         each = theta / (self.bandwidth * n)
         g = -each * (2 * theta * by_feature(window, slope) + sparsity * window.ptr.diff())
         self._update(active, batch, r, AdamSettings(lr, 0.0, self.beta1))
-        self._log.step(g, lr)
+        self._log.step(self.group.mean(g), lr)
         self._step_b_dec(2 * mean_r, lr)
         counts = active.ptr.diff()
         n_active = int(counts.sum())

@@ -24,10 +24,10 @@ class ReluStep(SparseStepper):
 
     def _sparse(self, x: Tensor, adam: AdamSettings) -> tuple[Tensor, BatchSums] | None:
         """None where there are no kernels or too many entries."""
-        if self._kernels is None:
+        if self._kernels is None and self.group.split == "none":
             return None
         batch = self._read(x)
-        lists = self._encode(batch, limit=DENSE_ABOVE)
+        lists = self._encode(batch, limit=DENSE_ABOVE if self.group.split == "none" else None)
         if lists is None:
             return None
         r, mean_r, squared = self._residual(lists, batch)

@@ -47,8 +47,20 @@ class TopKStep(SparseStepper):
             again = self._by_token(self._read(batch.x[short]), torch.zeros_like(self._floor))
             kept = _replace_rows(kept, short, self._ops.topk_rows(again, self.k))
         self._move_floor(kept, len(short) / n)
+        kept = self._largest_of_all(kept)
         selected: Lists = self._ops.transpose(kept, len(self.features.b_enc))[0]
         return selected
+
+    def _largest_of_all(self, kept: Lists) -> Lists:
+        """Of this rank's k largest per token, those that are among the k largest of all ranks' features."""
+        if self.group.split != "features":
+            return kept
+        rows, n = kept.rows, len(kept.ptr) - 1
+        own = kept.values.new_zeros(n, self.k)
+        own[rows, torch.arange(len(rows), device=rows.device) - kept.ptr[rows]] = kept.values
+        every = self.group.gather(own.flatten()).view(self.group.size, n, self.k)
+        least = every.transpose(0, 1).flatten(1).topk(self.k, sorted=True).values[:, -1]
+        return keep(kept, kept.values >= least[rows])
 
     def _by_token(self, batch: Batch, floor: Tensor) -> Lists:
         lists = self._encode(batch, floor.expand(len(self.features.b_enc)).contiguous())
@@ -102,18 +114,26 @@ class BatchTopKStep(TopKStep):
 
     def _select(self, batch: Batch) -> Lists:
         wanted = self.k * len(batch.x)
-        lists, floor = None, self._floor
-        while lists is None or (len(lists.values) < wanted and floor > 0):
-            floor = self._floor if lists is None else floor * 0.5 if floor > 1e-3 else torch.zeros_like(floor)
-            lists = self._encode(batch, floor.expand(len(self.features.b_enc)).contiguous())
-            assert lists is not None
-        if len(lists.values) > wanted:
-            cut = lists.values.topk(wanted, sorted=False).values.min()
-            lists = keep(lists, lists.values >= cut)
-        least = lists.values.min() if len(lists.values) else self._least
+        floor = self._floor
+        lists, every = self._above(batch, floor)
+        while len(every) < wanted and floor > 0:
+            floor = floor * 0.5 if floor > 1e-3 else torch.zeros_like(floor)
+            lists, every = self._above(batch, floor)
+        if len(every) > wanted:
+            least = every.topk(wanted, sorted=False).values.min()
+            lists = keep(lists, lists.values >= least)
+        else:
+            least = every.min() if len(every) else self._least
+        least = self.group.mean(least)
         self._least.copy_(least if self.steps == 0 else self._least.lerp(least, 0.02))
         self._floor.copy_(0.95 * least)
         return lists
+
+    def _above(self, batch: Batch, floor: Tensor) -> tuple[Lists, Tensor]:
+        """This rank's entries above `floor`, and the values of all ranks' that share the batch."""
+        lists = self._encode(batch, floor.expand(len(self.features.b_enc)).contiguous())
+        assert lists is not None
+        return lists, self.group.gather(lists.values)
 
     def _threshold(self) -> Tensor:
         return self._least.expand(len(self.features.b_enc))
