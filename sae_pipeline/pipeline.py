@@ -29,7 +29,8 @@ from .features import FEATURE_METRICS, Metric
 from .headlines import Headlines, Split, load_headlines
 from .interventions import Probe
 from .kernels import choose as choose_kernels
-from .kinds import nested_prefixes
+from .kinds import ALONE as NO_RANKS
+from .kinds import Group, nested_prefixes
 from .layout import (
     Layout,
     PresentClassifier,
@@ -137,13 +138,20 @@ def same_headlines(root: Path) -> Headlines:
 # --- train ---------------------------------------------------------------------------------------------
 
 
-def train(extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device) -> dict[str, SaeRecord]:
+def train(
+    extraction: ExtractConfig,
+    config: TrainConfig,
+    root: Path,
+    device: torch.device,
+    group: Group = NO_RANKS,
+) -> dict[str, SaeRecord]:
     """Train the SAEs that are missing, evaluate them, alias all as `finbert_sae/layer_<L>_<size>.pt`.
 
-    Returns the records by size name, in the order of `latent_dims`.
+    Returns the records by size name, in the order of `latent_dims`. Rank 0 of `group` calls it, the others
+    `join_training`; they share each step and read one activation store, so all must see `root`.
     """
     records = {}
-    for folder in train_folders(extraction, [config], root, device):
+    for folder in train_folders(extraction, [config], root, device, group):
         record = read_sae_record(folder)
         size = size_name(record.config.d_sae)
         alias(folder / "sae.pt", Layout(root).sae_alias(record.config.hookpoint.layer, size))
@@ -161,22 +169,32 @@ def sweep(
     return [read_sae_record(folder) for folder in train_folders(extraction, over.settings(config), root, device)]
 
 
+def join_training(
+    extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device, group: Group
+) -> None:
+    """What the further ranks of `group` do while rank 0 is in `train`: their share of every step."""
+    group.wait()  # for rank 0's extraction
+    tokens = _tokens(extraction, config, root, device)
+    missing = group.broadcast([""])
+    jobs = [job for job in _jobs(tokens, [config]) if job.name in missing]
+    if jobs:
+        train_saes(tokens, tokens.mean, tokens.scale, jobs, device, None, group)
+
+
 def train_folders(
-    extraction: ExtractConfig, configs: Sequence[TrainConfig], root: Path, device: torch.device
+    extraction: ExtractConfig, configs: Sequence[TrainConfig], root: Path, device: torch.device, group: Group = NO_RANKS
 ) -> list[Path]:
     """The folders of the SAEs of every size of every config; those that are missing are trained together."""
     layout = Layout(root)
-    tokens: ActivationStore | ActivationStream = (
-        ActivationStream.open(_extraction(extraction, root, device))
-        if configs[0].stream
-        else extract(extraction, root, device)
-    )
-    jobs = [_job(tokens, config, d_sae) for config in configs for d_sae in config.latent_dims]
+    tokens = _tokens(extraction, configs[0], root, device)
+    group.wait()
+    jobs = _jobs(tokens, configs)
     work = ("train", *(job.name for job in jobs))
     if any(find_sae(layout, job.name) is None for job in jobs):
         with unfinished(layout.checkpoints, *work) as checkpoint:
             missing = [job for job in jobs if find_sae(layout, job.name) is None]
-            trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint)
+            group.broadcast([job.name for job in missing])
+            trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint, group)
             judge = held_out(root, extraction.layer, device)
             for job, result in zip(missing, trained, strict=True):
                 report = judge.report(result.sae, tokens, result.seconds, result.tokens_per_second)
@@ -189,8 +207,22 @@ def train_folders(
                     curve=result.curve,
                 )
                 publish_sae(layout, checkpoint.folder / job.name, result.sae, record)
+    else:
+        group.broadcast([""])
     discard(layout.checkpoints, *work)
     return [folder for job in jobs if (folder := find_sae(layout, job.name)) is not None]
+
+
+def _tokens(
+    extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device
+) -> ActivationStore | ActivationStream:
+    if config.stream:
+        return ActivationStream.open(_extraction(extraction, root, device))
+    return extract(extraction, root, device)
+
+
+def _jobs(tokens: ActivationStore | ActivationStream, configs: Sequence[TrainConfig]) -> list[Job]:
+    return [_job(tokens, config, d_sae) for config in configs for d_sae in config.latent_dims]
 
 
 def _job(tokens: ActivationStore | ActivationStream, config: TrainConfig, d_sae: int) -> Job:

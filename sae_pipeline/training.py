@@ -26,7 +26,7 @@ from .batches import Tokens, batches, steps_per_epoch
 from .checkpoints import Checkpoint
 from .config import TrainConfig
 from .errors import ResourceError, UserError
-from .kinds import NotebookStep, Stepper, stepper, unit_rows
+from .kinds import ALONE, Group, NotebookStep, Stepper, stepper, unit_rows
 from .sae import SaeConfig, SparseAutoencoder, size_name
 from .schema import Kind
 
@@ -87,12 +87,14 @@ def train_saes(
     jobs: Sequence[Job],
     device: torch.device,
     checkpoint: Checkpoint | None = None,
+    group: Group = ALONE,
 ) -> list[TrainedSae]:
     """Train every job's SAE from one reading of the activations, given in the classifier's units.
 
     Passes, batch size and buffer are the first job's. All jobs see the same batches in the same order, whatever their
     seeds, so each ends in the same bits as if it were alone; so does a training that was killed and goes on from its
-    checkpoint. Raises UserError when there are fewer tokens than one batch or when an SAE dies or diverges.
+    checkpoint, which rank 0 of `group` holds. Raises UserError when there are fewer tokens than one batch or when an
+    SAE dies or diverges.
     """
     config = jobs[0].config
     if tokens.n_tokens < config.batch_size:
@@ -102,13 +104,13 @@ def train_saes(
         )
     if not float(scale) > 0.0:
         raise UserError("The activations are the same at every token, or no numbers: there is nothing to learn.")
-    runs = [_Run(job, mean, scale, tokens.n_tokens, device) for job in jobs]
+    runs = [_Run(job, mean, scale, tokens.n_tokens, device, group) for job in jobs]
     n_steps = steps_per_epoch(tokens, config.batch_size) * config.num_epochs
-    step = _resume(runs, checkpoint)
+    step = _resume(runs, checkpoint, group)
     mean, scale = mean.to(device), scale.to(device)
     in_memory = config.buffer_mib * 2**20 // (2 * tokens.d_in)
-    bar = tqdm(total=tokens.n_tokens * config.num_epochs, initial=runs[0].tokens, desc="train", unit="tok")
-    bar.unit_scale = True
+    total, quiet = tokens.n_tokens * config.num_epochs, group.rank != 0
+    bar = tqdm(total=total, initial=runs[0].tokens, desc="train", unit="tok", unit_scale=True, disable=quiet)
     with bar:
         for batch in batches(tokens, config.batch_size, config.num_epochs, _ORDER, step, in_memory):
             x = (batch.to(device).float() - mean) / scale
@@ -118,19 +120,20 @@ def train_saes(
             bar.update(len(x))
             if (step - 1) % max(1, n_steps // _HISTORY_POINTS) == 0 or step == n_steps:
                 bar.set_postfix_str(" | ".join(run.record() for run in runs), refresh=False)
-            if checkpoint is not None and step < n_steps and checkpoint.due:
+            if step < n_steps and group.any(checkpoint is not None and checkpoint.due):
                 _save(runs, step, checkpoint)
     return [run.finish() for run in runs]
 
 
-def _save(runs: "list[_Run]", step: int, checkpoint: Checkpoint) -> None:
+def _save(runs: "list[_Run]", step: int, checkpoint: Checkpoint | None) -> None:
     tensors = {f"{run.name}/{key}": tensor for run in runs for key, tensor in run.tensors().items()}
-    checkpoint.save(tensors, {"step": step, "runs": {run.name: run.facts() for run in runs}})
+    if checkpoint is not None:
+        checkpoint.save(tensors, {"step": step, "runs": {run.name: run.facts() for run in runs}})
 
 
-def _resume(runs: "list[_Run]", checkpoint: Checkpoint | None) -> int:
-    """The step to go on from."""
-    saved = None if checkpoint is None else checkpoint.load()
+def _resume(runs: "list[_Run]", checkpoint: Checkpoint | None, group: Group) -> int:
+    """The step to go on from. One rank has the checkpoint."""
+    saved = group.broadcast(None if checkpoint is None else checkpoint.load())
     if saved is None or any(run.name not in saved[1]["runs"] for run in runs):
         return 0
     tensors, facts = saved
@@ -138,7 +141,8 @@ def _resume(runs: "list[_Run]", checkpoint: Checkpoint | None) -> int:
         prefix = f"{run.name}/"
         own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
         run.load(own, facts["runs"][run.name])
-    tqdm.write(f"training goes on from its checkpoint at step {facts['step']:,}")
+    if group.rank == 0:
+        tqdm.write(f"training goes on from its checkpoint at step {facts['step']:,}")
     return int(facts["step"])
 
 
@@ -151,11 +155,13 @@ def learning_rate_factor(step: int, n_steps: int) -> float:
 class _Run:
     """One SAE in training, and its running figures."""
 
-    def __init__(self, job: Job, mean: Tensor, scale: Tensor, one_pass: int, device: torch.device) -> None:
+    def __init__(
+        self, job: Job, mean: Tensor, scale: Tensor, one_pass: int, device: torch.device, group: Group = ALONE
+    ) -> None:
         template, config = job.template, job.config
-        self.sae = SparseAutoencoder(template, mean, scale).to(device)
+        self.template, self.mean, self.scale, self.group = template, mean, scale, group
         self.name, self.size = job.name, size_name(template.d_sae)
-        self.stepper = _stepper(template, torch.Generator().manual_seed(config.seed), device)
+        self.stepper = _stepper(template, torch.Generator().manual_seed(config.seed), device, group)
         self.learning_rate = config.learning_rate or self.stepper.learning_rate
         self.sparsity = Sparsity(template.sparsity_weight, config.target_l0)
         self.curve = TrainingCurve()
@@ -169,7 +175,8 @@ class _Run:
         """One of `n_steps` steps on x_norm [batch, d_in], at `rate` times the learning rate."""
         started = time.perf_counter()
         try:
-            stats = self.stepper.step(x, self.learning_rate * rate, self.sparsity.weight)
+            own = self.stepper.step(self.group.tokens(x), self.learning_rate * rate, self.sparsity.weight)
+            stats = self.group.stats(own, self.template.d_sae)
         except torch.OutOfMemoryError as error:
             raise ResourceError(
                 f"The device's memory is too small for the {self.size} SAE beside the others; "
@@ -205,7 +212,8 @@ class _Run:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that the next step depends on."""
-        return {**self.stepper.state_dict(), "last_fired": self.last_fired}
+        state = self.group.whole_state(self.stepper.state_dict(), self.template.d_sae)
+        return {**state, "last_fired": self.last_fired}
 
     def facts(self) -> dict[str, Any]:
         """The numbers that the next step and the report depend on."""
@@ -220,24 +228,27 @@ class _Run:
     def load(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Take over what `tensors` and `facts` gave."""
         self.last_fired.copy_(tensors.pop("last_fired"))
-        self.stepper.load_state_dict(tensors)
+        self.stepper.load_state_dict(self.group.own_state(tensors, self.template.d_sae))
         self.sparsity.weight, self.seconds, self.tokens = facts["sparsity"], facts["seconds"], facts["tokens"]
         self.recent, self.curve = facts["recent"], TrainingCurve(**facts["curve"])
 
     def finish(self) -> TrainedSae:
         """Put the trained weights into an SAE; see sae.py for its units."""
-        sae = self.sae.requires_grad_(False)
-        sae.config = sae.config.model_copy(update={"sparsity_weight": self.sparsity.weight})
-        for name, tensor in self.stepper.weights()._asdict().items():
+        config = self.template.model_copy(update={"sparsity_weight": self.sparsity.weight})
+        sae = SparseAutoencoder(config, self.mean, self.scale).to(self.last_fired.device).requires_grad_(False)
+        weights = self.group.weights(self.stepper.weights(), config.d_sae)
+        for name, tensor in weights._asdict().items():
             getattr(sae, name).copy_(tensor)
         return TrainedSae(sae, self.curve, self.seconds, self.tokens / self.seconds)
 
 
-def _stepper(config: SaeConfig, generator: torch.Generator, device: torch.device) -> Stepper:
+def _stepper(config: SaeConfig, generator: torch.Generator, device: torch.device, group: Group) -> Stepper:
     if config.recipe == "seed":
+        if group.size > 1:
+            raise UserError("The seed recipe trains in one process; leave torchrun out or use --recipe default.")
         return NotebookStep(config.d_in, config.d_sae, generator, device)
-    rows = unit_rows(config.d_sae, config.d_in, generator).to(device)
-    return stepper(config.kind, rows, config.k, config.prefixes)
+    rows = unit_rows(config.d_sae, config.d_in, generator)[group.features(config.d_sae)].to(device)
+    return stepper(config.kind, rows, config.k, config.prefixes, group)
 
 
 class Sparsity:

@@ -3,22 +3,27 @@
     tokens      a rank has all features and its share of the batch; all rows' gradients are averaged:
                 2·d_sae·d_in numbers a step go around
     features    a rank has its share of the features and the whole batch; the parts of x̂ are added up:
-                n_tokens·d_in numbers a step, and no rank ever holds the whole dictionary
+                n_tokens·d_in numbers a step
 
 The second is the cheaper exchange wherever a batch has fewer tokens than there are features, and the only one for
-dictionaries too wide for one card. Sums go through torch.distributed, whose process group must be there.
+dictionaries too wide for one card: the whole one is put together in main memory, for checkpoints and at the end.
+Sums go through torch.distributed, whose process group must be there.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..errors import ResourceError
 from .stepper import StepStats, Weights
 
+T = TypeVar("T")
 Split = Literal["none", "tokens", "features"]
+# Of a stepper's state: what does not belong to single features.
+_ON_EVERY_RANK = ("b_dec", "m_b_dec", "v_b_dec", "steps", "floor", "least")
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,30 @@ class Group:
         if self.split == "none":
             return tensor
         total = tensor.contiguous()
-        dist.all_reduce(total)
+        try:
+            dist.all_reduce(total)
+        except RuntimeError as error:
+            raise ResourceError(
+                "Another process of this training has ended, so it cannot go on; its checkpoint is kept: "
+                "run the same command again."
+            ) from error
         return total
+
+    def any(self, on: bool) -> bool:
+        """Whether it is so on some rank."""
+        return on if self.split == "none" else bool(self.sum(torch.tensor(float(on))))
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.split != "none":
+            dist.barrier()
+
+    def broadcast(self, value: T) -> T:
+        """Rank 0's value on every rank."""
+        box = [value]
+        if self.split != "none":
+            dist.broadcast_object_list(box, src=0)
+        return box[0]
 
     def mean(self, per_rank: Tensor) -> Tensor:
         """Over the batch's tokens, from a mean over this rank's; ranks weigh alike, their shares differ by a token."""
@@ -96,13 +123,26 @@ class Group:
 
     def weights(self, own: Weights, d_sae: int) -> Weights:
         """The whole SAE, on every rank."""
+        if self.split != "features":
+            return own
+        W_enc, b_enc, threshold, W_dec, b_dec = (tensor.cpu() for tensor in own)
         return Weights(
-            self.whole(own.W_enc, d_sae, dim=1),
-            self.whole(own.b_enc, d_sae),
-            self.whole(own.threshold, d_sae),
-            self.whole(own.W_dec, d_sae),
-            own.b_dec,
+            self.whole(W_enc, d_sae, dim=1),
+            self.whole(b_enc, d_sae),
+            self.whole(threshold, d_sae),
+            self.whole(W_dec, d_sae),
+            b_dec,
         )
+
+    def whole_state(self, own: dict[str, Tensor], d_sae: int) -> dict[str, Tensor]:
+        """A stepper's state as one process would have it, so that any number of ranks can go on from it."""
+        if self.split != "features":
+            return own
+        return {k: t if k in _ON_EVERY_RANK else self.whole(t.cpu(), d_sae) for k, t in own.items()}
+
+    def own_state(self, whole: dict[str, Tensor], d_sae: int) -> dict[str, Tensor]:
+        """This rank's part of `whole_state`."""
+        return {k: t if k in _ON_EVERY_RANK else t[self.features(d_sae)] for k, t in whole.items()}
 
 
 ALONE = Group()
