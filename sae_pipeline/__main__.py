@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
 
     from .processes import World
 
-_SHARED = ("analyze",)  # verbs that several processes may share
+_SHARED = ("train", "analyze")  # verbs that several processes may share
 # verb: (what it does, the stages whose fields are its flags)
 _VERBS = {
     "finetune": ("fine-tune the classifier", ("headlines", "finetune")),
@@ -78,6 +78,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _run_stages(verb: str, study: StudyConfig, root: Path, device: "torch.device", here: "World") -> None:
     from . import pipeline
+    from .kinds import ALONE, Group
     from .report import study_report, sweep_lines
     from .training_report import write_report
 
@@ -88,10 +89,14 @@ def _run_stages(verb: str, study: StudyConfig, root: Path, device: "torch.device
         store = pipeline.extract(study.extract, root, device)
         print(f"activations: {store.manifest.n_tokens:,} tokens of layer {study.extract.layer} in {store.folder}")
     if verb in ("train", "study"):
-        pipeline.train(study.extract, study.train, root, device)
-        found = study_report(root)
-        print("\n".join(found.lines()))
-        print(f"with plots: {write_report(root, found)}")
+        group = Group(study.train.split, here.rank, here.size) if here.size > 1 else ALONE
+        if here.first:
+            pipeline.train(study.extract, study.train, root, device, group)
+            found = study_report(root)
+            print("\n".join(found.lines()))
+            print(f"with plots: {write_report(root, found)}")
+        else:
+            pipeline.join_training(study.extract, study.train, root, device, group)
     if verb == "sweep":
         records = pipeline.sweep(study.extract, study.train, study.sweep, root, device)
         print("\n".join(sweep_lines(records)))

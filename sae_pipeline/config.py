@@ -82,6 +82,9 @@ class TrainConfig(Config):
     learning_rate: float | None = Field(None, gt=0, description="none: the recipe's own, see training.py")
     buffer_mib: int = Field(1024, ge=1, description="activations held in memory; a larger store is shuffled in parts")
     stream: bool = Field(False, description="read the classifier while training instead of a store on disk")
+    split: Literal["features", "tokens"] = Field(
+        "features", description="what the processes that torchrun starts share of a step; see kinds/group.py"
+    )
     seed: int = Field(0, description="of the weights at the start")
 
     @model_validator(mode="after")
