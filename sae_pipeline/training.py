@@ -248,7 +248,7 @@ def _stepper(config: SaeConfig, generator: torch.Generator, device: torch.device
             raise UserError("The seed recipe trains in one process; leave torchrun out or use --recipe default.")
         return NotebookStep(config.d_in, config.d_sae, generator, device)
     rows = unit_rows(config.d_sae, config.d_in, generator)[group.features(config.d_sae)].to(device)
-    return stepper(config.kind, rows, config.k, config.prefixes, group)
+    return stepper(config.kind, rows, config.k, config.prefixes, group=group)
 
 
 class Sparsity:

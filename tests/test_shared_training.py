@@ -66,7 +66,7 @@ def test_two_ranks_equal_one(
 def test_nested_features_cannot_be_split() -> None:
     """Matryoshka's prefixes belong together."""
     with pytest.raises(UserError, match="--split tokens"):
-        stepper("matryoshka", unit_rows(32, 8, torch.Generator()), 4, (16, 64), Group("features", 0, 2))
+        stepper("matryoshka", unit_rows(32, 8, torch.Generator()), 4, (16, 64), group=Group("features", 0, 2))
 
 
 def _sae(root: Path) -> SparseAutoencoder:
