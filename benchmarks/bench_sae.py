@@ -127,7 +127,9 @@ def trained(kind: Kind, data: dict[str, Tensor], d_sae: int, batch: int, sparsit
     order = [rows for _ in range(epochs) for rows in torch.randperm(len(train), generator=generator).split(batch)]
     started = time.perf_counter()
     for i, rows in enumerate(order):
-        stats = step.step(train[rows], step.learning_rate * learning_rate_factor(i, len(order)), sparsity.weight)
+        stats = step.step(
+            train[rows], step.learning_rate * learning_rate_factor(i, len(order), step.decay), sparsity.weight
+        )
         sparsity.steer(stats.l0, len(order))
     seconds = time.perf_counter() - started
     peak = (memory("VmHWM") - before) / 1024

@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
 
     from .processes import World
 
-_SHARED = ("train", "analyze")  # verbs that several processes may share
+_SHARED = ("extract", "train", "analyze")  # verbs that several processes may share
 # verb: (what it does, the stages whose fields are its flags)
 _VERBS = {
     "finetune": ("fine-tune the classifier", ("headlines", "finetune")),
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     if os.environ.get("WORLD_SIZE", "1") != "1" and arguments.verb not in _SHARED:
-        raise UserError(f"{arguments.verb} runs in one process; torchrun is for {' and '.join(_SHARED)}.")
+        raise UserError(f"{arguments.verb} runs in one process; torchrun is for {', '.join(_SHARED)}.")
     root = Path(arguments.root)
     study = None if arguments.verb == "report" else _study(arguments, root)
     from .device import pick_device
@@ -86,8 +86,9 @@ def _run_stages(verb: str, study: StudyConfig, root: Path, device: "torch.device
         record = pipeline.finetune(study, root, device)
         print(f"classifier: test accuracy {record.test.accuracy:.3f}, macro-F1 {record.test.macro_f1:.3f}")
     if verb in ("extract", "study"):
-        store = pipeline.extract(study.extract, root, device)
-        print(f"activations: {store.manifest.n_tokens:,} tokens of layer {study.extract.layer} in {store.folder}")
+        store = pipeline.extract(study.extract, root, device, here)
+        if here.first:
+            print(f"activations: {store.manifest.n_tokens:,} tokens of layer {study.extract.layer} in {store.folder}")
     if verb in ("train", "study"):
         group = Group(study.train.split, here.rank, here.size) if here.size > 1 else ALONE
         if here.first:

@@ -93,7 +93,7 @@ def load_classifier(root: Path, device: torch.device) -> Classifier:
 # --- extract -------------------------------------------------------------------------------------------
 
 
-def extract(config: ExtractConfig, root: Path, device: torch.device) -> ActivationStore:
+def extract(config: ExtractConfig, root: Path, device: torch.device, here: World = ALONE) -> ActivationStore:
     """Write the layer's activations over the training headlines, or reuse the store made from the same."""
     layout = Layout(root)
     folder = classifier_folder(root)
@@ -107,7 +107,7 @@ def extract(config: ExtractConfig, root: Path, device: torch.device) -> Activati
                 f"{folder.name}; delete it and run `python -m sae_pipeline extract`."
             )
         return found
-    return extract_activations(_extraction(config, root, device), layout.activations, layout.checkpoints)
+    return extract_activations(_extraction(config, root, device), layout.activations, layout.checkpoints, here)
 
 
 def _extraction(config: ExtractConfig, root: Path, device: torch.device) -> Extraction:

@@ -28,6 +28,7 @@ from .checkpoints import unfinished
 from .config import ExtractConfig
 from .device import dtype_name
 from .errors import UserError
+from .processes import ALONE, World
 from .schema import Hookpoint, PositionKind
 from .tokens import TokenizedHeadline, length_batches
 
@@ -213,20 +214,27 @@ class Extraction:
         )
 
 
-def extract(extraction: Extraction, root: Path, checkpoints: Path) -> ActivationStore:
+def extract(extraction: Extraction, root: Path, checkpoints: Path, here: World = ALONE) -> ActivationStore:
     """Write the activations of all counted tokens to `root/<hash>`; an equal store is reused.
 
-    A call that was killed goes on after its last whole shard. Raises UserError for a layer that does not exist and
-    for activations that are not finite.
+    A call that was killed goes on after its last whole shard. Several processes write shards in turn to a disk that
+    they share, and the first then finds them written: the store is bit for bit that of one process. Raises UserError
+    for a layer that does not exist and for activations that are not finite.
     """
     target = root / extraction.name
     if (target / _MANIFEST).is_file():
         return open_store(target)
     resolve_hookpoint(extraction.model, extraction.config.layer)
     started = time.perf_counter()
+    if not here.first:
+        _write_share(extraction, here.broadcast(Path()), here)
+        here.wait()
+        return open_store(target)
     with unfinished(checkpoints, extraction.name) as checkpoint:
         work = checkpoint.folder / "store"
         work.mkdir(exist_ok=True)
+        if here.size > 1:
+            _write_share(extraction, here.broadcast(work), here)
         total = int(extraction.counts.sum())
         shards = []
         moments = _Moments()
@@ -239,7 +247,19 @@ def extract(extraction: Extraction, root: Path, checkpoints: Path) -> Activation
         manifest = extraction.manifest(moments, shards, time.perf_counter() - started)
         write_json(work / _MANIFEST, manifest.model_dump())
         root.mkdir(parents=True, exist_ok=True)
-        return open_store(publish(work, target))
+        publish(work, target)
+    here.wait()
+    return open_store(target)
+
+
+def _write_share(extraction: Extraction, work: Path, here: World) -> None:
+    """This process's shards, then wait for the others'."""
+    if not work.is_dir():
+        raise UserError(f"This process does not see {work}: give all processes the same --root on a disk they share.")
+    plan = _plan(extraction)
+    for i in range(here.rank, len(plan), here.size):
+        _shard(extraction, plan[i], work / f"acts-{i:05d}.safetensors")
+    here.wait()
 
 
 def _plan(extraction: Extraction) -> list[list[NDArray[np.int64]]]:

@@ -22,6 +22,7 @@ from sae_pipeline.headlines import load_headlines
 from sae_pipeline.report import study_report
 from sae_pipeline.runs import read_run
 from sae_pipeline.sae import SparseAutoencoder
+from sae_pipeline.schema import DECODER, NEIGHBOURS, RUN_FILES
 
 from .conftest import SmallStudy
 
@@ -126,7 +127,7 @@ def test_everything_is_reused(study: SmallStudy, copy: Path) -> None:
 def test_analysis_is_deterministic(study: SmallStudy, copy: Path) -> None:
     """Two analyses of the same inputs write the same bytes, metadata's time and number aside."""
     run = pipeline.analyze(study.config, copy, CPU)
-    for name in ("prompts.jsonl", "feature_stats.json", "feature_tokens.json", "headline_features.json"):
+    for name in (*RUN_FILES[1:], NEIGHBOURS, DECODER):
         assert (run / name).read_bytes() == (study.run / name).read_bytes()
 
 

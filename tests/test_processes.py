@@ -1,10 +1,12 @@
 """Two processes under torchrun write what one writes."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +19,12 @@ from sae_pipeline.schema import NEIGHBOURS
 from .conftest import SmallStudy
 
 
-def torchrun(n: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m sae_pipeline …` in n processes on the CPU."""
+def torchrun(n: int, *arguments: str, program: tuple[str, ...] = ("-m", "sae_pipeline")) -> Any:
+    """`python -m sae_pipeline …`, or another program, in n processes on the CPU."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
     return subprocess.run(
-        [*command, "-m", "sae_pipeline", *arguments], capture_output=True, text=True, env=environment, timeout=300
+        [*command, *program, *arguments], capture_output=True, text=True, env=environment, timeout=300
     )
 
 
@@ -70,8 +72,35 @@ def test_two_processes_analyze_as_one(study: SmallStudy, tmp_path: Path) -> None
     )
 
 
+def test_two_processes_extract_as_one(study: SmallStudy, tmp_path: Path) -> None:
+    """The store is the same bit for bit, its time aside. Shards are small, so that both have some."""
+    script = tmp_path / "small_shards.py"
+    script.write_text(
+        "import sys\nfrom sae_pipeline import store\nfrom sae_pipeline.__main__ import main\n"
+        "store.SHARD_TOKENS = 2000\nsys.exit(main())\n",
+        encoding="utf-8",
+    )
+    stores = []
+    for n in (1, 2):
+        skip = shutil.ignore_patterns("activations", "analysis_data")
+        root = Path(shutil.copytree(study.root, tmp_path / str(n), ignore=skip))
+        flags = ("--root", str(root), "--device", "cpu", "--precision", "fp32", "--tokens-per-batch", "512")
+        done = torchrun(n, "extract", *flags, program=(str(script),))
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("activations: ") == 1
+        stores.append(next((root / "finbert_sae" / "activations").iterdir()))
+    one, two = stores
+    assert len([*one.glob("*.safetensors")]) >= 3
+    assert one.name == two.name and sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
+    for path in one.glob("*.safetensors"):
+        assert path.read_bytes() == (two / path.name).read_bytes()
+    manifests = [json.loads((store / "manifest.json").read_bytes()) for store in stores]
+    assert {**manifests[0], "seconds": 0} == {**manifests[1], "seconds": 0}
+    assert not any((tmp_path / "2" / "finbert_sae" / "checkpoints").glob("*"))
+
+
 def test_other_verbs_stay_alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A verb that cannot be shared says so in one sentence."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["intervene"]) == 2
-    assert "error: intervene runs in one process; torchrun is for analyze" in capsys.readouterr().err
+    assert "error: intervene runs in one process; torchrun is for extract, train, analyze" in capsys.readouterr().err

@@ -14,7 +14,10 @@ for (const theme of ['light', 'dark'] as const) {
         const { violations } = await new AxeBuilder({ page }).analyze()
         const faults = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(' | ')}`)
         expect(faults, `${name} at ${path}`).toEqual([])
-        const { scrollWidth, clientWidth } = await page.evaluate(() => document.documentElement)
+        const { scrollWidth, clientWidth } = await page.evaluate(() => {
+          const { scrollWidth, clientWidth } = document.documentElement
+          return { scrollWidth, clientWidth }
+        })
         expect(scrollWidth, `${name} is not wider than the window`).toBeLessThanOrEqual(clientWidth)
       }
     })

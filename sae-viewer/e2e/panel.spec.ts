@@ -73,7 +73,10 @@ test('hostile headlines are text wherever they stand, in the saved page too', as
   await loaded(page)
   await expect(row(page, 0).locator('.headline')).toContainText('<b>bold</b>')
   await expect(row(page, 0).locator('.headline b')).toHaveCount(0)
-  const { scrollWidth, clientWidth } = await page.evaluate(() => document.documentElement)
+  const { scrollWidth, clientWidth } = await page.evaluate(() => {
+    const { scrollWidth, clientWidth } = document.documentElement
+    return { scrollWidth, clientWidth }
+  })
   expect(scrollWidth).toBeLessThanOrEqual(clientWidth)
   const saved = page.waitForEvent('download')
   await row(page, 0).getByRole('button', { name: 'Save as HTML: this headline' }).click()

@@ -43,6 +43,9 @@ class Stepper(ABC):
     learning_rate: ClassVar[float]
     """The default, chosen on dev."""
 
+    decay: ClassVar[float] = 0.3
+    """Share of all steps over which the learning rate falls to 0."""
+
     @abstractmethod
     def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
         """Move the parameters by one step on x_norm [n_tokens, d_in]; `sparsity` is λ where the kind has one."""

@@ -20,6 +20,7 @@ class TopKStep(SparseStepper):
     """f = the k largest of relu(pre) per token, loss = mean over tokens of ‖x − x̂‖² (Gao et al. 2024)."""
 
     learning_rate = 8e-3
+    decay = 0.95  # 0.3 leaves 2 to 4 % more FVU; kinds with a λ lose by it, as sparsity comes late
     encoder_bias = 0.0
     momentum = 0.9
 
