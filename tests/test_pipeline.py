@@ -176,7 +176,7 @@ class TestCommandLine:
         """The last line is one JSON object with the promised numbers; the page holds a plot for each question."""
         assert main(["report", "--root", str(copy), "--json"]) == 0
         page = (copy / "finbert_sae" / "training_report.html").read_text(encoding="utf-8")
-        assert page.count("<svg") == page.count("<figcaption>") == 5 and "http-equiv" not in page
+        assert page.count("<svg") == page.count("<figcaption>") == 6 and "http-equiv" not in page
         summary = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert set(summary["saes"]) == {"1k", "2k"}
         for sae in summary["saes"].values():

@@ -144,6 +144,8 @@ class Group:
 
     def own_state(self, whole: dict[str, Tensor], d_sae: int) -> dict[str, Tensor]:
         """This rank's part of `whole_state`."""
+        if self.split != "features":
+            return whole
         return {k: t if k in _ON_EVERY_RANK else t[self.features(d_sae)] for k, t in whole.items()}
 
 
