@@ -83,6 +83,7 @@ test('a feature’s neighbours are those of the filtered list; any other comes f
   await expect(page.getByRole('button', { name: `Next feature in the list: ${three}` })).toBeVisible()
   await page.keyboard.press(']')
   await expect(page).toHaveURL(new RegExp(`/features/${three}\\?`))
+  await expect(page.getByRole('button', { name: `Previous feature in the list: ${two}` })).toBeVisible()
   await page.keyboard.press('[')
   await expect(page).toHaveURL(new RegExp(`/features/${two}\\?`))
   await page.keyboard.press('r')

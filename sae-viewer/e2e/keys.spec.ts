@@ -26,6 +26,7 @@ test('keys lead through the lists, between the tabs and to the help', async ({ p
   await page.keyboard.press('Enter')
   await expect(page).toHaveURL(/\/features\/\d+$/)
 
+  await expect(page.locator('[data-example]').first()).toBeVisible()
   await page.keyboard.press('j')
   await expect(page.locator('[data-example]').first()).toBeFocused()
   await page.keyboard.press('?')

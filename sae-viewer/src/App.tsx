@@ -93,13 +93,16 @@ function View({ address, run, error, onRuns }: {
 }) {
   if (address.view === 'unknown') {
     return (
-      <Note title={`There is no page ${address.path}.`}>
-        <p>
-          <button type="button" className="button" onClick={() => go({ ...HEADLINES, run: address.run })}>
-            Show the headlines
-          </button>
-        </p>
-      </Note>
+      <>
+        <h1 className="sr-only">No such page</h1>
+        <Note title={`There is no page ${address.path}.`}>
+          <p>
+            <button type="button" className="button" onClick={() => go({ ...HEADLINES, run: address.run })}>
+              Show the headlines
+            </button>
+          </p>
+        </Note>
+      </>
     )
   }
   if (run) {

@@ -10,6 +10,10 @@ import { Icon } from './Icon'
 export function LabelEditor({ feature, run }: { feature: number; run: RunMetadata }) {
   const { label, state, edit, save, settle } = useLabelDraft(run, feature)
   const [writing, setWriting] = useState(false)
+  // A conflict is settled by its buttons: saving as the focus leaves for them would take them from under the pointer.
+  const leave = () => {
+    if (!(state instanceof LabelConflict)) save()
+  }
   const noted = writing || label.note !== ''
   return (
     <section aria-label="Your label" className="mt-2">
@@ -31,7 +35,7 @@ export function LabelEditor({ feature, run }: { feature: number; run: RunMetadat
           maxLength={NAME_LENGTH}
           autoComplete="off"
           onChange={(event) => edit({ name: event.target.value })}
-          onBlur={save}
+          onBlur={leave}
           onKeyDown={(event) => {
             if (event.key === 'Enter') save()
           }}
@@ -54,7 +58,7 @@ export function LabelEditor({ feature, run }: { feature: number; run: RunMetadat
           // asked for by the click before
           autoFocus={writing}
           onChange={(event) => edit({ note: event.target.value })}
-          onBlur={save}
+          onBlur={leave}
           className="field mt-2 ml-11 block h-auto w-[calc(100%-2.75rem)] max-w-[38rem] px-2.5 py-1.5"
         />
       )}

@@ -19,12 +19,12 @@ export function SimilarHeadlines({ run, headline, labels, href }: {
   if (near?.length === 0) return <p className="mt-4 text-xs text-faint">No other headline has any of these features.</p>
   return (
     <section aria-label="Like it in features" className="mt-4">
-      <h3 className="eyebrow flex justify-between gap-4 pb-1">
+      <h2 className="eyebrow flex justify-between gap-4 pb-1">
         Like it in features
         <span className="font-normal" title="Cosine of the two headlines’ strongest features">
           cosine
         </span>
-      </h3>
+      </h2>
       <ol>
         {near
           ? near.map(({ similarity, headline: { headline: id, text, ...judged } }) => (

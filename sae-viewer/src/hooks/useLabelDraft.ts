@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from 'react'
 import { ApiError, type RunMetadata } from '../interpAPI'
-import { isSame, said, UNSAID, type Said } from '../lib/labels'
+import { isSame, mergeLabel, said, UNSAID, type Said } from '../lib/labels'
 import { LabelConflict, saveLabel, useLabel } from './useLabels'
 
 const SAVE_AFTER_MS = 700
@@ -72,8 +72,10 @@ export function useLabelDraft(run: RunMetadata, feature: number) {
     /** After a conflict: mine over theirs, or theirs. */
     settle: (whose: 'mine' | 'theirs') => {
       if (!(state instanceof LabelConflict) || !current.current) return
+      const { base, mine } = current.current
       setState('idle')
-      hold(whose === 'theirs' ? undefined : { base: state.theirs, mine: current.current.mine })
+      // What only they changed stays theirs.
+      hold(whose === 'theirs' ? undefined : { base: state.theirs, mine: mergeLabel(base, mine, state.theirs).label })
       save()
     },
   }

@@ -16,7 +16,7 @@ export function ClassifierReport({ run }: { run: RunMetadata }) {
           Always the commonest class: {percent(report.majority_accuracy)} and {number(report.majority_macro_f1)}.
         </span>
       </p>
-      <div className="overflow-x-auto">
+      <div role="region" aria-label="How the classifier does by class" tabIndex={0} className="overflow-x-auto">
         <table className="w-full">
           <thead>
             <tr>

@@ -23,7 +23,9 @@ export default function Compare({ run, address }: { run: RunMetadata; address: A
   const search = useDebounced(q, setQ)
   const headline = useOneHeadline(q ? { run: run.run_id, q } : shownHeadline(run, address))
   const [wanted, setWanted] = useState('')
-  const feature = wholeNumber(wanted.trim()) ?? (address.view === 'features' ? address.feature : undefined) ?? headline.data?.features[0]?.feature
+  const typed = wholeNumber(wanted.trim())
+  const asked = typed !== undefined && typed < run.sae.d_sae ? typed : undefined
+  const feature = asked ?? (address.view === 'features' ? address.feature : undefined) ?? headline.data?.features[0]?.feature
   const { data, error } = useComparison(runs, headline.data?.headline_id, feature)
 
   return (

@@ -37,7 +37,7 @@ export function CompareTable({ runs }: { runs: RunMetadata[] }) {
         />
       }
     >
-      <div className="overflow-x-auto">
+      <div role="region" aria-label="The runs’ figures" tabIndex={0} className="overflow-x-auto">
         <table className="w-full">
           <thead>
             <tr>

@@ -16,7 +16,7 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
           Counted positions: {run.sae.positions}. {count(run.totals.n_live_features)} features fire in this run.
         </span>
       </p>
-      <div className="overflow-x-auto">
+      <div role="region" aria-label="The sizes’ figures" tabIndex={0} className="overflow-x-auto">
         <table className="w-full">
           <thead>
             <tr>
