@@ -79,7 +79,7 @@ bench-serve: $(PYTHON_READY)  ## a run of a million headlines, made and served; 
 
 bench-viewer: viewer-build chromium  ## the production build with a run of 100,000 headlines; the last line is one JSON object
 	@$(PY) -m benchmarks.viewer_run build/viewer-run
-	@cd sae-viewer && E2E_ANALYSIS_DIR=$(CURDIR)/build/viewer-run npx playwright test -c bench/playwright.config.ts viewer
+	@cd sae-viewer && E2E_ANALYSIS_DIR=$(CURDIR)/build/viewer-run npx playwright test -c bench/playwright.config.ts viewer.bench
 	@cat build/bench-viewer.json
 
 # Of which runs, and where to.
@@ -87,7 +87,7 @@ SCREENSHOT_RUNS ?= $(CURDIR)/analysis_data
 SCREENSHOT_DIR ?= $(CURDIR)/docs/images
 screenshots: viewer-build chromium  ## every view, both themes, 1440 and 390 px, into docs/images/
 	@cd sae-viewer && E2E_ANALYSIS_DIR=$(SCREENSHOT_RUNS) SCREENSHOTS=$(CURDIR)/build/screenshots \
-		npx playwright test -c bench/playwright.config.ts screenshots
+		npx playwright test -c bench/playwright.config.ts screenshots.bench
 	@$(PY) -m benchmarks.shrink_images build/screenshots $(SCREENSHOT_DIR)
 
 viewer-build: $(PYTHON_READY) $(NODE_READY)
