@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-COLOURS = 96
+COLOURS = 256
 
 
 def main(source: Path, target: Path) -> None:
@@ -13,7 +13,11 @@ def main(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     total = 0
     for path in sorted(source.glob("*.png")):
-        image = Image.open(path).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        image = (
+            Image.open(path)
+            .convert("RGB")
+            .quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        )
         image.save(target / path.name, optimize=True)
         total += (target / path.name).stat().st_size
     print(f"{len(list(source.glob('*.png')))} pictures, {total / 1e6:.2f} MB in {target}")

@@ -44,7 +44,7 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
         </h1>
         <Steps feature={feature} address={address} run={run} />
       </header>
-      <LabelEditor key={`${run.sae_hash} ${feature}`} feature={feature} run={run} />
+      {feature < run.totals.n_features && <LabelEditor key={`${run.sae_hash} ${feature}`} feature={feature} run={run} />}
       {error && !data && <Failure error={error} retry={() => void refetch()} />}
       {!data && !error && <Waiting />}
       {data && <Body info={data} address={address} nFeatures={run.totals.n_features} />}

@@ -1,7 +1,7 @@
 import { useEffect, useRef, type ReactNode } from 'react'
 import { Icon } from './Icon'
 
-const PANEL = 'min-h-[min(46rem,calc(100dvh-2rem))] max-w-[68rem]'
+const PANEL = 'min-h-[calc(100dvh-2rem)] max-w-[68rem]'
 
 /** A dialog of the browser's own: it keeps the focus, Escape and a click beside it close it. */
 export function Modal({ title, onClose, children, wide = false }: {

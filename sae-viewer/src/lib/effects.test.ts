@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { changes, scores, signed, transitions, waterfall } from './effects'
+import { changes, scores, signed, transitions, waterfall, waterfallAxis } from './effects'
 
 describe('the waterfall', () => {
   const causes = {
@@ -23,6 +23,18 @@ describe('the waterfall', () => {
 
   it('puts into rest what rounding left', () => {
     expect(waterfall({ ...causes, logits: [2.001, -2] }, 0).at(-2)?.effect).toBeCloseTo(0.651, 12)
+  })
+
+  it('lies on an axis that holds every step, and that magnifies no effect beyond its worth', () => {
+    const steps = waterfall(causes, 0)
+    const { low, high } = waterfallAxis(steps)
+    for (const { end } of steps) {
+      expect(end).toBeGreaterThan(low)
+      expect(end).toBeLessThan(high)
+    }
+    const still = waterfallAxis(waterfall({ base: [2], rest: [0], logits: [2.01], features: [{ feature: 1, effects: [0.01] }] }, 0))
+    expect(still.high - still.low).toBeCloseTo(0.5, 12)
+    expect((still.low + still.high) / 2).toBeCloseTo(2.005, 12)
   })
 })
 

@@ -33,6 +33,17 @@ export function waterfall({ base, logits, features }: Causes, index: number): Wa
   return steps
 }
 
+/** The least range that is drawn, in logits: effects too small to matter look small. */
+const LEAST_RANGE = 0.5
+
+/** The part of the logit's axis on which the steps lie, with a margin; 0 may lie outside. */
+export function waterfallAxis(steps: readonly WaterfallStep[]): { low: number; high: number } {
+  const ends = steps.map(({ end }) => end)
+  const [low, high] = [Math.min(...ends), Math.max(...ends)]
+  const margin = Math.max(0.04 * (high - low), (LEAST_RANGE - (high - low)) / 2)
+  return { low: low - margin, high: high + margin }
+}
+
 /** "+0.42", "−1.30": an effect with its sign, two decimals; "0.00" without one. */
 export function signed(effect: number): string {
   const size = Math.abs(effect).toFixed(2)

@@ -1,6 +1,6 @@
 import { Link } from 'wouter'
 import { classLook, className } from '../../lib/classes'
-import { signed, waterfall, type WaterfallStep } from '../../lib/effects'
+import { signed, waterfall, waterfallAxis, type WaterfallStep } from '../../lib/effects'
 import { Word } from '../HeatText'
 
 type Causes = Parameters<typeof waterfall>[0]
@@ -17,10 +17,9 @@ export function Waterfall({ causes, index, labels, words, href, onLight }: {
   onLight?: (feature: number | undefined) => void
 }) {
   const steps = waterfall(causes, index)
-  const ends = steps.flatMap(({ start, end }) => [start, end])
-  const low = Math.min(0, ...ends)
-  const span = Math.max(0, ...ends) - low || 1
-  const at = (x: number) => (100 * (x - low)) / span
+  const { low, high } = waterfallAxis(steps)
+  const at = (x: number) => (100 * (x - low)) / (high - low)
+  const base = causes.base[index] ?? 0
   const { color } = classLook(labels, index)
   const name = className(labels, index)
   return (
@@ -39,22 +38,27 @@ export function Waterfall({ causes, index, labels, words, href, onLight }: {
             <StepName step={step} words={words} href={href} label={name} />
             <span className="text-right tabular-nums">{signed(step.effect)}</span>
             <span className="relative h-3" aria-hidden="true">
-              <span className="absolute inset-y-[-3px] w-px bg-edge" style={{ left: `${at(0)}%` }} />
-              <span
-                className="absolute inset-y-0 rounded-[2px] border"
-                style={{
-                  left: `${at(Math.min(step.start, step.end))}%`,
-                  width: `max(2px, ${at(Math.max(step.start, step.end)) - at(Math.min(step.start, step.end))}%)`,
-                  borderColor: step.kind === 'feature' ? color : 'var(--color-edge)',
-                  backgroundColor: step.effect < 0 ? 'transparent' : step.kind === 'feature' ? color : 'var(--color-edge)',
-                }}
-              />
+              <span className="absolute inset-y-[-3px] w-px bg-line" style={{ left: `${at(base)}%` }} />
+              {step.kind === 'base' || step.kind === 'logit' ? (
+                <span className="absolute inset-y-0 -ml-0.5 w-1 rounded-[2px] bg-ink" style={{ left: `${at(step.end)}%` }} />
+              ) : (
+                <span
+                  className="absolute inset-y-0 rounded-[2px] border"
+                  style={{
+                    left: `${at(Math.min(step.start, step.end))}%`,
+                    width: `max(2px, ${at(Math.max(step.start, step.end)) - at(Math.min(step.start, step.end))}%)`,
+                    borderColor: step.kind === 'feature' ? color : 'var(--color-edge)',
+                    backgroundColor: step.effect < 0 ? 'transparent' : step.kind === 'feature' ? color : 'var(--color-edge)',
+                  }}
+                />
+              )}
             </span>
           </li>
         ))}
       </ol>
       <p className="mt-1.5 text-faint">
-        Axis: the {name} logit less the mean of all logits. Effects are integrated gradients over a headline’s tokens.
+        Axis: the {name} logit less the mean of all logits, from {signed(low)} to {signed(high)}. Effects are integrated gradients over a
+        headline’s tokens.
       </p>
     </figure>
   )

@@ -1,6 +1,6 @@
 import type { RunMetadata } from '../../interpAPI'
 import { count, number, percent } from '../../lib/format'
-import { ClassName } from '../Outcome'
+import { ClassMark, ClassName } from '../Outcome'
 import { CELL, HEAD, Section, Strong } from './Section'
 
 /** Accuracy, scores per class and the confusion matrix on the test split. */
@@ -24,9 +24,12 @@ export function ClassifierReport({ run }: { run: RunMetadata }) {
               <th scope="col" className={HEAD}>precision</th>
               <th scope="col" className={HEAD}>recall</th>
               <th scope="col" className={`${HEAD} pr-2`}>F1</th>
-              {run.labels.map((label) => (
+              {run.labels.map((label, i) => (
                 <th key={label} scope="col" className={`${HEAD} pr-1.5`} title={`predicted ${label}, headlines`}>
-                  as {label.slice(0, 4)}.
+                  <span aria-hidden="true" className="sm:hidden">
+                    <ClassMark labels={run.labels} index={i} />
+                  </span>
+                  <span className="max-sm:sr-only">as {label.slice(0, 4)}.</span>
                 </th>
               ))}
             </tr>

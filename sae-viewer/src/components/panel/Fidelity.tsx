@@ -1,7 +1,7 @@
 import { number } from '../../lib/format'
 import { logTicks, ticks } from '../../lib/scale'
 import { Figure } from '../Figure'
-import type { Series } from './fidelityPoints'
+import { placeLabels, type Series } from './fidelityPoints'
 
 const HEIGHT = 260
 const [LEFT, RIGHT, TOP, BOTTOM] = [52, 14, 14, 42]
@@ -28,6 +28,8 @@ export function Fidelity({ series, name }: { series: Series[]; name: string }) {
       {(width, id) => {
         const x = (l0: number) => LEFT + (Math.log(Math.max(l0, 1e-3) / low) / Math.log(high / low)) * (width - LEFT - RIGHT)
         const y = (fvu: number) => TOP + (1 - (fvu - bottom) / (top - bottom)) * (HEIGHT - TOP - BOTTOM)
+        const marks = series.flatMap(({ points }) => points.map(({ held_out }) => ({ x: x(held_out.l0), y: y(held_out.fvu) })))
+        const labels = placeLabels(marks)
         return (
           <svg role="img" aria-labelledby={id} width={width} height={HEIGHT} className="block text-soft">
             {levels.map((level) => (
@@ -49,10 +51,20 @@ export function Fidelity({ series, name }: { series: Series[]; name: string }) {
                     <circle cx={x(train.l0)} cy={y(train.fvu)} r="4" fill="var(--color-paper)" stroke="currentColor" strokeWidth="1.5" />
                     <circle cx={x(held_out.l0)} cy={y(held_out.fvu)} r="4.5" fill="currentColor" />
                     {own && <circle cx={x(held_out.l0)} cy={y(held_out.fvu)} r="8" fill="none" stroke="currentColor" strokeWidth="1.5" />}
-                    <text x={x(held_out.l0)} y={y(held_out.fvu) - (own ? 12 : 9)} textAnchor="middle" className="fill-ink text-[12px]">{size}</text>
                   </g>
                 ))}
               </g>
+            ))}
+            {series.flatMap(({ points }) => points).map(({ size }, i) => (
+              <text
+                key={i}
+                x={(marks[i]?.x ?? 0) + (labels[i]?.dx ?? 0)}
+                y={(marks[i]?.y ?? 0) + (labels[i]?.dy ?? 0)}
+                textAnchor={labels[i]?.anchor}
+                className="fill-ink text-[12px]"
+              >
+                {size}
+              </text>
             ))}
             <text x={(LEFT + width - RIGHT) / 2} y={HEIGHT - 5} textAnchor="middle" className="fill-current text-[12px]">L0, active features per token (logarithmic)</text>
             <text transform={`translate(12 ${(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)`} textAnchor="middle" className="fill-current text-[12px]">FVU</text>

@@ -51,16 +51,18 @@ export function RunList({ shown, address }: { shown: string | undefined; address
               </span>
               {run.readable && <Figures run={run} />}
             </button>
-            {run.readable && run.run_id !== shown && shown !== undefined && address.view !== 'unknown' && (
-              <button
-                type="button"
-                className="quiet shrink-0 text-xs"
-                aria-label={`Compare with ${run.run_id}`}
-                onClick={() => go({ ...address, panel: 'compare', compare: run.run_id })}
-              >
-                Compare
-              </button>
-            )}
+            <span className="w-14 shrink-0 text-right">
+              {run.readable && run.run_id !== shown && shown !== undefined && address.view !== 'unknown' && (
+                <button
+                  type="button"
+                  className="quiet text-xs"
+                  aria-label={`Compare with ${run.run_id}`}
+                  onClick={() => go({ ...address, panel: 'compare', compare: run.run_id })}
+                >
+                  Compare
+                </button>
+              )}
+            </span>
           </li>
         ))}
       </ul>

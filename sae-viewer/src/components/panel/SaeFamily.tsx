@@ -32,12 +32,8 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
             {rows.map(([size, report]) => (
               <tr key={size} className={`border-t border-line ${size === run.sae.size ? 'font-semibold' : ''}`}>
                 <th scope="row" className={`py-1 text-left ${size === run.sae.size ? 'font-semibold' : 'font-normal'}`}>{size}</th>
-                <td className={CELL}>
-                  {number(report.train.l0)} / {number(report.held_out.l0)}
-                </td>
-                <td className={CELL}>
-                  {number(report.train.fvu)} / {number(report.held_out.fvu)}
-                </td>
+                <Pair train={report.train.l0} heldOut={report.held_out.l0} />
+                <Pair train={report.train.fvu} heldOut={report.held_out.fvu} />
                 <td className={CELL}>{percent(report.dead_share)}</td>
                 <td className={CELL}>{percent(report.spliced.accuracy_spliced)}</td>
                 <td className={CELL}>{percent(report.spliced.unchanged)}</td>
@@ -52,5 +48,15 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
         {(spliced.baselines ?? []).map(({ kind, recovered_loss }) => ` Of what ${kind} ablation costs, ${percent(recovered_loss)} of the loss is recovered.`)}
       </p>
     </Section>
+  )
+}
+
+/** Train / held out; one above the other where it is narrow. */
+function Pair({ train, heldOut }: { train: number; heldOut: number }) {
+  return (
+    <td className={CELL}>
+      <span className="max-sm:block">{number(train)} / </span>
+      <span className="max-sm:block">{number(heldOut)}</span>
+    </td>
   )
 }

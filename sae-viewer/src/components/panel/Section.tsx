@@ -18,8 +18,8 @@ export function Section({ title, aside, children, className = '' }: {
   )
 }
 
-export const HEAD = 'py-1 pl-3 text-right text-xs font-normal whitespace-nowrap text-soft'
-export const CELL = 'py-1 pl-3 text-right whitespace-nowrap tabular-nums'
+export const HEAD = 'py-1 pl-2 sm:pl-3 text-right text-xs font-normal whitespace-nowrap text-soft'
+export const CELL = 'py-1 pl-2 max-sm:text-xs sm:pl-3 text-right whitespace-nowrap tabular-nums'
 
 export function Strong({ children }: { children: ReactNode }) {
   return <strong className="font-semibold tabular-nums">{children}</strong>

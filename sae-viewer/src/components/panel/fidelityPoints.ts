@@ -24,16 +24,48 @@ export function points(run: RunMetadata): Series {
   }
 }
 
-/** Several runs: each with its own SAE; a family that two of them share is drawn once, with the first. */
+/** Several runs: each with its own SAE; the others of a family that several share are drawn once, with the first. */
 export function sideBySide(runs: RunMetadata[]): Series[] {
-  const seen = new Set<string>()
-  return runs.map((run) => {
-    const family = JSON.stringify(run.sae_family)
+  const families = runs.map(({ sae_family }) => JSON.stringify(sae_family))
+  return runs.map((run, i) => {
+    const sharing = runs.filter((other, j) => other !== run && families[j] === families[i])
+    const taken = new Set(sharing.map(({ sae }) => sae.size))
+    const first = families.indexOf(families[i] ?? '') === i
     const all = points(run)
-    if (!seen.has(family)) {
-      seen.add(family)
-      return all
+    return { ...all, points: all.points.filter(({ own, size }) => own || (first && !taken.has(size))) }
+  })
+}
+
+export interface Label {
+  dx: number
+  dy: number
+  anchor: 'middle' | 'start' | 'end'
+}
+
+/** Above its mark, else where no label stands yet: right, left, below. */
+const ABOVE: Label = { dx: 0, dy: -12, anchor: 'middle' }
+const PLACES: Label[] = [
+  ABOVE,
+  { dx: 12, dy: 4, anchor: 'start' },
+  { dx: -12, dy: 4, anchor: 'end' },
+  { dx: 0, dy: 21, anchor: 'middle' },
+]
+const [WORD, LINE, RADIUS] = [26, 13, 5]
+
+/** Where each mark's label stands, in pixels from the mark, so that it covers neither another label nor another mark. */
+export function placeLabels(marks: readonly { x: number; y: number }[]): Label[] {
+  const taken: { x: number; y: number }[] = []
+  return marks.map((mark) => {
+    const centre = ({ dx, dy, anchor }: Label) => ({ x: mark.x + dx + (anchor === 'start' ? WORD / 2 : anchor === 'end' ? -WORD / 2 : 0), y: mark.y + dy })
+    const free = (label: Label) => {
+      const { x, y } = centre(label)
+      return (
+        taken.every((other) => Math.abs(other.x - x) >= WORD || Math.abs(other.y - y) >= LINE) &&
+        marks.every((other) => other === mark || Math.abs(other.x - x) >= WORD / 2 + RADIUS || Math.abs(other.y - (y - LINE / 3)) >= LINE / 2 + RADIUS)
+      )
     }
-    return { ...all, points: all.points.filter(({ own }) => own) }
+    const label = PLACES.find(free) ?? ABOVE
+    taken.push(centre(label))
+    return label
   })
 }
