@@ -163,8 +163,11 @@ void ISA(transpose)(const int64_t* row_ptr, const int32_t* cols, int64_t n_rows,
 }  // extern "C"
 
 // Row i of W_enc into the AMX encoder's tiles [d_sae/16][d/32][16 features][32], padded with zeros.
+static inline bf16* tile_row(bf16* tiles, int64_t i, int64_t d) {
+  return tiles + i / 16 * ((d + 31) / 32) * 512 + i % 16 * 32;
+}
 static inline void to_tiles(const float* row, int64_t i, int64_t d, bf16* tiles) {
-  bf16* to = tiles + i / 16 * ((d + 31) / 32) * 512 + i % 16 * 32;
+  bf16* to = tile_row(tiles, i, d);
   for (int64_t j = 0; j < d; j += 32, to += 512) {
     if (j + 32 <= d) {
 #pragma omp simd
@@ -240,64 +243,70 @@ static void residual(const int64_t* ptr, const int32_t* toks, const float* vals,
   }
 }
 
-// The step length of one row: Adam without momentum, one second moment v for the whole row, clipped; see step.py. No step is longer
-// than lr per coordinate (rms): else one odd batch throws a row up to 1/sqrt(1 - beta2) = 31 times as far.
+// The step length of one row: Adam with one second moment v for the whole row, clipped; see kinds/engine.py. No step
+// is longer than lr per coordinate (rms): else one odd batch throws a row up to 1/sqrt(1 - beta2) = 31 times as far.
 static inline float rate(float* v, float mean_square, const Adam& a, float correction) {
   *v = a.beta2 * *v + (1 - a.beta2) * mean_square;
   return a.lr / (std::max(std::sqrt(*v / correction), std::sqrt(mean_square)) + a.eps);
 }
 
-// One optimiser step of a row w [d] with gradient g.
-static inline void descend(float* w, const float* g, float* m, float* v, int64_t d, const Adam& a, float ticks) {
-  const float step = rate(v, dot(g, g, d) / float(d), a, 1 - std::pow(a.beta2, ticks));
-  if (a.beta1 == 0) return axpy(w, -step, g, d);
-  const float now = step / (1 - std::pow(a.beta1, ticks)), beta1 = a.beta1;
-#pragma omp simd
-  for (int64_t j = 0; j < d; ++j) w[j] -= now * (m[j] = beta1 * m[j] + (1 - beta1) * g[j]);
+// One optimiser step of a row w [d] with gradient g, whose sum of squares is given; returns the new row's.
+static inline float descend(float* __restrict w, const float* __restrict g, float* __restrict m, float* v, int64_t d,
+                            float square, const Adam& a, float ticks) {
+  const float step = rate(v, square / float(d), a, 1 - std::pow(a.beta2, ticks)), beta1 = a.beta1;
+  float norm = 0;
+  if (beta1 == 0) {
+#pragma omp simd reduction(+ : norm)
+    for (int64_t j = 0; j < d; ++j) w[j] -= step * g[j], norm += w[j] * w[j];
+    return norm;
+  }
+  const float now = step / (1 - std::pow(beta1, ticks));
+#pragma omp simd reduction(+ : norm)
+  for (int64_t j = 0; j < d; ++j) w[j] -= now * (m[j] = beta1 * m[j] + (1 - beta1) * g[j]), norm += w[j] * w[j];
+  return norm;
 }
 
+struct Slopes {  // sums over entries
+  float b = 0;      // df, the gradient of b_enc
+  float along = 0;  // g_dec . w
+};
+
 // Adds N entries' share to the gradients of one feature's rows; N at a time, so that the sums are read and written
-// once for all of them. Returns the sum of df, which is gain * 2/n r.w + extra (1 and l1/n where there is no array).
+// once for all of them. df is gain * 2/n r.w + extra (1 and l1/n where there is no array).
 template <int N, class T>
-static inline float entries(const int32_t* toks, const float* vals, int64_t e, const T* x, const T* r, int64_t d,
-                            float scale, float l1, const Rule& rule, const float* __restrict w,
-                            float* __restrict g_dec, float* __restrict g_enc) {
+static inline void entries(const int32_t* toks, const float* vals, int64_t e, const T* x, const T* r, int64_t d,
+                           float scale, float l1, const Rule& rule, const float* __restrict w,
+                           float* __restrict g_dec, float* __restrict g_enc, Slopes& sums) {
   toks += e, vals += e;
-  const T *rt[N], *xt[N];
-  float f[N], s[N] = {}, sum = 0;
+  const T *rt[4], *xt[4];
+  float f[4], s[4];
   for (int q = 0; q < N; ++q) rt[q] = r + int64_t(toks[q]) * d, xt[q] = x + int64_t(toks[q]) * d, f[q] = scale * vals[q];
-  if constexpr (N == 4) {
-    float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+  float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
 #pragma omp simd reduction(+ : s0, s1, s2, s3)
-    for (int64_t j = 0; j < d; ++j) {
-      const float a = widen(rt[0][j]), b = widen(rt[1][j]), c = widen(rt[2][j]), e = widen(rt[3][j]);
-      s0 += a * w[j], s1 += b * w[j], s2 += c * w[j], s3 += e * w[j];
-      g_dec[j] += f[0] * a + f[1] * b + f[2] * c + f[3] * e;
-    }
-    s[0] = s0, s[1] = s1, s[2] = s2, s[3] = s3;
-  } else {
-    float s0 = 0;
-#pragma omp simd reduction(+ : s0)
-    for (int64_t j = 0; j < d; ++j) {
-      const float a = widen(rt[0][j]);
-      s0 += a * w[j];
-      g_dec[j] += f[0] * a;
-    }
-    s[0] = s0;
+  for (int64_t j = 0; j < d; ++j) {
+    float g = g_dec[j], v = widen(rt[0][j]);
+    s0 += v * w[j], g += f[0] * v;
+    if constexpr (N > 1) v = widen(rt[1][j]), s1 += v * w[j], g += f[1] * v;
+    if constexpr (N > 2) v = widen(rt[2][j]), s2 += v * w[j], g += f[2] * v;
+    if constexpr (N > 3) v = widen(rt[3][j]), s3 += v * w[j], g += f[3] * v;
+    g_dec[j] = g;
   }
+  s[0] = s0, s[1] = s1, s[2] = s2, s[3] = s3;
   for (int q = 0; q < N; ++q) {
+    sums.along += f[q] * s[q];
     s[q] *= scale;
     if (rule.slope) rule.slope[e + q] = s[q];
     s[q] = (rule.gain ? rule.gain[e + q] * s[q] : s[q]) + (rule.extra ? rule.extra[e + q] : l1);
-    sum += s[q];
+    sums.b += s[q];
   }
 #pragma omp simd
   for (int64_t j = 0; j < d; ++j) {
-    float a = s[0] * widen(xt[0][j]);
-    if constexpr (N == 4) a += s[1] * widen(xt[1][j]) + s[2] * widen(xt[2][j]) + s[3] * widen(xt[3][j]);
-    g_enc[j] += a;
+    float g = g_enc[j] + s[0] * widen(xt[0][j]);
+    if constexpr (N > 1) g += s[1] * widen(xt[1][j]);
+    if constexpr (N > 2) g += s[2] * widen(xt[2][j]);
+    if constexpr (N > 3) g += s[3] * widen(xt[3][j]);
+    g_enc[j] = g;
   }
-  return sum;
 }
 
 // Gradients, step, renormalisation and bf16 copy of every feature with an entry, in one pass over its rows.
@@ -315,26 +324,36 @@ static void update(const int64_t* ptr, const int32_t* toks, const float* vals, c
     for (int64_t k = 0; k < n_active; ++k) {
       const int64_t i = active[k];
       if (k + AHEAD < n_active) {
-        prefetch(p.W_dec + active[k + AHEAD] * d, d);
-        prefetch(p.W_enc + active[k + AHEAD] * d, d);
-        if (a.beta1 > 0) prefetch(p.m_dec + active[k + AHEAD] * d, d), prefetch(p.m_enc + active[k + AHEAD] * d, d);
+        const int64_t next = active[k + AHEAD];
+        prefetch(p.W_dec + next * d, d);
+        prefetch(p.W_enc + next * d, d);
+        if (a.beta1 > 0) prefetch(p.m_dec + next * d, d), prefetch(p.m_enc + next * d, d);
+        if (p.tiles)
+          for (int64_t j = 0; j < d; j += 32) __builtin_prefetch(tile_row(p.tiles, next, d) + j * 16, 1, 2);
       }
       float *w = p.W_dec + i * d, *we = p.W_enc + i * d;
       std::memset(g_dec, 0, size_t(2 * d) * sizeof(float));
-      float g_b = 0;
+      Slopes sums;
       int64_t e = ptr[i];
-      for (; e + 4 <= ptr[i + 1]; e += 4)
-        g_b += entries<4>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc);
-      for (; e < ptr[i + 1]; ++e) g_b += entries<1>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc);
+      const int64_t end = ptr[i + 1];
+      for (; e + 4 <= end; e += 4) entries<4>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc, sums);
+      if (end - e == 3) entries<3>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc, sums);
+      if (end - e == 2) entries<2>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc, sums);
+      if (end - e == 1) entries<1>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc, sums);
       const float ticks = float(++p.ticks[i]);
-      axpy(g_dec, -dot(g_dec, w, d), w, d);  // only the part that turns the row: its length is fixed
-      descend(w, g_dec, p.m_dec + i * d, p.v_dec + i, d, a, ticks);
-      const float inverse = 1 / std::sqrt(dot(w, w, d));
+      float square_dec = 0, square_enc = 0;
+#pragma omp simd reduction(+ : square_dec, square_enc)
+      for (int64_t j = 0; j < d; ++j) {
+        g_dec[j] -= sums.along * w[j];  // only the part that turns the row: its length is fixed
+        square_dec += g_dec[j] * g_dec[j], square_enc += g_enc[j] * g_enc[j];
+      }
+      const float norm = descend(w, g_dec, p.m_dec + i * d, p.v_dec + i, d, square_dec, a, ticks);
+      const float inverse = 1 / std::sqrt(norm);
 #pragma omp simd
       for (int64_t j = 0; j < d; ++j) w[j] *= inverse;
-      descend(we, g_enc, p.m_enc + i * d, p.v_enc + i, d, a, ticks);
+      descend(we, g_enc, p.m_enc + i * d, p.v_enc + i, d, square_enc, a, ticks);
       if (p.tiles) to_tiles(we, i, d, p.tiles);
-      descend(p.b_enc + i, &g_b, p.m_b + i, p.v_b + i, 1, a, ticks);
+      descend(p.b_enc + i, &sums.b, p.m_b + i, p.v_b + i, 1, sums.b * sums.b, a, ticks);
     }
   }
 }
