@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .artefacts import write_file
 from .errors import UserError
-from .kernels import Lists, encode_csr, spmm
+from .kernels import Encoder, Lists, spmm
 from .schema import Hookpoint, Kind, PositionKind
 
 Positive = Annotated[int, Field(ge=1)]
@@ -59,6 +59,7 @@ class SparseAutoencoder(nn.Module):
     def __init__(self, config: SaeConfig, mean: Tensor, scale: Tensor) -> None:
         """`mean` [d_in] and `scale` [] (or one number) put activations into x_norm; weights start at zero."""
         super().__init__()
+        self._kept_encoder: tuple[object, Encoder] | None = None
         self.config = config
         self.W_enc = nn.Parameter(torch.zeros(config.d_in, config.d_sae))
         self.b_enc = nn.Parameter(torch.zeros(config.d_sae))
@@ -100,7 +101,16 @@ class SparseAutoencoder(nn.Module):
 
     def encode_lists(self, x: Tensor) -> Lists:
         """x [n_tokens, d_in] → the active entries of each token, as ragged lists; fp32, bounded memory."""
-        return encode_csr(self.normalise(x), self.W_enc, self.b_enc, threshold=self.threshold, k=self._topk)
+        return self._encoder()(self.normalise(x))
+
+    def _encoder(self) -> Encoder:
+        """Of the present weights; kept until one of them changes."""
+        weights = (self.W_enc, self.b_enc, self.threshold)
+        state = [(t.data_ptr(), t.device, 0 if t.is_inference() else t._version) for t in weights]
+        if self._kept_encoder is None or self._kept_encoder[0] != state:
+            W_enc, b_enc, threshold = (t.detach() for t in weights)
+            self._kept_encoder = state, Encoder(W_enc, b_enc, threshold, self._topk)
+        return self._kept_encoder[1]
 
     def encode_active(self, x: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """Active entries only: (token, feature, activation), by token then feature."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.kernels import (
+    Encoder,
     Lists,
     choose,
     encode_csr,
@@ -112,20 +113,37 @@ def test_zero_is_not_active(isa: str) -> None:
     """Exactly zero (and minus zero) pre-activations are no entries; no tokens and no entries are fine."""
     x, W = torch.zeros(3, 4), torch.randn(4, 20)
     assert encode_csr(x, W, torch.zeros(20), backend=isa).ptr.tolist() == [0, 0, 0, 0]
-    assert encode_csr(x, W, -torch.zeros(20), "bf16", isa).ptr.tolist() == [0, 0, 0, 0]
+    assert encode_csr(torch.zeros(300, 4), W, -torch.zeros(20), isa).ptr.tolist() == [0] * 301
     assert encode_csr(x[:0], W, torch.zeros(20), backend=isa).ptr.tolist() == [0]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_bf16_encoder(isa: str, shape: tuple[int, int, int]) -> None:
-    """The AMX encoder is the product of the rounded operands, summed in fp32 (other CPUs answer in fp32)."""
+@pytest.mark.parametrize("k", [None, 3])
+@pytest.mark.parametrize("shape", [(256, 1, 1), (300, 33, 65), (1500, 97, 300)])
+def test_encoder_of_many_tokens(isa: str, shape: tuple[int, int, int], k: int | None) -> None:
+    """What bf16 preselects is no other than what fp32 finds: with outliers and entries on the edge."""
     n, d, d_sae = shape
-    x, W, b = torch.randn(n, d), torch.randn(d, d_sae), torch.randn(d_sae)
-    amx = isa == "amx"
-    lists = encode_csr(x, W, b, "bf16", isa)
-    if amx:
-        x, W = x.bfloat16(), W.bfloat16()
-    assert torch.allclose(dense_of(lists, d_sae).double(), torch.relu(x.double() @ W.double() + b.double()), atol=1e-4)
+    x, W, b = torch.randn(n, d), torch.randn(d, d_sae) / d**0.5, torch.randn(d_sae) - 2
+    x[:: n // 7, : d // 2 + 1] *= 100
+    b[: d_sae // 2] = -x[0] @ W[:, : d_sae // 2]  # token 0 stands on the edge
+    path_counts.clear()
+    lists = Encoder(W, b, k=k, backend=isa)(x)
+    assert (path_counts["encode.preselected"] > 0) == (isa == "amx")
+    f = torch.relu(x.double() @ W.double() + b.double())
+    found = dense_of(lists, d_sae).double()
+    if k is not None:  # in the order of their size, as equals may change places
+        f, found = (values.topk(min(k, d_sae)).values for values in (f, found))
+        assert (lists.ptr.diff() <= k).all()
+    assert torch.allclose(found, f, atol=1e-3, rtol=1e-5)
+
+
+def test_encoder_of_dense_features(isa: str) -> None:
+    """Where most features are active nothing is lost, and the dense product does it."""
+    x, W, b = torch.randn(400, 16), torch.randn(16, 512), torch.ones(512)
+    path_counts.clear()
+    lists = Encoder(W, b, backend=isa)(x)
+    assert path_counts["encode.dense"] > 0
+    f = torch.relu(x.double() @ W.double() + b.double())
+    assert torch.allclose(dense_of(lists, 512).double(), f, atol=1e-4)
 
 
 def plain_autograd_step(

@@ -1,17 +1,18 @@
 """Sparse products and the parts of fast training steps for SAEs. Tensors only; nothing here knows of files or configs.
 
-`encode_csr` and `sparse_decode` serve the analysis, the CPU kernels themselves kinds/engine.py. Every kernel has a
+`Encoder` and `sparse_decode` serve the analysis, the CPU kernels themselves kinds/engine.py. Every kernel has a
 plain-torch twin in reference.py; backend.py chooses. Nothing is compiled before the first call.
 """
 
 from .backend import choose, path_counts
-from .products import encode_csr, largest, most_alike, sddmm, sparse_decode, spmm, transpose
+from .products import Encoder, encode_csr, largest, most_alike, sddmm, sparse_decode, spmm, transpose
 from .reference import NO_RULE, AdamSettings, BatchSums, Features, Lists, Residual, Rule, keep
 
 __all__ = [
     "NO_RULE",
     "AdamSettings",
     "BatchSums",
+    "Encoder",
     "Features",
     "Lists",
     "Residual",

@@ -176,6 +176,20 @@ class CpuKernels:
         )  # fmt: skip
         return None if nnz > capacity else Lists(ptr, cols[:nnz], values[:nnz])
 
+    def refine(self, found: Lists, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor) -> Lists:
+        """Of lists by feature the entries whose exact value is above `threshold`; overwrites `found`.
+
+        x [n_tokens, d_in], W_enc [d_sae, d_in], b_enc and threshold [d_sae]; fp32, contiguous.
+        """
+        ptr, cols, values = found
+        n_features, d = W_enc.shape
+        self._call(
+            "refine", _at(ptr), _at(cols), _at(values), _at(x), _at(W_enc), _at(b_enc), _at(threshold),
+            c_int64(n_features), c_int64(d),
+        )  # fmt: skip
+        nnz = int(ptr[-1])
+        return Lists(ptr, cols[:nnz], values[:nnz])
+
     def residual(
         self, by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor, dtype: torch.dtype = torch.float32
     ) -> Residual:

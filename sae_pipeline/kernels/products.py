@@ -1,59 +1,101 @@
 """Products over ragged lists, on the chosen backend, and their gradients."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import reference
 from .backend import choose, path_counts
+from .cpu import CpuKernels
 from .reference import Lists
 
-_BLOCK = 1 << 24  # numbers in the dense block of encode_csr: 64 MiB
+_BLOCK = 1 << 24  # numbers in a dense block of pre-activations: 64 MiB
+_TOKENS = 1024  # of a preselected block: they stay in cache
+_MANY = 256  # tokens in one call that pay for rounding W_enc
 
 
-def encode_csr(
-    x: Tensor,
-    W_enc: Tensor,
-    b_enc: Tensor,
-    precision: Literal["fp32", "bf16"] = "fp32",
-    backend: str | None = None,
-    *,
-    threshold: Tensor | None = None,
-    k: int | None = None,
-) -> Lists:
-    """pre = x · W_enc + b_enc as lists by token, in bounded memory. x [n, d_in], W_enc [d_in, d_sae], b_enc [d_sae].
+class Encoder:
+    """x [n, d_in] → the active entries of x · W_enc + b_enc as lists by token; fp32, in bounded memory, for many calls.
 
-    Listed are the entries above `threshold` [d_sae] (None: 0), and of each token only the `k` largest where k is
-    given (equals by feature). "fp32" is exact; "bf16" rounds x and W_enc, about 0.3 % on an activation, where the CPU
-    has AMX (else fp32).
+    Listed are the entries above `threshold` [d_sae] (None: 0), and of each token only the `k` largest where k is given
+    (equals by feature). Where the CPU has AMX, a product in bf16 first finds the entries that can be active: by
+    Cauchy-Schwarz x · w lies within ‖x − x̃‖·‖w‖ + ‖x̃‖·‖w − w̃‖ of the rounded x̃ · w̃. Only those are computed in fp32.
     """
-    kernels = choose(backend) if x.device.type == "cpu" else None
-    amx = kernels is not None and kernels.amx and precision == "bf16"
-    zeros = torch.zeros_like(b_enc) if threshold is None else threshold
-    blocks = _bf16_blocks(kernels, x, W_enc, b_enc, zeros) if amx else _fp32_blocks(kernels, x, W_enc, b_enc, zeros)
-    topk_rows = (kernels or reference).topk_rows
-    parts = [block if k is None else topk_rows(block, k) for block in blocks]
-    path_counts[f"encode.{'amx' if amx else kernels.name if kernels else 'reference'}"] += 1
-    return _join(parts, x)
+
+    def __init__(
+        self,
+        W_enc: Tensor,
+        b_enc: Tensor,
+        threshold: Tensor | None = None,
+        k: int | None = None,
+        backend: str | None = None,
+    ) -> None:
+        """W_enc [d_in, d_sae], b_enc [d_sae]; they must not change afterwards."""
+        self._W_enc, self._b_enc, self._k = W_enc, b_enc.contiguous(), k
+        self._threshold = torch.zeros_like(b_enc) if threshold is None else threshold.contiguous()
+        self._kernels = choose(backend) if W_enc.device.type == "cpu" else None
+        self._rounded: _Rounded | None = None
+
+    def __call__(self, x: Tensor) -> Lists:
+        """The active entries of x."""
+        topk_rows = (self._kernels or reference).topk_rows
+        preselect = self._kernels is not None and self._kernels.amx and (self._rounded or len(x) >= _MANY)
+        blocks = self._preselected(x) if preselect else self._dense(x)
+        return _join([block if self._k is None else topk_rows(block, self._k) for block in blocks], x)
+
+    def _dense(self, x: Tensor) -> Iterator[Lists]:
+        path_counts["encode.dense"] += 1
+        compress = (self._kernels or reference).compress
+        bias = self._b_enc - self._threshold
+        for block in x.split(max(16, _BLOCK // len(bias))):
+            lists = compress(torch.addmm(bias, block, self._W_enc))
+            yield lists._replace(values=lists.values + self._threshold[lists.cols])
+
+    def _preselected(self, x: Tensor) -> Iterator[Lists]:
+        path_counts["encode.preselected"] += 1
+        assert self._kernels is not None
+        self._rounded = self._rounded or _Rounded.of(self._kernels, self._W_enc)
+        for block in x.split(_TOKENS):
+            block = block.contiguous()
+            low = self._threshold - self._rounded.margin(block, self._b_enc.abs() + self._threshold.abs())
+            n, d = block.shape
+            room = n * len(low) // 8
+            found = self._kernels.encode_tiles(
+                self._kernels.pack(block)[1], n, d, self._rounded.tiles, self._b_enc, room, low
+            )
+            if found is None:  # too many can be active
+                yield from self._dense(block)
+            else:
+                exact = self._kernels.refine(found, block, self._rounded.W_enc, self._b_enc, self._threshold)
+                yield self._kernels.transpose(exact, n)[0]
 
 
-def _fp32_blocks(kernels: Any, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor) -> Iterator[Lists]:
-    compress = (kernels or reference).compress
-    bias = b_enc - threshold
-    for block in x.split(max(16, _BLOCK // W_enc.shape[1])):
-        lists = compress(torch.addmm(bias, block, W_enc))
-        yield lists._replace(values=lists.values + threshold[lists.cols])
+class _Rounded(NamedTuple):
+    """W_enc as the preselection needs it, and how far bf16 is from it."""
+
+    W_enc: Tensor  # [d_sae, d_in]
+    tiles: Tensor
+    norm: Tensor  # [d_sae] ‖w‖
+    error: Tensor  # [d_sae] ‖w − w̃‖
+
+    @classmethod
+    def of(cls, kernels: CpuKernels, W_enc: Tensor) -> "_Rounded":
+        rows = W_enc.T.contiguous()
+        return cls(rows, kernels.tiles(rows), rows.norm(dim=1), (rows - rows.bfloat16()).norm(dim=1))
+
+    def margin(self, x: Tensor, offset: Tensor) -> Tensor:
+        """How far below its threshold a feature's bf16 product can be for any of these tokens; [d_sae]."""
+        error, norm = (x - x.bfloat16()).norm(dim=1).max(), x.norm(dim=1).max()
+        rounding = x.shape[1] * 2.0**-23  # of the fp32 sums, here and in the exact product
+        margin: Tensor = error * self.norm + (norm + error) * self.error + rounding * (norm * self.norm + offset)
+        return margin
 
 
-def _bf16_blocks(kernels: Any, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor) -> Iterator[Lists]:
-    tiles, bias, threshold = kernels.tiles(W_enc.T.contiguous()), b_enc.contiguous(), threshold.contiguous()
-    for block in x.split(1024):
-        n, d = block.shape
-        packed = kernels.pack(block)[1]
-        lists = kernels.encode_tiles(packed, n, d, tiles, bias, n * len(bias), threshold)
-        yield kernels.transpose(lists, n)[0]
+def encode_csr(x: Tensor, W_enc: Tensor, b_enc: Tensor, backend: str | None = None) -> Lists:
+    """The positive entries of x · W_enc + b_enc by token; see Encoder."""
+    return Encoder(W_enc, b_enc, backend=backend)(x)
 
 
 def _join(parts: list[Lists], like: Tensor) -> Lists:

@@ -100,6 +100,32 @@ SDDMM(sddmm_f32, float)
 SDDMM(sddmm_f64, double)
 #undef SDDMM
 
+// Lists by feature: values are computed, vals[e] = W[feature of e, :] . X[toks[e], :] + b, and those not above the
+// feature's threshold are left out; in place.
+void ISA(refine)(int64_t* ptr, int32_t* toks, float* vals, const float* X, const float* W, const float* b,
+                 const float* threshold, int64_t n_features, int64_t d) {
+  std::vector<int64_t> kept(n_features);
+#pragma omp parallel for schedule(dynamic, 64)
+  for (int64_t i = 0; i < n_features; ++i) {
+    int64_t at = ptr[i];
+    for (int64_t e = ptr[i]; e < ptr[i + 1]; ++e) {
+      const float v = dot(W + i * d, X + int64_t(toks[e]) * d, d) + b[i];
+      if (!(v > threshold[i])) continue;
+      toks[at] = toks[e];
+      vals[at++] = v;
+    }
+    kept[i] = at - ptr[i];
+  }
+  int64_t at = 0;
+  for (int64_t i = 0; i < n_features; ++i) {
+    std::memmove(toks + at, toks + ptr[i], size_t(kept[i]) * sizeof(*toks));
+    std::memmove(vals + at, vals + ptr[i], size_t(kept[i]) * sizeof(*vals));
+    ptr[i] = at;
+    at += kept[i];
+  }
+  ptr[n_features] = at;
+}
+
 // The k largest entries of every row, equals by column; out_ptr[r+1] - out_ptr[r] = min(k, entries of r). Order stays.
 void ISA(topk_rows)(const int64_t* row_ptr, const int32_t* cols, const float* vals, int64_t n, int64_t k,
                     const int64_t* out_ptr, int32_t* out_cols, float* out_vals) {
