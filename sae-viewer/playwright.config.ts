@@ -17,8 +17,8 @@ const executablePath = chromium()
 const config: PlaywrightTestConfig = {
   testDir: 'e2e',
   outputDir: 'test-results',
-  timeout: 20_000,
-  expect: { timeout: 7_000 },
+  timeout: 60_000, // ceilings for a busy machine with two cores
+  expect: { timeout: 15_000 },
   fullyParallel: true,
   workers: 2,
   forbidOnly: Boolean(process.env.CI),

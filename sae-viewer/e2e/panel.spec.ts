@@ -57,6 +57,7 @@ test('two tabs: changes of different fields both stay, of the same one the later
   await expect(name(other)).toHaveValue('mine') // told by the first tab
 
   // Somebody else writes the file behind both tabs.
+  await expect(page.getByRole('status').filter({ hasText: 'Saved' })).toBeVisible()
   const file = JSON.parse(readFileSync(labelsFile(), 'utf8')) as { labels: Record<string, { name: string; note: string }> }
   file.labels['7'] = { ...file.labels['7'], name: 'theirs', note: 'kept' }
   writeFileSync(labelsFile(), JSON.stringify(file))

@@ -1,8 +1,8 @@
-import { useMemo } from 'react'
+import { Fragment, useMemo } from 'react'
 import type { Prompt } from '../interpAPI'
 import { number } from '../lib/format'
 import { HEAT_STEPS, heatStep } from '../lib/heat'
-import { activationOn, around, stretches, visible, type Grain } from '../lib/text'
+import { activationOn, around, breakable, stretches, visible, type Grain } from '../lib/text'
 
 export interface Heat {
   positions: number[]
@@ -31,7 +31,7 @@ export function HeatText({ prompt, heat, grain, context }: {
         if (part.kind === 'unread') {
           return (
             <span key={i} className="text-faint" title="not read by the classifier">
-              {visible(part.text)}
+              <Text>{part.text}</Text>
             </span>
           )
         }
@@ -42,7 +42,7 @@ export function HeatText({ prompt, heat, grain, context }: {
         if (step === 0) {
           return (
             <span key={i} className={`${boundary} ${special}`}>
-              {visible(part.text)}
+              <Text>{part.text}</Text>
             </span>
           )
         }
@@ -57,13 +57,22 @@ export function HeatText({ prompt, heat, grain, context }: {
               peak ? 'underline decoration-2 underline-offset-4' : ''
             }`}
           >
-            {visible(part.text)}
+            <Text>{part.text}</Text>
           </mark>
         )
       })}
       {cutAfter && <Cut> …</Cut>}
     </bdi>
   )
+}
+
+function Text({ children }: { children: string }) {
+  return breakable(visible(children)).map((piece, i) => (
+    <Fragment key={i}>
+      {i > 0 && <wbr />}
+      {piece}
+    </Fragment>
+  ))
 }
 
 function Cut({ children }: { children: string }) {
@@ -76,7 +85,7 @@ function Cut({ children }: { children: string }) {
 
 /** A word as written, in its own direction whatever stands beside it. */
 export function Word({ children, className = '' }: { children: string; className?: string }) {
-  return <bdi className={`font-serif ${className}`}>{visible(children)}</bdi>
+  return <bdi className={`font-serif ${className}`}><Text>{children}</Text></bdi>
 }
 
 /** What the colours mean: eight equal steps from 0 to `max`. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { activationOn, around, stretches, utf16Offsets, visible } from './text'
+import { breakable, activationOn, around, stretches, utf16Offsets, visible } from './text'
 
 /** A source from words split into pieces; offsets are code points, as the API sends them. */
 function source(text: string, pieces: [token: string, start: number, end: number, word: number][]) {
@@ -135,4 +135,13 @@ describe('visible', () => {
     const text = 'é\t𝄞 <b>&amp; مرحبا 👩‍👩‍👧\n'
     expect(visible(text)).toBe(text)
   })
+})
+
+it('only a very long word gets places to break, none inside what is read as one character', () => {
+  expect(breakable('downgrade')).toEqual(['downgrade'])
+  const flags = '🇺🇸👩‍👩‍👧é'.repeat(100)
+  const pieces = breakable(flags)
+  expect(pieces.join('')).toBe(flags)
+  expect(pieces.length).toBe(5)
+  expect(breakable('x'.repeat(10_000)).every((piece) => piece.length <= 64)).toBe(true)
 })

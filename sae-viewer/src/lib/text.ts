@@ -99,3 +99,14 @@ export function around(parts: Stretch[], position: number | undefined, context: 
 export function visible(text: string): string {
   return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]/g, '\ufffd')
 }
+
+const LONG = 64
+
+/** Pieces of at most 64 characters (as read) between which a line may break: browsers take seconds over one long word. */
+export function breakable(text: string): string[] {
+  if (text.length <= LONG) return [text]
+  const characters = Array.from(new Intl.Segmenter().segment(text), ({ segment }) => segment)
+  const pieces: string[] = []
+  for (let i = 0; i < characters.length; i += LONG) pieces.push(characters.slice(i, i + LONG).join(''))
+  return pieces
+}
