@@ -56,7 +56,7 @@ peers: $(PEERS_READY)
 $(PEERS_READY): benchmarks/requirements-peers.txt $(PYTHON_READY)
 	@$(PYTHON) -m venv build/peers
 	@build/peers/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements-peers.txt
-	@build/peers/bin/pip install --quiet --disable-pip-version-check --no-deps dictionary-learning==0.1.0
+	@build/peers/bin/pip install --quiet --disable-pip-version-check --no-deps dictionary-learning==0.1.0 overcomplete==0.3.0
 	@touch $@
 
 bench-sae: $(PYTHON_READY)  ## speed of SAE training beside a plain loop and peers; QUICK=1: under 50 s

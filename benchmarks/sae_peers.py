@@ -8,7 +8,9 @@ schedules which would never end in so short a training are told its length. Need
 """
 
 import argparse
+import importlib.util
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -103,7 +105,31 @@ def sparsify(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
     return Peer(step, run)
 
 
-PEERS = {peer.__name__: peer for peer in (plain, dictionary_learning, sae_lens, sparsify)}
+def overcomplete(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
+    """KempnerInstitute/overcomplete: train_sae on one batch, TopK 64, its default encoder, Adam."""
+    found = importlib.util.find_spec("overcomplete")
+    if found is None:
+        raise ModuleNotFoundError("No module named 'overcomplete'")
+    # Without the package's own __init__, which imports vision models and torchvision.
+    sys.modules["overcomplete"] = importlib.util.module_from_spec(found)
+    from overcomplete.sae import TopKSAE, train_sae
+
+    sae = TopKSAE(d_in, d_sae, top_k=64)
+    adam = torch.optim.Adam(sae.parameters(), lr=5e-4)
+
+    def squared_error(x: Tensor, x_hat: Tensor, *others: Tensor) -> Tensor:
+        return (x - x_hat).square().mean()
+
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        if sae.training:
+            sae.eval()
+        _, f, x_hat = sae(x)
+        return f, x_hat
+
+    return Peer(lambda x: train_sae(sae, [x], squared_error, adam, nb_epochs=1, monitoring=0), run)
+
+
+PEERS = {peer.__name__: peer for peer in (plain, dictionary_learning, sae_lens, sparsify, overcomplete)}
 
 
 def reset_peak() -> int:
