@@ -15,13 +15,16 @@ from pydantic.fields import FieldInfo
 
 from .config import PRESETS, StudyConfig, study_config
 from .errors import UserError
+from .remote_study import StudyRoot, study_root
 
 if typing.TYPE_CHECKING:
     import torch
 
     from .processes import World
 
+_STUDY = ("finetune", "extract", "train", "analyze")
 _SHARED = ("extract", "train", "analyze")  # verbs that several processes may share
+_ROOT_HELP = "folder or address (s3://bucket/study, gs://…) that holds finbert_sae/ and analysis_data/ [.]"
 # verb: (what it does, the stages whose fields are its flags)
 _VERBS = {
     "finetune": ("fine-tune the classifier", ("headlines", "finetune")),
@@ -57,7 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> None:
     if os.environ.get("WORLD_SIZE", "1") != "1" and arguments.verb not in _SHARED:
         raise UserError(f"{arguments.verb} runs in one process; torchrun is for {', '.join(_SHARED)}.")
-    root = Path(arguments.root)
+    place = study_root(arguments.root, arguments.verb, getattr(arguments, f"{arguments.verb}.run", None))
+    with place.named():
+        place.sync()
+        _run_verb(arguments, place)
+
+
+def _run_verb(arguments: argparse.Namespace, place: StudyRoot) -> None:
+    root = place.folder
     study = None if arguments.verb == "report" else _study(arguments, root)
     from .device import pick_device
     from .processes import world  # torch loads here, when the flags are known to be right
@@ -73,23 +83,30 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     device = pick_device(arguments.device)
     with world(device) as here:
-        _run_stages(arguments.verb, study, root, device, here)
+        for stage in _STUDY if arguments.verb == "study" else (arguments.verb,):
+            _run_stage(stage, study, place, device, here, anew=arguments.verb != "study")
+            if here.first:
+                place.sync()
 
 
-def _run_stages(verb: str, study: StudyConfig, root: Path, device: "torch.device", here: "World") -> None:
+def _run_stage(
+    verb: str, study: StudyConfig, place: StudyRoot, device: "torch.device", here: "World", anew: bool = True
+) -> None:
     from . import pipeline
     from .kinds import ALONE, Group
     from .report import study_report, sweep_lines
     from .training_report import write_report
 
-    if verb in ("finetune", "study"):
+    root = place.folder
+    if verb == "finetune":
         record = pipeline.finetune(study, root, device)
         print(f"classifier: test accuracy {record.test.accuracy:.3f}, macro-F1 {record.test.macro_f1:.3f}")
-    if verb in ("extract", "study"):
+    elif verb == "extract":
         store = pipeline.extract(study.extract, root, device, here)
         if here.first:
-            print(f"activations: {store.manifest.n_tokens:,} tokens of layer {study.extract.layer} in {store.folder}")
-    if verb in ("train", "study"):
+            n_tokens, layer = store.manifest.n_tokens, study.extract.layer
+            print(f"activations: {n_tokens:,} tokens of layer {layer} in {place.shown(store.folder)}")
+    elif verb == "train":
         group = Group(study.train.split, here.rank, here.size) if here.size > 1 else ALONE
         if here.first:
             pipeline.train(study.extract, study.train, root, device, group)
@@ -98,19 +115,19 @@ def _run_stages(verb: str, study: StudyConfig, root: Path, device: "torch.device
             print(f"with plots: {write_report(root, found)}")
         else:
             pipeline.join_training(study.extract, study.train, root, device, group)
-    if verb == "sweep":
+    elif verb == "sweep":
         records = pipeline.sweep(study.extract, study.train, study.sweep, root, device)
         print("\n".join(sweep_lines(records)))
-    if verb in ("analyze", "study"):
-        run = pipeline.equal_run(study, root) if verb == "study" else None
+    elif verb == "analyze":
+        run = None if anew else pipeline.equal_run(study, root)
         run = run or pipeline.analyze(study, root, device, here=here)
         if here.first:
-            print(f"run: {run}" + (f" ({here.size} processes)" if here.size > 1 else ""))
-    if verb == "intervene":
+            print(f"run: {place.shown(run)}" + (f" ({here.size} processes)" if here.size > 1 else ""))
+    elif verb == "intervene":
         from .causal import summary_lines
 
         print("\n".join(summary_lines(pipeline.intervene(study.intervene, root, device))))
-    if verb in ("finish", "evidence", "family"):
+    else:
         _judge(verb, study, root, device)
 
 
@@ -140,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
     for verb, (summary, stages) in _VERBS.items():
         sub = verbs.add_parser(verb, help=summary, description=summary)
-        sub.add_argument("--root", default=".", help="folder that holds finbert_sae/ and analysis_data/")
+        sub.add_argument("--root", default=".", help=_ROOT_HELP)
         if verb == "report":
             sub.add_argument("--json", action="store_true", help="end with one line of JSON")
             continue

@@ -38,7 +38,7 @@ from .schema import FAMILY, FEATURE_EFFECTS, INTERVENTIONS, NEIGHBOURS, RUN_FILE
 
 INDEX = "index.sqlite"
 VERSION = 2
-_INDEXED_FILES = (*RUN_FILES, NEIGHBOURS, FAMILY, FEATURE_EFFECTS, INTERVENTIONS)
+INDEXED_FILES = (*RUN_FILES, NEIGHBOURS, FAMILY, FEATURE_EFFECTS, INTERVENTIONS)
 _PARTIAL = ".index.partial"
 Progress = Callable[[int, int], None]
 
@@ -46,7 +46,7 @@ Progress = Callable[[int, int], None]
 def run_stamp(folder: Path) -> str:
     """Sizes and times of change of a run's files: equal as long as nobody has touched them."""
     stamps: dict[str, list[int]] = {}
-    for name in _INDEXED_FILES:
+    for name in INDEXED_FILES:
         try:
             status = (folder / name).lstat()
         except OSError:
@@ -126,7 +126,7 @@ def shown_progress(description: str) -> Iterator[Progress]:
 
 def _write(folder: Path, path: Path, progress: Progress | None) -> None:
     stamp = run_stamp(folder)
-    total = sum((folder / name).lstat().st_size for name in _INDEXED_FILES if (folder / name).exists())
+    total = sum((folder / name).lstat().st_size for name in INDEXED_FILES if (folder / name).exists())
     done = 0
 
     def advance(n_bytes: int) -> None:

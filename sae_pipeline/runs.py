@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -285,14 +285,20 @@ class Run:
     headline_features: HeadlineFeaturesFile
 
 
-def list_runs(analysis_dir: Path) -> list[RunEntry]:
-    """All runs, newest first, judged by their metadata and by whether their files are there."""
+def list_runs(
+    analysis_dir: Path, known: Container[str] | None = None, check: Callable[[Path, str], object] | None = None
+) -> list[RunEntry]:
+    """All runs, newest first, judged by their metadata and by whether their files are there.
+
+    Folders not among `known` are left out. `check(folder, name)` raises `DamagedRunError` where a file is missing; the
+    default looks into the folder.
+    """
     entries = []
-    for folder, number in _run_folders(analysis_dir):
+    for folder, number in _run_folders(analysis_dir, known):
         metadata, reason = None, None
         try:
             for name in RUN_FILES:
-                plain_file(folder, name)
+                (check or plain_file)(folder, name)
             metadata = read_metadata(folder)
         except DamagedRunError as error:
             reason = str(error)
@@ -300,13 +306,13 @@ def list_runs(analysis_dir: Path) -> list[RunEntry]:
     return entries
 
 
-def find_run(analysis_dir: Path, run_id: str | int | None) -> Path:
-    """The folder of run "34", "run-034", 34, a folder name, or the latest for None.
+def find_run(analysis_dir: Path, run_id: str | int | None, known: Container[str] | None = None) -> Path:
+    """The folder of run "34", "run-034", 34, a folder name, or the latest for None; of those `known`, if given.
 
     `run_id` is only compared with the names of the folders there are; no path is made of it. Raises
     `UnknownRunError`.
     """
-    folders = _run_folders(analysis_dir)
+    folders = _run_folders(analysis_dir, known)
     if not folders:
         raise UnknownRunError(
             f"There are no runs in {analysis_dir} yet; make one with `python -m sae_pipeline analyze`."
@@ -337,7 +343,7 @@ def read_run(folder: Path) -> Run:
     return run
 
 
-def _run_folders(analysis_dir: Path) -> list[tuple[Path, int]]:
+def _run_folders(analysis_dir: Path, known: Container[str] | None = None) -> list[tuple[Path, int]]:
     """(folder, number) of every run, highest number first; of equal numbers, latest time stamp first."""
     try:
         names = [path.name for path in analysis_dir.iterdir()]
@@ -346,6 +352,7 @@ def _run_folders(analysis_dir: Path) -> list[tuple[Path, int]]:
     except OSError as error:
         raise UserError(f"{analysis_dir} cannot be read ({_why(error)}).") from error
     found = [(int(match[1]), name) for name in names if (match := _RUN_FOLDER.fullmatch(name))]
+    found = [(number, name) for number, name in found if known is None or name in known]
     return [(analysis_dir / name, number) for number, name in sorted(found, reverse=True)]
 
 

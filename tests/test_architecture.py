@@ -14,11 +14,11 @@ LAYERS = [
     | {"firings", "processes"},
     {"headlines", "tokens", "sae", "kinds", "checkpoints", "batches", "json_records", "run_fit"}
     | {"feature_stats", "words", "neighbours"},
-    {"runs"},
+    {"runs", "remote"},
     {"run_tables"},
     {"headline_tables", "feature_tables"},
     {"run_index"},
-    {"classifier", "activations", "training", "evidence", "examples"},
+    {"classifier", "activations", "training", "evidence", "examples", "remote_study"},
     {"features", "effects", "layout", "finetuning", "store"},
     {"analysis"},
     {"interventions"},

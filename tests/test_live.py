@@ -25,6 +25,7 @@ from sae_pipeline.runs import read_run
 from sae_pipeline.tokens import counted_mask
 from viz_analysis.feature_probe_server import create_app
 from viz_analysis.live import BusyError, GoneError, Live
+from viz_analysis.run_sources import RunFolder
 
 from .conftest import SmallStudy
 from .test_server_process import Server, failure
@@ -265,7 +266,7 @@ class TestQueue:
 
     def test_order_patience_and_absence(self, study: SmallStudy) -> None:
         """One at a time; too many are refused; who has left is not computed for; who waits too long is told."""
-        live = Live(study.root / "analysis_data", places=1, patience=1.0)
+        live = Live(RunFolder(study.root / "analysis_data"), places=1, patience=1.0)
         run = read_run(study.run).metadata
         live.load(run)
         hold, ran = threading.Event(), []
@@ -296,7 +297,7 @@ class TestQueue:
 
     def test_another_run(self, study: SmallStudy, tmp_path: Path) -> None:
         """The model follows the run asked for; one is held."""
-        live = Live(study.root / "analysis_data")
+        live = Live(RunFolder(study.root / "analysis_data"))
         run = read_run(study.run).metadata
         other = run.model_copy(update={"run_id": "run-777"})
         assert live.run_id is None
@@ -328,4 +329,4 @@ def test_what_keeps_it_from_starting(study: SmallStudy, tmp_path: Path) -> None:
     shutil.copy(others[0], tmp_path / "finbert_sae" / "store" / held / "sae.pt")
     assert "has been changed" in failure("--analysis-dir", str(tmp_path / "analysis_data"), "--live")
     with pytest.raises(UserError, match="has been changed"):
-        Live(tmp_path / "analysis_data").load(read_run(study.run).metadata)
+        Live(RunFolder(tmp_path / "analysis_data")).load(read_run(study.run).metadata)

@@ -8,6 +8,7 @@ reading runs live in modules of their own with a function `register(app, runs)`,
 """
 
 import argparse
+import contextlib
 import errno
 import logging
 import signal
@@ -52,6 +53,7 @@ from viz_analysis.indexed_run import IndexedRun
 from viz_analysis.labels import LabelsAnswer, LabelsChange, LabelStore
 from viz_analysis.live import Live, add_live, threads_for
 from viz_analysis.run_library import RunLibrary
+from viz_analysis.run_sources import RunFolder, run_source
 from viz_analysis.viewer_files import viewer_blueprint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +63,7 @@ NO_CHANGE: dict[Any, Any] = dict.fromkeys((403, 412, 413, 415, 428, 503), ErrorA
 
 
 def create_app(
-    analysis_dir: Path,
+    analysis_dir: Path | RunFolder,
     run_id: str | None = None,
     host: str = "127.0.0.1",
     viewer_dir: Path = ROOT / "sae-viewer" / "dist",
@@ -74,7 +76,8 @@ def create_app(
     name by which the server is reached besides localhost. Runs are read when they are asked for. `live` answers about
     texts that are in no run. `access_log` is a file, or "-", that gets a line of JSON per request.
     """
-    runs = RunLibrary(analysis_dir, run_id)
+    source = analysis_dir if isinstance(analysis_dir, RunFolder) else RunFolder(analysis_dir)
+    runs = RunLibrary(source, run_id)
     app = OpenAPI(
         "feature_probe_server",
         static_folder=None,
@@ -90,7 +93,7 @@ def create_app(
     if access_log:
         log_requests(app, access_log)
     set_rules(app, host)
-    labels = LabelStore(analysis_dir)
+    labels = LabelStore(source)
     app.extensions |= {"runs": runs, "labels": labels}
     app.register_blueprint(viewer_blueprint(viewer_dir))
 
@@ -188,11 +191,10 @@ def openapi_json(app: OpenAPI) -> bytes:
 def main(arguments: list[str] | None = None) -> int:
     """Serve until Ctrl-C (exit code 130) or SIGTERM (0); 2 and one sentence where that cannot begin."""
     options = _parser().parse_args(arguments)
-    live = Live(options.analysis_dir) if options.live else None
     try:
-        app = create_app(
-            options.analysis_dir, options.run_id, options.host, options.viewer_dir, live, options.access_log
-        )
+        source = run_source(options.analysis_dir, options.look_every)
+        live = Live(source) if options.live else None
+        app = create_app(source, options.run_id, options.host, options.viewer_dir, live, options.access_log)
         if options.dump_openapi:
             sys.stdout.buffer.write(openapi_json(app))
             return 0
@@ -261,7 +263,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port_number, default=8765, help="default: %(default)s")
     parser.add_argument("--run-id", help="run to serve by default: 34, run-034 or a folder name (default: latest)")
-    parser.add_argument("--analysis-dir", type=Path, default=ROOT / "analysis_data", help="folder of the runs")
+    parser.add_argument(
+        "--analysis-dir",
+        metavar="PLACE",
+        default=str(ROOT / "analysis_data"),
+        help="folder or address of the runs, such as s3://bucket/study/analysis_data (default: analysis_data)",
+    )
+    parser.add_argument(
+        "--look-every",
+        type=_seconds,
+        metavar="SECONDS",
+        default=10.0,
+        help="how often an address is looked at for new and deleted runs (default: 10)",
+    )
     parser.add_argument(
         "--viewer-dir", type=Path, default=ROOT / "sae-viewer" / "dist", help="the built viewer, served at /"
     )
@@ -272,6 +286,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dump-openapi", action="store_true", help="print the API's description and exit")
     return parser
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0.1 <= float(text) <= 86_400:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0.1 to 86400")
 
 
 def _port_number(text: str) -> int:

@@ -2,7 +2,8 @@
 
 They belong to the SAE, not to a run: `analysis_data/labels/<sae_hash>.json` outlives every run of it. The document
 is replaced as a whole, and only by somebody who has seen what is replaced: its ETag says so. Checking and writing
-happen under a lock of the kernel's, so that several servers may share a folder.
+happen under a lock of the kernel's, so that several servers may share a folder. Of an address, `labels/` is there too:
+the document is read anew before it is replaced, but of two servers that write within the same moment the later wins.
 """
 
 import fcntl
@@ -16,11 +17,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, StringConstraints, ValidationError
 
-from sae_pipeline.artefacts import write_file
 from sae_pipeline.errors import UserError
 from sae_pipeline.schema import Record
+from viz_analysis.run_sources import LABELS as FOLDER
+from viz_analysis.run_sources import RunFolder
 
-FOLDER = "labels"
 _SAFE_HASH = re.compile(r"[0-9A-Za-z]{1,64}")
 
 
@@ -79,10 +80,11 @@ class LabelsChangedError(UserError):
 
 
 class LabelStore:
-    """The labels below `analysis_dir`. Read files are kept until they change."""
+    """The labels beside the runs of a source. Read files are kept until they change."""
 
-    def __init__(self, analysis_dir: Path) -> None:
-        self._folder = analysis_dir / FOLDER
+    def __init__(self, source: RunFolder) -> None:
+        self._source = source
+        self._folder = source.folder / FOLDER
         self._read: dict[Path, tuple[tuple[int, int, int], LabelsAnswer]] = {}
 
     def get(self, sae_hash: str) -> LabelsAnswer:
@@ -115,6 +117,7 @@ class LabelStore:
         if beyond >= d_sae:
             raise BadLabelsError(f"There is no feature {beyond}: this SAE's are numbered 0 to {d_sae - 1}.")
         with self._locked(sae_hash) as path:
+            self._source.refresh(path)
             before = self.get(sae_hash)
             if seen is not None and before.etag not in seen:
                 raise LabelsChangedError("The labels have changed since they were read: read them again, then save.")
@@ -126,7 +129,8 @@ class LabelStore:
                     unchanged = old is not None and old.said == label.said
                     after[feature] = old if unchanged and old else label.model_copy(update={"updated_at": now})
             if after != before.labels:
-                write_file(path, LabelsFile(sae_hash=sae_hash, labels=after).model_dump_json(indent=1).encode() + b"\n")
+                file = LabelsFile(sae_hash=sae_hash, labels=after)
+                self._source.write(path, file.model_dump_json(indent=1).encode() + b"\n")
             return self.get(sae_hash)
 
     def _path(self, sae_hash: str) -> Path:

@@ -6,7 +6,6 @@ the rest is answered 429. Without `--live` nothing here loads torch, and the ans
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
-from pathlib import Path
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from viz_analysis.live_types import (
     ProbeBody,
 )
 from viz_analysis.run_library import RunLibrary
+from viz_analysis.run_sources import RunFolder
 
 if TYPE_CHECKING:
     from viz_analysis.live_model import LiveModel
@@ -76,10 +76,10 @@ _STATUS: dict[type[UserError], tuple[int, str]] = {
 class Live:
     """The model of the run that was asked for last, and the queue before it."""
 
-    def __init__(self, analysis_dir: Path, places: int = PLACES, patience: float = PATIENCE) -> None:
-        """The weights are in `finbert_sae/` beside `analysis_dir`."""
+    def __init__(self, source: RunFolder, places: int = PLACES, patience: float = PATIENCE) -> None:
+        """The weights are in `finbert_sae/` beside the runs."""
         self.places = places
-        self._analysis_dir = analysis_dir
+        self._source = source
         self._patience = patience
         self._free = BoundedSemaphore(places + 1)
         self._worker = ThreadPoolExecutor(1, "live")  # torch keeps its threads and buffers per calling thread
@@ -132,7 +132,7 @@ class Live:
 
             self._model = None  # the old one goes before the new one comes
             try:
-                self._model = LiveModel(self._analysis_dir, run)
+                self._model = LiveModel(self._source, run)
             except UserError as error:
                 raise NoModelError(str(error)) from error
         return self._model

@@ -4,7 +4,6 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from sae_pipeline.classifier import Classifier
 from sae_pipeline.device import pick_device
 from sae_pipeline.errors import UserError
 from sae_pipeline.interventions import Edit, Floats, Probe, Reading, Variants, check_edits, edit_hidden, edited_features
-from sae_pipeline.runs import find_run
 from sae_pipeline.schema import RunMetadata
 from sae_pipeline.tokens import TokenizedHeadline, counted_mask, tokenize
 from viz_analysis.live_types import (
@@ -46,6 +44,7 @@ from viz_analysis.live_types import (
     ProbeAnswer,
     ProbeBody,
 )
+from viz_analysis.run_sources import RunFolder
 
 READINGS_KEPT = 32  # texts; about 0.1 MB each
 FLIP_SECONDS = 10.0
@@ -68,11 +67,11 @@ class _Read:
 class LiveModel:
     """The model of one run. Not thread-safe: one thread asks."""
 
-    def __init__(self, analysis_dir: Path, run: RunMetadata, device: str | None = None) -> None:
+    def __init__(self, source: RunFolder, run: RunMetadata, device: str | None = None) -> None:
         """Load both parts from beside the runs, checked by hash. Raises UserError when they are gone or changed."""
         self.run = run
-        self._analysis_dir = analysis_dir
-        classifier, sae = pipeline.run_parts(analysis_dir.resolve().parent, run, pick_device(device))
+        self._source = source
+        classifier, sae = pipeline.run_parts(source.study(run), run, pick_device(device))
         self._classifier: Classifier = classifier
         self._probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id)
         self._read: OrderedDict[str, _Read] = OrderedDict()
@@ -227,7 +226,7 @@ class LiveModel:
     @cached_property
     def _prompts(self) -> list[tuple[str, int]]:
         """(text, true class) of the run's headlines."""
-        lines = (find_run(self._analysis_dir, self.run.run_id) / "prompts.jsonl").read_bytes().splitlines()
+        lines = (self._source.find(self.run.run_id) / "prompts.jsonl").read_bytes().splitlines()
         records = map(orjson.loads, lines)
         return [(record["text"], record["label"]) for record in records]
 

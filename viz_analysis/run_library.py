@@ -1,7 +1,8 @@
-"""The runs of a folder, opened when they are asked for.
+"""The runs of a folder or an address, opened when they are asked for.
 
-The folder is looked at on every request: a new run is offered and a deleted one gone without a restart. A run without
-a current index gets one first, in the background: whoever asks meanwhile waits a little and is then told to come back.
+A folder is looked at on every request: a new run is offered and a deleted one gone without a restart. A run that is
+not here yet or without a current index gets ready first, in the background: whoever asks meanwhile waits a little and
+is then told to come back.
 """
 
 import logging
@@ -15,19 +16,20 @@ from threading import Event, Lock, Thread
 from typing import TypeVar
 
 from sae_pipeline.errors import UserError
-from sae_pipeline.run_index import Progress, build_index, run_stamp
-from sae_pipeline.runs import DamagedRunError, RunEntry, find_run, list_runs
+from sae_pipeline.run_index import Progress, build_index
+from sae_pipeline.runs import DamagedRunError, RunEntry
 from sae_pipeline.schema import INTERVENTIONS
 from viz_analysis.api_types import RunSummary
 from viz_analysis.indexed_run import IndexedRun
 from viz_analysis.run_reader import IndexMisfitError
+from viz_analysis.run_sources import RunFolder
 
 _PATIENCE = 5.0  # seconds that a request waits for an index
 Answer = TypeVar("Answer")
 
 
 class IndexingError(UserError):
-    """The run's index is being made; the message says how far it is."""
+    """The run is being fetched or its index made; the message says how far that is."""
 
 
 class _Shelf:
@@ -38,6 +40,7 @@ class _Shelf:
         self.done = Event()
         self.run: IndexedRun | Exception | None = None
         self.index: Path | None = None
+        self.doing = "indexed"
         self.progress = (0, 1)  # bytes read, of
 
     def advance(self, done: int, total: int) -> None:
@@ -45,13 +48,13 @@ class _Shelf:
 
 
 class RunLibrary:
-    """Runs of `analysis_dir` by id. The default one is `pinned`, or the latest at the time of asking.
+    """The runs of a source by id. The default one is `pinned`, or the latest at the time of asking.
 
     At most `capacity` runs stay open; an open one holds a few files and some numbers per feature.
     """
 
-    def __init__(self, analysis_dir: Path, pinned: str | None = None, capacity: int = 8) -> None:
-        self.analysis_dir = analysis_dir
+    def __init__(self, source: RunFolder, pinned: str | None = None, capacity: int = 8) -> None:
+        self._source = source
         self._pinned = pinned
         self._capacity = capacity
         self._shelves: OrderedDict[Path, _Shelf] = OrderedDict()
@@ -64,7 +67,9 @@ class RunLibrary:
         shelf = self._shelf(folder)
         if not shelf.done.wait(_PATIENCE):
             read, total = shelf.progress
-            raise IndexingError(f"Run {folder.name} is being indexed ({read / total:.0%}); ask again in a moment.")
+            raise IndexingError(
+                f"Run {folder.name} is being {shelf.doing} ({read / total:.0%}); ask again in a moment."
+            )
         return self._opened(folder, shelf)
 
     def wait(self, progress: Progress) -> IndexedRun:
@@ -90,20 +95,20 @@ class RunLibrary:
 
     def newest_by_sae(self) -> dict[str, str]:
         """The newest run of every SAE that has one, by its hash."""
-        oldest_first = reversed(list_runs(self.analysis_dir))
+        oldest_first = reversed(self._source.entries())
         return {entry.metadata.sae_hash: entry.run_id for entry in oldest_first if entry.metadata}
 
     def summaries(self) -> list[RunSummary]:
         """All runs, newest first."""
-        entries = list_runs(self.analysis_dir)
+        entries = self._source.entries()
         default = self._find(None) if entries else None
         return [self._summary(entry, entry.folder == default) for entry in entries]
 
     def _find(self, run_id: str | None) -> Path:
-        return find_run(self.analysis_dir, run_id or self._pinned)
+        return self._source.find(run_id or self._pinned)
 
     def _shelf(self, folder: Path) -> _Shelf:
-        stamp = run_stamp(folder)
+        stamp = self._source.stamp(folder)
         with self._lock:
             for gone in [path for path in self._shelves if not path.exists()]:
                 del self._shelves[gone]  # closes its files, which would keep their space on the disk
@@ -118,6 +123,9 @@ class RunLibrary:
 
     def _open(self, folder: Path, shelf: _Shelf) -> None:
         try:
+            shelf.doing = "fetched"
+            self._source.make_ready(folder, shelf.advance)
+            shelf.doing = "indexed"
             into = None if os.access(folder, os.W_OK) else self._folder_elsewhere(folder.name)
             shelf.index = build_index(folder, shelf.advance, into)
             try:
@@ -157,7 +165,7 @@ class RunLibrary:
 
     def _summary(self, entry: RunEntry, is_default: bool) -> RunSummary:
         shelf = self._shelves.get(entry.folder)
-        known = shelf.run if shelf and shelf.stamp == run_stamp(entry.folder) else None
+        known = shelf.run if shelf and shelf.stamp == self._source.stamp(entry.folder) else None
         reason = entry.reason or (str(known) if isinstance(known, DamagedRunError) else None)
         metadata = entry.metadata
         report = metadata.sae.report if metadata else None
@@ -173,7 +181,7 @@ class RunLibrary:
             sae_size=metadata.sae.size if metadata else None,
             layer=metadata.hookpoint.layer if metadata else None,
             n_headlines=metadata.totals.n_headlines if metadata else None,
-            has_interventions=(entry.folder / INTERVENTIONS).is_file(),
+            has_interventions=self._source.holds(entry.folder, INTERVENTIONS),
             sae_hash=metadata.sae_hash if metadata else None,
             d_sae=metadata.sae.d_sae if metadata else None,
             l0=report.held_out.l0 if report else None,

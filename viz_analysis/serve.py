@@ -21,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--api-port", type=int, default=8765)
     parser.add_argument("--viewer-port", type=int, default=1234)
-    parser.add_argument("--analysis-dir", default="analysis_data")
+    parser.add_argument("--analysis-dir", default="analysis_data", help="folder or address of the runs")
     parser.add_argument("--run-id", help="run to show; default: the latest")
     arguments = parser.parse_args()
     for flag, name, port in (
