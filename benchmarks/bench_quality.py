@@ -5,7 +5,7 @@
     python -m benchmarks.bench_quality --root STUDY --judge-peers     the peers' chosen rows on test
 
 MiniLM fine-tuned on the real headlines beside the checkout, layer 4, word tokens, 3 passes. A row of ours is one
-ordinary training (`sae_pipeline train --kind … --k … --latent-dims … --seed …`, batch 256 where k is fixed), stored
+ordinary training (`sae_pipeline train --kind … --k … --latent-dims … --seed …`), stored
 in quality_ours.jsonl; a peer's row is one command of benchmarks/quality_sweep.py, chosen on dev by FVU, and read on
 test once, stored in quality_peers_test.jsonl. `unchanged_all` is of the same kind trained with [CLS] and [SEP].
 """
@@ -70,7 +70,7 @@ def train_row(row: Row, root: Path) -> Row:
     """Train one row of ours, or find it in the study's store; its figures on test."""
     fixed = row["kind"] in ("topk", "batchtopk", "matryoshka")
     config = TrainConfig(
-        latent_dims=(row["d_sae"],), kind=row["kind"], seed=row["seed"], batch_size=256 if fixed else 1024,
+        latent_dims=(row["d_sae"],), kind=row["kind"], seed=row["seed"],
         **({"k": row["k"]} if fixed else {"target_l0": row["k"]}),
     )  # fmt: skip
     extraction = ExtractConfig(layer=LAYER, positions=row["positions"])
@@ -82,7 +82,7 @@ def train_row(row: Row, root: Path) -> Row:
     return {
         **row,
         "learning_rate": config.learning_rate,
-        "batch": config.batch_size,
+        "batch": config.tokens_per_step,
         "epochs": config.num_epochs,
         "l0": report.held_out.l0,
         "fvu": report.held_out.fvu,

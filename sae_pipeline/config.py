@@ -78,7 +78,9 @@ class TrainConfig(Config):
     target_l0: float | None = Field(None, gt=0, description="TARGET_L0: the penalty is steered to this L0 instead")
     k: int | None = Field(None, ge=1, description="active features per token; topk, batchtopk, matryoshka (none: 64)")
     num_epochs: int = Field(3, ge=1, description="NUM_EPOCHS: passes over the activations")
-    batch_size: int = Field(1024, ge=1, description="tokens per step")
+    batch_size: int | None = Field(
+        None, ge=1, description="tokens per step; none: 256 for topk, batchtopk and matryoshka, 1,024 for the others"
+    )
     learning_rate: float | None = Field(None, gt=0, description="none: the recipe's own, see training.py")
     buffer_mib: int = Field(1024, ge=1, description="activations held in memory; a larger store is shuffled in parts")
     stream: bool = Field(False, description="read the classifier while training instead of a store on disk")
@@ -95,7 +97,7 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _kind_fits(self) -> "TrainConfig":
-        fixed = self.kind in ("topk", "batchtopk", "matryoshka")
+        fixed = self.fixes_k
         if self.recipe == "seed" and (self.kind != "relu" or self.target_l0):
             raise ValueError("the recipe seed is of kind relu and has no target_l0")
         if self.k is not None and not fixed:
@@ -106,9 +108,19 @@ class TrainConfig(Config):
         return self
 
     @property
+    def fixes_k(self) -> bool:
+        """Whether the kind fixes how many features are active."""
+        return self.kind in ("topk", "batchtopk", "matryoshka")
+
+    @property
+    def tokens_per_step(self) -> int:
+        """`batch_size`, or the kind's own; chosen on dev."""
+        return self.batch_size or (256 if self.fixes_k else 1024)
+
+    @property
     def active(self) -> int | None:
         """k of the kinds that fix it; None for the others."""
-        if self.kind not in ("topk", "batchtopk", "matryoshka"):
+        if not self.fixes_k:
             return None
         return self.k or (max(1, round(self.target_l0)) if self.target_l0 else 64)
 

@@ -97,22 +97,22 @@ def train_saes(
     SAE dies or diverges.
     """
     config = jobs[0].config
-    if tokens.n_tokens < config.batch_size:
+    if tokens.n_tokens < config.tokens_per_step:
         raise UserError(
-            f"{tokens.n_tokens} tokens are fewer than one batch of {config.batch_size}; "
+            f"{tokens.n_tokens} tokens are fewer than one batch of {config.tokens_per_step}; "
             "use more headlines or --batch-size."
         )
     if not float(scale) > 0.0:
         raise UserError("The activations are the same at every token, or no numbers: there is nothing to learn.")
     runs = [_Run(job, mean, scale, tokens.n_tokens, device, group) for job in jobs]
-    n_steps = steps_per_epoch(tokens, config.batch_size) * config.num_epochs
+    n_steps = steps_per_epoch(tokens, config.tokens_per_step) * config.num_epochs
     step = _resume(runs, checkpoint, group)
     mean, scale = mean.to(device), scale.to(device)
     in_memory = config.buffer_mib * 2**20 // (2 * tokens.d_in)
     total, quiet = tokens.n_tokens * config.num_epochs, group.rank != 0
     bar = tqdm(total=total, initial=runs[0].tokens, desc="train", unit="tok", unit_scale=True, disable=quiet)
     with bar:
-        for batch in batches(tokens, config.batch_size, config.num_epochs, _ORDER, step, in_memory):
+        for batch in batches(tokens, config.tokens_per_step, config.num_epochs, _ORDER, step, in_memory):
             x = (batch.to(device).float() - mean) / scale
             for run in runs:
                 run.step(x, step, n_steps)
