@@ -1,9 +1,9 @@
 """A local copy of what is at an address (`s3://…`, `gs://…`, all that fsspec knows), so that other code reads files.
 
-The copy lies in the cache, in a folder named by a hash of the address; it may be deleted at any time. `.mirror/` holds,
-for every file that once was the same on both sides, what the address said of it then (ETag or time of change, size)
-and the local size and time: whichever differs now has changed since. A file appears whole or not at all, on either
-side; object stores show an upload when it is complete.
+The copy lies in the cache, in a folder named by a hash of the address; it may be deleted when all is sent. `.mirror/`
+holds, for every file that once was the same on both sides, what the address said of it then (ETag or time of change,
+size) and the local size and time: whichever differs now has changed since. A file appears whole or not at all, on
+either side; object stores show an upload when it is complete.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from .errors import ResourceError, UserError
 _SEEN = ".mirror"
 _AT_ONCE = 8  # transfers
 _LOCAL = ("file", "local")
+_NO_STORES = ("http", "https", "data")  # cannot be listed or written
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 _CREDENTIALS = {
     "s3fs": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
@@ -220,10 +221,12 @@ class Mirror:
     def _filesystem(self) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
 
+        scheme, _, place = self.address.partition("://")
+        if not place.strip("/") or scheme in _NO_STORES:
+            raise UserError(f"{self.address} is no place to keep files; name a folder, s3://bucket/… or gs://bucket/….")
         try:
             files, path = url_to_fs(self.address, skip_instance_cache=True)
         except ImportError as error:
-            scheme = self.address.partition("://")[0]
             cure = f"pip install {self._package}" if self._package else str(error)
             raise UserError(f"{scheme}:// needs {self._package or 'another package'}: {cure}.") from error
         except ValueError as error:
@@ -258,7 +261,7 @@ class Mirror:
         place = f"{self.address}/{name}".rstrip("/")
         if isinstance(error, OSError) and error.errno in _DISK:
             return self._no_room(error)
-        text = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
+        text = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
         if isinstance(error, FileNotFoundError):
             return NotThereError(f"{place} is not there ({text}); check the address.")
         if "Credentials" in type(error).__name__:

@@ -126,8 +126,12 @@ class RemoteStudy(StudyRoot):
             if name not in files or self._mirror.is_changed_here_only(name, files[name])
         ]
         with shown_progress(f"Sending to {self._mirror.address}") as progress:
-            for rank in range(3):
-                self._mirror.push([name for name in mine if _rank(name) == rank], progress)
+            try:
+                for rank in range(3):
+                    self._mirror.push([name for name in mine if _rank(name) == rank], progress)
+            except RemoteError as error:
+                kept = f"What was made is kept in {self.folder} and sent by the next command"
+                raise RemoteError(f"{error} {kept}.") from error
         if mine:
             print(f"sent to {self._mirror.address}: {len(mine)} files")
 
@@ -143,7 +147,8 @@ class RemoteStudy(StudyRoot):
         for kind in _READS.get(self._verb, (_SAES, _ACTIVATIONS)):
             folders |= {path.parent for path in self.folder.glob(kind) if _classifier_of(path) in classifiers}
         wanted = {folder.relative_to(self.folder).as_posix() for folder in folders}
-        wanted |= {f"finbert_sae/store/{classifier}" for classifier in classifiers}
+        if self._verb != "report":
+            wanted |= {f"finbert_sae/store/{classifier}" for classifier in classifiers}
         return {
             name: file
             for name, file in files.items()

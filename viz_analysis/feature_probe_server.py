@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(app: Flask, host: str, port: int, threads: int) -> int:
-    with shown_progress("Indexing") as progress:
+    with shown_progress("Getting the run ready") as progress:
         run: IndexedRun = app.extensions["runs"].wait(progress)
     if app.extensions["live"]:
         app.extensions["live"].load(run.metadata)
