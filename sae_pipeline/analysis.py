@@ -20,7 +20,7 @@ from .classifier import Classifier
 from .compact_json import RecordWriter, nullable, six_digits
 from .config import AnalyzeConfig
 from .evidence import Estimate
-from .examples import SAMPLE, PromptLines, Selection, example_records, lots
+from .examples import SAMPLE, PromptLines, Selection, example_records, lots, strengths
 from .feature_stats import HISTOGRAM_EDGES, FeatureStats, halves
 from .features import Metric
 from .firings import Firings, Floats, Ints
@@ -65,8 +65,8 @@ class Findings:
         firings, first = block.firings, block.first
         counted = sum(len(h.counted("words")) for h in block.headlines)
         self.stats.add(firings, counted, first, np.array(block.labels, np.int64), halves(block.ids))
-        self.top.add(firings, firings.group_max.astype(np.float64))
-        self.sample.add(firings, -lots(firings, first, block.ids))
+        self.top.add(firings, strengths(firings))
+        self.sample.add(firings, lots(firings, first, block.ids))
         self.words.add(firings, first, [h.words for h in block.headlines], block.words)
         self.cofiring.add(firings, first, block.ids)
         self.n_tokens += sum(len(h.input_ids) for h in block.headlines)

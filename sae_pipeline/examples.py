@@ -15,7 +15,7 @@ import orjson
 
 from .compact_json import six_digits
 from .feature_stats import FeatureStats
-from .firings import Firings, Floats, Ints, rank_in_run, run_starts
+from .firings import Firings, Ints, rank_in_run, run_starts
 from .words import WordCounts, word_texts
 
 SAMPLE = 24  # headlines of the fair sample: RANDOM of them shown as they are, the rest cut into QUANTILES
@@ -30,13 +30,13 @@ class Selection:
     def __init__(self, d_sae: int, k: int) -> None:
         """Keep k headlines for each of d_sae features."""
         self.k = k
-        self.threshold = np.full(d_sae, -np.inf)  # a lower score is not among the k best
+        self.threshold = np.zeros(d_sae, np.uint32)  # a lower score is not among the k best
         self.limit = max(1 << 20, d_sae * k)
-        self.pending: list[tuple[Firings, Floats]] = []
+        self.pending: list[tuple[Firings, Ints]] = []
         self.n_pending = 0
 
-    def add(self, firings: Firings, score: Floats) -> None:
-        """Offer groups with their scores [n_groups]; a headline's groups come once."""
+    def add(self, firings: Firings, score: Ints) -> None:
+        """Offer groups with their scores [n_groups] uint32; a headline's groups come once."""
         wanted = np.flatnonzero(score >= self.threshold[firings.group_feature])
         self.pending.append((firings.take(wanted), score[wanted]))
         self.n_pending += len(self.pending[-1][0].feature)
@@ -46,50 +46,57 @@ class Selection:
     def __add__(self, other: "Selection") -> "Selection":
         """The best of both."""
         total = Selection(len(self.threshold), self.k)
-        for part in (self, other):
-            total.pending.extend(part.pending)
-            total.n_pending += part.n_pending
+        total.pending = [*self.pending, *other.pending]
+        total.n_pending = self.n_pending + other.n_pending
         total._compact()
         return total
 
-    def _compact(self) -> None:
-        if not self.pending:
-            return
-        merged = Firings.join(firings for firings, _ in self.pending)
-        score = np.concatenate([score for _, score in self.pending])
-        feature = np.concatenate([firings.group_feature for firings, _ in self.pending])
-        headline = np.concatenate([firings.group_headline for firings, _ in self.pending])
-        score = score[np.lexsort((feature, headline))]  # as `join` orders the groups
-        order = np.lexsort((merged.group_headline, -score, merged.group_feature))
-        rank = rank_in_run(merged.group_feature[order])
-        last = order[rank == self.k - 1]
-        self.threshold[merged.group_feature[last]] = score[last]
-        kept = np.sort(order[rank < self.k])
-        self.pending = [(merged.take(kept), score[kept])]
+    def _compact(self) -> tuple[Firings, Ints, Ints]:
+        """Keep only the best: their entries and scores, and their order: by feature, the highest score first."""
+        firings = Firings.chain(firings for firings, _ in self.pending)
+        score = np.concatenate([np.zeros(0, np.uint32), *(score for _, score in self.pending)])
+        order = _order(firings.group_feature, score, firings.group_headline)
+        feature = firings.group_feature[order]
+        rank = rank_in_run(feature)
+        self.threshold[feature[rank == self.k - 1]] = score[order[rank == self.k - 1]]
+        order = order[rank < self.k]
+        kept = np.sort(order)
+        self.pending = [(firings.take(kept), score[kept])]
         self.n_pending = len(self.pending[0][0].feature)
         self.limit = max(self.limit, self.n_pending)
+        return *self.pending[0], np.searchsorted(kept, order)
 
     def finish(self) -> tuple[Firings, dict[int, Ints]]:
         """The kept entries, and for each feature its groups among them, highest score first."""
-        self._compact()
-        if not self.pending:
-            none = np.zeros(0, np.int64)
-            return Firings.collect(none, none, none, none.astype(np.float32)), {}
-        kept, score = self.pending[0]
-        order = np.lexsort((kept.group_headline, -score, kept.group_feature))
+        kept, _, order = self._compact()
         feature = kept.group_feature[order]
         starts = run_starts(feature)
-        return kept, dict(zip(feature[starts].tolist(), np.split(order, starts[1:]), strict=True)) if len(order) else {}
+        return kept, dict(zip(feature[starts].tolist(), np.split(order, starts[1:]), strict=False))
 
 
-def lots(firings: Firings, first: int, headline_ids: Sequence[str]) -> Floats:
-    """A number in [0, 1) for each group, drawn by the hash of headline and feature: the same in every run."""
+def _order(feature: Ints, score: Ints, headline: Ints) -> Ints:
+    """What sorts by feature, falling score, headline: by one key of 64 bits, several times faster than by three."""
+    key = (feature.astype(np.uint64) << np.uint64(32)) | ~score
+    order = np.argsort(key)
+    key = key[order]
+    equal = np.flatnonzero(key[1:] == key[:-1])
+    tied = np.union1d(equal, equal + 1)
+    order[tied] = order[tied][np.lexsort((headline[order[tied]], key[tied]))]
+    return np.asarray(order)
+
+
+def strengths(firings: Firings) -> Ints:
+    """A score for each group that ranks by its largest activation: the bits of a positive float32 rank as it does."""
+    return firings.group_max.astype(np.float32).view(np.uint32)
+
+
+def lots(firings: Firings, first: int, headline_ids: Sequence[str]) -> Ints:
+    """A score for each group, drawn from uint32 by the hash of headline and feature: the same in every run."""
     names = np.array([int(i, 16) for i in headline_ids], np.uint64)
     z = names[firings.group_headline - first] + firings.group_feature.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64 (Steele et al. 2014)
         z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
-    z ^= z >> np.uint64(31)
-    return np.asarray((z >> np.uint64(11)).astype(np.float64) / (1 << 53))
+    return np.asarray(((z ^ (z >> np.uint64(31))) >> np.uint64(32)).astype(np.uint32))
 
 
 # --- records -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,10 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Firings:
-    """Active entries, ordered by headline, feature, position; a group is one feature in one headline."""
+    """Active entries by group, which is one feature in one headline; positions ascend within it.
+
+    `collect` orders the groups by headline, then feature.
+    """
 
     headline: Ints  # [n_entries] index in the run
     feature: Ints  # [n_entries]
@@ -56,10 +59,25 @@ class Firings:
         return cls(headline, feature, position, value, start, peak, argmax)
 
     @classmethod
-    def join(cls, parts: Iterable["Firings"]) -> "Firings":
-        """All entries of several, ordered again; no group may be in two of them."""
-        columns = zip(*((p.headline, p.position, p.feature, p.value) for p in parts), strict=True)
-        return cls.collect(*(np.concatenate(column) for column in columns))
+    def chain(cls, parts: Iterable["Firings"]) -> "Firings":
+        """The groups of several one after the other, in no order."""
+        none = np.zeros(0, np.int64)
+        parts = [cls.collect(none, none, none, np.zeros(0, np.float32)), *parts]
+        offset = np.cumsum([0, *(len(p.feature) for p in parts)])
+
+        def whole(name: str, shift: bool = False) -> NDArray[Any]:
+            columns = (getattr(p, name) for p in parts)
+            return np.concatenate([c + at if shift else c for c, at in zip(columns, offset, strict=False)])
+
+        return cls(
+            whole("headline"),
+            whole("feature"),
+            whole("position"),
+            whole("value"),
+            whole("group_start", shift=True),
+            whole("group_max"),
+            whole("group_argmax", shift=True),
+        )
 
     def take(self, groups: Ints) -> "Firings":
         """Some of the groups; `groups` ascending."""

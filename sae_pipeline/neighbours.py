@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from orjson import Fragment, dumps
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -93,14 +94,16 @@ def neighbours_record(decoder: tuple[Tensor, Tensor], cofiring: Cofiring, d_sae:
     """A record like schema.NeighboursFile."""
     alike, jaccard = cofiring.neighbours(d_sae)
     present = (alike >= 0).sum(1).tolist()
+    known = [row[:n] for row, n in zip(alike.tolist(), present, strict=True)]
+    index = [row[:n] for row, n in zip(six_digits(jaccard.numpy()).tolist(), present, strict=True)]
     return {
         "d_sae": d_sae,
         "k": K,
         "n_headlines": len(cofiring.features),
-        "by_decoder": decoder[0].tolist(),
-        "decoder_cosine": six_digits(decoder[1].clamp(-1, 1).numpy()).tolist(),
-        "by_cofiring": [row[:n] for row, n in zip(alike.tolist(), present, strict=True)],
-        "cofiring": [row[:n] for row, n in zip(six_digits(jaccard.numpy()).tolist(), present, strict=True)],
+        "by_decoder": decoder[0].numpy(),
+        "decoder_cosine": decoder[1].clamp(-1, 1).numpy(),
+        "by_cofiring": Fragment(dumps(known)),
+        "cofiring": Fragment(dumps(index)),
     }
 
 

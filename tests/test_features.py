@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats as scipy_stats
 
-from sae_pipeline.examples import Selection, lots
+from sae_pipeline.examples import Selection, lots, strengths
 from sae_pipeline.feature_stats import HISTOGRAM_EDGES, FeatureStats, halves
 from sae_pipeline.features import FEATURE_METRICS
 from sae_pipeline.firings import Firings
@@ -103,14 +103,14 @@ def test_selected_headlines_of_a_feature(dense: np.ndarray, k: int, block: int, 
     """The k best headlines, ties to the earlier, whatever the blocks, the merging and how often it compacts."""
     parts = [Selection(D_SAE, k), Selection(D_SAE, k)]
     everything = firings_of(dense)
-    rank = lots(everything, 0, IDS) if fair else everything.group_max.astype(np.float64)
+    rank = (lots(everything, 0, IDS) if fair else strengths(everything)).tolist()
     scores = dict(zip(zip(everything.group_headline, everything.group_feature, strict=True), rank, strict=True))
     for n, start in enumerate(range(0, N_HEADLINES, block)):
         firings = firings_of(dense[start : start + block], first=start)
         if tight:
             parts[n % 2].limit = 1
         ids = IDS[start : start + block]
-        parts[n % 2].add(firings, lots(firings, start, ids) if fair else firings.group_max.astype(np.float64))
+        parts[n % 2].add(firings, lots(firings, start, ids) if fair else strengths(firings))
     kept, groups = (parts[1] + parts[0]).finish()
     for f in range(D_SAE):
         peak = dense[:, :, f].max(1)
@@ -129,7 +129,7 @@ def test_lots_are_fair_and_fixed() -> None:
     dense = np.ones((200, 1, 50), np.float32)
     ids = [f"{n * 0x5851F42D4C95 % 2**48:012x}" for n in range(200)]
     drawn = lots(firings_of(dense), 0, ids).reshape(200, 50)
-    assert scipy_stats.kstest(drawn.ravel(), "uniform").pvalue > 1e-3
+    assert scipy_stats.kstest(drawn.ravel() / 2**32, "uniform").pvalue > 1e-3
     assert abs(np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1]) < 0.25
     np.testing.assert_array_equal(lots(firings_of(dense[50:], 50), 50, ids[50:]).reshape(150, 50), drawn[50:])
 

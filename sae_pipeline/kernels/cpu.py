@@ -124,8 +124,8 @@ class CpuKernels:
         ptr, cols, rows = lists.ptr.contiguous(), lists.cols.contiguous(), by_col.cols.contiguous()
         alike, jaccard = torch.empty(n_cols, k, dtype=torch.int32), torch.empty(n_cols, k)
         self._call(
-            "most_alike", _at(ptr), _at(cols), _at(by_col.ptr), _at(rows), c_int64(n_cols), c_int64(least),
-            c_int64(k), _at(alike), _at(jaccard),
+            "most_alike", _at(ptr), _at(cols), _at(by_col.ptr), _at(rows), c_int64(len(ptr) - 1), c_int64(n_cols),
+            c_int64(least), c_int64(k), _at(alike), _at(jaccard),
         )  # fmt: skip
         return alike, jaccard
 
