@@ -6,7 +6,8 @@ and merge: the k best by (score, earlier headline) of two parts are among the k 
 
 import mmap
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,27 +52,30 @@ class Selection:
         total._compact()
         return total
 
-    def _compact(self) -> tuple[Firings, Ints, Ints]:
-        """Keep only the best: their entries and scores, and their order: by feature, the highest score first."""
+    def _compact(self) -> tuple[Firings, Ints]:
+        """Keep only the best: their entries and scores."""
         firings = Firings.chain(firings for firings, _ in self.pending)
         score = np.concatenate([np.zeros(0, np.uint32), *(score for _, score in self.pending)])
         order = _order(firings.group_feature, score, firings.group_headline)
         feature = firings.group_feature[order]
         rank = rank_in_run(feature)
         self.threshold[feature[rank == self.k - 1]] = score[order[rank == self.k - 1]]
-        order = order[rank < self.k]
-        kept = np.sort(order)
+        kept = np.sort(order[rank < self.k])
         self.pending = [(firings.take(kept), score[kept])]
         self.n_pending = len(self.pending[0][0].feature)
         self.limit = max(self.limit, self.n_pending)
-        return *self.pending[0], np.searchsorted(kept, order)
+        return self.pending[0]
 
-    def finish(self) -> tuple[Firings, dict[int, Ints]]:
-        """The kept entries, and for each feature its groups among them, highest score first."""
-        kept, _, order = self._compact()
-        feature = kept.group_feature[order]
+    def finish(self, features: Ints) -> tuple[Firings, dict[int, list[int]]]:
+        """The kept entries of some features, and for each of these its groups among them, highest score first."""
+        kept, score = self._compact()
+        wanted = np.flatnonzero(np.isin(kept.group_feature, features))
+        kept = kept.take(wanted)
+        order = _order(kept.group_feature, score[wanted], kept.group_headline)
+        feature, groups = kept.group_feature[order], order.tolist()
         starts = run_starts(feature)
-        return kept, dict(zip(feature[starts].tolist(), np.split(order, starts[1:]), strict=False))
+        bounds = pairwise([*starts.tolist(), len(groups)])
+        return kept, {f: groups[start:end] for f, (start, end) in zip(feature[starts].tolist(), bounds, strict=True)}
 
 
 def _order(feature: Ints, score: Ints, headline: Ints) -> Ints:
@@ -124,7 +128,7 @@ def example_records(
     features: Ints, top: Selection, sample: Selection, stats: FeatureStats, words: WordCounts, prompts: PromptLines
 ) -> Iterator[bytes]:
     """Finished JSON of records like schema.FeatureExamples; `features` ascending, all firing."""
-    strongest, sampled = Chosen(top, prompts), Chosen(sample, prompts)
+    strongest, sampled = Chosen(top, features, prompts), Chosen(sample, features, prompts)
     for start in range(0, len(features), _FEATURES_AT_ONCE):
         some = features[start : start + _FEATURES_AT_ONCE]
         for feature, telling in zip(some.tolist(), words.telling(some, _WORDS), strict=True):
@@ -142,31 +146,32 @@ def example_records(
 
 
 class Chosen:
-    """A finished selection, rounded once and ready to be written."""
+    """A finished selection, as plain lists, which Python reads several times faster than arrays."""
 
-    def __init__(self, selection: Selection, prompts: PromptLines) -> None:
-        self.firings, self.groups = selection.finish()
+    def __init__(self, selection: Selection, features: Ints, prompts: PromptLines) -> None:
+        firings, self.groups = selection.finish(features)
         self._prompts = prompts
-        self._value = six_digits(self.firings.value)
-        self._headline = self.firings.group_headline
-        self._ends = np.append(self.firings.group_start, len(self._value))
+        self._strength = firings.group_max.tolist()
+        self._value, self._position = six_digits(firings.value).tolist(), firings.position.tolist()
+        starts = firings.group_start.tolist()
+        self._span = list(pairwise([*starts, len(self._value)]))
+        self._peak, self._headline = firings.group_argmax.tolist(), firings.group_headline.tolist()
 
-    def examples(self, groups: Ints) -> list[dict[str, Any]]:
+    def examples(self, groups: list[int]) -> list[dict[str, Any]]:
         """Records like schema.Example."""
-        f = self.firings
         result = []
-        for group, headline in zip(groups.tolist(), self._headline[groups].tolist(), strict=True):
+        for group in groups:
+            headline, peak, (start, end) = self._headline[group], self._peak[group], self._span[group]
             tokens, words = self._prompts.tokens_and_words(headline)
-            start, end, peak = int(f.group_start[group]), int(self._ends[group + 1]), int(f.group_argmax[group])
-            position = int(f.position[peak])
+            position = self._position[peak]
             result.append(
                 {
-                    "activation": float(self._value[peak]),
+                    "activation": self._value[peak],
                     "position": position,
                     "token": tokens[position],
                     "word": words[position] or tokens[position],
-                    "positions": f.position[start:end].tolist(),
-                    "values": self._value[start:end].tolist(),
+                    "positions": self._position[start:end],
+                    "values": self._value[start:end],
                     "headline": headline,
                 }
             )
@@ -176,27 +181,36 @@ class Chosen:
         """Records like schema.ExampleGroup from the fair sample: quantiles, weakest first, then some at random."""
         drawn = self.groups[feature]  # in the order of the draw
         shown, rest = drawn[:_RANDOM], drawn[_RANDOM:]
-        by_strength = rest[np.argsort(self.firings.group_max[rest], kind="stable")]
+        by_strength = sorted(rest, key=self._strength.__getitem__)
         result = []
-        for part in np.array_split(by_strength, _QUANTILES):
-            if len(part):
-                estimate = round(n_headlines * len(part) / len(rest))
-                result.append(self._group("quantile", part, part[_spread(len(part), _PER_QUANTILE)], estimate))
+        for start, end in _cuts(len(rest)):
+            part = by_strength[start:end]
+            estimate = round(n_headlines * len(part) / len(rest))
+            chosen = [part[i] for i in _spread(len(part), _PER_QUANTILE)]
+            result.append(self._group("quantile", part, chosen, estimate))
         result.append(self._group("random", drawn, shown, n_headlines))
         return result
 
-    def _group(self, kind: str, within: Ints, shown: Ints, n_headlines: int) -> dict[str, Any]:
-        peaks = self._value[self.firings.group_argmax[within]]
-        shown = shown[np.argsort(-self.firings.group_max[shown], kind="stable")]
+    def _group(self, kind: str, within: list[int], shown: list[int], n_headlines: int) -> dict[str, Any]:
+        peaks = [self._value[self._peak[group]] for group in within]
         return {
             "kind": kind,
-            "low": float(peaks.min()),
-            "high": float(peaks.max()),
+            "low": min(peaks),
+            "high": max(peaks),
             "n_headlines": n_headlines,
-            "examples": self.examples(shown),
+            "examples": self.examples(sorted(shown, key=self._strength.__getitem__, reverse=True)),
         }
 
 
-def _spread(n: int, k: int) -> Ints:
+@cache
+def _cuts(n: int) -> list[tuple[int, int]]:
+    """Where n sorted headlines are cut into quantiles, as even as can be; none is empty."""
+    sizes = [len(part) for part in np.array_split(np.arange(n), _QUANTILES) if len(part)]
+    return list(pairwise([0, *np.cumsum(sizes).tolist()]))
+
+
+@cache
+def _spread(n: int, k: int) -> list[int]:
     """Up to k of n places, evenly spread."""
-    return np.unique(np.linspace(0, n - 1, min(n, k)).round().astype(np.int64))
+    places: list[int] = np.unique(np.linspace(0, n - 1, min(n, k)).round().astype(np.int64)).tolist()
+    return places

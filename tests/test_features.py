@@ -111,11 +111,11 @@ def test_selected_headlines_of_a_feature(dense: np.ndarray, k: int, block: int, 
             parts[n % 2].limit = 1
         ids = IDS[start : start + block]
         parts[n % 2].add(firings, lots(firings, start, ids) if fair else strengths(firings))
-    kept, groups = (parts[1] + parts[0]).finish()
+    kept, groups = (parts[1] + parts[0]).finish(np.arange(D_SAE))
     for f in range(D_SAE):
         peak = dense[:, :, f].max(1)
         expected = sorted(np.flatnonzero(peak), key=lambda h, f=f: (-scores[h, f], h))[:k]
-        members = groups.get(f, np.array([], int))
+        members = groups.get(f, [])
         assert kept.group_headline[members].tolist() == expected
         for g, h in zip(members, expected, strict=True):
             span = slice(kept.group_start[g], kept.group_start[g] + kept.group_length[g])
