@@ -133,15 +133,17 @@ class Mirror:
         _in_parallel(fetch, wanted)
         return failed
 
-    def forget(self, files: Mapping[str, RemoteFile]) -> None:
-        """Remove the copies of files that are no longer among `files`, all there are; what changed here stays."""
+    def known(self) -> set[str]:
+        """What was the same on both sides once."""
         seen = self.folder / _SEEN
-        known = [Path(folder, name).relative_to(seen).as_posix() for folder, _, ns in os.walk(seen) for name in ns]
-        for name in known:
-            if name not in files:
-                if self._is_as_seen(name):
-                    _remove(self.folder, name)
-                _remove(seen, name)
+        return {Path(folder, name).relative_to(seen).as_posix() for folder, _, names in os.walk(seen) for name in names}
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove the copies of files that the address no longer has; what has changed here since stays."""
+        for name in names:
+            if self._is_as_seen(name):
+                _remove(self.folder, name)
+            _remove(self.folder / _SEEN, name)
 
     def _fetch(self, name: str, file: RemoteFile, told: "_Told") -> None:
         path = self.folder / name

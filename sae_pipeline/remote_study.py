@@ -9,7 +9,7 @@ import fcntl
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -95,19 +95,19 @@ class RemoteStudy(StudyRoot):
             fcntl.flock(lock, fcntl.LOCK_EX)  # processes of one command share the mirror
             before: Mapping[str, RemoteFile] | None = None
             for _ in range(_LOOKS):
-                files = self._mirror.look()
+                known, files = self._mirror.known(), self._mirror.look()
                 if files == before:
                     return
-                self._forget(files)
+                self._forget(known - files.keys())
                 self._fetch({name: file for name, file in files.items() if _SMALL.fullmatch(name)})
                 self._send(files)
                 self._fetch(self._needed(files))
                 before = files
         raise RemoteError(f"{self._mirror.address} keeps changing; run the same command again when it rests.")
 
-    def _forget(self, files: Mapping[str, RemoteFile]) -> None:
+    def _forget(self, names: Iterable[str]) -> None:
         """What was deleted at the address is deleted here."""
-        self._mirror.forget(files)
+        self._mirror.forget(names)
         for index in self.folder.glob(f"analysis_data/[!.]*/{INDEX}"):
             if not (index.parent / METADATA).exists():
                 shutil.rmtree(index.parent)
@@ -137,9 +137,9 @@ class RemoteStudy(StudyRoot):
 
     def _needed(self, files: Mapping[str, RemoteFile]) -> dict[str, RemoteFile]:
         present = _classifier_of(self.folder / "finbert_sae" / "classifier.json")
-        if self._verb == "finetune" or present is None:
+        if self._verb == "finetune":
             return {}
-        classifiers, folders = {present}, set[Path]()
+        classifiers, folders = {present} if present else set(), set[Path]()
         if self._verb in ("intervene", "family"):
             run = find_run(self.folder / "analysis_data", self._run)
             folders.add(run)

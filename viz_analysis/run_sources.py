@@ -94,7 +94,8 @@ class RemoteRuns(RunFolder):
 
     def look(self) -> None:
         """Learn of new runs and labels, forget deleted ones. Raises RemoteError."""
-        files, runs = self._mirror.look(), defaultdict[str, dict[str, RemoteFile]](dict)
+        known, files = self._mirror.known(), self._mirror.look()  # in this order: a label may be written meanwhile
+        runs = defaultdict[str, dict[str, RemoteFile]](dict)
         for path, file in files.items():
             folder, _, name = path.partition("/")
             if name in _RUN_FILES:
@@ -107,7 +108,7 @@ class RemoteRuns(RunFolder):
         for folder in whole:  # of which metadata.json could not be fetched, too
             (self.folder / folder).mkdir(exist_ok=True)
         self._runs = whole
-        self._mirror.forget(files)
+        self._mirror.forget(known - files.keys())
         for left in self.folder.iterdir():
             if left.is_dir() and left.name[0] != "." and left.name != LABELS and left.name not in whole:
                 shutil.rmtree(left, ignore_errors=True)
@@ -120,7 +121,7 @@ class RemoteRuns(RunFolder):
             try:
                 self.look()
                 failing = False
-            except (UserError, OSError) as error:
+            except Exception as error:  # whatever it is: the runs that are here are served on
                 if not failing:
                     logging.getLogger(__name__).warning("%s Serving what was there before.", error)
                 failing = True
