@@ -1,6 +1,7 @@
 // pre = x W_enc + b_enc where pre > threshold (null: 0) on AMX tiles, with the comparison inside the product: dense
-// pre-activations never reach memory. Features are rows of the left operand, tokens columns of the right one, so W_enc needs no packing and the
-// entries come out sorted by feature, then token, which is the order the decoder and the update want.
+// pre-activations never reach memory. Features are rows of the left operand, tokens columns of the right one, so W_enc
+// needs no packing and the entries come out sorted by feature, then token, which is the order the decoder and the
+// update want.
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v4,amx-tile,amx-bf16,avx512bf16")
 namespace amx {
@@ -36,67 +37,76 @@ struct Lists {  // one thread's output
 
 using Tile = float[16][16];
 
-// Appends the positive entries of four rows of c to their features' lists.
-static inline void emit(const Tile* c, int group, int64_t first, int32_t* toks, float* vals, int64_t room,
-                        int64_t* count) {
-  const __m512 zero = _mm512_setzero_ps();
+// Appends the sums in four rows of c that are greater than their feature's `above` to its list.
+static inline void emit(const Tile* c, int group, int64_t first, const float* above, int32_t* toks, float* vals,
+                        int64_t room, int64_t* count) {
   const int q = group >> 2, row = (group & 3) * 4;
   const float(*rows)[16] = c[q] + row;
-  const __m512 top = _mm512_max_ps(_mm512_max_ps(_mm512_load_ps(rows[0]), _mm512_load_ps(rows[1])),
-                                   _mm512_max_ps(_mm512_load_ps(rows[2]), _mm512_load_ps(rows[3])));
-  if (!_mm512_cmp_ps_mask(top, zero, _CMP_GT_OQ)) return;  // nearly always: few features are active
+  above += (q >> 1) * 16 + row;
+  __mmask16 on[4];
+  for (int i = 0; i < 4; ++i) on[i] = _mm512_cmp_ps_mask(_mm512_load_ps(rows[i]), _mm512_set1_ps(above[i]), _CMP_GT_OQ);
+  if (!(on[0] | on[1] | on[2] | on[3])) return;  // nearly always: few features are active
   const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   const __m512i token = _mm512_add_epi32(lane, _mm512_set1_epi32(int(first + (q & 1) * 16)));
   for (int i = 0; i < 4; ++i) {
-    const __m512 v = _mm512_load_ps(rows[i]);
-    const __mmask16 on = _mm512_cmp_ps_mask(v, zero, _CMP_GT_OQ);
-    if (!on) continue;
+    if (!on[i]) continue;
     const int feature = (q >> 1) * 16 + row + i;
     const int64_t at = feature * room + count[feature];
-    _mm512_storeu_ps(vals + at, _mm512_maskz_compress_ps(on, v));
-    _mm512_storeu_si512(toks + at, _mm512_maskz_compress_epi32(on, token));
-    count[feature] += __builtin_popcount(on);
+    _mm512_storeu_ps(vals + at, _mm512_maskz_compress_ps(on[i], _mm512_load_ps(rows[i])));
+    _mm512_storeu_si512(toks + at, _mm512_maskz_compress_epi32(on[i], token));
+    count[feature] += __builtin_popcount(on[i]);
   }
 }
 
 // One block of 32 features against all tokens; appends to per-feature lists with room for `room` entries each.
 // The inner dimension is cut so that the block's slice of W stays in L1; between slices the sums wait in `partial`.
-// In the last slice the tiles work on pair p while the vector units look through pair p - 1.
-static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t pairs, const float* bias,
+// In the last slice the tiles work on pair p while the vector units look through pair p - 1. Operands are loaded one
+// step ahead, across pairs too: loads that follow a pair's stores would wait for them (4 KiB of stores alias all).
+static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t pairs, const float* above,
                   Tile* partial, int32_t* toks, float* vals, int64_t room, int64_t* count) {
-  alignas(64) Tile start[4], c[2][4];
-  for (int i = 0; i < 32; ++i)
-    for (int j = 0; j < 16; ++j) start[i / 16 * 2][i % 16][j] = start[i / 16 * 2 + 1][i % 16][j] = bias[i];
-  asm volatile("" ::: "memory");  // gcc does not know that a tile load reads memory: have the stores above done
+  alignas(64) Tile c[2][4];
   const char* next = reinterpret_cast<const char*>(W + steps * 1024);  // the next block, fetched meanwhile
   const int64_t fetch = (steps * 32 + pairs * steps - 1) / (pairs * steps), slices = (steps + 11) / 12;
+  const auto operands = [W, steps](int64_t k, const uint32_t* b) __attribute__((always_inline)) {
+    _tile_loadd(4, W + k * 512, 64);
+    _tile_loadd(6, b + k * 256, 64);
+    _tile_loadd(7, b + (steps + k) * 256, 64);
+    _tile_loadd(5, W + (steps + k) * 512, 64);
+  };
   for (int64_t s = 0; s < slices; ++s) {
     const int64_t from = steps * s / slices, to = steps * (s + 1) / slices;
     const bool last = s + 1 == slices;
+    operands(from, packed);
     for (int64_t p = 0; p < pairs; ++p) {
-      const uint32_t *b0 = packed + p * 2 * steps * 256, *b1 = b0 + steps * 256;
-      const bf16 *a0 = W, *a1 = W + steps * 512;
-      const Tile *in = s ? partial + p * 4 : start, *before = c[(p + 1) & 1];
+      const uint32_t* b = packed + p * 2 * steps * 256;
+      const Tile* before = c[(p + 1) & 1];
       Tile* out = last ? c[p & 1] : partial + p * 4;
       int group = last && p ? 0 : 16;
-      _tile_loadd(0, in[0], 64);
-      _tile_loadd(1, in[1], 64);
-      _tile_loadd(2, in[2], 64);
-      _tile_loadd(3, in[3], 64);
+      if (s) {
+        _tile_loadd(0, partial[p * 4], 64);
+        _tile_loadd(1, partial[p * 4 + 1], 64);
+        _tile_loadd(2, partial[p * 4 + 2], 64);
+        _tile_loadd(3, partial[p * 4 + 3], 64);
+      } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+      }
       for (int64_t k = from; k < to; ++k) {
-        _tile_loadd(4, a0 + k * 512, 64);
-        _tile_loadd(6, b0 + k * 256, 64);
-        _tile_loadd(7, b1 + k * 256, 64);
-        _tile_loadd(5, a1 + k * 512, 64);
         _tile_dpbf16ps(0, 4, 6);
         _tile_dpbf16ps(1, 4, 7);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
+        if (k + 1 < to)
+          operands(k + 1, b);
+        else if (p + 1 < pairs)
+          operands(from, b + 2 * steps * 256);
         for (int64_t l = 0; l < fetch; ++l, next += 64) _mm_prefetch(next, _MM_HINT_T1);
         for (int g = 0; g < 2 && group < 16; ++g, ++group)
-          emit(before, group, (p - 1) * 32, toks, vals, room, count);
+          emit(before, group, (p - 1) * 32, above, toks, vals, room, count);
       }
-      for (; group < 16; ++group) emit(before, group, (p - 1) * 32, toks, vals, room, count);
+      for (; group < 16; ++group) emit(before, group, (p - 1) * 32, above, toks, vals, room, count);
       _tile_stored(0, out[0], 64);
       _tile_stored(1, out[1], 64);
       _tile_stored(2, out[2], 64);
@@ -104,7 +114,7 @@ static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t 
     }
   }
   for (int group = 0; group < 16; ++group)
-    emit(c[(pairs + 1) & 1], group, (pairs - 1) * 32, toks, vals, room, count);
+    emit(c[(pairs + 1) & 1], group, (pairs - 1) * 32, above, toks, vals, room, count);
 }
 
 // Returns how many entries there are; more than `capacity` means "too dense": then nothing was written.
@@ -132,17 +142,16 @@ static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, cons
     int32_t* block_toks = reinterpret_cast<int32_t*>(block_vals + 32 * room);
     for (int64_t b = from; b < to && int64_t(out.toks.size()) <= capacity; ++b) {
       int64_t count[32] = {};
-      float bias[32];
       const int64_t here = std::min<int64_t>(32, d_sae - b * 32);
-      const float* above = threshold ? threshold + b * 32 : nullptr;  // what the tiles compare with 0 is pre - above
-      for (int i = 0; i < 32; ++i) bias[i] = i < here ? b_enc[b * 32 + i] - (above ? above[i] : 0) : -1.0f;
-      block(tiles + b * 1024 * steps, steps, packed, pairs, bias, partial, block_toks, block_vals, room, count);
+      float above[32];  // what the tiles' sums are compared with: threshold - bias
+      for (int i = 0; i < 32; ++i)
+        above[i] = i < here ? (threshold ? threshold[b * 32 + i] : 0) - b_enc[b * 32 + i] : INFINITY;
+      block(tiles + b * 1024 * steps, steps, packed, pairs, above, partial, block_toks, block_vals, room, count);
       for (int i = 0; i < here; ++i) {
         while (count[i] && block_toks[i * room + count[i] - 1] >= n) --count[i];  // the padding of the last tile
         out.toks.insert(out.toks.end(), block_toks + i * room, block_toks + i * room + count[i]);
         out.vals.insert(out.vals.end(), block_vals + i * room, block_vals + i * room + count[i]);
-        if (above)
-          for (auto v = out.vals.end() - count[i]; v != out.vals.end(); ++v) *v += above[i];
+        for (auto v = out.vals.end() - count[i]; v != out.vals.end(); ++v) *v += b_enc[b * 32 + i];
         ptr[b * 32 + i + 1] = count[i];
       }
     }
