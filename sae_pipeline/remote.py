@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from .artefacts import settings_hash, write_file
 from .errors import ResourceError, UserError
 
 _SEEN = ".mirror"
+_PARTIAL = ".partial-"
+_DAY = 86_400.0  # seconds
 _AT_ONCE = 8  # transfers
 _LOCAL = ("file", "local")
 _NO_STORES = ("http", "https", "data")  # cannot be listed or written
@@ -149,7 +152,8 @@ class Mirror:
         path = self.folder / name
         with self._in_the_copy():
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+            _sweep(path.parent)
+            handle, temporary = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
             os.close(handle)
         try:
             with self._explained(name):
@@ -159,7 +163,7 @@ class Mirror:
             with self._in_the_copy():
                 Path(temporary).chmod(0o644)
                 Path(temporary).replace(path)
-                self._see(name, file)
+                self._see(name, file.stamp, path.stat())
         finally:
             Path(temporary).unlink(missing_ok=True)
 
@@ -171,18 +175,19 @@ class Mirror:
         told = _Told(sum((self.folder / name).stat().st_size for name in names), progress)
 
         def send(name: str) -> None:
+            status = (self.folder / name).stat()  # of what is sent: it may be replaced meanwhile
             with self._explained(name):
                 self._files.put_file(str(self.folder / name), f"{self._path}/{name}", callback=told.callback())
-            self._see(name, self._now(name))
+            self._see(name, self._now(name).stamp, status)
 
         _in_parallel(send, names)
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file at the address, and then its copy."""
+        """Write a file at the address, and then its copy, which the next `pull` compares with what is there by then."""
         with self._explained(name):
             self._files.pipe_file(f"{self._path}/{name}", data)
         self._write(self.folder / name, data)
-        self._see(name, self._now(name))
+        self._see(name, "", (self.folder / name).stat())
 
     def refresh(self, name: str) -> None:
         """Make the copy of one file current, or remove it where the address has none."""
@@ -199,17 +204,16 @@ class Mirror:
 
     # --- what was seen ---------------------------------------------------------------------------------
 
-    def _see(self, name: str, file: RemoteFile) -> None:
-        status = (self.folder / name).stat()
-        seen = [file.stamp, status.st_size, status.st_mtime_ns]
+    def _see(self, name: str, stamp: str, status: os.stat_result) -> None:
+        seen = [stamp, status.st_size, status.st_mtime_ns]
         self._write(self.folder / _SEEN / name, json.dumps(seen).encode())
 
     def _seen(self, name: str) -> tuple[str, int, int]:
         try:
-            stamp, size, time = json.loads((self.folder / _SEEN / name).read_bytes())
+            stamp, size, changed = json.loads((self.folder / _SEEN / name).read_bytes())
         except (OSError, ValueError, TypeError):
             return ("", -1, -1)
-        return (stamp, size, time)
+        return (stamp, size, changed)
 
     def _is_as_seen(self, name: str) -> bool:
         try:
@@ -324,6 +328,14 @@ def _is_plain(name: str) -> bool:
     """Whether a name leads to a file below the folder on any disk: keys of an object store may be anything."""
     parts = name.split("/")
     return all(part and part[0] != "." and len(part.encode()) < 200 and not set(part) & set("\\\0") for part in parts)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what fetches left that were killed."""
+    for path in folder.glob(f"{_PARTIAL}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - _DAY:
+                path.unlink()
 
 
 def _remove(folder: Path, name: str) -> None:
