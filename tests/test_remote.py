@@ -25,11 +25,12 @@ from sae_pipeline.__main__ import main
 from sae_pipeline.remote import Mirror
 from sae_pipeline.runs import read_run
 from viz_analysis.feature_probe_server import create_app
+from viz_analysis.run_sources import run_source
 
 from .conftest import SmallStudy
 from .run_factory import write_run
 from .s3 import KEYS, S3
-from .test_server_process import ROOT, Server, failure
+from .test_server_process import ROOT, Server
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ class TestStudy:
         there = s3.names(f"{address}/analysis_data/{run.name}")
         assert there and "metadata.json" not in there, "the upload had begun; nobody takes the half for a run"
         monkeypatch.setenv("SAE_CACHE", str(tmp_path / "other"))
-        assert "no runs" in failure("--analysis-dir", f"{address}/analysis_data")
+        assert run_source(f"{address}/analysis_data", 3600).entries() == []
         monkeypatch.setenv("SAE_CACHE", str(tmp_path / "cache"))
 
         sent: list[str] = []
