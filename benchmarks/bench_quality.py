@@ -2,6 +2,7 @@
 
     make bench-quality                       trains the rows that are missing, then prints the tables
     QUICK=1 make bench-quality               prints what is stored
+    python -m benchmarks.bench_quality --root STUDY --peers-data      what benchmarks/quality_sweep.py trains peers on
     python -m benchmarks.bench_quality --root STUDY --judge-peers     the peers' chosen rows on test
 
 MiniLM fine-tuned on the real headlines beside the checkout, layer 4, word tokens, 3 passes. A row of ours is one
@@ -93,6 +94,7 @@ def train_row(row: Row, root: Path) -> Row:
         "n_headlines": report.spliced.n_headlines,
         "seconds": report.seconds,
         "sae_hash": folder.name,
+        "classifier_hash": classifier_hash(root),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
 
@@ -106,7 +108,33 @@ def study(root: Path) -> None:
         pipeline.finetune(study_config("demo", headlines=source), root, CPU)
 
 
+def classifier_hash(root: Path) -> str:
+    """Which classifier the study is about: figures of different ones cannot be compared."""
+    return str(json.loads((root / "finbert_sae" / "classifier.json").read_bytes())["classifier_hash"])
+
+
+def check_classifier(root: Path, *stored: list[Row]) -> None:
+    """Stop where stored rows are of another classifier than the study's."""
+    others = {row["classifier_hash"] for some in stored for row in some} - {classifier_hash(root)}
+    if others:
+        raise SystemExit(
+            f"The stored rows are of classifier {', '.join(sorted(others))}, the study at {root} has "
+            f"{classifier_hash(root)}: take that study with --root, or move {OURS.name}, {PEERS.name} and "
+            f"{RESULTS.name} away and measure all rows anew."
+        )
+
+
 # --- the peers' rows -----------------------------------------------------------------------------------
+
+
+def write_peers_data(root: Path) -> None:
+    """x_norm of train and dev, as the peers' trainers take it."""
+    store = pipeline.extract(ExtractConfig(layer=LAYER), root, CPU)
+    dev = pipeline.same_headlines(root).dev
+    read = HeldOut.read(pipeline.load_classifier(root, CPU), "dev", dev.texts, dev.labels, LAYER)
+    parts = {"train": torch.cat([part.float() for part in chunks(store)]), "dev": read.acts("words")}
+    DATA.mkdir(parents=True, exist_ok=True)
+    torch.save({name: (acts - store.mean) / store.scale for name, acts in parts.items()}, DATA / "x.pt")
 
 
 def chosen(done: list[Row]) -> Iterator[Row]:
@@ -124,6 +152,7 @@ def judge_peers(root: Path) -> None:
     left = [row for row in chosen(rows()) if name(row) not in have and (DATA / "peers" / f"{name(row)}.pt").is_file()]
     if not left:
         return
+    check_classifier(root, rows(OURS), rows(PEERS))
     judge = pipeline.held_out(root, LAYER, CPU)
     store = pipeline.extract(ExtractConfig(layer=LAYER), root, CPU)
     manifest = store.manifest
@@ -139,7 +168,7 @@ def judge_peers(root: Path) -> None:
         for part in ("W_enc", "b_enc", "W_dec", "b_dec"):
             getattr(sae, part).copy_(weights[part])
         sae.threshold.copy_(weights.get("threshold", torch.zeros(())).clamp_min(0).expand_as(sae.threshold))
-        append(PEERS, {**row, **test_figures(sae, judge, store)})
+        append(PEERS, {**row, **test_figures(sae, judge, store), "classifier_hash": judge.classifier_hash})
 
 
 def test_figures(sae: SparseAutoencoder, judge: HeldOut, train: Any) -> Row:
@@ -218,8 +247,13 @@ def main() -> None:
     """Train what is missing, print the table, end with JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=DATA / "study", help="the study on the real headlines")
+    parser.add_argument("--peers-data", action="store_true", help="only write what the peers are trained on")
     parser.add_argument("--judge-peers", action="store_true", help="only read the peers' chosen rows on test")
     args = parser.parse_args()
+    if args.peers_data:
+        study(args.root)
+        write_peers_data(args.root)
+        return
     if args.judge_peers:
         judge_peers(args.root)
     elif not QUICK:
@@ -227,6 +261,7 @@ def main() -> None:
         left = [row for row in wanted() if row not in have]
         if left:
             study(args.root)
+            check_classifier(args.root, rows(OURS), rows(PEERS))
         for row in left:
             print("training", row, flush=True)
             append(OURS, train_row(row, args.root))

@@ -1,5 +1,6 @@
 """The peers' sweep: trains what is missing, row by row, and appends one JSON line for each to quality_peers.jsonl.
 
+    python -m benchmarks.bench_quality --peers-data                                     the tokens, once
     python -m benchmarks.quality_sweep --peers-python build/peers/bin/python            all that is missing
     python -m benchmarks.quality_sweep --peers-python … --dry                           the next row's command
 

@@ -5,6 +5,7 @@ which an extraction that was killed goes on. `ActivationStream` gives the same t
 classifier whenever they are read.
 """
 
+import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -233,17 +234,11 @@ def extract(extraction: Extraction, root: Path, checkpoints: Path, here: World =
     with unfinished(checkpoints, extraction.name) as checkpoint:
         work = checkpoint.folder / "store"
         work.mkdir(exist_ok=True)
-        if here.size > 1:
-            _write_share(extraction, here.broadcast(work), here)
-        total = int(extraction.counts.sum())
-        shards = []
+        _write_share(extraction, here.broadcast(work), here)
+        shards = [_shard_name(i) for i in range(len(_plan(extraction)))]
         moments = _Moments()
-        with tqdm(total=total, desc="extract", unit="tok", unit_scale=True) as bar:
-            for i, batches in enumerate(_plan(extraction)):
-                shards.append(f"acts-{i:05d}.safetensors")
-                acts = _shard(extraction, batches, work / shards[-1])
-                moments.add(acts)
-                bar.update(len(acts))
+        for name in shards:
+            moments.merge(_moments(work / name))
         manifest = extraction.manifest(moments, shards, time.perf_counter() - started)
         write_json(work / _MANIFEST, manifest.model_dump())
         root.mkdir(parents=True, exist_ok=True)
@@ -257,9 +252,16 @@ def _write_share(extraction: Extraction, work: Path, here: World) -> None:
     if not work.is_dir():
         raise UserError(f"This process does not see {work}: give all processes the same --root on a disk they share.")
     plan = _plan(extraction)
-    for i in range(here.rank, len(plan), here.size):
-        _shard(extraction, plan[i], work / f"acts-{i:05d}.safetensors")
+    own = range(here.rank, len(plan), here.size)
+    total = sum(int(extraction.counts[batch].sum()) for i in own for batch in plan[i])
+    with tqdm(total=total, desc="extract", unit="tok", unit_scale=True, disable=not here.first) as bar:
+        for i in own:
+            bar.update(_shard(extraction, plan[i], work / _shard_name(i)))
     here.wait()
+
+
+def _shard_name(i: int) -> str:
+    return f"acts-{i:05d}.safetensors"
 
 
 def _plan(extraction: Extraction) -> list[list[NDArray[np.int64]]]:
@@ -276,18 +278,26 @@ def _plan(extraction: Extraction) -> list[list[NDArray[np.int64]]]:
     return plan
 
 
-def _shard(extraction: Extraction, batches: list[NDArray[np.int64]], path: Path) -> Tensor:
-    """Write one shard, or find it written; its activations, float16 [n_tokens, d_in]."""
+def _shard(extraction: Extraction, batches: list[NDArray[np.int64]], path: Path) -> int:
+    """Write one shard, or find it written: float16 [n_tokens, d_in], and its moments; n_tokens."""
     if path.is_file():
-        with safe_open(path, framework="pt") as file:
-            return file.get_tensor("acts")  # type: ignore[no-any-return]
+        return _moments(path).n
     read = [(b.acts.cpu().half(), b.headlines.cpu(), b.positions.cpu()) for b in extraction.read(batches)]
     acts, headlines, positions = (torch.cat(column) for column in zip(*read, strict=True))
+    moments = _Moments()
+    moments.add(acts)
     temporary = path.with_suffix(".partial")
+    tensors = {"acts": acts, "headlines": headlines.int(), "positions": positions.short()}
     with readable_os_errors(path.parent):
-        save_file({"acts": acts, "headlines": headlines.int(), "positions": positions.short()}, temporary)
+        save_file(tensors, temporary, metadata={"moments": moments.to_json()})
         temporary.replace(path)
-    return acts
+    return moments.n
+
+
+def _moments(path: Path) -> "_Moments":
+    """A shard's, written beside its activations, so that nobody has to read them again."""
+    with safe_open(path, framework="pt") as file:
+        return _Moments(**json.loads(file.metadata()["moments"]))
 
 
 # --- streaming -----------------------------------------------------------------------------------------
@@ -339,33 +349,37 @@ class ActivationStream(_Activations):
 
 
 class _Moments:
-    """Mean and scale of activations in one pass, float64; shifted by the first rows' mean for accuracy."""
+    """Mean and Σ‖x − mean‖² of activations in one pass, float64; parts are merged (Chan et al. 1983)."""
 
-    def __init__(self) -> None:
-        self.n = 0
-        self.shift: NDArray[np.float64] | None = None
-        self.total: Any = 0.0
-        self.squares = 0.0
+    def __init__(self, n: int = 0, mean: Sequence[float] = (), squares: float = 0.0) -> None:
+        self.n, self.mean, self.squares = n, np.asarray(mean, np.float64), squares
 
     def add(self, acts: Tensor) -> None:
         for part in chunks(HeldTokens(acts)):
             x = part.double().numpy()
-            if not np.isfinite(x).all():
+            mean = x.mean(0)
+            x = x - mean
+            squares = float((x * x).sum())
+            if not np.isfinite(squares):
                 raise UserError(
                     "The classifier's activations are not finite (NaN or beyond fp16's 65,504); fine-tune it again."
                 )
-            if self.shift is None:
-                self.shift = x.mean(0)
-            x = x - self.shift
-            self.n += len(x)
-            self.total = self.total + x.sum(0)
-            self.squares += float((x * x).sum())
+            self.merge(_Moments(len(x), mean, squares))
+
+    def merge(self, other: "_Moments") -> None:
+        if self.n == 0:
+            self.n, self.mean, self.squares = other.n, other.mean, other.squares
+            return
+        n, apart = self.n + other.n, other.mean - self.mean
+        self.squares += other.squares + float(apart @ apart) * self.n * other.n / n
+        self.mean = self.mean + apart * (other.n / n)
+        self.n = n
+
+    def to_json(self) -> str:
+        return json.dumps({"n": self.n, "mean": self.mean.tolist(), "squares": self.squares})
 
     def finish(self) -> tuple[list[float], float]:
-        assert self.shift is not None
-        offset = self.total / self.n
-        variance = self.squares / self.n - float(offset @ offset)
-        scale = (max(variance, 0.0) / len(offset)) ** 0.5
+        scale = (self.squares / self.n / len(self.mean)) ** 0.5
         if scale == 0.0:
             raise UserError("All activations are the same; an SAE has nothing to learn: check the headlines.")
-        return (self.shift + offset).tolist(), scale
+        return self.mean.tolist(), float(scale)

@@ -248,8 +248,10 @@ def _stepper(config: SaeConfig, generator: torch.Generator, device: torch.device
         if group.size > 1:
             raise UserError("The seed recipe trains in one process; leave torchrun out or use --recipe default.")
         return NotebookStep(config.d_in, config.d_sae, generator, device)
-    rows = unit_rows(config.d_sae, config.d_in, generator)[group.features(config.d_sae)].to(device)
-    return stepper(config.kind, rows, config.k, config.prefixes, group=group)
+    own = group.features(config.d_sae)
+    rows = unit_rows(config.d_sae, config.d_in, generator)[own].to(device)
+    spread = torch.rand(config.d_sae, generator=generator)[own].to(device)
+    return stepper(config.kind, rows, config.k, config.prefixes, group=group, spread=spread)
 
 
 class Sparsity:

@@ -48,6 +48,7 @@ class Options(TypedDict, total=False):
     backend: str | None  # see kernels/backend.py
     precision: Literal["bf16", "fp32"]  # bf16: products in bf16 where the chip is fast at it, fp32 sums and weights
     encoder_bias: float
+    spread: Tensor  # [d_sae] in [0, 1): where in its kind's `bias_range` each feature's b_enc starts
     beta1: float
     group: Group  # the processes that share the step
 
@@ -57,6 +58,9 @@ class SparseStepper(Stepper):
 
     encoder_bias: ClassVar[float]
     """b_enc at the start; x_norm along any unit direction has variance 1 on average."""
+
+    bias_range: ClassVar[float] = 0.0
+    """b_enc starts between encoder_bias − bias_range and encoder_bias, evenly, where `spread` is given."""
 
     momentum: ClassVar[float] = 0.0
     """β₁ of the rows; the memory of both weights once more where it is not 0."""
@@ -74,6 +78,8 @@ class SparseStepper(Stepper):
         b_enc, v_enc, v_dec, v_b = (W_dec.new_zeros(d_sae) for _ in range(4))
         ticks = torch.zeros(d_sae, dtype=torch.int32, device=device)
         b_enc.fill_(options.get("encoder_bias", self.encoder_bias))
+        if (spread := options.get("spread")) is not None:
+            b_enc -= self.bias_range * spread
         self.beta1 = options.get("beta1", self.momentum)
         m_enc, m_dec, m_b = (
             torch.zeros_like(t) if self.beta1 else t.new_zeros(d_sae, 0) for t in (W_enc, W_dec, b_enc)
