@@ -185,8 +185,8 @@ class FinishConfig(Config):
     """How an SAE is finished end to end; see end_to_end.py."""
 
     sae_size: str = Field("4k", description='SAE_SIZE: the SAE to finish; the result is named "4k-e2e"')
-    epochs: int = Field(3, ge=1, description="passes over the training headlines")
-    learning_rate: float = Field(3e-4, gt=0)
+    epochs: int = Field(1, ge=1, description="passes over the training headlines")
+    learning_rate: float = Field(1e-4, gt=0)
     kl_weight: float = Field(3.0, ge=0, description="1/β: weight of the KL in nats against the FVU")
     tokens_per_batch: int = Field(2048, ge=128, description="token budget of a batch, padding included")
     seed: int = 0
