@@ -37,24 +37,29 @@ struct Lists {  // one thread's output
 
 using Tile = float[16][16];
 
-// Appends the sums in four rows of c that are greater than their feature's `above` to its list.
-static inline void emit(const Tile* c, int group, int64_t first, const float* above, int32_t* toks, float* vals,
+struct Bounds {  // of 32 features: an entry is where the tiles' sum is greater than `above`, and is the sum plus `bias`
+  float above[32], bias[32];
+};
+
+// Appends the entries in four rows of c to their features' lists.
+static inline void emit(const Tile* c, int group, int64_t first, const Bounds& bounds, int32_t* toks, float* vals,
                         int64_t room, int64_t* count) {
   const int q = group >> 2, row = (group & 3) * 4;
   const float(*rows)[16] = c[q] + row;
-  above += (q >> 1) * 16 + row;
+  const int feature = (q >> 1) * 16 + row;
   __mmask16 on[4];
-  for (int i = 0; i < 4; ++i) on[i] = _mm512_cmp_ps_mask(_mm512_load_ps(rows[i]), _mm512_set1_ps(above[i]), _CMP_GT_OQ);
-  if (!(on[0] | on[1] | on[2] | on[3])) return;  // nearly always: few features are active
+  for (int i = 0; i < 4; ++i)
+    on[i] = _mm512_cmp_ps_mask(_mm512_load_ps(rows[i]), _mm512_set1_ps(bounds.above[feature + i]), _CMP_GT_OQ);
   const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   const __m512i token = _mm512_add_epi32(lane, _mm512_set1_epi32(int(first + (q & 1) * 16)));
-  for (int i = 0; i < 4; ++i) {
-    if (!on[i]) continue;
-    const int feature = (q >> 1) * 16 + row + i;
-    const int64_t at = feature * room + count[feature];
-    _mm512_storeu_ps(vals + at, _mm512_maskz_compress_ps(on[i], _mm512_load_ps(rows[i])));
+  // Mostly there is none. One branch an entry, not one a row: where one goes wrong the tiles lose their lead.
+  for (int left = !!on[0] | !!on[1] << 1 | !!on[2] << 2 | !!on[3] << 3; left; left &= left - 1) {
+    const int i = __builtin_ctz(left);
+    const int64_t at = (feature + i) * room + count[feature + i];
+    const __m512 v = _mm512_add_ps(_mm512_load_ps(rows[i]), _mm512_set1_ps(bounds.bias[feature + i]));
+    _mm512_storeu_ps(vals + at, _mm512_maskz_compress_ps(on[i], v));
     _mm512_storeu_si512(toks + at, _mm512_maskz_compress_epi32(on[i], token));
-    count[feature] += __builtin_popcount(on[i]);
+    count[feature + i] += __builtin_popcount(on[i]);
   }
 }
 
@@ -62,7 +67,7 @@ static inline void emit(const Tile* c, int group, int64_t first, const float* ab
 // The inner dimension is cut so that the block's slice of W stays in L1; between slices the sums wait in `partial`.
 // In the last slice the tiles work on pair p while the vector units look through pair p - 1. Operands are loaded one
 // step ahead, across pairs too: loads that follow a pair's stores would wait for them (4 KiB of stores alias all).
-static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t pairs, const float* above,
+static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t pairs, const Bounds& bounds,
                   Tile* partial, int32_t* toks, float* vals, int64_t room, int64_t* count) {
   alignas(64) Tile c[2][4];
   const char* next = reinterpret_cast<const char*>(W + steps * 1024);  // the next block, fetched meanwhile
@@ -104,9 +109,9 @@ static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t 
           operands(from, b + 2 * steps * 256);
         for (int64_t l = 0; l < fetch; ++l, next += 64) _mm_prefetch(next, _MM_HINT_T1);
         for (int g = 0; g < 2 && group < 16; ++g, ++group)
-          emit(before, group, (p - 1) * 32, above, toks, vals, room, count);
+          emit(before, group, (p - 1) * 32, bounds, toks, vals, room, count);
       }
-      for (; group < 16; ++group) emit(before, group, (p - 1) * 32, above, toks, vals, room, count);
+      for (; group < 16; ++group) emit(before, group, (p - 1) * 32, bounds, toks, vals, room, count);
       _tile_stored(0, out[0], 64);
       _tile_stored(1, out[1], 64);
       _tile_stored(2, out[2], 64);
@@ -114,7 +119,7 @@ static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t 
     }
   }
   for (int group = 0; group < 16; ++group)
-    emit(c[(pairs + 1) & 1], group, (pairs - 1) * 32, above, toks, vals, room, count);
+    emit(c[(pairs + 1) & 1], group, (pairs - 1) * 32, bounds, toks, vals, room, count);
 }
 
 // Returns how many entries there are; more than `capacity` means "too dense": then nothing was written.
@@ -143,15 +148,16 @@ static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, cons
     for (int64_t b = from; b < to && int64_t(out.toks.size()) <= capacity; ++b) {
       int64_t count[32] = {};
       const int64_t here = std::min<int64_t>(32, d_sae - b * 32);
-      float above[32];  // what the tiles' sums are compared with: threshold - bias
-      for (int i = 0; i < 32; ++i)
-        above[i] = i < here ? (threshold ? threshold[b * 32 + i] : 0) - b_enc[b * 32 + i] : INFINITY;
-      block(tiles + b * 1024 * steps, steps, packed, pairs, above, partial, block_toks, block_vals, room, count);
+      Bounds bounds;
+      for (int i = 0; i < 32; ++i) {
+        bounds.bias[i] = i < here ? b_enc[b * 32 + i] : -INFINITY;
+        bounds.above[i] = (threshold && i < here ? threshold[b * 32 + i] : 0) - bounds.bias[i];
+      }
+      block(tiles + b * 1024 * steps, steps, packed, pairs, bounds, partial, block_toks, block_vals, room, count);
       for (int i = 0; i < here; ++i) {
         while (count[i] && block_toks[i * room + count[i] - 1] >= n) --count[i];  // the padding of the last tile
         out.toks.insert(out.toks.end(), block_toks + i * room, block_toks + i * room + count[i]);
         out.vals.insert(out.vals.end(), block_vals + i * room, block_vals + i * room + count[i]);
-        for (auto v = out.vals.end() - count[i]; v != out.vals.end(); ++v) *v += b_enc[b * 32 + i];
         ptr[b * 32 + i + 1] = count[i];
       }
     }
