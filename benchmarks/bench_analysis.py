@@ -43,7 +43,7 @@ from sae_pipeline.tokens import collate, counted_mask, length_batches
 
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 CPU = torch.device("cpu")
-NAIVE_HEADLINES = 10 if QUICK else 100
+NAIVE_HEADLINES = 5 if QUICK else 100
 FILES = (
     "prompts.jsonl",
     "feature_stats.json",
