@@ -183,7 +183,7 @@ def code_quality(weights: dict[str, Tensor], x: Tensor) -> dict[str, float]:
 def main() -> None:
     """Train one row, save it, print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("library", choices=LIBRARIES)
+    parser.add_argument("peer", choices=LIBRARIES)
     parser.add_argument("kind", choices=("topk", "batchtopk", "jumprelu", "topk-signum"))
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
@@ -200,7 +200,7 @@ def main() -> None:
     per_epoch = len(train) // args.batch  # libraries that count steps want full batches
     steps = per_epoch * args.epochs
     told = Training(train.shape[1], args.d_sae, args.k, args.lr, args.batch, steps, args.seed)
-    peer = LIBRARIES[args.library](args.kind, told)
+    peer = LIBRARIES[args.peer](args.kind, told)
     started = time.perf_counter()
     for _ in range(args.epochs):
         for rows in torch.randperm(len(train))[: per_epoch * args.batch].split(args.batch):
@@ -208,8 +208,11 @@ def main() -> None:
     seconds = time.perf_counter() - started
     weights = {name: tensor.detach().clone().float().contiguous() for name, tensor in peer.weights().items()}
     torch.save(weights, args.out)
-    row = {key: value for key, value in vars(args).items() if key not in ("data", "out")}
-    versions = {PACKAGES[args.library]: version(PACKAGES[args.library]), "torch": torch.__version__}
+    row = {
+        "library": args.peer,
+        **{key: value for key, value in vars(args).items() if key not in ("peer", "data", "out")},
+    }
+    versions = {PACKAGES[args.peer]: version(PACKAGES[args.peer]), "torch": torch.__version__}
     tokens = steps * args.batch
     print(json.dumps({**row, "tokens": tokens, "seconds": round(seconds, 1), **code_quality(weights, data["dev"]),
                       "versions": versions}))  # fmt: skip
