@@ -34,6 +34,9 @@ for (const width of [1440, 390]) {
 
       await page.goto(`${api.url}/features`)
       await loaded(page)
+      const words = await page.locator('[data-index] bdi').evaluateAll((all) => all.map((word) => word.getBoundingClientRect().height))
+      expect(words.length).toBeGreaterThan(HOSTILE.length)
+      expect(Math.max(...words)).toBeLessThan(40) // one line each
       expect(await noSideways()).toBeLessThanOrEqual(0)
       await row(page, 0).getByRole('link').click()
       await expect(page.getByRole('heading', { level: 1 })).toBeVisible()

@@ -66,6 +66,7 @@ export function HeatText({ prompt, heat, grain, context }: {
   )
 }
 
+/** Part of a headline. Not for a word in a line of its own: even where nothing wraps, a <wbr> breaks. */
 function Text({ children }: { children: string }) {
   return breakable(visible(children)).map((piece, i) => (
     <Fragment key={i}>
@@ -85,7 +86,7 @@ function Cut({ children }: { children: string }) {
 
 /** A word as written, in its own direction whatever stands beside it. */
 export function Word({ children, className = '' }: { children: string; className?: string }) {
-  return <bdi className={`font-serif ${className}`}><Text>{children}</Text></bdi>
+  return <bdi className={`font-serif ${className}`}>{visible(children)}</bdi>
 }
 
 /** What the colours mean: eight equal steps from 0 to `max`. */
