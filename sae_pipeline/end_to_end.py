@@ -23,7 +23,7 @@ from .classifier import Classifier
 from .config import FinishConfig
 from .errors import UserError
 from .interventions import Tail
-from .kernels import Lists, encode_csr, sparse_decode, spmm, transpose
+from .kernels import Encoder, Lists, sparse_decode, spmm, transpose
 from .sae import SparseAutoencoder
 from .tokens import TokenizedHeadline, collate, counted_mask, length_batches
 
@@ -141,7 +141,7 @@ def _match_l0(before: SparseAutoencoder, after: SparseAutoencoder, x: Tensor) ->
         return
     base = before.threshold if bool((before.threshold > 0).any()) else torch.ones_like(before.threshold)
     wanted = len(before.encode_lists(x).values)
-    everything = encode_csr(after.normalise(x), after.W_enc, after.b_enc)
+    everything = Encoder(after.W_enc, after.b_enc)(after.normalise(x))
     excess = everything.values / base[everything.cols.long()].clamp_min(1e-6)
     if wanted < len(excess):
         after.threshold.copy_(base * excess.topk(wanted).values[-1])

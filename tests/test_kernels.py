@@ -14,7 +14,6 @@ from sae_pipeline.kernels import (
     Encoder,
     Lists,
     choose,
-    encode_csr,
     path_counts,
     reference,
     sddmm,
@@ -96,12 +95,12 @@ def test_decode_gradients(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", [*COMPILED, "reference"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_encode_csr_is_exact(backend: str, shape: tuple[int, int, int]) -> None:
+def test_encoder_is_exact(backend: str, shape: tuple[int, int, int]) -> None:
     """The lists hold relu(x·W + b), all of it and nothing else, by token then feature."""
     n, d, d_sae = shape
     x, W, b = torch.randn(2 * n, d)[::2], torch.randn(d, d_sae), torch.randn(d_sae) - 1
     b[0] = -1e9
-    lists = encode_csr(x, W, b, backend=backend)
+    lists = Encoder(W, b, backend=backend)(x)
     f = torch.relu(x.double() @ W.double() + b.double())
     assert torch.allclose(dense_of(lists, d_sae).double(), f, atol=1e-4)
     assert (lists.values > 0).all()
@@ -112,9 +111,9 @@ def test_encode_csr_is_exact(backend: str, shape: tuple[int, int, int]) -> None:
 def test_zero_is_not_active(isa: str) -> None:
     """Exactly zero (and minus zero) pre-activations are no entries; no tokens and no entries are fine."""
     x, W = torch.zeros(3, 4), torch.randn(4, 20)
-    assert encode_csr(x, W, torch.zeros(20), backend=isa).ptr.tolist() == [0, 0, 0, 0]
-    assert encode_csr(torch.zeros(300, 4), W, -torch.zeros(20), isa).ptr.tolist() == [0] * 301
-    assert encode_csr(x[:0], W, torch.zeros(20), backend=isa).ptr.tolist() == [0]
+    assert Encoder(W, torch.zeros(20), backend=isa)(x).ptr.tolist() == [0, 0, 0, 0]
+    assert Encoder(W, -torch.zeros(20), backend=isa)(torch.zeros(300, 4)).ptr.tolist() == [0] * 301
+    assert Encoder(W, torch.zeros(20), backend=isa)(x[:0]).ptr.tolist() == [0]
 
 
 @pytest.mark.parametrize("k", [None, 3])

@@ -5,7 +5,7 @@ plain-torch twin in reference.py; backend.py chooses. Nothing is compiled before
 """
 
 from .backend import choose, path_counts
-from .products import Encoder, encode_csr, largest, most_alike, sddmm, sparse_decode, spmm, transpose
+from .products import Encoder, largest, most_alike, sddmm, sparse_decode, spmm, transpose
 from .reference import NO_RULE, AdamSettings, BatchSums, Features, Lists, Residual, Rule, keep
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "Residual",
     "Rule",
     "choose",
-    "encode_csr",
     "keep",
     "largest",
     "most_alike",

@@ -93,11 +93,6 @@ class _Rounded(NamedTuple):
         return margin
 
 
-def encode_csr(x: Tensor, W_enc: Tensor, b_enc: Tensor, backend: str | None = None) -> Lists:
-    """The positive entries of x · W_enc + b_enc by token; see Encoder."""
-    return Encoder(W_enc, b_enc, backend=backend)(x)
-
-
 def _join(parts: list[Lists], like: Tensor) -> Lists:
     counts = [part.ptr.diff() for part in parts]
     ptr = torch.cat([torch.zeros(1, dtype=torch.int64, device=like.device), *counts]).cumsum(0)
