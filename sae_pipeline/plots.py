@@ -91,14 +91,12 @@ def l0_against_fvu(records: Mapping[str, SaeRecord]) -> Figure:
         train, test = record.report.train, record.report.held_out
         axes.plot([train.l0, test.l0], [train.fvu, test.fvu], color=colour, lw=1)
         axes.scatter(train.l0, train.fvu, s=60, facecolor="white", edgecolor=colour, zorder=3)
-        axes.scatter(test.l0, test.fvu, s=60, color=colour, zorder=3)
-        axes.annotate(size, (test.l0, test.fvu), xytext=(8, 4), textcoords="offset points", color=_INK)
+        axes.scatter(test.l0, test.fvu, s=60, color=colour, zorder=3, label=size)
     axes.scatter([], [], color=_MUTED, label="held-out")
     axes.scatter([], [], facecolor="white", edgecolor=_MUTED, label="train")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=2)
     axes.set(xlabel="L0 (active features per token)", ylabel="FVU (share of variance left out)")
-    axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
-    axes.set_xlim(0, 1.15 * axes.get_xlim()[1])
+    axes.margins(0.15)
     return figure
 
 
@@ -166,6 +164,7 @@ def agreement(evidence: InterventionsFile) -> Figure:
         axes.scatter(a.estimates, a.truths, s=12, alpha=0.5, color=_ACCENT, edgecolor="none")
         axes.set(xlabel="estimated effect, logits (gradient × activation)", ylabel="true effect, logits (ablation)")
         axes.set_title(f"features by {a.chosen}: r = {a.pearson:.3f}, ρ = {a.spearman:.3f}", fontsize=11)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.spines[["top", "right"]].set_visible(False)
     return figure
 
