@@ -27,10 +27,11 @@ from sae_pipeline import pipeline, quality
 from sae_pipeline.batches import chunks
 from sae_pipeline.config import ExtractConfig, FinishConfig, TrainConfig, study_config
 from sae_pipeline.evaluation import HeldOut, code_quality
+from sae_pipeline.family import stability
 from sae_pipeline.layout import read_sae_record
 from sae_pipeline.sae import SaeConfig, SparseAutoencoder, size_name
 
-from .quality_sweep import DATA, LIBRARIES, RESULTS, Row, best, name, rows
+from .quality_sweep import DATA, KINDS, RESULTS, Row, best, name, rows
 
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 HERE = Path(__file__).parent
@@ -61,7 +62,13 @@ def wanted() -> Iterator[Row]:
     yield row(BEST, 60, positions="all", finished=True)
     yield row(BEST, 60)
     yield row(BEST, 60, positions="all")
-    yield from (row(BEST, 60, seed=seed, finished=True) for seed in (1, 2))
+    for seed in (1, 2):
+        yield from (
+            row(BEST, 60, positions=positions, seed=seed, finished=finished)
+            for positions in ("words", "all")
+            for finished in (False, True)
+        )
+        yield row(BEST, 64, d_sae=32768, seed=seed)
 
 
 # --- our rows ------------------------------------------------------------------------------------------
@@ -92,11 +99,24 @@ def train_row(row: Row, root: Path) -> Row:
         **{f"unchanged_{kind}": s and s.unchanged for kind, s in spliced.items()},
         **{f"kl_{kind}": s and s.mean_kl for kind, s in spliced.items()},
         "n_headlines": report.spliced.n_headlines,
+        "stability": stability_to_first(row, folder),
         "seconds": report.seconds,
         "sae_hash": folder.name,
         "classifier_hash": classifier_hash(root),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
+
+
+def stability_to_first(row: Row, folder: Path) -> float | None:
+    """Mean cosine of the live features and their nearest in the same training with seed 0, both ways; None there."""
+    same = [other for other in rows(OURS) if all(other[key] == row[key] for key in _KEYS if key != "seed")]
+    first = next((other["sae_hash"] for other in same if other["seed"] == 0), None)
+    if row["seed"] == 0 or first is None:
+        return None
+    saes = [SparseAutoencoder.load(path / "sae.pt", CPU) for path in (folder.parent / first, folder)]
+    store = pipeline.extract(ExtractConfig(layer=LAYER), folder.parents[2], CPU)
+    acts = torch.cat([part.float() for part in chunks(store)])
+    return stability([0, row["seed"]], [s.W_dec for s in saes], [quality.live(s, acts) for s in saes]).mean_cosine
 
 
 def study(root: Path) -> None:
@@ -138,12 +158,10 @@ def write_peers_data(root: Path) -> None:
 
 
 def chosen(done: list[Row]) -> Iterator[Row]:
-    """Of each library, size and k the row that is best on dev, and its other seeds."""
+    """Of each library, size and k the row that is best on dev."""
     for d_sae, k in sorted({(row["d_sae"], row["k"]) for row in done}):
-        for library in LIBRARIES:
-            for top in best(done, library=library, d_sae=d_sae, k=k)[:1]:
-                same = ("library", "kind", "d_sae", "k", "lr", "batch")
-                yield from (row for row in done if all(row[key] == top[key] for key in same))
+        found = (best(done, library=library, d_sae=d_sae, k=k) for library in KINDS)
+        yield from (row for row in found if row)
 
 
 def judge_peers(root: Path) -> None:
@@ -195,20 +213,15 @@ def summary(ours: list[Row], peers: list[Row]) -> list[Row]:
         groups[row["kind"], row["d_sae"], row["k"], row["positions"], row["finished"]].append(row)
     table = []
     for (kind, d_sae, k, positions, finished), found in groups.items():
-        rival: dict[Any, list[Row]] = defaultdict(list)
-        for row in peers:
-            if (row["d_sae"], row["k"]) == (d_sae, k):
-                rival[row["library"], row["kind"]].append(row)
-        top = min(rival.items(), key=lambda item: mean(r["fvu"] for r in item[1]), default=None)
-        kept = [mean(r["unchanged_words"] for r in group) for group in rival.values()]
+        rivals = [row for row in peers if (row["d_sae"], row["k"]) == (d_sae, k)]
+        top = min(rivals, key=lambda row: float(row["fvu"]), default=None)
         table.append(
             {
                 "kind": kind, "size": size_name(d_sae), "k": k, "positions": positions, "finished": finished,
                 "seeds": len(found), **averages(found),
-                "best_peer": "/".join(top[0]) if top else None, "seeds_peer": len(top[1]) if top else 0,
-                "l0_best_peer": mean(r["l0"] for r in top[1]) if top else None,
-                "fvu_best_peer": mean(r["fvu"] for r in top[1]) if top else None,
-                "unchanged_best_peer": max(kept, default=None),
+                "best_peer": f"{top['library']} {top['kind']}, {top['batch']} a step" if top else None,
+                "l0_best_peer": top and top["l0"], "fvu_best_peer": top and top["fvu"],
+                "unchanged_best_peer": max((row["unchanged_words"] for row in rivals), default=None),
             }
         )  # fmt: skip
     return sorted(table, key=lambda r: (r["positions"], r["finished"], r["kind"] != BEST, r["kind"], r["size"], r["k"]))
@@ -218,28 +231,31 @@ def averages(found: list[Row]) -> Row:
     """Means over seeds, and the standard deviation of FVU."""
 
     def average(key: str) -> float | None:
-        values = [row[key] for row in found if row[key] is not None]
+        values = [row[key] for row in found if row.get(key) is not None]
         return mean(values) if values else None
 
-    keys = ("l0", "fvu", "dead", "unchanged_words", "unchanged_all", "kl_words", "seconds")
+    keys = ("l0", "fvu", "dead", "unchanged_words", "unchanged_all", "kl_words", "stability", "seconds")
     spread = stdev(row["fvu"] for row in found) if len(found) > 1 else None
     return {key: average(key) for key in keys} | {"fvu_sd": spread}
 
 
 def print_table(table: list[Row]) -> None:
     """What `summary` found, for people."""
-    print("held-out (test), MiniLM layer 4; unchanged = predictions kept with the reconstruction spliced in")
-    print(f"{'':34}{'L0':>7}{'FVU':>8}{'dead':>7}{'words':>8}{'all':>8}   best peer: {'L0':>6}{'FVU':>8}{'words':>8}")
+    print("held-out (test), MiniLM layer 4; words, all: predictions unchanged with the reconstruction spliced in;")
+    print("stable: mean cosine of live features' nearest decoder rows in trainings that differ by seed")
+    own = f"{'L0':>7}{'FVU':>8}{'dead':>7}{'words':>8}{'all':>8}{'stable':>8}"
+    print(f"{'':34}{own}   best peer: {'L0':>6}{'FVU':>8}{'words':>8}")
     for r in table:
         label = (
             f"{r['kind']} {r['size']} k={r['k']} {r['positions']}{' finished' if r['finished'] else ''} ×{r['seeds']}"
         )
         own = f"{r['l0']:7.1f}{r['fvu']:8.4f}{r['dead']:7.1%}{r['unchanged_words']:8.2%}"
         everywhere = f"{r['unchanged_all']:8.2%}" if r["unchanged_all"] is not None else f"{'-':>8}"
+        everywhere += f"{r['stability']:8.3f}" if r["stability"] is not None else f"{'-':>8}"
         peer = ""
         if r["best_peer"] and r["positions"] == "words":
             peer = f"{r['l0_best_peer']:6.1f}{r['fvu_best_peer']:8.4f}{r['unchanged_best_peer']:8.2%}"
-            peer = f"              {peer}  {r['best_peer']} ×{r['seeds_peer']}"
+            peer = f"              {peer}  {r['best_peer']}"
         print(f"{label:34}{own}{everywhere}{peer}")
 
 
@@ -265,7 +281,8 @@ def main() -> None:
         for row in left:
             print("training", row, flush=True)
             append(OURS, train_row(row, args.root))
-    table = summary(rows(OURS), rows(PEERS))
+    judged = {name(row) for row in chosen(rows())}
+    table = summary(rows(OURS), [row for row in rows(PEERS) if name(row) in judged])
     print_table(table)
     print(json.dumps({"quick": QUICK, "peers_swept": len(rows(RESULTS)), "results": table}))
 

@@ -3,8 +3,9 @@
     python benchmarks/quality_peers.py LIBRARY KIND DATA.pt OUT.pt --d-sae 4096 --k 64 --lr 1e-3
 
 DATA.pt holds x_norm as `train` and `dev` [n, d_in]. Each library takes its own optimiser steps with its own defaults,
-under bf16 autocast where it offers that; schedules that count steps (warm-up, decay, dead-feature windows, the start of
-the threshold's average) are told how long the training is, since their defaults never end in a few hundred steps.
+under bf16 autocast where it offers that and the CPU has instructions for it; schedules that count steps (warm-up,
+decay, dead-feature windows, the start of the threshold's average) are told how long the training is, since their
+defaults never end in a few hundred steps.
 OUT.pt holds the common form, in x_norm and with unit-norm decoder rows:
 
     f = relu(x·W_enc + b_enc) where that is above `threshold`, or the `k` largest of a token;  x̂ = f·W_dec + b_dec
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 PACKAGES = {"sae_lens": "sae-lens", "dictionary_learning": "dictionary-learning", "sparsify": "eai-sparsify"}
+BF16 = bool({"amx_bf16", "avx512_bf16"} & {name for name, has in torch.cpu.get_capabilities().items() if has})
 
 
 class Training(NamedTuple):
@@ -65,7 +67,7 @@ def sae_lens(kind: str, told: Training) -> Peer:
         cfg=SAETrainerConfig(
             total_training_samples=told.steps * told.batch, train_batch_size_samples=told.batch, lr=told.lr,
             lr_warm_up_steps=max(2, told.steps // 20), lr_decay_steps=told.steps * 3 // 10,
-            lr_end=told.lr / 10, autocast=True,
+            lr_end=told.lr / 10, autocast=BF16,
             dead_feature_window=max(1, told.steps // 10), logger=LoggingConfig(log_to_wandb=False),
         ),
         sae=sae, data_provider=iter(()),
@@ -106,7 +108,7 @@ def dictionary_learning(kind: str, told: Training) -> Peer:
     at = iter(range(10**9))
 
     def step(x: Tensor) -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
             trainer.update(next(at), x)
 
     def weights() -> dict[str, Tensor]:
@@ -213,6 +215,7 @@ def main() -> None:
         **{key: value for key, value in vars(args).items() if key not in ("peer", "data", "out")},
     }
     versions = {PACKAGES[args.peer]: version(PACKAGES[args.peer]), "torch": torch.__version__}
+    row["precision"] = "bf16" if BF16 and args.peer != "sparsify" else "fp32"
     tokens = steps * args.batch
     print(json.dumps({**row, "tokens": tokens, "seconds": round(seconds, 1), **code_quality(weights, data["dev"]),
                       "versions": versions}))  # fmt: skip

@@ -110,11 +110,11 @@ def evidence(config: EvidenceConfig, layer: int, root: Path, device: torch.devic
 
 
 def _other_seed(record: SaeRecord, seed: int, root: Path, device: torch.device) -> SparseAutoencoder:
-    if record.finish is not None:
-        raise UserError("Stability of a finished SAE is that of the one it was made from; name that size.")
     extraction = open_store(Layout(root).activations / record.activations).manifest.extract
     config = record.train.model_copy(update={"seed": seed})
     folder = pipeline.train_folders(extraction, [config], root, device)[0]
+    if record.finish is not None:
+        folder = finish_folder(record.finish, folder, root, device)
     return SparseAutoencoder.load(folder / "sae.pt", device)
 
 
