@@ -6,7 +6,7 @@ passes with L0 near 64, and its FVU and L0 are of held-out tokens. Width 768: ma
 timing. The others take a few steps of 4,096 tokens; for their FVU they are trained for three passes at 384 x 4k, and
 the fastest of them, which holds L0 at 64, at 32k too. Every kind of ours has a row at width 384, steered to L0 64.
 Each trains in a process of its own, in which memory is counted above the data; rates are of the optimiser steps,
-batches given. The floor is torch's bf16 encoder product alone. `--peers-python` names an interpreter with
+batches given. The floor is torch's encoder product alone, in bf16 where the chip is fast at it, else in fp32. `--peers-python` names an interpreter with
 benchmarks/requirements-peers.txt (`make peers` makes one). The share of the CPU that other programs took meanwhile
 (`other_cpu`) tells whether the figures can be trusted.
 """
@@ -28,6 +28,7 @@ from torch import Tensor
 from sae_pipeline.activations import read_activations
 from sae_pipeline.classifier import load_base
 from sae_pipeline.config import HeadlinesConfig
+from sae_pipeline.device import use_bf16
 from sae_pipeline.headlines import load_headlines
 from sae_pipeline.kernels import path_counts
 from sae_pipeline.kinds import nested_prefixes, stepper, unit_rows
@@ -192,9 +193,10 @@ def used_by_others() -> float:
 
 
 def encoder_alone(train: Tensor, d_sae: int) -> float:
-    """Tokens per second of torch's bf16 encoder product, in blocks of features that stay in cache."""
-    x = train[:BATCH].bfloat16()
-    blocks = torch.randn(d_sae, x.shape[1]).bfloat16().split(2048)
+    """Tokens per second of torch's encoder product, in blocks of features that stay in cache."""
+    dtype = torch.bfloat16 if use_bf16(torch.device("cpu"), "auto") else torch.float32
+    x = train[:BATCH].to(dtype)
+    blocks = torch.randn(d_sae, x.shape[1]).to(dtype).split(2048)
     times = []
     for _ in range(10):
         started = time.perf_counter()

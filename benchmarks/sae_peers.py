@@ -20,6 +20,9 @@ import torch
 from torch import Tensor
 
 
+BF16 = bool({"amx_bf16", "avx512_bf16"} & {name for name, has in torch.cpu.get_capabilities().items() if has})
+
+
 class Peer(NamedTuple):
     """A trainer: one step on a batch [n, d_in], and the trained model's (feature_acts, x̂)."""
 
@@ -64,14 +67,14 @@ def dictionary_learning(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer
 
 
 def sae_lens(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
-    """decoderesearch/SAELens: SAETrainer.step, standard SAE, with its autocast."""
+    """decoderesearch/SAELens: SAETrainer.step, standard SAE, with its autocast where the CPU computes in bf16."""
     from sae_lens import StandardTrainingSAE, StandardTrainingSAEConfig
     from sae_lens.config import LoggingConfig, SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
     sae = StandardTrainingSAE(StandardTrainingSAEConfig(d_in=d_in, d_sae=d_sae))
     config = SAETrainerConfig(
-        total_training_samples=n_steps * batch, train_batch_size_samples=batch, autocast=True, lr_end=3e-5,
+        total_training_samples=n_steps * batch, train_batch_size_samples=batch, autocast=BF16, lr_end=3e-5,
         logger=LoggingConfig(log_to_wandb=False),
     )  # fmt: skip
     trainer: Any = SAETrainer(cfg=config, sae=sae, data_provider=iter(()))

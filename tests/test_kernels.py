@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from sae_pipeline.errors import UserError
@@ -119,20 +121,68 @@ def test_zero_is_not_active(isa: str) -> None:
 @pytest.mark.parametrize("k", [None, 3])
 @pytest.mark.parametrize("shape", [(256, 1, 1), (300, 33, 65), (1500, 97, 300)])
 def test_encoder_of_many_tokens(isa: str, shape: tuple[int, int, int], k: int | None) -> None:
-    """What bf16 preselects is no other than what fp32 finds: with outliers and entries on the edge."""
+    """What bf16 or integers preselect is no other than what fp32 finds: with outliers and entries on the edge."""
     n, d, d_sae = shape
     x, W, b = torch.randn(n, d), torch.randn(d, d_sae) / d**0.5, torch.randn(d_sae) - 2
     x[:: n // 7, : d // 2 + 1] *= 100
     b[: d_sae // 2] = -x[0] @ W[:, : d_sae // 2]  # token 0 stands on the edge
     path_counts.clear()
     lists = Encoder(W, b, k=k, backend=isa)(x)
-    assert (path_counts["encode.preselected"] > 0) == (isa == "amx")
+    assert (path_counts["encode.preselected"] > 0) == (isa != "plain")
     f = torch.relu(x.double() @ W.double() + b.double())
     found = dense_of(lists, d_sae).double()
     if k is not None:  # in the order of their size, as equals may change places
         f, found = (values.topk(min(k, d_sae)).values for values in (f, found))
         assert (lists.ptr.diff() <= k).all()
     assert torch.allclose(found, f, atol=1e-3, rtol=1e-5)
+
+
+@given(
+    n=st.integers(1, 70),
+    d=st.integers(1, 70),
+    d_sae=st.integers(1, 300),
+    sharp=st.sampled_from([0.0, 2.0, 20.0]),  # how much a few numbers of a token or row stand out
+    size=st.sampled_from([1e-30, 1e-3, 1.0, 1e4]),
+    seed=st.integers(0, 2**31),
+)
+def test_integers_lose_nothing(n: int, d: int, d_sae: int, sharp: float, size: float, seed: int) -> None:
+    """Every entry that is above its threshold by more than fp32 rounds is listed, and none below; values are exact."""
+    generator = torch.Generator().manual_seed(seed)
+    x, W = (torch.randn(rows, d, generator=generator) for rows in (n, d_sae))
+    x, W = x * (1 + x.abs()) ** sharp, W * (1 + W.abs()) ** sharp
+    x[::5], W[::7] = 0, 0
+    x *= size
+    exact = x.double() @ W.double().T
+    threshold = exact.std(0, correction=0).float() * torch.rand(d_sae, generator=generator)
+    b = -3 * exact.std(0, correction=0).float()
+    b[::10] = threshold[::10] - exact[seed % n, ::10].float()  # one token stands on the edge
+    exact += b
+    rounding = 1e-6 * (x.double().norm(dim=1)[:, None] * W.double().norm(dim=1) + b.abs() + threshold)
+    for isa in COMPILED:
+        kernels = choose(isa)
+        assert kernels is not None
+        lists = kernels.encode_int8(x, W, b, threshold) if kernels.preselects else None
+        if lists is None:  # too many to be worth it
+            continue
+        found = dense_of(lists, n).T
+        listed = torch.zeros(n, d_sae, dtype=torch.bool)
+        listed[lists.cols.long(), lists.rows] = True
+        assert listed[exact > threshold + rounding].all()
+        assert not listed[exact < threshold - rounding].any()
+        assert ((found - exact).abs() <= rounding)[listed].all()
+
+
+def test_integers_find_few_among_many(isa: str) -> None:
+    """In a sparse encoder they preselect; tokens and rows that hold no numbers have no entries."""
+    x, W, b = torch.randn(100, 24), torch.randn(500, 24) / 24**0.5, torch.full((500,), -2.5)
+    x[3, 5], x[4, 6], W[7, 8] = torch.nan, torch.inf, torch.nan
+    x[4, :6], W[:, 6] = 0, W[:, 6].abs()
+    lists = choose(isa).encode_by_feature(x, W, b)  # type: ignore[union-attr]
+    pre = x @ W.T + b
+    expected = reference.compress(pre.T.contiguous())
+    assert torch.equal(lists.ptr, expected.ptr) and torch.equal(lists.cols, expected.cols)
+    finite = expected.values.isfinite()
+    assert torch.allclose(lists.values[finite], expected.values[finite], atol=1e-4) and not finite.all()
 
 
 def test_encoder_of_dense_features(isa: str) -> None:

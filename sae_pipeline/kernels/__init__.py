@@ -4,7 +4,8 @@
 plain-torch twin in reference.py; backend.py chooses. Nothing is compiled before the first call.
 """
 
-from .backend import choose, path_counts
+from .backend import choose
+from .cpu import path_counts
 from .products import Encoder, largest, most_alike, sddmm, sparse_decode, spmm, transpose
 from .reference import NO_RULE, AdamSettings, BatchSums, Features, Lists, Residual, Rule, keep
 

@@ -11,7 +11,6 @@ the one of reference.py, which for ReLU is dense in bf16: kinds/engine.py is the
 
 import os
 import sys
-from collections import Counter
 from functools import cache
 
 from ..errors import UserError
@@ -19,8 +18,6 @@ from .build import BuildError
 from .cpu import HAS_AMX, HAS_AVX2, HAS_AVX512, CpuKernels, cpu_features
 
 NEEDS = {"amx": HAS_AMX, "avx512": HAS_AVX512, "avx2": HAS_AVX2, "plain": 0}  # best first
-path_counts: Counter[str] = Counter()
-"""How often each path ran, e.g. {"step.sparse.amx": 490, "step.dense": 2}: speed that is lost shows here."""
 
 
 def choose(requested: str | None = None) -> CpuKernels | None:

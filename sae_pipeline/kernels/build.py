@@ -13,7 +13,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-SOURCES = ("sparse.cpp", "sparse_body.h", "amx_encoder.h", "cofiring.h")
+SOURCES = ("sparse.cpp", "sparse_body.h", "amx_encoder.h", "int8_encoder.h", "cofiring.h")
 FLAGS = ("-std=c++20", "-O3", "-fopenmp", "-shared", "-fPIC", "-w")
 
 

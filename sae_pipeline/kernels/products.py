@@ -7,21 +7,22 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .backend import choose, path_counts
-from .cpu import CpuKernels
+from .backend import choose
+from .cpu import CpuKernels, path_counts
 from .reference import Lists
 
 _BLOCK = 1 << 24  # numbers in a dense block of pre-activations: 64 MiB
 _TOKENS = 1024  # of a preselected block: they stay in cache
-_MANY = 256  # tokens in one call that pay for rounding W_enc
+_MANY = 256  # tokens in one call that pay for a second copy of W_enc
 
 
 class Encoder:
     """x [n, d_in] → the active entries of x · W_enc + b_enc as lists by token; fp32, in bounded memory, for many calls.
 
     Listed are the entries above `threshold` [d_sae] (None: 0), and of each token only the `k` largest where k is given
-    (equals by feature). Where the CPU has AMX, a product in bf16 first finds the entries that can be active: by
-    Cauchy-Schwarz x · w lies within ‖x − x̃‖·‖w‖ + ‖x̃‖·‖w − w̃‖ of the rounded x̃ · w̃. Only those are computed in fp32.
+    (equals by feature). Where the CPU has a fast product of low precision (bf16 on AMX, else 8-bit integers), that one
+    first finds the entries that can be active: by Cauchy-Schwarz x · w lies within ‖x − x̃‖·‖w‖ + ‖x̃‖·‖w − w̃‖ of the
+    rounded x̃ · w̃. Only those are computed in fp32.
     """
 
     def __init__(
@@ -36,12 +37,15 @@ class Encoder:
         self._W_enc, self._b_enc, self._k = W_enc, b_enc.contiguous(), k
         self._threshold = torch.zeros_like(b_enc) if threshold is None else threshold.contiguous()
         self._kernels = choose(backend) if W_enc.device.type == "cpu" else None
+        self._rows: Tensor | None = None  # W_enc [d_sae, d_in], made when a first call has many tokens
         self._rounded: _Rounded | None = None
 
     def __call__(self, x: Tensor) -> Lists:
         """The active entries of x."""
         topk_rows = (self._kernels or reference).topk_rows
-        preselect = self._kernels is not None and self._kernels.amx and (self._rounded or len(x) >= _MANY)
+        preselect = (
+            self._kernels is not None and self._kernels.preselects and (self._rows is not None or len(x) >= _MANY)
+        )
         blocks = self._preselected(x) if preselect else self._dense(x)
         return _join([block if self._k is None else topk_rows(block, self._k) for block in blocks], x)
 
@@ -56,34 +60,40 @@ class Encoder:
     def _preselected(self, x: Tensor) -> Iterator[Lists]:
         path_counts["encode.preselected"] += 1
         assert self._kernels is not None
-        self._rounded = self._rounded or _Rounded.of(self._kernels, self._W_enc)
+        if self._rows is None:
+            self._rows = self._W_enc.T.contiguous()
         for block in x.split(_TOKENS):
             block = block.contiguous()
-            low = self._threshold - self._rounded.margin(block, self._b_enc.abs() + self._threshold.abs())
-            n, d = block.shape
-            room = n * len(low) // 8
-            found = self._kernels.encode_tiles(
-                self._kernels.pack(block)[1], n, d, self._rounded.tiles, self._b_enc, room, low
-            )
-            if found is None:  # too many can be active
+            if self._kernels.amx:
+                lists = self._encode_bf16(self._kernels, self._rows, block)
+            else:
+                lists = self._kernels.encode_int8(block, self._rows, self._b_enc, self._threshold)
+            if lists is None:  # too many can be active
                 yield from self._dense(block)
             else:
-                exact = self._kernels.refine(found, block, self._rounded.W_enc, self._b_enc, self._threshold)
-                yield self._kernels.transpose(exact, n)[0]
+                yield self._kernels.transpose(lists, len(block))[0]
+
+    def _encode_bf16(self, kernels: CpuKernels, rows: Tensor, x: Tensor) -> Lists | None:
+        """Lists by feature; None where too many can be active."""
+        self._rounded = self._rounded or _Rounded.of(kernels, rows)
+        low = self._threshold - self._rounded.margin(x, self._b_enc.abs() + self._threshold.abs())
+        n, d = x.shape
+        room = n * len(low) // 8
+        found = kernels.encode_tiles(kernels.pack(x)[1], n, d, self._rounded.tiles, self._b_enc, room, low)
+        return None if found is None else kernels.refine(found, x, rows, self._b_enc, self._threshold)
 
 
 class _Rounded(NamedTuple):
     """W_enc as the preselection needs it, and how far bf16 is from it."""
 
-    W_enc: Tensor  # [d_sae, d_in]
     tiles: Tensor
     norm: Tensor  # [d_sae] ‖w‖
     error: Tensor  # [d_sae] ‖w − w̃‖
 
     @classmethod
-    def of(cls, kernels: CpuKernels, W_enc: Tensor) -> "_Rounded":
-        rows = W_enc.T.contiguous()
-        return cls(rows, kernels.tiles(rows), rows.norm(dim=1), (rows - rows.bfloat16()).norm(dim=1))
+    def of(cls, kernels: CpuKernels, rows: Tensor) -> "_Rounded":
+        """Of W_enc [d_sae, d_in]."""
+        return cls(kernels.tiles(rows), rows.norm(dim=1), (rows - rows.bfloat16()).norm(dim=1))
 
     def margin(self, x: Tensor, offset: Tensor) -> Tensor:
         """How far below its threshold a feature's bf16 product can be for any of these tokens; [d_sae]."""

@@ -57,6 +57,7 @@ static float* scratch(size_t n) {
 namespace avx512 {
 #include "sparse_body.h"
 #include "cofiring.h"
+#include "int8_encoder.h"
 }
 #pragma GCC pop_options
 #undef ISA
@@ -67,6 +68,7 @@ namespace avx512 {
 namespace avx2 {
 #include "sparse_body.h"
 #include "cofiring.h"
+#include "int8_encoder.h"
 }
 #pragma GCC pop_options
 #undef ISA

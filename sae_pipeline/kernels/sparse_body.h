@@ -38,21 +38,8 @@ static inline void axpy(T* __restrict y, S alpha, const auto* __restrict x, int6
 
 // Positions of positive values of one dense row; returns how many. With cols == nullptr it only counts.
 static inline int64_t compress_row(const float* row, int64_t n, int32_t* cols, float* vals) {
-  int64_t k = 0, j = 0;
-#ifdef __AVX512F__
-  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  for (; j + 16 <= n; j += 16) {
-    __m512 v = _mm512_loadu_ps(row + j);
-    __mmask16 on = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GT_OQ);
-    if (!on) continue;
-    if (cols) {
-      _mm512_mask_compressstoreu_ps(vals + k, on, v);
-      _mm512_mask_compressstoreu_epi32(cols + k, on, _mm512_add_epi32(lane, _mm512_set1_epi32(int(j))));
-    }
-    k += __builtin_popcount(on);
-  }
-#endif
-  for (; j < n; ++j)
+  int64_t k = 0;
+  for (int64_t j = 0; j < n; ++j)
     if (row[j] > 0) {
       if (cols) cols[k] = int32_t(j), vals[k] = row[j];
       ++k;

@@ -1,0 +1,286 @@
+// pre = x W_enc + b_enc where pre > threshold, in fp32, for CPUs without AMX: a product in 8-bit integers, three times
+// as fast as one in fp32, finds the entries that can be active, and only those are computed. Compiled per instruction
+// set, see sparse.cpp; needs AVX2.
+//
+// With x = e + s u (u whole numbers, s the token's step) and w = f + t q likewise, Cauchy-Schwarz bounds what the
+// integers miss:  |x.w - s t u.q| <= |e| |w| + |s u| |f|.
+namespace int8 {
+
+constexpr int64_t TOKENS = 32;       // tokens that are worked on together: as bytes they stay in L1
+constexpr int64_t FEATURES = 128;    // features, at most: their rows stay in L2, in fp32 too
+constexpr int64_t L2 = 192 << 10;
+constexpr int TOP_X = 63, ZERO = 64;  // u is stored as the byte u + 64, so that 1 <= byte <= 127
+// maddubs multiplies unsigned by signed bytes and adds pairs, and four such sums stay in 16 bits where the |q| of the
+// eight numbers add up to no more than this: 127 * 258 < 2^15.
+constexpr int TOP_Q = 127, TOP_SUM = 258;
+
+static inline int64_t padded(int64_t d) { return (d + 15) / 16 * 16; }
+
+// The nearest whole number of -top..top, halves to even; NaN becomes -top. (Adding 1.5 * 2^23 leaves no fraction.)
+static inline float whole(float v, float top) {
+  v = v > -top ? v : -top;
+  v = v < top ? v : top;
+  return v + 0x1.8p23f - 0x1.8p23f;
+}
+
+// Tokens as integers, and per token, all divided by its step: 1, |e|, |s u|.
+struct Tokens {
+  std::vector<uint8_t> bytes;  // [groups of 8][d/4][8 tokens][4]
+  std::vector<float> one, error, norm;
+
+  Tokens(const float* x, int64_t n, int64_t d) {
+    const int64_t all = (n + TOKENS - 1) / TOKENS * TOKENS, width = padded(d);
+    bytes.assign(size_t(all * width), ZERO);
+    one.assign(size_t(all), 0), error = norm = one;
+    const float rounding = float(d + 8) * 0x1p-23f;  // of the fp32 sums, here and in the exact product
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < n; ++t) {
+      const float* row = x + t * d;
+      uint8_t* to = bytes.data() + t / 8 * 8 * width + t % 8 * 4;
+      float top = 0;
+      for (int64_t j = 0; j < d; ++j) top = std::max(top, std::fabs(row[j]));
+      const float inverse = top > 0 ? TOP_X / top : 1;
+      float missed = 0, square = 0;
+      for (int64_t j = 0; j < d; ++j) {
+        const float v = row[j] * inverse, u = whole(v, TOP_X);
+        missed += (v - u) * (v - u), square += u * u;
+        to[j / 4 * 32 + j % 4] = uint8_t(int(u) + ZERO);
+      }
+      one[t] = inverse;
+      norm[t] = std::sqrt(square) * 1.001f;
+      error[t] = std::sqrt(missed) * 1.001f + rounding * norm[t];
+    }
+  }
+};
+
+static inline float total(__m256 v) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(two) + _mm_cvtss_f32(_mm_movehdup_ps(two));
+}
+static inline float largest(__m128 v) {
+  const __m128 two = _mm_max_ps(v, _mm_movehl_ps(v, v));
+  return std::max(_mm_cvtss_f32(two), _mm_cvtss_f32(_mm_movehdup_ps(two)));
+}
+
+// Rows of W_enc as integers, and per feature: t, |w|, |f|, and the sum of q times 64.
+struct Rows {
+  float* row;     // [padded d], the one that is read
+  int8_t* bytes;  // [FEATURES][padded d]
+  float step[FEATURES], norm[FEATURES], error[FEATURES];
+  int32_t offset[FEATURES];
+
+  // `count` rows, and rows of zeros up to a multiple of four.
+  void read(const float* W, int64_t count, int64_t d) {
+    const int64_t width = padded(d);
+    std::memset(row, 0, size_t(width) * sizeof(float));
+    for (int64_t i = 0; i < (count + 3) / 4 * 4; ++i) {
+      if (i == count) std::memset(row, 0, size_t(d) * sizeof(float));
+      if (i < count) std::memcpy(row, W + i * d, size_t(d) * sizeof(float));
+      const float coarse = look(width, i), inverse = coarse > 0 ? 1 / coarse : 1;
+      step[i] = 1 / inverse;
+      error[i] = round(width, inverse, i) * step[i];
+    }
+  }
+
+ private:
+  // The finest step that no sum overflows with; sets the norm.
+  float look(int64_t width, int64_t i) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    __m256 square = _mm256_setzero_ps();
+    __m128 most = _mm_setzero_ps(), sums = most;
+    for (int64_t j = 0; j < width; j += 16) {
+      const __m256 a = _mm256_andnot_ps(sign, _mm256_loadu_ps(row + j));
+      const __m256 b = _mm256_andnot_ps(sign, _mm256_loadu_ps(row + j + 8));
+      square = _mm256_fmadd_ps(b, b, _mm256_fmadd_ps(a, a, square));
+      const __m256 top = _mm256_max_ps(a, b), both = _mm256_add_ps(a, b);
+      most = _mm_max_ps(most, _mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1)));
+      // of 16 numbers the 1st, 2nd, 5th, 6th, ... meet in one 16-bit sum, and the others
+      const __m128 four = _mm_add_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
+      sums = _mm_max_ps(sums, _mm_hadd_ps(four, four));
+    }
+    norm[i] = std::sqrt(total(square)) * 1.001f;
+    return std::max(largest(most) / TOP_Q, largest(sums) / (TOP_SUM - 5));  // each of eight is rounded up by up to 1/2
+  }
+
+  // Writes the integers; returns |f| / t.
+  float round(int64_t width, float inverse, int64_t i) {
+    __m256 missed = _mm256_setzero_ps(), sum = missed;
+    for (int64_t j = 0; j < width; j += 8) {
+      const __m256 v = _mm256_mul_ps(_mm256_loadu_ps(row + j), _mm256_set1_ps(inverse));
+      const __m256i whole = _mm256_cvtps_epi32(v);
+      const __m256 q = _mm256_cvtepi32_ps(whole), off = _mm256_sub_ps(v, q);
+      missed = _mm256_fmadd_ps(off, off, missed), sum = _mm256_add_ps(sum, q);
+      const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes + i * width + j), _mm_packs_epi16(words, words));
+    }
+    offset[i] = ZERO * int32_t(total(sum));
+    return std::sqrt(total(missed)) * 1.001f;
+  }
+};
+
+// u.q for four features and eight tokens, in whole numbers.
+static inline void products(const Rows& rows, int64_t first, const uint8_t* u, int64_t width, __m256i sums[4]) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int i = 0; i < 4; ++i) sums[i] = _mm256_set1_epi32(-rows.offset[first + i]);
+  const int8_t* q = rows.bytes + first * width;
+  for (int64_t j = 0; j < width; j += 16, u += 128) {
+    __m256i four[4];
+    for (int k = 0; k < 4; ++k) four[k] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(u + k * 32));
+    for (int i = 0; i < 4; ++i) {
+      __m256i pairs[4];
+      for (int k = 0; k < 4; ++k) {
+        int32_t same;
+        std::memcpy(&same, q + i * width + j + k * 4, 4);
+        pairs[k] = _mm256_maddubs_epi16(four[k], _mm256_set1_epi32(same));
+      }
+      const __m256i all = _mm256_add_epi16(_mm256_add_epi16(pairs[0], pairs[1]), _mm256_add_epi16(pairs[2], pairs[3]));
+      sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(all, ones));
+    }
+  }
+}
+
+// For TOKENS tokens the features that can be active.
+struct Candidates {
+  int16_t features[TOKENS][FEATURES];
+  int64_t count[TOKENS];
+
+  // `least` [features]: threshold - b_enc.
+  void find(const Rows& rows, int64_t features_here, const float* least, const Tokens& tokens, int64_t from,
+            int64_t width) {
+    std::memset(count, 0, sizeof(count));
+    for (int64_t first = 0; first < features_here; first += 4)
+      for (int64_t t = 0; t < TOKENS; t += 8) {
+        __m256i sums[4];
+        products(rows, first, tokens.bytes.data() + (from + t) * width, width, sums);
+        const __m256 one = _mm256_loadu_ps(tokens.one.data() + from + t);
+        const __m256 norm = _mm256_loadu_ps(tokens.norm.data() + from + t);
+        const __m256 error = _mm256_loadu_ps(tokens.error.data() + from + t);
+        for (int64_t f = first; f < std::min(first + 4, features_here); ++f) {
+          __m256 above = _mm256_mul_ps(one, _mm256_set1_ps(-least[f]));
+          above = _mm256_fmadd_ps(norm, _mm256_set1_ps(rows.error[f]), above);
+          above = _mm256_fmadd_ps(error, _mm256_set1_ps(rows.norm[f]), above);
+          above = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[f - first]), _mm256_set1_ps(rows.step[f]), above);
+          // "not at most 0": what is not a number is looked at too
+          int on = _mm256_movemask_ps(_mm256_cmp_ps(above, _mm256_setzero_ps(), _CMP_NLE_UQ));
+          for (; on; on &= on - 1) {
+            const int64_t token = t + __builtin_ctz(on);
+            features[token][count[token]++] = int16_t(f);
+          }
+        }
+      }
+  }
+};
+
+// Lists of a block of features, in the making.
+struct Lists {
+  int32_t* toks;  // [FEATURES][room]
+  float* vals;
+  int64_t room, count[FEATURES];
+};
+
+// x.w + b of up to four features for one token; what is above the threshold is listed.
+static inline void compute(const float* x, int32_t token, const float* W, int64_t d, const int16_t* features,
+                           int64_t count, const float* b_enc, const float* threshold, Lists& lists) {
+  const float* row[4];
+  for (int c = 0; c < 4; ++c) row[c] = W + features[std::min<int64_t>(c, count - 1)] * d;
+  float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+  for (int64_t j = 0; j < d; ++j)
+    s0 += row[0][j] * x[j], s1 += row[1][j] * x[j], s2 += row[2][j] * x[j], s3 += row[3][j] * x[j];
+  const float sums[4] = {s0, s1, s2, s3};
+  for (int64_t c = 0; c < std::min<int64_t>(4, count); ++c) {
+    const int64_t f = features[c], at = f * lists.room + lists.count[f];
+    const float v = sums[c] + b_enc[f];
+    lists.toks[at] = token, lists.vals[at] = v;
+    lists.count[f] += v > (threshold ? threshold[f] : 0);
+  }
+}
+
+// Of one thread: what it has found.
+struct Found {
+  std::vector<int32_t> toks;
+  std::vector<float> vals;
+};
+
+// Returns how many entries there are; -1 and nothing written where there are more than `capacity`, or where more than
+// a quarter of all had to be computed, so that a dense product is faster.
+static int64_t encode(const float* x, const float* W, const float* b_enc, const float* threshold, int64_t n, int64_t d,
+                      int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals, int64_t capacity) {
+  const Tokens tokens(x, n, d);
+  const int n_threads = omp_get_max_threads();
+  const int64_t width = padded(d), share = (d_sae + n_threads - 1) / n_threads;
+  const int64_t features = std::max<int64_t>(4, std::min({FEATURES, L2 / 4 / width, (share + 3) / 4 * 4}) / 4 * 4);
+  const int64_t blocks = (d_sae + features - 1) / features;
+  std::vector<int64_t> start(n_threads + 1, 0);
+  bool dense = false;
+#pragma omp parallel num_threads(n_threads)
+  {
+    const int me = omp_get_thread_num(), all = omp_get_num_threads();
+    const int64_t from = blocks * me / all, to = blocks * (me + 1) / all;
+    static thread_local Found found;  // kept between calls
+    found.toks.clear(), found.vals.clear();
+    Candidates candidates;
+    Rows rows;
+    Lists lists;
+    lists.room = n + 17;  // one more than is ever listed, and no power of two: those would fall on one cache line
+    rows.row = scratch(size_t(width + features * (width / 4 + 2 * lists.room)));
+    rows.bytes = reinterpret_cast<int8_t*>(rows.row + width);
+    lists.vals = rows.row + width + features * width / 4;
+    lists.toks = reinterpret_cast<int32_t*>(lists.vals + features * lists.room);
+    int64_t computed = 0;
+    for (int64_t b = from; b < to; ++b) {
+      const int64_t base = b * features, here = std::min(features, d_sae - base);
+      const float *own = W + base * d, *bias = b_enc + base, *above = threshold ? threshold + base : nullptr;
+      float least[FEATURES];
+      for (int64_t i = 0; i < here; ++i) {
+        const float a = above ? above[i] : 0;
+        least[i] = a - bias[i] - (std::fabs(a) + std::fabs(bias[i])) * 0x1p-20f;
+      }
+      rows.read(own, here, d);
+      std::memset(lists.count, 0, sizeof(lists.count));
+      for (int64_t first = 0; first < n; first += TOKENS) {
+        candidates.find(rows, here, least, tokens, first, width);
+        for (int64_t t = 0; t < std::min(TOKENS, n - first); ++t) {
+          const int16_t* mine = candidates.features[t];
+          const int32_t token = int32_t(first + t);
+          const int64_t count = candidates.count[t];
+          for (int64_t c = 0; c < count; c += 4)
+            compute(x + token * d, token, own, d, mine + c, count - c, bias, above, lists);
+          computed += count;
+        }
+      }
+      for (int64_t i = 0; i < here; ++i) {
+        const int64_t at = i * lists.room, count = lists.count[i];
+        found.toks.insert(found.toks.end(), lists.toks + at, lists.toks + at + count);
+        found.vals.insert(found.vals.end(), lists.vals + at, lists.vals + at + count);
+        ptr[base + i + 1] = count;
+      }
+      if (int64_t(found.toks.size()) > capacity || computed > (b + 1 - from) * features * n / 4) {
+#pragma omp atomic write
+        dense = true;
+        break;
+      }
+    }
+    start[me + 1] = int64_t(found.toks.size());
+#pragma omp barrier
+#pragma omp single
+    for (int t = 0; t < all; ++t) start[t + 1] += start[t];
+    if (!dense && start[all] <= capacity) {
+      std::copy(found.toks.begin(), found.toks.end(), toks + start[me]);
+      std::copy(found.vals.begin(), found.vals.end(), vals + start[me]);
+    }
+  }
+  const int64_t total = start[n_threads];
+  if (dense || total > capacity) return -1;
+  ptr[0] = 0;
+  for (int64_t i = 0; i < d_sae; ++i) ptr[i + 1] += ptr[i];
+  return total;
+}
+}  // namespace int8
+
+extern "C" int64_t ISA(int8_encode)(const float* x, const float* W_enc, const float* b_enc, const float* threshold,
+                                    int64_t n, int64_t d, int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals,
+                                    int64_t capacity) {
+  return int8::encode(x, W_enc, b_enc, threshold, n, d, d_sae, ptr, toks, vals, capacity);
+}
