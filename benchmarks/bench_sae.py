@@ -6,9 +6,9 @@ passes with L0 near 64, and its FVU and L0 are of held-out tokens. Width 768: ma
 timing. The others take a few steps of 4,096 tokens; for their FVU they are trained for three passes at 384 x 4k, and
 the fastest of them, which holds L0 at 64, at 32k too. Every kind of ours has a row at width 384, steered to L0 64.
 Each trains in a process of its own, in which memory is counted above the data; rates are of the optimiser steps,
-batches given. The floor is torch's encoder product alone, in bf16 where the chip is fast at it, else in fp32. `--peers-python` names an interpreter with
-benchmarks/requirements-peers.txt (`make peers` makes one). The share of the CPU that other programs took meanwhile
-(`other_cpu`) tells whether the figures can be trusted.
+batches given. The floor is torch's encoder product alone, in bf16 where the chip is fast at it, else in fp32.
+`--peers-python` names an interpreter with benchmarks/requirements-peers.txt (`make peers` makes one). The share of the
+CPU that other programs took meanwhile (`other_cpu`) tells whether the figures can be trusted.
 """
 
 import argparse
