@@ -4,6 +4,7 @@
     QUICK=1 make bench-quality               prints what is stored
     python -m benchmarks.bench_quality --root STUDY --peers-data      what benchmarks/quality_sweep.py trains peers on
     python -m benchmarks.bench_quality --root STUDY --judge-peers     the peers' chosen rows on test
+    python -m benchmarks.bench_quality --root STUDY --finish          only what the end-to-end finish changes
 
 MiniLM fine-tuned on the real headlines beside the checkout, layer 4, word tokens, 3 passes. A row of ours is one
 ordinary training (`sae_pipeline train --kind … --k … --latent-dims … --seed …`), stored
@@ -16,7 +17,7 @@ import json
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -36,6 +37,7 @@ from .quality_sweep import DATA, KINDS, RESULTS, Row, best, name, rows
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 HERE = Path(__file__).parent
 OURS, PEERS = HERE / "quality_ours.jsonl", HERE / "quality_peers_test.jsonl"
+FINISH = HERE / "quality_finish.jsonl"
 REAL_DATA = HERE.parent.parent / "shared" / "data" / "twitter-financial-news-sentiment"
 BEST, LAYER, CPU = "batchtopk", 4, torch.device("cpu")
 _KEYS = ("kind", "d_sae", "k", "seed", "positions", "finished")
@@ -58,17 +60,15 @@ def wanted() -> Iterator[Row]:
     yield from (row(BEST, 64, d_sae=d_sae) for d_sae in (8192, 16384))
     yield row("topk", 64)
     yield from (row("relu", k) for k in (64, 32))
-    yield row(BEST, 60, finished=True)
-    yield row(BEST, 60, positions="all", finished=True)
-    yield row(BEST, 60)
-    yield row(BEST, 60, positions="all")
-    for seed in (1, 2):
-        yield from (
-            row(BEST, 60, positions=positions, seed=seed, finished=finished)
-            for positions in ("words", "all")
-            for finished in (False, True)
-        )
-        yield row(BEST, 64, d_sae=32768, seed=seed)
+    yield from (row(BEST, 64, d_sae=32768, seed=seed) for seed in (1, 2))
+
+
+def wanted_finish() -> Iterator[Row]:
+    """The end-to-end finish: before and after, where it covers words and where it covers all positions."""
+    for seed in (0, 1, 2):
+        for positions in ("words", "all"):
+            for finished in (False, True):
+                yield dict(zip(_KEYS, (BEST, 4096, 60, seed, positions, finished), strict=True))
 
 
 # --- our rows ------------------------------------------------------------------------------------------
@@ -109,7 +109,9 @@ def train_row(row: Row, root: Path) -> Row:
 
 def stability_to_first(row: Row, folder: Path) -> float | None:
     """Mean cosine of the live features and their nearest in the same training with seed 0, both ways; None there."""
-    same = [other for other in rows(OURS) if all(other[key] == row[key] for key in _KEYS if key != "seed")]
+    same = [
+        other for other in (*rows(OURS), *rows(FINISH)) if all(other[key] == row[key] for key in _KEYS if key != "seed")
+    ]
     first = next((other["sae_hash"] for other in same if other["seed"] == 0), None)
     if row["seed"] == 0 or first is None:
         return None
@@ -203,6 +205,18 @@ def append(path: Path, row: Row) -> None:
         file.write(json.dumps(row) + "\n")
 
 
+def train_missing(wanted: Iterator[Row], path: Path, root: Path, others: Sequence[Row] = ()) -> None:
+    """Train the rows that `path` lacks; its rows and `others` must be of the study's classifier."""
+    have = [{key: row[key] for key in _KEYS} for row in rows(path)]
+    left = [row for row in wanted if row not in have]
+    if left:
+        study(root)
+        check_classifier(root, rows(path), list(others))
+    for row in left:
+        print("training", row, flush=True)
+        append(path, train_row(row, root))
+
+
 # --- tables --------------------------------------------------------------------------------------------
 
 
@@ -265,6 +279,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=DATA / "study", help="the study on the real headlines")
     parser.add_argument("--peers-data", action="store_true", help="only write what the peers are trained on")
     parser.add_argument("--judge-peers", action="store_true", help="only read the peers' chosen rows on test")
+    parser.add_argument("--finish", action="store_true", help="train only the rows of the end-to-end finish")
     args = parser.parse_args()
     if args.peers_data:
         study(args.root)
@@ -273,18 +288,15 @@ def main() -> None:
     if args.judge_peers:
         judge_peers(args.root)
     elif not QUICK:
-        have = [{key: row[key] for key in _KEYS} for row in rows(OURS)]
-        left = [row for row in wanted() if row not in have]
-        if left:
-            study(args.root)
-            check_classifier(args.root, rows(OURS), rows(PEERS))
-        for row in left:
-            print("training", row, flush=True)
-            append(OURS, train_row(row, args.root))
+        if not args.finish:
+            train_missing(wanted(), OURS, args.root, rows(PEERS))
+        train_missing(wanted_finish(), FINISH, args.root)
     judged = {name(row) for row in chosen(rows())}
     table = summary(rows(OURS), [row for row in rows(PEERS) if name(row) in judged])
     print_table(table)
-    print(json.dumps({"quick": QUICK, "peers_swept": len(rows(RESULTS)), "results": table}))
+    finish = summary(rows(FINISH), [])
+    print_table(finish)
+    print(json.dumps({"quick": QUICK, "peers_swept": len(rows(RESULTS)), "results": table, "finish": finish}))
 
 
 if __name__ == "__main__":
