@@ -35,7 +35,8 @@ lint: $(PYTHON_READY) $(NODE_READY)
 
 unit: $(PYTHON_READY) $(NODE_READY)
 	rm -rf $(TEST_STUDY)
-	TEST_STUDY=$(CURDIR)/$(TEST_STUDY) $(PY) -m pytest -m "not full"
+	HF_HUB_OFFLINE=1 TEST_STUDY=$(CURDIR)/$(TEST_STUDY) $(PY) -m tests.small_study
+	TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m pytest -m "not full" -n 2 --dist loadfile --no-loadscope-reorder
 	cd sae-viewer && npm test --silent
 
 browser: $(PYTHON_READY) $(NODE_READY) chromium

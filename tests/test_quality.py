@@ -179,8 +179,9 @@ class TestVerbs:
             quality.finish(FinishConfig(sae_size="1k-e2e"), 4, root, CPU)
 
     def test_evidence_and_family(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """Controls score worse, seeds are compared, and the family names sizes and seeds."""
-        file = quality.evidence(EvidenceConfig(sae_size="1k", seeds=(0, 1), probe_sizes=(1, 5)), 4, root, CPU)
+        """Controls score worse, finished SAEs of two seeds are compared, and the family names sizes and seeds."""
+        quality.finish(FinishConfig(sae_size="1k"), 4, root, CPU)
+        file = quality.evidence(EvidenceConfig(sae_size="1k-e2e", seeds=(0, 1), probe_sizes=(1, 5)), 4, root, CPU)
         by_name = {c.name: c for c in file.controls}
         assert list(by_name) == ["sae", "pca", "neurons", "random model"]
         assert by_name["sae"].code.fvu < by_name["neurons"].code.fvu
