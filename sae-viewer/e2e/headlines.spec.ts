@@ -53,14 +53,14 @@ test('three chips name feature and word; hover and focus show the activations an
   for (const point of [() => chip.hover(), () => chip.focus()]) {
     await point()
     await expect(page.getByRole('tooltip')).toContainText(`Feature ${fired.feature}: activation ${fired.activation.toPrecision(3)}`)
-    const lit = await shown.locator('mark').evaluateAll((marks) => marks.map((mark) => Number(mark.dataset['activation'])))
+    const lit = () => shown.locator('mark').evaluateAll((marks) => marks.map((mark) => Number(mark.dataset['activation'])).sort())
     // One mark a word: the strongest of its pieces.
     const words = new Map<number, number>()
     fired.positions.forEach((position, i) => {
       const word = headline.words[position] ?? -1
       words.set(word, Math.max(words.get(word) ?? 0, fired.values[i] ?? 0))
     })
-    expect(lit.sort()).toEqual([...words.values()].sort())
+    await expect.poll(lit).toEqual([...words.values()].sort())
     await expect(shown.locator('mark[data-heat="8"]').first()).toHaveText(fired.word)
     await page.mouse.move(0, 400)
     await chip.blur()
