@@ -141,8 +141,8 @@ def check_classifier(root: Path, *stored: list[Row]) -> None:
     if others:
         raise SystemExit(
             f"The stored rows are of classifier {', '.join(sorted(others))}, the study at {root} has "
-            f"{classifier_hash(root)}: take that study with --root, or move {OURS.name}, {PEERS.name} and "
-            f"{RESULTS.name} away and measure all rows anew."
+            f"{classifier_hash(root)}: take that study with --root, or move {OURS.name}, {FINISH.name}, {PEERS.name} "
+            f"and {RESULTS.name} away and measure all rows anew."
         )
 
 

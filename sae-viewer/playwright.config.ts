@@ -22,7 +22,6 @@ const config: PlaywrightTestConfig = {
   fullyParallel: true,
   workers: 2,
   forbidOnly: Boolean(process.env.CI),
-  retries: process.env.CI ? 1 : 0, // what passes the second time is reported as flaky
   reporter: [['list', { printSteps: false }]],
   use: {
     baseURL: `http://127.0.0.1:${VIEWER_PORT}`,

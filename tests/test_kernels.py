@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -145,6 +145,7 @@ def test_encoder_of_many_tokens(isa: str, shape: tuple[int, int, int], k: int | 
     size=st.sampled_from([1e-30, 1e-3, 1.0, 1e4]),
     seed=st.integers(0, 2**31),
 )
+@settings(deadline=None)
 def test_integers_lose_nothing(n: int, d: int, d_sae: int, sharp: float, size: float, seed: int) -> None:
     """Every entry that is above its threshold by more than fp32 rounds is listed, and none below; values are exact."""
     generator = torch.Generator().manual_seed(seed)
@@ -177,12 +178,35 @@ def test_integers_find_few_among_many(isa: str) -> None:
     x, W, b = torch.randn(100, 24), torch.randn(500, 24) / 24**0.5, torch.full((500,), -2.5)
     x[3, 5], x[4, 6], W[7, 8] = torch.nan, torch.inf, torch.nan
     x[4, :6], W[:, 6] = 0, W[:, 6].abs()
+    path_counts.clear()
     lists = choose(isa).encode_by_feature(x, W, b)  # type: ignore[union-attr]
+    assert path_counts["encode.preselected"] == (isa != "plain")
     pre = x @ W.T + b
     expected = reference.compress(pre.T.contiguous())
     assert torch.equal(lists.ptr, expected.ptr) and torch.equal(lists.cols, expected.cols)
     finite = expected.values.isfinite()
     assert torch.allclose(lists.values[finite], expected.values[finite], atol=1e-4) and not finite.all()
+
+
+def test_threads_change_nothing() -> None:
+    """Lists and weights are the same bits with one, two and five threads, also where some have nothing to do."""
+    program = (
+        "import hashlib, torch; from sae_pipeline.kernels import choose;"
+        "from sae_pipeline.kinds import ReluStep, unit_rows;"
+        "g = torch.Generator().manual_seed(0); x = torch.randn(300, 48, generator=g); digest = hashlib.sha256();"
+        "step = ReluStep(unit_rows(700, 48, g), encoder_bias=-2.0, precision='fp32'); f = step.features;"
+        "[digest.update(t.numpy().tobytes()) for t in choose().encode_by_feature(x, f.W_enc, f.b_enc)];"
+        "step.step(x, 1e-3, 1.0); [digest.update(t.numpy().tobytes()) for t in (f.W_enc, f.W_dec, f.b_enc)];"
+        "print(digest.hexdigest())"
+    )
+    found = set()
+    for threads in ("1", "2", "5"):
+        environment = {**os.environ, "OMP_NUM_THREADS": threads}
+        run = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
+        )
+        found.add(run.stdout)
+    assert len(found) == 1
 
 
 def test_encoder_of_dense_features(isa: str) -> None:

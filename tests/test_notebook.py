@@ -84,13 +84,12 @@ def finbert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_real_preset(finbert_folder: Path, tmp_path: Path) -> None:
     """The default preset on a local folder: layer 8, all four sizes, a run, and the server's own command on it."""
-    write_headlines(tmp_path / "headlines.csv", 130)
+    write_headlines(tmp_path / "headlines.csv", 220)
     execute(
         tmp_path,
         {
             "HEADLINES": {"source": "headlines.csv"},
             "FINETUNE": {"model": str(finbert_folder), "epochs": 1},
-            "SAE_SIZE": "4k",
             "MAX_SAMPLES": 10,
         },
     )
@@ -99,7 +98,7 @@ def test_real_preset(finbert_folder: Path, tmp_path: Path) -> None:
     }
     run = read_run(next((tmp_path / "analysis_data").glob("*_run-001")))
     assert run.metadata.hookpoint.module == "bert.encoder.layer.7"
-    assert (run.metadata.sae.size, run.metadata.sae.d_in, run.metadata.preset) == ("4k", 768, "finbert")
+    assert (run.metadata.sae.size, run.metadata.sae.d_in, run.metadata.preset) == ("32k", 768, "finbert")
     assert run.metadata.labels == list(LABELS)
     _check_server(tmp_path)
 

@@ -204,7 +204,7 @@ struct Found {
 };
 
 // Returns how many entries there are; -1 and nothing written where there are more than `capacity`, or where more than
-// a quarter of all had to be computed, so that a dense product is faster.
+// a quarter of a thread's share had to be computed, so that a dense product is faster.
 static int64_t encode(const float* x, const float* W, const float* b_enc, const float* threshold, int64_t n, int64_t d,
                       int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals, int64_t capacity) {
   const Tokens tokens(x, n, d);
@@ -214,6 +214,7 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
   const int64_t blocks = (d_sae + features - 1) / features;
   std::vector<int64_t> start(n_threads + 1, 0);
   bool dense = false;
+  int64_t total = 0;
 #pragma omp parallel num_threads(n_threads)
   {
     const int me = omp_get_thread_num(), all = omp_get_num_threads();
@@ -256,7 +257,7 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
         found.vals.insert(found.vals.end(), lists.vals + at, lists.vals + at + count);
         ptr[base + i + 1] = count;
       }
-      if (int64_t(found.toks.size()) > capacity || computed > (b + 1 - from) * features * n / 4) {
+      if (int64_t(found.toks.size()) > capacity || computed > (to - from) * features * n / 4) {
 #pragma omp atomic write
         dense = true;
         break;
@@ -265,13 +266,15 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
     start[me + 1] = int64_t(found.toks.size());
 #pragma omp barrier
 #pragma omp single
-    for (int t = 0; t < all; ++t) start[t + 1] += start[t];
-    if (!dense && start[all] <= capacity) {
+    {
+      for (int t = 0; t < all; ++t) start[t + 1] += start[t];
+      total = start[all];
+    }
+    if (!dense && total <= capacity) {
       std::copy(found.toks.begin(), found.toks.end(), toks + start[me]);
       std::copy(found.vals.begin(), found.vals.end(), vals + start[me]);
     }
   }
-  const int64_t total = start[n_threads];
   if (dense || total > capacity) return -1;
   ptr[0] = 0;
   for (int64_t i = 0; i < d_sae; ++i) ptr[i + 1] += ptr[i];
