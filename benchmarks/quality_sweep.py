@@ -2,14 +2,13 @@
 
     python -m benchmarks.bench_quality --peers-data                                     the tokens, once
     python -m benchmarks.quality_sweep --peers-python build/peers/bin/python            all that is missing
-    python -m benchmarks.quality_sweep --peers-python … --dry                           the next rows' commands
+    python -m benchmarks.quality_sweep --peers-python … --dry                           each library's next command
 
-Everything is chosen on dev, three epochs over the same tokens as ours:
+Everything is chosen on dev, three epochs over the same tokens as ours; for each library's best kind:
 
-1. at 4k and k = 64 each library's best kind with 256 tokens a step (as ours) and with 1,024: learning rate 3e-3, then
-   doubled and halved until the best rate has a worse one on either side;
-2. each library's best setting at k = 16, 32 and 128;
-3. the best of all at 32k and k = 64; then the other libraries' best.
+1. at 4k and k = 64 with 256 tokens a step, as ours: learning rate 3e-3, then doubled and halved until the best rate
+   has a worse one on either side; then the best rate doubled with 1,024 tokens a step;
+2. the best of these at k = 16, 32 and 128, and at 32k with k = 64.
 
 Kinds left out after a first look at a rate of 1e-3 (dev FVU): dictionary_learning's TopK .139 and SAELens's TopK .135,
 whose BatchTopK gave .136 and .128; sparsify's SignSGD .159, whose Adam gave .154.
@@ -27,7 +26,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "quality_peers.jsonl"
 DATA = HERE.parent / "build" / "quality"
 KINDS = {"dictionary_learning": "batchtopk", "sae_lens": "batchtopk", "sparsify": "topk"}
-BATCHES = (256, 1024)
+BATCH, LARGE_BATCH = 256, 1024
 FIRST_RATE = 3e-3
 Row = dict[str, Any]
 _SETTINGS = ("library", "kind", "d_sae", "k", "lr", "batch", "seed")
@@ -49,35 +48,26 @@ def best(done: list[Row], **wanted: Any) -> Row | None:
     return min(fitting, key=lambda row: float(row["fvu_dev"]), default=None)
 
 
-def ready(done: list[Row]) -> list[Row]:
-    """The rows that can be trained now; the later ones depend on what these show. Empty: all is done."""
+def next_row(done: list[Row], library: str) -> Row | None:
+    """The library's next training; it depends on what those before it show. None: all is done."""
+    rate = next_rate(done, library)
+    row = dict(zip(_SETTINGS, (library, KINDS[library], 4096, 64, rate, BATCH, 0), strict=True))
+    top = best(done, library=library, d_sae=4096, k=64) or row
+    top = {setting: top[setting] for setting in _SETTINGS}
+    others = [{**top, "k": k} for k in (16, 32, 128)]
     have = {name(row) for row in done}
-
-    def new(*rows: Row) -> list[Row]:
-        return [row for row in rows if name(row) not in have]
-
-    pairs = [(batch, *pair) for batch in BATCHES for pair in KINDS.items()]
-    first = new(*(_row(library, kind, batch, next_rate(done, library, batch)) for batch, library, kind in pairs))
-    if first:
-        return first
-    tops = [row for library in KINDS if (row := best(done, library=library, d_sae=4096, k=64))]
-    tops.sort(key=lambda row: float(row["fvu_dev"]))
-    stages = [[{**top, "k": k} for k in (16, 32, 128) for top in tops], *([{**top, "d_sae": 32768}] for top in tops)]
-    return next((left for stage in stages if (left := new(*({s: row[s] for s in _SETTINGS} for row in stage)))), [])
+    plan = [row, {**row, "lr": 2 * rate, "batch": LARGE_BATCH}, *others, {**top, "d_sae": 32768}]
+    return next((row for row in plan if name(row) not in have), None)
 
 
-def next_rate(done: list[Row], library: str, batch: int) -> float:
+def next_rate(done: list[Row], library: str) -> float:
     """The next learning rate to try at 4k, k = 64; one that was tried when the best has a neighbour on both sides."""
-    where = {"library": library, "batch": batch, "d_sae": 4096, "k": 64}
+    where = {"library": library, "batch": BATCH, "d_sae": 4096, "k": 64}
     tried = {row["lr"] for row in done if all(row[key] == value for key, value in where.items())}
     top = best(done, **where)
     if top is None:
         return FIRST_RATE
     return next((rate for rate in (top["lr"] * 2, top["lr"] / 2) if rate not in tried), float(top["lr"]))
-
-
-def _row(library: str, kind: str, batch: int, lr: float) -> Row:
-    return dict(zip(_SETTINGS, (library, kind, 4096, 64, lr, batch, 0), strict=True))
 
 
 def command(python: str, row: Row) -> list[str]:
@@ -87,33 +77,34 @@ def command(python: str, row: Row) -> list[str]:
     return [python, str(HERE / "quality_peers.py"), row["library"], row["kind"], str(DATA / "x.pt"), str(out), *flags]
 
 
-def train(line: list[str], threads: int) -> str:
-    """Run one row's command; its last line."""
+def sweep(library: str, python: str, threads: int) -> None:
+    """Train the library's missing rows, one after another."""
     environment = {**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": str(threads)}
-    run = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
-    if run.returncode:
-        raise SystemExit(run.stderr[-2000:])
-    return run.stdout.splitlines()[-1]
+    while row := next_row(rows(), library):
+        line = command(python, row)
+        print(" ".join(line), flush=True)
+        run = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
+        if run.returncode:
+            raise SystemExit(run.stderr[-2000:])
+        with RESULTS.open("a") as file:
+            file.write(run.stdout.splitlines()[-1] + "\n")
 
 
 def main() -> None:
-    """Train until no row is missing, `--jobs` at a time."""
+    """Train until no row is missing, `--jobs` libraries at a time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers-python", default=str(HERE.parent / "build" / "peers" / "bin" / "python"))
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="libraries at a time")
     parser.add_argument("--dry", action="store_true", help="print the next commands only")
     args = parser.parse_args()
+    if args.dry:
+        left = (next_row(rows(), library) for library in KINDS)
+        print(*(" ".join(command(args.peers_python, row)) for row in left if row), sep="\n")
+        return
     (DATA / "peers").mkdir(parents=True, exist_ok=True)
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
-    while left := ready(rows()):
-        lines = [command(args.peers_python, row) for row in left]
-        print(*(" ".join(line) for line in lines), sep="\n", flush=True)
-        if args.dry:
-            return
-        with ThreadPoolExecutor(args.jobs) as pool:
-            for found in pool.map(lambda line: train(line, threads), lines):
-                with RESULTS.open("a") as file:
-                    file.write(found + "\n")
+    with ThreadPoolExecutor(args.jobs) as pool:
+        list(pool.map(lambda library: sweep(library, args.peers_python, threads), KINDS))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from .processes import ALONE, World
 from .runs import HEADLINE_FEATURES, PROMPTS, RunDraft, RunPart
 from .sae import SparseAutoencoder
 from .schema import Totals
+from .shortcuts import logits_only
 from .tokens import TokenizedHeadline, collate, counted_mask, length_batches
 from .words import WordCounts, word_texts
 
@@ -127,11 +128,12 @@ def read_blocks(
     classifier: Classifier, sae: SparseAutoencoder, split: Split, share: range, budget: int
 ) -> Iterator[Block]:
     """The share's headlines, as many at a time as memory for their active entries allows."""
+    model = logits_only(classifier.model, keep=sae.config.hookpoint.layer)
     start, size = share.start, _FIRST_BLOCK
     while start < share.stop:
         end = min(start + size, share.stop)
         headlines = classifier.tokenize(split.texts[start:end])
-        probabilities, firings = _read(classifier, sae, headlines, start, budget)
+        probabilities, firings = _read(model, sae, headlines, start, budget, classifier.tokenizer.pad_token_id)
         words = [word_texts(h.text, h.starts, h.ends, h.words) for h in headlines]
         yield Block(start, split.ids[start:end], split.labels[start:end], headlines, words, probabilities, firings)
         per_headline = max(1, len(firings.feature) // (end - start))
@@ -141,23 +143,22 @@ def read_blocks(
 
 @torch.inference_mode()
 def _read(
-    classifier: Classifier, sae: SparseAutoencoder, tokenized: Sequence[TokenizedHeadline], first: int, budget: int
+    model: Any, sae: SparseAutoencoder, tokenized: Sequence[TokenizedHeadline], first: int, budget: int, pad_id: int
 ) -> tuple[Floats, Firings]:
     """Class probabilities [n_headlines, n_classes] and the active entries at word positions; fp32."""
-    module, _ = resolve_hookpoint(classifier.model, sae.config.hookpoint.layer)
-    probabilities = np.zeros((len(tokenized), classifier.model.config.num_labels), np.float64)
+    module, _ = resolve_hookpoint(model, sae.config.hookpoint.layer)
+    device = next(model.parameters()).device
+    probabilities = np.zeros((len(tokenized), model.config.num_labels), np.float64)
     parts: list[tuple[Ints, Ints, Ints, Floats]] = []
     captured: list[torch.Tensor] = []
     for batch in length_batches([len(h.input_ids) for h in tokenized], budget):
         members = [tokenized[i] for i in batch]
-        input_ids, mask = collate(members, classifier.tokenizer.pad_token_id)
+        input_ids, mask = (tensor.to(device) for tensor in collate(members, pad_id))
         captured.clear()
         with hooked(module, captured.append):
-            logits = classifier.model(
-                input_ids=input_ids.to(classifier.device), attention_mask=mask.to(classifier.device)
-            ).logits
+            logits = model(input_ids=input_ids, attention_mask=mask).logits
         probabilities[batch] = logits.double().softmax(-1).cpu().numpy()
-        row, position = counted_mask(members, "words").to(classifier.device).nonzero(as_tuple=True)
+        row, position = counted_mask(members, "words").to(device).nonzero(as_tuple=True)
         token, feature, value = sae.encode_active(captured[0][row, position])
         headline = first + batch[row.cpu().numpy()]
         parts.append((headline[token], position.cpu().numpy()[token], feature, value))

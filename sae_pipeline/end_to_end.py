@@ -22,9 +22,9 @@ from .activations import hooked, resolve_hookpoint, stopping
 from .classifier import Classifier
 from .config import FinishConfig
 from .errors import UserError
-from .interventions import Tail
 from .kernels import Encoder, Lists, sparse_decode, spmm, transpose
 from .sae import SparseAutoencoder
+from .shortcuts import Tail
 from .tokens import TokenizedHeadline, collate, counted_mask, length_batches
 
 _CALIBRATION = 16384  # tokens that a threshold is set on

@@ -5,7 +5,6 @@ and judges SAEs by the layers after it; `splice_report` compares predictions, wi
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,16 +16,17 @@ from scipy import stats
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .activations import hooked, read_activations, resolve_hookpoint
+from .activations import read_activations
 from .attribution import cross_entropy, softmax
 from .batches import HeldTokens, Tokens, chunks
 from .classifier import Classifier
 from .errors import UserError
 from .firings import ragged
-from .interventions import Floats, Ints, Tail
+from .interventions import Floats, Ints
 from .sae import SparseAutoencoder
 from .schema import CodeQuality, PositionKind, SaeReport, SpliceBaseline, SpliceReport
-from .tokens import TokenizedHeadline, collate, counted_mask, length_batches
+from .shortcuts import Tail
+from .tokens import length_batches
 
 Reconstruct = Callable[[Tensor], Tensor]
 DENSITY_EDGES = tuple(-6 + i / 2 for i in range(13))  # log10 of the share of tokens
@@ -91,43 +91,6 @@ def _check_width(sae: SparseAutoencoder, x: Tensor) -> None:
 
 
 # --- predictions ---------------------------------------------------------------------------------------
-
-
-def splice(model: Any, layer: int, counted: Tensor, reconstruct: Reconstruct) -> AbstractContextManager[None]:
-    """While inside, replace the layer's activations at `counted` [n_headlines, n_positions] by `reconstruct(x)`."""
-    module, _ = resolve_hookpoint(model, layer)
-
-    def edit(hidden: Tensor) -> Tensor:
-        replaced = hidden.clone()
-        replaced[counted] = reconstruct(hidden[counted]).to(hidden.dtype)
-        return replaced
-
-    return hooked(module, edit)
-
-
-@torch.inference_mode()
-def spliced_logits(
-    model: Any,
-    headlines: Sequence[TokenizedHeadline],
-    pad_id: int,
-    layer: int,
-    positions: PositionKind,
-    reconstruct: Reconstruct,
-    tokens_per_batch: int = 4096,
-) -> NDArray[np.float32]:
-    """Logits [n_headlines, n_classes] with the activations at the counted positions replaced, by the whole model.
-
-    What `HeldOut.spliced` computes, for headlines that are read only once.
-    """
-    device = next(model.parameters()).device
-    logits = np.zeros((len(headlines), model.config.num_labels), dtype=np.float32)
-    for batch in length_batches([len(h.input_ids) for h in headlines], tokens_per_batch):
-        members = [headlines[i] for i in batch]
-        input_ids, mask = collate(members, pad_id)
-        with splice(model, layer, counted_mask(members, positions).to(device), reconstruct):
-            out = model(input_ids=input_ids.to(device), attention_mask=mask.to(device))
-        logits[batch] = out.logits.float().cpu().numpy()
-    return logits
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ from .classifier import RECORD, ClassifierRecord, EpochRecord, classifier_report
 from .config import LABELS, FinetuneConfig, HeadlinesConfig
 from .device import MicroBatches, autocast, dtype_name, use_bf16
 from .headlines import Headlines, Split
+from .shortcuts import logits_only
 from .tokens import TokenizedHeadline, collate, shuffled_batches, tokenize
 
 _WARM_UP = 0.1  # share of all steps
@@ -62,9 +63,9 @@ def finetune(
         final = checkpoint.folder / "classifier"
         network.save_pretrained(final)
         tokenizer.save_pretrained(final)
-        reports = {}
+        short, reports = logits_only(network), {}
         for name, split in (("dev", headlines.dev), ("test", headlines.test)):
-            logits = predict(network, tokenized(split), tokenizer.pad_token_id)
+            logits = predict(short, tokenized(split), tokenizer.pad_token_id)
             reports[name] = classifier_report(name, split.labels, logits.argmax(-1))
         record = ClassifierRecord(
             inputs_hash=inputs,
@@ -103,6 +104,7 @@ class _Tuning:
     def __post_init__(self) -> None:
         self.device = next(self.network.parameters()).device
         self.dropout = _Dropouts(self.network) if self.device.type == "cpu" else None
+        self.short = logits_only(self.network)
         self.masters = {name: p.detach().float().clone() for name, p in self.network.named_parameters()}
         if use_bf16(self.device, self.config.precision):
             for module in self.network.modules():
@@ -149,7 +151,7 @@ class _Tuning:
 
     def _take_step(self, members: Sequence[TokenizedHeadline], batch: NDArray[np.int64], n_steps: int) -> float:
         """One step on a batch of headlines; the mean loss."""
-        self.network.train()
+        self.short.train()
         labels = torch.tensor([self.labels[i] for i in batch], device=self.device)
         weight = float(len(batch) if self.class_weights is None else self.class_weights[labels].sum())
 
@@ -162,7 +164,7 @@ class _Tuning:
             for part in parts:
                 input_ids, mask = collate(members[part], self.pad_id)
                 with autocast(self.device, self.config.precision):
-                    out = self.network(input_ids=input_ids.to(self.device), attention_mask=mask.to(self.device))
+                    out = self.short(input_ids=input_ids.to(self.device), attention_mask=mask.to(self.device))
                 loss = nn.functional.cross_entropy(
                     out.logits.float(),
                     labels[part],
@@ -201,7 +203,7 @@ class _Tuning:
         self, epoch: int, dev: Sequence[TokenizedHeadline], headlines: Headlines, checkpoint: Checkpoint
     ) -> None:
         """Score the epoch on dev; save it if it is the best so far."""
-        predictions = predict(self.network.eval(), dev, self.pad_id, precision=self.config.precision).argmax(-1)
+        predictions = predict(self.short.eval(), dev, self.pad_id, precision=self.config.precision).argmax(-1)
         report = classifier_report("dev", headlines.dev.labels, predictions)
         best = max((e.dev_macro_f1 for e in self.history), default=-1.0)
         loss = self.loss_sum / len(self.labels)

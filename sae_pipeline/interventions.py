@@ -8,7 +8,6 @@ An edit is a delta on the true activation, at positions that the SAE covers, so 
 answers many edits of them from the layers after it alone.
 """
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from .errors import UserError
 from .firings import Firings, ragged
 from .sae import SparseAutoencoder
 from .schema import Hookpoint
+from .shortcuts import Tail
 from .tokens import TokenizedHeadline, collate, counted_mask, length_batches
 
 Operation = Literal["ablate", "scale", "clamp", "add"]
@@ -144,101 +144,6 @@ def intervene(
     module, _ = resolve_hookpoint(model, layer)
     with hooked(module, lambda hidden: edit_hidden(hidden, counted, sae, edits)):
         yield
-
-
-# --- the layers after the hookpoint --------------------------------------------------------------------
-
-
-class Tail:
-    """The layers after `layer` and the head, sharing the model's weights; the model itself is not touched."""
-
-    def __init__(self, model: Any, layer: int) -> None:
-        """Raises UserError for a model that cannot be rerun from there."""
-        # The head of the usual encoders reads [CLS] only, so the last layer need compute no other position. Whether
-        # that and the cut are right for this model is not guessed: both are compared with the whole model.
-        for first_position_only in (True, False):
-            self._network = _cut(model, layer, first_position_only)
-            if self._network is not None and self._equals(model, layer):
-                return
-        raise UserError(f"{type(model).__name__} cannot be rerun from layer {layer}; use a BERT-like encoder.")
-
-    def __call__(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Logits [n_headlines, n_classes] from hidden states [n_headlines, n_positions, d_in]; mask 1 = a token."""
-        return self._network(inputs_embeds=hidden, attention_mask=mask).logits.float()  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def _equals(self, model: Any, layer: int) -> bool:
-        module, _ = resolve_hookpoint(model, layer)
-        device = next(model.parameters()).device
-        ids = torch.arange(5, 21, device=device).view(2, 8) % model.config.vocab_size
-        mask = torch.ones_like(ids)
-        mask[1, 5:] = 0
-        seen: list[Tensor] = []
-        with hooked(module, seen.append):
-            logits = model(input_ids=ids, attention_mask=mask).logits.float()
-        try:
-            return torch.allclose(self(seen[0], mask), logits, rtol=1e-3, atol=1e-4)
-        except (RuntimeError, TypeError, AttributeError, IndexError, ValueError):
-            return False  # this family calls its parts in another way
-
-
-class _Given(nn.Module):
-    """In the place of the embeddings: hands the hidden states on."""
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        return next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and a.is_floating_point())
-
-
-class _FirstPosition(nn.Module):
-    """A layer's output at position 0 alone, [n_headlines, 1, d_in]: keys and values of all, the rest of one."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer: Any = layer
-
-    def forward(self, hidden: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
-        layer, first = self.layer, hidden[:, :1]
-        distil = hasattr(layer.attention, "q_lin")
-        inner = layer.attention if distil else layer.attention.self
-        names = ("q_lin", "k_lin", "v_lin") if distil else ("query", "key", "value")
-        query, key, value = (
-            getattr(inner, name)(x).unflatten(-1, (-1, inner.attention_head_size)).transpose(1, 2)
-            for name, x in zip(names, (first, hidden, hidden), strict=True)
-        )
-        mask = None if attention_mask is None else attention_mask[:, :, :1]
-        mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        mixed = mixed.transpose(1, 2).flatten(2)
-        if distil:
-            attended = layer.sa_layer_norm(inner.out_lin(mixed) + first)
-            return layer.output_layer_norm(layer.ffn(attended) + attended)  # type: ignore[no-any-return]
-        attended = layer.attention.output(mixed, first)
-        return layer.output(layer.intermediate(attended), attended)  # type: ignore[no-any-return]
-
-
-def _cut(model: Any, layer: int, first_position_only: bool) -> Any:
-    """A model of the same weights whose embeddings are `_Given` and whose layers are those after `layer`."""
-    _, hookpoint = resolve_hookpoint(model, layer)
-    *path, last = hookpoint.module.rpartition(".")[0].split(".")
-    tail = _shallow(model)
-    parent = tail
-    for name in path:
-        parent._modules[name] = _shallow(getattr(parent, name))
-        parent = parent._modules[name]
-    layers = list(parent._modules[last])[layer:]
-    if first_position_only and layers:
-        layers[-1] = _FirstPosition(layers[-1])
-    parent._modules[last] = nn.ModuleList(layers)
-    base = tail.base_model
-    if base is tail or "embeddings" not in base._modules:
-        return None
-    base._modules["embeddings"] = _Given()
-    return tail
-
-
-def _shallow(module: Any) -> Any:
-    copied = copy.copy(module)
-    copied._modules = dict(module._modules)
-    return copied
 
 
 # --- many edits of headlines read once -----------------------------------------------------------------

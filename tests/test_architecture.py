@@ -19,6 +19,7 @@ LAYERS = [
     {"headline_tables", "feature_tables"},
     {"run_index"},
     {"classifier", "activations", "training", "evidence", "examples", "remote_study"},
+    {"shortcuts"},
     {"features", "effects", "layout", "finetuning", "store"},
     {"analysis"},
     {"interventions"},

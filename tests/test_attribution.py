@@ -20,15 +20,16 @@ from sae_pipeline.attribution import (
     spliced,
 )
 from sae_pipeline.classifier import Classifier
-from sae_pipeline.evaluation import spliced_logits
 from sae_pipeline.firings import Firings
-from sae_pipeline.interventions import Floats, Probe, Reading, Tail, Variants
+from sae_pipeline.interventions import Floats, Probe, Reading, Variants
 from sae_pipeline.sae import SparseAutoencoder
 from sae_pipeline.sample import sample_headlines
+from sae_pipeline.shortcuts import Tail
 
 from .conftest import SmallStudy
 from .encoders import save_encoder
 from .test_interventions import LAYER, Case
+from .whole_model import spliced_logits
 
 TEXTS = [text for text, _ in sample_headlines()[700:740]]
 

@@ -12,12 +12,12 @@ from sae_pipeline.evaluation import (
     paired_interval,
     share_interval,
     splice_report,
-    spliced_logits,
 )
 from sae_pipeline.sae import SparseAutoencoder
 from sae_pipeline.sample import sample_headlines
 
 from .test_sae import random_sae
+from .whole_model import spliced_logits
 
 SAMPLE = sample_headlines()[:40]
 
@@ -70,29 +70,6 @@ def test_nothing_to_evaluate() -> None:
         code_quality(random_sae(), "test", [], 0)
 
 
-@pytest.mark.parametrize("positions", ["words", "all"])
-def test_splicing_the_identity_changes_nothing(classifier: Classifier, positions: str) -> None:
-    """x̂ = x leaves the logits as they are, bit for bit."""
-    headlines = classifier.tokenize([text for text, _ in SAMPLE])
-    clean = predict(classifier.model, headlines, 0)
-    spliced = spliced_logits(classifier.model, headlines, 0, 4, positions, lambda x: x)
-    assert (clean == spliced).all()
-
-
-def test_splicing_touches_the_counted_positions_only(classifier: Classifier) -> None:
-    """`words` never hands [CLS] or [SEP] to the reconstruction; `all` does."""
-    headlines = classifier.tokenize([text for text, _ in SAMPLE[:4]])
-    for positions, extra in (("words", 0), ("all", 2)):
-        seen: list[int] = []
-
-        def zero(x: torch.Tensor, seen: list[int] = seen) -> torch.Tensor:
-            seen.append(len(x))
-            return x * 0
-
-        spliced_logits(classifier.model, headlines, 0, 4, positions, zero)
-        assert sum(seen) == sum(len(h.counted("words")) + extra for h in headlines)
-
-
 def test_splice_report_known_answer() -> None:
     """Accuracy before and after, and the share of predictions that stay."""
     clean = torch.eye(3)[[0, 1, 2, 2]].numpy()
@@ -129,6 +106,21 @@ def test_the_judge_agrees_with_the_whole_model(judge: HeldOut, classifier: Class
     expected = spliced_logits(classifier.model, headlines, 0, 4, positions, shrink)  # type: ignore[arg-type]
     assert judge.spliced(positions, shrink) == pytest.approx(expected, abs=2e-4)  # type: ignore[arg-type]
     assert judge.clean == pytest.approx(predict(classifier.model, headlines, 0), abs=2e-4)
+
+
+@pytest.mark.parametrize("positions", ["words", "all"])
+def test_splicing_the_identity_changes_nothing(judge: HeldOut, positions: str) -> None:
+    """x̂ = x leaves the logits as they are, bit for bit."""
+    assert (judge.spliced(positions, lambda x: x) == judge.clean).all()  # type: ignore[arg-type]
+
+
+def test_splicing_touches_the_counted_positions_only(judge: HeldOut, classifier: Classifier) -> None:
+    """`words` never hands [CLS] or [SEP] to the reconstruction; `all` does."""
+    headlines = classifier.tokenize([text for text, _ in SAMPLE])
+    for positions, extra in (("words", 0), ("all", 2)):
+        seen: list[int] = []
+        judge.spliced(positions, lambda x, seen=seen: seen.append(len(x)) or x * 0)  # type: ignore[arg-type, misc]
+        assert sum(seen) == sum(len(h.counted("words")) + extra for h in headlines)
 
 
 def test_recovered_scores_known_answers(judge: HeldOut) -> None:

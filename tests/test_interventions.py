@@ -9,10 +9,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from sae_pipeline.activations import hooked, resolve_hookpoint
 from sae_pipeline.errors import UserError
-from sae_pipeline.interventions import Edit, Probe, Reading, Tail, Variants, edit_hidden, intervene
+from sae_pipeline.interventions import Edit, Probe, Reading, Variants, edit_hidden, intervene
 from sae_pipeline.sae import SaeConfig, SparseAutoencoder
 from sae_pipeline.sample import sample_headlines
 from sae_pipeline.schema import Hookpoint, PositionKind
+from sae_pipeline.shortcuts import Tail, logits_only
 from sae_pipeline.tokens import TokenizedHeadline, collate, counted_mask, tokenize
 
 from .encoders import ENCODERS, save_encoder
@@ -147,6 +148,55 @@ class TestLaws:
         assert torch.equal(bert.logits(), plain)
 
 
+class TestLogitsOnly:
+    """A last layer of one position says and learns the same."""
+
+    def test_logits_and_gradients_are_the_whole_models(self, case: Case) -> None:
+        """Of every parameter, where the loss reaches it."""
+        found = []
+        for model in (case.model, logits_only(case.model)):
+            case.model.zero_grad()
+            logits = model(input_ids=case.input_ids, attention_mask=case.mask).logits
+            logits.logsumexp(1).sum().backward()
+            grads = {name: p.grad.clone() for name, p in case.model.named_parameters() if p.grad is not None}
+            found.append({"logits": logits.detach(), **grads})
+        assert found[0].keys() == found[1].keys()
+        for name, whole in found[0].items():
+            torch.testing.assert_close(found[1][name], whole, rtol=1e-3, atol=1e-5, msg=name)
+
+    def test_a_model_in_training_is_shortened_too(self, case: Case) -> None:
+        """Dropout hides no agreement, and stays on."""
+        short = logits_only(case.model.train())
+        flags = [part.training for part in case.model.modules()]
+        case.model.eval()
+        assert short is not case.model and all(flags)
+
+    def test_a_kept_layer_is_whole(self, case: Case) -> None:
+        """A hook on any layer sees all positions, on the last one too."""
+        for layer in (1, 2, 3):
+            seen: list[torch.Tensor] = []
+            with torch.no_grad(), hooked(resolve_hookpoint(case.model, layer)[0], seen.append):
+                short = logits_only(case.model, keep=layer)
+                seen.clear()
+                short(input_ids=case.input_ids, attention_mask=case.mask)
+            assert seen[0].shape[:2] == case.input_ids.shape
+
+    def test_dropout_is_the_same(self, case: Case) -> None:
+        """In training mode too: over many draws the mean logits agree, and they differ from draw to draw."""
+        short = logits_only(case.model)
+        drawn = []
+        with torch.no_grad():
+            for model in (case.model.train(), short.train()):
+                torch.manual_seed(0)
+                logits = [model(input_ids=case.input_ids[:1], attention_mask=case.mask[:1]).logits for _ in range(400)]
+                drawn.append(torch.cat(logits).double())
+        case.model.eval()
+        error = ((drawn[0].var(0) + drawn[1].var(0)) / 400).sqrt()
+        assert (drawn[1].std(0) > 0).all()
+        assert ((drawn[0].mean(0) - drawn[1].mean(0)).abs() < 5 * error).all()
+        assert torch.allclose(drawn[0].std(0), drawn[1].std(0), rtol=0.25)
+
+
 class TestTail:
     """Rerunning from the hookpoint equals the whole model."""
 
@@ -174,6 +224,7 @@ class TestTail:
             with torch.no_grad(), hooked(resolve_hookpoint(bert.model, LAYER)[0], seen.append):
                 whole = bert.logits()
                 torch.testing.assert_close(Tail(bert.model, LAYER)(seen[0], bert.mask), whole, rtol=1e-4, atol=1e-5)
+            assert logits_only(bert.model) is bert.model
         finally:
             bert.model.bert.pooler = pooler
 
