@@ -302,7 +302,7 @@ def analyze(
                 **_provenance(study, classifier, sae.config, record, layout),
                 "sae_hash": sae_hash,
                 "device": str(device),
-                "backend": kernel_backend() if device.type == "cpu" else "torch",
+                "backend": kernel_backend(device),
                 "dtype": "fp32",
                 "processes": here.size,
                 "metrics": [metric.info.model_dump() for metric in metrics],
@@ -313,9 +313,9 @@ def analyze(
     return here.broadcast(run)
 
 
-def kernel_backend() -> str:
-    """Which kernels encode on this CPU."""
-    kernels = choose_kernels()
+def kernel_backend(device: torch.device) -> str:
+    """Which kernels encode on this device."""
+    kernels = choose_kernels(device=device)
     return "reference" if kernels is None else kernels.name
 
 

@@ -176,11 +176,12 @@ def test_finds_known_features(kind: Kind) -> None:
     assert matched.mean() > 0.95
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_steps_equal_autograd(kind: Kind) -> None:
+def test_steps_equal_autograd(kind: Kind, backend: str) -> None:
     """Three steps in fp32 move every parameter as autograd does, but where an entry sits on the k-th place's edge."""
     x = known_features(3 * BATCH, 1)
-    fast = fresh(kind, precision="fp32")
+    fast = fresh(kind, precision="fp32", backend=backend)
     autograd = Autograd(kind, fast)
     for batch in x.split(BATCH):
         fast.step(batch, 3e-3, LAMBDA.get(kind, 0.0))

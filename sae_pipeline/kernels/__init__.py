@@ -5,7 +5,7 @@ plain-torch twin in reference.py; backend.py chooses. Nothing is compiled before
 """
 
 from .backend import choose
-from .cpu import path_counts
+from .cpu import CpuKernels, path_counts
 from .products import Encoder, largest, most_alike, sddmm, sparse_decode, spmm, transpose
 from .reference import NO_RULE, AdamSettings, BatchSums, Features, Lists, Residual, Rule, keep
 
@@ -13,6 +13,7 @@ __all__ = [
     "NO_RULE",
     "AdamSettings",
     "BatchSums",
+    "CpuKernels",
     "Encoder",
     "Features",
     "Lists",

@@ -1,36 +1,49 @@
 """Which implementation runs is decided here, once per process and request, and said aloud on stderr.
 
-    auto        the best that this CPU has, of the next four
-    amx         avx512 + the encoder on AMX tiles in bf16
+    auto        the best that the device has, of the next five
+    triton      CUDA
+    amx         CPU: avx512 + the encoder on AMX tiles in bf16
     avx512, avx2, plain
-    reference   plain torch; also what `auto` falls back to without a compiler
+    reference   plain torch; also what `auto` falls back to without a compiler, or where a card's kernels are wrong
 
-The environment variable SAE_KERNELS sets it from outside; an argument wins over the variable. On CUDA the step is
-the one of reference.py, which for ReLU is dense in bf16: kinds/engine.py is the seam where Triton kernels would go in.
+The environment variable SAE_KERNELS sets it from outside; an argument wins over the variable.
 """
 
 import os
 import sys
 from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
 
 from ..errors import UserError
 from .build import BuildError
 from .cpu import HAS_AMX, HAS_AVX2, HAS_AVX512, CpuKernels, cpu_features
 
+if TYPE_CHECKING:
+    from .gpu import TritonKernels
+
 NEEDS = {"amx": HAS_AMX, "avx512": HAS_AVX512, "avx2": HAS_AVX2, "plain": 0}  # best first
 
 
-def choose(requested: str | None = None) -> CpuKernels | None:
-    """The CPU kernels to use, or None for plain torch. Raises UserError for a backend this machine lacks."""
-    return _choose(requested or os.environ.get("SAE_KERNELS") or "auto")
+def choose(requested: str | None = None, device: torch.device | str = "cpu") -> "CpuKernels | TritonKernels | None":
+    """The kernels to use on `device`, or None for plain torch. Raises UserError for those this machine lacks.
+
+    On CUDA a CPU's name means auto.
+    """
+    device = torch.device(device)
+    requested = requested or os.environ.get("SAE_KERNELS") or "auto"
+    if requested not in ("auto", "reference", "triton", *NEEDS):
+        raise UserError(f"There are no SAE kernels {requested!r}; use auto, reference, triton, {', '.join(NEEDS)}.")
+    if requested == "reference" or device.type not in ("cpu", "cuda"):
+        return None
+    if device.type == "cuda" or requested == "triton":
+        return _choose_gpu(str(device), requested == "triton")
+    return _choose_cpu(requested)
 
 
 @cache
-def _choose(requested: str) -> CpuKernels | None:
-    if requested not in ("auto", "reference", *NEEDS):
-        raise UserError(f"There are no SAE kernels {requested!r}; use auto, reference, {', '.join(NEEDS)}.")
-    if requested == "reference":
-        return None
+def _choose_cpu(requested: str) -> CpuKernels | None:
     try:
         has = cpu_features()
     except BuildError as error:
@@ -43,3 +56,21 @@ def _choose(requested: str) -> CpuKernels | None:
         raise UserError(f"This CPU lacks the instructions for the SAE kernels {name!r}; use auto.")
     print(f"SAE kernels: {name}", file=sys.stderr)
     return CpuKernels("avx512" if name == "amx" else name, amx=name == "amx")
+
+
+@cache
+def _choose_gpu(device: str, insist: bool) -> "TritonKernels | None":
+    """The Triton kernels, if they agree with plain torch on this card."""
+    try:
+        from .gpu import TritonKernels, agree
+
+        if not agree(torch.device(device)):
+            raise ArithmeticError("they disagree with plain torch there")
+    except Exception as error:  # no triton, a card that it does not know, a driver that is too old
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if insist:
+            raise UserError(f"The SAE kernels 'triton' cannot be used on {device}: {why}.") from error
+        print(f"SAE kernels: plain torch, several times slower, because of triton: {why}.", file=sys.stderr)
+        return None
+    print(f"SAE kernels: triton on {device}", file=sys.stderr)
+    return TritonKernels()

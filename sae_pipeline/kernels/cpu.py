@@ -137,6 +137,11 @@ class CpuKernels:
     # --- the training step -----------------------------------------------------------------------------------
 
     @property
+    def fast_bf16(self) -> bool:
+        """Whether products of bf16 are worth their rounding."""
+        return self.amx
+
+    @property
     def preselects(self) -> bool:
         """Whether a fast product can say which entries may be active, so that only those are computed in fp32."""
         return self._isa != "plain"
@@ -238,7 +243,7 @@ class CpuKernels:
 
     def update(
         self, by_feature: Lists, x: Tensor, r: Tensor, features: Features, adam: AdamSettings,
-        tiles: Tensor | None = None, rule: Rule = NO_RULE,
+        rule: Rule = NO_RULE, tiles: Tensor | None = None,
     ) -> None:  # fmt: skip
         """See reference.update; x and r both fp32 or both bf16. `tiles` are kept equal to W_enc."""
         x = x.contiguous()

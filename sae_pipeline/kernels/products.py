@@ -36,17 +36,16 @@ class Encoder:
         """W_enc [d_in, d_sae], b_enc [d_sae]; they must not change afterwards."""
         self._W_enc, self._b_enc, self._k = W_enc, b_enc.contiguous(), k
         self._threshold = torch.zeros_like(b_enc) if threshold is None else threshold.contiguous()
-        self._kernels = choose(backend) if W_enc.device.type == "cpu" else None
+        self._kernels = choose(backend, W_enc.device)
         self._rows: Tensor | None = None  # W_enc [d_sae, d_in], made when a first call has many tokens
         self._rounded: _Rounded | None = None
 
     def __call__(self, x: Tensor) -> Lists:
         """The active entries of x."""
         topk_rows = (self._kernels or reference).topk_rows
-        preselect = (
-            self._kernels is not None and self._kernels.preselects and (self._rows is not None or len(x) >= _MANY)
-        )
-        blocks = self._preselected(x) if preselect else self._dense(x)
+        kernels = self._kernels if isinstance(self._kernels, CpuKernels) and self._kernels.preselects else None
+        many = self._rows is not None or len(x) >= _MANY
+        blocks = self._preselected(x, kernels) if kernels is not None and many else self._dense(x)
         return _join([block if self._k is None else topk_rows(block, self._k) for block in blocks], x)
 
     def _dense(self, x: Tensor) -> Iterator[Lists]:
@@ -57,21 +56,20 @@ class Encoder:
             lists = compress(torch.addmm(bias, block, self._W_enc))
             yield lists._replace(values=lists.values + self._threshold[lists.cols])
 
-    def _preselected(self, x: Tensor) -> Iterator[Lists]:
+    def _preselected(self, x: Tensor, kernels: CpuKernels) -> Iterator[Lists]:
         path_counts["encode.preselected"] += 1
-        assert self._kernels is not None
         if self._rows is None:
             self._rows = self._W_enc.T.contiguous()
         for block in x.split(_TOKENS):
             block = block.contiguous()
-            if self._kernels.amx:
-                lists = self._encode_bf16(self._kernels, self._rows, block)
+            if kernels.amx:
+                lists = self._encode_bf16(kernels, self._rows, block)
             else:
-                lists = self._kernels.encode_int8(block, self._rows, self._b_enc, self._threshold)
+                lists = kernels.encode_int8(block, self._rows, self._b_enc, self._threshold)
             if lists is None:  # too many can be active
                 yield from self._dense(block)
             else:
-                yield self._kernels.transpose(lists, len(block))[0]
+                yield kernels.transpose(lists, len(block))[0]
 
     def _encode_bf16(self, kernels: CpuKernels, rows: Tensor, x: Tensor) -> Lists | None:
         """Lists by feature; None where too many can be active."""
@@ -142,7 +140,7 @@ def sparse_decode(lists: Lists, values: Tensor, W_dec: Tensor, backend: str | No
 
 
 def _on(tensor: Tensor, backend: str | None) -> Any:
-    return (choose(backend) if tensor.device.type == "cpu" else None) or reference
+    return choose(backend, tensor.device) or reference
 
 
 class _SparseDecode(torch.autograd.Function):

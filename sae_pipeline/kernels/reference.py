@@ -20,7 +20,14 @@ class Lists(NamedTuple):
     def rows(self) -> Tensor:
         """The row of every entry [nnz] int64."""
         n_rows = len(self.ptr) - 1
-        return torch.repeat_interleave(torch.arange(n_rows, device=self.ptr.device), self.ptr.diff())
+        rows = torch.arange(n_rows, device=self.ptr.device)
+        return torch.repeat_interleave(rows, self.ptr.diff(), output_size=len(self.cols))
+
+    def part(self, span: slice) -> "Lists":
+        """The rows of `span` (start:stop) alone; entries are not copied."""
+        ptr = self.ptr[span.start : span.stop + 1]
+        entries = slice(int(ptr[0]), int(ptr[-1]))
+        return Lists(ptr - ptr[0], self.cols[entries], self.values[entries])
 
 
 class Residual(NamedTuple):
@@ -152,10 +159,10 @@ def encode_by_feature(x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor
     return lists._replace(values=lists.values + threshold[lists.rows])
 
 
-def residual(by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor) -> Residual:
-    """r = f · W_dec + b_dec − x from lists by feature."""
+def residual(by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> Residual:
+    """r = f · W_dec + b_dec − x from lists by feature; r is stored in `dtype` (None: x's), the sums are unrounded."""
     r = (b_dec - x).index_add_(0, by_feature.cols.long(), by_feature.values[:, None] * W_dec[by_feature.rows])
-    return Residual(r, r.mean(0), float(r.square().sum()))
+    return Residual(r.to(dtype or x.dtype), r.mean(0), float(r.square().sum()))
 
 
 def update(

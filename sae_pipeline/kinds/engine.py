@@ -19,12 +19,12 @@ full Adam (MiniLM's layer 4, 3 passes, same λ) FVU at equal L0 is 3 to 5 % high
 moves a third of the memory. b_dec has plain Adam.
 """
 
-from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack, cast
 
 import torch
 from torch import Tensor
 
-from ..kernels import NO_RULE, AdamSettings, Features, Lists, Residual, Rule, choose, path_counts, reference
+from ..kernels import NO_RULE, AdamSettings, CpuKernels, Features, Lists, Residual, Rule, choose, path_counts, reference
 from .group import ALONE, Group
 from .shared import averaged_update, summed_residual
 from .stepper import Stepper, Weights
@@ -70,10 +70,12 @@ class SparseStepper(Stepper):
         d_sae, d_in = W_dec.shape
         device = W_dec.device
         self.group = options.get("group", ALONE)
-        self._kernels = choose(options.get("backend")) if device.type == "cpu" else None
+        self._kernels = choose(options.get("backend"), device)
         self._ops: Any = self._kernels or reference
-        fast = device.type == "cuda" or (self._kernels is not None and self._kernels.amx)
+        fast = device.type == "cuda" or (self._kernels is not None and self._kernels.fast_bf16)
         self._low = torch.bfloat16 if fast and options.get("precision") != "fp32" else W_dec.dtype
+        in_tiles = isinstance(self._kernels, CpuKernels) and self._kernels.amx and self._low is torch.bfloat16
+        self._amx = cast(CpuKernels, self._kernels) if in_tiles else None
         W_enc, W_dec = W_dec.detach().clone(), W_dec.detach().clone()
         b_enc, v_enc, v_dec, v_b = (W_dec.new_zeros(d_sae) for _ in range(4))
         ticks = torch.zeros(d_sae, dtype=torch.int32, device=device)
@@ -101,31 +103,30 @@ class SparseStepper(Stepper):
     # --- the parts of a step ---------------------------------------------------------------------------------
 
     def _read(self, x: Tensor) -> Batch:
-        if self._kernels is not None and self._tiles is not None:
-            return Batch(x, *self._kernels.pack(x))
-        return Batch(x, x, None)
+        if self._amx is not None:
+            return Batch(x, *self._amx.pack(x))
+        return Batch(x, x if self._kernels is None else x.to(self._low), None)
 
     def _encode(self, batch: Batch, threshold: Tensor | None = None, limit: float | None = None) -> Lists | None:
         """Entries with pre > threshold (None: 0) by feature; None where more than `limit` of all are."""
         features, (n, d) = self.features, batch.x.shape
-        if self._kernels is None or batch.packed is None:
-            lists: Lists | None = self._ops.encode_by_feature(batch.x, features.W_enc, features.b_enc, threshold)
-            return lists
-        assert self._tiles is not None
+        if self._amx is None or batch.packed is None or self._tiles is None:
+            lists: Lists = self._ops.encode_by_feature(batch.low, features.W_enc, features.b_enc, threshold)
+            many = limit is not None and len(lists.cols) > limit * n * len(features.b_enc)
+            return None if many and self._low is torch.bfloat16 else lists
         share = limit or DENSE_ABOVE
         while True:
             capacity = int(share * n * len(features.b_enc)) + n
-            lists = self._kernels.encode_tiles(batch.packed, n, d, self._tiles, features.b_enc, capacity, threshold)
-            if lists is not None or limit is not None:
-                return lists
+            found = self._amx.encode_tiles(batch.packed, n, d, self._tiles, features.b_enc, capacity, threshold)
+            if found is not None or limit is not None:
+                return found
             share *= 4
 
     def _residual(self, lists: Lists, batch: Batch, low: bool = True) -> Residual:
         dtype = batch.low.dtype if low else batch.x.dtype
         if self.group.split == "features":
             return summed_residual(self.group, lists, self.features.W_dec, self.b_dec, batch.x, dtype)
-        extra = (dtype,) if self._kernels is not None else ()
-        residual: Residual = self._ops.residual(lists, self.features.W_dec, self.b_dec, batch.x, *extra)
+        residual: Residual = self._ops.residual(lists, self.features.W_dec, self.b_dec, batch.x, dtype)
         return residual
 
     def _update(
@@ -136,11 +137,11 @@ class SparseStepper(Stepper):
         if self.group.split == "tokens":
             averaged_update(self.group, lists, batch.low, r, features, adam, rule)
             self._refresh()
-        elif self._kernels is not None:
-            tiles = None if self._tiles is None else self._tiles[(span.start or 0) // 16 * -(-batch.x.shape[1] // 32) :]
-            self._kernels.update(lists, batch.low, r, features, adam, tiles, rule)
+        elif self._amx is not None and self._tiles is not None:
+            tiles = self._tiles[(span.start or 0) // 16 * -(-batch.x.shape[1] // 32) :]
+            self._amx.update(lists, batch.low, r, features, adam, rule, tiles)
         else:
-            reference.update(lists, batch.low, r, features, adam, rule)
+            self._ops.update(lists, batch.low, r, features, adam, rule)
         path_counts[f"step.sparse.{self._kernels.name if self._kernels else 'reference'}"] += 1
 
     def _step_b_dec(self, g: Tensor, lr: float) -> None:
@@ -155,8 +156,8 @@ class SparseStepper(Stepper):
 
     def _refresh(self) -> None:
         """Rebuild what is derived from W_enc."""
-        if self._kernels is not None and self._low is torch.bfloat16:
-            self._tiles = self._kernels.tiles(self.features.W_enc)
+        if self._amx is not None:
+            self._tiles = self._amx.tiles(self.features.W_enc)
 
     # --- saving ----------------------------------------------------------------------------------------------
 

@@ -161,14 +161,13 @@ class MatryoshkaStep(BatchTopKStep):
         residuals, target, b_dec = [], batch.x, self.b_dec
         squared = 0.0
         for span in spans:
-            part = lists._replace(ptr=lists.ptr[span.start : span.stop + 1])
-            r, _, squared = self._ops.residual(part, self.features.W_dec[span], b_dec, target)
+            r, _, squared = self._ops.residual(lists.part(span), self.features.W_dec[span], b_dec, target)
             residuals.append(r)
             target, b_dec = -r, torch.zeros_like(b_dec)
         following = torch.zeros_like(batch.x)
         for span, r in zip(reversed(spans), reversed(residuals), strict=True):
             following += r / len(spans)
-            part = lists._replace(ptr=lists.ptr[span.start : span.stop + 1])
-            self._update(part, batch, following.to(batch.low.dtype), AdamSettings(lr, 0.0, self.beta1), span=span)
+            low = following.to(batch.low.dtype)
+            self._update(lists.part(span), batch, low, AdamSettings(lr, 0.0, self.beta1), span=span)
         self._step_b_dec(2 * following.mean(0), lr)
         return float(squared)
