@@ -36,7 +36,7 @@ from sae_pipeline.firings import Firings
 from sae_pipeline.headlines import Split, load_headlines
 from sae_pipeline.layout import Layout, aliased_saes, present_classifier
 from sae_pipeline.neighbours import kept_decoder_neighbours
-from sae_pipeline.runs import new_run
+from sae_pipeline.run_drafts import new_run
 from sae_pipeline.sae import SparseAutoencoder
 from sae_pipeline.text import headline_id
 from sae_pipeline.tokens import collate, counted_mask, length_batches

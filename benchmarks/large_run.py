@@ -19,7 +19,7 @@ import orjson
 from tqdm import tqdm
 
 from sae_pipeline.json_records import json_lines
-from sae_pipeline.runs import new_run
+from sae_pipeline.run_drafts import new_run
 from sae_pipeline.sample import sample_headlines
 from sae_pipeline.tables import read_table
 from tests.run_factory import EDGES, LABELS, metadata

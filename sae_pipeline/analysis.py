@@ -27,7 +27,8 @@ from .firings import Firings, Floats, Ints
 from .headlines import Split
 from .neighbours import Cofiring, decoder_bytes, kept_decoder_neighbours, neighbours_record
 from .processes import ALONE, World
-from .runs import HEADLINE_FEATURES, PROMPTS, RunDraft, RunPart
+from .run_drafts import RunDraft, RunPart
+from .runs import HEADLINE_FEATURES, PROMPTS
 from .sae import SparseAutoencoder
 from .schema import Totals
 from .shortcuts import logits_only

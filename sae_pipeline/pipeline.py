@@ -42,8 +42,9 @@ from .layout import (
     sae_family,
 )
 from .processes import ALONE, World
+from .run_drafts import RunPart, new_run
 from .run_index import index_run
-from .runs import RunPart, find_run, list_runs, new_run, read_run
+from .runs import find_run, list_runs, read_run
 from .sae import SaeConfig, SparseAutoencoder, size_name
 from .schema import (
     FEATURE_EFFECTS,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sae_pipeline.runs import new_run
+from sae_pipeline.run_drafts import new_run
 
 LABELS = ["Bearish", "Bullish", "Neutral"]
 WORDS = ["shares", "surge", "plunge", "on", "record", "profit", "as", "Fed", "holds", "rates,", "é€𝄞Corp", "beat"]

@@ -15,7 +15,7 @@ LAYERS = [
     {"headlines", "tokens", "sae", "kinds", "checkpoints", "batches", "json_records", "run_fit"}
     | {"feature_stats", "words", "neighbours"},
     {"runs", "remote"},
-    {"run_tables"},
+    {"run_drafts", "run_tables"},
     {"headline_tables", "feature_tables"},
     {"run_index"},
     {"classifier", "activations", "training", "evidence", "examples", "remote_study"},

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from sae_pipeline.compact_json import six_digits
 from sae_pipeline.errors import UserError
+from sae_pipeline.run_drafts import new_run
 from sae_pipeline.runs import (
     DamagedRunError,
     UnknownRunError,
     find_run,
     list_runs,
-    new_run,
     read_run,
 )
 from sae_pipeline.schema import RUN_FILES
@@ -128,7 +128,7 @@ def test_drafts_of_dead_writers_are_removed_and_those_of_living_ones_kept(tmp_pa
     code = """
 import sys, time
 from pathlib import Path
-from sae_pipeline.runs import new_run
+from sae_pipeline.run_drafts import new_run
 with new_run(Path(sys.argv[1])) as draft:
     draft.write_prompts([{"text": "half"}])
     print(draft.folder, flush=True)
