@@ -9,7 +9,9 @@
 MiniLM fine-tuned on the real headlines beside the checkout, layer 4, word tokens, 3 passes. A row of ours is one
 ordinary training (`sae_pipeline train --kind … --k … --latent-dims … --seed …`), stored
 in quality_ours.jsonl; a peer's row is one command of benchmarks/quality_sweep.py, chosen on dev by FVU, and read on
-test once, stored in quality_peers_test.jsonl. `unchanged_all` is of the same kind trained with [CLS] and [SEP].
+test once, stored in quality_peers_test.jsonl. `unchanged_all` is of the same kind trained with [CLS] and [SEP]. The
+second table (quality_finish.jsonl, and quality_finish_peers.jsonl beside it) is of another fine-tuning: its figures
+can be compared with one another, not with the first table's.
 """
 
 import argparse
@@ -37,7 +39,7 @@ from .quality_sweep import DATA, KINDS, RESULTS, Row, best, name, rows
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 HERE = Path(__file__).parent
 OURS, PEERS = HERE / "quality_ours.jsonl", HERE / "quality_peers_test.jsonl"
-FINISH = HERE / "quality_finish.jsonl"
+FINISH, FINISH_PEERS = HERE / "quality_finish.jsonl", HERE / "quality_finish_peers.jsonl"  # another fine-tuning
 REAL_DATA = HERE.parent.parent / "shared" / "data" / "twitter-financial-news-sentiment"
 BEST, LAYER, CPU = "batchtopk", 4, torch.device("cpu")
 _KEYS = ("kind", "d_sae", "k", "seed", "positions", "finished")
@@ -239,6 +241,7 @@ def summary(ours: list[Row], peers: list[Row]) -> list[Row]:
                 "best_peer": f"{top['library']} {top['kind']}, {top['batch']} a step" if top else None,
                 "l0_best_peer": top and top["l0"], "fvu_best_peer": top and top["fvu"],
                 "unchanged_best_peer": max((row["unchanged_words"] for row in rivals), default=None),
+                "kl_best_peer": min((row["kl_words"] for row in rivals), default=None),
             }
         )  # fmt: skip
     return sorted(table, key=lambda r: (r["positions"], r["finished"], r["kind"] != BEST, r["kind"], r["size"], r["k"]))
@@ -251,7 +254,7 @@ def averages(found: list[Row]) -> Row:
         values = [row[key] for row in found if row.get(key) is not None]
         return mean(values) if values else None
 
-    keys = ("l0", "fvu", "dead", "unchanged_words", "unchanged_all", "kl_words", "stability", "seconds")
+    keys = ("l0", "fvu", "dead", "unchanged_words", "unchanged_all", "kl_words", "kl_all", "stability", "seconds")
     spread = stdev(row["fvu"] for row in found) if len(found) > 1 else None
     return {key: average(key) for key in keys} | {"fvu_sd": spread}
 
@@ -297,7 +300,7 @@ def main() -> None:
     judged = {name(row) for row in chosen(rows())}
     table = summary(rows(OURS), [row for row in rows(PEERS) if name(row) in judged])
     print_table(table)
-    finish = summary(rows(FINISH), [])
+    finish = summary(rows(FINISH), rows(FINISH_PEERS))
     print_table(finish)
     print(json.dumps({"quick": QUICK, "peers_swept": len(rows(RESULTS)), "results": table, "finish": finish}))
 
