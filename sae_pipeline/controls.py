@@ -27,7 +27,7 @@ def pca(acts: Tensor, like: SparseAutoencoder, k: int) -> SparseAutoencoder:
     d_in = like.config.d_in
     if not 1 <= k <= d_in:
         raise UserError(f"PCA has 1 to {d_in} components here, not {k}.")
-    x = (acts.float() - like.mean.cpu()) / like.scale.cpu()
+    x = (acts.to(like.mean.device).float() - like.mean) / like.scale
     directions = torch.linalg.eigh(x.T.double() @ x.double())[1].flip(1)[:, :k].T.float()
     return _pairs(like, directions, SaeConfig.model_validate(like.config.model_dump() | _FREE | {"d_sae": 2 * k}))
 

@@ -303,7 +303,7 @@ def analyze(
                 **_provenance(study, classifier, sae.config, record, layout),
                 "sae_hash": sae_hash,
                 "device": str(device),
-                "backend": kernel_backend(device),
+                "backend": kernel_backend(sae.W_dec.device),
                 "dtype": "fp32",
                 "processes": here.size,
                 "metrics": [metric.info.model_dump() for metric in metrics],

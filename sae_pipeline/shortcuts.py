@@ -20,11 +20,11 @@ def logits_only(model: Any, keep: int = 0) -> Any:
 
     Gradients are the whole model's too. Layer `keep` still computes all positions, to be hooked.
     """
-    if keep < model.config.num_hidden_layers:
+    try:
         short = _cut(model, 0, first_position_only=True)
-        if short is not None and _agrees(short, model, 0):
-            return short
-    return model
+        return short if keep < model.config.num_hidden_layers and _agrees(short, model, 0) else model
+    except UserError:  # no list of layers, as where they share one's weights
+        return model
 
 
 class Tail:
@@ -58,10 +58,9 @@ def _agrees(short: Any, model: Any, layer: int) -> bool:
         with hooked(module, seen.append):
             logits = model(input_ids=ids, attention_mask=mask).logits
         given = {"inputs_embeds": seen[0]} if layer else {"input_ids": ids}
-        try:
-            return torch.allclose(short(**given, attention_mask=mask).logits, logits, rtol=1e-3, atol=1e-4)
-        except (RuntimeError, TypeError, AttributeError, IndexError, ValueError):
-            return False  # this family calls its parts in another way
+        return torch.allclose(short(**given, attention_mask=mask).logits, logits, rtol=1e-3, atol=1e-4)
+    except (RuntimeError, TypeError, AttributeError, IndexError, ValueError):
+        return False  # this family calls its parts in another way, or wants other inputs
     finally:
         for part in in_training:
             part.training = True

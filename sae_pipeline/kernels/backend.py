@@ -29,7 +29,7 @@ NEEDS = {"amx": HAS_AMX, "avx512": HAS_AVX512, "avx2": HAS_AVX2, "plain": 0}  # 
 def choose(requested: str | None = None, device: torch.device | str = "cpu") -> "CpuKernels | TritonKernels | None":
     """The kernels to use on `device`, or None for plain torch. Raises UserError for those this machine lacks.
 
-    On CUDA a CPU's name means auto.
+    The name of another device's kernels means auto.
     """
     device = torch.device(device)
     requested = requested or os.environ.get("SAE_KERNELS") or "auto"
@@ -37,9 +37,10 @@ def choose(requested: str | None = None, device: torch.device | str = "cpu") -> 
         raise UserError(f"There are no SAE kernels {requested!r}; use auto, reference, triton, {', '.join(NEEDS)}.")
     if requested == "reference" or device.type not in ("cpu", "cuda"):
         return None
-    if device.type == "cuda" or requested == "triton":
+    interpreted = requested == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+    if device.type == "cuda" or interpreted:
         return _choose_gpu(str(device), requested == "triton")
-    return _choose_cpu(requested)
+    return _choose_cpu("auto" if requested == "triton" else requested)
 
 
 @cache
@@ -66,8 +67,10 @@ def _choose_gpu(device: str, insist: bool) -> "TritonKernels | None":
 
         if not agree(torch.device(device)):
             raise ArithmeticError("they disagree with plain torch there")
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # no triton, a card that it does not know, a driver that is too old
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = (str(error).strip() or type(error).__name__).splitlines()[-1]
         if insist:
             raise UserError(f"The SAE kernels 'triton' cannot be used on {device}: {why}.") from error
         print(f"SAE kernels: plain torch, several times slower, because of triton: {why}.", file=sys.stderr)

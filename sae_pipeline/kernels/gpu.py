@@ -5,6 +5,9 @@ written here follows the lists. Every sum has one program and one order, so resu
 is added atomically. With TRITON_INTERPRET=1 the kernels run on the CPU, a line at a time, for the tests.
 """
 
+from contextlib import nullcontext
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -22,7 +25,11 @@ class TritonKernels:
     """The kernels of one CUDA device."""
 
     name = "triton"
-    fast_bf16 = True
+
+    @property
+    def fast_bf16(self) -> bool:
+        """Whether products of bf16 are worth their rounding."""
+        return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
 
     # --- products over lists ---------------------------------------------------------------------------------
 
@@ -44,14 +51,14 @@ class TritonKernels:
         ptr, cols, values, weight = (t.contiguous() for t in (*lists, weight))
         n, d = len(ptr) - 1, weight.shape[1]
         out = weight.new_empty(n, d)
-        _spmm[n, triton.cdiv(d, 256)](ptr, cols, values, weight, out, d, 256, _entries(256))
+        _launch(_spmm, (n, triton.cdiv(d, 256)), ptr, cols, values, weight, out, d, 256, _entries(256))
         return out
 
     def sddmm(self, lists: Lists, a: Tensor, b: Tensor) -> Tensor:
         """See reference.sddmm; fp32 or fp64."""
         ptr, cols, a, b = (t.contiguous() for t in (lists.ptr, lists.cols, a, b.to(a.dtype)))
         out = a.new_empty(len(cols))
-        _sddmm[(len(ptr) - 1,)](ptr, cols, a, b, out, a.shape[1], 256, _entries(256))
+        _launch(_sddmm, (len(ptr) - 1,), ptr, cols, a, b, out, a.shape[1], 256, _entries(256))
         return out
 
     def largest(self, dense: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -89,7 +96,8 @@ class TritonKernels:
         first, second = (1 - beta ** features.ticks.double() for beta in (adam.beta1, adam.beta2))
         width = triton.next_power_of_2(d)
         empty = features.b_enc[:0]
-        _update[(len(features.b_enc),)](
+        _launch(
+            _update, (len(features.b_enc),),
             *by_feature, x.contiguous(), r.contiguous(), *features[:-1], first.float(), second.float(),
             *(empty if t is None else t for t in rule), n, d, adam.lr, adam.l1, adam.beta1, adam.beta2, adam.eps,
             adam.beta1 > 0, rule.gain is not None, rule.extra is not None, rule.slope is not None,
@@ -98,25 +106,38 @@ class TritonKernels:
 
 
 def agree(device: torch.device) -> bool:
-    """Whether this device's kernels say what plain torch says, on one small step in fp32."""
+    """Whether this device's kernels say what plain torch says, on one small step in each dtype that training uses."""
+    ours = TritonKernels()
+    return all(_step_agrees(ours, device, dtype) for dtype in (torch.float32, torch.bfloat16)[: 1 + ours.fast_bf16])
+
+
+def _step_agrees(ours: TritonKernels, device: torch.device, dtype: torch.dtype) -> bool:
     draw = torch.Generator().manual_seed(0)
     n, d, d_sae = 70, 40, 96
-    x, W = (torch.randn(rows, d, generator=draw).to(device) for rows in (n, d_sae))
-    W /= W.norm(dim=1, keepdim=True)
-    zeros, threshold = torch.zeros(d_sae, device=device), torch.full((d_sae,), 0.5, device=device)
-    adam, found = AdamSettings(1e-2, 0.1, beta1=0.9), []
-    for ops in (reference, TritonKernels()):
+    x, W = (torch.randn(rows, d, generator=draw).to(device, dtype).float() for rows in (n, d_sae))
+    zeros, threshold = torch.zeros(d_sae, device=device), torch.full((d_sae,), d**0.5, device=device)
+    rows = W / W.norm(dim=1, keepdim=True)
+    r = x.flip(0)
+    found: list[tuple[Tensor, ...]] = []
+    for ops, low in ((reference, torch.float32), (ours, dtype)):
         moments = (zeros.clone(), zeros.clone(), zeros.clone(), W * 0, W * 0, zeros.clone())
-        features = Features(W.clone(), W.clone(), zeros.clone(), *moments, zeros.int())
-        lists = ops.encode_by_feature(x, W, zeros, threshold)
-        r = ops.residual(lists, W, zeros[:d], x).r
-        ops.update(lists, x, r, features, adam)
-        found.append((lists.ptr, lists.cols, lists.values, r, *features))
-    return all(torch.allclose(ours, plain, rtol=1e-3, atol=1e-4) for plain, ours in zip(*found, strict=True))
+        features = Features(W.clone(), rows.clone(), zeros.clone(), *moments, zeros.int())
+        lists = ops.encode_by_feature(x.to(low), W, zeros, threshold)
+        residual = ops.residual(lists, rows, zeros[:d], x)
+        ops.update(lists, x.to(low), r.to(low), features, AdamSettings(1e-2, 0.1, beta1=0.9))
+        found.append((lists.ptr, lists.cols, lists.values, residual.r, *features))
+    return all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(*found, strict=True))
 
 
 def _entries(width: int) -> int:
     return max(1, min(32, _TILE // width))
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
+    """Run on the card of the first argument, which need not be the present one."""
+    device = arguments[0].device
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        kernel[grid](*arguments, **options)
 
 
 def _product(W: Tensor, columns: Tensor) -> Tensor:
@@ -130,11 +151,12 @@ def _compress(pre: Tensor, b_enc: Tensor, threshold: Tensor) -> Lists:
     """The entries of pre [n_features, n_tokens] + b_enc that are above `threshold`, feature by feature."""
     n_features, n = pre.shape
     counts = torch.empty(n_features, dtype=torch.int32, device=pre.device)
-    _count[(n_features,)](pre, b_enc, threshold, counts, n)
+    _launch(_count, (n_features,), pre, b_enc, threshold, counts, n)
     ptr = torch.zeros(n_features + 1, dtype=torch.int64, device=pre.device)
     torch.cumsum(counts, 0, out=ptr[1:])
-    cols, values = torch.empty_like(counts[:0]).resize_(int(ptr[-1])), pre.new_empty(int(ptr[-1]))
-    _fill[(n_features,)](pre, b_enc, threshold, ptr, cols, values, n)
+    nnz = int(ptr[-1])
+    cols, values = counts.new_empty(nnz), pre.new_empty(nnz)
+    _launch(_fill, (n_features,), pre, b_enc, threshold, ptr, cols, values, n)
     return Lists(ptr, cols, values)
 
 
@@ -218,6 +240,7 @@ def _delta(g, m, v, c1, c2, d, lr, beta1, beta2, eps, at, inside, momentum: tl.c
     """The optimiser's step for one row's gradient g; moves its moments. See kinds/engine.py."""
     square = tl.sum(g * g) / d
     moment = beta2 * tl.load(v + row) + (1 - beta2) * square
+    tl.debug_barrier()  # all threads have read it before one of them writes it
     tl.store(v + row, moment)
     if momentum:
         g = beta1 * tl.load(m + at, inside, 0.0) + (1 - beta1) * g

@@ -72,7 +72,8 @@ class SparseStepper(Stepper):
         self.group = options.get("group", ALONE)
         self._kernels = choose(options.get("backend"), device)
         self._ops: Any = self._kernels or reference
-        fast = device.type == "cuda" or (self._kernels is not None and self._kernels.fast_bf16)
+        on_card = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        fast = on_card if self._kernels is None else self._kernels.fast_bf16
         self._low = torch.bfloat16 if fast and options.get("precision") != "fp32" else W_dec.dtype
         in_tiles = isinstance(self._kernels, CpuKernels) and self._kernels.amx and self._low is torch.bfloat16
         self._amx = cast(CpuKernels, self._kernels) if in_tiles else None
@@ -125,7 +126,7 @@ class SparseStepper(Stepper):
     def _residual(self, lists: Lists, batch: Batch, low: bool = True) -> Residual:
         dtype = batch.low.dtype if low else batch.x.dtype
         if self.group.split == "features":
-            return summed_residual(self.group, lists, self.features.W_dec, self.b_dec, batch.x, dtype)
+            return summed_residual(self.group, self._ops, lists, self.features.W_dec, self.b_dec, batch.x, dtype)
         residual: Residual = self._ops.residual(lists, self.features.W_dec, self.b_dec, batch.x, dtype)
         return residual
 
@@ -135,7 +136,7 @@ class SparseStepper(Stepper):
         """Gradients and optimiser at the entries of the features in `span`, whose lists these are."""
         features = Features(*(tensor[span] for tensor in self.features))
         if self.group.split == "tokens":
-            averaged_update(self.group, lists, batch.low, r, features, adam, rule)
+            averaged_update(self.group, self._ops, lists, batch.low, r, features, adam, rule)
             self._refresh()
         elif self._amx is not None and self._tiles is not None:
             tiles = self._tiles[(span.start or 0) // 16 * -(-batch.x.shape[1] // 32) :]

@@ -5,7 +5,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from ..kernels import AdamSettings, Rule, sddmm
+from ..kernels import AdamSettings, Rule
 from .engine import Options, Scalars, SparseStepper, by_feature
 from .stepper import StepStats, Weights
 
@@ -42,7 +42,7 @@ class GatedStep(SparseStepper):
         on = f > 0
         rule = Rule(
             gain=stretch * on,
-            extra=(2 * sddmm(gate, self.features.W_dec, r_gate) + sparsity) / n,
+            extra=(2 * self._ops.sddmm(gate, self.features.W_dec, r_gate) + sparsity) / n,
             slope=torch.empty_like(f),
         )
         self._update(magnitude, batch, r, AdamSettings(lr, 0.0, self.beta1), rule)

@@ -5,7 +5,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from ..kernels import AdamSettings, keep, sddmm
+from ..kernels import AdamSettings, keep
 from .engine import Options, Scalars, SparseStepper, by_feature
 from .stepper import StepStats
 
@@ -39,7 +39,7 @@ class JumpReluStep(SparseStepper):
         active = keep(near, over > 0)
         r, mean_r, squared = self._residual(active, batch)
         window = keep(near, over < self.bandwidth / 2)
-        slope = sddmm(window, self.features.W_dec, r)  # r·W_dec[i], before the rows move
+        slope = self._ops.sddmm(window, self.features.W_dec, r)  # r·W_dec[i], before the rows move
         each = theta / (self.bandwidth * n)
         g = -each * (2 * theta * by_feature(window, slope) + sparsity * window.ptr.diff())
         self._update(active, batch, r, AdamSettings(lr, 0.0, self.beta1))
