@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AlbertConfig, AutoModelForSequenceClassification, AutoTokenizer, BartConfig
 
 from sae_pipeline.activations import hooked, resolve_hookpoint
 from sae_pipeline.errors import UserError
@@ -170,6 +170,19 @@ class TestLogitsOnly:
         flags = [part.training for part in case.model.modules()]
         case.model.eval()
         assert short is not case.model and all(flags)
+
+    def test_other_families_stay_whole(self) -> None:
+        """Shared layers (ALBERT) and decoders (BART) are left as they are."""
+        small = {"vocab_size": 60, "num_labels": 3}
+        albert = AlbertConfig(
+            hidden_size=16, embedding_size=8, num_attention_heads=2, intermediate_size=16, num_hidden_layers=3, **small
+        )
+        bart = BartConfig(
+            d_model=16, encoder_layers=2, decoder_layers=2, encoder_ffn_dim=16, decoder_ffn_dim=16, **small
+        )
+        for config in (albert, bart):
+            model = AutoModelForSequenceClassification.from_config(config)
+            assert logits_only(model) is model
 
     def test_a_kept_layer_is_whole(self, case: Case) -> None:
         """A hook on any layer sees all positions, on the last one too."""
