@@ -113,7 +113,7 @@ def agree(device: torch.device) -> bool:
 
 def _step_agrees(ours: TritonKernels, device: torch.device, dtype: torch.dtype) -> bool:
     draw = torch.Generator().manual_seed(0)
-    n, d, d_sae = 70, 40, 96
+    n, d, d_sae = 40, 24, 32
     x, W = (torch.randn(rows, d, generator=draw).to(device, dtype).float() for rows in (n, d_sae))
     zeros, threshold = torch.zeros(d_sae, device=device), torch.full((d_sae,), d**0.5, device=device)
     rows = W / W.norm(dim=1, keepdim=True)
