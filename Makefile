@@ -35,7 +35,7 @@ lint: $(PYTHON_READY) $(NODE_READY)
 
 unit: $(PYTHON_READY) $(NODE_READY)
 	rm -rf $(TEST_STUDY)
-	HF_HUB_OFFLINE=1 TEST_STUDY=$(CURDIR)/$(TEST_STUDY) $(PY) -m tests.small_study
+	HF_HUB_OFFLINE=1 TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m tests.small_study  # threads round differently
 	TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m pytest -m "not full" -n 2 --dist loadfile --no-loadscope-reorder
 	cd sae-viewer && npm test --silent
 

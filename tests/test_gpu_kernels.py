@@ -115,14 +115,14 @@ def test_every_kind_steps(kind: Kind) -> None:
 def test_every_kind_steps_in_bf16(kind: Kind) -> None:
     """Products of bf16, as on a card by default, see the same loss, L0 and error but for rounding."""
     rows = unit_rows(64, 20, torch.Generator().manual_seed(0)).to(DEVICE)
-    x = drawn(1, 24, 20).float() * 2
+    x = drawn(1, 200, 20).float() * 2
     ours, plain = (
         stepper(kind, rows, 3, (32, 64), backend=name, precision=precision, encoder_bias=-4.0).step(x, 3e-3, 1.0)
         for name, precision in (("triton", "bf16"), ("reference", "fp32"))
     )
     assert ours.loss == pytest.approx(plain.loss, rel=0.02)
     assert ours.squared == pytest.approx(plain.squared, rel=0.02)
-    assert ours.active == pytest.approx(plain.active, abs=2)  # on the edge
+    assert ours.active == pytest.approx(plain.active, rel=0.02)
 
 
 def test_bf16_products() -> None:
