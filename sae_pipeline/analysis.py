@@ -268,7 +268,9 @@ def _write_features(
 
 def _column(name: str, result: Floats | Estimate, n_leaders: int) -> dict[str, Any]:
     values = result.values if isinstance(result, Estimate) else result
-    column: dict[str, Any] = {"name": name, "top": np.argsort(-values, kind="stable")[:n_leaders], "values": values}
+    # Ranked as they are written, equals by feature: the order of summation must not decide between equals.
+    ranked = np.argsort(-six_digits(values), kind="stable")
+    column: dict[str, Any] = {"name": name, "top": ranked[:n_leaders], "values": values}
     if isinstance(result, Estimate):
         for key in ("tested", "low", "high", "q"):
             numbers = getattr(result, key)
