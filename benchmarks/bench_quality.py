@@ -71,7 +71,8 @@ def wanted_finish() -> Iterator[Row]:
         for positions in ("words", "all"):
             for finished in (False, True):
                 yield dict(zip(_KEYS, (BEST, 4096, k, seed, positions, finished), strict=True))
-    for seed in (0, 1, 2):
+    for seed in (0, 1, 2):  # beside the best peer on the same fine-tuning
+        yield dict(zip(_KEYS, (BEST, 4096, 64, seed, "words", False), strict=True))
         for finished in (False, True):
             yield dict(zip(_KEYS, (BEST, 32768, 64, seed, "words", finished), strict=True))
 

@@ -109,9 +109,13 @@ def test_the_judge_agrees_with_the_whole_model(judge: HeldOut, classifier: Class
 
 
 @pytest.mark.parametrize("positions", ["words", "all"])
-def test_splicing_the_identity_changes_nothing(judge: HeldOut, positions: str) -> None:
-    """x̂ = x leaves the logits as they are, bit for bit."""
-    assert (judge.spliced(positions, lambda x: x) == judge.clean).all()  # type: ignore[arg-type]
+def test_splicing_the_identity_changes_nothing(judge: HeldOut, classifier: Classifier, positions: str) -> None:
+    """x̂ = x leaves the logits as they are, bit for bit, in the whole model and in the judge."""
+    headlines = classifier.tokenize([text for text, _ in SAMPLE])
+    whole = spliced_logits(classifier.model, headlines, 0, 4, positions, lambda x: x)  # type: ignore[arg-type]
+    assert (whole == predict(classifier.model, headlines, 0)).all()
+    found = judge.spliced(positions, lambda x: x)  # type: ignore[arg-type]
+    assert (found == judge.clean).all() and found == pytest.approx(whole, abs=2e-4)
 
 
 def test_splicing_touches_the_counted_positions_only(judge: HeldOut, classifier: Classifier) -> None:

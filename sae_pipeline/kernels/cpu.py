@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .build import load
-from .reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule
+from .reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule, stack
 
 HAS_AVX2, HAS_AVX512, HAS_AMX = 1, 2, 4
 _CHUNK = 1 << 21  # numbers in a dense block of pre-activations: 8 MiB, so that it is still in cache when compressed
@@ -175,14 +175,8 @@ class CpuKernels:
             return lists._replace(values=lists.values + threshold.repeat_interleave(lists.ptr.diff()))
         step = max(64, _CHUNK // max(1, len(x)))
         x = x.T
-        parts = [
-            self.compress(torch.addmm(b[:, None], W, x))
-            for W, b in zip(W_enc.split(step), b_enc.split(step), strict=True)
-        ]
-        counts = torch.cat([part.ptr.diff() for part in parts])
-        ptr = torch.zeros(len(counts) + 1, dtype=torch.int64)
-        torch.cumsum(counts, 0, out=ptr[1:])
-        return Lists(ptr, torch.cat([part.cols for part in parts]), torch.cat([part.values for part in parts]))
+        blocks = zip(W_enc.split(step), b_enc.split(step), strict=True)
+        return stack([self.compress(torch.addmm(b[:, None], W, x)) for W, b in blocks])
 
     def tiles(self, W_enc: Tensor) -> Tensor:
         """W_enc [d_sae, d_in] in bf16, laid out for `encode_tiles`."""

@@ -77,7 +77,7 @@ class TritonKernels:
         threshold = torch.zeros_like(b_enc) if threshold is None else threshold.contiguous()
         step = max(1, _BLOCK // max(1, len(x)))
         blocks = zip(W_enc.split(step), b_enc.contiguous().split(step), threshold.split(step), strict=True)
-        return _stack([_compress(_product(W, columns), b, low) for W, b, low in blocks])
+        return reference.stack([_compress(_product(W, columns), b, low) for W, b, low in blocks])
 
     def residual(
         self, by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor, dtype: torch.dtype = torch.float32
@@ -160,15 +160,6 @@ def _compress(pre: Tensor, b_enc: Tensor, threshold: Tensor) -> Lists:
     return Lists(ptr, cols, values)
 
 
-def _stack(parts: list[Lists]) -> Lists:
-    """The rows of all parts, one after another."""
-    if len(parts) == 1:
-        return parts[0]
-    counts = torch.cat([part.ptr.diff() for part in parts])
-    ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return Lists(ptr, torch.cat([part.cols for part in parts]), torch.cat([part.values for part in parts]))
-
-
 # --- kernels: one program a row ------------------------------------------------------------------------
 
 
@@ -208,6 +199,7 @@ def _rows(matrix, row, dim, d, on):
 
 @triton.jit
 def _spmm(ptr, cols, values, weight, out, d, D: tl.constexpr, E: tl.constexpr):
+    """D numbers of one row of lists · weight, E entries at a time."""
     row, dim = tl.program_id(0), tl.program_id(1) * D + tl.arange(0, D)
     total = tl.zeros([D], out.dtype.element_ty)
     last = tl.load(ptr + row + 1)
@@ -221,6 +213,7 @@ def _spmm(ptr, cols, values, weight, out, d, D: tl.constexpr, E: tl.constexpr):
 
 @triton.jit
 def _sddmm(ptr, cols, a, b, out, d, D: tl.constexpr, E: tl.constexpr):
+    """a[row] · b[col] at the entries of one row, E entries and D dimensions at a time."""
     row = tl.program_id(0)
     last = tl.load(ptr + row + 1)
     for start in range(tl.load(ptr + row), last, E):

@@ -9,7 +9,7 @@ from torch import Tensor
 from . import reference
 from .backend import choose
 from .cpu import CpuKernels, path_counts
-from .reference import Lists
+from .reference import Lists, stack
 
 _BLOCK = 1 << 24  # numbers in a dense block of pre-activations: 64 MiB
 _TOKENS = 1024  # of a preselected block: they stay in cache
@@ -46,7 +46,7 @@ class Encoder:
         kernels = self._kernels if isinstance(self._kernels, CpuKernels) and self._kernels.preselects else None
         many = self._rows is not None or len(x) >= _MANY
         blocks = self._preselected(x, kernels) if kernels is not None and many else self._dense(x)
-        return _join([block if self._k is None else topk_rows(block, self._k) for block in blocks], x)
+        return stack([block if self._k is None else topk_rows(block, self._k) for block in blocks])
 
     def _dense(self, x: Tensor) -> Iterator[Lists]:
         path_counts["encode.dense"] += 1
@@ -99,14 +99,6 @@ class _Rounded(NamedTuple):
         rounding = x.shape[1] * 2.0**-23  # of the fp32 sums, here and in the exact product
         margin: Tensor = error * self.norm + (norm + error) * self.error + rounding * (norm * self.norm + offset)
         return margin
-
-
-def _join(parts: list[Lists], like: Tensor) -> Lists:
-    counts = [part.ptr.diff() for part in parts]
-    ptr = torch.cat([torch.zeros(1, dtype=torch.int64, device=like.device), *counts]).cumsum(0)
-    if not parts:
-        return Lists(ptr, torch.zeros(0, dtype=torch.int32, device=like.device), like.new_zeros(0))
-    return Lists(ptr, torch.cat([part.cols for part in parts]), torch.cat([part.values for part in parts]))
 
 
 def spmm(lists: Lists, weight: Tensor, backend: str | None = None) -> Tensor:

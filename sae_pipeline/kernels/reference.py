@@ -3,6 +3,7 @@
 They define what the kernels compute, serve as the fallback, and are the dense path.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -72,6 +73,15 @@ class Features(NamedTuple):
     m_dec: Tensor  # [d_sae, d_in]
     m_b: Tensor  # [d_sae]
     ticks: Tensor  # [d_sae] int32, steps in which the feature had an entry
+
+
+def stack(parts: Sequence[Lists]) -> Lists:
+    """The rows of all parts, at least one, one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    counts = torch.cat([part.ptr.diff() for part in parts])
+    ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return Lists(ptr, torch.cat([part.cols for part in parts]), torch.cat([part.values for part in parts]))
 
 
 def compress(dense: Tensor) -> Lists:

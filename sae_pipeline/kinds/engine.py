@@ -19,7 +19,7 @@ full Adam (MiniLM's layer 4, 3 passes, same λ) FVU at equal L0 is 3 to 5 % high
 moves a third of the memory. b_dec has plain Adam.
 """
 
-from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack, cast
+from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -75,8 +75,8 @@ class SparseStepper(Stepper):
         on_card = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         fast = on_card if self._kernels is None else self._kernels.fast_bf16
         self._low = torch.bfloat16 if fast and options.get("precision") != "fp32" else W_dec.dtype
-        in_tiles = isinstance(self._kernels, CpuKernels) and self._kernels.amx and self._low is torch.bfloat16
-        self._amx = cast(CpuKernels, self._kernels) if in_tiles else None
+        kernels, in_bf16 = self._kernels, self._low is torch.bfloat16
+        self._amx = kernels if isinstance(kernels, CpuKernels) and kernels.amx and in_bf16 else None
         W_enc, W_dec = W_dec.detach().clone(), W_dec.detach().clone()
         b_enc, v_enc, v_dec, v_b = (W_dec.new_zeros(d_sae) for _ in range(4))
         ticks = torch.zeros(d_sae, dtype=torch.int32, device=device)
