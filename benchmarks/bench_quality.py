@@ -115,10 +115,9 @@ def train_row(row: Row, root: Path) -> Row:
 
 def stability_to_first(row: Row, folder: Path) -> float | None:
     """Mean cosine of the live features and their nearest in the same training with seed 0, both ways; None there."""
-    same = [
-        other for other in (*rows(OURS), *rows(FINISH)) if all(other[key] == row[key] for key in _KEYS if key != "seed")
-    ]
-    first = next((other["sae_hash"] for other in same if other["seed"] == 0), None)
+    wanted = {**{key: row[key] for key in _KEYS}, "seed": 0, "classifier_hash": classifier_hash(folder.parents[2])}
+    same = [other for other in (*rows(OURS), *rows(FINISH)) if wanted.items() <= other.items()]
+    first = next((other["sae_hash"] for other in same), None)
     if row["seed"] == 0 or first is None:
         return None
     saes = [SparseAutoencoder.load(path / "sae.pt", CPU) for path in (folder.parent / first, folder)]
