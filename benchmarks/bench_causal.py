@@ -31,7 +31,7 @@ from sae_pipeline.device import pick_device
 from sae_pipeline.interventions import Edit, Probe, Reading, Variants, edit_hidden
 from sae_pipeline.runs import find_run, list_runs, read_run
 from sae_pipeline.sae import SaeConfig, SparseAutoencoder
-from sae_pipeline.schema import Hookpoint
+from sae_pipeline.schema.run import Hookpoint
 from sae_pipeline.tokens import TokenizedHeadline, collate, counted_mask, length_batches
 
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")

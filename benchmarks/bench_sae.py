@@ -32,7 +32,7 @@ from sae_pipeline.device import use_bf16
 from sae_pipeline.headlines import load_headlines
 from sae_pipeline.kernels import path_counts
 from sae_pipeline.kinds import nested_prefixes, stepper, unit_rows
-from sae_pipeline.schema import Kind
+from sae_pipeline.schema.common import Kind
 from sae_pipeline.tokens import tokenize
 from sae_pipeline.training import Sparsity, learning_rate_factor, sparsity_weight
 

@@ -29,7 +29,7 @@ from sae_pipeline.device import use_bf16
 from sae_pipeline.finetuning import finetune
 from sae_pipeline.headlines import Headlines, Split, load_headlines
 from sae_pipeline.sae import SaeConfig
-from sae_pipeline.schema import Hookpoint
+from sae_pipeline.schema.run import Hookpoint
 from sae_pipeline.tokens import TokenizedHeadline, collate, shuffled_batches, tokenize
 from sae_pipeline.training import Job, sparsity_weight, train_saes
 

@@ -21,7 +21,7 @@ from sae_pipeline.config import LABELS, PRESETS, HeadlinesConfig
 from sae_pipeline.device import pick_device
 from sae_pipeline.finetuning import finetune
 from sae_pipeline.headlines import Split, load_headlines
-from sae_pipeline.schema import ClassifierReport
+from sae_pipeline.schema.reports import ClassifierReport
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "twitter-financial-news-sentiment"
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from .config import Precision
 from .device import MicroBatches, autocast
 from .errors import UserError
-from .schema import Hookpoint, PositionKind
+from .schema.common import PositionKind
+from .schema.run import Hookpoint
 from .tokens import TokenizedHeadline, collate, counted_mask, length_batches
 
 # --- the hook primitive --------------------------------------------------------------------------------

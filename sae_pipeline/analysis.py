@@ -30,7 +30,7 @@ from .processes import ALONE, World
 from .run_drafts import RunDraft, RunPart
 from .runs import HEADLINE_FEATURES, PROMPTS
 from .sae import SparseAutoencoder
-from .schema import Totals
+from .schema.run import Totals
 from .shortcuts import logits_only
 from .tokens import TokenizedHeadline, collate, counted_mask, length_batches
 from .words import WordCounts, word_texts

@@ -33,7 +33,8 @@ from .classifier import classifier_report
 from .config import InterveneConfig
 from .effects import effect_columns
 from .interventions import Floats, Ints, Probe, Reading, Variants
-from .schema import InterventionsFile, MetricInfo
+from .schema.causes import InterventionsFile
+from .schema.run import MetricInfo
 from .tokens import TokenizedHeadline
 
 _BLOCK = 256  # headlines in memory at a time

@@ -18,7 +18,7 @@ from .config import LABELS, FinetuneConfig, HeadlinesConfig, Precision
 from .device import autocast
 from .errors import UserError
 from .headlines import Headlines
-from .schema import ClassifierReport, ClassScore
+from .schema.reports import ClassifierReport, ClassScore
 from .tokens import TokenizedHeadline, collate, length_batches, tokenize
 
 EMBEDDED = "minilm"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import UserError
-from .schema import Kind, PositionKind
+from .schema.common import Kind, PositionKind
 
 Precision = Literal["auto", "fp32", "bf16"]
 LABELS = ("Bearish", "Bullish", "Neutral")

@@ -16,7 +16,7 @@ from torch import Tensor
 from .errors import UserError
 from .firings import Firings
 from .sae import SaeConfig, SparseAutoencoder
-from .schema import ProbeScore
+from .schema.evidence import ProbeScore
 
 _RIDGE = 1e-2  # weight of ‖w‖²/2 against the mean log-loss of a probe
 _CHUNK = 4096  # tokens

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from .schema import MetricInfo
+from .schema.run import MetricInfo
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -24,7 +24,8 @@ from .errors import UserError
 from .firings import ragged
 from .interventions import Floats, Ints
 from .sae import SparseAutoencoder
-from .schema import CodeQuality, PositionKind, SaeReport, SpliceBaseline, SpliceReport
+from .schema.common import PositionKind
+from .schema.reports import CodeQuality, SaeReport, SpliceBaseline, SpliceReport
 from .shortcuts import Tail
 from .tokens import length_batches
 

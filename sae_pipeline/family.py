@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .errors import UserError
 from .kernels import Lists
-from .schema import MemberMatches, Stability, Verdict
+from .schema.evidence import MemberMatches, Stability, Verdict
 
 MATCH, RELATED, CONTAINED = 0.7, 0.4, 0.5
 _CHUNK = 2048  # rows compared at a time

@@ -10,20 +10,17 @@ from .json_records import Span
 from .run_fit import column_problems, examples_problems, metric_problems, stats_problems
 from .run_tables import OPTIONAL, RunTables
 from .runs import FEATURE_STATS, FEATURE_TOKENS, METADATA, damaged, parse_record, plain_file
-from .schema import (
-    FAMILY,
-    FEATURE_EFFECTS,
+from .schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
+from .schema.common import Record
+from .schema.evidence import FAMILY, FamilyFile, Verdict
+from .schema.run import (
     NEIGHBOURS,
-    FamilyFile,
-    FeatureEffectsFile,
     FeatureExamples,
     FeatureStatsFile,
     FeatureTokensFile,
     MetricColumn,
     MetricInfo,
     NeighboursFile,
-    Record,
-    Verdict,
 )
 
 SPARK_BINS = 16

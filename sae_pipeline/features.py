@@ -10,7 +10,7 @@ from .config import LABELS
 from .evidence import MIN_HEADLINES, Estimate, auroc, mutual_information, selectivity
 from .feature_stats import FeatureStats
 from .firings import Floats
-from .schema import MetricInfo
+from .schema.run import MetricInfo
 
 
 @dataclass(frozen=True)

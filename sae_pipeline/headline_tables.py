@@ -12,14 +12,8 @@ from .json_records import Span
 from .run_fit import headline_problems, prompt_problems
 from .run_tables import OPTIONAL, RunTables
 from .runs import FEATURE_STATS, HEADLINE_FEATURES, PROMPTS, damaged, parse_record
-from .schema import (
-    INTERVENTIONS,
-    HeadlineEffects,
-    HeadlineFeatures,
-    HeadlineFeaturesFile,
-    InterventionsFile,
-    Prompt,
-)
+from .schema.causes import INTERVENTIONS, HeadlineEffects, InterventionsFile
+from .schema.run import HeadlineFeatures, HeadlineFeaturesFile, Prompt
 
 SORT_KEYS = ("confidence", "margin", "loss")
 _BATCH = 1000  # rows per statement

@@ -23,7 +23,7 @@ from .activations import hooked, resolve_hookpoint, stopping
 from .errors import UserError
 from .firings import Firings, ragged
 from .sae import SparseAutoencoder
-from .schema import Hookpoint
+from .schema.run import Hookpoint
 from .shortcuts import Tail
 from .tokens import TokenizedHeadline, collate, counted_mask, length_batches
 

@@ -10,7 +10,7 @@ from .artefacts import file_hash
 from .config import FinishConfig, HeadlinesConfig, TrainConfig
 from .errors import UserError
 from .sae import SaeConfig, size_name
-from .schema import SaeReport
+from .schema.reports import SaeReport
 from .training import TrainingCurve
 
 

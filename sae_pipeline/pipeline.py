@@ -46,15 +46,9 @@ from .run_drafts import RunPart, new_run
 from .run_index import index_run
 from .runs import find_run, list_runs, read_run
 from .sae import SaeConfig, SparseAutoencoder, size_name
-from .schema import (
-    FEATURE_EFFECTS,
-    INTERVENTIONS,
-    SCHEMA_VERSION,
-    ClassifierInfo,
-    InterventionsFile,
-    RunMetadata,
-    SaeInfo,
-)
+from .schema.causes import FEATURE_EFFECTS, INTERVENTIONS, InterventionsFile
+from .schema.common import SCHEMA_VERSION
+from .schema.run import ClassifierInfo, RunMetadata, SaeInfo
 from .store import ActivationStore, ActivationStream, Extraction, Manifest, open_store, store_inputs_hash
 from .store import extract as extract_activations
 from .training import Job, sparsity_weight, train_saes

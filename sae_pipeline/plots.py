@@ -13,7 +13,9 @@ from .classifier import ClassifierRecord
 from .config import LABELS
 from .layout import SaeRecord
 from .runs import read_run
-from .schema import ClassifierReport, EvidenceFile, InterventionsFile
+from .schema.causes import InterventionsFile
+from .schema.evidence import EvidenceFile
+from .schema.reports import ClassifierReport
 
 _INK, _MUTED, _ACCENT = "#1d2433", "#8a93a6", "#2f6fb2"
 _SIZES = ("#9ecae9", "#5ba3d0", "#2f6fb2", "#123e6d")

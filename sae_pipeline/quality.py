@@ -26,7 +26,8 @@ from .kernels import Lists
 from .layout import Layout, SaeRecord, read_sae_record, record_size
 from .runs import find_run, read_run
 from .sae import SparseAutoencoder
-from .schema import FAMILY, SCHEMA_VERSION, Control, EvidenceFile, FamilyFile, FamilyMember, PositionKind
+from .schema.common import SCHEMA_VERSION, PositionKind
+from .schema.evidence import FAMILY, Control, EvidenceFile, FamilyFile, FamilyMember
 from .store import open_store
 from .training import Job, train_saes
 

@@ -13,7 +13,7 @@ from .classifier import ClassifierRecord
 from .errors import UserError
 from .layout import Layout, SaeRecord, aliased_saes, classifier_folder
 from .sae import size_name
-from .schema import EvidenceFile, FamilyFile
+from .schema.evidence import EvidenceFile, FamilyFile
 
 
 class StudyReport(BaseModel):

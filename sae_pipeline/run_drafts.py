@@ -2,7 +2,7 @@
 
 So a folder named `<YYYYmmdd-HHMMSS>_run-XXX` (UTC) is never half-written. Numbers are given under a lock, one higher
 than the highest there is, so no two writers get the same one. The kernel frees a lock when its process dies: that is
-how the drafts of dead writers are told from those of living ones. What the files hold is defined in `schema.py`.
+how the drafts of dead writers are told from those of living ones. What the files hold is defined in `schema/`.
 """
 
 import errno
@@ -19,7 +19,8 @@ from typing import Any
 from .compact_json import ARRAY_END, NotFiniteError, Record, RecordWriter, array, array_start, indented, lines
 from .errors import UserError
 from .runs import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS, run_folders, why
-from .schema import DECODER, NEIGHBOURS, RUN_FILES, SCHEMA_VERSION, RunMetadata
+from .schema.common import RUN_FILES, SCHEMA_VERSION
+from .schema.run import DECODER, NEIGHBOURS, RunMetadata
 
 _DRAFT = ".draft-"
 _ALIVE = ".alive"

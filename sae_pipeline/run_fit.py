@@ -6,7 +6,7 @@ Each function yields (field, problem) of one record; nothing where it fits.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from .schema import FeatureExamples, FeatureStatsFile, Firing, HeadlineFeatures, MetricColumn, Prompt, RunMetadata
+from .schema.run import FeatureExamples, FeatureStatsFile, Firing, HeadlineFeatures, MetricColumn, Prompt, RunMetadata
 
 Problems = Iterator[tuple[str, str]]
 _COLUMN_LISTS = ("values", "tested", "n", "low", "high", "q")

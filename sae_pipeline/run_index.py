@@ -34,7 +34,10 @@ from .feature_tables import FeatureTables
 from .headline_tables import HeadlineTables
 from .run_tables import INDICES, SCHEMA, RunTables
 from .runs import DamagedRunError
-from .schema import FAMILY, FEATURE_EFFECTS, INTERVENTIONS, NEIGHBOURS, RUN_FILES
+from .schema.causes import FEATURE_EFFECTS, INTERVENTIONS
+from .schema.common import RUN_FILES
+from .schema.evidence import FAMILY
+from .schema.run import NEIGHBOURS
 
 INDEX = "index.sqlite"
 VERSION = 2

@@ -1,4 +1,4 @@
-"""Run folders: which there are, and validated reading. What the files hold is defined in `schema.py`.
+"""Run folders: which there are, and validated reading. What the files hold is defined in `schema/`.
 
 A run is a folder `<YYYYmmdd-HHMMSS>_run-XXX`; `run_drafts.py` writes them.
 """
@@ -22,14 +22,8 @@ from .run_fit import (
     prompt_problems,
     stats_problems,
 )
-from .schema import (
-    RUN_FILES,
-    FeatureStatsFile,
-    FeatureTokensFile,
-    HeadlineFeaturesFile,
-    Prompt,
-    RunMetadata,
-)
+from .schema.common import RUN_FILES
+from .schema.run import FeatureStatsFile, FeatureTokensFile, HeadlineFeaturesFile, Prompt, RunMetadata
 
 METADATA, PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES = RUN_FILES
 

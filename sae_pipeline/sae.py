@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from .artefacts import write_file
 from .errors import UserError
 from .kernels import Encoder, Lists, spmm
-from .schema import Hookpoint, Kind, PositionKind
+from .schema.common import Kind, PositionKind
+from .schema.run import Hookpoint
 
 Positive = Annotated[int, Field(ge=1)]
 _TENSORS = ("W_enc", "b_enc", "threshold", "W_dec", "b_dec", "mean", "scale")

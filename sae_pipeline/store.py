@@ -30,7 +30,8 @@ from .config import ExtractConfig
 from .device import dtype_name
 from .errors import UserError
 from .processes import ALONE, World
-from .schema import Hookpoint, PositionKind
+from .schema.common import PositionKind
+from .schema.run import Hookpoint
 from .tokens import TokenizedHeadline, length_batches
 
 SHARD_TOKENS = 1 << 16

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .schema import PositionKind
+from .schema.common import PositionKind
 from .text import link_spans
 
 # A word as a reader sees it: a ticker, a number with its sign and unit, a word with its inner marks, or one mark.

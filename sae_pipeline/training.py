@@ -28,7 +28,7 @@ from .config import TrainConfig
 from .errors import ResourceError, UserError
 from .kinds import ALONE, Group, NotebookStep, Stepper, stepper, unit_rows
 from .sae import SaeConfig, SparseAutoencoder, size_name
-from .schema import Kind
+from .schema.common import Kind
 
 Recipe = Literal["default", "seed"]
 _WARM_UP = 0.05  # share of all steps

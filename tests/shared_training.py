@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sae_pipeline.kinds import Group, nested_prefixes, stepper, unit_rows
-from sae_pipeline.schema import Kind
+from sae_pipeline.schema.common import Kind
 
 D_IN, D_SAE, N_STEPS, N_TOKENS = 32, 101, 40, 256  # two ranks do not divide d_sae
 CASES = [

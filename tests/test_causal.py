@@ -17,7 +17,7 @@ from sae_pipeline.effects import MIN_HEADLINES, bootstrap_means, effect_columns,
 from sae_pipeline.errors import UserError
 from sae_pipeline.interventions import Edit, Probe, edit_hidden
 from sae_pipeline.runs import Run, find_run, read_run
-from sae_pipeline.schema import FEATURE_EFFECTS, INTERVENTIONS, FeatureEffectsFile, InterventionsFile
+from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS, FeatureEffectsFile, InterventionsFile
 from sae_pipeline.tokens import counted_mask
 
 from .conftest import SmallStudy

@@ -19,7 +19,7 @@ from torch import Tensor
 from sae_pipeline.errors import UserError
 from sae_pipeline.kernels import AdamSettings, Features, Lists, Rule, backend, choose, reference
 from sae_pipeline.kinds import stepper, unit_rows
-from sae_pipeline.schema import Kind
+from sae_pipeline.schema.common import Kind
 
 pytest.importorskip("triton", reason="there is no Triton for this platform")
 kernels = importlib.import_module("sae_pipeline.kernels.gpu")

@@ -12,7 +12,8 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.interventions import Edit, Probe, Reading, Variants, edit_hidden, intervene
 from sae_pipeline.sae import SaeConfig, SparseAutoencoder
 from sae_pipeline.sample import sample_headlines
-from sae_pipeline.schema import Hookpoint, PositionKind
+from sae_pipeline.schema.common import PositionKind
+from sae_pipeline.schema.run import Hookpoint
 from sae_pipeline.shortcuts import Tail, logits_only
 from sae_pipeline.tokens import TokenizedHeadline, collate, counted_mask, tokenize
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sae_pipeline.kernels import path_counts
 from sae_pipeline.kinds import Stepper, TopKStep, nested_prefixes, stepper, unit_rows
-from sae_pipeline.schema import Kind
+from sae_pipeline.schema.common import Kind
 
 KINDS = get_args(Kind)
 D_IN, D_SAE, N_TRUE, K, BATCH = 64, 256, 96, 4, 200

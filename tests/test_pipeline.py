@@ -22,7 +22,8 @@ from sae_pipeline.headlines import load_headlines
 from sae_pipeline.report import study_report
 from sae_pipeline.runs import read_run
 from sae_pipeline.sae import SparseAutoencoder
-from sae_pipeline.schema import DECODER, NEIGHBOURS, RUN_FILES
+from sae_pipeline.schema.common import RUN_FILES
+from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 
 from .conftest import SmallStudy
 

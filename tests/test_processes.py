@@ -14,7 +14,7 @@ import pytest
 from sae_pipeline.__main__ import main
 from sae_pipeline.processes import World
 from sae_pipeline.runs import read_run
-from sae_pipeline.schema import NEIGHBOURS
+from sae_pipeline.schema.run import NEIGHBOURS
 
 from .conftest import SmallStudy
 

@@ -17,7 +17,7 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation import code_quality
 from sae_pipeline.family import match_features, nearest_rows, stability
 from sae_pipeline.kernels.reference import compress
-from sae_pipeline.schema import FAMILY, FamilyFile
+from sae_pipeline.schema.evidence import FAMILY, FamilyFile
 
 from .conftest import SmallStudy
 from .test_sae import random_sae

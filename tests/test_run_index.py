@@ -21,7 +21,10 @@ from sae_pipeline import json_records
 from sae_pipeline.compact_json import array as json_array
 from sae_pipeline.run_index import INDEX, build_index, index_is_current
 from sae_pipeline.runs import DamagedRunError, Run, read_run
-from sae_pipeline.schema import DECODER, FAMILY, FEATURE_EFFECTS, INTERVENTIONS, NEIGHBOURS, RUN_FILES
+from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
+from sae_pipeline.schema.common import RUN_FILES
+from sae_pipeline.schema.evidence import FAMILY
+from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from viz_analysis import run_library
 from viz_analysis.feature_probe_server import create_app
 from viz_analysis.headline_answers import match_expression

@@ -27,7 +27,7 @@ from sae_pipeline.runs import (
     list_runs,
     read_run,
 )
-from sae_pipeline.schema import RUN_FILES
+from sae_pipeline.schema.common import RUN_FILES
 
 from .run_factory import LABELS, METRICS, metadata, write_run
 

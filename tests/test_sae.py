@@ -9,7 +9,7 @@ import torch
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.sae import SaeConfig, SparseAutoencoder, size_name
-from sae_pipeline.schema import Hookpoint
+from sae_pipeline.schema.run import Hookpoint
 
 
 def sae_config(d_in: int = 12, d_sae: int = 40) -> SaeConfig:

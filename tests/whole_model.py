@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sae_pipeline.activations import hooked, resolve_hookpoint
-from sae_pipeline.schema import PositionKind
+from sae_pipeline.schema.common import PositionKind
 from sae_pipeline.tokens import TokenizedHeadline, collate, counted_mask
 
 

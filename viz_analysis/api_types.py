@@ -5,18 +5,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 
-from sae_pipeline.schema import (
-    Example,
-    FiredFeature,
-    FiredWord,
-    HeadlineEffects,
-    InterventionsSummary,
-    MetricInfo,
-    Prompt,
-    Record,
-    RunMetadata,
-    Share,
-)
+from sae_pipeline.schema.causes import HeadlineEffects, InterventionsSummary
+from sae_pipeline.schema.common import Record, Share
+from sae_pipeline.schema.run import Example, FiredFeature, FiredWord, MetricInfo, Prompt, RunMetadata
 
 Evidence = Literal["dead", "thin", "ok"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.feature_tables import Estimate, FeatureFacts
-from sae_pipeline.schema import Example, FeatureExamples, Prompt
+from sae_pipeline.schema.run import Example, FeatureExamples, Prompt
 from viz_analysis.api_types import (
     ClassSplit,
     Evidence,

@@ -26,7 +26,7 @@ from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
 from sae_pipeline.run_index import shown_progress
 from sae_pipeline.runs import UnknownRunError
-from sae_pipeline.schema import RunMetadata
+from sae_pipeline.schema.run import RunMetadata
 from viz_analysis.access_log import log_requests
 from viz_analysis.answers import bad_query, error_answer, json_answer, seen_etags, set_rules
 from viz_analysis.api_types import (

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from sae_pipeline.errors import UserError
-from sae_pipeline.schema import DECODER
+from sae_pipeline.schema.run import DECODER
 from viz_analysis.api_types import (
     FeatureDensity,
     FeatureInfo,

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, NonNegativeInt, StringConstraints, ValidationError
 
 from sae_pipeline.errors import UserError
-from sae_pipeline.schema import Record
+from sae_pipeline.schema.common import Record
 from viz_analysis.run_sources import LABELS as FOLDER
 from viz_analysis.run_sources import RunFolder
 

@@ -14,7 +14,7 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel
 
 from sae_pipeline.errors import UserError
-from sae_pipeline.schema import RunMetadata
+from sae_pipeline.schema.run import RunMetadata
 from viz_analysis.answers import error_answer, json_answer
 from viz_analysis.api_types import ErrorAnswer
 from viz_analysis.live_types import (

@@ -26,7 +26,7 @@ from sae_pipeline.classifier import Classifier
 from sae_pipeline.device import pick_device
 from sae_pipeline.errors import UserError
 from sae_pipeline.interventions import Edit, Floats, Probe, Reading, Variants, check_edits, edit_hidden, edited_features
-from sae_pipeline.schema import RunMetadata
+from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.tokens import TokenizedHeadline, counted_mask, tokenize
 from viz_analysis.live_types import (
     AuditAnswer,

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 
-from sae_pipeline.schema import Firing, Record, Share
+from sae_pipeline.schema.common import Record, Share
+from sae_pipeline.schema.run import Firing
 
 MAX_CHARACTERS = 1000
 MAX_EDITS = 256

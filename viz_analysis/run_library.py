@@ -18,7 +18,7 @@ from typing import TypeVar
 from sae_pipeline.errors import UserError
 from sae_pipeline.run_index import Progress, build_index
 from sae_pipeline.runs import DamagedRunError, RunEntry
-from sae_pipeline.schema import INTERVENTIONS
+from sae_pipeline.schema.causes import INTERVENTIONS
 from viz_analysis.api_types import RunSummary
 from viz_analysis.indexed_run import IndexedRun
 from viz_analysis.run_reader import IndexMisfitError

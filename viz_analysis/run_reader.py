@@ -20,15 +20,8 @@ from pydantic import BaseModel, ValidationError
 from sae_pipeline.feature_tables import FeatureFacts
 from sae_pipeline.run_index import open_index
 from sae_pipeline.runs import FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS, read_metadata
-from sae_pipeline.schema import (
-    INTERVENTIONS,
-    FeatureExamples,
-    HeadlineEffects,
-    HeadlineFeatures,
-    MetricInfo,
-    Prompt,
-    RunMetadata,
-)
+from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects
+from sae_pipeline.schema.run import FeatureExamples, HeadlineFeatures, MetricInfo, Prompt, RunMetadata
 from viz_analysis.api_types import Headline
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -27,7 +27,7 @@ from sae_pipeline.runs import (
     find_run,
     list_runs,
 )
-from sae_pipeline.schema import DECODER, RunMetadata
+from sae_pipeline.schema.run import DECODER, RunMetadata
 
 LABELS = "labels"  # the folder of human labels beside the runs
 _RUN_FILES = {*INDEXED_FILES, DECODER}

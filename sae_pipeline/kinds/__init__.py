@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..schema import Kind
+from ..schema.common import Kind
 from .engine import Options
 from .gated import GatedStep
 from .group import ALONE, Group

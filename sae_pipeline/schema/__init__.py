@@ -1,0 +1,23 @@
+"""Every file of a run, typed once; the API and the viewer's TypeScript types are generated from here.
+
+A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
+
+| file | type |
+| --- | --- |
+| `metadata.json` | `run.RunMetadata`, with `reports.ClassifierReport` and `reports.SaeReport` |
+| `prompts.jsonl` | one `run.Prompt` a line |
+| `feature_stats.json` | `run.FeatureStatsFile` |
+| `feature_tokens.json` | `run.FeatureTokensFile` |
+| `headline_features.json` | `run.HeadlineFeaturesFile` |
+| `neighbours.json` (optional) | `run.NeighboursFile` |
+| `decoder.safetensors` (optional) | float16 `W_dec` [d_sae, d_in], for matching runs |
+| `feature_effects.json` (optional) | `causes.FeatureEffectsFile` |
+| `interventions.json` (optional) | `causes.InterventionsFile` |
+| `family.json` (optional) | `evidence.FamilyFile` |
+
+Beside an SAE: `finbert_sae/evidence/<sae_hash>.json`, `evidence.EvidenceFile`.
+
+Conventions. *position*: 0-based index of a token in the model's input, `[CLS]` = 0. *headline*: 0-based line
+of `prompts.jsonl`. *starts, ends*: code points into the headline's text as written (half open). *activation*:
+f, in units of x_norm (see `sae.py`). Numbers are finite and carry 6 significant digits.
+"""

@@ -1,0 +1,153 @@
+"""Causal evidence about a run: `feature_effects.json` and `interventions.json`."""
+
+from typing import Any, Literal
+
+from pydantic import Field, FiniteFloat, NonNegativeInt
+
+from .common import Record, Share
+from .reports import SpliceBaseline
+from .run import MetricColumn, MetricInfo
+
+# --- feature_effects.json ------------------------------------------------------------------------------
+
+FEATURE_EFFECTS, INTERVENTIONS = "feature_effects.json", "interventions.json"
+
+
+class FeatureEffectsFile(Record):
+    """`feature_effects.json`: what every feature does to every class, over a run's headlines."""
+
+    schema_version: Literal[1]
+    run_id: str
+    classifier_hash: str
+    sae_hash: str
+    d_sae: int
+    n_headlines: NonNegativeInt
+    metrics: list[MetricInfo] = Field(description="names, labels and formulas of the columns, as in metadata.json")
+    columns: list[MetricColumn]
+
+
+# --- interventions.json --------------------------------------------------------------------------------
+
+
+class Agreement(Record):
+    """How an estimated effect on the predicted class agrees with true ablation, over some features."""
+
+    estimate: Literal["gradient", "integrated"] = Field(
+        description="gradient × activation, or integrated gradients along the joint path of all features"
+    )
+    chosen: Literal["activation", "attribution", "random"] = Field(description="how features were chosen")
+    n_headlines: NonNegativeInt
+    n_pairs: NonNegativeInt
+    pearson: FiniteFloat = Field(description="all pairs together")
+    spearman: FiniteFloat = Field(description="all pairs together")
+    pearson_within: FiniteFloat = Field(description="median over headlines of the correlation within one")
+    spearman_within: FiniteFloat = Field(description="median over headlines of the correlation within one")
+    estimates: list[FiniteFloat] = Field(description="a sample of the pairs, for a scatter plot")
+    truths: list[FiniteFloat] = Field(description="true effects (before − after ablation) of the same pairs")
+
+
+class Faithfulness(Record):
+    """Predictions with the reconstruction in place of the activations, against the classifier's own."""
+
+    n_headlines: NonNegativeInt
+    accuracy_clean: Share
+    accuracy_spliced: Share
+    unchanged: Share
+    cross_entropy_clean: FiniteFloat = Field(description="nats per headline")
+    cross_entropy_spliced: FiniteFloat
+    mean_absolute_delta_p: FiniteFloat = Field(description="mean |change of the predicted class's probability|")
+    mean_kl: FiniteFloat = Field(description="mean KL(clean ‖ spliced), nats")
+    flips: list[list[NonNegativeInt]] = Field(description="[prediction][prediction when spliced], headlines")
+    baselines: list[SpliceBaseline]
+
+
+class RemovalCurve(Record):
+    """What is left of predictions as features are removed from each headline, or as all but some are."""
+
+    kind: Literal["deletion", "insertion"] = Field(
+        description="deletion: the first n removed; insertion: only they kept"
+    )
+    order: Literal["attribution", "activation", "random"]
+    n_headlines: NonNegativeInt
+    n_features: list[NonNegativeInt] = Field(description="n at each point, per headline")
+    accuracy: list[Share]
+    unchanged: list[Share] = Field(description="share of headlines that keep their prediction")
+    logit: list[FiniteFloat] = Field(description="mean centred logit of the original prediction")
+
+
+class SetAblation(Record):
+    """The classifier with a chosen set of features ablated everywhere."""
+
+    features: list[NonNegativeInt]
+    accuracy_before: Share
+    accuracy_after: Share
+    macro_f1_before: Share
+    macro_f1_after: Share
+    flips: list[list[NonNegativeInt]] = Field(description="[prediction][prediction after], headlines")
+
+
+class FeatureEffect(Record):
+    """What one feature does in one headline. Effects are what a class owes to it: before − after."""
+
+    feature: NonNegativeInt
+    effects: list[FiniteFloat] = Field(description="[n_classes] integrated gradients of centred logits, over tokens")
+    gradient_effects: list[FiniteFloat] = Field(description="[n_classes] gradient × activation")
+    ablation_logits: list[FiniteFloat] = Field(description="[n_classes] true effect on centred logits")
+    ablation_probabilities: list[FiniteFloat] = Field(description="[n_classes] true effect on probabilities")
+    positions: list[NonNegativeInt] = Field(description="tokens on which it fires")
+    position_effects: list[FiniteFloat] = Field(description="effect on the predicted class at each of them")
+
+
+class FlipPath(Record):
+    """The smallest set of features found whose ablation (or clamping, by the config) changes the prediction."""
+
+    features: list[NonNegativeInt] = Field(description="in the order of ablation")
+    prediction: NonNegativeInt = Field(description="afterwards")
+    path: list[list[Share]] = Field(description="probabilities before, after the first, after the first two, …")
+
+
+class HeadlineEffects(Record):
+    """Causes of one prediction. base + Σ effects + rest = logits, exactly."""
+
+    headline: NonNegativeInt
+    headline_id: str
+    logits: list[FiniteFloat] = Field(description="[n_classes] centred")
+    base: list[FiniteFloat] = Field(description="[n_classes] centred, with all features ablated")
+    rest: list[FiniteFloat] = Field(
+        description="[n_classes] what base and the listed effects leave: all other features"
+    )
+    features: list[FeatureEffect] = Field(description="largest effect on the predicted class first")
+    spliced_prediction: NonNegativeInt = Field(description="prediction from the SAE's reconstruction")
+    spliced_delta_p: FiniteFloat = Field(description="change of the predicted class's probability when spliced")
+    spliced_kl: FiniteFloat = Field(description="KL(clean ‖ spliced), nats")
+    flip: FlipPath | None = Field(description="away from the prediction; null: not searched or not found")
+    repair: FlipPath | None = Field(description="from a wrong prediction to the true label; null: likewise")
+
+
+class InterventionsSummary(Record):
+    """Causal evidence for a run's predictions as a whole."""
+
+    schema_version: Literal[1]
+    run_id: str
+    classifier_hash: str
+    sae_hash: str
+    device: str
+    seconds: FiniteFloat
+    config: dict[str, Any]
+    completeness_gap: FiniteFloat = Field(
+        description="median over headlines of the largest |logits − base − Σ effects| of a class"
+    )
+    agreement: list[Agreement]
+    faithfulness: Faithfulness
+    curves: list[RemovalCurve]
+    flips_searched: NonNegativeInt
+    flips_found: NonNegativeInt
+    repairs_searched: NonNegativeInt
+    repairs_found: NonNegativeInt
+    set_ablation: SetAblation | None
+
+
+class InterventionsFile(InterventionsSummary):
+    """`interventions.json`: the whole, and one record per headline."""
+
+    headlines: list[HeadlineEffects]

@@ -1,0 +1,24 @@
+"""What all records share."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+SCHEMA_VERSION = 1
+RUN_FILES = (
+    "metadata.json",
+    "prompts.jsonl",
+    "feature_stats.json",
+    "feature_tokens.json",
+    "headline_features.json",
+)
+
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+PositionKind = Literal["words", "all"]
+Kind = Literal["relu", "topk", "batchtopk", "jumprelu", "gated", "matryoshka"]
+
+
+class Record(BaseModel):
+    """A frozen record that refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,249 @@
+"""The files of every run, and the optional ones about a feature's neighbours."""
+
+from typing import Any, Literal
+
+from pydantic import Field, FiniteFloat, NonNegativeInt
+
+from .common import PositionKind, Record, Share
+from .reports import ClassifierReport, SaeReport
+
+# --- metadata.json -------------------------------------------------------------------------------------
+
+
+class Hookpoint(Record):
+    """Where activations are read: `hidden_states[layer]`, the output of `module`."""
+
+    layer: int
+    module: str
+
+
+class ClassifierInfo(Record):
+    """The classifier a run was made with."""
+
+    model: str = Field(description="hub id or folder it was fine-tuned from")
+    n_layers: int
+    d_model: int
+    report: ClassifierReport
+
+
+class SaeInfo(Record):
+    """The SAE a run was made with."""
+
+    size: str = Field(description='the user\'s name for it: "4k", "8k", "16k", "32k"')
+    d_in: int
+    d_sae: int
+    kind: str
+    recipe: str
+    l1_coefficient: FiniteFloat = Field(description="the user's L1_COEFFICIENT")
+    sparsity_weight: FiniteFloat = Field(description="λ as trained, the weight of Σf against Σ(x−x̂)²")
+    positions: PositionKind
+    report: SaeReport
+
+
+class MetricInfo(Record):
+    """A feature metric: a number for each feature, sortable in the viewer."""
+
+    name: str = Field(description="key in feature_stats.json")
+    label: str
+    description: str
+
+
+class Totals(Record):
+    """Sizes of a run."""
+
+    n_headlines: int
+    n_tokens: int = Field(description="tokens, special ones included")
+    n_counted_tokens: int = Field(description="tokens that statistics count (no specials)")
+    n_features: int
+    n_live_features: int = Field(description="features that fire at least once in this run")
+    n_features_with_examples: int
+
+
+class RunMetadata(Record):
+    """`metadata.json`: what was run, on what, with which settings."""
+
+    schema_version: Literal[1]
+    run_id: str = Field(description='"run-034"')
+    created_at: str = Field(description="ISO 8601, UTC")
+    preset: str
+    labels: list[str]
+    classifier_hash: str
+    sae_hash: str
+    data_hash: str
+    hookpoint: Hookpoint
+    classifier: ClassifierInfo
+    sae: SaeInfo
+    sae_family: dict[str, SaeReport] = Field(
+        description="reports of every SAE size trained on the same activations, by size name"
+    )
+    configs: dict[str, dict[str, Any]] = Field(description="every stage's settings")
+    versions: dict[str, str]
+    device: str
+    backend: str = Field(description="which kernels encoded the features")
+    dtype: str
+    processes: int = Field(1, description="processes that shared the headlines")
+    metrics: list[MetricInfo]
+    totals: Totals
+
+
+# --- prompts.jsonl -------------------------------------------------------------------------------------
+
+
+class Prompt(Record):
+    """One headline as the classifier saw it."""
+
+    headline_id: str = Field(description="short hash of the text: the same in every run")
+    text: str
+    label: NonNegativeInt = Field(description="true class, index into labels")
+    prediction: NonNegativeInt
+    probabilities: list[Share]
+    tokens: list[str] = Field(description="WordPieces, special tokens included")
+    starts: list[NonNegativeInt]
+    ends: list[NonNegativeInt]
+    words: list[int] = Field(description="0-based word each token belongs to; -1 for special tokens")
+
+
+# --- feature_stats.json --------------------------------------------------------------------------------
+
+
+class MetricColumn(Record):
+    """One metric over all features, with its uncertainty where it is an estimate.
+
+    An estimate of a run is ranked (`values`, `top`) on one half of the headlines and tested (`tested` and all below) on
+    the other, so that no headline both chooses a feature and speaks for it. Features with thin evidence stand at the
+    neutral value and have no interval and no test: null.
+    """
+
+    name: str
+    top: list[NonNegativeInt] = Field(description="features in descending order of the metric, TOP_FEATURES long")
+    values: list[FiniteFloat] = Field(description="[d_sae]")
+    tested: list[FiniteFloat | None] | None = Field(
+        None, description="[d_sae] the same number on headlines that did not choose"
+    )
+    n: list[NonNegativeInt] | None = Field(None, description="[d_sae] headlines that the estimate rests on")
+    low: list[FiniteFloat | None] | None = Field(None, description="[d_sae] lower end of the 95 % interval")
+    high: list[FiniteFloat | None] | None = Field(None, description="[d_sae] upper end of the 95 % interval")
+    q: list[Share | None] | None = Field(
+        None,
+        description="[d_sae] false-discovery rate (Benjamini–Hochberg) at which it differs from its neutral value",
+    )
+
+
+class FeatureStatsFile(Record):
+    """`feature_stats.json`: statistics of every feature."""
+
+    d_sae: int
+    n_headlines: int
+    n_counted_tokens: int
+    headline_counts: list[NonNegativeInt] = Field(description="[d_sae] headlines on which the feature fires")
+    counts: list[NonNegativeInt] | None = Field(None, description="[d_sae] counted tokens on which the feature fires")
+    class_sizes: list[NonNegativeInt] | None = Field(None, description="[n_classes] headlines of each true label")
+    class_headline_counts: list[list[NonNegativeInt]] | None = Field(
+        None, description="[n_classes][d_sae] headlines of the class on which the feature fires"
+    )
+    class_means: list[list[FiniteFloat]] | None = Field(
+        None, description="[n_classes][d_sae] mean over the class's headlines of the feature's maximum, 0 where silent"
+    )
+    train_headline_share: list[Share] | None = Field(
+        None, description="[d_sae] share of the training headlines on which the feature fires"
+    )
+    metrics: list[MetricColumn]
+
+
+# --- feature_tokens.json -------------------------------------------------------------------------------
+
+
+class Firing(Record):
+    """Where one feature fires in one headline."""
+
+    activation: FiniteFloat = Field(description="its value at `position`")
+    position: NonNegativeInt
+    token: str = Field(description="the WordPiece at `position`")
+    word: str = Field(description="the whole word that the WordPiece belongs to, as written")
+    positions: list[NonNegativeInt] = Field(description="every counted token on which the feature fires")
+    values: list[FiniteFloat] = Field(description="activations at `positions`")
+
+
+class Example(Firing):
+    """A token that fires a feature, with its headline."""
+
+    headline: NonNegativeInt
+
+
+class ExampleGroup(Record):
+    """Some of the headlines on which a feature fires, drawn without regard to its strength within [low, high]."""
+
+    kind: Literal["quantile", "random"]
+    low: FiniteFloat = Field(description="activation, included")
+    high: FiniteFloat = Field(description="activation, included")
+    n_headlines: NonNegativeInt = Field(description="headlines of the run in that range, estimated from a sample")
+    examples: list[Example] = Field(description="strongest first")
+
+
+class FiredWord(Record):
+    """A word that fires a feature more often than words do on average."""
+
+    word: str = Field(description="case-folded")
+    count: NonNegativeInt = Field(description="occurrences on which the feature fires")
+    total: NonNegativeInt = Field(description="occurrences in the run")
+    lift: FiniteFloat = Field(description="(count / total) / (the same ratio over all words)")
+
+
+class FeatureExamples(Record):
+    """A feature's strongest tokens."""
+
+    feature: NonNegativeInt
+    word: str = Field(description="the word of its strongest token")
+    histogram: list[NonNegativeInt] = Field(description="counted tokens per bin of `histogram_edges`, zeros left out")
+    examples: list[Example] = Field(description="strongest first")
+    groups: list[ExampleGroup] = Field(
+        default_factory=list, description="empty where `examples` are all headlines on which it fires"
+    )
+    words: list[FiredWord] = Field(default_factory=list, description="most telling first")
+
+
+class FeatureTokensFile(Record):
+    """`feature_tokens.json`: examples of the features that lead some metric, or of all that fire."""
+
+    histogram_edges: list[FiniteFloat] = Field(description="log-spaced bin edges, one more than bins")
+    features: list[FeatureExamples]
+
+
+# --- headline_features.json ----------------------------------------------------------------------------
+
+
+class FiredFeature(Firing):
+    """A feature that fires in a headline; `position` is where it fires most."""
+
+    feature: NonNegativeInt
+
+
+class HeadlineFeatures(Record):
+    """The strongest features of one headline, by maximum over its counted tokens."""
+
+    headline: NonNegativeInt
+    headline_id: str
+    features: list[FiredFeature] = Field(description="strongest first")
+
+
+class HeadlineFeaturesFile(Record):
+    """`headline_features.json`."""
+
+    headlines: list[HeadlineFeatures]
+
+
+# --- neighbours.json -----------------------------------------------------------------------------------
+
+NEIGHBOURS, DECODER = "neighbours.json", "decoder.safetensors"
+
+
+class NeighboursFile(Record):
+    """`neighbours.json`: the k features most like each feature, most alike first; fewer where there are no more."""
+
+    d_sae: int
+    k: int
+    n_headlines: NonNegativeInt = Field(description="headlines that co-firing was counted on, drawn by hash")
+    by_decoder: list[list[NonNegativeInt]] = Field(description="[d_sae][≤ k] by cosine of the decoder rows")
+    decoder_cosine: list[list[FiniteFloat]]
+    by_cofiring: list[list[NonNegativeInt]] = Field(description="[d_sae][≤ k] by Jaccard index over headlines")
+    cofiring: list[list[Share]] = Field(description="headlines on which both fire / on which either fires")
