@@ -17,8 +17,9 @@ from tqdm.auto import tqdm
 
 from .activations import hooked, resolve_hookpoint
 from .classifier import Classifier
-from .compact_json import RecordWriter, nullable, six_digits
+from .compact_json import NotFiniteError, RecordWriter, nullable, six_digits
 from .config import AnalyzeConfig
+from .errors import UserError
 from .evidence import Estimate
 from .examples import SAMPLE, PromptLines, Selection, example_records, lots, strengths
 from .feature_stats import HISTOGRAM_EDGES, FeatureStats, halves
@@ -268,9 +269,13 @@ def _write_features(
 
 def _column(name: str, result: Floats | Estimate, n_leaders: int) -> dict[str, Any]:
     values = result.values if isinstance(result, Estimate) else result
+    try:
+        written = six_digits(values)
+    except NotFiniteError as error:
+        raise UserError(f"Metric {name!r}: {error}; make it finite, no run was saved.") from error
     # Ranked as they are written, equals by feature: the order of summation must not decide between equals.
-    ranked = np.argsort(-six_digits(values), kind="stable")
-    column: dict[str, Any] = {"name": name, "top": ranked[:n_leaders], "values": values}
+    top = np.argsort(-written, kind="stable")[:n_leaders]
+    column: dict[str, Any] = {"name": name, "top": top, "values": values}
     if isinstance(result, Estimate):
         for key in ("tested", "low", "high", "q"):
             numbers = getattr(result, key)

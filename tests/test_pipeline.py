@@ -144,7 +144,7 @@ def test_metric_of_ones_own(study: SmallStudy, copy: Path) -> None:
     assert len(run.prompts) == run.metadata.totals.n_headlines == 9
     runs = len(list((copy / "analysis_data").glob("*_run-*")))
     bad = Metric("bad", "Bad", "Not a number.", lambda s: s.headline_counts * np.nan)
-    with pytest.raises(UserError, match="finite"):
+    with pytest.raises(UserError, match="'bad': nan at index 0 is not a finite number; make it finite"):
         pipeline.analyze(changed, copy, CPU, [bad])
     assert len(list((copy / "analysis_data").glob("*_run-*"))) == runs
 
