@@ -89,6 +89,15 @@ export const count = (n: number) => n.toLocaleString('en-US')
 /** The headline's row, by its place in the list (0-based). */
 export const row = (page: Page, place: number): Locator => page.locator(`[data-index="${place}"]`)
 
+/** The words most lit in a headline: several when they are equal as written. */
+export async function strongest(shown: Locator): Promise<string[]> {
+  const lit = await shown.locator('mark').evaluateAll((marks) =>
+    marks.map((mark) => ({ word: mark.textContent, activation: Number(mark.dataset['activation']) })),
+  )
+  const most = Math.max(...lit.map(({ activation }) => activation))
+  return lit.filter(({ activation }) => activation === most).map(({ word }) => word)
+}
+
 /** The first list of the page is there. */
 export async function loaded(page: Page): Promise<void> {
   await expect(row(page, 0).locator('article, a').first()).toBeVisible()
