@@ -14,7 +14,7 @@ from torch import Tensor
 from .build import load
 from .reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule, stack
 
-HAS_AVX2, HAS_AVX512, HAS_AMX = 1, 2, 4
+HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI = 1, 2, 4, 8
 _CHUNK = 1 << 21  # numbers in a dense block of pre-activations: 8 MiB, so that it is still in cache when compressed
 _SPARSE = 0.06  # share of entries up to which the int8 encoder lists them
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float64: "f64"}
@@ -40,7 +40,7 @@ def _at(tensor: Tensor | None) -> c_void_p:
 
 
 def cpu_features() -> int:
-    """Bits of HAS_AVX2, HAS_AVX512, HAS_AMX. Raises BuildError without a compiler."""
+    """Bits of HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI. Raises BuildError without a compiler."""
     return int(load().cpu_features())
 
 
@@ -52,7 +52,8 @@ class CpuKernels:
         self.amx = amx
         self._isa = isa
         self._lib = load()
-        self._lib.cpu_features()  # asks the kernel for the tile registers
+        has = self._lib.cpu_features()  # which also asks the kernel for the tile registers
+        self._int8 = "vnni" if isa == "avx512" and has & HAS_VNNI else "avx2"
         if amx:
             self._lib.amx_encode.restype = c_int64
 
@@ -160,7 +161,7 @@ class CpuKernels:
         capacity = int(_SPARSE * n * d_sae) + n
         ptr = torch.empty(d_sae + 1, dtype=torch.int64)
         cols, values = torch.empty(capacity, dtype=torch.int32), torch.empty(capacity)
-        encode = getattr(self._lib, f"int8_encode_{self._isa}")
+        encode = getattr(self._lib, f"int8_encode_{self._int8}")
         encode.restype = c_int64
         nnz = encode(
             _at(x), _at(W_enc), _at(b_enc), _at(threshold), c_int64(n), c_int64(d), c_int64(d_sae),

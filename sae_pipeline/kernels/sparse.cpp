@@ -2,7 +2,8 @@
 // needs neither torch's headers nor a build system: g++ -O3 -fopenmp -shared.
 //
 // One source, three instruction sets: sparse_body.h is compiled under each target and its functions carry the
-// suffix _avx512, _avx2 or _plain; Python picks the suffix once, from cpu_features(). The AMX encoder is separate.
+// suffix _avx512, _avx2 or _plain; Python picks the suffix once, from cpu_features(). The encoders that need more, AMX
+// or VNNI, are separate.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -57,9 +58,19 @@ static float* scratch(size_t n) {
 namespace avx512 {
 #include "sparse_body.h"
 #include "cofiring.h"
+}
+#pragma GCC pop_options
+#undef ISA
+
+#define ISA(name) name##_vnni
+#define VNNI  // g++ does not define its own name for it here
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4,avx512vnni,prefer-vector-width=512")
+namespace vnni {
 #include "int8_encoder.h"
 }
 #pragma GCC pop_options
+#undef VNNI
 #undef ISA
 
 #define ISA(name) name##_avx2
@@ -81,7 +92,7 @@ namespace plain {
 }
 #undef ISA
 
-enum { HAS_AVX2 = 1, HAS_AVX512 = 2, HAS_AMX = 4 };
+enum { HAS_AVX2 = 1, HAS_AVX512 = 2, HAS_AMX = 4, HAS_VNNI = 8 };
 
 #if defined(__x86_64__)
 extern "C" int cpu_features() {
@@ -89,6 +100,7 @@ extern "C" int cpu_features() {
   int has = 0;
   if (__builtin_cpu_supports("x86-64-v3")) has |= HAS_AVX2;
   if (__builtin_cpu_supports("x86-64-v4")) has |= HAS_AVX512;
+  if ((has & HAS_AVX512) && __builtin_cpu_supports("avx512vnni")) has |= HAS_VNNI;
   // The kernel hands out the tile registers only on request: arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA).
   if ((has & HAS_AVX512) && __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, 0x1023, 18) == 0)
     has |= HAS_AMX;
