@@ -84,7 +84,7 @@ def finbert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_real_preset(finbert_folder: Path, tmp_path: Path) -> None:
     """The default preset on a local folder: layer 8, all four sizes, a run, and the server's own command on it."""
-    write_headlines(tmp_path / "headlines.csv", 220)
+    write_headlines(tmp_path / "headlines.csv", 130)
     execute(
         tmp_path,
         {

@@ -21,7 +21,8 @@ from .conftest import SmallStudy
 
 def torchrun(n: int, *arguments: str, program: tuple[str, ...] = ("-m", "sae_pipeline")) -> Any:
     """`python -m sae_pipeline …`, or another program, in n processes on the CPU."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)) if n > 1 else ()
+    command = [sys.executable, *launcher]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
     return subprocess.run(
         [*command, *program, *arguments], capture_output=True, text=True, env=environment, timeout=300

@@ -170,7 +170,7 @@ class TestVerbs:
         """On held-out headlines the KL falls and L0 stays; the result is a size of its own that is reused."""
         sparse_code = TrainConfig(kind="batchtopk", k=4, latent_dims=(512,))  # of which the predictions feel something
         pipeline.train(ExtractConfig(layer=4), sparse_code, root, CPU)
-        config = FinishConfig(sae_size="512", epochs=6, kl_weight=30, tokens_per_batch=256)
+        config = FinishConfig(sae_size="512", learning_rate=1e-3, kl_weight=30, tokens_per_batch=128)
         before = quality.present_sae(root, 4, "512", CPU)[1]
         made = quality.finish(config, 4, root, CPU)
         assert made.report.spliced.mean_kl < 0.8 * before.report.spliced.mean_kl  # type: ignore[operator]
