@@ -1,6 +1,6 @@
-// pre = x W_enc + b_enc where pre > threshold, in fp32, for CPUs without AMX: a product in 8-bit integers, several times
-// as fast as one in fp32, finds the entries that can be active, and only those are computed. Compiled for AVX2 and for
-// AVX-512 with VNNI, see sparse.cpp.
+// pre = x W_enc + b_enc where pre > threshold, in fp32: a product in 8-bit integers, several times as fast as one in
+// fp32, finds the entries that can be active, and only those are computed. Compiled for AVX2 and for
+// AVX-512 with VNNI, see sparse.cpp. Each entry is computed alone, so nothing depends on the number of threads.
 //
 // With x = e + s u (u whole numbers, s the token's step) and w = f + t q likewise, Cauchy-Schwarz bounds what the
 // integers miss:  |x.w - s t u.q| <= |e| |w| + |s u| |f|.
@@ -10,6 +10,7 @@ constexpr int64_t TOKENS = 32;     // tokens that are worked on together: as byt
 constexpr int64_t FEATURES = 128;  // features, at most: their rows stay in L2, in fp32 too
 constexpr int64_t L2 = 192 << 10;
 constexpr int TOP_Q = 127;
+constexpr int64_t WIDEST = 1 << 17;  // numbers in a token: TOP_Q * 127 * WIDEST < 2^31
 
 // u is stored as the byte u + ZERO, so that it is not negative: these instructions multiply unsigned by signed bytes.
 #ifdef VNNI
@@ -104,29 +105,26 @@ struct Rows {
     for (int64_t i = 0; i < (count + ROWS - 1) / ROWS * ROWS; ++i) {
       if (i == count) std::memset(row, 0, size_t(d) * sizeof(float));
       if (i < count) std::memcpy(row, W + i * d, size_t(d) * sizeof(float));
-      const float coarse = look(width, i), inverse = coarse > 0 ? 1 / coarse : 1;
+      const float coarse = look(width), inverse = coarse > 0 ? 1 / coarse : 1;
       step[i] = 1 / inverse;
-      error[i] = round(width, inverse, i) * step[i];
+      round(width, inverse, i);
     }
   }
 
  private:
-  // The finest step that no sum overflows with; sets the norm.
-  float look(int64_t width, int64_t i) {
+  // The finest step that no sum overflows with.
+  float look(int64_t width) const {
     const __m256 sign = _mm256_set1_ps(-0.0f);
-    __m256 square = _mm256_setzero_ps();
     __m128 most = _mm_setzero_ps(), sums = most;
     for (int64_t j = 0; j < width; j += 16) {
       const __m256 a = _mm256_andnot_ps(sign, _mm256_loadu_ps(row + j));
       const __m256 b = _mm256_andnot_ps(sign, _mm256_loadu_ps(row + j + 8));
-      square = _mm256_fmadd_ps(b, b, _mm256_fmadd_ps(a, a, square));
       const __m256 top = _mm256_max_ps(a, b), both = _mm256_add_ps(a, b);
       most = _mm_max_ps(most, _mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1)));
       // of 16 numbers the 1st, 2nd, 5th, 6th, ... meet in one 16-bit sum, and the others
       const __m128 four = _mm_add_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
       sums = _mm_max_ps(sums, _mm_hadd_ps(four, four));
     }
-    norm[i] = std::sqrt(total(square)) * 1.001f;
 #ifdef VNNI
     return largest(most) / TOP_Q;
 #else
@@ -134,19 +132,21 @@ struct Rows {
 #endif
   }
 
-  // Writes the integers; returns |f| / t.
-  float round(int64_t width, float inverse, int64_t i) {
-    __m256 missed = _mm256_setzero_ps(), sum = missed;
+  // Writes the integers and what is known of them. Norms are taken of numbers up to TOP_Q: the row's own squares may be
+  // too small for a float.
+  void round(int64_t width, float inverse, int64_t i) {
+    __m256 missed = _mm256_setzero_ps(), sum = missed, square = missed;
     for (int64_t j = 0; j < width; j += 8) {
       const __m256 v = _mm256_mul_ps(_mm256_loadu_ps(row + j), _mm256_set1_ps(inverse));
       const __m256i whole = _mm256_cvtps_epi32(v);
       const __m256 q = _mm256_cvtepi32_ps(whole), off = _mm256_sub_ps(v, q);
-      missed = _mm256_fmadd_ps(off, off, missed), sum = _mm256_add_ps(sum, q);
+      missed = _mm256_fmadd_ps(off, off, missed), sum = _mm256_add_ps(sum, q), square = _mm256_fmadd_ps(v, v, square);
       const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
       _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes + i * width + j), _mm_packs_epi16(words, words));
     }
     offset[i] = ZERO * int32_t(total(sum));
-    return std::sqrt(total(missed)) * 1.001f;
+    norm[i] = std::sqrt(total(square)) * 1.001f * step[i];
+    error[i] = std::sqrt(total(missed)) * 1.001f * step[i];
   }
 };
 
@@ -245,15 +245,17 @@ struct Found {
 };
 
 // Returns how many entries there are; -1 and nothing written where there are more than `capacity`, or where more than
-// a quarter of a thread's share had to be computed, so that a dense product is faster.
+// a quarter of all had to be computed, so that a dense product is faster.
 static int64_t encode(const float* x, const float* W, const float* b_enc, const float* threshold, int64_t n, int64_t d,
                       int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals, int64_t capacity) {
+  if (d > WIDEST) return -1;
   const Tokens tokens(x, n, d);
   const int n_threads = omp_get_max_threads();
   const int64_t width = padded(d), share = (d_sae + n_threads - 1) / n_threads;
   const int64_t features = std::max(ROWS, std::min({FEATURES, L2 / 4 / width, share + ROWS - 1}) / ROWS * ROWS);
   const int64_t blocks = (d_sae + features - 1) / features;
-  std::vector<int64_t> start(n_threads + 1, 0);
+  const int64_t many = d_sae * n / 4;
+  std::vector<int64_t> start(n_threads + 1, 0), computed(n_threads, 0);
   bool dense = false;
   int64_t total = 0;
 #pragma omp parallel num_threads(n_threads)
@@ -270,14 +272,15 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
     rows.bytes = reinterpret_cast<int8_t*>(rows.row + width);
     lists.vals = rows.row + width + features * width / 4;
     lists.toks = reinterpret_cast<int32_t*>(lists.vals + features * lists.room);
-    int64_t computed = 0;
+    int64_t looked_at = 0;
     for (int64_t b = from; b < to; ++b) {
       const int64_t base = b * features, here = std::min(features, d_sae - base);
       const float *own = W + base * d, *bias = b_enc + base, *above = threshold ? threshold + base : nullptr;
       float least[FEATURES];
       for (int64_t i = 0; i < here; ++i) {
         const float a = above ? above[i] : 0;
-        least[i] = a - bias[i] - (std::fabs(a) + std::fabs(bias[i])) * 0x1p-20f;
+        const float edge = a - bias[i];
+        least[i] = edge == INFINITY ? edge : edge - (std::fabs(a) + std::fabs(bias[i])) * 0x1p-20f;
       }
       rows.read(own, here, d);
       std::memset(lists.count, 0, sizeof(lists.count));
@@ -289,7 +292,7 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
           const int64_t count = candidates.count[t];
           for (int64_t c = 0; c < count; c += 4)
             compute(x + token * d, token, own, d, mine + c, count - c, bias, above, lists);
-          computed += count;
+          looked_at += count;
         }
       }
       for (int64_t i = 0; i < here; ++i) {
@@ -298,25 +301,23 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
         found.vals.insert(found.vals.end(), lists.vals + at, lists.vals + at + count);
         ptr[base + i + 1] = count;
       }
-      if (int64_t(found.toks.size()) > capacity || computed > (to - from) * features * n / 4) {
-#pragma omp atomic write
-        dense = true;
-        break;
-      }
+      if (int64_t(found.toks.size()) > capacity || looked_at > many) break;
     }
+    computed[me] = looked_at;
     start[me + 1] = int64_t(found.toks.size());
 #pragma omp barrier
 #pragma omp single
     {
       for (int t = 0; t < all; ++t) start[t + 1] += start[t];
       total = start[all];
+      dense = total > capacity || std::accumulate(computed.begin(), computed.end(), int64_t(0)) > many;
     }
-    if (!dense && total <= capacity) {
+    if (!dense) {
       std::copy(found.toks.begin(), found.toks.end(), toks + start[me]);
       std::copy(found.vals.begin(), found.vals.end(), vals + start[me]);
     }
   }
-  if (dense || total > capacity) return -1;
+  if (dense) return -1;
   ptr[0] = 0;
   for (int64_t i = 0; i < d_sae; ++i) ptr[i + 1] += ptr[i];
   return total;

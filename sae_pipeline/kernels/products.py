@@ -44,7 +44,7 @@ class Encoder:
         """The active entries of x."""
         topk_rows = (self._kernels or reference).topk_rows
         kernels = self._kernels if isinstance(self._kernels, CpuKernels) and self._kernels.preselects else None
-        many = self._rows is not None or len(x) >= _MANY
+        many = len(x) >= (_MANY if self._rows is None else 1)
         blocks = self._preselected(x, kernels) if kernels is not None and many else self._dense(x)
         return stack([block if self._k is None else topk_rows(block, self._k) for block in blocks])
 
@@ -98,7 +98,7 @@ class _Rounded(NamedTuple):
         error, norm = (x - x.bfloat16()).norm(dim=1).max(), x.norm(dim=1).max()
         rounding = x.shape[1] * 2.0**-23  # of the fp32 sums, here and in the exact product
         margin: Tensor = error * self.norm + (norm + error) * self.error + rounding * (norm * self.norm + offset)
-        return margin
+        return margin.nan_to_num(nan=torch.inf)  # a token that holds no numbers: every entry is computed
 
 
 def spmm(lists: Lists, weight: Tensor, backend: str | None = None) -> Tensor:

@@ -205,22 +205,25 @@ static inline void prefetch(const float* row, int64_t d) {
   for (int64_t j = 0; j < d; j += 16) __builtin_prefetch(row + j, 1, 2);
 }
 
+constexpr int64_t PART = 16;  // tokens
+
 // r = f W_dec + b_dec - x from feature-major lists. Each thread owns a range of tokens and walks all features, so
-// that a row of W_dec is read once and the tokens' sums stay in its cache. Returns sum r^2 in out_sums[0]; the mean
-// over tokens of r goes to grad_b_dec.
+// that a row of W_dec is read once and the tokens' sums stay in its cache. Also the sum of r^2, and the mean of r over
+// tokens, which are added up in parts of PART tokens, whoever owns them.
 template <class R>
 static void residual(const int64_t* ptr, const int32_t* toks, const float* vals, const float* W_dec,
                      const float* b_dec, const float* x, int64_t n, int64_t d, int64_t d_sae, R* r, float* col_mean,
                      double* sse) {
   const int n_threads = omp_get_max_threads();
-  std::vector<double> sums(n_threads, 0.0);
-  std::vector<float> cols(size_t(n_threads) * d, 0.f);
+  const int64_t parts = (n + PART - 1) / PART;
+  std::vector<double> sums(parts, 0.0);
+  std::vector<float> cols(size_t(parts) * d, 0.f);
   const std::vector<int32_t> active = active_features(ptr, d_sae);
   const int64_t n_active = int64_t(active.size());
 #pragma omp parallel num_threads(n_threads)
   {
     const int me = omp_get_thread_num(), all = omp_get_num_threads();
-    const int64_t from = n * me / all, to = n * (me + 1) / all;
+    const int64_t from = parts * me / all * PART, to = std::min(n, parts * (me + 1) / all * PART);
     float* acc = scratch(size_t(to - from) * d);
     for (int64_t t = from; t < to; ++t) {
       float* y = acc + (t - from) * d;
@@ -235,25 +238,20 @@ static void residual(const int64_t* ptr, const int32_t* toks, const float* vals,
       const float* w = W_dec + i * d;
       for (; e < end && toks[e] < to; ++e) axpy(acc + (toks[e] - from) * d, vals[e], w, d);
     }
-    double sum = 0;
-    float* col = cols.data() + size_t(me) * d;
     for (int64_t t = from; t < to; ++t) {
       const float* y = acc + (t - from) * d;
       R* out = r + t * d;
-      sum += dot(y, y, d);
-      axpy(col, 1.0f, y, d);
+      sums[t / PART] += dot(y, y, d);
+      axpy(cols.data() + t / PART * d, 1.0f, y, d);
 #pragma omp simd
       for (int64_t j = 0; j < d; ++j) put(out[j], y[j]);
     }
-    sums[me] = sum;
   }
   *sse = 0;
   for (double s : sums) *sse += s;
-  for (int64_t j = 0; j < d; ++j) {
-    float s = 0;
-    for (int t = 0; t < n_threads; ++t) s += cols[size_t(t) * d + j];
-    col_mean[j] = s / float(n);
-  }
+  std::memset(col_mean, 0, size_t(d) * sizeof(float));
+  for (int64_t p = 0; p < parts; ++p) axpy(col_mean, 1.0f, cols.data() + p * d, d);
+  for (int64_t j = 0; j < d; ++j) col_mean[j] /= float(n);
 }
 
 // The step length of one row: Adam with one second moment v for the whole row, clipped; see kinds/engine.py. No step
