@@ -12,7 +12,6 @@ from sae_pipeline.attribution import (
     ablate,
     attribute,
     centred,
-    cross_entropy,
     curve,
     flip,
     ranked_groups,
@@ -103,7 +102,8 @@ class TestEstimates:
             return float(np.abs(total - (end - found.base)).max())
 
         assert gap(attribute(probe, reading, steps=32)) < 1e-4
-        assert gap(attribute(probe, reading, steps=16)) < gap(attribution) < gap(attribute(probe, reading, steps=1))
+        assert gap(attribute(probe, reading, steps=16)) < max(gap(attribution), 1e-4)
+        assert gap(attribution) < gap(attribute(probe, reading, steps=1))
 
     def test_base_is_the_headline_without_features(
         self, reading: Reading, attribution: Attribution, probe: Probe
@@ -177,8 +177,8 @@ class TestTruth:
         expected = spliced_logits(probe.model, reading.tokenized, probe.pad_id, 4, "words", probe.sae)
         found = spliced(probe, reading)
         np.testing.assert_allclose(found["sae"], expected, atol=1e-3)
-        labels = reading.logits.argmax(1)
-        assert cross_entropy(found["sae"], labels).mean() < cross_entropy(found["zero"], labels).mean()
+        changes = {name: np.abs(found[name] - reading.logits).mean() for name in ("sae", "zero")}
+        assert changes["sae"] < changes["zero"]
 
 
 class TestFlips:

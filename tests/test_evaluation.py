@@ -133,13 +133,15 @@ def test_recovered_scores_known_answers(judge: HeldOut) -> None:
     assert exact.unchanged == 1 and exact.lost == exact.gained == 0 and exact.mcnemar_p == 1
     assert exact.mean_kl == pytest.approx(0, abs=1e-6)
     assert [b.kind for b in exact.baselines] == ["zero", "mean", "resample"]
-    for baseline in exact.baselines:
-        assert baseline.recovered_loss == pytest.approx(1, abs=1e-3)
+    assert exact.cross_entropy_spliced == pytest.approx(exact.cross_entropy_clean, abs=1e-5)
+    for baseline in exact.baselines:  # what is divided by is sometimes hardly more than what fp32 rounds
+        rounding = 1e-5 / abs(baseline.cross_entropy - exact.cross_entropy_clean)
+        assert baseline.recovered_loss == pytest.approx(1, abs=rounding)
     mean = fitted(judge)
     with torch.no_grad():
         mean.b_enc.fill_(-1e6)
     nothing = {b.kind: b for b in judge.splice_report(mean, "words").baselines}
-    assert nothing["mean"].recovered_loss == pytest.approx(0, abs=1e-5)
+    assert nothing["mean"].recovered_loss == pytest.approx(0, abs=1e-3)
     assert nothing["mean"].accuracy == pytest.approx(judge.splice_report(mean, "words").accuracy_spliced)
 
 

@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import random
 import signal
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -56,23 +58,33 @@ def _artefacts(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for kind in kinds for p in (root / "finbert_sae").rglob(kind)}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+class Whole(NamedTuple):
     """A study whose stages were never interrupted."""
+
+    root: Path
+    seconds: float  # of the shortest stage
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Made once."""
     root = tmp_path_factory.mktemp("whole")
     write_headlines(root / "headlines.csv", 240)
     save_encoder("bert", root / "encoder")
+    seconds = []
     for stage in STAGES:
+        started = time.perf_counter()
         assert _run(_arguments(stage, root, root)) == 0
-    return root
+        seconds.append(time.perf_counter() - started)
+    return Whole(root, min(seconds))
 
 
-def _kill_until_done(whole: Path, root: Path, rng: random.Random, longest: float, tries: int) -> int:
+def _kill_until_done(whole: Whole, root: Path, rng: random.Random, tries: int) -> int:
     """Every stage, killed at random moments at most `tries` times; how often a kill came in time."""
     kills = 0
     for stage in STAGES:
         for left in range(tries, -1, -1):
-            code = _run(_arguments(stage, root, whole), rng.uniform(0.05, longest) if left else None)
+            code = _run(_arguments(stage, root, whole.root), rng.uniform(0.05, whole.seconds) if left else None)
             if code == 0:
                 break
             assert code == -signal.SIGKILL
@@ -80,23 +92,23 @@ def _kill_until_done(whole: Path, root: Path, rng: random.Random, longest: float
     return kills
 
 
-def _check(whole: Path, root: Path) -> None:
-    expected, found = _artefacts(whole), _artefacts(root)
+def _check(whole: Whole, root: Path) -> None:
+    expected, found = _artefacts(whole.root), _artefacts(root)
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
     leftovers = [p for p in (root / "finbert_sae").rglob("*") if "partial" in p.name or p.name == "state.safetensors"]
     assert leftovers == []
 
 
-def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
+def test_killed_at_random_moments(whole: Whole, tmp_path: Path) -> None:
     """Fine-tuning, extraction and training, each killed a few times: the same bits, nothing left over."""
-    assert _kill_until_done(whole, tmp_path, random.Random(), 3.0, 3) > 0
+    assert _kill_until_done(whole, tmp_path, random.Random(), 3) > 0
     _check(whole, tmp_path)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("seed", range(12))
-def test_killed_at_many_random_moments(whole: Path, tmp_path: Path, seed: int) -> None:
+def test_killed_at_many_random_moments(whole: Whole, tmp_path: Path, seed: int) -> None:
     """The same with many more kills."""
-    assert _kill_until_done(whole, tmp_path, random.Random(seed), 2.5, 15) > 0
+    assert _kill_until_done(whole, tmp_path, random.Random(seed), 15) > 0
     _check(whole, tmp_path)

@@ -22,6 +22,7 @@ test('each tab is left and found as it was', async ({ page, api }) => {
   await page.keyboard.press('f')
   await expect(page).toHaveURL(/\/features$/)
   await row(page, 1).getByRole('link').click()
+  await expect(page).toHaveURL(/\/features\/\d+/)
   const feature = page.url()
   await page.keyboard.press('g')
   await page.keyboard.press('h')

@@ -86,6 +86,10 @@ export { expect }
 /** 2377 → "2,377". */
 export const count = (n: number) => n.toLocaleString('en-US')
 
+/** What a list says of its length. */
+export const listed = (total: number, all: number, noun: string) =>
+  total === all ? `${count(all)} ${noun}s` : `${count(total)} of ${count(all)} ${noun}s`
+
 /** The headline's row, by its place in the list (0-based). */
 export const row = (page: Page, place: number): Locator => page.locator(`[data-index="${place}"]`)
 

@@ -1,5 +1,5 @@
 import type { Page } from '@playwright/test'
-import { count, expect, loaded, row, test } from './api'
+import { count, expect, listed, loaded, row, test } from './api'
 
 const search = (page: Page) => page.getByRole('searchbox', { name: /^Search features/ })
 
@@ -107,7 +107,7 @@ test('from a feature to the headlines that have it among their strongest', async
   await page.goto(`/features/${feature}`)
   await page.getByRole('link', { name: /among their strongest/ }).click()
   await loaded(page)
-  await expect(page.getByRole('status').first()).toHaveText(`${count(total)} of ${count(n_headlines)} headlines`)
+  await expect(page.getByRole('status').first()).toHaveText(listed(total, n_headlines, 'headline'))
   await page.getByRole('button', { name: /Remove the filter feature/ }).click()
   await expect(page.getByRole('status').first()).toHaveText(`${count(n_headlines)} headlines`)
 })

@@ -1,9 +1,6 @@
-import { count, expect, loaded, row, strongest, test } from './api'
+import { expect, listed, loaded, row, strongest, test } from './api'
 
 /** What the status line says of a list. */
-const listed = (total: number, all: number, noun: string) =>
-  total === all ? `${count(all)} ${noun}s` : `${count(total)} of ${count(all)} ${noun}s`
-
 for (const width of [1440, 390]) {
   test.describe(`at ${width} px`, () => {
     test.use({ viewport: { width, height: 900 } })

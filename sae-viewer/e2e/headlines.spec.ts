@@ -1,4 +1,4 @@
-import { count, expect, loaded, row, strongest, test } from './api'
+import { count, expect, listed, loaded, row, strongest, test } from './api'
 
 test('the first view is the headlines, with prediction, label and verdict in words', async ({ page, api }) => {
   const { headlines, total, labels } = await api.get('/api/headlines', { limit: 5 })
@@ -139,9 +139,7 @@ test('search as you type, without a request for every key', async ({ page, api }
   })
   await page.keyboard.press('/')
   await page.keyboard.type(wanted, { delay: 20 })
-  await expect(page.getByRole('status').first()).toHaveText(
-    total === n_headlines ? `${count(total)} headlines` : `${count(total)} of ${count(n_headlines)} headlines`,
-  )
+  await expect(page.getByRole('status').first()).toHaveText(listed(total, n_headlines, 'headline'))
   await expect(row(page, 0).locator('bdi').first()).toHaveText(headlines[0]?.text ?? '', { useInnerText: false })
   await expect.poll(() => new URL(page.url()).searchParams.get('q')).toBe(wanted)
   expect(asked.size).toBeLessThan(wanted.length)
