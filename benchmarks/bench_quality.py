@@ -4,13 +4,13 @@
     QUICK=1 make bench-quality               prints what is stored
     python -m benchmarks.bench_quality --root STUDY --peers-data      what benchmarks/quality_sweep.py trains peers on
     python -m benchmarks.bench_quality --root STUDY --judge-peers     the peers' chosen rows on test
-    python -m benchmarks.bench_quality --root STUDY --finish          only what the end-to-end finish changes
+    python -m benchmarks.bench_quality --root STUDY --beside          only the second table's rows of ours
 
 MiniLM fine-tuned on the real headlines beside the checkout, layer 4, word tokens, 3 passes. A row of ours is one
 ordinary training (`sae_pipeline train --kind … --k … --latent-dims … --seed …`), stored
 in quality_ours.jsonl; a peer's row is one command of benchmarks/quality_sweep.py, chosen on dev by FVU, and read on
 test once, stored in quality_peers_test.jsonl. `unchanged_all` is of the same kind trained with [CLS] and [SEP]. The
-second table (quality_finish.jsonl, and quality_finish_peers.jsonl beside it) is of another fine-tuning: its figures
+second table (quality_beside.jsonl, and quality_beside_peers.jsonl beside it) is of another fine-tuning: its figures
 can be compared with one another, not with the first table's.
 """
 
@@ -20,6 +20,7 @@ import os
 import platform
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -39,9 +40,10 @@ from .quality_sweep import DATA, KINDS, RESULTS, Row, best, name, rows
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 HERE = Path(__file__).parent
 OURS, PEERS = HERE / "quality_ours.jsonl", HERE / "quality_peers_test.jsonl"
-FINISH, FINISH_PEERS = HERE / "quality_finish.jsonl", HERE / "quality_finish_peers.jsonl"  # another fine-tuning
+BESIDE, BESIDE_PEERS = HERE / "quality_beside.jsonl", HERE / "quality_beside_peers.jsonl"  # another fine-tuning
 REAL_DATA = HERE.parent.parent / "shared" / "data" / "twitter-financial-news-sentiment"
-BEST, LAYER, CPU = "batchtopk", 4, torch.device("cpu")
+BEST, BEST_WIDE = "batchtopk", "matryoshka"  # at 4k; with more features than the tokens can teach
+LAYER, CPU = 4, torch.device("cpu")
 _KEYS = ("kind", "d_sae", "k", "seed", "positions", "finished")
 
 
@@ -65,16 +67,19 @@ def wanted() -> Iterator[Row]:
     yield from (row(BEST, 64, d_sae=32768, seed=seed) for seed in (1, 2))
 
 
-def wanted_finish() -> Iterator[Row]:
-    """The end-to-end finish: before and after, where it covers words and where it covers all positions."""
+def wanted_beside() -> Iterator[Row]:
+    """The second table: ours beside the best peer on another fine-tuning, and what the end-to-end finish changes."""
+
+    def row(kind: str, d_sae: int, k: int, seed: int, positions: str = "words", finished: bool = False) -> Row:
+        return dict(zip(_KEYS, (kind, d_sae, k, seed, positions, finished), strict=True))
+
+    for seed in (0, 1, 2):
+        yield row(BEST, 4096, 64, seed)
+        yield from (row(kind, 32768, 64, seed) for kind in (BEST_WIDE, BEST))
+    yield from (row(BEST_WIDE, d_sae, 64, 0) for d_sae in (4096, 8192, 16384))
     for k, seed in ((60, 0), (60, 1), (60, 2), (16, 0)):
-        for positions in ("words", "all"):
-            for finished in (False, True):
-                yield dict(zip(_KEYS, (BEST, 4096, k, seed, positions, finished), strict=True))
-    for seed in (0, 1, 2):  # beside the best peer on the same fine-tuning
-        yield dict(zip(_KEYS, (BEST, 4096, 64, seed, "words", False), strict=True))
-        for finished in (False, True):
-            yield dict(zip(_KEYS, (BEST, 32768, 64, seed, "words", finished), strict=True))
+        for positions, finished in product(("words", "all"), (False, True)):
+            yield row(BEST, 4096, k, seed, positions, finished)
 
 
 # --- our rows ------------------------------------------------------------------------------------------
@@ -116,7 +121,7 @@ def train_row(row: Row, root: Path) -> Row:
 def stability_to_first(row: Row, folder: Path) -> float | None:
     """Mean cosine of the live features and their nearest in the same training with seed 0, both ways; None there."""
     wanted = {**{key: row[key] for key in _KEYS}, "seed": 0, "classifier_hash": classifier_hash(folder.parents[2])}
-    same = [other for other in (*rows(OURS), *rows(FINISH)) if wanted.items() <= other.items()]
+    same = [other for other in (*rows(OURS), *rows(BESIDE)) if wanted.items() <= other.items()]
     first = next((other["sae_hash"] for other in same), None)
     if row["seed"] == 0 or first is None:
         return None
@@ -146,7 +151,7 @@ def check_classifier(root: Path, *stored: list[Row]) -> None:
     if others:
         raise SystemExit(
             f"The stored rows are of classifier {', '.join(sorted(others))}, the study at {root} has "
-            f"{classifier_hash(root)}: take that study with --root, or move {OURS.name}, {FINISH.name}, {PEERS.name} "
+            f"{classifier_hash(root)}: take that study with --root, or move {OURS.name}, {BESIDE.name}, {PEERS.name} "
             f"and {RESULTS.name} away and measure all rows anew."
         )
 
@@ -262,20 +267,22 @@ def averages(found: list[Row]) -> Row:
 def print_table(table: list[Row]) -> None:
     """What `summary` found, for people."""
     print("held-out (test), MiniLM layer 4; words, all: predictions unchanged with the reconstruction spliced in;")
-    print("stable: mean cosine of live features' nearest decoder rows in trainings that differ by seed")
-    own = f"{'L0':>7}{'FVU':>8}{'dead':>7}{'words':>8}{'all':>8}{'stable':>8}"
-    print(f"{'':34}{own}   best peer: {'L0':>6}{'FVU':>8}{'words':>8}")
+    print("KL: of the predictions then, in 1/1000 nat; stable: mean cosine of live features' nearest decoder rows in")
+    print("trainings that differ by seed")
+    own = f"{'L0':>7}{'FVU':>8}{'dead':>7}{'words':>8}{'KL':>6}{'all':>8}{'stable':>8}"
+    print(f"{'':34}{own}   best peer: {'L0':>6}{'FVU':>8}{'words':>8}{'KL':>6}")
     for r in table:
         label = (
             f"{r['kind']} {r['size']} k={r['k']} {r['positions']}{' finished' if r['finished'] else ''} ×{r['seeds']}"
         )
         own = f"{r['l0']:7.1f}{r['fvu']:8.4f}{r['dead']:7.1%}{r['unchanged_words']:8.2%}"
+        own += f"{1000 * r['kl_words']:6.2f}" if r["kl_words"] is not None else f"{'-':>6}"
         everywhere = f"{r['unchanged_all']:8.2%}" if r["unchanged_all"] is not None else f"{'-':>8}"
         everywhere += f"{r['stability']:8.3f}" if r["stability"] is not None else f"{'-':>8}"
         peer = ""
         if r["best_peer"] and r["positions"] == "words":
             peer = f"{r['l0_best_peer']:6.1f}{r['fvu_best_peer']:8.4f}{r['unchanged_best_peer']:8.2%}"
-            peer = f"              {peer}  {r['best_peer']}"
+            peer = f"              {peer}{1000 * r['kl_best_peer']:6.2f}  {r['best_peer']}"
         print(f"{label:34}{own}{everywhere}{peer}")
 
 
@@ -285,7 +292,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=DATA / "study", help="the study on the real headlines")
     parser.add_argument("--peers-data", action="store_true", help="only write what the peers are trained on")
     parser.add_argument("--judge-peers", action="store_true", help="only read the peers' chosen rows on test")
-    parser.add_argument("--finish", action="store_true", help="train only the rows of the end-to-end finish")
+    parser.add_argument("--beside", action="store_true", help="train only the second table's rows")
     args = parser.parse_args()
     if args.peers_data:
         study(args.root)
@@ -294,15 +301,15 @@ def main() -> None:
     if args.judge_peers:
         judge_peers(args.root)
     elif not QUICK:
-        if not args.finish:
+        if not args.beside:
             train_missing(wanted(), OURS, args.root, rows(PEERS))
-        train_missing(wanted_finish(), FINISH, args.root)
+        train_missing(wanted_beside(), BESIDE, args.root)
     judged = {name(row) for row in chosen(rows())}
     table = summary(rows(OURS), [row for row in rows(PEERS) if name(row) in judged])
     print_table(table)
-    finish = summary(rows(FINISH), rows(FINISH_PEERS))
-    print_table(finish)
-    print(json.dumps({"quick": QUICK, "peers_swept": len(rows(RESULTS)), "results": table, "finish": finish}))
+    beside = summary(rows(BESIDE), rows(BESIDE_PEERS))
+    print_table(beside)
+    print(json.dumps({"quick": QUICK, "peers_swept": len(rows(RESULTS)), "results": table, "beside": beside}))
 
 
 if __name__ == "__main__":

@@ -239,5 +239,5 @@ def test_kinds_run_sparse() -> None:
 
 def test_prefixes() -> None:
     """Nested sizes rise to d_sae in multiples of 32."""
-    assert nested_prefixes(4096) == (256, 512, 1024, 2048, 4096)
-    assert nested_prefixes(100) == (32, 100)
+    assert nested_prefixes(4096) == (128, 512, 4096)
+    assert nested_prefixes(300) == (32, 300)

@@ -63,8 +63,12 @@ def stepper(
 
 
 def nested_prefixes(d_sae: int) -> tuple[int, ...]:
-    """Matryoshka's sizes: 1/16, 1/8, 1/4, 1/2 and all of d_sae, as multiples of 32."""
-    parts = (d_sae // share // 32 * 32 for share in (16, 8, 4, 2))
+    """Matryoshka's sizes: 1/32, 1/8 and all of d_sae, as multiples of 32.
+
+    Of MiniLM's 32k on dev (k = 64): with 1/16, 1/8, 1/4, 1/2, 1 the FVU is 1 % lower, but the predictions' KL 12 %
+    higher; with seven sizes from 1/64 both are the same, and each size costs a pass over the residuals.
+    """
+    parts = (d_sae // share // 32 * 32 for share in (32, 8))
     return (*sorted({part for part in parts if part}), d_sae)
 
 
