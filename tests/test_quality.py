@@ -167,7 +167,7 @@ class TestVerbs:
     """finish, evidence and family on the small study."""
 
     def test_finish(self, root: Path) -> None:
-        """The KL falls on the headlines it is fitted on and L0 stays; the result is a size of its own that is reused."""
+        """The KL falls on the headlines it was fitted on, L0 stays; the result is a size of its own, and reused."""
         # One of 128 features for each token: a code whose loss the predictions feel, whatever the fine-tuning.
         pipeline.train(ExtractConfig(layer=4), TrainConfig(kind="batchtopk", k=1, latent_dims=(128,)), root, CPU)
         config = FinishConfig(sae_size="128", learning_rate=1e-3, kl_weight=30, tokens_per_batch=128)
