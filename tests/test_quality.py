@@ -168,15 +168,16 @@ class TestVerbs:
 
     def test_finish(self, root: Path) -> None:
         """The KL falls on the headlines it was fitted on, L0 stays; the result is a size of its own, and reused."""
-        # One of 128 features for each token: a code whose loss the predictions feel, whatever the fine-tuning.
+        # One of 128 features for each token: a code whose loss the predictions feel. How much there is to gain depends
+        # on the fine-tuning: of three the KL fell to 0.33, 0.36 and 0.63 of what it was.
         pipeline.train(ExtractConfig(layer=4), TrainConfig(kind="batchtopk", k=1, latent_dims=(128,)), root, CPU)
-        config = FinishConfig(sae_size="128", learning_rate=1e-3, kl_weight=30, tokens_per_batch=128)
+        config = FinishConfig(sae_size="128", epochs=2, learning_rate=3e-4, kl_weight=1000, tokens_per_batch=128)
         sae, before, _ = quality.present_sae(root, 4, "128", CPU)
         made = quality.finish(config, 4, root, CPU)
         train = pipeline.same_headlines(root).train
         judge = HeldOut.read(pipeline.load_classifier(root, CPU), "train", train.texts[:200], train.labels[:200], 4)
         done = quality.present_sae(root, 4, "128-e2e", CPU)[0]
-        assert judge.splice_report(done, "words").mean_kl < 0.8 * judge.splice_report(sae, "words").mean_kl
+        assert judge.splice_report(done, "words").mean_kl < 0.9 * judge.splice_report(sae, "words").mean_kl
         assert made.report.held_out.l0 == pytest.approx(before.report.held_out.l0, rel=0.1)
         assert quality.finish(config, 4, root, CPU) == made
         assert (root / "finbert_sae" / "layer_4_128-e2e.pt").is_file()
