@@ -222,7 +222,8 @@ def _jobs(tokens: ActivationStore | ActivationStream, configs: Sequence[TrainCon
 
 def _job(tokens: ActivationStore | ActivationStream, config: TrainConfig, d_sae: int) -> Job:
     config = config.model_copy(update={"latent_dims": (d_sae,)})
-    return Job(settings_hash(tokens.name, config.model_dump()), _sae_config(tokens.manifest, config, d_sae), config)
+    template = _sae_config(tokens.manifest, config, d_sae)
+    return Job(settings_hash(tokens.name, config.model_dump(), template.model_dump()), template, config)
 
 
 def publish_sae(layout: Layout, whole: Path, sae: SparseAutoencoder, record: SaeRecord) -> Path:

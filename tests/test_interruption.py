@@ -84,7 +84,8 @@ def _kill_until_done(whole: Whole, root: Path, rng: random.Random, tries: int) -
     kills = 0
     for stage in STAGES:
         for left in range(tries, -1, -1):
-            code = _run(_arguments(stage, root, whole.root), rng.uniform(0.05, whole.seconds) if left else None)
+            moment = rng.uniform(0.05, whole.seconds / 2)  # half: the machine may have been busier then
+            code = _run(_arguments(stage, root, whole.root), moment if left else None)
             if code == 0:
                 break
             assert code == -signal.SIGKILL
