@@ -105,4 +105,4 @@ def test_fine_tuning_learns(classifier: Classifier) -> None:
     assert record.test.macro_f1 > record.test.majority_macro_f1 + 0.1
     assert [e.epoch for e in record.history] == list(range(1, record.finetune.epochs + 1))
     best = max(record.history, key=lambda e: e.dev_macro_f1)
-    assert best.dev_accuracy == pytest.approx(record.dev.accuracy, abs=0.05)  # bf16, fp32
+    assert best.dev_accuracy == pytest.approx(record.dev.accuracy, abs=0.035)  # bf16, fp32: 2 of the 62 headlines

@@ -22,6 +22,7 @@ from sae_pipeline.classifier import Classifier
 from sae_pipeline.errors import UserError
 from sae_pipeline.interventions import Edit, Probe, edit_hidden
 from sae_pipeline.runs import read_run
+from sae_pipeline.schema.run import Prompt
 from sae_pipeline.tokens import counted_mask
 from viz_analysis.feature_probe_server import create_app
 from viz_analysis.live import BusyError, GoneError, Live
@@ -116,7 +117,7 @@ class TestAnswers:
         each = server.ask("/api/intervene", text=TEXT, edits=ablations, separately=True)
         assert len(one["after"]) == 1 and len(each["after"]) == 4 and each["edited"] == []
         np.testing.assert_allclose(one["before"]["logits"], each["before"]["logits"], rtol=1e-5, atol=1e-5)
-        assert np.abs(np.subtract(one["before"]["logits"], one["after"][0]["logits"])).max() > 1e-5
+        assert np.abs(np.subtract(one["before"]["logits"], one["after"][0]["logits"])).max() > 1e-3
         assert [e["feature"] for e in one["edited"]] == sorted(features)
         assert all(set(e["after"]) == {0.0} and min(e["before"]) > 0 for e in one["edited"])
         probed = server.ask("/api/probe", text=TEXT, ablate=4)["features"][:4]
@@ -132,13 +133,22 @@ class TestAnswers:
         edited = server.ask("/api/intervene", text=TEXT, edits=[steer])["edited"][0]
         assert edited["after"][edited["positions"].index(position)] == 30
 
-    @pytest.mark.parametrize("level", [0.0, 1000.0])
+    @pytest.mark.parametrize("level", [0.0, 40.0, 1000.0])
     def test_flip(self, server: LiveServer, study: SmallStudy, level: float) -> None:
-        """A flip that is found is one: `intervene` with its features gives its last prediction."""
-        texts = [p.text for p in sorted(read_run(study.run).prompts, key=lambda p: max(p.probabilities))[:12]]
+        """A flip that is found is one: `intervene` with its features gives its last prediction.
+
+        A strong enough level turns some of the headlines whose two likeliest classes are nearest to one another; with
+        some fine-tunings a weaker one turns none.
+        """
+
+        def lead(prompt: Prompt) -> float:
+            first, second, *_ = sorted(prompt.probabilities, reverse=True)
+            return first - second
+
+        texts = [p.text for p in sorted(read_run(study.run).prompts, key=lead)[:12]]
         found = [(text, server.ask("/api/flip", text=text, level=level)) for text in texts]
         turned = [(text, answer) for text, answer in found if answer["found"]]
-        assert turned or level == 0, [answer["message"] for _, answer in found]  # ablation need not turn any
+        assert turned or level < 1000, [answer["message"] for _, answer in found]
         for _, answer in found:
             assert answer["message"].endswith(".") and answer["found"] == bool(answer["steps"])
         for text, answer in turned:

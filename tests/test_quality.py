@@ -14,12 +14,13 @@ from sae_pipeline.config import EvidenceConfig, ExtractConfig, FamilyConfig, Fin
 from sae_pipeline.controls import headline_maxima, neurons, pca, probe_scores
 from sae_pipeline.end_to_end import reconstruct
 from sae_pipeline.errors import UserError
-from sae_pipeline.evaluation import HeldOut, code_quality
+from sae_pipeline.evaluation import code_quality
 from sae_pipeline.family import match_features, nearest_rows, stability
 from sae_pipeline.kernels.reference import compress
 from sae_pipeline.schema.evidence import FAMILY, FamilyFile
 
 from .conftest import SmallStudy
+from .small_study import N_HEADLINES, write_headlines
 from .test_sae import random_sae
 
 CPU = torch.device("cpu")
@@ -166,18 +167,21 @@ def root(study: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestVerbs:
     """finish, evidence and family on the small study."""
 
-    def test_finish(self, root: Path) -> None:
-        """The KL falls on the headlines it was fitted on, L0 stays; the result is a size of its own, and reused."""
-        # One of 128 features for each token: a code whose loss the predictions feel. How much there is to gain depends
-        # on the fine-tuning: of three the KL fell to 0.33, 0.36 and 0.63 of what it was.
-        pipeline.train(ExtractConfig(layer=4), TrainConfig(kind="batchtopk", k=1, latent_dims=(128,)), root, CPU)
-        config = FinishConfig(sae_size="128", epochs=2, learning_rate=3e-4, kl_weight=1000, tokens_per_batch=128)
-        sae, before, _ = quality.present_sae(root, 4, "128", CPU)
+    def test_finish(self, tmp_path: Path) -> None:
+        """On held-out headlines the KL falls and L0 stays; the result is a size of its own that is reused.
+
+        Of a classifier that has learned no headlines: what it makes of those that the SAE is fitted on and of others
+        is alike, so that what is gained on the ones is gained on the others.
+        """
+        root = tmp_path
+        write_headlines(root / "headlines.csv", N_HEADLINES)
+        source, still = {"source": str(root / "headlines.csv")}, {"epochs": 1, "learning_rate": 1e-9}
+        pipeline.finetune(study_config("demo", headlines=source, finetune=still), root, CPU)
+        pipeline.train(ExtractConfig(layer=4), TrainConfig(kind="batchtopk", k=4, latent_dims=(128,)), root, CPU)
+        config = FinishConfig(sae_size="128", epochs=2, learning_rate=1e-3, kl_weight=3e4, tokens_per_batch=128)
+        before = quality.present_sae(root, 4, "128", CPU)[1]
         made = quality.finish(config, 4, root, CPU)
-        train = pipeline.same_headlines(root).train
-        judge = HeldOut.read(pipeline.load_classifier(root, CPU), "train", train.texts[:200], train.labels[:200], 4)
-        done = quality.present_sae(root, 4, "128-e2e", CPU)[0]
-        assert judge.splice_report(done, "words").mean_kl < 0.9 * judge.splice_report(sae, "words").mean_kl
+        assert made.report.spliced.mean_kl < 0.8 * before.report.spliced.mean_kl  # type: ignore[operator]
         assert made.report.held_out.l0 == pytest.approx(before.report.held_out.l0, rel=0.1)
         assert quality.finish(config, 4, root, CPU) == made
         assert (root / "finbert_sae" / "layer_4_128-e2e.pt").is_file()

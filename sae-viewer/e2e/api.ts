@@ -93,13 +93,13 @@ export const listed = (total: number, all: number, noun: string) =>
 /** The headline's row, by its place in the list (0-based). */
 export const row = (page: Page, place: number): Locator => page.locator(`[data-index="${place}"]`)
 
-/** The words most lit in a headline: several when they are equal as written. */
+/** The words most lit in a headline, in the hottest colour: several when they are equal as written. */
 export async function strongest(shown: Locator): Promise<string[]> {
   const lit = await shown.locator('mark').evaluateAll((marks) =>
-    marks.map((mark) => ({ word: mark.textContent, activation: Number(mark.dataset['activation']) })),
+    marks.map((mark) => ({ word: mark.textContent, activation: Number(mark.dataset['activation']), heat: mark.dataset['heat'] })),
   )
   const most = Math.max(...lit.map(({ activation }) => activation))
-  return lit.filter(({ activation }) => activation === most).map(({ word }) => word)
+  return lit.filter(({ activation, heat }) => activation === most && heat === '8').map(({ word }) => word)
 }
 
 /** The first list of the page is there. */
