@@ -1,17 +1,15 @@
 """How good our SAEs are beside the best of other libraries. The last line is one JSON object.
 
-    make bench-quality                       trains the rows that are missing, then prints the tables
+    make bench-quality                       trains the rows that are missing, then prints the table
     QUICK=1 make bench-quality               prints what is stored
     python -m benchmarks.bench_quality --root STUDY --peers-data      what benchmarks/quality_sweep.py trains peers on
     python -m benchmarks.bench_quality --root STUDY --judge-peers     the peers' chosen rows on test
-    python -m benchmarks.bench_quality --root STUDY --beside          only the second table's rows of ours
 
 MiniLM fine-tuned on the real headlines beside the checkout, layer 4, word tokens, 3 passes. A row of ours is one
-ordinary training (`sae_pipeline train --kind … --k … --latent-dims … --seed …`), stored
+ordinary training (`sae_pipeline train --kind … --k … --latent-dims … --seed …`), finished or not, stored
 in quality_ours.jsonl; a peer's row is one command of benchmarks/quality_sweep.py, chosen on dev by FVU, and read on
-test once, stored in quality_peers_test.jsonl. `unchanged_all` is of the same kind trained with [CLS] and [SEP]. The
-second table (quality_beside.jsonl, and quality_beside_peers.jsonl beside it) is of another fine-tuning: its figures
-can be compared with one another, not with the first table's.
+test once, stored in quality_peers_test.jsonl. All are of one classifier. `unchanged_all` is of the same kind trained
+with [CLS] and [SEP].
 """
 
 import argparse
@@ -19,7 +17,7 @@ import json
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
@@ -40,7 +38,6 @@ from .quality_sweep import DATA, KINDS, RESULTS, Row, best, name, rows
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 HERE = Path(__file__).parent
 OURS, PEERS = HERE / "quality_ours.jsonl", HERE / "quality_peers_test.jsonl"
-BESIDE, BESIDE_PEERS = HERE / "quality_beside.jsonl", HERE / "quality_beside_peers.jsonl"  # another fine-tuning
 REAL_DATA = HERE.parent.parent / "shared" / "data" / "twitter-financial-news-sentiment"
 BEST, BEST_WIDE = "batchtopk", "matryoshka"  # at 4k; with more features than the tokens can teach
 LAYER, CPU = 4, torch.device("cpu")
@@ -48,38 +45,24 @@ _KEYS = ("kind", "d_sae", "k", "seed", "positions", "finished")
 
 
 def wanted() -> Iterator[Row]:
-    """Our rows, the most telling first."""
+    """Our rows."""
 
     def row(
         kind: str, k: int, d_sae: int = 4096, seed: int = 0, positions: str = "words", finished: bool = False
     ) -> Row:
         return dict(zip(_KEYS, (kind, d_sae, k, seed, positions, finished), strict=True))
 
-    for k in (64, 32, 16, 128):
-        yield row(BEST, k)
-    yield row(BEST, 64, d_sae=32768)
-    yield from (row(BEST, k, positions="all") for k in (64, 32, 16, 128))
-    for seed in (1, 2):
+    for seed in (0, 1, 2):
         yield from (row(BEST, k, seed=seed) for k in (64, 32, 16, 128))
-    yield from (row(BEST, 64, d_sae=d_sae) for d_sae in (8192, 16384))
+        yield from (row(kind, 64, 32768, seed) for kind in (BEST_WIDE, BEST))
+    yield from (row(BEST_WIDE, 64, d_sae) for d_sae in (4096, 8192, 16384))
+    yield from (row(BEST, 64, d_sae) for d_sae in (8192, 16384))
+    yield from (row(BEST, k, positions="all") for k in (64, 32, 16, 128))
     yield row("topk", 64)
     yield from (row("relu", k) for k in (64, 32))
-    yield from (row(BEST, 64, d_sae=32768, seed=seed) for seed in (1, 2))
-
-
-def wanted_beside() -> Iterator[Row]:
-    """The second table: ours beside the best peer on another fine-tuning, and what the end-to-end finish changes."""
-
-    def row(kind: str, d_sae: int, k: int, seed: int, positions: str = "words", finished: bool = False) -> Row:
-        return dict(zip(_KEYS, (kind, d_sae, k, seed, positions, finished), strict=True))
-
-    for seed in (0, 1, 2):
-        yield row(BEST, 4096, 64, seed)
-        yield from (row(kind, 32768, 64, seed) for kind in (BEST_WIDE, BEST))
-    yield from (row(BEST_WIDE, d_sae, 64, 0) for d_sae in (4096, 8192, 16384))
-    for k, seed in ((60, 0), (60, 1), (60, 2), (16, 0)):
+    for k, seed in ((60, 0), (60, 1), (60, 2), (16, 0)):  # what the end-to-end finish changes
         for positions, finished in product(("words", "all"), (False, True)):
-            yield row(BEST, 4096, k, seed, positions, finished)
+            yield row(BEST, k, 4096, seed, positions, finished)
 
 
 # --- our rows ------------------------------------------------------------------------------------------
@@ -121,7 +104,7 @@ def train_row(row: Row, root: Path) -> Row:
 def stability_to_first(row: Row, folder: Path) -> float | None:
     """Mean cosine of the live features and their nearest in the same training with seed 0, both ways; None there."""
     wanted = {**{key: row[key] for key in _KEYS}, "seed": 0, "classifier_hash": classifier_hash(folder.parents[2])}
-    same = [other for other in (*rows(OURS), *rows(BESIDE)) if wanted.items() <= other.items()]
+    same = [other for other in rows(OURS) if wanted.items() <= other.items()]
     first = next((other["sae_hash"] for other in same), None)
     if row["seed"] == 0 or first is None:
         return None
@@ -151,8 +134,8 @@ def check_classifier(root: Path, *stored: list[Row]) -> None:
     if others:
         raise SystemExit(
             f"The stored rows are of classifier {', '.join(sorted(others))}, the study at {root} has "
-            f"{classifier_hash(root)}: take that study with --root, or move {OURS.name}, {BESIDE.name}, {PEERS.name} "
-            f"and {RESULTS.name} away and measure all rows anew."
+            f"{classifier_hash(root)}: take that study with --root, or move {OURS.name}, {PEERS.name} and "
+            f"{RESULTS.name} away and measure all rows anew."
         )
 
 
@@ -215,16 +198,16 @@ def append(path: Path, row: Row) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def train_missing(wanted: Iterator[Row], path: Path, root: Path, others: Sequence[Row] = ()) -> None:
-    """Train the rows that `path` lacks; its rows and `others` must be of the study's classifier."""
-    have = [{key: row[key] for key in _KEYS} for row in rows(path)]
-    left = [row for row in wanted if row not in have]
+def train_missing(root: Path) -> None:
+    """Train our rows that are not stored; those that are must be of the study's classifier."""
+    have = [{key: row[key] for key in _KEYS} for row in rows(OURS)]
+    left = [row for row in wanted() if row not in have]
     if left:
         study(root)
-        check_classifier(root, rows(path), list(others))
+        check_classifier(root, rows(OURS), rows(PEERS))
     for row in left:
         print("training", row, flush=True)
-        append(path, train_row(row, root))
+        append(OURS, train_row(row, root))
 
 
 # --- tables --------------------------------------------------------------------------------------------
@@ -292,7 +275,6 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=DATA / "study", help="the study on the real headlines")
     parser.add_argument("--peers-data", action="store_true", help="only write what the peers are trained on")
     parser.add_argument("--judge-peers", action="store_true", help="only read the peers' chosen rows on test")
-    parser.add_argument("--beside", action="store_true", help="train only the second table's rows")
     args = parser.parse_args()
     if args.peers_data:
         study(args.root)
@@ -301,15 +283,11 @@ def main() -> None:
     if args.judge_peers:
         judge_peers(args.root)
     elif not QUICK:
-        if not args.beside:
-            train_missing(wanted(), OURS, args.root, rows(PEERS))
-        train_missing(wanted_beside(), BESIDE, args.root)
+        train_missing(args.root)
     judged = {name(row) for row in chosen(rows())}
     table = summary(rows(OURS), [row for row in rows(PEERS) if name(row) in judged])
     print_table(table)
-    beside = summary(rows(BESIDE), rows(BESIDE_PEERS))
-    print_table(beside)
-    print(json.dumps({"quick": QUICK, "peers_swept": len(rows(RESULTS)), "results": table, "beside": beside}))
+    print(json.dumps({"quick": QUICK, "peers_swept": len(rows(RESULTS)), "results": table}))
 
 
 if __name__ == "__main__":

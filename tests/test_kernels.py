@@ -1,6 +1,7 @@
 """The sparse kernels against their plain-torch twins in float64, on every instruction set that this CPU has."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,16 @@ def test_integers_find_few_among_many(isa: str) -> None:
     assert torch.allclose(lists.values[finite], expected.values[finite], atol=1e-4) and not finite.all()
 
 
+def test_token_that_is_not_a_number(isa: str) -> None:
+    """It takes nothing from the tokens beside it."""
+    x, W, b = torch.randn(400, 24), torch.randn(24, 300) / 24**0.5, torch.full((300,), -2.5)
+    x[7] = torch.nan
+    lists = Encoder(W, b, backend=isa)(x)
+    f = torch.relu(x.double() @ W.double() + b.double())
+    others = torch.arange(400) != 7
+    assert torch.allclose(dense_of(lists, 300).double()[others], f[others], atol=1e-4)
+
+
 def test_threads_change_nothing() -> None:
     """Lists and weights are the same bits with one, two and five threads, also where some have nothing to do.
 
@@ -198,9 +209,11 @@ def test_threads_change_nothing() -> None:
         "from sae_pipeline.kinds import ReluStep, unit_rows; torch.set_num_threads(int(sys.argv[1]));"
         "g = torch.Generator().manual_seed(0); x = torch.randn(300, 48, generator=g); digest = hashlib.sha256();"
         "put = lambda tensors: [digest.update(t.numpy().tobytes()) for t in tensors];"
-        "step = ReluStep(unit_rows(700, 48, g), encoder_bias=-2.0, precision='fp32'); f = step.features;"
-        "b = torch.full((700,), -3.0); b[:60] = 0.3; put(choose().encode_by_feature(x, f.W_enc, b));"
-        "[step.step(x, 1e-3, 1.0) for _ in range(10)]; put((f.W_enc, f.W_dec, f.b_enc, step.b_dec));"
+        "b = torch.full((700,), -3.0); b[:60] = 0.3; W = unit_rows(700, 48, g);"
+        "put(choose().encode_by_feature(x, W, b));"
+        "steps = [ReluStep(W.clone(), encoder_bias=-2.0, precision=p) for p in ('fp32', 'bf16')];"
+        "[step.step(x, 1e-3, 1.0) for step in steps for _ in range(10)];"
+        "[put((s.features.W_enc, s.features.W_dec, s.features.b_enc, s.b_dec)) for s in steps];"
         "print(digest.hexdigest())"
     )
     found = set()
@@ -360,3 +373,19 @@ def test_without_a_compiler(tmp_path: Path) -> None:
     assert run.stdout.strip() == "{'step.dense.cpu': 1}"
     assert run.stderr.count("slower") == 1 and "compiler" in run.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_amx_in_software(tmp_path: Path) -> None:
+    """Where there is AVX-512 but no AMX, the AMX encoder passes the tests of this file with tiles made in C++."""
+    if cpu_features() & NEEDS["amx"] or not cpu_features() & NEEDS["avx512"]:
+        pytest.skip("this CPU has AMX itself, or not what the encoder needs besides")
+    compiler = tmp_path / "g++"
+    real = shutil.which(os.environ.get("CXX", "g++"))
+    compiler.write_text(f'#!/bin/sh\nexec {real} -include {Path(__file__).parent}/amx_tiles.h "$@"\n')
+    compiler.chmod(0o755)
+    environment = {**os.environ, "CXX": str(compiler), "SAE_KERNEL_CACHE": str(tmp_path / "cache")}
+    which = "(amx and not software) or threads or density or parity or resumes"
+    command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", __file__, "-k", which]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.count("PASSED") > 20 and "SKIPPED" not in run.stdout

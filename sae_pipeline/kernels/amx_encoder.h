@@ -30,11 +30,6 @@ static void pack(const float* x, int64_t n, int64_t d, bf16* x16, uint32_t* pack
   }
 }
 
-struct Lists {  // one thread's output
-  std::vector<int32_t> toks;
-  std::vector<float> vals;
-};
-
 using Tile = float[16][16];
 
 struct Bounds {  // of 32 features: an entry is where the tiles' sum is greater than `above`, and is the sum plus `bias`
@@ -122,14 +117,13 @@ static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t 
     emit(c[(pairs + 1) & 1], group, (pairs - 1) * 32, bounds, toks, vals, room, count);
 }
 
-// Returns how many entries there are; more than `capacity` means "too dense": then nothing was written.
+// Returns how many entries there are; -1 and nothing written where there are more than `capacity`.
 static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, const float* threshold,
                       const uint32_t* packed, int64_t n, int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals,
                       int64_t capacity) {
   const int n_threads = omp_get_max_threads();
   const int64_t blocks = (d_sae + 31) / 32, pairs = (n + 31) / 32, room = pairs * 32 + 16;
-  std::vector<int64_t> start(n_threads + 1, 0);
-  int64_t total = 0;
+  Gathering gathering{toks, vals, capacity};
 #pragma omp parallel num_threads(n_threads)
   {
     TileConfig config;
@@ -137,15 +131,14 @@ static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, cons
     _tile_loadconfig(&config);
     const int me = omp_get_thread_num(), all = omp_get_num_threads();
     const int64_t from = blocks * me / all, to = blocks * (me + 1) / all;
-    static thread_local Lists out;  // kept between calls
-    out.toks.clear();
-    out.vals.clear();
+    static thread_local Found found;  // kept between calls
+    found.toks.clear(), found.vals.clear();
     float* space = scratch(size_t(64 * room + pairs * 1024) + 16);
     space += (64 - reinterpret_cast<uintptr_t>(space) % 64) % 64 / 4;
     Tile* partial = reinterpret_cast<Tile*>(space);
     float* block_vals = space + pairs * 1024;
     int32_t* block_toks = reinterpret_cast<int32_t*>(block_vals + 32 * room);
-    for (int64_t b = from; b < to && int64_t(out.toks.size()) <= capacity; ++b) {
+    for (int64_t b = from; b < to && int64_t(found.toks.size()) <= capacity; ++b) {
       int64_t count[32] = {};
       const int64_t here = std::min<int64_t>(32, d_sae - b * 32);
       Bounds bounds;
@@ -156,28 +149,15 @@ static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, cons
       block(tiles + b * 1024 * steps, steps, packed, pairs, bounds, partial, block_toks, block_vals, room, count);
       for (int i = 0; i < here; ++i) {
         while (count[i] && block_toks[i * room + count[i] - 1] >= n) --count[i];  // the padding of the last tile
-        out.toks.insert(out.toks.end(), block_toks + i * room, block_toks + i * room + count[i]);
-        out.vals.insert(out.vals.end(), block_vals + i * room, block_vals + i * room + count[i]);
+        found.toks.insert(found.toks.end(), block_toks + i * room, block_toks + i * room + count[i]);
+        found.vals.insert(found.vals.end(), block_vals + i * room, block_vals + i * room + count[i]);
         ptr[b * 32 + i + 1] = count[i];
       }
     }
     _tile_release();
-    start[me + 1] = int64_t(out.toks.size());
-#pragma omp barrier
-#pragma omp single
-    {
-      for (int t = 0; t < all; ++t) start[t + 1] += start[t];
-      total = start[all];
-    }
-    if (total <= capacity) {
-      std::copy(out.toks.begin(), out.toks.end(), toks + start[me]);
-      std::copy(out.vals.begin(), out.vals.end(), vals + start[me]);
-    }
+    gathering.take(found);
   }
-  ptr[0] = 0;
-  if (total <= capacity)
-    for (int64_t i = 0; i < d_sae; ++i) ptr[i + 1] += ptr[i];
-  return total;
+  return gathering.finish(ptr, d_sae);
 }
 }  // namespace amx
 

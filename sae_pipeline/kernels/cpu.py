@@ -206,7 +206,7 @@ class CpuKernels:
             _at(tiles), c_int64(d), _at(b_enc), _at(threshold), _at(packed), c_int64(n), c_int64(len(b_enc)),
             _at(ptr), _at(cols), _at(values), c_int64(capacity),
         )  # fmt: skip
-        return None if nnz > capacity else Lists(ptr, cols[:nnz], values[:nnz])
+        return None if nnz < 0 else Lists(ptr, cols[:nnz], values[:nnz])
 
     def refine(self, found: Lists, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor) -> Lists:
         """Of lists by feature the entries whose exact value is above `threshold`; overwrites `found`.

@@ -115,20 +115,24 @@ struct Rows {
   // The finest step that no sum overflows with.
   float look(int64_t width) const {
     const __m256 sign = _mm256_set1_ps(-0.0f);
-    __m128 most = _mm_setzero_ps(), sums = most;
+    __m256 most = _mm256_setzero_ps();
+    [[maybe_unused]] __m128 sums = _mm_setzero_ps();
     for (int64_t j = 0; j < width; j += 16) {
       const __m256 a = _mm256_andnot_ps(sign, _mm256_loadu_ps(row + j));
       const __m256 b = _mm256_andnot_ps(sign, _mm256_loadu_ps(row + j + 8));
-      const __m256 top = _mm256_max_ps(a, b), both = _mm256_add_ps(a, b);
-      most = _mm_max_ps(most, _mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1)));
+      most = _mm256_max_ps(most, _mm256_max_ps(a, b));
+#ifndef VNNI
       // of 16 numbers the 1st, 2nd, 5th, 6th, ... meet in one 16-bit sum, and the others
+      const __m256 both = _mm256_add_ps(a, b);
       const __m128 four = _mm_add_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
       sums = _mm_max_ps(sums, _mm_hadd_ps(four, four));
+#endif
     }
+    const float top = largest(_mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1))) / TOP_Q;
 #ifdef VNNI
-    return largest(most) / TOP_Q;
+    return top;
 #else
-    return std::max(largest(most) / TOP_Q, largest(sums) / (TOP_SUM - 5));  // each of eight is rounded up by up to 1/2
+    return std::max(top, largest(sums) / (TOP_SUM - 5));  // each of eight is rounded up by up to 1/2
 #endif
   }
 
@@ -238,12 +242,6 @@ static inline void compute(const float* x, int32_t token, const float* W, int64_
   }
 }
 
-// Of one thread: what it has found.
-struct Found {
-  std::vector<int32_t> toks;
-  std::vector<float> vals;
-};
-
 // Returns how many entries there are; -1 and nothing written where there are more than `capacity`, or where more than
 // a quarter of all had to be computed, so that a dense product is faster.
 static int64_t encode(const float* x, const float* W, const float* b_enc, const float* threshold, int64_t n, int64_t d,
@@ -254,10 +252,7 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
   const int64_t width = padded(d), share = (d_sae + n_threads - 1) / n_threads;
   const int64_t features = std::max(ROWS, std::min({FEATURES, L2 / 4 / width, share + ROWS - 1}) / ROWS * ROWS);
   const int64_t blocks = (d_sae + features - 1) / features;
-  const int64_t many = d_sae * n / 4;
-  std::vector<int64_t> start(n_threads + 1, 0), computed(n_threads, 0);
-  bool dense = false;
-  int64_t total = 0;
+  Gathering gathering{toks, vals, capacity, d_sae * n / 4};
 #pragma omp parallel num_threads(n_threads)
   {
     const int me = omp_get_thread_num(), all = omp_get_num_threads();
@@ -301,26 +296,11 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
         found.vals.insert(found.vals.end(), lists.vals + at, lists.vals + at + count);
         ptr[base + i + 1] = count;
       }
-      if (int64_t(found.toks.size()) > capacity || looked_at > many) break;
+      if (int64_t(found.toks.size()) > capacity || looked_at > gathering.worth) break;
     }
-    computed[me] = looked_at;
-    start[me + 1] = int64_t(found.toks.size());
-#pragma omp barrier
-#pragma omp single
-    {
-      for (int t = 0; t < all; ++t) start[t + 1] += start[t];
-      total = start[all];
-      dense = total > capacity || std::accumulate(computed.begin(), computed.end(), int64_t(0)) > many;
-    }
-    if (!dense) {
-      std::copy(found.toks.begin(), found.toks.end(), toks + start[me]);
-      std::copy(found.vals.begin(), found.vals.end(), vals + start[me]);
-    }
+    gathering.take(found, looked_at);
   }
-  if (dense) return -1;
-  ptr[0] = 0;
-  for (int64_t i = 0; i < d_sae; ++i) ptr[i + 1] += ptr[i];
-  return total;
+  return gathering.finish(ptr, d_sae);
 }
 }  // namespace int8
 

@@ -48,6 +48,46 @@ static float* scratch(size_t n) {
   return memory.get();
 }
 
+// What one thread of an encoder has found, by feature.
+struct Found {
+  std::vector<int32_t> toks;
+  std::vector<float> vals;
+};
+
+// All threads' entries one after another in toks and vals; none where there are more than `capacity`, or where more
+// than `worth` entries had to be computed for them, so that a dense product is faster.
+struct Gathering {
+  int32_t* toks;
+  float* vals;
+  int64_t capacity, worth = INT64_MAX;
+  std::vector<int64_t> start = std::vector<int64_t>(size_t(omp_get_max_threads()) + 1, 0), computed = start;
+  int64_t total = 0;  // -1: none
+
+  // Called by every thread of a parallel region, with what it has found.
+  void take(const Found& found, int64_t computed_here = 0) {
+    const int me = omp_get_thread_num(), all = omp_get_num_threads();
+    computed[me] = computed_here;
+    start[me + 1] = int64_t(found.toks.size());
+#pragma omp barrier
+#pragma omp single
+    {
+      for (int t = 0; t < all; ++t) start[t + 1] += start[t];
+      const bool many = std::accumulate(computed.begin(), computed.begin() + all, int64_t(0)) > worth;
+      total = many || start[all] > capacity ? -1 : start[all];
+    }
+    if (total < 0) return;
+    std::copy(found.toks.begin(), found.toks.end(), toks + start[me]);
+    std::copy(found.vals.begin(), found.vals.end(), vals + start[me]);
+  }
+
+  // Afterwards: turns the features' counts in ptr[1:] into offsets; returns how many entries there are, or -1.
+  int64_t finish(int64_t* ptr, int64_t d_sae) const {
+    ptr[0] = 0;
+    if (total >= 0) std::partial_sum(ptr + 1, ptr + 1 + d_sae, ptr + 1);
+    return total;
+  }
+};
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <sys/syscall.h>
