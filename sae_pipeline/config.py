@@ -186,7 +186,7 @@ class FinishConfig(Config):
 
     sae_size: str = Field("4k", description='SAE_SIZE: the SAE to finish; the result is named "4k-e2e"')
     epochs: int = Field(1, ge=1, description="passes over the training headlines")
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(2e-5, gt=0)
     kl_weight: float = Field(3.0, ge=0, description="1/β: weight of the KL in nats against the FVU")
     tokens_per_batch: int = Field(2048, ge=128, description="token budget of a batch, padding included")
     seed: int = 0

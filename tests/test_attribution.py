@@ -101,8 +101,8 @@ class TestEstimates:
             )
             return float(np.abs(total - (end - found.base)).max())
 
-        assert gap(attribute(probe, reading, steps=32)) < 1e-4
-        assert gap(attribute(probe, reading, steps=16)) < max(gap(attribution), 1e-4)
+        assert gap(attribute(probe, reading, steps=32)) < 1e-5
+        assert gap(attribute(probe, reading, steps=16)) < max(gap(attribution), 1e-5)
         assert gap(attribution) < gap(attribute(probe, reading, steps=1))
 
     def test_base_is_the_headline_without_features(
