@@ -110,4 +110,4 @@ $(NODE_READY): sae-viewer/package.json sae-viewer/package-lock.json
 	@touch $@
 
 clean:  ## remove what the tests and builds made, but no artefacts
-	rm -rf build sae-viewer/dist sae-viewer/test-results
+	rm -rf $(TEST_STUDY) build/lib build/screenshots build/viewer-run build/bench-viewer.json sae-viewer/dist sae-viewer/test-results

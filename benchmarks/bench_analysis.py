@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.present_study import here_or_small
 from sae_pipeline import pipeline
 from sae_pipeline.activations import hooked, resolve_hookpoint
 from sae_pipeline.analysis import analyze_headlines, read_blocks
@@ -62,7 +63,7 @@ def main() -> None:
     parser.add_argument("--growth", help="sizes of the growth table, e.g. 1000,10000,100000; default by QUICK")
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # what a process of the benchmark measures
     arguments = parser.parse_args()
-    root = arguments.root or _some_root()
+    root = arguments.root or here_or_small(any(Path("finbert_sae").glob("layer_*_*.pt")), "SAE")
     study = Study(root)
     n = arguments.headlines or (min(300, len(study.split)) if QUICK else len(study.split))
     if arguments.measure:
@@ -124,17 +125,6 @@ class Study:
         self.neighbours = root / "finbert_sae" / ".bench-neighbours.safetensors"
         kept_decoder_neighbours(self.sae.W_dec, self.neighbours)
         self.split: Split = load_headlines(present_classifier(root).headlines).test
-
-
-def _some_root() -> Path:
-    if (Path("finbert_sae") / "classifier.json").is_file():
-        return Path()
-    from tests.small_study import build
-
-    root = Path("build/test-study")
-    print(f"there is no classifier here yet; using the tests' small study in {root}")
-    build(root)
-    return root
 
 
 def grown(split: Split, n: int) -> Split:

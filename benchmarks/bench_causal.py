@@ -24,6 +24,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.causal_control import control
+from benchmarks.present_study import here_or_small
 from sae_pipeline import pipeline
 from sae_pipeline.attribution import ablate, attribute, centred, flip, ranked_groups
 from sae_pipeline.classifier import predict
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("--device")
     arguments = parser.parse_args()
     device = pick_device(arguments.device)
-    root = arguments.root or _some_root()
+    root = arguments.root or here_or_small(any(entry.metadata for entry in list_runs(Path("analysis_data"))), "run")
     run = read_run(find_run(root / "analysis_data", arguments.run))
     classifier, sae = pipeline.run_parts(root, run.metadata, device)
     probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id)
@@ -77,17 +78,6 @@ def main() -> None:
         "torch": torch.__version__,
     }
     print(json.dumps(figures))
-
-
-def _some_root() -> Path:
-    if any(entry.metadata for entry in list_runs(Path("analysis_data"))):
-        return Path()
-    from tests.small_study import build
-
-    root = Path("build/test-study")
-    print(f"there is no run here yet; using the tests' small study in {root}")
-    build(root)
-    return root
 
 
 def seconds(function: Callable[[], Any], repeats: int = 1) -> float:
@@ -372,7 +362,6 @@ def clients(
 ) -> tuple[float, float]:
     """Latencies (p50, p99) in seconds of 8 clients that ask one thread every 2 s, as the server has it."""
     waits: list[float] = []
-    n_clients, period = 8, 2.0
 
     def client(first: float, worker: ThreadPoolExecutor) -> None:
         due = time.perf_counter() + first

@@ -2,7 +2,7 @@
 
     python -m benchmarks.large_run FOLDER --headlines 1000000 [--source FILE.csv]
 
-Without a source it takes the built-in headlines. Files and their sizes are what a real run of that size has: ten
+Without a source it takes the built-in headlines. Its JSON files and their sizes are near a real run's of that size: ten
 features per headline, 20 top and 5 random examples of every feature that fires. What features mean is made up.
 """
 

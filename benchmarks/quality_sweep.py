@@ -101,6 +101,8 @@ def main() -> None:
         left = (next_row(rows(), library) for library in KINDS)
         print(*(" ".join(command(args.peers_python, row)) for row in left if row), sep="\n")
         return
+    if not Path(args.peers_python).is_file() or not (DATA / "x.pt").is_file():
+        raise SystemExit("The peers or their data are missing; run `make peers` and the first command above.")
     (DATA / "peers").mkdir(parents=True, exist_ok=True)
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
     with ThreadPoolExecutor(args.jobs) as pool:

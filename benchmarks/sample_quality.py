@@ -19,6 +19,7 @@ import torch
 from sae_pipeline.classifier import classifier_report, load_classifier, predict
 from sae_pipeline.config import LABELS, PRESETS, HeadlinesConfig
 from sae_pipeline.device import pick_device
+from sae_pipeline.errors import UserError
 from sae_pipeline.finetuning import finetune
 from sae_pipeline.headlines import Split, load_headlines
 from sae_pipeline.schema.reports import ClassifierReport
@@ -99,4 +100,7 @@ def print_errors(split: Split, predictions: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -36,7 +36,7 @@ _VERBS = {
     "finish": ("end an SAE's training with the classifier's own loss (end to end)", ("extract", "finish")),
     "evidence": ("hold an SAE against controls, probes and its other seeds", ("extract", "evidence")),
     "family": ("find a run's features in the other sizes and seeds", ("family",)),
-    "study": ("all of the above, reusing what is there", ("headlines", "finetune", "extract", "train", "analyze")),
+    "study": ("finetune, extract, train and analyze, reusing what is there", ("headlines", *_STUDY)),
     "report": ("print the figures of the present classifier and SAEs", ()),
 }
 
@@ -81,6 +81,10 @@ def _run_verb(arguments: argparse.Namespace, place: StudyRoot) -> None:
         if arguments.json:
             print(json.dumps(found.summary()))
         return
+    if arguments.verb == "study":
+        from .pipeline import check_size
+
+        check_size(study, root)
     device = pick_device(arguments.device)
     with world(device) as here:
         for stage in _STUDY if arguments.verb == "study" else (arguments.verb,):

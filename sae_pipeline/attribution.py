@@ -43,6 +43,11 @@ def softmax(logits: Floats) -> Floats:
     return exponent / exponent.sum(-1, keepdims=True)  # type: ignore[no-any-return]
 
 
+def divergence(p: Floats, q: Floats) -> Floats:
+    """KL(p ‖ q) [n] in nats, of probabilities [n, n_classes]."""
+    return np.maximum(0.0, (p * np.log(np.maximum(p, 1e-30) / np.maximum(q, 1e-30))).sum(1))  # type: ignore[no-any-return]
+
+
 # --- estimates -----------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from .attribution import (
     clamp_effects,
     cross_entropy,
     curve,
+    divergence,
     flip,
     ranked_groups,
     softmax,
@@ -199,7 +200,7 @@ class _Found:
         place = dict(zip(true.group.tolist(), range(len(true.group)), strict=True))
         self.ablated.append((firings.group_feature[true.group], true.logits))
         before, after, end = softmax(reading.logits), softmax(rebuilt), centred(reading.logits)
-        divergence = (before * np.log(np.maximum(before, 1e-30) / np.maximum(after, 1e-30))).sum(1)
+        kl = divergence(before, after)
         for row, groups in enumerate(top):
             predicted = int(reading.logits[row].argmax())
             start, stop = reading.group_starts[row : row + 2]
@@ -222,7 +223,7 @@ class _Found:
                     ],
                     "spliced_prediction": int(rebuilt[row].argmax()),
                     "spliced_delta_p": after[row, predicted] - before[row, predicted],
-                    "spliced_kl": max(float(divergence[row]), 0.0),
+                    "spliced_kl": float(kl[row]),
                     "flip": _flip_record(reading, flips.get(row)),
                     "repair": _flip_record(reading, repairs.get(row)),
                 }
@@ -336,7 +337,6 @@ def _faithfulness(logits: dict[str, Floats], truth: Ints) -> dict[str, Any]:
     before, after = softmax(logits["clean"]), softmax(logits["sae"])
     predicted = before.argmax(1)
     index = np.arange(len(truth))
-    divergence = (before * np.log(np.maximum(before, 1e-30) / np.maximum(after, 1e-30))).sum(1)
 
     def share(part: float, whole: float) -> float:
         return part / whole if abs(whole) > 1e-12 else 0.0
@@ -349,7 +349,7 @@ def _faithfulness(logits: dict[str, Floats], truth: Ints) -> dict[str, Any]:
         "cross_entropy_clean": loss["clean"],
         "cross_entropy_spliced": loss["sae"],
         "mean_absolute_delta_p": float(np.abs(after[index, predicted] - before[index, predicted]).mean()),
-        "mean_kl": float(divergence.mean()),
+        "mean_kl": float(divergence(before, after).mean()),
         "flips": _transitions(predicted, after.argmax(1), before.shape[1]),
         "baselines": [
             {

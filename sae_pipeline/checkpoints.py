@@ -27,13 +27,21 @@ _PAUSE = 20.0  # seconds between checkpoints; CHECKPOINT_SECONDS sets it from ou
 _SHARE = 20  # a checkpoint is due after this many times what the last one cost: at most 5 % of the time
 
 
+def _pause() -> float:
+    text = os.environ.get("CHECKPOINT_SECONDS", "")
+    try:
+        return float(text or _PAUSE)
+    except ValueError:
+        raise UserError(f"CHECKPOINT_SECONDS must be a number of seconds, not {text!r}.") from None
+
+
 class Checkpoint:
     """The folder of one piece of unfinished work, and the state in it."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` must be held; see `unfinished`."""
         self.folder = folder
-        self._pause = float(os.environ.get("CHECKPOINT_SECONDS", _PAUSE))
+        self._pause = _pause()
         self._cost = 0.0
         self._last = time.monotonic()
 

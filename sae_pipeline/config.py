@@ -81,7 +81,7 @@ class TrainConfig(Config):
     batch_size: int | None = Field(
         None, ge=1, description="tokens per step; none: 256 for topk, batchtopk and matryoshka, 1,024 for the others"
     )
-    learning_rate: float | None = Field(None, gt=0, description="none: the recipe's own, see training.py")
+    learning_rate: float | None = Field(None, gt=0, description="none: the kind's own, see kinds/")
     buffer_mib: int = Field(1024, ge=1, description="activations held in memory; a larger store is shuffled in parts")
     stream: bool = Field(False, description="read the classifier while training instead of a store on disk")
     split: Literal["features", "tokens"] = Field(

@@ -78,7 +78,7 @@ def finish(
     sample: list[Tensor] = []
     with tqdm(order, desc="finish", unit="batch") as bar:
         for step, rows in enumerate(bar):
-            hidden, mask, counted = _read(done, classifier, [tokenized[i] for i in rows], config)
+            hidden, mask, counted = _read(done, classifier, [tokenized[i] for i in rows])
             rate = min(1.0, (step + 1) / (0.05 * len(order)), (1 - step / len(order)) / 0.5)
             adam.param_groups[0]["lr"] = config.learning_rate * rate
             kl, fvu = _losses(done, tail, hidden, mask, counted)
@@ -107,7 +107,7 @@ def _batches(tokenized: Sequence[TokenizedHeadline], config: FinishConfig) -> It
 
 @torch.no_grad()
 def _read(
-    sae: SparseAutoencoder, classifier: Classifier, members: list[TokenizedHeadline], config: FinishConfig
+    sae: SparseAutoencoder, classifier: Classifier, members: list[TokenizedHeadline]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Hidden states at the hookpoint, attention mask, and which positions the SAE covers."""
     device = sae.W_dec.device

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .activations import read_activations
-from .attribution import cross_entropy, softmax
+from .attribution import cross_entropy, divergence, softmax
 from .batches import HeldTokens, Tokens, chunks
 from .classifier import Classifier
 from .errors import UserError
@@ -233,7 +233,6 @@ def splice_report(
     kept = int((before == after).sum())
     loss = {"clean": float(cross_entropy(clean, truth).mean()), "spliced": float(cross_entropy(spliced, truth).mean())}
     p, q = softmax(clean.astype(np.float64)), softmax(spliced.astype(np.float64))
-    divergence = (p * np.log(np.maximum(p, 1e-30) / np.maximum(q, 1e-30))).sum(1)
     accuracy = {"clean": float((before == truth).mean()), "spliced": float((after == truth).mean())}
     return SpliceReport(
         split=split,
@@ -247,7 +246,7 @@ def splice_report(
         lost=lost,
         gained=gained,
         mcnemar_p=min(1.0, float(stats.binomtest(gained, lost + gained).pvalue)) if lost + gained else 1.0,
-        mean_kl=max(0.0, float(divergence.mean())),
+        mean_kl=float(divergence(p, q).mean()),
         cross_entropy_clean=loss["clean"],
         cross_entropy_spliced=loss["spliced"],
         baselines=[_baseline(kind, logits, truth, accuracy, loss) for kind, logits in (removed or {}).items()],

@@ -8,7 +8,7 @@ counts of these cells: the bootstrap needs the mergeable histogram and no second
 as independent Poisson counts (Hanley & MacGibbon 2006; Chamandy et al. 2012).
 
 Bins tie what they hold. A tie counts one half, so binning moves AUROC by at most ½·Σ_b p_b·n_b over the bins of firing
-headlines, p_b and n_b being their shares of the class and of the rest: `auroc_error`.
+headlines, p_b and n_b being their shares of the class and of the rest.
 """
 
 import os
@@ -78,14 +78,6 @@ def selectivity(stats: FeatureStats) -> Estimate:
     value = [_selectivity(means[half].T, best) for half in (CHOOSING, TESTING)]
     low, high = _intervals(stats)["selectivity"]
     return _estimate(stats, np.where(fires[CHOOSING], value[CHOOSING], 0.0), value[TESTING], fires[TESTING], low, high)
-
-
-def auroc_error(stats: FeatureStats, label: int) -> Floats:
-    """[d_sae] how far binning can move AUROC on the testing half."""
-    cells = _cells(stats, TESTING).astype(np.float64)
-    positive, negative = _split(cells, label)
-    firing = (positive * negative)[:, 1:].sum(1)
-    return np.asarray(0.5 * firing / np.maximum(positive.sum(1) * negative.sum(1), 1))
 
 
 def mann_whitney(positive: Ints, negative: Ints) -> Floats:

@@ -186,12 +186,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Variants:
-    """Versions of headlines, each with some active entries f made factor·f + level (by default ablated)."""
+    """Versions of headlines, each with some active entries set to `level` (by default ablated)."""
 
     headline: Ints  # [n_variants] row of the reading
     starts: Ints  # [n_variants + 1] into `entry`
     entry: Ints  # active entries that are changed, variant by variant
-    factor: float = 0.0
     level: float = 0.0
 
     @classmethod
@@ -288,7 +287,7 @@ class Probe:
             hidden, mask = reading.padded(variants.headline[batch])
             entry = variants.entry[ragged(variants.starts[batch], sizes[batch])]
             site = np.repeat(np.arange(len(batch)), sizes[batch]) * hidden.shape[1] + firings.position[entry]
-            delta = (variants.factor - 1.0) * firings.value[entry] + variants.level
+            delta = variants.level - firings.value[entry]
             hidden += self.shift(
                 hidden.shape[:2],
                 torch.from_numpy(site).to(device),

@@ -39,6 +39,7 @@ from .layout import (
     made_from,
     present_classifier,
     read_sae_record,
+    record_size,
     sae_family,
 )
 from .processes import ALONE, World
@@ -315,6 +316,13 @@ def kernel_backend(device: torch.device) -> str:
     return "reference" if kernels is None else kernels.name
 
 
+def check_size(study: StudyConfig, root: Path) -> None:
+    """Raise UserError where a study's analysis would want an SAE that is neither to be trained nor there yet."""
+    sizes, wanted = [size_name(d_sae) for d_sae in study.train.latent_dims], study.analyze.sae_size
+    if wanted not in sizes and not Layout(root).sae_alias(study.extract.layer, wanted).is_file():
+        raise UserError(f"No {wanted} SAE is to be trained; choose --sae-size from {', '.join(sizes)}.")
+
+
 def equal_run(study: StudyConfig, root: Path) -> Path | None:
     """The newest run made with the present SAE and these settings, if there is one."""
     layout = Layout(root)
@@ -324,7 +332,7 @@ def equal_run(study: StudyConfig, root: Path) -> Path | None:
     wanted = (file_hash(path), study.analyze.model_dump())
     for entry in list_runs(layout.runs):
         found = entry.metadata
-        if found is not None and (found.sae_hash, found.configs["analyze"]) == wanted:
+        if found is not None and (found.sae_hash, found.configs.get("analyze")) == wanted:
             return entry.folder
     return None
 
@@ -344,7 +352,7 @@ def _provenance(
             model=made_by.model, n_layers=made_by.n_layers, d_model=made_by.d_model, report=made_by.test
         ).model_dump(),
         "sae": SaeInfo(
-            size=size_name(sae.d_sae),
+            size=record_size(record),
             **sae.model_dump(include=set(SaeInfo.model_fields) & set(SaeConfig.model_fields)),
             report=record.report,
         ).model_dump(),

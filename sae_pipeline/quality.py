@@ -65,9 +65,9 @@ def finish_folder(config: FinishConfig, folder: Path, root: Path, device: torch.
     found = pipeline.find_sae(layout, inputs)
     if found is not None:
         return found
+    tokens = open_store(layout.activations / record.activations)  # an SAE that was trained from a stream has none
     sae, texts = SparseAutoencoder.load(folder / "sae.pt", device), pipeline.same_headlines(root).train.texts
     done, seconds = ends.finish(sae, pipeline.load_classifier(root, device), texts, config)
-    tokens = open_store(layout.activations / record.activations)
     judge = pipeline.held_out(root, sae.config.hookpoint.layer, device)
     report = judge.report(done, tokens, seconds, config.epochs * tokens.n_tokens / seconds)
     update = {"inputs_hash": inputs, "report": report, "finish": config}
@@ -83,6 +83,7 @@ def evidence(config: EvidenceConfig, layer: int, root: Path, device: torch.devic
     started = time.perf_counter()
     layout = Layout(root)
     sae, record, sae_hash = present_sae(root, layer, config.sae_size, device)
+    saes = [sae if seed == record.train.seed else _other_seed(record, seed, root, device) for seed in config.seeds]
     judge = pipeline.held_out(root, layer, device)
     classifier, headlines = pipeline.load_classifier(root, device), pipeline.same_headlines(root)
     bench = _Bench(classifier, judge, headlines.train, headlines.test, sae.config.positions, config.probe_sizes)
@@ -96,7 +97,6 @@ def evidence(config: EvidenceConfig, layer: int, root: Path, device: torch.devic
     }
     found = [bench.control(name, rival, train, test, spliced=True) for name, rival in rivals.items()]
     found.append(bench.random_model(sae, record))
-    saes = [sae if seed == record.train.seed else _other_seed(record, seed, root, device) for seed in config.seeds]
     acts = judge.acts("words")
     file = EvidenceFile(
         schema_version=SCHEMA_VERSION,

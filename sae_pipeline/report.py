@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from . import classifier as classifiers
 from .artefacts import file_hash
@@ -96,8 +96,15 @@ def study_report(root: Path) -> StudyReport:
         classifier_hash=folder.name,
         classifier=classifiers.read_record(folder),
         saes=saes,
-        evidence=[EvidenceFile.model_validate_json(f.read_bytes()) for f in files if f.is_file()],
+        evidence=[_read_evidence(f) for f in files if f.is_file()],
     )
+
+
+def _read_evidence(path: Path) -> EvidenceFile:
+    try:
+        return EvidenceFile.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{path} is damaged; delete it and run `python -m sae_pipeline evidence` again.") from error
 
 
 def _spliced_lines(saes: dict[str, SaeRecord]) -> Iterator[str]:

@@ -30,7 +30,6 @@ def stats_problems(stats: FeatureStatsFile, n_labels: int) -> Problems:
     if max(stats.headline_counts, default=0) > stats.n_headlines:
         yield "headline_counts", f"has {max(stats.headline_counts)} of {stats.n_headlines} headlines"
     yield from _lengths("", stats.d_sae, [("headline_counts", stats.headline_counts), ("counts", stats.counts)])
-    yield from _lengths("", stats.d_sae, [("train_headline_share", stats.train_headline_share)])
     if stats.class_sizes is not None and len(stats.class_sizes) != n_labels:
         yield "class_sizes", f"has {len(stats.class_sizes)} of {n_labels} classes"
     per_class: dict[str, Sequence[Sequence[object]] | None] = {

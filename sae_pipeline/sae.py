@@ -141,7 +141,8 @@ class SparseAutoencoder(nn.Module):
     def load(cls, path: Path, device: str | torch.device = "cpu") -> "SparseAutoencoder":
         """Read an SAE written by `save`. Raises UserError when the file is missing or is not an SAE."""
         if not path.is_file():
-            raise UserError(f"There is no SAE at {path}; train it first with `python -m sae_pipeline train`.")
+            verb = "finish" if path.stem.endswith("-e2e") else "train"
+            raise UserError(f"There is no SAE at {path}; make it first with `python -m sae_pipeline {verb}`.")
         try:
             payload: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
             config = SaeConfig.model_validate(payload["config"])

@@ -29,7 +29,7 @@ def train(kind: Kind, group: Group) -> dict[str, Tensor]:
         strength = torch.rand(N_TOKENS, 48, generator=generator) * 4 + 2
         x = (strength * (torch.rand(N_TOKENS, 48, generator=generator) < 0.08)) @ truth
         stats = group.stats(step.step(group.tokens(x), 0.004, 1.0), D_SAE)
-        figures.append(torch.tensor([stats.n_tokens, stats.loss, stats.fvu, stats.l0]))
+        figures.append(torch.tensor([stats.n_tokens, stats.loss, stats.squared / stats.power, stats.l0]))
     return {**group.weights(step.weights(), D_SAE)._asdict(), "figures": torch.stack(figures)}
 
 

@@ -13,6 +13,8 @@ import torch
 
 from sae_pipeline import store
 from sae_pipeline.__main__ import main
+from sae_pipeline.checkpoints import Checkpoint
+from sae_pipeline.errors import UserError
 
 from .encoders import save_encoder
 from .small_study import write_headlines
@@ -77,6 +79,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
         assert _run(_arguments(stage, root, root)) == 0
         seconds[stage] = time.perf_counter() - started
     return Whole(root, seconds)
+
+
+def test_pause_that_is_no_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One sentence."""
+    monkeypatch.setenv("CHECKPOINT_SECONDS", "often")
+    with pytest.raises(UserError, match="CHECKPOINT_SECONDS must be a number"):
+        Checkpoint(tmp_path)
 
 
 def _kill_until_done(whole: Whole, root: Path, rng: random.Random, tries: int) -> int:

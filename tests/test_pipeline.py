@@ -216,6 +216,8 @@ class TestCommandLine:
             (["report"], "There is no classifier"),
             (["finetune", "--source", "missing.csv"], "missing.csv"),
             (["finetune", "--source", "sample", "--model", "."], "no config.json"),
+            (["finetune", "--source", "sample", "--model", "minilm", "--max-length", "9999"], "use --max-length"),
+            (["study", "--preset", "demo", "--latent-dims", "64,2048"], "choose --sae-size from 64, 2k"),
             (["train", "--device", "cuda:77"], "not available here"),
         ],
     )

@@ -17,6 +17,7 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation import code_quality
 from sae_pipeline.family import match_features, nearest_rows, stability
 from sae_pipeline.kernels.reference import compress
+from sae_pipeline.runs import read_run
 from sae_pipeline.schema.evidence import FAMILY, FamilyFile
 
 from .conftest import SmallStudy
@@ -187,6 +188,8 @@ class TestVerbs:
         assert (root / "finbert_sae" / "layer_4_128-e2e.pt").is_file()
         with pytest.raises(UserError, match="finished already"):
             quality.finish(FinishConfig(sae_size="128-e2e"), 4, root, CPU)
+        run = read_run(pipeline.analyze(study_config("demo", analyze={"sae_size": "128-e2e"}), root, CPU))
+        assert run.metadata.sae.size == "128-e2e" and set(run.metadata.sae_family) == {"128", "128-e2e"}
 
     def test_evidence_and_family(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Controls score worse, finished SAEs of two seeds are compared, and the family names sizes and seeds."""
@@ -212,6 +215,10 @@ class TestVerbs:
         for text in (told, page):
             assert "random model" in text and "recovered loss" in text and "stability over seeds 0, 1" in text
         assert "Wilson interval" in page and "Feature density" in page
+        for evidence in (root / "finbert_sae" / "evidence").iterdir():
+            evidence.write_text("{")
+        assert main(["report", "--root", str(root)]) == 2
+        assert "is damaged" in capsys.readouterr().err
 
     def test_one_seed_on_the_command_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A seed list of one ends with one sentence."""

@@ -28,6 +28,12 @@ def main() -> int:
         ("--api-port", "API_PORT", arguments.api_port),
         ("--viewer-port", "VIEWER_PORT", arguments.viewer_port),
     ):
+        if not 0 < port < 65536:
+            print(
+                f"error: {port} is no port; use {flag} with a number from 1 to 65535 (`make serve {name}=…`).",
+                file=sys.stderr,
+            )
+            return 2
         if _is_taken(port):
             print(
                 f"error: port {port} is in use; choose another with `make serve {name}={port + 1}` ({flag}).",

@@ -1,7 +1,7 @@
 """Sparse products and the parts of fast training steps for SAEs. Tensors only; nothing here knows of files or configs.
 
-`Encoder` and `sparse_decode` serve the analysis, the kernels themselves kinds/engine.py. Every kernel has a
-plain-torch twin in reference.py; backend.py chooses. Nothing is compiled before the first call.
+`Encoder` serves the analysis, `sparse_decode` the end-to-end finish, the kernels themselves kinds/engine.py. Every
+kernel has a plain-torch twin in reference.py; backend.py chooses. Nothing is compiled before the first call.
 """
 
 from .backend import choose

@@ -21,11 +21,6 @@ class StepStats(NamedTuple):
         """Active features per token."""
         return self.active / self.n_tokens
 
-    @property
-    def fvu(self) -> float:
-        """Σ‖x − x̂‖² / Σ‖x‖²; x_norm has mean 0 over train."""
-        return self.squared / self.power
-
 
 class Weights(NamedTuple):
     """A trained SAE as sae.py applies it: f = pre where pre > threshold."""

@@ -29,7 +29,7 @@ class ClassifierInfo(Record):
 class SaeInfo(Record):
     """The SAE a run was made with."""
 
-    size: str = Field(description='the user\'s name for it: "4k", "8k", "16k", "32k"')
+    size: str = Field(description='the user\'s name for it: "4k", "8k", …; "4k-e2e": finished end to end')
     d_in: int
     d_sae: int
     kind: str
@@ -143,9 +143,6 @@ class FeatureStatsFile(Record):
     )
     class_means: list[list[FiniteFloat]] | None = Field(
         None, description="[n_classes][d_sae] mean over the class's headlines of the feature's maximum, 0 where silent"
-    )
-    train_headline_share: list[Share] | None = Field(
-        None, description="[d_sae] share of the training headlines on which the feature fires"
     )
     metrics: list[MetricColumn]
 

@@ -22,12 +22,6 @@ export function featuresQuery(address: FeaturesAddress, run: string): FeaturesQu
   }
 }
 
-/** Whether the list leaves features out. */
-export function isFiltered({ q, token, evidence, minDensity, maxDensity, leaning, labelled }: FeaturesAddress): boolean {
-  const bounds = minDensity !== undefined || maxDensity !== undefined
-  return q !== '' || token !== '' || evidence !== 'all' || bounds || leaning !== undefined || labelled
-}
-
 /**
  * Where a feature stands in a list, 0-based (null: not in it), and the features before and after it. While the
  * answer is on its way all are undefined.
