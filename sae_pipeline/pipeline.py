@@ -186,9 +186,11 @@ def train_folders(
     group.wait()
     jobs = _jobs(tokens, configs)
     work = ("train", *(job.name for job in jobs))
-    if any(find_sae(layout, job.name) is None for job in jobs):
+    found = {job.name: find_sae(layout, job.name) for job in jobs}
+    if None in found.values():
         with unfinished(layout.checkpoints, *work) as checkpoint:
-            missing = [job for job in jobs if find_sae(layout, job.name) is None]
+            found = {job.name: find_sae(layout, job.name) for job in jobs}  # another process may have made them
+            missing = [job for job in jobs if found[job.name] is None]
             group.broadcast([job.name for job in missing])
             trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint, group)
             judge = held_out(root, extraction.layer, device)
@@ -202,11 +204,11 @@ def train_folders(
                     report=report,
                     curve=result.curve,
                 )
-                publish_sae(layout, checkpoint.folder / job.name, result.sae, record)
+                found[job.name] = publish_sae(layout, checkpoint.folder / job.name, result.sae, record)
     else:
         group.broadcast([""])
     discard(layout.checkpoints, *work)
-    return [folder for job in jobs if (folder := find_sae(layout, job.name)) is not None]
+    return [folder for folder in found.values() if folder is not None]
 
 
 def _tokens(

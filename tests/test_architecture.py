@@ -113,8 +113,8 @@ class TestReadme:
         sources = {
             str(p.relative_to(ROOT))
             for folder in ("sae_pipeline", "viz_analysis")
-            for p in (ROOT / folder).rglob("*.py")
-            if p.name != "__init__.py"
+            for p in (ROOT / folder).rglob("*.*")
+            if p.suffix in {".py", ".cpp", ".h"} and p.name != "__init__.py"
         }
         assert sources <= named, f"README's file list lacks {sorted(sources - named)}"
 

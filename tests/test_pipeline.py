@@ -127,6 +127,14 @@ def test_everything_is_reused(study: SmallStudy, copy: Path) -> None:
     assert {p for p in copy.rglob("*") if p.is_file()} == before
 
 
+def test_the_same_weights_from_other_settings(study: SmallStudy, copy: Path) -> None:
+    """Settings that change nothing make an SAE that is there already: it is that one."""
+    size = study.config.train.latent_dims[:1]
+    before = pipeline.train_folders(study.config.extract, [study.config.train], copy, CPU)
+    other = study.config.train.model_copy(update={"latent_dims": size, "buffer_mib": 512})
+    assert pipeline.train_folders(study.config.extract, [other], copy, CPU) == before[:1]
+
+
 def test_analysis_is_deterministic(study: SmallStudy, copy: Path) -> None:
     """Two analyses of the same inputs write the same bytes, metadata's time and number aside."""
     run = pipeline.analyze(study.config, copy, CPU)
