@@ -261,6 +261,7 @@ class TestCommandLine:
             env={**os.environ, "CHECKPOINT_SECONDS": "0.5"},
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         )
         checkpoints, store = (tmp_path / "finbert_sae" / name for name in ("checkpoints", "store"))
         deadline = time.monotonic() + 120

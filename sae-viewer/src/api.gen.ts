@@ -1927,7 +1927,7 @@ export interface components {
             report: components["schemas"]["SaeReport"];
             /**
              * Size
-             * @description the user's name for it: "4k", "8k", "16k", "32k"
+             * @description the user's name for it: "4k", "8k", …; "4k-e2e": finished end to end
              */
             size: string;
             /**
