@@ -60,7 +60,7 @@ $(PEERS_READY): benchmarks/requirements-peers.txt $(PYTHON_READY)
 	@build/peers/bin/pip install --quiet --disable-pip-version-check --no-deps dictionary-learning==0.1.0 overcomplete==0.3.0
 	@touch $@
 
-bench-sae: $(PYTHON_READY)  ## speed of SAE training beside a plain loop and peers; QUICK=1: about a minute
+bench-sae: $(PYTHON_READY)  ## speed of SAE training beside a plain loop and peers; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_sae
 
 bench-extract: $(PYTHON_READY)  ## speed of fine-tuning and extraction beside the plain ways, and of a whole study; QUICK=1: under 50 s
