@@ -189,6 +189,18 @@ def test_integers_find_few_among_many(isa: str) -> None:
     assert torch.allclose(lists.values[finite], expected.values[finite], atol=1e-4) and not finite.all()
 
 
+@pytest.mark.parametrize("d", [48, 800])
+def test_encoder_of_few_dense_features(isa: str, d: int) -> None:
+    """Features active on nearly all tokens beside sparse ones, tokens that fill no tile, wide tokens: all exact."""
+    x, W, b = torch.randn(300, d), torch.randn(d, 700) / d**0.5, torch.full((700,), -3.0)
+    b[::50] = 1.5
+    path_counts.clear()
+    lists = Encoder(W, b, backend=isa)(x)
+    assert path_counts["encode.dense"] == (isa == "plain")
+    f = torch.relu(x.double() @ W.double() + b.double())
+    assert torch.allclose(dense_of(lists, 700).double(), f, atol=1e-4)
+
+
 def test_token_that_is_not_a_number(isa: str) -> None:
     """It takes nothing from the tokens beside it."""
     x, W, b = torch.randn(400, 24), torch.randn(24, 300) / 24**0.5, torch.full((300,), -2.5)
