@@ -30,7 +30,7 @@ const columns = (metrics: MetricInfo[]) => ({ '--wide': Math.min(WIDE, metrics.l
 /** Where a metric that does not sort is shown. */
 const shownFrom = (column: number) => (column < WIDE ? 'xl' : '3xl')
 
-/** Headings; a metric's heading sorts by it, the sorting one turns the order round. */
+/** Headings; a metric's heading sorts by it, the sorting one turns the order round and has an arrow for its unit. */
 export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
   metrics: MetricInfo[]
   metric: string
@@ -74,7 +74,7 @@ export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
             }`}
           >
             <span className="truncate">{label}</span>
-            {unit && !inPane && <span className="hidden font-normal text-faint sm:inline">({unit})</span>}
+            {unit && !inPane && !sorting && <span className="hidden font-normal text-faint sm:inline">({unit})</span>}
             {sorting && <Icon name={order === 'desc' ? 'down' : 'up'} size={12} />}
           </button>
         )
