@@ -54,7 +54,7 @@ from .store import ActivationStore, ActivationStream, Extraction, Manifest, open
 from .store import extract as extract_activations
 from .training import Job, sparsity_weight, train_saes
 
-_PACKAGES = ("torch", "transformers", "datasets", "numpy")
+_PACKAGES = ("transformers", "datasets", "numpy")
 
 
 # --- finetune ------------------------------------------------------------------------------------------
@@ -370,6 +370,7 @@ def _provenance(
             "sae_pipeline": version("finbert-sae-explorer"),
             "python": platform.python_version(),
             **{package: version(package) for package in _PACKAGES},
+            "torch": str(torch.__version__),  # also says what it was built for
         },
     }
 
