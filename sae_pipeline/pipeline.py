@@ -208,7 +208,7 @@ def train_folders(
     else:
         group.broadcast([""])
     discard(layout.checkpoints, *work)
-    return [folder for folder in found.values() if folder is not None]
+    return [folder for job in jobs if (folder := found[job.name]) is not None]
 
 
 def _tokens(
