@@ -35,12 +35,18 @@ static inline V load(const void* from) {
   return out;
 }
 
-// Bit l: lane l of a comparison is true.
-static inline unsigned lanes(Ints mask) {
+// Appends first + l for every lane l where `mask` is true; returns how many. May write LANES numbers.
+static inline int64_t append(Ints mask, int32_t first, int32_t* to) {
 #ifdef VNNI
-  return _mm512_movepi32_mask(__m512i(mask));
+  // A branch would often be guessed wrong, which costs more than the write.
+  const __mmask16 on = _mm512_movepi32_mask(__m512i(mask));
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(on, _mm512_add_epi32(lane, _mm512_set1_epi32(first))));
+  return __builtin_popcount(on);
 #else
-  return unsigned(_mm256_movemask_ps(__m256(mask)));
+  int64_t count = 0;
+  for (unsigned on = unsigned(_mm256_movemask_ps(__m256(mask))); on; on &= on - 1) to[count++] = first + __builtin_ctz(on);
+  return count;
 #endif
 }
 
@@ -185,15 +191,15 @@ static inline void products(const Rows& rows, int64_t first, const uint8_t* u, i
 #endif
 }
 
-// For TOKENS tokens the features that can be active.
+// The entries of TOKENS tokens that can be active; of each feature by token.
 struct Candidates {
-  int16_t features[TOKENS][FEATURES];
-  int64_t count[TOKENS];
+  int32_t entries[FEATURES * TOKENS + LANES];  // feature * TOKENS + token
+  int64_t count;
 
-  // `least` [features]: threshold - b_enc.
-  void find(const Rows& rows, int64_t features_here, const float* least, const Tokens& tokens, int64_t from,
+  // Of the tokens from `from` to n; `least` [features]: threshold - b_enc.
+  void find(const Rows& rows, int64_t features_here, const float* least, const Tokens& tokens, int64_t from, int64_t n,
             int64_t width) {
-    std::memset(count, 0, sizeof(count));
+    count = 0;
     for (int64_t first = 0; first < features_here; first += ROWS)
       for (int64_t t = 0; t < TOKENS; t += GROUPS * LANES) {
         Ints sums[ROWS][GROUPS];
@@ -207,13 +213,12 @@ struct Candidates {
             const Floats product = __builtin_convertvector(sums[f - first][g], Floats);
             const Floats above = product * rows.step[f] + error * rows.norm[f] + norm * rows.error[f] - one * least[f];
             // "not at most 0": what is not a number is looked at too
-            for (unsigned on = lanes(~(above <= 0)); on; on &= on - 1) {
-              const int64_t token = here + __builtin_ctz(on);
-              features[token][count[token]++] = int16_t(f);
-            }
+            count += append(~(above <= 0), int32_t(f * TOKENS + here), entries + count);
           }
         }
       }
+    const auto padding = [left = n - from](int32_t entry) { return entry % TOKENS >= left; };
+    if (n - from < TOKENS) count = std::remove_if(entries, entries + count, padding) - entries;
   }
 };
 
@@ -224,20 +229,23 @@ struct Lists {
   int64_t room, count[FEATURES];
 };
 
-// x.w + b of up to four features for one token; what is above the threshold is listed.
-static inline void compute(const float* x, int32_t token, const float* W, int64_t d, const int16_t* features,
+// x.w + b of up to four candidates; what is above the threshold is listed.
+static inline void compute(const float* x, int64_t token, const float* W, int64_t d, const int32_t* entries,
                            int64_t count, const float* b_enc, const float* threshold, Lists& lists) {
-  const float* row[4];
-  for (int c = 0; c < 4; ++c) row[c] = W + features[std::min<int64_t>(c, count - 1)] * d;
+  const float *row[4], *own[4];
+  for (int64_t c = 0; c < 4; ++c) {
+    const int32_t entry = entries[std::min(c, count - 1)];
+    row[c] = W + entry / TOKENS * d, own[c] = x + (token + entry % TOKENS) * d;
+  }
   float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
 #pragma omp simd reduction(+ : s0, s1, s2, s3)
   for (int64_t j = 0; j < d; ++j)
-    s0 += row[0][j] * x[j], s1 += row[1][j] * x[j], s2 += row[2][j] * x[j], s3 += row[3][j] * x[j];
+    s0 += row[0][j] * own[0][j], s1 += row[1][j] * own[1][j], s2 += row[2][j] * own[2][j], s3 += row[3][j] * own[3][j];
   const float sums[4] = {s0, s1, s2, s3};
   for (int64_t c = 0; c < std::min<int64_t>(4, count); ++c) {
-    const int64_t f = features[c], at = f * lists.room + lists.count[f];
+    const int64_t f = entries[c] / TOKENS, at = f * lists.room + lists.count[f];
     const float v = sums[c] + b_enc[f];
-    lists.toks[at] = token, lists.vals[at] = v;
+    lists.toks[at] = int32_t(token + entries[c] % TOKENS), lists.vals[at] = v;
     lists.count[f] += v > (threshold ? threshold[f] : 0);
   }
 }
@@ -280,15 +288,10 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
       rows.read(own, here, d);
       std::memset(lists.count, 0, sizeof(lists.count));
       for (int64_t first = 0; first < n; first += TOKENS) {
-        candidates.find(rows, here, least, tokens, first, width);
-        for (int64_t t = 0; t < std::min(TOKENS, n - first); ++t) {
-          const int16_t* mine = candidates.features[t];
-          const int32_t token = int32_t(first + t);
-          const int64_t count = candidates.count[t];
-          for (int64_t c = 0; c < count; c += 4)
-            compute(x + token * d, token, own, d, mine + c, count - c, bias, above, lists);
-          looked_at += count;
-        }
+        candidates.find(rows, here, least, tokens, first, n, width);
+        for (int64_t c = 0; c < candidates.count; c += 4)
+          compute(x, first, own, d, candidates.entries + c, candidates.count - c, bias, above, lists);
+        looked_at += candidates.count;
       }
       for (int64_t i = 0; i < here; ++i) {
         const int64_t at = i * lists.room, count = lists.count[i];
