@@ -22,7 +22,6 @@ from .attribution import (
     attribute,
     centred,
     clamp_effects,
-    cross_entropy,
     curve,
     divergence,
     flip,
@@ -33,8 +32,9 @@ from .attribution import (
 from .classifier import classifier_report
 from .config import InterveneConfig
 from .effects import effect_columns
+from .evaluation import splice_report
 from .interventions import Floats, Ints, Probe, Reading, Variants
-from .schema.causes import InterventionsFile
+from .schema.causes import Faithfulness, InterventionsFile
 from .schema.run import MetricInfo
 from .tokens import TokenizedHeadline
 
@@ -331,36 +331,13 @@ def _transitions(before: Ints, after: Ints, n_classes: int) -> list[list[int]]:
 
 def _faithfulness(logits: dict[str, Floats], truth: Ints) -> dict[str, Any]:
     """Like schema.Faithfulness, from the logits of every kind of replacement."""
-    kinds = ("clean", "sae", "zero", "mean", "resample")
-    accuracy = {k: float((logits[k].argmax(1) == truth).mean()) for k in kinds}
-    loss = {k: float(cross_entropy(logits[k], truth).mean()) for k in kinds}
+    removed = {kind: logits[kind] for kind in ("zero", "mean", "resample")}
+    report = splice_report("test", "words", truth, logits["clean"], logits["sae"], removed)
     before, after = softmax(logits["clean"]), softmax(logits["sae"])
-    predicted = before.argmax(1)
-    index = np.arange(len(truth))
-
-    def share(part: float, whole: float) -> float:
-        return part / whole if abs(whole) > 1e-12 else 0.0
-
-    return {
-        "n_headlines": len(truth),
-        "accuracy_clean": accuracy["clean"],
-        "accuracy_spliced": accuracy["sae"],
-        "unchanged": float((predicted == after.argmax(1)).mean()),
-        "cross_entropy_clean": loss["clean"],
-        "cross_entropy_spliced": loss["sae"],
+    index, predicted = np.arange(len(truth)), before.argmax(1)
+    return report.model_dump(include=set(Faithfulness.model_fields)) | {
         "mean_absolute_delta_p": float(np.abs(after[index, predicted] - before[index, predicted]).mean()),
-        "mean_kl": float(divergence(before, after).mean()),
         "flips": _transitions(predicted, after.argmax(1), before.shape[1]),
-        "baselines": [
-            {
-                "kind": kind,
-                "accuracy": accuracy[kind],
-                "cross_entropy": loss[kind],
-                "recovered_accuracy": share(accuracy["sae"] - accuracy[kind], accuracy["clean"] - accuracy[kind]),
-                "recovered_loss": share(loss[kind] - loss["sae"], loss[kind] - loss["clean"]),
-            }
-            for kind in kinds[2:]
-        ],
     }
 
 
