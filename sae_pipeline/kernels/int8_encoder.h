@@ -87,14 +87,32 @@ struct Tokens {
   }
 };
 
-static inline float total(__m256 v) {
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+static inline void store(Ints small, int8_t* to) {
+#ifdef VNNI
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(__m512i(small)));
+#else
+  const __m128i low = _mm256_castsi256_si128(__m256i(small)), high = _mm256_extracti128_si256(__m256i(small), 1);
+  const __m128i words = _mm_packs_epi32(low, high);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packs_epi16(words, words));
+#endif
+}
+static inline float total(Floats v) {
+#ifdef VNNI
+  return _mm512_reduce_add_ps(__m512(v));
+#else
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(__m256(v)), _mm256_extractf128_ps(__m256(v), 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(two) + _mm_cvtss_f32(_mm_movehdup_ps(two));
+#endif
 }
-static inline float largest(__m128 v) {
-  const __m128 two = _mm_max_ps(v, _mm_movehl_ps(v, v));
+static inline float largest(Floats v) {
+#ifdef VNNI
+  return _mm512_reduce_max_ps(__m512(v));
+#else
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(__m256(v)), _mm256_extractf128_ps(__m256(v), 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return std::max(_mm_cvtss_f32(two), _mm_cvtss_f32(_mm_movehdup_ps(two)));
+#endif
 }
 
 // Rows of W_enc as integers, and per feature: t, |w|, |f|, and the sum of q times ZERO.
@@ -111,6 +129,7 @@ struct Rows {
     for (int64_t i = 0; i < (count + ROWS - 1) / ROWS * ROWS; ++i) {
       if (i == count) std::memset(row, 0, size_t(d) * sizeof(float));
       if (i < count) std::memcpy(row, W + i * d, size_t(d) * sizeof(float));
+      for (int64_t j = 0; j < d; j += 16) __builtin_prefetch(W + (i + 4) * d + j, 0, 2);
       const float coarse = look(width), inverse = coarse > 0 ? 1 / coarse : 1;
       step[i] = 1 / inverse;
       round(width, inverse, i);
@@ -120,21 +139,23 @@ struct Rows {
  private:
   // The finest step that no sum overflows with.
   float look(int64_t width) const {
-    const __m256 sign = _mm256_set1_ps(-0.0f);
-    __m256 most = _mm256_setzero_ps();
-    [[maybe_unused]] __m128 sums = _mm_setzero_ps();
+    Floats most{};
+    [[maybe_unused]] Floats sums{};
     for (int64_t j = 0; j < width; j += 16) {
-      const __m256 a = _mm256_andnot_ps(sign, _mm256_loadu_ps(row + j));
-      const __m256 b = _mm256_andnot_ps(sign, _mm256_loadu_ps(row + j + 8));
-      most = _mm256_max_ps(most, _mm256_max_ps(a, b));
+      Floats sum{};
+      for (int64_t k = j; k < j + 16; k += LANES) {
+        Floats v = load<Floats>(row + k);
+        v = v > 0 ? v : -v;
+        most = most > v ? most : v, sum += v;
+      }
 #ifndef VNNI
       // of 16 numbers the 1st, 2nd, 5th, 6th, ... meet in one 16-bit sum, and the others
-      const __m256 both = _mm256_add_ps(a, b);
-      const __m128 four = _mm_add_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
-      sums = _mm_max_ps(sums, _mm_hadd_ps(four, four));
+      sum += __builtin_shuffle(sum, Ints{4, 5, 6, 7, 0, 1, 2, 3});
+      sum += __builtin_shuffle(sum, Ints{1, 0, 3, 2, 5, 4, 7, 6});
+      sums = sums > sum ? sums : sum;
 #endif
     }
-    const float top = largest(_mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1))) / TOP_Q;
+    const float top = largest(most) / TOP_Q;
 #ifdef VNNI
     return top;
 #else
@@ -145,14 +166,11 @@ struct Rows {
   // Writes the integers and what is known of them. Norms are taken of numbers up to TOP_Q: the row's own squares may be
   // too small for a float.
   void round(int64_t width, float inverse, int64_t i) {
-    __m256 missed = _mm256_setzero_ps(), sum = missed, square = missed;
-    for (int64_t j = 0; j < width; j += 8) {
-      const __m256 v = _mm256_mul_ps(_mm256_loadu_ps(row + j), _mm256_set1_ps(inverse));
-      const __m256i whole = _mm256_cvtps_epi32(v);
-      const __m256 q = _mm256_cvtepi32_ps(whole), off = _mm256_sub_ps(v, q);
-      missed = _mm256_fmadd_ps(off, off, missed), sum = _mm256_add_ps(sum, q), square = _mm256_fmadd_ps(v, v, square);
-      const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-      _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes + i * width + j), _mm_packs_epi16(words, words));
+    Floats missed{}, sum{}, square{};
+    for (int64_t j = 0; j < width; j += LANES) {
+      const Floats v = load<Floats>(row + j) * inverse, q = v + 0x1.8p23f - 0x1.8p23f, off = v - q;
+      missed += off * off, sum += q, square += v * v;
+      store(__builtin_convertvector(q, Ints), bytes + i * width + j);
     }
     offset[i] = ZERO * int32_t(total(sum));
     norm[i] = std::sqrt(total(square)) * 1.001f * step[i];
