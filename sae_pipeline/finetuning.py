@@ -2,9 +2,10 @@
 
 AdamW with linear warm-up and decay, gradients clipped to norm 1, batches of similar length. Where the chip is fast in
 bf16 the products are autocast, with their weights held in bf16 beside fp32 masters that take the steps: the numbers
-are autocast's own, but a weight is cast once a step, not at every use. What is random in a step is drawn from
-(seed, step), so a checkpoint needs no generator's state, and a run that was killed ends in the same bits as one that
-was not.
+are autocast's own, but a weight is cast once a step, not at every use. On a CPU memory that a step touches anew is
+cleared by the system first; so gradients in fp32 stay in place, and those of word embeddings are sparse, which saves
+an eighth of a step at FinBERT's size. What is random in a step is drawn from (seed, step), so a checkpoint needs no
+generator's state, and a run that was killed ends in the same bits as one that was not.
 
 Batches composed at random instead of by length take 1.4 times as long and score the same: over four seeds, macro-F1
 on dev 0.804 against 0.805 and on test 0.825 against 0.826, where seeds differ by 0.01 (MiniLM, real headlines).
@@ -36,6 +37,7 @@ from .tokens import TokenizedHeadline, collate, shuffled_batches, tokenize
 _WARM_UP = 0.1  # share of all steps
 _WEIGHT_DECAY = 0.01  # of matrices; biases and norms have none
 _MAX_NORM = 1.0
+_MANY_WORDS = 4096  # rows of an embedding of which a step on a CPU reads few
 _SHOWN = 50  # steps that the shown loss is averaged over
 
 
@@ -112,10 +114,13 @@ class _Tuning:
         self.dropout = _Dropouts(self.network) if self.device.type == "cpu" else None
         self.short = logits_only(self.network)
         self.masters = {name: p.detach().float().clone() for name, p in self.network.named_parameters()}
-        if use_bf16(self.device, self.config.precision):
-            for module in self.network.modules():
-                if isinstance(module, nn.Linear):
-                    module.to(torch.bfloat16)
+        self.grads: dict[str, Tensor] = {}  # dense and in fp32, where a parameter's own is not
+        in_bf16 = use_bf16(self.device, self.config.precision)
+        for module in self.network.modules():
+            if in_bf16 and isinstance(module, nn.Linear):
+                module.to(torch.bfloat16)
+            if self.device.type == "cpu" and isinstance(module, nn.Embedding) and module.num_embeddings > _MANY_WORDS:
+                module.sparse = True
         decayed = [m for m in self.masters.values() if m.ndim > 1]
         others = [m for m in self.masters.values() if m.ndim <= 1]
         self.adam = torch.optim.AdamW(
@@ -197,7 +202,12 @@ class _Tuning:
         parameters = dict(self.network.named_parameters())
         for name, master in self.masters.items():
             grad = parameters[name].grad
-            master.grad = None if grad is None else grad.float()
+            if grad is not None and (grad.is_sparse or grad.dtype is not master.dtype):
+                if name not in self.grads:
+                    self.grads[name] = torch.empty_like(master)
+                kept = self.grads[name]
+                grad = kept.zero_().add_(grad) if grad.is_sparse else kept.copy_(grad)
+            master.grad = grad
         nn.utils.clip_grad_norm_(self.masters.values(), _MAX_NORM)
         self.adam.step()
         with torch.no_grad():
