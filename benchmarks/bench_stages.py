@@ -149,6 +149,7 @@ def fine_tuning(
     train = headlines.train
     small = replace(headlines, train=Split(train.texts[:n], train.labels[:n], train.ids[:n]), dev=few, test=few)
     config = FinetuneConfig(model=model, epochs=1, batch_size=BATCH)
+    plain_steps(model, tokenized[:n], train.labels[:n], pad, None, True, 4)  # a shape's first product is slower
     made = finetune(small, HeadlinesConfig(), config, folder / f"{name}-store", folder / "checkpoints", CPU)
     return {
         "padded to 64, fp32": plain_steps(model, tokenized[:n], train.labels[:n], pad, 64, False, 2),
