@@ -16,7 +16,7 @@ from .reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule, s
 
 HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI = 1, 2, 4, 8
 _CHUNK = 1 << 21  # numbers in a dense block of pre-activations: 8 MiB, so that it is still in cache when compressed
-_SPARSE = 0.06  # share of entries up to which the int8 encoder lists them
+_SPARSE = {"avx2": 0.06, "vnni": 0.25}  # share of active entries up to which the int8 encoder is the faster one
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float64: "f64"}
 
 path_counts: Counter[str] = Counter()
@@ -158,7 +158,7 @@ class CpuKernels:
         x, W_enc, b_enc = x.contiguous(), W_enc.contiguous(), b_enc.contiguous()
         threshold = None if threshold is None else threshold.contiguous()
         (n, d), d_sae = x.shape, len(b_enc)
-        capacity = int(_SPARSE * n * d_sae) + n
+        capacity = int(_SPARSE[self._int8] * n * d_sae) + n
         ptr = torch.empty(d_sae + 1, dtype=torch.int64)
         cols, values = torch.empty(capacity, dtype=torch.int32), torch.empty(capacity)
         encode = getattr(self._lib, f"int8_encode_{self._int8}")

@@ -17,11 +17,13 @@ constexpr int64_t WIDEST = 1 << 17;  // numbers in a token: TOP_Q * 127 * WIDEST
 // dpbusd adds four products to a sum in 32 bits.
 constexpr int64_t LANES = 16, ROWS = 8, GROUPS = 2;  // ROWS features by GROUPS * LANES tokens fill the registers
 constexpr int TOP_X = 127, ZERO = 128;
+constexpr int64_t WORTH = 2;  // where one entry in so many has to be computed, a dense product is faster
 #else
 // maddubs adds pairs, and four such sums stay in 16 bits where the |q| of the eight numbers add up to no more than
 // TOP_SUM: 127 * 258 < 2^15.
 constexpr int64_t LANES = 8, ROWS = 4, GROUPS = 1;
 constexpr int TOP_X = 63, ZERO = 64, TOP_SUM = 258;
+constexpr int64_t WORTH = 4;
 #endif
 typedef float Floats __attribute__((vector_size(LANES * 4)));
 typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
@@ -129,7 +131,7 @@ struct Rows {
     for (int64_t i = 0; i < (count + ROWS - 1) / ROWS * ROWS; ++i) {
       if (i == count) std::memset(row, 0, size_t(d) * sizeof(float));
       if (i < count) std::memcpy(row, W + i * d, size_t(d) * sizeof(float));
-      for (int64_t j = 0; j < d; j += 16) __builtin_prefetch(W + (i + 4) * d + j, 0, 2);
+      for (int64_t j = 0; j < d; j += 16) __builtin_prefetch(W + (i + 4) * d + j, 0, 2);  // and of the next block
       const float coarse = look(width), inverse = coarse > 0 ? 1 / coarse : 1;
       step[i] = 1 / inverse;
       round(width, inverse, i);
@@ -269,7 +271,7 @@ static inline void compute(const float* x, int64_t token, const float* W, int64_
 }
 
 // Returns how many entries there are; -1 and nothing written where there are more than `capacity`, or where more than
-// a quarter of all had to be computed, so that a dense product is faster.
+// one in WORTH had to be computed.
 static int64_t encode(const float* x, const float* W, const float* b_enc, const float* threshold, int64_t n, int64_t d,
                       int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals, int64_t capacity) {
   if (d > WIDEST) return -1;
@@ -278,7 +280,7 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
   const int64_t width = padded(d), share = (d_sae + n_threads - 1) / n_threads;
   const int64_t features = std::max(ROWS, std::min({FEATURES, L2 / 4 / width, share + ROWS - 1}) / ROWS * ROWS);
   const int64_t blocks = (d_sae + features - 1) / features;
-  Gathering gathering{toks, vals, capacity, d_sae * n / 4};
+  Gathering gathering{toks, vals, capacity, d_sae * n / WORTH};
 #pragma omp parallel num_threads(n_threads)
   {
     const int me = omp_get_thread_num(), all = omp_get_num_threads();

@@ -41,14 +41,15 @@ class TopKStep(SparseStepper):
 
     def _select(self, batch: Batch) -> Lists:
         """The active entries, by feature."""
-        n = len(batch.x)
         by_token = self._by_token(batch, self._floor)
-        short = (by_token.ptr.diff() < self.k).nonzero(as_tuple=True)[0]
         kept: Lists = self._ops.topk_rows(by_token, self.k)
-        if len(short) and self._floor > 0:
-            again = self._by_token(self._read(batch.x[short]), torch.zeros_like(self._floor))
-            kept = _replace_rows(kept, short, self._ops.topk_rows(again, self.k))
-        self._move_floor(kept, len(short) / n)
+        first = short = (by_token.ptr.diff() < self.k).nonzero(as_tuple=True)[0]
+        for floor in (0.7 * self._floor, torch.zeros_like(self._floor)) if self._floor > 0 else ():
+            if len(short):
+                again = self._by_token(self._read(batch.x[short]), floor)
+                kept = _replace_rows(kept, short, self._ops.topk_rows(again, self.k))
+                short = short[again.ptr.diff() < self.k]
+        self._move_floor(kept, len(first) / len(batch.x))
         kept = self._largest_of_all(kept)
         selected: Lists = self._ops.transpose(kept, len(self.features.b_enc))[0]
         return selected
