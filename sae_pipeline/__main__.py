@@ -36,6 +36,7 @@ _VERBS = {
     "finish": ("end an SAE's training with the classifier's own loss (end to end)", ("extract", "finish")),
     "evidence": ("hold an SAE against controls, probes and its other seeds", ("extract", "evidence")),
     "family": ("find a run's features in the other sizes and seeds", ("family",)),
+    "export": ("write an SAE in SAELens' format", ("extract", "export")),
     "study": ("finetune, extract, train and analyze, reusing what is there", ("headlines", *_STUDY)),
     "report": ("print the figures of the present classifier and SAEs", ()),
 }
@@ -131,6 +132,10 @@ def _run_stage(
         from .causal import summary_lines
 
         print("\n".join(summary_lines(pipeline.intervene(study.intervene, root, device))))
+    elif verb == "export":
+        from .export import export
+
+        print(f"SAELens' format: {place.shown(export(study.export, study.extract.layer, root))}")
     else:
         _judge(verb, study, root, device)
 

@@ -212,6 +212,13 @@ class FamilyConfig(Config):
     run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
 
 
+class ExportConfig(Config):
+    """Which SAE is written for other tools, and where to."""
+
+    sae_size: str = Field("32k", description='SAE_SIZE: "4k", "8k", "16k", "32k", "4k-e2e"')
+    to: str | None = Field(None, description="folder; none: finbert_sae/saelens/layer_<L>_<size>")
+
+
 class StudyConfig(Config):
     """All stages of one study."""
 
@@ -226,6 +233,7 @@ class StudyConfig(Config):
     finish: FinishConfig = FinishConfig()
     evidence: EvidenceConfig = EvidenceConfig()
     family: FamilyConfig = FamilyConfig()
+    export: ExportConfig = ExportConfig()
 
 
 PRESETS: dict[str, StudyConfig] = {

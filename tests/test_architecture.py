@@ -21,7 +21,7 @@ LAYERS = [
     {"classifier", "activations", "training", "evidence", "examples", "remote_study"},
     {"shortcuts"},
     {"features", "effects", "layout", "finetuning", "store"},
-    {"analysis"},
+    {"analysis", "export"},
     {"interventions"},
     {"attribution"},
     {"evaluation", "end_to_end", "controls", "family"},
