@@ -43,12 +43,13 @@ def sparsity_weight(recipe: Recipe, l1_coefficient: float, d_in: int, d_sae: int
     seed: λ = l1 · d_in, since its squared error is averaged over d_in.
     default: λ = l1 · λ_unit with λ_unit = 72·√d_in·(d_sae/4096)^0.28. √d_in because f and the residual grow with
     ‖x_norm‖ = √d_in; the power of d_sae keeps L0 level across sizes. jumprelu: d_in instead of √d_in, as L0 has no
-    unit. All constants chosen on dev.
+    unit, and less for larger dictionaries, whose thresholds learn from fewer entries each. Constants chosen on dev.
     """
     if recipe == "seed":
         return l1_coefficient * d_in
-    constant, power = {"relu": (72.0, 0.5), "gated": (106.0, 0.5), "jumprelu": (0.3, 1.0)}.get(kind, (0.0, 1.0))
-    return float(l1_coefficient * constant * d_in**power * (d_sae / 4096) ** 0.28)
+    units = {"relu": (72.0, 0.5, 0.28), "gated": (106.0, 0.5, 0.28), "jumprelu": (0.3, 1.0, -0.63)}
+    constant, of_d_in, of_d_sae = units.get(kind, (0.0, 0.0, 0.0))
+    return float(l1_coefficient * constant * d_in**of_d_in * (d_sae / 4096) ** of_d_sae)
 
 
 @dataclass

@@ -56,7 +56,7 @@ class Options(TypedDict, total=False):
 class SparseStepper(Stepper):
     """A kind whose step runs on lists of active entries; a subclass adds its loss."""
 
-    encoder_bias: ClassVar[float]
+    encoder_bias: ClassVar[float] = 0.0
     """b_enc at the start; x_norm along any unit direction has variance 1 on average."""
 
     bias_range: ClassVar[float] = 0.0

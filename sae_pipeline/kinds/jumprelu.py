@@ -1,5 +1,6 @@
 """JumpReLU (Rajamanoharan et al. 2024, "Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU SAEs")."""
 
+from statistics import NormalDist
 from typing import Unpack
 
 import torch
@@ -7,7 +8,10 @@ from torch import Tensor
 
 from ..kernels import AdamSettings, keep
 from .engine import Options, Scalars, SparseStepper, by_feature
+from .group import ALONE
 from .stepper import StepStats
+
+_ACTIVE = 90  # features per token at the start; from many more (32k, b_enc = 0) training does not find back
 
 
 class JumpReluStep(SparseStepper):
@@ -18,16 +22,18 @@ class JumpReluStep(SparseStepper):
     """
 
     learning_rate = 8e-3
-    encoder_bias = 0.0
     momentum = 0.9
-    first_threshold = 1.5
+    first_threshold = 1.0
     """θ at the start"""
     bandwidth = 1.0
     """ε, in units of f"""
 
     def __init__(self, W_dec: Tensor, **options: Unpack[Options]) -> None:
-        """W_dec as for every kind."""
-        super().__init__(W_dec, **options)
+        """W_dec as for every kind. b_enc starts where pre, if it were normal, would be above θ `_ACTIVE` times."""
+        group = options.get("group", ALONE)
+        d_sae = len(W_dec) * (group.size if group.split == "features" else 1)
+        quantile = NormalDist().inv_cdf(min(0.03, _ACTIVE / d_sae))
+        super().__init__(W_dec, **({"encoder_bias": self.first_threshold + quantile} | options))
         self._log = Scalars(torch.full_like(self.features.b_enc, self.first_threshold).log_())
 
     def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
