@@ -1,6 +1,6 @@
 """How fast SAEs train here, beside a plain loop and other libraries. The last line is one JSON object.
 
-`make bench-sae` (some 12 minutes), or `QUICK=1 make bench-sae` (under 50 s: width 384 on half of the headlines, without
+`make bench-sae` (some 15 minutes), or `QUICK=1 make bench-sae` (under 50 s: width 384 on half of the headlines, without
 peers and kinds). Width 384: MiniLM's layer 4 on the real headlines beside the checkout, else on the built-in sample;
 trained for three passes with L0 near 64, and its FVU and L0 are of held-out tokens. Width 768: made-up sparse mixtures,
 for timing. The others take a few steps of 4,096 tokens; for their FVU they are trained for three passes at 384 x 4k,
