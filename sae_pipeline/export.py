@@ -20,7 +20,7 @@ from .config import ExportConfig
 from .layout import Layout
 from .sae import SparseAutoencoder
 
-_FORMAT = "6.0.0"  # the SAELens that first read these files
+_FORMAT = "6.54.12"  # the SAELens that these files were read with
 
 
 def export(config: ExportConfig, layer: int, root: Path) -> Path:

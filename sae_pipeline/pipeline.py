@@ -52,7 +52,7 @@ from .schema.common import SCHEMA_VERSION
 from .schema.run import ClassifierInfo, RunMetadata, SaeInfo
 from .store import ActivationStore, ActivationStream, Extraction, Manifest, open_store, store_inputs_hash
 from .store import extract as extract_activations
-from .training import Job, sparsity_weight, train_saes
+from .training import REVISION, Job, sparsity_weight, train_saes
 
 _PACKAGES = ("transformers", "datasets", "numpy")
 
@@ -226,7 +226,8 @@ def _jobs(tokens: ActivationStore | ActivationStream, configs: Sequence[TrainCon
 def _job(tokens: ActivationStore | ActivationStream, config: TrainConfig, d_sae: int) -> Job:
     config = config.model_copy(update={"latent_dims": (d_sae,)})
     template = _sae_config(tokens.manifest, config, d_sae)
-    return Job(settings_hash(tokens.name, config.model_dump(), template.model_dump()), template, config)
+    name = settings_hash(REVISION, tokens.name, config.model_dump(), template.model_dump())
+    return Job(name, template, config)
 
 
 def publish_sae(layout: Layout, whole: Path, sae: SparseAutoencoder, record: SaeRecord) -> Path:

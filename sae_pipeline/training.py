@@ -33,6 +33,7 @@ from .schema.common import Kind
 Recipe = Literal["default", "seed"]
 _WARM_UP = 0.05  # share of all steps
 _HISTORY_POINTS = 100
+REVISION = 2  # raised when the same settings come to train another SAE: none of before is taken for it
 _ORDER = 0  # seed of the order of the tokens; TrainConfig.seed draws the weights
 _STEERING = 10.0  # of λ towards a target L0, per training
 
@@ -252,7 +253,7 @@ def _stepper(config: SaeConfig, generator: torch.Generator, device: torch.device
     own = group.features(config.d_sae)
     rows = unit_rows(config.d_sae, config.d_in, generator)[own].to(device)
     spread = torch.rand(config.d_sae, generator=generator)[own].to(device)
-    return stepper(config.kind, rows, config.k, config.prefixes, group=group, spread=spread)
+    return stepper(config.kind, rows, config.k, config.prefixes, group=group, d_sae=config.d_sae, spread=spread)
 
 
 class Sparsity:

@@ -23,7 +23,7 @@ def train(kind: Kind, group: Group) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     truth = unit_rows(48, D_IN, generator)
     rows = unit_rows(D_SAE, D_IN, generator)[group.features(D_SAE)]
-    step = stepper(kind, rows, 4, nested_prefixes(D_SAE), group=group)
+    step = stepper(kind, rows, 4, nested_prefixes(D_SAE), group=group, d_sae=D_SAE)
     figures = []
     for _ in range(N_STEPS):
         strength = torch.rand(N_TOKENS, 48, generator=generator) * 4 + 2

@@ -1,6 +1,7 @@
 """The classifier: any encoder, our labels in our order, one sentence for what is no classifier."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -112,8 +113,9 @@ def test_fine_tuning_learns(classifier: Classifier) -> None:
     assert best.dev_accuracy == pytest.approx(record.dev.accuracy, abs=0.035)  # bf16, fp32: 2 of the 62 headlines
 
 
-def test_fine_tuning_is_adamw(tmp_path: Path) -> None:
-    """Without dropout, in fp32, an epoch ends in the weights of a plain loop of torch's AdamW."""
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-4), ("bf16", 0.05)])
+def test_fine_tuning_is_adamw(tmp_path: Path, precision: Literal["fp32", "bf16"], bound: float) -> None:
+    """Without dropout an epoch ends in the weights of a plain loop of torch's AdamW, autocast for bf16."""
     finbert_like(tmp_path / "model", ["negative", "positive", "neutral"], dropout=0.0)
     data = HeadlinesConfig(source="sample")
     headlines = load_headlines(data)
@@ -129,6 +131,7 @@ def test_fine_tuning_is_adamw(tmp_path: Path) -> None:
     ours = dict(load_base(str(made))[0].named_parameters())
 
     network, tokenizer = load_base(config.model)
+    assert network.config.vocab_size > 4096  # so that on a CPU its gradient is sparse
     tokens = tokenize(tokenizer, headlines.train.texts, config.max_length, data.strip_links)
     batches = shuffled_batches([len(h.input_ids) for h in tokens], config.batch_size, (config.seed, 0))
     rates = [min((i + 1) / round(0.1 * len(batches)), (1 - i / len(batches)) / 0.9) for i in range(len(batches))]
@@ -137,7 +140,9 @@ def test_fine_tuning_is_adamw(tmp_path: Path) -> None:
     for batch, rate in zip(batches, rates, strict=True):
         ids, mask = collate([tokens[i] for i in batch], tokenizer.pad_token_id)
         labels = torch.tensor([headlines.train.labels[i] for i in batch])
-        loss = torch.nn.functional.cross_entropy(network(input_ids=ids, attention_mask=mask).logits, labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits = network(input_ids=ids, attention_mask=mask).logits
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
         adam.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -148,4 +153,4 @@ def test_fine_tuning_is_adamw(tmp_path: Path) -> None:
     for name, weight in network.named_parameters():
         moved = (weight - start[name]).norm()
         if not name.endswith("key.bias"):  # softmax takes it away: its gradient is rounding
-            assert (ours[name] - weight).norm() <= 1e-4 * moved, name
+            assert (ours[name] - weight).norm() <= bound * moved, name

@@ -117,7 +117,7 @@ static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t 
     emit(c[(pairs + 1) & 1], group, (pairs - 1) * 32, bounds, toks, vals, room, count);
 }
 
-// Returns how many entries there are; -1 and nothing written where there are more than `capacity`.
+// Returns how many entries there are; -1, with toks and vals untouched, where there are more than `capacity`.
 static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, const float* threshold,
                       const uint32_t* packed, int64_t n, int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals,
                       int64_t capacity) {

@@ -1,6 +1,6 @@
 // pre = x W_enc + b_enc where pre > threshold, in fp32: a product in 8-bit integers, several times as fast as one in
 // fp32, finds the entries that can be active, and only those are computed. Compiled for AVX2 and for
-// AVX-512 with VNNI, see sparse.cpp. Each entry is computed alone, so nothing depends on the number of threads.
+// AVX-512 with VNNI, see sparse.cpp. Each entry is a sum of its own, so nothing depends on the threads.
 //
 // With x = e + s u (u whole numbers, s the token's step) and w = f + t q likewise, Cauchy-Schwarz bounds what the
 // integers miss:  |x.w - s t u.q| <= |e| |w| + |s u| |f|.
@@ -9,6 +9,7 @@ namespace int8 {
 constexpr int64_t TOKENS = 32;     // tokens that are worked on together: as bytes they stay in L1
 constexpr int64_t FEATURES = 128;  // features, at most: their rows stay in L2, in fp32 too
 constexpr int64_t L2 = 192 << 10;
+constexpr size_t KEPT = 1 << 20;  // entries whose memory a thread keeps for its next call
 constexpr int TOP_Q = 127;
 constexpr int64_t WIDEST = 1 << 17;  // numbers in a token: TOP_Q * 127 * WIDEST < 2^31
 
@@ -47,7 +48,8 @@ static inline int64_t append(Ints mask, int32_t first, int32_t* to) {
   return __builtin_popcount(on);
 #else
   int64_t count = 0;
-  for (unsigned on = unsigned(_mm256_movemask_ps(__m256(mask))); on; on &= on - 1) to[count++] = first + __builtin_ctz(on);
+  for (unsigned on = unsigned(_mm256_movemask_ps(__m256(mask))); on; on &= on - 1)
+    to[count++] = first + __builtin_ctz(on);
   return count;
 #endif
 }
@@ -252,15 +254,16 @@ struct Lists {
 // x.w + b of up to four candidates; what is above the threshold is listed.
 static inline void compute(const float* x, int64_t token, const float* W, int64_t d, const int32_t* entries,
                            int64_t count, const float* b_enc, const float* threshold, Lists& lists) {
-  const float *row[4], *own[4];
+  const float *row[4], *token_row[4];
   for (int64_t c = 0; c < 4; ++c) {
     const int32_t entry = entries[std::min(c, count - 1)];
-    row[c] = W + entry / TOKENS * d, own[c] = x + (token + entry % TOKENS) * d;
+    row[c] = W + entry / TOKENS * d, token_row[c] = x + (token + entry % TOKENS) * d;
   }
   float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
 #pragma omp simd reduction(+ : s0, s1, s2, s3)
   for (int64_t j = 0; j < d; ++j)
-    s0 += row[0][j] * own[0][j], s1 += row[1][j] * own[1][j], s2 += row[2][j] * own[2][j], s3 += row[3][j] * own[3][j];
+    s0 += row[0][j] * token_row[0][j], s1 += row[1][j] * token_row[1][j], s2 += row[2][j] * token_row[2][j],
+        s3 += row[3][j] * token_row[3][j];
   const float sums[4] = {s0, s1, s2, s3};
   for (int64_t c = 0; c < std::min<int64_t>(4, count); ++c) {
     const int64_t f = entries[c] / TOKENS, at = f * lists.room + lists.count[f];
@@ -270,8 +273,8 @@ static inline void compute(const float* x, int64_t token, const float* W, int64_
   }
 }
 
-// Returns how many entries there are; -1 and nothing written where there are more than `capacity`, or where more than
-// one in WORTH had to be computed.
+// Returns how many entries there are; -1, with toks and vals untouched, where there are more than `capacity`, or where
+// more than one in WORTH had to be computed.
 static int64_t encode(const float* x, const float* W, const float* b_enc, const float* threshold, int64_t n, int64_t d,
                       int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals, int64_t capacity) {
   if (d > WIDEST) return -1;
@@ -322,6 +325,7 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
       if (int64_t(found.toks.size()) > capacity || looked_at > gathering.worth) break;
     }
     gathering.take(found, looked_at);
+    if (found.toks.capacity() > KEPT) found = {};
   }
   return gathering.finish(ptr, d_sae);
 }

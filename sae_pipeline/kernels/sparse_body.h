@@ -255,29 +255,30 @@ static void residual(const int64_t* ptr, const int32_t* toks, const float* vals,
 }
 
 // What the moments of a feature are divided by after so many steps (a power is as slow as hundreds of sums).
-struct Bias {
+struct Correction {
   float first, second;
-  Bias(const Adam& a, float steps) : first(a.beta1 ? 1 - std::pow(a.beta1, steps) : 1), second(1 - std::pow(a.beta2, steps)) {}
+  Correction(const Adam& a, float steps)
+      : first(a.beta1 ? 1 - std::pow(a.beta1, steps) : 1), second(1 - std::pow(a.beta2, steps)) {}
 };
 
 // The step length of one row: Adam with one second moment v for the whole row, clipped; see kinds/engine.py. No step
 // is longer than lr per coordinate (rms): else one odd batch throws a row up to 1/sqrt(1 - beta2) = 31 times as far.
-static inline float rate(float* v, float mean_square, const Adam& a, const Bias& bias) {
+static inline float rate(float* v, float mean_square, const Adam& a, const Correction& correction) {
   *v = a.beta2 * *v + (1 - a.beta2) * mean_square;
-  return a.lr / (std::max(std::sqrt(*v / bias.second), std::sqrt(mean_square)) + a.eps);
+  return a.lr / (std::max(std::sqrt(*v / correction.second), std::sqrt(mean_square)) + a.eps);
 }
 
 // One optimiser step of a row w [d] with gradient g, whose sum of squares is given; returns the new row's.
 static inline float descend(float* __restrict w, const float* __restrict g, float* __restrict m, float* v, int64_t d,
-                            float square, const Adam& a, const Bias& bias) {
-  const float step = rate(v, square / float(d), a, bias), beta1 = a.beta1;
+                            float square, const Adam& a, const Correction& correction) {
+  const float step = rate(v, square / float(d), a, correction), beta1 = a.beta1;
   float norm = 0;
   if (beta1 == 0) {
 #pragma omp simd reduction(+ : norm)
     for (int64_t j = 0; j < d; ++j) w[j] -= step * g[j], norm += w[j] * w[j];
     return norm;
   }
-  const float now = step / bias.first;
+  const float now = step / correction.first;
 #pragma omp simd reduction(+ : norm)
   for (int64_t j = 0; j < d; ++j) w[j] -= now * (m[j] = beta1 * m[j] + (1 - beta1) * g[j]), norm += w[j] * w[j];
   return norm;
@@ -357,20 +358,20 @@ static void update(const int64_t* ptr, const int32_t* toks, const float* vals, c
       if (end - e == 3) entries<3>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc, sums);
       if (end - e == 2) entries<2>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc, sums);
       if (end - e == 1) entries<1>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc, sums);
-      const Bias bias(a, float(++p.ticks[i]));
+      const Correction correction(a, float(++p.ticks[i]));
       float square_dec = 0, square_enc = 0;
 #pragma omp simd reduction(+ : square_dec, square_enc)
       for (int64_t j = 0; j < d; ++j) {
         g_dec[j] -= sums.along * w[j];  // only the part that turns the row: its length is fixed
         square_dec += g_dec[j] * g_dec[j], square_enc += g_enc[j] * g_enc[j];
       }
-      const float norm = descend(w, g_dec, p.m_dec + i * d, p.v_dec + i, d, square_dec, a, bias);
+      const float norm = descend(w, g_dec, p.m_dec + i * d, p.v_dec + i, d, square_dec, a, correction);
       const float inverse = 1 / std::sqrt(norm);
 #pragma omp simd
       for (int64_t j = 0; j < d; ++j) w[j] *= inverse;
-      descend(we, g_enc, p.m_enc + i * d, p.v_enc + i, d, square_enc, a, bias);
+      descend(we, g_enc, p.m_enc + i * d, p.v_enc + i, d, square_enc, a, correction);
       if (p.tiles) to_tiles(we, i, d, p.tiles);
-      descend(p.b_enc + i, &sums.b, p.m_b + i, p.v_b + i, 1, sums.b * sums.b, a, bias);
+      descend(p.b_enc + i, &sums.b, p.m_b + i, p.v_b + i, 1, sums.b * sums.b, a, correction);
     }
   }
 }

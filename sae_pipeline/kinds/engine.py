@@ -51,6 +51,7 @@ class Options(TypedDict, total=False):
     spread: Tensor  # [d_sae] in [0, 1): where in its kind's `bias_range` each feature's b_enc starts
     beta1: float
     group: Group  # the processes that share the step
+    d_sae: int  # of the whole dictionary, where W_dec is a rank's part of it
 
 
 class SparseStepper(Stepper):

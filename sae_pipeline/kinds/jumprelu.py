@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ..kernels import AdamSettings, keep
 from .engine import Options, Scalars, SparseStepper, by_feature
-from .group import ALONE
 from .stepper import StepStats
 
 _ACTIVE = 90  # features per token at the start; from many more (32k, b_enc = 0) training does not find back
+_SHARE = 0.03  # of a small dictionary's features at most
 
 
 class JumpReluStep(SparseStepper):
@@ -29,10 +29,9 @@ class JumpReluStep(SparseStepper):
     """ε, in units of f"""
 
     def __init__(self, W_dec: Tensor, **options: Unpack[Options]) -> None:
-        """W_dec as for every kind. b_enc starts where pre, if it were normal, would be above θ `_ACTIVE` times."""
-        group = options.get("group", ALONE)
-        d_sae = len(W_dec) * (group.size if group.split == "features" else 1)
-        quantile = NormalDist().inv_cdf(min(0.03, _ACTIVE / d_sae))
+        """W_dec as for every kind. b_enc starts where, were pre normal, `_ACTIVE` features would be above θ."""
+        share = min(_SHARE, _ACTIVE / options.get("d_sae", len(W_dec)))
+        quantile = NormalDist().inv_cdf(share)
         super().__init__(W_dec, **({"encoder_bias": self.first_threshold + quantile} | options))
         self._log = Scalars(torch.full_like(self.features.b_enc, self.first_threshold).log_())
 

@@ -1,7 +1,7 @@
 """Kinds that fix how many features are active: per token, on average, and on average in nested dictionaries.
 
 Only entries above a running threshold leave the encoder; what is kept of them is exactly the k largest, and where the
-threshold was too high the product is run again with a lower one. As f = relu(pre), entries below 0 are never kept.
+threshold was too high the product is run again with lower ones. As f = relu(pre), entries below 0 are never kept.
 """
 
 from typing import Unpack
@@ -13,7 +13,8 @@ from ..kernels import AdamSettings, Lists, keep
 from .engine import Batch, Options, SparseStepper
 from .stepper import StepStats
 
-_SHORT = 0.03  # share of tokens that may be encoded twice, which is cheaper than a threshold low enough for all
+_SHORT = 0.03  # share of tokens that may be encoded again, which is cheaper than a threshold low enough for all
+_LOWER = 0.7  # of the threshold: there most of them have their k
 
 
 class TopKStep(SparseStepper):
@@ -42,13 +43,14 @@ class TopKStep(SparseStepper):
         """The active entries, by feature."""
         by_token = self._by_token(batch, self._floor)
         kept: Lists = self._ops.topk_rows(by_token, self.k)
-        first = short = (by_token.ptr.diff() < self.k).nonzero(as_tuple=True)[0]
-        for floor in (0.7 * self._floor, torch.zeros_like(self._floor)) if self._floor > 0 else ():
+        short = (by_token.ptr.diff() < self.k).nonzero(as_tuple=True)[0]
+        share = len(short) / len(batch.x)
+        for floor in (_LOWER * self._floor, torch.zeros_like(self._floor)) if self._floor > 0 else ():
             if len(short):
                 again = self._by_token(self._read(batch.x[short]), floor)
                 kept = _replace_rows(kept, short, self._ops.topk_rows(again, self.k))
                 short = short[again.ptr.diff() < self.k]
-        self._move_floor(kept, len(first) / len(batch.x))
+        self._move_floor(kept, share)
         kept = self._largest_of_all(kept)
         selected: Lists = self._ops.transpose(kept, len(self.features.b_enc))[0]
         return selected
