@@ -3,8 +3,8 @@ import { logTicks, ticks } from '../../lib/scale'
 import { Figure } from '../Figure'
 import { placeLabels, type Series } from './fidelityPoints'
 
-const HEIGHT = 260
-const [LEFT, RIGHT, TOP, BOTTOM] = [52, 14, 14, 42]
+const HEIGHT = 272
+const [LEFT, RIGHT, TOP, BOTTOM] = [52, 14, 26, 42] // above the highest mark there is room for its name
 /** A run keeps its mark: filled where it is held out, hollow where it was trained. */
 const COLOURS = ['var(--color-plum)', 'var(--color-bullish)', 'var(--color-bearish)', 'var(--color-class-1)']
 
