@@ -13,6 +13,7 @@ from sae_pipeline.config import LABELS, FinetuneConfig, HeadlinesConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.finetuning import finetune
 from sae_pipeline.headlines import load_headlines
+from sae_pipeline.shortcuts import logits_only
 from sae_pipeline.tokens import collate, shuffled_batches, tokenize
 
 from .encoders import ENCODERS, save_encoder
@@ -113,9 +114,29 @@ def test_fine_tuning_learns(classifier: Classifier) -> None:
     assert best.dev_accuracy == pytest.approx(record.dev.accuracy, abs=0.035)  # bf16, fp32: 2 of the 62 headlines
 
 
-@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-4), ("bf16", 0.05)])
-def test_fine_tuning_is_adamw(tmp_path: Path, precision: Literal["fp32", "bf16"], bound: float) -> None:
-    """Without dropout an epoch ends in the weights of a plain loop of torch's AdamW, autocast for bf16."""
+class _SmallDevice(torch.nn.Module):
+    """A model on a device that trains on no more than `most` headlines at a time."""
+
+    def __init__(self, model: torch.nn.Module, most: int) -> None:
+        super().__init__()
+        self.model, self.config, self.most = model, model.config, most
+
+    def forward(self, input_ids: torch.Tensor, **inputs: torch.Tensor) -> object:
+        """Out of memory where the batch is too large."""
+        if self.model.training and len(input_ids) > self.most:
+            raise torch.OutOfMemoryError
+        return self.model(input_ids=input_ids, **inputs)
+
+
+@pytest.mark.parametrize(("precision", "most", "bound"), [("fp32", 64, 1e-4), ("fp32", 20, 1e-4), ("bf16", 64, 0.05)])
+def test_fine_tuning_is_adamw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    precision: Literal["fp32", "bf16"], most: int, bound: float,
+) -> None:  # fmt: skip
+    """Without dropout an epoch ends in the weights of a plain loop of torch's AdamW, autocast for bf16; so it does
+    where a batch of 64 does not fit and is read in parts.
+    """
+    monkeypatch.setattr("sae_pipeline.finetuning.logits_only", lambda model: _SmallDevice(logits_only(model), most))
     finbert_like(tmp_path / "model", ["negative", "positive", "neutral"], dropout=0.0)
     data = HeadlinesConfig(source="sample")
     headlines = load_headlines(data)
@@ -129,6 +150,7 @@ def test_fine_tuning_is_adamw(tmp_path: Path, precision: Literal["fp32", "bf16"]
     )
     made = finetune(headlines, data, config, tmp_path / "store", tmp_path / "checkpoints", torch.device("cpu"))
     ours = dict(load_base(str(made))[0].named_parameters())
+    assert ("out of memory, goes on with 16 at a time" in capsys.readouterr().err) == (most == 20)
 
     network, tokenizer = load_base(config.model)
     assert network.config.vocab_size > 4096  # so that on a CPU its gradient is sparse
