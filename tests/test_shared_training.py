@@ -84,11 +84,11 @@ def _rank_1(torchrun: int) -> int:
 def test_a_rank_that_dies_ends_the_job_and_it_goes_on(study: SmallStudy, tmp_path: Path) -> None:
     """One sentence, the checkpoint intact; the same command then ends close to the training by one process."""
     root = Path(shutil.copytree(study.root, tmp_path / "shared"))
-    settings = {"latent_dims": (1001,), "batch_size": 128, "num_epochs": 8}
+    settings = {"latent_dims": (1001,), "batch_size": 128, "num_epochs": 16}
     flags = [f"--{name.replace('_', '-')}={str(value).strip('(),')}" for name, value in settings.items()]
     command = [*TORCHRUN, "-m", "sae_pipeline", "train", "--root", str(root), "--device", "cpu", *flags]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    often = {**environment, "CHECKPOINT_SECONDS": "0.5"}
+    often = {**environment, "CHECKPOINT_SECONDS": "0.2"}
     job = subprocess.Popen(command, env=often, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list(root.glob("finbert_sae/checkpoints/*/state.safetensors")):
