@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from .artefacts import write_file, write_json
+from .artefacts import readable_os_errors, write_file, write_json
 from .config import ExportConfig
+from .errors import UserError
 from .layout import Layout
 from .sae import SparseAutoencoder
 
@@ -24,12 +25,20 @@ _FORMAT = "6.54.12"  # the SAELens that these files were read with
 
 
 def export(config: ExportConfig, layer: int, root: Path) -> Path:
-    """Write the newest SAE of a size; returns the folder. Raises UserError when there is no such SAE."""
+    """Write the newest SAE of a size; returns the folder.
+
+    Raises UserError when there is no such SAE or when the folder is none.
+    """
     layout = Layout(root)
     sae = SparseAutoencoder.load(layout.sae_alias(layer, config.sae_size))
     folder = Path(config.to) if config.to else layout.weights / "saelens" / f"layer_{layer}_{config.sae_size}"
     tensors, settings = saelens(sae)
-    (folder / "cfg.json").unlink(missing_ok=True)  # of an older SAE: it would fit the new weights by its look
+    try:
+        with readable_os_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "cfg.json").unlink(missing_ok=True)  # an older SAE's would fit the new weights by its look
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{folder} is not a folder; choose another one with --to.") from error
     write_file(folder / "sae_weights.safetensors", save(tensors))
     write_json(folder / "cfg.json", settings)
     return folder

@@ -69,6 +69,22 @@ def test_saelens_reads_it(tmp_path: Path, kind: str) -> None:
     torch.testing.assert_close(x_hat, sae(x), rtol=1e-4, atol=1e-3)
 
 
+def test_to_a_place_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--to` names the folder; an older export there is replaced; a file in its place is one sentence."""
+    _, folder = exported(tmp_path, "jumprelu")
+    sae, _ = exported(tmp_path, "relu")
+    place = tmp_path / "some" / "place"
+    command = ["export", "--root", str(tmp_path), "--layer", "2", "--sae-size", "40", "--to"]
+    assert main([*command, str(place)]) == 0
+    for name in ("cfg.json", "sae_weights.safetensors"):
+        assert (place / name).read_bytes() == (folder / name).read_bytes()
+    assert json.loads((place / "cfg.json").read_text())["architecture"] == "standard" and sae.config.kind == "relu"
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert main([*command, str(wrong)]) == 2
+        assert "is not a folder; choose another one with --to" in capsys.readouterr().err
+
+
 def test_no_such_sae(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One sentence, and no folder."""
     assert main(["export", "--root", str(tmp_path), "--sae-size", "4k"]) == 2

@@ -29,6 +29,12 @@ constexpr int64_t WORTH = 4;
 typedef float Floats __attribute__((vector_size(LANES * 4)));
 typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
 
+#ifdef VNNI
+const Ints LANE = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#else
+const Ints LANE = {0, 1, 2, 3, 4, 5, 6, 7};
+#endif
+
 static inline int64_t padded(int64_t d) { return (d + 15) / 16 * 16; }
 
 template <class V>
@@ -43,8 +49,7 @@ static inline int64_t append(Ints mask, int32_t first, int32_t* to) {
 #ifdef VNNI
   // A branch would often be guessed wrong, which costs more than the write.
   const __mmask16 on = _mm512_movepi32_mask(__m512i(mask));
-  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(on, _mm512_add_epi32(lane, _mm512_set1_epi32(first))));
+  _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(on, __m512i(LANE + first)));
   return __builtin_popcount(on);
 #else
   int64_t count = 0;
@@ -100,23 +105,17 @@ static inline void store(Ints small, int8_t* to) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packs_epi16(words, words));
 #endif
 }
+// All lanes folded into one by an operation on halves.
+static inline float fold(Floats v, auto operation) {
+#pragma GCC unroll 4
+  for (int half = LANES / 2; half; half /= 2) v = operation(v, __builtin_shuffle(v, LANE ^ half));
+  return v[0];
+}
 static inline float total(Floats v) {
-#ifdef VNNI
-  return _mm512_reduce_add_ps(__m512(v));
-#else
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(__m256(v)), _mm256_extractf128_ps(__m256(v), 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(two) + _mm_cvtss_f32(_mm_movehdup_ps(two));
-#endif
+  return fold(v, [](Floats a, Floats b) { return a + b; });
 }
 static inline float largest(Floats v) {
-#ifdef VNNI
-  return _mm512_reduce_max_ps(__m512(v));
-#else
-  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(__m256(v)), _mm256_extractf128_ps(__m256(v), 1));
-  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
-  return std::max(_mm_cvtss_f32(two), _mm_cvtss_f32(_mm_movehdup_ps(two)));
-#endif
+  return fold(v, [](Floats a, Floats b) { return a > b ? a : b; });
 }
 
 // Rows of W_enc as integers, and per feature: t, |w|, |f|, and the sum of q times ZERO.
