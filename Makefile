@@ -35,12 +35,12 @@ lint: $(PYTHON_READY) $(NODE_READY)
 
 unit: $(PYTHON_READY) $(NODE_READY)
 	rm -rf $(TEST_STUDY)
-	HF_HUB_OFFLINE=1 TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m tests.small_study  # threads round differently
+	HF_HUB_OFFLINE=1 TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m tests.support.small_study  # threads round differently
 	TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m pytest -m "not full" -n 2 --dist loadfile --no-loadscope-reorder
 	cd sae-viewer && npm test --silent
 
 browser: $(PYTHON_READY) $(NODE_READY) chromium
-	@test -d $(TEST_STUDY)/analysis_data || TEST_STUDY=$(CURDIR)/$(TEST_STUDY) $(PY) -m tests.small_study
+	@test -d $(TEST_STUDY)/analysis_data || TEST_STUDY=$(CURDIR)/$(TEST_STUDY) $(PY) -m tests.support.small_study
 	cd sae-viewer && E2E_ANALYSIS_DIR=$(CURDIR)/$(TEST_STUDY)/analysis_data npm run --silent e2e
 
 # Debian's browser where apt is there, else Playwright's own.
@@ -54,32 +54,32 @@ chromium: $(NODE_READY)
 # Other SAE libraries, for bench-sae: beside our torch, in an environment of their own.
 PEERS_READY := build/peers/.installed
 peers: $(PEERS_READY)
-$(PEERS_READY): benchmarks/requirements-peers.txt $(PYTHON_READY)
+$(PEERS_READY): benchmarks/peers/requirements.txt $(PYTHON_READY)
 	@$(PYTHON) -m venv build/peers
-	@build/peers/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements-peers.txt
+	@build/peers/bin/pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
 	@build/peers/bin/pip install --quiet --disable-pip-version-check --no-deps dictionary-learning==0.1.0 overcomplete==0.3.0
 	@touch $@
 
 bench-sae: $(PYTHON_READY)  ## speed of SAE training beside a plain loop and peers; QUICK=1: under 50 s
-	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_sae
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.train
 
 bench-extract: $(PYTHON_READY)  ## speed of fine-tuning and extraction beside the plain ways, and of a whole study; QUICK=1: under 50 s
-	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_stages
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.extract
 
 bench-quality: $(PYTHON_READY)  ## quality beside the best of other libraries; QUICK=1: the stored results
-	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_quality
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.quality
 
 bench-analysis: $(PYTHON_READY)  ## speed, memory and growth of the analysis; QUICK=1: under 50 s
-	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_analysis
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.analysis
 
 bench-causal: $(PYTHON_READY)  ## speed and truth of the causal evidence; QUICK=1: under 50 s
-	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.bench_causal
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.causal
 
 bench-serve: $(PYTHON_READY)  ## a run of a million headlines, made and served; QUICK=1: under 50 s
-	@$(PY) -m benchmarks.bench_serve
+	@$(PY) -m benchmarks.serve
 
 bench-viewer: viewer-build chromium  ## the production build with a run of 100,000 headlines; the last line is one JSON object
-	@$(PY) -m benchmarks.viewer_run build/viewer-run
+	@$(PY) -m benchmarks.runs.viewer_run build/viewer-run
 	@cd sae-viewer && E2E_ANALYSIS_DIR=$(CURDIR)/build/viewer-run npx playwright test -c bench/playwright.config.ts viewer.bench
 	@cat build/bench-viewer.json
 
@@ -89,7 +89,7 @@ SCREENSHOT_DIR ?= $(CURDIR)/docs/images
 screenshots: viewer-build chromium  ## every view, both themes, 1440 and 390 px, into docs/images/
 	@cd sae-viewer && E2E_ANALYSIS_DIR=$(SCREENSHOT_RUNS) SCREENSHOTS=$(CURDIR)/build/screenshots \
 		npx playwright test -c bench/playwright.config.ts screenshots.bench
-	@$(PY) -m benchmarks.shrink_images build/screenshots $(SCREENSHOT_DIR)
+	@$(PY) sae-viewer/bench/shrink_images.py build/screenshots $(SCREENSHOT_DIR)
 
 viewer-build: $(PYTHON_READY) $(NODE_READY)
 	@cd sae-viewer && npm run --silent build -- --logLevel warn

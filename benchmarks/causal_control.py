@@ -14,14 +14,16 @@ import torch
 from scipy.stats import spearmanr
 from transformers import AutoModelForSequenceClassification
 
-from sae_pipeline.activations import read_activations
-from sae_pipeline.attribution import ablate, attribute, centred, curve, ranked_groups
-from sae_pipeline.batches import HeldTokens
+from sae_pipeline.activations.batches import HeldTokens
+from sae_pipeline.activations.reading import read_activations
+from sae_pipeline.causal.attribution import ablate, attribute, ranked_groups
+from sae_pipeline.causal.faithfulness import curve
+from sae_pipeline.causal.probe import Probe
+from sae_pipeline.classifier.logits import centred
 from sae_pipeline.config import TrainConfig
-from sae_pipeline.interventions import Probe
-from sae_pipeline.sae import SparseAutoencoder
-from sae_pipeline.tokens import TokenizedHeadline
-from sae_pipeline.training import Job, sparsity_weight, train_saes
+from sae_pipeline.headlines.tokens import TokenizedHeadline
+from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.sae.training import Job, sparsity_weight, train_saes
 
 _THIN = 5  # headlines; fewer tell nothing about a feature
 _REMOVED = 8

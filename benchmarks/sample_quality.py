@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sae_pipeline.classifier import classifier_report, load_classifier, predict
+from sae_pipeline.classifier.classifier import classifier_report, load_classifier, predict
+from sae_pipeline.classifier.finetuning import finetune
 from sae_pipeline.config import LABELS, PRESETS, HeadlinesConfig
-from sae_pipeline.device import pick_device
 from sae_pipeline.errors import UserError
-from sae_pipeline.finetuning import finetune
-from sae_pipeline.headlines import Split, load_headlines
+from sae_pipeline.headlines.dataset import Split, load_headlines
+from sae_pipeline.machine.device import pick_device
 from sae_pipeline.schema.reports import ClassifierReport
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "twitter-financial-news-sentiment"

@@ -13,14 +13,15 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from .config import PRESETS, StudyConfig, study_config
-from .errors import UserError
-from .remote_study import StudyRoot, study_root
+from sae_pipeline.config import PRESETS, StudyConfig, study_config
+from sae_pipeline.errors import UserError
+from sae_pipeline.study import making
+from sae_pipeline.study.root import StudyRoot, study_root
 
 if typing.TYPE_CHECKING:
     import torch
 
-    from .processes import World
+    from sae_pipeline.machine.processes import World
 
 _STUDY = ("finetune", "extract", "train", "analyze")
 _SHARED = ("extract", "train", "analyze")  # verbs that several processes may share
@@ -70,10 +71,10 @@ def _run(arguments: argparse.Namespace) -> None:
 def _run_verb(arguments: argparse.Namespace, place: StudyRoot) -> None:
     root = place.folder
     study = None if arguments.verb == "report" else _study(arguments, root)
-    from .device import pick_device
-    from .processes import world  # torch loads here, when the flags are known to be right
-    from .report import study_report
-    from .training_report import write_report
+    from sae_pipeline.machine.device import pick_device
+    from sae_pipeline.machine.processes import world  # torch loads here, when the flags are known to be right
+    from sae_pipeline.study.report import study_report
+    from sae_pipeline.study.training_report import write_report
 
     if study is None:
         found = study_report(root)
@@ -83,7 +84,7 @@ def _run_verb(arguments: argparse.Namespace, place: StudyRoot) -> None:
             print(json.dumps(found.summary()))
         return
     if arguments.verb == "study":
-        from .pipeline import check_size
+        from sae_pipeline.pipeline import check_size
 
         check_size(study, root)
     device = pick_device(arguments.device)
@@ -97,10 +98,10 @@ def _run_verb(arguments: argparse.Namespace, place: StudyRoot) -> None:
 def _run_stage(
     verb: str, study: StudyConfig, place: StudyRoot, device: "torch.device", here: "World", anew: bool = True
 ) -> None:
-    from . import pipeline
-    from .kinds import ALONE, Group
-    from .report import study_report, sweep_lines
-    from .training_report import write_report
+    from sae_pipeline import pipeline
+    from sae_pipeline.sae.kinds import ALONE, Group
+    from sae_pipeline.study.report import study_report, sweep_lines
+    from sae_pipeline.study.training_report import write_report
 
     root = place.folder
     if verb == "finetune":
@@ -119,7 +120,7 @@ def _run_stage(
             print("\n".join(found.lines()))
             print(f"with plots: {write_report(root, found)}")
         else:
-            pipeline.join_training(study.extract, study.train, root, device, group)
+            making.join_training(study.extract, study.train, root, device, group)
     elif verb == "sweep":
         records = pipeline.sweep(study.extract, study.train, study.sweep, root, device)
         print("\n".join(sweep_lines(records)))
@@ -129,11 +130,11 @@ def _run_stage(
         if here.first:
             print(f"run: {place.shown(run)}" + (f" ({here.size} processes)" if here.size > 1 else ""))
     elif verb == "intervene":
-        from .causal import summary_lines
+        from sae_pipeline.study.report import summary_lines
 
         print("\n".join(summary_lines(pipeline.intervene(study.intervene, root, device))))
     elif verb == "export":
-        from .export import export
+        from sae_pipeline.study.export import export
 
         print(f"SAELens' format: {place.shown(export(study.export, study.extract.layer, root))}")
     else:
@@ -141,8 +142,8 @@ def _run_stage(
 
 
 def _judge(verb: str, study: StudyConfig, root: Path, device: Any) -> None:
-    from . import quality
-    from .report import evidence_lines, family_lines, study_report
+    from sae_pipeline import quality
+    from sae_pipeline.study.report import evidence_lines, family_lines, study_report
 
     if verb == "finish":
         quality.finish(study.finish, study.extract.layer, root, device)

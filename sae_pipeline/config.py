@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .errors import UserError
-from .schema.common import Kind, PositionKind
+from sae_pipeline.errors import UserError
+from sae_pipeline.schema.common import Kind, PositionKind
 
 Precision = Literal["auto", "fp32", "bf16"]
 LABELS = ("Bearish", "Bullish", "Neutral")

@@ -14,45 +14,41 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from . import classifier as classifiers
-from . import finetuning
-from .analysis import analyze_headlines
-from .artefacts import alias, file_hash, publish, settings_hash, write_file, write_json
-from .causal import gather
-from .checkpoints import discard, unfinished
-from .classifier import Classifier, ClassifierRecord
-from .compact_json import NotFiniteError, array
-from .config import LABELS, ExtractConfig, InterveneConfig, StudyConfig, SweepConfig, TrainConfig
-from .errors import UserError
-from .evaluation import HeldOut
-from .features import FEATURE_METRICS, Metric
-from .headlines import Headlines, Split, load_headlines
-from .interventions import Probe
-from .kernels import choose as choose_kernels
-from .kinds import ALONE as NO_RANKS
-from .kinds import Group, nested_prefixes
-from .layout import (
+from sae_pipeline.activations.store import ActivationStore
+from sae_pipeline.analysis.analyze import analyze_headlines
+from sae_pipeline.analysis.metrics import FEATURE_METRICS, Metric
+from sae_pipeline.artefacts.checkpoints import discard
+from sae_pipeline.artefacts.writing import alias, file_hash, write_file, write_json
+from sae_pipeline.causal.gather import gather
+from sae_pipeline.causal.probe import Probe
+from sae_pipeline.classifier import classifier as classifiers
+from sae_pipeline.classifier import finetuning
+from sae_pipeline.classifier.classifier import Classifier, ClassifierRecord
+from sae_pipeline.config import LABELS, ExtractConfig, InterveneConfig, StudyConfig, SweepConfig, TrainConfig
+from sae_pipeline.errors import UserError
+from sae_pipeline.headlines.dataset import Split, load_headlines
+from sae_pipeline.machine.processes import ALONE, World
+from sae_pipeline.runs.compact_json import NotFiniteError, array
+from sae_pipeline.runs.drafts import RunPart, new_run
+from sae_pipeline.runs.folders import find_run, list_runs, read_run
+from sae_pipeline.runs.index import index_run
+from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder, size_name
+from sae_pipeline.sae.kinds import ALONE as NO_RANKS
+from sae_pipeline.sae.kinds import Group
+from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS, InterventionsFile
+from sae_pipeline.schema.common import SCHEMA_VERSION
+from sae_pipeline.schema.run import ClassifierInfo, SaeInfo
+from sae_pipeline.study.layout import (
     Layout,
     PresentClassifier,
     SaeRecord,
-    classifier_folder,
     made_from,
-    present_classifier,
     read_sae_record,
     record_size,
     sae_family,
 )
-from .processes import ALONE, World
-from .run_drafts import RunPart, new_run
-from .run_index import index_run
-from .runs import find_run, list_runs, read_run
-from .sae import SaeConfig, SparseAutoencoder, size_name
-from .schema.causes import FEATURE_EFFECTS, INTERVENTIONS, InterventionsFile
-from .schema.common import SCHEMA_VERSION
-from .schema.run import ClassifierInfo, RunMetadata, SaeInfo
-from .store import ActivationStore, ActivationStream, Extraction, Manifest, open_store, store_inputs_hash
-from .store import extract as extract_activations
-from .training import REVISION, Job, sparsity_weight, train_saes
+from sae_pipeline.study.making import ensure_activations, ensure_saes
+from sae_pipeline.study.present import check_fit, kernel_backend, load_classifier, run_parts, same_headlines
 
 _PACKAGES = ("transformers", "datasets", "numpy")
 
@@ -81,54 +77,12 @@ def finetune(study: StudyConfig, root: Path, device: torch.device) -> Classifier
     return classifiers.read_record(folder)
 
 
-def load_classifier(root: Path, device: torch.device) -> Classifier:
-    """The newest classifier under `root`. Raises UserError when there is none."""
-    return classifiers.load_classifier(classifier_folder(root), device)
-
-
 # --- extract -------------------------------------------------------------------------------------------
 
 
 def extract(config: ExtractConfig, root: Path, device: torch.device, here: World = ALONE) -> ActivationStore:
     """Write the layer's activations over the training headlines, or reuse the store made from the same."""
-    layout = Layout(root)
-    folder = classifier_folder(root)
-    name = store_inputs_hash(folder.name, classifiers.read_record(folder).data_hash, config)
-    if (layout.activations / name / "manifest.json").is_file():
-        discard(layout.checkpoints, name)
-        found = open_store(layout.activations / name)
-        if (found.name, found.manifest.classifier_hash) != (name, folder.name):
-            raise UserError(
-                f"{found.folder} holds the activations of classifier {found.manifest.classifier_hash}, not of "
-                f"{folder.name}; delete it and run `python -m sae_pipeline extract`."
-            )
-        return found
-    return extract_activations(_extraction(config, root, device), layout.activations, layout.checkpoints, here)
-
-
-def _extraction(config: ExtractConfig, root: Path, device: torch.device) -> Extraction:
-    """The present classifier before its training headlines."""
-    classifier = load_classifier(root, device)
-    return Extraction(
-        classifier.model,
-        classifier.tokenize(same_headlines(root).train.texts),
-        classifier.tokenizer.pad_token_id,
-        config,
-        classifier.hash,
-        classifier.record.data_hash,
-    )
-
-
-def same_headlines(root: Path) -> Headlines:
-    """The headlines the present classifier was fine-tuned on. Raises UserError when they have changed since."""
-    config = present_classifier(root).headlines
-    headlines = load_headlines(config)
-    if headlines.data_hash != classifiers.read_record(classifier_folder(root)).data_hash:
-        raise UserError(
-            f"The headlines in {config.source} have changed since the classifier was fine-tuned; "
-            "run `python -m sae_pipeline finetune` again."
-        )
-    return headlines
+    return ensure_activations(config, root, device, here)
 
 
 # --- train ---------------------------------------------------------------------------------------------
@@ -147,7 +101,7 @@ def train(
     `join_training`; they share each step and read one activation store, so all must see `root`.
     """
     records = {}
-    for folder in train_folders(extraction, [config], root, device, group):
+    for folder in ensure_saes(extraction, [config], root, device, group):
         record = read_sae_record(folder)
         size = size_name(record.config.d_sae)
         alias(folder / "sae.pt", Layout(root).sae_alias(record.config.hookpoint.layer, size))
@@ -162,108 +116,7 @@ def sweep(
 
     They are kept in the store and not aliased. A setting that was trained before, by whatever command, is reused.
     """
-    return [read_sae_record(folder) for folder in train_folders(extraction, over.settings(config), root, device)]
-
-
-def join_training(
-    extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device, group: Group
-) -> None:
-    """What the further ranks of `group` do while rank 0 is in `train`: their share of every step."""
-    group.wait()  # for rank 0's extraction
-    tokens = _tokens(extraction, config, root, device)
-    missing = group.broadcast([""])
-    jobs = [job for job in _jobs(tokens, [config]) if job.name in missing]
-    if jobs:
-        train_saes(tokens, tokens.mean, tokens.scale, jobs, device, None, group)
-
-
-def train_folders(
-    extraction: ExtractConfig, configs: Sequence[TrainConfig], root: Path, device: torch.device, group: Group = NO_RANKS
-) -> list[Path]:
-    """The folders of the SAEs of every size of every config; those that are missing are trained together."""
-    layout = Layout(root)
-    tokens = _tokens(extraction, configs[0], root, device)
-    group.wait()
-    jobs = _jobs(tokens, configs)
-    work = ("train", *(job.name for job in jobs))
-    found = {job.name: find_sae(layout, job.name) for job in jobs}
-    if None in found.values():
-        with unfinished(layout.checkpoints, *work) as checkpoint:
-            found = {job.name: find_sae(layout, job.name) for job in jobs}  # another process may have made them
-            missing = [job for job in jobs if found[job.name] is None]
-            group.broadcast([job.name for job in missing])
-            trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint, group)
-            judge = held_out(root, extraction.layer, device)
-            for job, result in zip(missing, trained, strict=True):
-                report = judge.report(result.sae, tokens, result.seconds, result.tokens_per_second)
-                record = SaeRecord(
-                    inputs_hash=job.name,
-                    activations=tokens.name,
-                    config=result.sae.config,
-                    train=job.config,
-                    report=report,
-                    curve=result.curve,
-                )
-                found[job.name] = publish_sae(layout, checkpoint.folder / job.name, result.sae, record)
-    else:
-        group.broadcast([""])
-    discard(layout.checkpoints, *work)
-    return [folder for job in jobs if (folder := found[job.name]) is not None]
-
-
-def _tokens(
-    extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device
-) -> ActivationStore | ActivationStream:
-    if config.stream:
-        return ActivationStream.open(_extraction(extraction, root, device))
-    return extract(extraction, root, device)
-
-
-def _jobs(tokens: ActivationStore | ActivationStream, configs: Sequence[TrainConfig]) -> list[Job]:
-    return [_job(tokens, config, d_sae) for config in configs for d_sae in config.latent_dims]
-
-
-def _job(tokens: ActivationStore | ActivationStream, config: TrainConfig, d_sae: int) -> Job:
-    config = config.model_copy(update={"latent_dims": (d_sae,)})
-    template = _sae_config(tokens.manifest, config, d_sae)
-    name = settings_hash(REVISION, tokens.name, config.model_dump(), template.model_dump())
-    return Job(name, template, config)
-
-
-def publish_sae(layout: Layout, whole: Path, sae: SparseAutoencoder, record: SaeRecord) -> Path:
-    """Write an SAE and its record into the folder `whole` and move that into the store; returns the new place."""
-    sae.save(whole / "sae.pt")
-    write_json(whole / "sae.json", record.model_dump())
-    layout.store.mkdir(parents=True, exist_ok=True)
-    return publish(whole, layout.store / file_hash(whole / "sae.pt"))
-
-
-def find_sae(layout: Layout, inputs_hash: str) -> Path | None:
-    """The SAE made from these inputs, if there is one."""
-    return next((f.parent for f in layout.store.glob("*/sae.json") if made_from(f, inputs_hash)), None)
-
-
-def _sae_config(manifest: Manifest, config: TrainConfig, d_sae: int) -> SaeConfig:
-    return SaeConfig(
-        d_in=manifest.d_in,
-        d_sae=d_sae,
-        kind=config.kind,
-        k=config.active,
-        prefixes=nested_prefixes(d_sae) if config.kind == "matryoshka" else (),
-        recipe=config.recipe,
-        l1_coefficient=config.l1_coefficient,
-        sparsity_weight=sparsity_weight(config.recipe, config.l1_coefficient, manifest.d_in, d_sae, config.kind),
-        positions=manifest.positions,
-        hookpoint=manifest.hookpoint,
-        classifier_hash=manifest.classifier_hash,
-        data_hash=manifest.data_hash,
-    )
-
-
-def held_out(root: Path, layer: int, device: torch.device) -> HeldOut:
-    """The test split, read once up to the layer: the judge of the present classifier's SAEs."""
-    split: Split = same_headlines(root).test
-    return HeldOut.read(load_classifier(root, device), "test", split.texts, split.labels, layer)
+    return [read_sae_record(folder) for folder in ensure_saes(extraction, over.settings(config), root, device)]
 
 
 # --- analyze -------------------------------------------------------------------------------------------
@@ -284,7 +137,7 @@ def analyze(
     classifier = load_classifier(root, device)
     sae_path = layout.sae_alias(study.extract.layer, config.sae_size)
     sae = SparseAutoencoder.load(sae_path, device)
-    _check_fit(sae, classifier, sae_path)
+    check_fit(sae, classifier, sae_path)
     sae_hash = file_hash(sae_path)
     record = read_sae_record(layout.store / sae_hash)
     split = _first(same_headlines(root).test, config.max_samples)
@@ -311,12 +164,6 @@ def analyze(
         )
     index_run(run)
     return here.broadcast(run)
-
-
-def kernel_backend(device: torch.device) -> str:
-    """Which kernels encode on this device."""
-    kernels = choose_kernels(device=device)
-    return "reference" if kernels is None else kernels.name
 
 
 def check_size(study: StudyConfig, root: Path) -> None:
@@ -376,40 +223,11 @@ def _provenance(
     }
 
 
-def _check_fit(sae: SparseAutoencoder, classifier: Classifier, path: Path) -> None:
-    if sae.config.classifier_hash != classifier.hash:
-        raise UserError(
-            f"{path} was trained on classifier {sae.config.classifier_hash}, not on the present one "
-            f"({classifier.hash}); run `python -m sae_pipeline train` again."
-        )
-    if sae.config.d_in != classifier.record.d_model:
-        raise UserError(
-            f"{path} expects activations of width {sae.config.d_in}, the classifier has {classifier.record.d_model}; "
-            "run `python -m sae_pipeline train` again."
-        )
-
-
 def _first(split: Split, n: int | None) -> Split:
     return split if n is None else Split(split.texts[:n], split.labels[:n], split.ids[:n])
 
 
 # --- intervene -----------------------------------------------------------------------------------------
-
-
-def run_parts(root: Path, metadata: RunMetadata, device: torch.device) -> tuple[Classifier, SparseAutoencoder]:
-    """The very classifier and SAE that a run was made with. Raises UserError when they are gone or have changed."""
-    store = Layout(root).store
-    folder, sae_path = store / metadata.classifier_hash, store / metadata.sae_hash / "sae.pt"
-    for path in (folder / "model.safetensors", sae_path):
-        if not path.is_file():
-            raise UserError(f"{metadata.run_id} was made with {path}, which is gone; analyse again.")
-    record = classifiers.read_record(folder)
-    found = settings_hash(file_hash(folder / "model.safetensors"), record.inputs_hash)
-    if found != metadata.classifier_hash or file_hash(sae_path) != metadata.sae_hash:
-        raise UserError(f"The classifier or the SAE of {metadata.run_id} has been changed since; analyse again.")
-    classifier, sae = classifiers.load_classifier(folder, device), SparseAutoencoder.load(sae_path, device)
-    _check_fit(sae, classifier, sae_path)
-    return classifier, sae
 
 
 def intervene(config: InterveneConfig, root: Path, device: torch.device) -> InterventionsFile:

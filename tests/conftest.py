@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sae_pipeline import pipeline
-from sae_pipeline.classifier import Classifier
+from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.config import StudyConfig
-
-from .small_study import build
+from sae_pipeline.study import present
+from tests.support.small_study import build
 
 REAL_DATA = Path(__file__).parent.parent.parent / "shared" / "data" / "twitter-financial-news-sentiment"
 
@@ -39,7 +38,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
 @pytest.fixture(scope="session")
 def classifier(study: SmallStudy) -> Classifier:
     """The small study's classifier. Read only."""
-    return pipeline.load_classifier(study.root, torch.device("cpu"))
+    return present.load_classifier(study.root, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")

@@ -24,12 +24,10 @@ from flask_openapi3.openapi import OpenAPI
 
 from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
-from sae_pipeline.run_index import shown_progress
-from sae_pipeline.runs import UnknownRunError
+from sae_pipeline.runs.folders import UnknownRunError
+from sae_pipeline.runs.index import shown_progress
 from sae_pipeline.schema.run import RunMetadata
-from viz_analysis.access_log import log_requests
-from viz_analysis.answers import bad_query, error_answer, json_answer, seen_etags, set_rules
-from viz_analysis.api_types import (
+from viz_analysis.api.types import (
     CompareAnswer,
     CompareQuery,
     ErrorAnswer,
@@ -48,13 +46,15 @@ from viz_analysis.api_types import (
     SimilarHeadlines,
     SimilarHeadlinesQuery,
 )
-from viz_analysis.comparison import compare_runs
-from viz_analysis.indexed_run import IndexedRun
-from viz_analysis.labels import LabelsAnswer, LabelsChange, LabelStore
-from viz_analysis.live import Live, add_live, threads_for
-from viz_analysis.run_library import RunLibrary
-from viz_analysis.run_sources import RunFolder, run_source
-from viz_analysis.viewer_files import viewer_blueprint
+from viz_analysis.live.endpoints import Live, add_live, threads_for
+from viz_analysis.runs.comparison import compare_runs
+from viz_analysis.runs.indexed_run import IndexedRun
+from viz_analysis.runs.labels import LabelsAnswer, LabelsChange, LabelStore
+from viz_analysis.runs.library import RunLibrary
+from viz_analysis.runs.sources import RunFolder, run_source
+from viz_analysis.web.access_log import log_requests
+from viz_analysis.web.answers import bad_query, error_answer, json_answer, seen_etags, set_rules
+from viz_analysis.web.viewer_files import viewer_blueprint
 
 ROOT = Path(__file__).resolve().parent.parent
 _EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 0}

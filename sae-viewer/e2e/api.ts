@@ -165,7 +165,7 @@ export function madeUpRuns(...wordLists: string[][]): { folder: string; remove: 
   const program = `
 import json, sys
 from pathlib import Path
-import tests.run_factory as factory
+import tests.support.run_factory as factory
 for words in json.loads(sys.argv[2]):
     factory.WORDS = words
     factory.write_run(Path(sys.argv[1]), n_headlines=25, d_sae=64, top=10)

@@ -4,10 +4,10 @@
 kernel has a plain-torch twin in reference.py; backend.py chooses. Nothing is compiled before the first call.
 """
 
-from .backend import choose
-from .cpu import CpuKernels, path_counts
-from .products import Encoder, largest, most_alike, sddmm, sparse_decode, spmm, transpose
-from .reference import NO_RULE, AdamSettings, BatchSums, Features, Lists, Residual, Rule, keep
+from sae_pipeline.kernels.backend import choose
+from sae_pipeline.kernels.cpu import CpuKernels, path_counts
+from sae_pipeline.kernels.products import Encoder, largest, most_alike, sddmm, sparse_decode, spmm, transpose
+from sae_pipeline.kernels.reference import NO_RULE, AdamSettings, BatchSums, Features, Lists, Residual, Rule, keep
 
 __all__ = [
     "NO_RULE",

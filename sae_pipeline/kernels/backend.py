@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..errors import UserError
-from .build import BuildError
-from .cpu import HAS_AMX, HAS_AVX2, HAS_AVX512, CpuKernels, cpu_features
+from sae_pipeline.errors import UserError
+from sae_pipeline.kernels.build import BuildError
+from sae_pipeline.kernels.cpu import HAS_AMX, HAS_AVX2, HAS_AVX512, CpuKernels, cpu_features
 
 if TYPE_CHECKING:
-    from .gpu import TritonKernels
+    from sae_pipeline.kernels.gpu import TritonKernels
 
 NEEDS = {"amx": HAS_AMX, "avx512": HAS_AVX512, "avx2": HAS_AVX2, "plain": 0}  # best first
 
@@ -63,7 +63,7 @@ def _choose_cpu(requested: str) -> CpuKernels | None:
 def _choose_gpu(device: str, insist: bool) -> "TritonKernels | None":
     """The Triton kernels, if they agree with plain torch on this card."""
     try:
-        from .gpu import TritonKernels, agree
+        from sae_pipeline.kernels.gpu import TritonKernels, agree
 
         if not agree(torch.device(device)):
             raise ArithmeticError("they disagree with plain torch there")

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .build import load
-from .reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule, stack
+from sae_pipeline.kernels.build import load
+from sae_pipeline.kernels.reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule, stack
 
 HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI = 1, 2, 4, 8
 _CHUNK = 1 << 21  # numbers in a dense block of pre-activations: 8 MiB, so that it is still in cache when compressed

@@ -13,8 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import reference
-from .reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule
+from sae_pipeline.kernels import reference
+from sae_pipeline.kernels.reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule
 
 _BLOCK = 1 << 26  # numbers in a dense block of pre-activations: 256 MiB
 _TILE = 1 << 13  # numbers of gathered rows that a program holds at a time: 32 KiB of registers

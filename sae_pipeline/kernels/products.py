@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import reference
-from .backend import choose
-from .cpu import CpuKernels, path_counts
-from .reference import Lists, stack
+from sae_pipeline.kernels import reference
+from sae_pipeline.kernels.backend import choose
+from sae_pipeline.kernels.cpu import CpuKernels, path_counts
+from sae_pipeline.kernels.reference import Lists, stack
 
 _BLOCK = 1 << 24  # numbers in a dense block of pre-activations: 64 MiB
 _TOKENS = 1024  # of a preselected block: they stay in cache

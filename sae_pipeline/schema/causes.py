@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
-from .common import Record, Share
-from .reports import SpliceBaseline
-from .run import MetricColumn, MetricInfo
+from sae_pipeline.schema.common import Record, Share
+from sae_pipeline.schema.reports import SpliceBaseline
+from sae_pipeline.schema.run import MetricColumn, MetricInfo
 
 # --- feature_effects.json ------------------------------------------------------------------------------
 

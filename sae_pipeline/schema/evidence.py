@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
-from .common import Record, Share
-from .reports import CodeQuality, SpliceReport
+from sae_pipeline.schema.common import Record, Share
+from sae_pipeline.schema.reports import CodeQuality, SpliceReport
 
 # --- family.json ---------------------------------------------------------------------------------------
 

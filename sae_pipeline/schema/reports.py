@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
-from .common import PositionKind, Record, Share
+from sae_pipeline.schema.common import PositionKind, Record, Share
 
 
 class ClassScore(Record):

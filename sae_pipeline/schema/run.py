@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
-from .common import PositionKind, Record, Share
-from .reports import ClassifierReport, SaeReport
+from sae_pipeline.schema.common import PositionKind, Record, Share
+from sae_pipeline.schema.reports import ClassifierReport, SaeReport
 
 # --- metadata.json -------------------------------------------------------------------------------------
 

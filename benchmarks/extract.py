@@ -1,0 +1,213 @@
+"""How fast fine-tuning, extraction and four SAEs are, and what a study takes. The last line is one JSON object.
+
+`make bench-extract` (some 3 minutes on 2 cores), or `QUICK=1 make bench-extract` (MiniLM alone). Two encoders: MiniLM
+(6 layers, d 384, layer 4) and FinBERT's size (12 layers, d 768, layer 8; ProsusAI/finbert's configuration with random
+weights). Each way is timed on a few steps or headlines of the real data beside the checkout, else of the built-in
+sample, and extrapolated to the real training set: 8,463 headlines, 167,614 tokens of words, 3 passes.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+from sae_pipeline.activations.batches import HeldTokens
+from sae_pipeline.activations.reading import read_activations
+from sae_pipeline.classifier.classifier import load_base, model_source, read_record
+from sae_pipeline.classifier.finetuning import finetune
+from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, TrainConfig
+from sae_pipeline.headlines.dataset import Headlines, Split, load_headlines
+from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, shuffled_batches, tokenize
+from sae_pipeline.machine.device import use_bf16
+from sae_pipeline.sae.autoencoder import SaeConfig
+from sae_pipeline.sae.training import Job, sparsity_weight, train_saes
+from sae_pipeline.schema.run import Hookpoint
+
+QUICK = os.environ.get("QUICK", "0") not in ("", "0")
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "twitter-financial-news-sentiment"
+HEADLINES, TOKENS, EPOCHS, BATCH = 8_463, 167_614, 3, 32  # of the real training set
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    """Measure, print a table, end with JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoders", nargs="*", default=["minilm"] if QUICK else ["minilm", "finbert"])
+    arguments = parser.parse_args()
+    found = REAL_DATA.is_dir()
+    source, test = (str(REAL_DATA / f"sent_{split}.csv") if found else None for split in ("train", "valid"))
+    headlines = load_headlines(HeadlinesConfig(source=source or "sample", test_source=test))
+    bf16 = "bf16" if use_bf16(CPU, "auto") else "fp32"
+    print(f"{'real' if found else 'built-in'} headlines, {torch.get_num_threads()} threads, products in {bf16}")
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.encoders:
+            results[name] = measure(name, headlines, Path(folder))
+    versions = {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads()}
+    print(json.dumps({"quick": QUICK, "encoders": results, **versions}))
+
+
+def measure(name: str, headlines: Headlines, folder: Path) -> dict[str, Any]:
+    """All figures of one encoder."""
+    model, layer = ("minilm", 4) if name == "minilm" else (finbert_size(folder / "finbert"), 8)
+    network, tokenizer = load_base(model)
+    tokenized = tokenize(tokenizer, headlines.train.texts, 128, True)
+    speeds = extraction(network, tokenized, tokenizer.pad_token_id, layer, name)
+    acts = speeds.pop("acts")
+    for way, speed in speeds.items():
+        ratio = speed / speeds["padded to 128, all layers"]
+        print(f"{name:8} extraction, {way:42} {speed:10,.0f} tokens/s {ratio:8.1f} x")
+    steps = fine_tuning(model, headlines, tokenized, tokenizer.pad_token_id, folder, name)
+    n_steps = -(-HEADLINES // BATCH) * EPOCHS
+    for way, seconds in steps.items():
+        print(f"{name:8} fine-tuning, {way:41} {seconds * 1000:10,.0f} ms a step {seconds * n_steps / 60:6.1f} min")
+    saes = four_saes(acts)
+    print(f"{name:8} four SAEs, 4k to 32k {'':33} {saes:10,.0f} tokens/s {TOKENS * EPOCHS / saes:6.0f} s")
+    parts = {
+        "fine_tuning": steps["ours"] * n_steps,
+        "extraction": TOKENS / speeds["ours"],
+        "saes": TOKENS * EPOCHS / saes,
+    }
+    print(f"{name:8} together {sum(parts.values()) / 60:.1f} min, extrapolated; evaluation and analysis not counted")
+    return {
+        "extraction_tokens_per_s": speeds,
+        "extraction_ratio": speeds["ours"] / speeds["padded to 128, all layers"],
+        "fine_tuning_s_per_step": steps,
+        "saes_tokens_per_s": saes,
+        "seconds": parts,
+    }
+
+
+def finbert_size(folder: Path) -> str:
+    """ProsusAI/finbert's configuration with random weights, saved."""
+    labels = ["positive", "negative", "neutral"]
+    torch.manual_seed(0)
+    config = BertConfig(id2label=dict(enumerate(labels)), label2id={label: i for i, label in enumerate(labels)})
+    BertForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model_source("minilm")).save_pretrained(folder)
+    return str(folder)
+
+
+# --- extraction ----------------------------------------------------------------------------------------
+
+
+def extraction(network: Any, tokenized: list[TokenizedHeadline], pad: int, layer: int, name: str) -> dict[str, Any]:
+    """Tokens of words per second; `acts` are the activations of our way, for the SAEs."""
+    few, some = (32, 128) if name == "finbert" else (64, 512)
+    many = tokenized[: 1500 if name == "finbert" else len(tokenized)]
+
+    def whole(headlines: list[TokenizedHeadline], pad_to: int | None) -> int:
+        for start in range(0, len(headlines), 32):
+            ids, mask = collate(headlines[start : start + 32], pad)
+            if pad_to is not None:
+                ids, mask = (nn.functional.pad(t, (0, pad_to - t.shape[1])) for t in (ids, mask))
+            with torch.inference_mode():
+                network(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        return sum(len(h.counted("words")) for h in headlines)
+
+    kept: list[torch.Tensor] = []
+
+    def ours(precision: str, headlines: list[TokenizedHeadline]) -> int:
+        kept.clear()
+        kept.extend(b.acts.half() for b in read_activations(network, headlines, pad, layer, "words", 4096, precision))  # type: ignore[arg-type]
+        return sum(len(acts) for acts in kept)
+
+    speeds = {
+        "padded to 128, all layers": rate(lambda: whole(tokenized[:few], 128)),
+        "padded to the longest of 32, all layers": rate(lambda: whole(tokenized[:some], None)),
+        "ours in fp32": rate(lambda: ours("fp32", many[: len(many) // 3])),
+        "ours": rate(lambda: ours("auto", many)),
+    }
+    return {**speeds, "acts": torch.cat(kept)}
+
+
+def rate(work: Callable[[], int]) -> float:
+    """Tokens per second of one call."""
+    started = time.perf_counter()
+    return work() / (time.perf_counter() - started)
+
+
+# --- fine-tuning ---------------------------------------------------------------------------------------
+
+
+def fine_tuning(
+    model: str, headlines: Headlines, tokenized: list[TokenizedHeadline], pad: int, folder: Path, name: str
+) -> dict[str, float]:
+    """Seconds a step of 32 headlines."""
+    n = BATCH * (12 if name == "finbert" else 40)
+    few = Split(headlines.dev.texts[:64], headlines.dev.labels[:64], headlines.dev.ids[:64])
+    train = headlines.train
+    small = replace(headlines, train=Split(train.texts[:n], train.labels[:n], train.ids[:n]), dev=few, test=few)
+    config = FinetuneConfig(model=model, epochs=1, batch_size=BATCH)
+    plain_steps(model, tokenized[:n], train.labels[:n], pad, None, True, 4)  # a shape's first product is slower
+    made = finetune(small, HeadlinesConfig(), config, folder / f"{name}-store", folder / "checkpoints", CPU)
+    return {
+        "padded to 64, fp32": plain_steps(model, tokenized[:n], train.labels[:n], pad, 64, False, 2),
+        "autocast, similar lengths, fused AdamW": plain_steps(
+            model, tokenized[:n], train.labels[:n], pad, None, True, n // BATCH
+        ),
+        "ours": read_record(made).seconds / (n // BATCH),
+    }
+
+
+def plain_steps(
+    model: str, tokenized: list[TokenizedHeadline], labels: list[int], pad: int, pad_to: int | None, cast: bool, n: int
+) -> float:
+    """A plain loop: torch's AdamW, batches of similar length."""
+    network = load_base(model)[0].train()
+    adam = torch.optim.AdamW(network.parameters(), lr=2e-5, fused=True)
+    seconds = 0.0
+    for batch in shuffled_batches([len(h.input_ids) for h in tokenized], BATCH, (0,))[:n]:
+        started = time.perf_counter()
+        ids, mask = collate([tokenized[i] for i in batch], pad)
+        if pad_to is not None:
+            ids, mask = (nn.functional.pad(t, (0, max(0, pad_to - t.shape[1]))) for t in (ids, mask))
+        with torch.autocast("cpu", torch.bfloat16, enabled=cast and use_bf16(CPU, "auto")):
+            logits = network(input_ids=ids, attention_mask=mask).logits
+        nn.functional.cross_entropy(logits.float(), torch.tensor([labels[i] for i in batch])).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        adam.step()
+        adam.zero_grad()
+        seconds += time.perf_counter() - started
+    return seconds / n
+
+
+# --- SAEs ----------------------------------------------------------------------------------------------
+
+
+def four_saes(acts: torch.Tensor) -> float:
+    """Tokens per second of one pass that trains all four sizes."""
+    acts = acts[torch.randperm(len(acts), generator=torch.Generator().manual_seed(0))[:20_480]].float()
+    mean = acts.mean(0)
+    config, d_in = TrainConfig(num_epochs=1), acts.shape[1]
+    jobs = []
+    for d_sae in config.latent_dims:
+        template = SaeConfig(
+            d_in=d_in,
+            d_sae=d_sae,
+            recipe="default",
+            l1_coefficient=config.l1_coefficient,
+            sparsity_weight=sparsity_weight("default", config.l1_coefficient, d_in, d_sae),
+            positions="words",
+            hookpoint=Hookpoint(layer=1, module="bench"),
+            classifier_hash="",
+            data_hash="",
+        )
+        jobs.append(Job(str(d_sae), template, config))
+    started = time.perf_counter()
+    train_saes(HeldTokens(acts.half()), mean, (acts - mean).square().mean().sqrt(), jobs, CPU)
+    return len(acts) / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()

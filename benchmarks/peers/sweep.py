@@ -1,0 +1,113 @@
+"""The peers' sweep: trains what is missing, and appends one JSON line per training to quality_peers.jsonl.
+
+    python -m benchmarks.quality --peers-data                                     the tokens, once
+    python -m benchmarks.peers.sweep --peers-python build/peers/bin/python            all that is missing
+    python -m benchmarks.peers.sweep --peers-python … --dry                           each library's next command
+
+Everything is chosen on dev, three epochs over the same tokens as ours; for each library's best kind:
+
+1. at 4k and k = 64 with 256 tokens a step, as ours: learning rate 3e-3, then doubled and halved until the best rate
+   has a worse one on either side; then the best rate doubled with 1,024 tokens a step;
+2. the best of these at k = 16, 32 and 128, and at 32k with k = 64.
+
+Kinds left out after a first look at a rate of 1e-3 (dev FVU): dictionary_learning's TopK .139 and SAELens's TopK .135,
+whose BatchTopK gave .136 and .128; sparsify's SignSGD .159, whose Adam gave .154.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "results" / "quality_peers.jsonl"
+DATA = HERE.parents[1] / "build" / "quality"
+KINDS = {"dictionary_learning": "batchtopk", "sae_lens": "batchtopk", "sparsify": "topk"}
+BATCH, LARGE_BATCH = 256, 1024
+FIRST_RATE = 3e-3
+Row = dict[str, Any]
+_SETTINGS = ("library", "kind", "d_sae", "k", "lr", "batch", "seed")
+
+
+def rows(path: Path = RESULTS) -> list[Row]:
+    """What has been measured."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def name(row: Row) -> str:
+    """A row's name: its settings."""
+    return "-".join(str(row[key]) for key in _SETTINGS)
+
+
+def best(done: list[Row], **wanted: Any) -> Row | None:
+    """Of the rows that fit the one that is best on dev."""
+    fitting = [row for row in done if all(row[key] == value for key, value in wanted.items())]
+    return min(fitting, key=lambda row: float(row["fvu_dev"]), default=None)
+
+
+def next_row(done: list[Row], library: str) -> Row | None:
+    """The library's next training; it depends on what those before it show. None: all is done."""
+    rate = next_rate(done, library)
+    row = dict(zip(_SETTINGS, (library, KINDS[library], 4096, 64, rate, BATCH, 0), strict=True))
+    top = best(done, library=library, d_sae=4096, k=64) or row
+    top = {setting: top[setting] for setting in _SETTINGS}
+    others = [{**top, "k": k} for k in (16, 32, 128)]
+    have = {name(row) for row in done}
+    plan = [row, {**row, "lr": 2 * rate, "batch": LARGE_BATCH}, *others, {**top, "d_sae": 32768}]
+    return next((row for row in plan if name(row) not in have), None)
+
+
+def next_rate(done: list[Row], library: str) -> float:
+    """The next learning rate to try at 4k, k = 64; one that was tried when the best has a neighbour on both sides."""
+    where = {"library": library, "batch": BATCH, "d_sae": 4096, "k": 64}
+    tried = {row["lr"] for row in done if all(row[key] == value for key, value in where.items())}
+    top = best(done, **where)
+    if top is None:
+        return FIRST_RATE
+    return next((rate for rate in (top["lr"] * 2, top["lr"] / 2) if rate not in tried), float(top["lr"]))
+
+
+def command(python: str, row: Row) -> list[str]:
+    """The command that makes one row."""
+    flags = [f"--{key.replace('_', '-')}={row[key]}" for key in _SETTINGS[2:]]
+    out = DATA / "peers" / f"{name(row)}.pt"
+    return [python, str(HERE / "quality.py"), row["library"], row["kind"], str(DATA / "x.pt"), str(out), *flags]
+
+
+def sweep(library: str, python: str, threads: int) -> None:
+    """Train the library's missing rows, one after another."""
+    environment = {**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": str(threads)}
+    while row := next_row(rows(), library):
+        line = command(python, row)
+        print(" ".join(line), flush=True)
+        run = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
+        if run.returncode:
+            raise SystemExit(run.stderr[-2000:])
+        with RESULTS.open("a") as file:
+            file.write(run.stdout.splitlines()[-1] + "\n")
+
+
+def main() -> None:
+    """Train until no row is missing, `--jobs` libraries at a time."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers-python", default=str(HERE.parents[1] / "build" / "peers" / "bin" / "python"))
+    parser.add_argument("--jobs", type=int, default=1, help="libraries at a time")
+    parser.add_argument("--dry", action="store_true", help="print the next commands only")
+    args = parser.parse_args()
+    if args.dry:
+        left = (next_row(rows(), library) for library in KINDS)
+        print(*(" ".join(command(args.peers_python, row)) for row in left if row), sep="\n")
+        return
+    if not Path(args.peers_python).is_file() or not (DATA / "x.pt").is_file():
+        raise SystemExit("The peers or their data are missing; run `make peers` and the first command above.")
+    (DATA / "peers").mkdir(parents=True, exist_ok=True)
+    threads = max(1, (os.cpu_count() or 1) // args.jobs)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        list(pool.map(lambda library: sweep(library, args.peers_python, threads), KINDS))
+
+
+if __name__ == "__main__":
+    main()

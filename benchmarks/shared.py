@@ -1,0 +1,92 @@
+"""How a training step and its exchange grow with the ranks. The last line is one JSON object.
+
+    torchrun --standalone --nproc-per-node 2 -m benchmarks.shared
+
+Every rank computes with one thread, so that one and two ranks have the same cores each. `bytes` is what a rank hands
+to the all-reduces of one step; the link is measured by an all-reduce of 64 MiB. `share of N` is the work that is left
+to one of N ranks, without the exchange: d_sae / N features, k / N of them active. docs/scaling.md puts them together.
+"""
+
+import json
+import os
+import statistics
+import time
+
+import torch
+import torch.distributed as dist
+
+from sae_pipeline.sae.kinds import ALONE, Group, stepper, unit_rows
+
+D_IN, D_SAE, BATCH, K, STEPS = 384, 32768, 1024, 64, 30
+QUICK = os.environ.get("QUICK", "0") not in ("", "0")
+
+
+class Counted(Group):
+    """A group that counts what it exchanges."""
+
+    sent = 0
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """See Group."""
+        Counted.sent += tensor.numel() * tensor.element_size()
+        return super().sum(tensor)
+
+
+def measure(group: Group, x: list[torch.Tensor], d_sae: int = D_SAE, k: int = K) -> dict[str, float]:
+    """Median seconds of a step, bytes exchanged in it, active features per token."""
+    generator = torch.Generator().manual_seed(0)
+    step = stepper("batchtopk", unit_rows(d_sae, D_IN, generator)[group.features(d_sae)], k, group=group)
+    seconds, stats = [], None
+    for i in range(STEPS // 3 if QUICK else STEPS):
+        Counted.sent = 0
+        if group.size > 1:
+            dist.barrier()
+        started = time.perf_counter()
+        stats = group.stats(step.step(group.tokens(x[i % len(x)]), 1e-3, 0.0), d_sae)
+        seconds.append(time.perf_counter() - started)
+    assert stats is not None
+    return {"seconds": statistics.median(seconds[3:]), "bytes": Counted.sent, "l0": stats.l0}
+
+
+def link() -> float:
+    """Bytes a second that an all-reduce of 64 MiB moves through this link."""
+    tensor = torch.zeros(1 << 24)
+    times = []
+    for _ in range(5):
+        dist.barrier()
+        started = time.perf_counter()
+        dist.all_reduce(tensor)
+        times.append(time.perf_counter() - started)
+    return tensor.numel() * 4 / statistics.median(times)
+
+
+def main() -> None:
+    """One rank alone, then all of them, by features and by tokens."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    rank, size = dist.get_rank(), dist.get_world_size()
+    generator = torch.Generator().manual_seed(1)
+    codes = unit_rows(2048, D_IN, generator)
+    on = [torch.rand(BATCH, 2048, generator=generator) < 0.02 for _ in range(4)]
+    x = [(mask * torch.rand(BATCH, 2048, generator=generator) * 6) @ codes for mask in on]
+    rows = {"alone": measure(ALONE, x)} if rank == 0 else {}
+    if rank == 0:
+        rows |= {f"share of {n}": measure(ALONE, x, D_SAE // n, max(1, K // n)) for n in (2, 8, 64)}
+    dist.barrier()
+    for split in ("features", "tokens"):
+        rows[split] = measure(Counted(split, rank, size), x)
+    rate = link()
+    if rank == 0:
+        print(f"{D_IN} × {D_SAE}, {BATCH} tokens a step, batchtopk k = {K}, {size} ranks of one thread each (gloo)")
+        for name, row in rows.items():
+            print(
+                f"{name:11} {row['seconds'] * 1e3:7.1f} ms a step  {row['bytes'] / 1e6:8.2f} MB exchanged  "
+                f"L0 {row['l0']:.0f}"
+            )
+        print(f"link: {rate / 1e9:.2f} GB/s in an all-reduce of 64 MiB")
+        print(json.dumps({"ranks": size, "link_gb_per_s": rate / 1e9, **rows}))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

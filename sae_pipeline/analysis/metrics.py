@@ -1,0 +1,110 @@
+"""Metrics: a number for each feature, computed from `FeatureStats`; a notebook's own are added beside these."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from sae_pipeline.analysis.feature_stats import FeatureStats
+from sae_pipeline.analysis.label_tests import MIN_HEADLINES, Estimate, auroc, mutual_information, selectivity
+from sae_pipeline.arrays import Floats
+from sae_pipeline.config import LABELS
+from sae_pipeline.schema.run import MetricInfo
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number for each feature: `compute(stats)` returns [d_sae], finite, or an `Estimate`."""
+
+    name: str
+    label: str
+    description: str
+    compute: Callable[[FeatureStats], Floats | Estimate]
+
+    @property
+    def info(self) -> MetricInfo:
+        """What the run file says of it."""
+        return MetricInfo(name=self.name, label=self.label, description=self.description)
+
+
+def mean_activation(stats: FeatureStats) -> Floats:
+    """Σf / N over all counted tokens."""
+    return np.asarray(stats.powers[0] / max(stats.n_tokens, 1))
+
+
+def max_activation(stats: FeatureStats) -> Floats:
+    """max f over all counted tokens."""
+    return stats.maximum
+
+
+def fraction_active(stats: FeatureStats) -> Floats:
+    """Share of counted tokens with f > 0."""
+    return stats.counts / max(stats.n_tokens, 1)
+
+
+def entropy(stats: FeatureStats) -> Floats:
+    """−Σ p·log₂ p in bits, p = a headline's share of the feature's summed activation; 0 for a silent feature."""
+    mass = stats.powers[0]
+    live = mass > 0
+    nats = np.zeros_like(mass)
+    nats[live] = np.log(mass[live]) - stats.mass_log_mass[live] / mass[live]
+    return np.asarray(np.maximum(nats, 0.0) / np.log(2.0))
+
+
+def kurtosis(stats: FeatureStats) -> Floats:
+    """E(f−μ)⁴ / (E(f−μ)²)² over all counted tokens, zeros included (a normal has 3); 0 for a silent feature."""
+    m1, m2, m3, m4 = stats.powers / max(stats.n_tokens, 1)
+    variance = m2 - m1**2
+    fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
+    live = variance > 1e-12 * np.maximum(m2, 1e-30)
+    return np.asarray(np.divide(fourth, variance**2, out=np.zeros_like(m1), where=live))
+
+
+_TESTED = (
+    "Ranked on half of the headlines; tested, with a 95 % bootstrap interval over headlines, on the other half"
+    f" (where it fires on fewer than {MIN_HEADLINES} of them: neutral, not tested)."
+)
+_OWN_METRICS = (
+    Metric("mean_activation", "Mean activation", "Mean of f over all counted tokens.", mean_activation),
+    Metric("max_activation", "Max activation", "Largest f on any counted token.", max_activation),
+    Metric("fraction_active", "Fraction active", "Share of counted tokens on which it fires (f > 0).", fraction_active),
+    Metric(
+        "entropy",
+        "Entropy",
+        "How evenly its activation is spread over headlines, in bits: 0 = one headline, log₂ n = n headlines alike.",
+        entropy,
+    ),
+    Metric(
+        "kurtosis",
+        "Kurtosis",
+        "Tailedness of f over all counted tokens, zeros included: high = rare and strong, 3 = like a normal.",
+        kurtosis,
+    ),
+)
+_LABEL_METRICS = (
+    *(
+        Metric(
+            f"auroc_{name.lower()}",
+            f"AUROC {name}",
+            f"Chance that it is stronger in a {name} headline than in another (by its maximum): 0.5 = says nothing. "
+            f"q: Mann–Whitney. {_TESTED}",
+            partial(auroc, label=label),
+        )
+        for label, name in enumerate(LABELS)
+    ),
+    Metric(
+        "mutual_information",
+        "Mutual information",
+        f"Bits about the true label in whether it fires in a headline, less the bias. q: G-test. {_TESTED}",
+        mutual_information,
+    ),
+    Metric(
+        "selectivity",
+        "Selectivity",
+        "(μ₁ − μ₀)/(μ₁ + μ₀), μ₁ = mean maximum in the class where it is highest, μ₀ = the other classes' mean: "
+        f"1 = fires in one class only. {_TESTED}",
+        selectivity,
+    ),
+)
+FEATURE_METRICS: tuple[Metric, ...] = (*_OWN_METRICS, *_LABEL_METRICS)

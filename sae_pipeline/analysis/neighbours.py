@@ -1,0 +1,113 @@
+"""Which features are alike: in what they write (decoder rows) and in where they fire (headlines).
+
+Decoder neighbours belong to the SAE and are kept beside it. Co-firing is counted exactly on up to 2,048 headlines,
+those with the lowest hashes: a fair sample that any shards agree on, and all headlines of a small run.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from orjson import Fragment, dumps
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from sae_pipeline.arrays import Ints
+from sae_pipeline.artefacts.writing import write_file
+from sae_pipeline.kernels import Lists, largest, most_alike
+from sae_pipeline.runs.compact_json import six_digits
+from sae_pipeline.sae.firings import Firings
+
+K = 10
+SAMPLE = 2048  # headlines that co-firing is counted on
+_LEAST = 5  # features that fire in fewer of them are like nobody
+_ROWS = 1024
+
+
+class Cofiring:
+    """The features of each headline of the sample; mergeable."""
+
+    def __init__(self) -> None:
+        self.features: dict[str, Ints] = {}  # by headline_id
+
+    def add(self, firings: Firings, first: int, headline_ids: list[str]) -> None:
+        """Offer headlines first, first + 1, …"""
+        kept = set(sorted({*self.features, *headline_ids})[:SAMPLE])
+        bounds = np.searchsorted(firings.group_headline, np.arange(first, first + len(headline_ids) + 1))
+        feature = firings.group_feature.astype(np.int32)
+        for row, name in enumerate(headline_ids):
+            if name in kept:
+                self.features[name] = feature[bounds[row] : bounds[row + 1]].copy()
+        self._keep(kept)
+
+    def __add__(self, other: "Cofiring") -> "Cofiring":
+        """The sample of both sets of headlines."""
+        total = Cofiring()
+        total.features = {**self.features, **other.features}
+        total._keep(set(sorted(total.features)[:SAMPLE]))
+        return total
+
+    def _keep(self, names: set[str]) -> None:
+        for name in self.features.keys() - names:
+            del self.features[name]
+
+    def neighbours(self, d_sae: int) -> tuple[Tensor, Tensor]:
+        """Features and their Jaccard indices [d_sae, K]; −1 and 0 where there are no more."""
+        rows = [self.features[name] for name in sorted(self.features)]
+        ptr = torch.tensor([0, *(len(row) for row in rows)]).cumsum(0)
+        cols = torch.from_numpy(np.concatenate([*rows, np.zeros(0, np.int32)]))
+        return most_alike(Lists(ptr, cols, torch.ones(len(cols))), d_sae, K, _LEAST)
+
+
+@torch.no_grad()
+def decoder_neighbours(W_dec: Tensor) -> tuple[Tensor, Tensor]:
+    """Features int32 and cosines float32 [d_sae, K] of the nearest decoder rows. W_dec [d_sae, d_in] fp32."""
+    unit = W_dec / W_dec.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    k = min(K, len(unit) - 1)
+    found, cosines = [], []
+    for start in range(0, len(unit), _ROWS):
+        rows = unit[start : start + _ROWS]
+        cosine = rows @ unit.T
+        cosine[torch.arange(len(rows)), torch.arange(start, start + len(rows))] = -2.0
+        best = largest(cosine, k)
+        found.append(best[0])
+        cosines.append(best[1])
+    return torch.cat(found), torch.cat(cosines)
+
+
+def kept_decoder_neighbours(W_dec: Tensor, path: Path) -> tuple[Tensor, Tensor]:
+    """`decoder_neighbours`, computed once per SAE and kept in the file `path`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            found, cosines = file.get_tensor("features"), file.get_tensor("cosines")
+            if len(found) == len(W_dec):
+                return found, cosines
+    except (OSError, SafetensorError):
+        pass
+    found, cosines = decoder_neighbours(W_dec)
+    write_file(path, save({"features": found, "cosines": cosines}))
+    return found, cosines
+
+
+def neighbours_record(decoder: tuple[Tensor, Tensor], cofiring: Cofiring, d_sae: int) -> dict[str, Any]:
+    """A record like schema.NeighboursFile."""
+    alike, jaccard = cofiring.neighbours(d_sae)
+    present = (alike >= 0).sum(1).tolist()
+    known = [row[:n] for row, n in zip(alike.tolist(), present, strict=True)]
+    index = [row[:n] for row, n in zip(six_digits(jaccard.numpy()).tolist(), present, strict=True)]
+    return {
+        "d_sae": d_sae,
+        "k": K,
+        "n_headlines": len(cofiring.features),
+        "by_decoder": decoder[0].numpy(),
+        "decoder_cosine": decoder[1].clamp(-1, 1).numpy(),
+        "by_cofiring": Fragment(dumps(known)),
+        "cofiring": Fragment(dumps(index)),
+    }
+
+
+def decoder_bytes(W_dec: Tensor) -> bytes:
+    """`decoder.safetensors`: W_dec [d_sae, d_in] in float16."""
+    return bytes(save({"W_dec": W_dec.detach().half().cpu().contiguous()}))

@@ -1,0 +1,137 @@
+"""Which words fire a feature: counts of (feature, word) over a run, in bounded memory, mergeable."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sae_pipeline.arrays import Ints
+from sae_pipeline.sae.firings import Firings, ragged, rank_in_run, run_starts
+
+_WORD_BITS = 20  # words beyond the first 2²⁰ different ones are not counted
+_MAX_PAIRS = 1 << 23  # above, each feature's rarest words are forgotten
+_KEPT_WORDS = 128  # words per feature that outlive that; their counts miss what came before they were kept
+
+
+class WordCounts:
+    """Occurrences of every word, and of every word on which a feature fires. Words are case-folded.
+
+    Exact while there are at most 2²³ different pairs (tens of thousands of headlines); beyond, the rarest pairs of each
+    feature are forgotten, so that the count of a rare word may be too low.
+    """
+
+    def __init__(self, d_sae: int) -> None:
+        self._ids: dict[str, int] = {}
+        self._totals = np.zeros(1024, np.int64)
+        self._fired = np.zeros(d_sae, np.int64)  # words on which the feature fires
+        self._n_words = 0
+        self._pairs = np.zeros(0, np.int64)  # feature << _WORD_BITS | word, ascending
+        self._counts = np.zeros(0, np.int64)
+        self._pending: list[tuple[Ints, Ints]] = []
+        self._n_pending = 0
+
+    def add(
+        self, firings: Firings, first: int, places: Sequence[Sequence[int]], words: Sequence[Sequence[str]]
+    ) -> None:
+        """Count headlines first, first + 1, …: the word of each position (0-based, -1: none) and its text."""
+        lengths = np.array([len(p) for p in places], np.int64)
+        starts = np.cumsum(lengths) - lengths
+        place = np.fromiter((w for p in places for w in p), np.int64, int(lengths.sum()))
+        ids = np.fromiter((self._id(w) for row in words for w in row), np.int64, int(lengths.sum()))
+        begins = np.diff(np.repeat(np.arange(len(places)), lengths) << 32 | (place + 1), prepend=-1) != 0
+        counted = ids[begins & (place >= 0)]
+        self._count_words(counted, np.ones(len(counted), np.int64))
+        token = starts[firings.headline - first] + firings.position
+        word = place[token]
+        new = np.ones(len(token), bool)  # a word fires once, however many of its pieces do
+        new[1:] = (np.diff(word) != 0) | (np.diff(firings.feature) != 0) | (np.diff(firings.headline) != 0)
+        new &= word >= 0
+        feature, word_id = firings.feature[new], ids[token[new]]
+        self._fired += np.bincount(feature, minlength=len(self._fired))
+        keys = np.sort((feature << _WORD_BITS | word_id)[word_id >= 0])
+        begin = run_starts(keys)
+        self._put(keys[begin], np.diff(begin, append=len(keys)))
+
+    def __add__(self, other: "WordCounts") -> "WordCounts":
+        """Counts over both sets of headlines."""
+        total = WordCounts(len(self._fired))
+        for part in (self, other):
+            part._compact()
+            words = list(part._ids)
+            ids = np.array([total._id(word) for word in words] or [-1], np.int64)
+            total._count_words(ids, part._totals[: len(ids)])
+            total._n_words += part._n_words - int(part._totals.sum())  # those of words that are not counted
+            pairs = (part._pairs >> _WORD_BITS) << _WORD_BITS | ids[part._pairs & ((1 << _WORD_BITS) - 1)]
+            total._put(pairs, part._counts)
+            total._fired += part._fired
+        return total
+
+    def telling(self, features: Ints, limit: int) -> list[list[dict[str, object]]]:
+        """For each feature up to `limit` records like schema.FiredWord: more often than chance, most telling first.
+
+        Ranked by count · log(lift), the word's share in how far the feature's words are from all words.
+        """
+        self._compact()
+        names = list(self._ids)
+        ends = np.searchsorted(self._pairs, np.stack([features, features + 1]) << _WORD_BITS)
+        found = ragged(ends[0], ends[1] - ends[0])
+        owner = np.repeat(np.arange(len(features)), ends[1] - ends[0])
+        word, count = self._pairs[found] & ((1 << _WORD_BITS) - 1), self._counts[found]
+        total = self._totals[word]
+        lift = count / total / (self._fired[features[owner]] / max(self._n_words, 1))
+        score = count * np.log(lift)
+        order = np.lexsort((word, -score, owner))
+        order = order[(rank_in_run(owner[order]) < limit) & (lift[order] > 1)]
+        result: list[list[dict[str, object]]] = [[] for _ in range(len(features))]
+        for f, w, n, m, by in zip(*(c[order].tolist() for c in (owner, word, count, total, lift)), strict=True):
+            result[f].append({"word": names[w], "count": n, "total": m, "lift": float(f"{by:.6g}")})
+        return result
+
+    def _id(self, word: str) -> int:
+        word = word.casefold()
+        found = self._ids.get(word)
+        if found is None:
+            if len(self._ids) >= 1 << _WORD_BITS:
+                return -1
+            found = self._ids[word] = len(self._ids)
+        return found
+
+    def _count_words(self, ids: Ints, counts: Ints) -> None:
+        if len(self._totals) < len(self._ids):
+            self._totals = np.concatenate([self._totals, np.zeros(2 * len(self._ids), np.int64)])
+        known = ids >= 0
+        np.add.at(self._totals, ids[known], counts[known])
+        self._n_words += int(counts.sum())
+
+    def _put(self, pairs: Ints, counts: Ints) -> None:
+        self._pending.append((pairs, counts))
+        self._n_pending += len(pairs)
+        if self._n_pending > _MAX_PAIRS // 2:
+            self._compact()
+
+    def _compact(self) -> None:
+        if not self._pending:
+            return
+        parts = [(self._pairs, self._counts), *self._pending]
+        pairs = np.concatenate([p for p, _ in parts])
+        counts = np.concatenate([c for _, c in parts])
+        order = np.argsort(pairs, kind="stable")
+        pairs, counts = pairs[order], counts[order]
+        start = run_starts(pairs)
+        self._pairs = pairs[start]
+        self._counts = np.add.reduceat(counts, start) if len(start) else counts
+        self._pending, self._n_pending = [], 0
+        if len(self._pairs) > _MAX_PAIRS:
+            owner = self._pairs >> _WORD_BITS
+            order = np.lexsort((self._pairs, -self._counts, owner))
+            kept = np.sort(order[rank_in_run(owner[order]) < _KEPT_WORDS])
+            self._pairs, self._counts = self._pairs[kept], self._counts[kept]
+
+
+def word_texts(text: str, starts: Sequence[int], ends: Sequence[int], words: Sequence[int]) -> list[str]:
+    """The whole word, as written, that each token belongs to; "" for special tokens."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for start, end, word in zip(starts, ends, words, strict=True):
+        first.setdefault(word, start)
+        last[word] = end
+    return ["" if word < 0 else text[first[word] : last[word]] for word in words]

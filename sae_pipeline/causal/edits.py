@@ -1,0 +1,131 @@
+"""Edits of features inside any forward pass of the classifier."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint
+from sae_pipeline.errors import UserError
+from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.schema.run import Hookpoint
+
+Operation = Literal["ablate", "scale", "clamp", "add"]
+
+
+MAX_EDITS = 256
+
+
+MAX_VALUE = 1e4  # activations are lengths of 0 to 100; far beyond, fp32 has nothing left of the rest of x
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One feature's activation f made new: ablate f → 0, scale f → value·f, clamp f → value, add f → f + value.
+
+    Edits of one feature at one position apply in their order. `clamp` and `add` also act where it is silent.
+    """
+
+    feature: int
+    operation: Operation = "ablate"
+    value: float = 0.0
+    headline: int | None = None  # row of the batch; None: all rows
+    positions: tuple[int, ...] | None = None  # 0-based; None: all that the SAE covers
+
+    def apply(self, f: Tensor) -> Tensor:
+        """The new activations."""
+        match self.operation:
+            case "ablate":
+                return torch.zeros_like(f)
+            case "scale":
+                return f * self.value
+            case "clamp":
+                return torch.full_like(f, self.value)
+            case "add":
+                return f + self.value
+
+
+def check_edits(edits: Sequence[Edit], d_sae: int) -> None:
+    """Raises UserError for an edit that no SAE of d_sae features can make."""
+    if len(edits) > MAX_EDITS:
+        raise UserError(f"{len(edits):,} edits are too many; make at most {MAX_EDITS} at once.")
+    for edit in edits:
+        if not 0 <= edit.feature < d_sae:
+            raise UserError(f"There is no feature {edit.feature}; this SAE has features 0 to {d_sae - 1}.")
+        if edit.operation not in get_args(Operation):
+            raise UserError(f"{edit.operation!r} is no operation; choose from {', '.join(get_args(Operation))}.")
+        if not math.isfinite(edit.value) or abs(edit.value) > MAX_VALUE:
+            raise UserError(f"The value {edit.value:g} is out of range; use a number between ±{MAX_VALUE:g}.")
+
+
+def edit_hidden(hidden: Tensor, counted: Tensor, sae: SparseAutoencoder, edits: Sequence[Edit]) -> Tensor:
+    """x' for activations [n_headlines, n_positions, d_in]; `counted` bool [n_headlines, n_positions] is covered.
+
+    Rows without an edit come back bit for bit. Raises UserError for edits that do not fit.
+    """
+    check_edits(edits, sae.config.d_sae)
+    if hidden.shape != (*counted.shape, sae.config.d_in):
+        raise UserError(
+            f"The SAE edits activations of width {sae.config.d_in} at {tuple(counted.shape)} headlines × positions; "
+            f"the model has {tuple(hidden.shape)}: use the SAE and the headlines of this classifier."
+        )
+    if not edits:
+        return hidden
+    ids, old, new = edited_features(hidden, counted, sae, edits)
+    edited = hidden.clone()
+    edited[counted] = (hidden[counted].float() + sae.scale * ((new - old) @ sae.W_dec[ids])).to(hidden.dtype)
+    return edited
+
+
+def edited_features(
+    hidden: Tensor, counted: Tensor, sae: SparseAutoencoder, edits: Sequence[Edit]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The features that edits name, ascending [n_features], and f before and after at the covered tokens
+    [n_covered, n_features]."""
+    column = {feature: j for j, feature in enumerate(sorted({edit.feature for edit in edits}))}
+    ids = torch.tensor(list(column), device=hidden.device)
+    old = sae.encode_features(hidden[counted].float(), ids)
+    new = old.clone()
+    for edit in edits:
+        sites = _sites(edit, counted)[counted]
+        new[sites, column[edit.feature]] = edit.apply(new[sites, column[edit.feature]])
+    return ids, old, new
+
+
+def _sites(edit: Edit, counted: Tensor) -> Tensor:
+    """bool [n_headlines, n_positions]: where an edit acts."""
+    n_headlines, n_positions = counted.shape
+    if edit.headline is not None and not 0 <= edit.headline < n_headlines:
+        raise UserError(f"There is no headline {edit.headline} in this batch of {n_headlines}.")
+    rows = slice(None) if edit.headline is None else slice(edit.headline, edit.headline + 1)
+    if edit.positions is None:
+        sites = torch.zeros_like(counted)
+        sites[rows] = counted[rows]
+        return sites
+    for position in edit.positions:
+        if not 0 <= position < n_positions or not counted[rows, position].all():
+            raise UserError(f"Position {position} cannot be edited: the SAE was not trained on it or it is padding.")
+    sites = torch.zeros_like(counted)
+    sites[rows, list(edit.positions)] = True
+    return sites
+
+
+@contextmanager
+def intervene(
+    model: Any, hookpoint: Hookpoint | int, sae: SparseAutoencoder, edits: Sequence[Edit], counted: Tensor
+) -> Iterator[None]:
+    """Inside the context, every forward pass of `model` over the batch described by `counted` is edited.
+
+    `counted` (bool [n_headlines, n_positions], `tokens.counted_mask`) says what the SAE covers. The hook is gone
+    afterwards whatever happens. Raises UserError for edits that do not fit and for another layer's SAE.
+    """
+    layer = hookpoint if isinstance(hookpoint, int) else hookpoint.layer
+    if layer != sae.config.hookpoint.layer:
+        raise UserError(f"This SAE reads layer {sae.config.hookpoint.layer}, not layer {layer}.")
+    module, _ = resolve_hookpoint(model, layer)
+    with hooked(module, lambda hidden: edit_hidden(hidden, counted, sae, edits)):
+        yield

@@ -1,0 +1,147 @@
+"""What every feature does on average: mean effects with intervals over headlines, and how often it stands in errors.
+
+The headline is the statistical unit: tokens of one headline depend on each other.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.schema.run import MetricInfo
+
+MIN_HEADLINES = 5  # fewer are thin evidence: no interval, no test
+_TOP = 100  # leaders kept per column, as many as any metric of a run keeps by default
+
+
+def effect_columns(
+    groups: tuple[Ints, Ints, Floats],
+    ablated: tuple[Ints, Floats],
+    wrong: NDArray[np.bool_],
+    d_sae: int,
+    class_names: Sequence[str],
+    resamples: int,
+    seed: int,
+) -> tuple[list[MetricInfo], list[dict[str, Any]]]:
+    """Columns like schema.MetricColumn and what they mean.
+
+    `groups`: headline, feature and integrated effects [n_groups, n_classes] of every feature in every headline on
+    which it fires. `ablated`: feature and true effects of those that were ablated. `wrong` [n_headlines].
+    """
+    headline, feature, effects = groups
+    n = np.bincount(feature, minlength=d_sae)
+    n_headlines = len(wrong)
+    intervals = bootstrap_means(headline, feature, effects, n_headlines, d_sae, resamples, seed)
+    p = t_test(feature, effects, d_sae)
+    q = np.ones_like(p)
+    tested = n >= MIN_HEADLINES
+    if tested.any():
+        q[tested] = stats.false_discovery_control(p[tested].ravel()).reshape(-1, p.shape[1])
+    ablated_feature, true_effects = ablated
+    n_ablated = np.bincount(ablated_feature, minlength=d_sae)
+    metrics: list[MetricInfo] = []
+    columns: list[dict[str, Any]] = []
+
+    def put(name: str, label: str, description: str, values: Floats, n: Ints, **spread: Floats) -> None:
+        metrics.append(MetricInfo(name=name, label=label, description=description))
+        top = np.argsort(-values, kind="stable")[:_TOP]
+        uncertainty = {key: spread.get(key) for key in ("low", "high", "q")}
+        columns.append({"name": name, "top": top, "values": values, "n": n, **uncertainty})
+
+    for c, label in enumerate(class_names):
+        key = label.lower().replace(" ", "_")
+        mean = np.bincount(feature, weights=effects[:, c], minlength=d_sae) / n_headlines
+        put(
+            f"effect_{key}",
+            f"{label} effect",
+            f"Mean over all headlines of its integrated effect on the centred {label} logit (0 where silent), with a "
+            "95 % bootstrap interval over headlines and the false-discovery rate of a t-test where it fires.",
+            mean,
+            n,
+            low=intervals[0, :, c],
+            high=intervals[1, :, c],
+            q=q[:, c],
+        )
+    for c, label in enumerate(class_names):
+        total = np.bincount(ablated_feature, weights=true_effects[:, c], minlength=d_sae)
+        put(
+            f"ablation_{label.lower().replace(' ', '_')}",
+            f"{label} effect, ablated",
+            f"Mean true effect on the centred {label} logit (before − after ablation) over the n headlines in which it "
+            "is among the listed features.",
+            total / np.maximum(n_ablated, 1),
+            n_ablated,
+        )
+    lift, low, high = error_lift(headline, feature, wrong, d_sae)
+    put(
+        "error_lift",
+        "Error lift",
+        "Share of errors among the headlines on which it fires, over the share among all (1 = no more than usual), "
+        f"with Wilson's 95 % interval; 1 where it fires on fewer than {MIN_HEADLINES}.",
+        lift,
+        n,
+        low=low,
+        high=high,
+    )
+    return metrics, columns
+
+
+def bootstrap_means(
+    headline: Ints, feature: Ints, effects: Floats, n_headlines: int, d_sae: int, resamples: int, seed: int
+) -> Floats:
+    """95 % percentile intervals [2, d_sae, n_classes] of the mean over headlines (0 where silent).
+
+    Headlines are resampled, with all their features. 0 to 0 for features with too few headlines.
+    """
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(n_headlines, np.full(n_headlines, 1 / n_headlines), resamples)
+    weights = torch.from_numpy(np.ascontiguousarray(draws.T, np.float32)) / n_headlines  # [n_headlines, resamples]
+    order = np.argsort(feature, kind="stable")
+    counts = np.bincount(feature, minlength=d_sae)
+    starts = np.cumsum(counts) - counts
+    result = np.zeros((2, d_sae, effects.shape[1]))
+    live = np.flatnonzero(counts >= MIN_HEADLINES)
+    for chunk in np.array_split(live, max(1, len(live) * resamples // 2_000_000)):
+        members = np.concatenate([order[starts[f] : starts[f] + counts[f]] for f in chunk] or [order[:0]])
+        offsets = torch.from_numpy(np.cumsum(counts[chunk]) - counts[chunk])
+        rows = torch.from_numpy(headline[members])
+        for c in range(effects.shape[1]):
+            means = torch.nn.functional.embedding_bag(
+                rows, weights, offsets, mode="sum", per_sample_weights=torch.from_numpy(effects[members, c]).float()
+            )
+            result[:, chunk, c] = np.quantile(means.numpy(), (0.025, 0.975), axis=1)
+    return result
+
+
+def t_test(feature: Ints, effects: Floats, d_sae: int) -> Floats:
+    """p [d_sae, n_classes] of a two-sided t-test that a feature's mean effect is 0, over headlines where it fires."""
+    n = np.bincount(feature, minlength=d_sae)[:, None]
+
+    def sums(values: Floats) -> Floats:
+        return np.stack([np.bincount(feature, weights=column, minlength=d_sae) for column in values.T], 1)
+
+    mean = sums(effects) / np.maximum(n, 1)
+    variance = sums((effects - mean[feature]) ** 2) / np.maximum(n - 1, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.abs(mean) / np.sqrt(variance / np.maximum(n, 1))
+    p: Floats = 2 * stats.t.sf(np.nan_to_num(t, nan=0.0, posinf=np.inf), np.maximum(n - 1, 1))
+    return np.where(n >= 2, p, 1.0)
+
+
+def error_lift(headline: Ints, feature: Ints, wrong: NDArray[np.bool_], d_sae: int) -> tuple[Floats, Floats, Floats]:
+    """P(wrong | fires) / P(wrong), and Wilson's 95 % interval of it, each [d_sae]."""
+    base = float(wrong.mean())
+    n = np.bincount(feature, minlength=d_sae).astype(float)
+    share = np.bincount(feature, weights=wrong[headline].astype(float), minlength=d_sae) / np.maximum(n, 1)
+    z = 1.959964
+    middle = (share + z**2 / (2 * np.maximum(n, 1))) / (1 + z**2 / np.maximum(n, 1))
+    half = z * np.sqrt(share * (1 - share) / np.maximum(n, 1) + z**2 / (4 * np.maximum(n, 1) ** 2))
+    half = half / (1 + z**2 / np.maximum(n, 1))
+    known = (n >= MIN_HEADLINES) & (base > 0)
+    bounds = (share, np.maximum(middle - half, 0), middle + half)
+    lift, low, high = (np.where(known, bound / max(base, 1e-12), 1.0) for bound in bounds)
+    return lift, low, high

@@ -1,0 +1,131 @@
+"""Shorter ways to a classifier's logits: only the layers after one, and of the last layer only what the head reads.
+
+The head of the usual encoders reads [CLS] alone, so of the last layer's output no other position is needed: keys and
+values of all positions, the rest of one. Whether that and a cut are right for a model is not guessed: what comes out
+is compared with the whole model.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint
+from sae_pipeline.errors import UserError
+
+
+def logits_only(model: Any, keep: int = 0) -> Any:
+    """`model` without what its logits do not need, made of the same modules; itself where nothing can be left out.
+
+    Gradients are the whole model's too. Layer `keep` still computes all positions, to be hooked.
+    """
+    try:
+        short = _cut(model, 0, first_position_only=True)
+        return short if keep < model.config.num_hidden_layers and _agrees(short, model, 0) else model
+    except UserError:  # no list of layers, as where they share one's weights
+        return model
+
+
+class Tail:
+    """The layers after `layer` and the head, sharing the model's weights; the model itself is not touched."""
+
+    def __init__(self, model: Any, layer: int) -> None:
+        """Raises UserError for a model that cannot be rerun from there."""
+        for first_position_only in (True, False):
+            self._network = _cut(model, layer, first_position_only)
+            if self._network is not None and _agrees(self._network, model, layer):
+                return
+        raise UserError(f"{type(model).__name__} cannot be rerun from layer {layer}; use a BERT-like encoder.")
+
+    def __call__(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Logits [n_headlines, n_classes] from hidden states [n_headlines, n_positions, d_in]; mask 1 = a token."""
+        return self._network(inputs_embeds=hidden, attention_mask=mask).logits.float()  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _agrees(short: Any, model: Any, layer: int) -> bool:
+    """Whether `short`, which begins after `layer`, gives the model's logits on a small padded batch."""
+    module, _ = resolve_hookpoint(model, max(layer, 1))
+    device = next(model.parameters()).device
+    ids = torch.arange(5, 21, device=device).view(2, 8) % model.config.vocab_size
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    seen: list[Tensor] = []
+    in_training = [part for part in model.modules() if part.training]
+    model.eval()  # without dropout
+    try:
+        with hooked(module, seen.append):
+            logits = model(input_ids=ids, attention_mask=mask).logits
+        given = {"inputs_embeds": seen[0]} if layer else {"input_ids": ids}
+        return torch.allclose(short(**given, attention_mask=mask).logits, logits, rtol=1e-3, atol=1e-4)
+    except (RuntimeError, TypeError, AttributeError, IndexError, ValueError):
+        return False  # this family calls its parts in another way, or wants other inputs
+    finally:
+        for part in in_training:
+            part.training = True
+
+
+class _Given(nn.Module):
+    """In the place of the embeddings: hands the hidden states on."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and a.is_floating_point())
+
+
+class _FirstPosition(nn.Module):
+    """A layer's output at position 0 alone, [n_headlines, 1, d_in]."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer: Any = layer
+
+    def forward(self, hidden: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
+        layer, first = self.layer, hidden[:, :1]
+        distil = hasattr(layer.attention, "q_lin")
+        inner = layer.attention if distil else layer.attention.self
+        names = ("q_lin", "k_lin", "v_lin") if distil else ("query", "key", "value")
+        query, key, value = (
+            getattr(inner, name)(x).unflatten(-1, (-1, inner.attention_head_size)).transpose(1, 2)
+            for name, x in zip(names, (first, hidden, hidden), strict=True)
+        )
+        mask = None if attention_mask is None else attention_mask[:, :, :1]
+        dropout = inner.dropout.p if inner.training else 0.0
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        mixed = mixed.transpose(1, 2).flatten(2)
+        if distil:
+            attended = layer.sa_layer_norm(inner.out_lin(mixed) + first)
+            return layer.output_layer_norm(layer.ffn(attended) + attended)  # type: ignore[no-any-return]
+        attended = layer.attention.output(mixed, first)
+        return layer.output(layer.intermediate(attended), attended)  # type: ignore[no-any-return]
+
+
+def _cut(model: Any, layer: int, first_position_only: bool) -> Any:
+    """A model of the same modules, but with the layers after `layer` only; None where that cannot be made.
+
+    After a layer (`layer` > 0) `_Given` takes the place of the embeddings.
+    """
+    _, hookpoint = resolve_hookpoint(model, max(layer, 1))
+    *path, last = hookpoint.module.rpartition(".")[0].split(".")
+    short = _shallow(model)
+    parent = short
+    for name in path:
+        parent._modules[name] = _shallow(getattr(parent, name))
+        parent = parent._modules[name]
+    layers = list(parent._modules[last])[layer:]
+    if first_position_only and layers:
+        layers[-1] = _FirstPosition(layers[-1])
+    parent._modules[last] = nn.ModuleList(layers)
+    if layer == 0:
+        return short
+    base = short.base_model
+    if base is short or "embeddings" not in base._modules:
+        return None
+    base._modules["embeddings"] = _Given()
+    return short
+
+
+def _shallow(module: Any) -> Any:
+    copied = copy.copy(module)
+    copied._modules = dict(module._modules)
+    return copied

@@ -1,0 +1,81 @@
+"""The same features in other SAEs: nearest decoder rows, co-activation, stability across seeds.
+
+Nearest rows say that two features mean the same direction, co-activation that they mean the same tokens. (Sharkey et
+al. 2022 for the mean of the largest cosines; Bricken et al. 2023 for feature splitting; Paulo & Belrose 2025 for 0.7.)
+"""
+
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sae_pipeline.errors import UserError
+from sae_pipeline.kernels import Lists
+from sae_pipeline.schema.evidence import MemberMatches, Stability, Verdict
+
+MATCH, RELATED, CONTAINED = 0.7, 0.4, 0.5
+_CHUNK = 2048  # rows compared at a time
+
+
+def nearest_rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """For unit rows a [n_a, d] the nearest rows of b [n_b, d] by cosine: indices int64 [n_a], cosines [n_a]."""
+    parts = [(part @ b.T).max(1) for part in a.split(_CHUNK)]
+    return torch.cat([p.indices for p in parts]), torch.cat([p.values for p in parts]).clamp(-1, 1)
+
+
+def stability(seeds: Sequence[int], decoders: Sequence[Tensor], live: Sequence[Tensor]) -> Stability:
+    """How far the live features of trainings that differ by seed find one another.
+
+    `decoders` are unit-norm W_dec [d_sae, d_in], `live` bool [d_sae]. Raises UserError for fewer than two seeds.
+    """
+    if len(set(seeds)) < 2:
+        raise UserError("Stability across seeds needs at least two different seeds, for example --seeds 0,1,2.")
+    rows = [decoder[alive] for decoder, alive in zip(decoders, live, strict=True)]
+    cosines = torch.cat([nearest_rows(a, b)[1] for a, b in permutations(rows, 2)])
+    noise = torch.nn.functional.normalize(torch.randn(rows[0].shape, generator=torch.Generator().manual_seed(0)), dim=1)
+    chance = nearest_rows(noise.to(rows[0].device), rows[1])[1]
+    return Stability(
+        seeds=list(seeds),
+        mean_cosine=float(cosines.mean()),
+        matched_share=float((cosines >= MATCH).float().mean()),
+        chance_cosine=float(chance.mean()),
+    )
+
+
+def match_features(own: Tensor, other: Tensor, own_lists: Lists, other_lists: Lists) -> MemberMatches:
+    """What has become of every feature of one SAE in another; see schema.MemberMatches for the verdicts.
+
+    `own` [d_sae, d_in] and `other` are unit-norm decoder rows, the lists both SAEs' active entries on the same tokens.
+    A feature that never fires in either is judged by its direction alone.
+    """
+    index, cosine = nearest_rows(own, other)
+    feature = index.cpu().numpy()
+    fires, others, both = _overlap(own_lists, other_lists, len(own), len(other), feature)
+    coactivation = both / np.maximum(fires + others[feature] - both, 1)
+    contained = both >= CONTAINED * np.maximum(np.minimum(fires, others[feature]), 1)
+    close = cosine.cpu().numpy()
+    verdict: list[Verdict] = [
+        "match" if c >= MATCH else "split" if c >= RELATED and inside else "absent"
+        for c, inside in zip(close.tolist(), contained.tolist(), strict=True)
+    ]
+    return MemberMatches(
+        feature=feature.tolist(), cosine=close.tolist(), coactivation=coactivation.tolist(), verdict=verdict
+    )
+
+
+def _overlap(a: Lists, b: Lists, n_a: int, n_b: int, match: NDArray[np.int64]) -> tuple[Any, Any, Any]:
+    """Tokens on which each feature fires [n_a], [n_b], and on which it and its match both do [n_a]."""
+    cols_a, cols_b = a.cols.long().cpu().numpy(), b.cols.long().cpu().numpy()
+    keys = b.rows.cpu().numpy() * n_b + cols_b  # ascending: by token, then feature
+    wanted = a.rows.cpu().numpy() * n_b + match[cols_a]
+    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+    hit = keys[place] == wanted if len(keys) else np.zeros(len(wanted), bool)
+    return (
+        np.bincount(cols_a, minlength=n_a),
+        np.bincount(cols_b, minlength=n_b),
+        np.bincount(cols_a[hit], minlength=n_a),
+    )

@@ -1,0 +1,231 @@
+"""Writing runs: a hidden draft folder, which is numbered and renamed when it is whole.
+
+So a folder named `<YYYYmmdd-HHMMSS>_run-XXX` (UTC) is never half-written. Numbers are given under a lock, one higher
+than the highest there is, so no two writers get the same one. The kernel frees a lock when its process dies: that is
+how the drafts of dead writers are told from those of living ones. What the files hold is defined in `schema/`.
+"""
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sae_pipeline.errors import UserError
+from sae_pipeline.runs.compact_json import (
+    ARRAY_END,
+    NotFiniteError,
+    Record,
+    RecordWriter,
+    array,
+    array_start,
+    indented,
+    lines,
+)
+from sae_pipeline.runs.folders import (
+    FEATURE_STATS,
+    FEATURE_TOKENS,
+    HEADLINE_FEATURES,
+    METADATA,
+    PROMPTS,
+    run_folders,
+    why,
+)
+from sae_pipeline.schema.common import RUN_FILES, SCHEMA_VERSION
+from sae_pipeline.schema.run import DECODER, NEIGHBOURS, RunMetadata
+
+_DRAFT = ".draft-"
+_ALIVE = ".alive"
+
+
+@contextmanager
+def new_run(analysis_dir: Path) -> Iterator["RunDraft"]:
+    """A draft to fill; it becomes a run with `finish` and is gone when the block is left without.
+
+    Raises `UserError` where the folder cannot be written.
+    """
+    with ExitStack() as leaving:
+        with _saving(analysis_dir):
+            analysis_dir.mkdir(parents=True, exist_ok=True)
+            with _locked(analysis_dir):
+                _remove_dead_drafts(analysis_dir)
+                folder = analysis_dir / f"{_DRAFT}{secrets.token_hex(8)}"
+                leaving.callback(shutil.rmtree, folder, ignore_errors=True)
+                folder.mkdir()
+                alive = leaving.enter_context((folder / _ALIVE).open("wb"))
+                fcntl.flock(alive, fcntl.LOCK_EX)
+        yield RunDraft(folder)
+
+
+# Of the files with a record for each headline: what stands before, between and after records.
+_PER_HEADLINE = {
+    PROMPTS: (b"", b"\n", b"\n"),
+    HEADLINE_FEATURES: (array_start({}, "headlines") + b"\n", b",\n", ARRAY_END),
+}
+
+
+class RunPart:
+    """One process's share of the files that have a record for each headline, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[RecordWriter]:
+        """Write `prompts.jsonl` or `headline_features.json` bit by bit, from records like the schema's."""
+        with self._file(name) as write:
+            yield RecordWriter(write, _PER_HEADLINE[name][1])
+
+    @contextmanager
+    def _file(self, name: str) -> Iterator[Callable[[bytes], None]]:
+        """What writes to a file of the run; the system's errors and numbers that are not finite are UserErrors."""
+        with _saving(self.folder.parent):
+            file = (self.folder / name).open("wb", buffering=1 << 20)
+
+        def write(data: bytes) -> None:  # records are made by the caller, whose own OSErrors are not ours to explain
+            with _saving(self.folder.parent):
+                file.write(data)
+
+        try:
+            yield write
+        except NotFiniteError as error:
+            raise UserError(f"{name}, {error}; make it finite, no run was saved.") from error
+        finally:
+            with _saving(self.folder.parent):
+                file.close()
+
+
+class RunDraft(RunPart):
+    """The files of a run being written, plain records in. See `new_run`.
+
+    Records may hold numpy arrays and numbers. Floats are written with 6 significant digits; one that is not
+    finite is a `UserError` that names its place.
+    """
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[RecordWriter]:
+        """See RunPart; the file is whole when the block is left."""
+        start, between, end = _PER_HEADLINE[name]
+        with self._file(name) as write:
+            write(start)
+            writer = RecordWriter(write, between)
+            yield writer
+            write(end if writer.n or name != PROMPTS else b"")
+
+    def write_prompts(self, prompts: Iterable[Record]) -> None:
+        """`prompts.jsonl` from records like `schema.Prompt`."""
+        with self.writing(PROMPTS) as file:
+            file.add(prompts)
+
+    def write_neighbours(self, neighbours: Mapping[str, Any], decoder: bytes) -> None:
+        """`neighbours.json` from a record like `schema.NeighboursFile`, and `decoder.safetensors`."""
+        self._write(NEIGHBOURS, lines([neighbours]))
+        self._write(DECODER, iter([decoder]))
+
+    def write_feature_stats(self, stats: Mapping[str, Any]) -> None:
+        """`feature_stats.json` from a record like `schema.FeatureStatsFile`."""
+        header = {key: value for key, value in stats.items() if key != "metrics"}
+        self._write(FEATURE_STATS, array(header, "metrics", stats["metrics"]))
+
+    def write_feature_tokens(self, header: Mapping[str, Any], features: Iterable[Record]) -> None:
+        """`feature_tokens.json`: header with `histogram_edges`, records like `schema.FeatureExamples`."""
+        self._write(FEATURE_TOKENS, array(header, "features", features))
+
+    def write_headline_features(self, headlines: Iterable[Record]) -> None:
+        """`headline_features.json` from records like `schema.HeadlineFeatures`."""
+        with self.writing(HEADLINE_FEATURES) as file:
+            file.add(headlines)
+
+    def finish(self, metadata: Mapping[str, Any]) -> Path:
+        """Number the run, write `metadata.json` and rename the draft; the new folder.
+
+        `metadata` is like `schema.RunMetadata` without `run_id`, `created_at` and `schema_version`.
+        """
+        missing = [name for name in RUN_FILES[1:] if not (self.folder / name).exists()]
+        if missing:
+            raise ValueError(f"write {', '.join(missing)} before finish")
+        analysis_dir = self.folder.parent
+        with _saving(analysis_dir):
+            for path in self.folder.iterdir():
+                if path.is_file():
+                    _sync(path)
+            with _locked(analysis_dir):
+                number = 1 + max((number for _, number in run_folders(analysis_dir)), default=0)
+                now = datetime.now(UTC)
+                whole = RunMetadata.model_validate(
+                    {
+                        **metadata,
+                        "schema_version": SCHEMA_VERSION,
+                        "run_id": f"run-{number:03d}",
+                        "created_at": now.isoformat(timespec="seconds"),
+                    }
+                )
+                (self.folder / METADATA).write_bytes(indented(whole.model_dump()))
+                _sync(self.folder / METADATA)
+                (self.folder / _ALIVE).unlink()
+                _sync(self.folder)
+                run = analysis_dir / f"{now:%Y%m%d-%H%M%S}_{whole.run_id}"
+                self.folder.rename(run)
+                _sync(analysis_dir)
+        return run
+
+    def _write(self, name: str, pieces: Iterator[bytes]) -> None:
+        with self._file(name) as write:
+            for piece in pieces:
+                write(piece)
+
+
+@contextmanager
+def _locked(analysis_dir: Path) -> Iterator[None]:
+    """Hold the folder's inter-process lock."""
+    with (analysis_dir / ".lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing alone leaves it to children forked meanwhile
+
+
+def _remove_dead_drafts(analysis_dir: Path) -> None:
+    """Remove drafts whose writer is dead. Call with the lock held: drafts are born and renamed under it."""
+    for folder in analysis_dir.glob(f"{_DRAFT}*"):
+        try:
+            with (folder / _ALIVE).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        except OSError:
+            pass  # no lock file: killed between the two steps of making or of finishing the draft
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold what was written to a file or folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _saving(analysis_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unsaved(analysis_dir, error) from error
+
+
+def _unsaved(analysis_dir: Path, error: OSError) -> UserError:
+    cure = {
+        errno.ENOSPC: "free some space there",
+        errno.EDQUOT: "free some space there",
+        errno.EACCES: "make the folder writable",
+        errno.EROFS: "choose a folder on a writable disk",
+    }.get(error.errno or 0, "choose another folder")
+    return UserError(f"The run cannot be saved in {analysis_dir} ({why(error)}); {cure} and analyse again.")

@@ -1,0 +1,164 @@
+"""The sparse autoencoder: encode, decode, save, load.
+
+    x_norm = (x − mean) / scale          mean ‖x_norm‖² = d_in over the training tokens
+    pre    = x_norm · W_enc + b_enc
+    f      = pre where pre > threshold, else 0;  of kind "topk" only the k largest of a token
+    x̂      = mean + scale · (f · W_dec + b_dec)
+
+This one rule serves every kind of kinds/: threshold ≥ 0 is zero for ReLU, learnt for JumpReLU, one number for
+BatchTopK and Matryoshka, and what Gated's two paths come to. A feature's activation f is the length of its unit-norm
+decoder row in x_norm; scale · f is its length in the classifier's own units. (Bricken et al. 2023, "Towards
+Monosemanticity"; Cunningham et al. 2023.)
+"""
+
+import io
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from sae_pipeline.artefacts.writing import write_file
+from sae_pipeline.errors import UserError
+from sae_pipeline.kernels import Encoder, Lists, spmm
+from sae_pipeline.schema.common import Kind, PositionKind
+from sae_pipeline.schema.run import Hookpoint
+
+Positive = Annotated[int, Field(ge=1)]
+_TENSORS = ("W_enc", "b_enc", "threshold", "W_dec", "b_dec", "mean", "scale")
+
+
+class SaeConfig(BaseModel):
+    """What an SAE is and where it belongs; saved with its weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    d_in: Positive
+    d_sae: Positive
+    kind: Kind = "relu"
+    k: int | None = Field(None, ge=1, description="active features per token, or on average")
+    prefixes: tuple[Positive, ...] = Field((), description="matryoshka: sizes of the nested dictionaries, up to d_sae")
+    recipe: Literal["default", "seed"]
+    l1_coefficient: float
+    sparsity_weight: float = Field(description="λ against Σ(x−x̂)²; 0 where k sets the sparsity")
+    positions: PositionKind
+    hookpoint: Hookpoint
+    classifier_hash: str
+    data_hash: str
+
+
+class SparseAutoencoder(nn.Module):
+    """An SAE in fp32. W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in], b_dec [d_in]."""
+
+    threshold: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: SaeConfig, mean: Tensor, scale: Tensor) -> None:
+        """`mean` [d_in] and `scale` [] (or one number) put activations into x_norm; weights start at zero."""
+        super().__init__()
+        self._kept_encoder: tuple[object, Encoder] | None = None
+        self.config = config
+        self.W_enc = nn.Parameter(torch.zeros(config.d_in, config.d_sae))
+        self.b_enc = nn.Parameter(torch.zeros(config.d_sae))
+        self.W_dec = nn.Parameter(torch.zeros(config.d_sae, config.d_in))
+        self.b_dec = nn.Parameter(torch.zeros(config.d_in))
+        self.register_buffer("threshold", torch.zeros(config.d_sae))
+        self.register_buffer("mean", mean.detach().clone().float())
+        self.register_buffer("scale", scale.detach().clone().float().reshape(()))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """x [..., d_in] in the classifier's units → x_norm [..., d_in]."""
+        return (x - self.mean) / self.scale
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x [..., d_in] in the classifier's units → feature_acts [..., d_sae]."""
+        pre = self.normalise(x) @ self.W_enc + self.b_enc
+        f = torch.relu(pre) * (pre > self.threshold)
+        if self._topk is None:
+            return f
+        top = f.topk(min(self._topk, f.shape[-1]))
+        return torch.zeros_like(f).scatter(-1, top.indices, top.values)
+
+    def encode_features(self, x: Tensor, ids: Tensor) -> Tensor:
+        """x [n_tokens, d_in] → feature_acts of the features `ids` [n_ids] alone, [n_tokens, n_ids]."""
+        if self._topk is None:
+            pre = self.normalise(x) @ self.W_enc[:, ids] + self.b_enc[ids]
+            return torch.relu(pre) * (pre > self.threshold[ids])
+        lists = self.encode_lists(x)  # which features are on depends on all of them
+        column = torch.full((self.config.d_sae,), -1, device=x.device)
+        column[ids] = torch.arange(len(ids), device=x.device)
+        at = column[lists.cols.long()]
+        f = lists.values.new_zeros(len(x), len(ids))
+        f[lists.rows[at >= 0], at[at >= 0]] = lists.values[at >= 0]
+        return f
+
+    @property
+    def _topk(self) -> int | None:
+        return self.config.k if self.config.kind == "topk" else None
+
+    def encode_lists(self, x: Tensor) -> Lists:
+        """x [n_tokens, d_in] → the active entries of each token, as ragged lists; fp32, bounded memory."""
+        return self._encoder()(self.normalise(x))
+
+    def _encoder(self) -> Encoder:
+        """Of the present weights; kept until one of them changes."""
+        weights = (self.W_enc, self.b_enc, self.threshold)
+        state = [(t.data_ptr(), t.device, 0 if t.is_inference() else t._version) for t in weights]
+        if self._kept_encoder is None or self._kept_encoder[0] != state:
+            W_enc, b_enc, threshold = (t.detach() for t in weights)
+            self._kept_encoder = state, Encoder(W_enc, b_enc, threshold, self._topk)
+        return self._kept_encoder[1]
+
+    def encode_active(self, x: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Active entries only: (token, feature, activation), by token then feature."""
+        lists = self.encode_lists(x)
+        return lists.rows.cpu().numpy(), lists.cols.long().cpu().numpy(), lists.values.cpu().numpy()
+
+    def decode_lists(self, lists: Lists) -> Tensor:
+        """Active entries → x̂ [n_tokens, d_in] in the classifier's units."""
+        return self.mean + self.scale * (spmm(lists, self.W_dec) + self.b_dec)
+
+    def decode(self, feature_acts: Tensor) -> Tensor:
+        """feature_acts [..., d_sae] → x̂ [..., d_in] in the classifier's units."""
+        return self.mean + self.scale * (feature_acts @ self.W_dec + self.b_dec)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x → x̂, both [..., d_in] in the classifier's units."""
+        return self.decode(self.encode(x))
+
+    def save(self, path: Path) -> None:
+        """Write weights and config to one file that loads with `torch.load(weights_only=True)`."""
+        tensors = {name: getattr(self, name).detach().cpu().contiguous() for name in _TENSORS}
+        buffer = io.BytesIO()  # torch's own writer turns a full disk into an unreadable RuntimeError
+        torch.save({"config": self.config.model_dump(), "state_dict": tensors}, buffer)
+        write_file(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path, device: str | torch.device = "cpu") -> "SparseAutoencoder":
+        """Read an SAE written by `save`. Raises UserError when the file is missing or is not an SAE."""
+        if not path.is_file():
+            verb = "finish" if path.stem.endswith("-e2e") else "train"
+            raise UserError(f"There is no SAE at {path}; make it first with `python -m sae_pipeline {verb}`.")
+        try:
+            payload: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+            config = SaeConfig.model_validate(payload["config"])
+            tensors = payload["state_dict"]
+            sae = cls(config, tensors["mean"], tensors["scale"]).to(device)
+            tensors = {"threshold": sae.threshold, **tensors}  # SAEs saved before there were kinds have none
+            sae.load_state_dict(tensors)
+        except (ValidationError, KeyError, TypeError, ValueError, RuntimeError, EOFError, OSError) as error:
+            raise UserError(
+                f"{path} is not an SAE of this program; train it again with `python -m sae_pipeline train`."
+            ) from error
+        except Exception as error:  # torch raises pickle's own errors for a file that is no archive
+            raise UserError(f"{path} is damaged; train it again with `python -m sae_pipeline train`.") from error
+        return sae.requires_grad_(False)
+
+
+def size_name(d_sae: int) -> str:
+    """4096 → "4k"; sizes that are no multiple of 1024 keep their number."""
+    return f"{d_sae // 1024}k" if d_sae % 1024 == 0 else str(d_sae)

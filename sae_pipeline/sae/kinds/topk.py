@@ -1,0 +1,175 @@
+"""Kinds that fix how many features are active: per token, on average, and on average in nested dictionaries.
+
+Only entries above a running threshold leave the encoder; what is kept of them is exactly the k largest, and where the
+threshold was too high the product is run again with lower ones. As f = relu(pre), entries below 0 are never kept.
+"""
+
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from sae_pipeline.kernels import AdamSettings, Lists, keep
+from sae_pipeline.sae.kinds.engine import Batch, Options, SparseStepper
+from sae_pipeline.sae.kinds.stepper import StepStats
+
+_SHORT = 0.03  # share of tokens that may be encoded again, which is cheaper than a threshold low enough for all
+_LOWER = 0.7  # of the threshold: there most of them have their k
+
+
+class TopKStep(SparseStepper):
+    """f = the k largest of relu(pre) per token, loss = mean over tokens of ‖x − x̂‖² (Gao et al. 2024)."""
+
+    learning_rate = 8e-3
+    decay = 0.95  # 0.3 leaves 2 to 4 % more FVU; kinds with a λ lose by it, as sparsity comes late
+    bias_range = 2.0  # some begin as specialists: FVU on dev 4 % lower at k = 16 and at 32k, the same at k = 128
+    momentum = 0.9
+
+    def __init__(self, W_dec: Tensor, k: int, **options: Unpack[Options]) -> None:
+        """`k` features per token; W_dec as for every kind."""
+        super().__init__(W_dec, **options)
+        self.k = k
+        self._floor = W_dec.new_zeros(())  # the running threshold
+
+    def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
+        """`sparsity` has no meaning here."""
+        batch = self._read(x)
+        lists = self._select(batch)
+        squared = self._descend(batch, lists, lr)
+        counts = lists.ptr.diff()
+        return StepStats(len(x), squared / len(x), squared, float(x.square().sum()), int(counts.sum()), counts)
+
+    def _select(self, batch: Batch) -> Lists:
+        """The active entries, by feature."""
+        by_token = self._by_token(batch, self._floor)
+        kept: Lists = self._ops.topk_rows(by_token, self.k)
+        short = (by_token.ptr.diff() < self.k).nonzero(as_tuple=True)[0]
+        share = len(short) / len(batch.x)
+        for floor in (_LOWER * self._floor, torch.zeros_like(self._floor)) if self._floor > 0 else ():
+            if len(short):
+                again = self._by_token(self._read(batch.x[short]), floor)
+                kept = _replace_rows(kept, short, self._ops.topk_rows(again, self.k))
+                short = short[again.ptr.diff() < self.k]
+        self._move_floor(kept, share)
+        kept = self._largest_of_all(kept)
+        selected: Lists = self._ops.transpose(kept, len(self.features.b_enc))[0]
+        return selected
+
+    def _largest_of_all(self, kept: Lists) -> Lists:
+        """Of this rank's k largest per token, those that are among the k largest of all ranks' features."""
+        if self.group.split != "features":
+            return kept
+        rows, n = kept.rows, len(kept.ptr) - 1
+        own = kept.values.new_zeros(n, self.k)
+        own[rows, torch.arange(len(rows), device=rows.device) - kept.ptr[rows]] = kept.values
+        every = self.group.gather(own.flatten()).view(self.group.size, n, self.k)
+        least = every.transpose(0, 1).flatten(1).topk(self.k, sorted=True).values[:, -1]
+        return keep(kept, kept.values >= least[rows])
+
+    def _by_token(self, batch: Batch, floor: Tensor) -> Lists:
+        lists = self._encode(batch, floor.expand(len(self.features.b_enc)).contiguous())
+        assert lists is not None
+        by_token: Lists = self._ops.transpose(lists, len(batch.x))[0]
+        return by_token
+
+    def _move_floor(self, kept: Lists, short: float) -> None:
+        if self._floor == 0:  # the first step has seen everything: start where about the right share falls short
+            full = kept.ptr.diff() == self.k
+            if full.any():
+                least = torch.segment_reduce(kept.values, "min", offsets=kept.ptr, initial=torch.inf)[full]
+                self._floor.copy_(least.quantile(_SHORT))
+        else:
+            self._floor.mul_(1.02 if short < _SHORT else 0.97)
+
+    def _descend(self, batch: Batch, lists: Lists, lr: float) -> float:
+        """Gradients and optimiser on the active entries; returns Σ‖x − x̂‖² as it was before."""
+        r, mean_r, squared = self._residual(lists, batch)
+        self._update(lists, batch, r, AdamSettings(lr, 0.0, self.beta1))
+        self._step_b_dec(2 * mean_r, lr)
+        return float(squared)
+
+    def _state(self) -> dict[str, Tensor]:
+        return {**super()._state(), "floor": self._floor}
+
+
+def _replace_rows(lists: Lists, rows: Tensor, others: Lists) -> Lists:
+    """`lists` with the rows `rows` [n] taken from `others` (n rows)."""
+    counts = lists.ptr.diff()
+    stay = torch.ones_like(counts, dtype=torch.bool)
+    stay[rows] = False
+    kept = keep(lists, stay.repeat_interleave(counts))
+    row = torch.cat([kept.rows, rows[others.rows]])
+    order = row.argsort(stable=True)
+    ptr = torch.zeros_like(lists.ptr)
+    ptr[1:] = torch.bincount(row, minlength=len(counts)).cumsum(0)
+    return Lists(ptr, torch.cat([kept.cols, others.cols])[order], torch.cat([kept.values, others.values])[order])
+
+
+class BatchTopKStep(TopKStep):
+    """f = the k·n_tokens largest of relu(pre) in a batch (Bussmann et al. 2024); at the end one threshold for all.
+
+    The threshold is the running mean of the smallest f that was kept.
+    """
+
+    def __init__(self, W_dec: Tensor, k: int, **options: Unpack[Options]) -> None:
+        """`k` features per token on average."""
+        super().__init__(W_dec, k, **options)
+        self._least = W_dec.new_zeros(())
+
+    def _select(self, batch: Batch) -> Lists:
+        wanted = self.k * len(batch.x)
+        floor = self._floor
+        lists, every = self._above(batch, floor)
+        while len(every) < wanted and floor > 0:
+            floor = floor * 0.5 if floor > 1e-3 else torch.zeros_like(floor)
+            lists, every = self._above(batch, floor)
+        if len(every) > wanted:
+            least = every.topk(wanted, sorted=False).values.min()
+            lists = keep(lists, lists.values >= least)
+        else:
+            least = every.min() if len(every) else self._least
+        least = self.group.mean(least)
+        self._least.copy_(least if self.steps == 0 else self._least.lerp(least, 0.02))
+        self._floor.copy_(0.95 * least)
+        return lists
+
+    def _above(self, batch: Batch, floor: Tensor) -> tuple[Lists, Tensor]:
+        """This rank's entries above `floor`, and the values of all ranks' that share the batch."""
+        lists = self._encode(batch, floor.expand(len(self.features.b_enc)).contiguous())
+        assert lists is not None
+        return lists, self.group.gather(lists.values)
+
+    def _threshold(self) -> Tensor:
+        return self._least.expand(len(self.features.b_enc))
+
+    def _state(self) -> dict[str, Tensor]:
+        return {**super()._state(), "least": self._least}
+
+
+class MatryoshkaStep(BatchTopKStep):
+    """BatchTopK whose first features alone must reconstruct too (Bussmann et al. 2025).
+
+    loss = mean over the prefixes m of ‖x − b_dec − Σ_{i<m} fᵢ·W_dec[i]‖², so feature i follows the mean residual of
+    the prefixes that hold it.
+    """
+
+    def __init__(self, W_dec: Tensor, k: int, prefixes: tuple[int, ...], **options: Unpack[Options]) -> None:
+        """`prefixes`: sizes of the nested dictionaries, multiples of 32 that rise to d_sae."""
+        super().__init__(W_dec, k, **options)
+        self.prefixes = prefixes
+
+    def _descend(self, batch: Batch, lists: Lists, lr: float) -> float:
+        spans = [slice(a, b) for a, b in zip((0, *self.prefixes), self.prefixes, strict=False)]
+        residuals, target, b_dec = [], batch.x, self.b_dec
+        squared = 0.0
+        for span in spans:
+            r, _, squared = self._ops.residual(lists.part(span), self.features.W_dec[span], b_dec, target)
+            residuals.append(r)
+            target, b_dec = -r, torch.zeros_like(b_dec)
+        following = torch.zeros_like(batch.x)
+        for span, r in zip(reversed(spans), reversed(residuals), strict=True):
+            following += r / len(spans)
+            low = following.to(batch.low.dtype)
+            self._update(lists.part(span), batch, low, AdamSettings(lr, 0.0, self.beta1), span=span)
+        self._step_b_dec(2 * following.mean(0), lr)
+        return float(squared)

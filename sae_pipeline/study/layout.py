@@ -1,0 +1,146 @@
+"""Where a study's artefacts are under one root, and the records that stand beside them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sae_pipeline.artefacts.writing import file_hash
+from sae_pipeline.config import FinishConfig, HeadlinesConfig, TrainConfig
+from sae_pipeline.errors import UserError
+from sae_pipeline.sae.autoencoder import SaeConfig, size_name
+from sae_pipeline.sae.training import TrainingCurve
+from sae_pipeline.schema.reports import SaeReport
+
+
+class PresentClassifier(BaseModel):
+    """`finbert_sae/classifier.json`: the newest classifier and the headlines it was fine-tuned on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classifier_hash: str
+    preset: str
+    headlines: HeadlinesConfig
+
+
+class SaeRecord(BaseModel):
+    """`sae.json`, beside an SAE's weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    inputs_hash: str
+    activations: str
+    config: SaeConfig
+    train: TrainConfig
+    report: SaeReport
+    curve: TrainingCurve
+    finish: FinishConfig | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where artefacts are, under one root."""
+
+    root: Path
+
+    @property
+    def weights(self) -> Path:
+        """`finbert_sae/`."""
+        return self.root / "finbert_sae"
+
+    @property
+    def store(self) -> Path:
+        """Immutable classifiers and SAEs, one folder per hash."""
+        return self.weights / "store"
+
+    @property
+    def activations(self) -> Path:
+        """Activation stores, one folder per hash."""
+        return self.weights / "activations"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Unfinished work, one folder each; see checkpoints.py."""
+        return self.weights / "checkpoints"
+
+    @property
+    def runs(self) -> Path:
+        """`analysis_data/`."""
+        return self.root / "analysis_data"
+
+    def evidence(self, sae_hash: str) -> Path:
+        """What an SAE scores beside controls and other seeds."""
+        return self.weights / "evidence" / f"{sae_hash}.json"
+
+    @property
+    def classifier_alias(self) -> Path:
+        """Names the newest classifier."""
+        return self.weights / "classifier.json"
+
+    @property
+    def training_report(self) -> Path:
+        """The page with the figures and plots of the present classifier and SAEs."""
+        return self.weights / "training_report.html"
+
+    def sae_alias(self, layer: int, size: str) -> Path:
+        """The newest SAE of a size, at the path the user knows."""
+        return self.weights / f"layer_{layer}_{size}.pt"
+
+
+def present_classifier(root: Path) -> PresentClassifier:
+    """Which classifier the later stages work on. Raises UserError when there is none."""
+    layout = Layout(root)
+    try:
+        return PresentClassifier.model_validate_json(layout.classifier_alias.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(
+            f"There is no classifier under {layout.weights}; run `python -m sae_pipeline finetune` first."
+        ) from error
+
+
+def classifier_folder(root: Path) -> Path:
+    """The folder of the newest classifier. Raises UserError when there is none."""
+    return Layout(root).store / present_classifier(root).classifier_hash
+
+
+def made_from(record: Path, inputs_hash: str) -> bool:
+    """Whether an artefact's record says that it was made from these inputs."""
+    try:
+        return bool(json.loads(record.read_bytes())["inputs_hash"] == inputs_hash)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def read_sae_record(folder: Path) -> SaeRecord:
+    """The record beside an SAE's weights. Raises UserError when it is missing or damaged."""
+    try:
+        return SaeRecord.model_validate_json((folder / "sae.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{folder} holds no SAE; run `python -m sae_pipeline train`.") from error
+
+
+def record_size(record: SaeRecord) -> str:
+    """The user's name for an SAE: "4k", or "4k-e2e" where it was finished end to end."""
+    return size_name(record.config.d_sae) + ("-e2e" if record.finish else "")
+
+
+def sae_family(layout: Layout, member: SaeRecord) -> dict[str, SaeRecord]:
+    """The aliased SAEs that were trained on the same activations as `member`, by size name."""
+    return {
+        size: record
+        for size, record in aliased_saes(layout, member.config.classifier_hash).items()
+        if record.activations == member.activations
+    }
+
+
+def aliased_saes(layout: Layout, classifier_hash: str) -> dict[str, SaeRecord]:
+    """The SAEs of a classifier that `finbert_sae/layer_*_*.pt` name, by size name, smallest first."""
+    records = []
+    for path in layout.weights.glob("layer_*_*.pt"):
+        folder = layout.store / file_hash(path)
+        if (folder / "sae.json").is_file():
+            record = read_sae_record(folder)
+            if record.config.classifier_hash == classifier_hash:
+                records.append(record)
+    return {record_size(r): r for r in sorted(records, key=lambda r: (r.config.d_sae, r.finish is not None))}

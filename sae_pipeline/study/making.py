@@ -1,0 +1,162 @@
+"""What a study lacks, made: activations and SAEs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from sae_pipeline.activations.extraction import Manifest, store_inputs_hash
+from sae_pipeline.activations.store import ActivationStore, open_store
+from sae_pipeline.activations.store import extract as extract_activations
+from sae_pipeline.activations.stream import ActivationStream
+from sae_pipeline.artefacts.checkpoints import discard, unfinished
+from sae_pipeline.artefacts.writing import settings_hash
+from sae_pipeline.classifier import classifier as classifiers
+from sae_pipeline.config import ExtractConfig, FinishConfig, TrainConfig
+from sae_pipeline.errors import UserError
+from sae_pipeline.machine.processes import ALONE, World
+from sae_pipeline.sae import finish as ends
+from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder
+from sae_pipeline.sae.kinds import ALONE as NO_RANKS
+from sae_pipeline.sae.kinds import Group, nested_prefixes
+from sae_pipeline.sae.training import REVISION, Job, sparsity_weight, train_saes
+from sae_pipeline.study.layout import (
+    Layout,
+    SaeRecord,
+    classifier_folder,
+    read_sae_record,
+    record_size,
+)
+from sae_pipeline.study.present import (
+    extraction_of,
+    find_sae,
+    held_out,
+    load_classifier,
+    publish_sae,
+    same_headlines,
+)
+
+
+def ensure_activations(config: ExtractConfig, root: Path, device: torch.device, here: World = ALONE) -> ActivationStore:
+    """Write the layer's activations over the training headlines, or reuse the store made from the same."""
+    layout = Layout(root)
+    folder = classifier_folder(root)
+    name = store_inputs_hash(folder.name, classifiers.read_record(folder).data_hash, config)
+    if (layout.activations / name / "manifest.json").is_file():
+        discard(layout.checkpoints, name)
+        found = open_store(layout.activations / name)
+        if (found.name, found.manifest.classifier_hash) != (name, folder.name):
+            raise UserError(
+                f"{found.folder} holds the activations of classifier {found.manifest.classifier_hash}, not of "
+                f"{folder.name}; delete it and run `python -m sae_pipeline extract`."
+            )
+        return found
+    return extract_activations(extraction_of(config, root, device), layout.activations, layout.checkpoints, here)
+
+
+def join_training(
+    extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device, group: Group
+) -> None:
+    """What the further ranks of `group` do while rank 0 is in `train`: their share of every step."""
+    group.wait()  # for rank 0's extraction
+    tokens = _tokens(extraction, config, root, device)
+    missing = group.broadcast([""])
+    jobs = [job for job in _jobs(tokens, [config]) if job.name in missing]
+    if jobs:
+        train_saes(tokens, tokens.mean, tokens.scale, jobs, device, None, group)
+
+
+def ensure_saes(
+    extraction: ExtractConfig, configs: Sequence[TrainConfig], root: Path, device: torch.device, group: Group = NO_RANKS
+) -> list[Path]:
+    """The folders of the SAEs of every size of every config; those that are missing are trained together."""
+    layout = Layout(root)
+    tokens = _tokens(extraction, configs[0], root, device)
+    group.wait()
+    jobs = _jobs(tokens, configs)
+    work = ("train", *(job.name for job in jobs))
+    found = {job.name: find_sae(layout, job.name) for job in jobs}
+    if None in found.values():
+        with unfinished(layout.checkpoints, *work) as checkpoint:
+            found = {job.name: find_sae(layout, job.name) for job in jobs}  # another process may have made them
+            missing = [job for job in jobs if found[job.name] is None]
+            group.broadcast([job.name for job in missing])
+            trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint, group)
+            judge = held_out(root, extraction.layer, device)
+            for job, result in zip(missing, trained, strict=True):
+                report = judge.report(result.sae, tokens, result.seconds, result.tokens_per_second)
+                record = SaeRecord(
+                    inputs_hash=job.name,
+                    activations=tokens.name,
+                    config=result.sae.config,
+                    train=job.config,
+                    report=report,
+                    curve=result.curve,
+                )
+                found[job.name] = publish_sae(layout, checkpoint.folder / job.name, result.sae, record)
+    else:
+        group.broadcast([""])
+    discard(layout.checkpoints, *work)
+    return [folder for job in jobs if (folder := found[job.name]) is not None]
+
+
+def _tokens(
+    extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device
+) -> ActivationStore | ActivationStream:
+    if config.stream:
+        return ActivationStream.open(extraction_of(extraction, root, device))
+    return ensure_activations(extraction, root, device)
+
+
+def _jobs(tokens: ActivationStore | ActivationStream, configs: Sequence[TrainConfig]) -> list[Job]:
+    return [_job(tokens, config, d_sae) for config in configs for d_sae in config.latent_dims]
+
+
+def _job(tokens: ActivationStore | ActivationStream, config: TrainConfig, d_sae: int) -> Job:
+    config = config.model_copy(update={"latent_dims": (d_sae,)})
+    template = _sae_config(tokens.manifest, config, d_sae)
+    name = settings_hash(REVISION, tokens.name, config.model_dump(), template.model_dump())
+    return Job(name, template, config)
+
+
+def _sae_config(manifest: Manifest, config: TrainConfig, d_sae: int) -> SaeConfig:
+    return SaeConfig(
+        d_in=manifest.d_in,
+        d_sae=d_sae,
+        kind=config.kind,
+        k=config.active,
+        prefixes=nested_prefixes(d_sae) if config.kind == "matryoshka" else (),
+        recipe=config.recipe,
+        l1_coefficient=config.l1_coefficient,
+        sparsity_weight=sparsity_weight(config.recipe, config.l1_coefficient, manifest.d_in, d_sae, config.kind),
+        positions=manifest.positions,
+        hookpoint=manifest.hookpoint,
+        classifier_hash=manifest.classifier_hash,
+        data_hash=manifest.data_hash,
+    )
+
+
+def ensure_finished(config: FinishConfig, folder: Path, root: Path, device: torch.device) -> Path:
+    """The same for an SAE in the store, without the alias: the finished one's folder."""
+    layout, record = Layout(root), read_sae_record(folder)
+    inputs = settings_hash(folder.name, config.model_copy(update={"sae_size": record_size(record)}).model_dump())
+    found = find_sae(layout, inputs)
+    if found is not None:
+        return found
+    tokens = open_store(layout.activations / record.activations)  # an SAE that was trained from a stream has none
+    sae, texts = SparseAutoencoder.load(folder / "sae.pt", device), same_headlines(root).train.texts
+    done, seconds = ends.finish(sae, load_classifier(root, device), texts, config)
+    judge = held_out(root, sae.config.hookpoint.layer, device)
+    report = judge.report(done, tokens, seconds, config.epochs * tokens.n_tokens / seconds)
+    update = {"inputs_hash": inputs, "report": report, "finish": config}
+    with unfinished(layout.checkpoints, "finish", inputs) as work:
+        return publish_sae(layout, work.folder / "sae", done, record.model_copy(update=update))
+
+
+def _other_seed(record: SaeRecord, seed: int, root: Path, device: torch.device) -> SparseAutoencoder:
+    extraction = open_store(Layout(root).activations / record.activations).manifest.extract
+    config = record.train.model_copy(update={"seed": seed})
+    folder = ensure_saes(extraction, [config], root, device)[0]
+    if record.finish is not None:
+        folder = ensure_finished(record.finish, folder, root, device)
+    return SparseAutoencoder.load(folder / "sae.pt", device)

@@ -1,0 +1,205 @@
+"""The notebook's pictures: one function per question, artefact in, figure out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+
+from sae_pipeline.classifier.classifier import ClassifierRecord
+from sae_pipeline.config import LABELS
+from sae_pipeline.runs.folders import read_run
+from sae_pipeline.schema.causes import InterventionsFile
+from sae_pipeline.schema.evidence import EvidenceFile
+from sae_pipeline.schema.reports import ClassifierReport
+from sae_pipeline.study.layout import SaeRecord
+
+_INK, _MUTED, _ACCENT = "#1d2433", "#8a93a6", "#2f6fb2"
+_SIZES = ("#9ecae9", "#5ba3d0", "#2f6fb2", "#123e6d")
+
+
+def _axes(title: str, width: float = 6.4, height: float = 4.0) -> tuple[Figure, Axes]:
+    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    axes.set_title(title, loc="left", fontsize=11, color=_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def fine_tuning(record: ClassifierRecord) -> Figure:
+    """Loss and dev scores per epoch; the kept epoch is the one with the best macro-F1."""
+    figure, axes = _axes("Fine-tuning: the epoch with the best macro-F1 on dev is kept")
+    epochs = [e.epoch for e in record.history]
+    axes.plot(epochs, [e.dev_accuracy for e in record.history], "o-", color=_ACCENT, label="dev accuracy")
+    axes.plot(epochs, [e.dev_macro_f1 for e in record.history], "s-", color=_INK, label="dev macro-F1")
+    axes.axhline(record.dev.majority_accuracy, color=_MUTED, ls=":", label="accuracy of the commonest class")
+    losses = axes.twinx()
+    losses.plot(epochs, [e.train_loss for e in record.history], "^--", color=_MUTED, label="train loss")
+    losses.set_ylabel("train loss (nats)")
+    losses.set_ylim(bottom=0)
+    losses.spines["top"].set_visible(False)
+    axes.set(xlabel="epoch", ylabel="share of headlines", ylim=(0, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles = [*axes.get_legend_handles_labels()[0], *losses.get_legend_handles_labels()[0]]
+    axes.legend(handles, [str(h.get_label()) for h in handles], frameon=False, loc="lower left")
+    return figure
+
+
+def confusion(report: ClassifierReport) -> Figure:
+    """Counts of (true, predicted); shading is the share of the row, so the diagonal is recall."""
+    figure, axes = _axes(
+        f"Confusion on {report.split}\naccuracy {report.accuracy:.3f}, macro-F1 {report.macro_f1:.3f}", 4.6, 4.0
+    )
+    counts = np.array(report.confusion)
+    share = counts / counts.sum(1, keepdims=True).clip(1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), n in np.ndenumerate(counts):
+        ink = "white" if share[row, column] > 0.6 else _INK
+        axes.text(column, row, f"{n:,}\n{share[row, column]:.0%}", ha="center", va="center", color=ink)
+    axes.set_xticks(range(len(LABELS)), LABELS)
+    axes.set_yticks(range(len(LABELS)), LABELS)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def sae_training(records: Mapping[str, SaeRecord]) -> Figure:
+    """FVU, L0 and silent features while training, every size from the same batches."""
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12.6, 3.8), layout="constrained")
+    for colour, (size, record) in zip(_SIZES * len(records), records.items(), strict=False):
+        curve = record.curve
+        left.plot(curve.tokens, curve.fvu, color=colour, label=size)
+        middle.plot(curve.tokens, curve.l0, color=colour, label=size)
+        right.plot(curve.tokens[len(curve.tokens) - len(curve.silent) :], curve.silent, color=colour, label=size)
+    left.set(title="Unexplained variance (FVU)", xlabel="tokens seen", ylabel="FVU", ylim=(0, 1))
+    middle.set(title="Active features per token (L0)", xlabel="tokens seen", ylabel="L0", yscale="log")
+    right.set(title="Features silent for one pass", xlabel="tokens seen", ylabel="share of features", ylim=(0, 1))
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes in (left, middle, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.title.set_fontsize(11)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    left.legend(frameon=False, title="SAE size")
+    return figure
+
+
+def l0_against_fvu(records: Mapping[str, SaeRecord]) -> Figure:
+    """The trade-off of the sizes: left and down is better; filled = held-out, hollow = train."""
+    figure, axes = _axes("Sparsity against faithfulness: left and down is better")
+    for colour, (size, record) in zip(_SIZES * len(records), records.items(), strict=False):
+        train, test = record.report.train, record.report.held_out
+        axes.plot([train.l0, test.l0], [train.fvu, test.fvu], color=colour, lw=1)
+        axes.scatter(train.l0, train.fvu, s=60, facecolor="white", edgecolor=colour, zorder=3)
+        axes.scatter(test.l0, test.fvu, s=60, color=colour, zorder=3, label=size)
+    axes.scatter([], [], color=_MUTED, label="held-out")
+    axes.scatter([], [], facecolor="white", edgecolor=_MUTED, label="train")
+    axes.legend(frameon=False, ncols=2)
+    axes.set(xlabel="L0 (active features per token)", ylabel="FVU (share of variance left out)")
+    axes.margins(0.15)
+    return figure
+
+
+def feature_density(run: Path) -> Figure:
+    """How often features fire: a histogram of the share of counted tokens, log scale."""
+    stats = read_run(run).feature_stats
+    share = np.array(next(m.values for m in stats.metrics if m.name == "fraction_active"))
+    live = share[share > 0]
+    figure, axes = _axes(
+        f"Feature density: {len(live):,} of {len(share):,} features fire on these {stats.n_counted_tokens:,} tokens"
+    )
+    low = np.log10(live.min()) if len(live) else -5
+    axes.hist(live, bins=np.logspace(low, 0, 50).tolist(), color=_ACCENT)
+    axes.set(xscale="log", xlabel="share of tokens on which the feature fires", ylabel="features")
+    return figure
+
+
+def headline_heat(run: Path, headline: int = 0) -> Figure:
+    """One headline, its words shaded by each of its strongest features."""
+    loaded = read_run(run)
+    prompt, fired = loaded.prompts[headline], loaded.headline_features.headlines[headline].features
+    counted = [i for i, word in enumerate(prompt.words) if word >= 0]
+    heat = np.zeros((len(fired), len(counted)))
+    column = {position: i for i, position in enumerate(counted)}
+    for row, feature in enumerate(fired):
+        for position, value in zip(feature.positions, feature.values, strict=True):
+            heat[row, column[position]] = value
+    width = min(16.0, 2.5 + 0.55 * len(counted))
+    figure, axes = _axes(
+        f"predicted {LABELS[prompt.prediction]} ({prompt.probabilities[prompt.prediction]:.0%}), "
+        f"true {LABELS[prompt.label]}",
+        width,
+        1.4 + 0.32 * len(fired),
+    )
+    image = axes.imshow(heat, aspect="auto", cmap="Blues", vmin=0)
+    axes.set_xticks(range(len(counted)), [prompt.tokens[i] for i in counted], rotation=60, ha="right")
+    axes.set_yticks(range(len(fired)), [f"{f.feature}: {f.word}" for f in fired])
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, label="activation f")
+    return figure
+
+
+def unchanged_predictions(records: Mapping[str, SaeRecord]) -> Figure:
+    """Predictions kept when each size's reconstruction replaces the activations."""
+    figure, axes = _axes("Predictions unchanged with the reconstruction spliced in", 5.2, 3.2)
+    sizes = list(records)
+    kept = [records[size].report.spliced.unchanged for size in sizes]
+    axes.barh(sizes, kept, color=_SIZES[: len(sizes)] if len(sizes) <= len(_SIZES) else _ACCENT)
+    for row, share in enumerate(kept):
+        ink = _INK if row == 0 and len(sizes) > 1 else "white"  # the first bar is the palest
+        axes.text(share - 0.01, row, f"{share:.1%}", ha="right", va="center", color=ink)
+    axes.set(xlim=(0, 1), xlabel="share of test headlines")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.invert_yaxis()
+    return figure
+
+
+def agreement(evidence: InterventionsFile) -> Figure:
+    """Estimated effects on the predicted class against true ablation, by how features were chosen."""
+    chosen = [a for a in evidence.agreement if a.estimate == "gradient"]
+    figure, panels = plt.subplots(1, max(len(chosen), 1), figsize=(11.4, 4), layout="constrained", squeeze=False)
+    for axes, a in zip(panels[0], chosen, strict=False):
+        reach = max(map(abs, [*a.estimates, *a.truths]), default=1.0) * 1.05
+        axes.plot([-reach, reach], [-reach, reach], color=_MUTED, lw=1)
+        axes.scatter(a.estimates, a.truths, s=12, alpha=0.5, color=_ACCENT, edgecolor="none")
+        axes.set(xlabel="estimated effect, logits (gradient × activation)", ylabel="true effect, logits (ablation)")
+        axes.set_title(f"features by {a.chosen}: r = {a.pearson:.3f}, ρ = {a.spearman:.3f}", fontsize=11)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def density_of_sizes(records: Mapping[str, SaeRecord]) -> Figure:
+    """How often the features of every size fire on the held-out tokens; silent ones are in the legend."""
+    figure, axes = _axes("Feature density on held-out tokens")
+    for colour, (size, record) in zip(_SIZES * len(records), records.items(), strict=False):
+        found = record.report.held_out
+        if found.density:
+            label = f"{size}, {found.silent_share:.1%} silent"
+            edges = [10**edge for edge in found.density_edges]
+            axes.stairs([n / record.config.d_sae for n in found.density], edges, color=colour, lw=2, label=label)
+    axes.set(xscale="log", xlabel="share of tokens on which a feature fires", ylabel="share of features")
+    if axes.get_legend_handles_labels()[0]:  # SAEs of old have no densities
+        axes.legend(frameon=False)
+    return figure
+
+
+def controls(file: EvidenceFile) -> Figure:
+    """FVU and label probes of an SAE beside PCA, raw neurons and an SAE on a randomly initialised model."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
+    names = [f"{c.name} (L0 {c.code.l0:.0f})" for c in file.controls]
+    colours = [_ACCENT, *["#c3cad6"] * (len(names) - 1)]
+    left.barh(names, [c.code.fvu for c in file.controls], color=colours)
+    left.invert_yaxis()
+    left.set_title(f"{file.size}: unexplained variance (FVU), held-out", loc="left", fontsize=11, color=_INK)
+    for control, style in zip(file.controls, ("o-", "s--", "^--", "D--"), strict=False):
+        sizes, scores = [p.k for p in control.probing], [p.auroc for p in control.probing]
+        right.plot(sizes, scores, style, color=_ACCENT if style == "o-" else _MUTED, label=control.name)
+    right.set(xscale="log", xlabel="features per class", ylabel="AUROC of the labels", ylim=(0.5, 1))
+    right.set_title("k-sparse probes of the labels, held-out", loc="left", fontsize=11, color=_INK)
+    right.legend(frameon=False, loc="lower right")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,118 @@
+"""What a study has: its classifier, headlines and SAEs, found and checked."""
+
+from pathlib import Path
+
+import torch
+
+from sae_pipeline.activations.extraction import Extraction
+from sae_pipeline.artefacts.writing import file_hash, publish, settings_hash, write_json
+from sae_pipeline.classifier import classifier as classifiers
+from sae_pipeline.classifier.classifier import Classifier
+from sae_pipeline.config import ExtractConfig
+from sae_pipeline.errors import UserError
+from sae_pipeline.evaluation.held_out import HeldOut
+from sae_pipeline.headlines.dataset import Headlines, Split, load_headlines
+from sae_pipeline.kernels import choose as choose_kernels
+from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.schema.run import RunMetadata
+from sae_pipeline.study.layout import (
+    Layout,
+    SaeRecord,
+    classifier_folder,
+    made_from,
+    present_classifier,
+    read_sae_record,
+)
+
+
+def load_classifier(root: Path, device: torch.device) -> Classifier:
+    """The newest classifier under `root`. Raises UserError when there is none."""
+    return classifiers.load_classifier(classifier_folder(root), device)
+
+
+def extraction_of(config: ExtractConfig, root: Path, device: torch.device) -> Extraction:
+    """The present classifier before its training headlines."""
+    classifier = load_classifier(root, device)
+    return Extraction(
+        classifier.model,
+        classifier.tokenize(same_headlines(root).train.texts),
+        classifier.tokenizer.pad_token_id,
+        config,
+        classifier.hash,
+        classifier.record.data_hash,
+    )
+
+
+def same_headlines(root: Path) -> Headlines:
+    """The headlines the present classifier was fine-tuned on. Raises UserError when they have changed since."""
+    config = present_classifier(root).headlines
+    headlines = load_headlines(config)
+    if headlines.data_hash != classifiers.read_record(classifier_folder(root)).data_hash:
+        raise UserError(
+            f"The headlines in {config.source} have changed since the classifier was fine-tuned; "
+            "run `python -m sae_pipeline finetune` again."
+        )
+    return headlines
+
+
+def publish_sae(layout: Layout, whole: Path, sae: SparseAutoencoder, record: SaeRecord) -> Path:
+    """Write an SAE and its record into the folder `whole` and move that into the store; returns the new place."""
+    sae.save(whole / "sae.pt")
+    write_json(whole / "sae.json", record.model_dump())
+    layout.store.mkdir(parents=True, exist_ok=True)
+    return publish(whole, layout.store / file_hash(whole / "sae.pt"))
+
+
+def find_sae(layout: Layout, inputs_hash: str) -> Path | None:
+    """The SAE made from these inputs, if there is one."""
+    return next((f.parent for f in layout.store.glob("*/sae.json") if made_from(f, inputs_hash)), None)
+
+
+def held_out(root: Path, layer: int, device: torch.device) -> HeldOut:
+    """The test split, read once up to the layer: the judge of the present classifier's SAEs."""
+    split: Split = same_headlines(root).test
+    return HeldOut.read(load_classifier(root, device), "test", split.texts, split.labels, layer)
+
+
+def kernel_backend(device: torch.device) -> str:
+    """Which kernels encode on this device."""
+    kernels = choose_kernels(device=device)
+    return "reference" if kernels is None else kernels.name
+
+
+def check_fit(sae: SparseAutoencoder, classifier: Classifier, path: Path) -> None:
+    if sae.config.classifier_hash != classifier.hash:
+        raise UserError(
+            f"{path} was trained on classifier {sae.config.classifier_hash}, not on the present one "
+            f"({classifier.hash}); run `python -m sae_pipeline train` again."
+        )
+    if sae.config.d_in != classifier.record.d_model:
+        raise UserError(
+            f"{path} expects activations of width {sae.config.d_in}, the classifier has {classifier.record.d_model}; "
+            "run `python -m sae_pipeline train` again."
+        )
+
+
+def run_parts(root: Path, metadata: RunMetadata, device: torch.device) -> tuple[Classifier, SparseAutoencoder]:
+    """The very classifier and SAE that a run was made with. Raises UserError when they are gone or have changed."""
+    store = Layout(root).store
+    folder, sae_path = store / metadata.classifier_hash, store / metadata.sae_hash / "sae.pt"
+    for path in (folder / "model.safetensors", sae_path):
+        if not path.is_file():
+            raise UserError(f"{metadata.run_id} was made with {path}, which is gone; analyse again.")
+    record = classifiers.read_record(folder)
+    found = settings_hash(file_hash(folder / "model.safetensors"), record.inputs_hash)
+    if found != metadata.classifier_hash or file_hash(sae_path) != metadata.sae_hash:
+        raise UserError(f"The classifier or the SAE of {metadata.run_id} has been changed since; analyse again.")
+    classifier, sae = classifiers.load_classifier(folder, device), SparseAutoencoder.load(sae_path, device)
+    check_fit(sae, classifier, sae_path)
+    return classifier, sae
+
+
+def present_sae(root: Path, layer: int, size: str, device: torch.device) -> tuple[SparseAutoencoder, SaeRecord, str]:
+    """The newest SAE of a size: weights, record, hash. Raises UserError when there is none."""
+    layout = Layout(root)
+    path = layout.sae_alias(layer, size)
+    sae = SparseAutoencoder.load(path, device)
+    sae_hash = file_hash(path)
+    return sae, read_sae_record(layout.store / sae_hash), sae_hash

@@ -1,0 +1,214 @@
+"""The figures of the present classifier and its SAEs."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sae_pipeline.artefacts.writing import file_hash
+from sae_pipeline.classifier import classifier as classifiers
+from sae_pipeline.classifier.classifier import ClassifierRecord
+from sae_pipeline.errors import UserError
+from sae_pipeline.sae.autoencoder import size_name
+from sae_pipeline.schema.causes import InterventionsFile
+from sae_pipeline.schema.evidence import EvidenceFile, FamilyFile
+from sae_pipeline.study.layout import Layout, SaeRecord, aliased_saes, classifier_folder
+
+
+class StudyReport(BaseModel):
+    """The figures of the present classifier and its SAEs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classifier_hash: str
+    classifier: ClassifierRecord
+    saes: dict[str, SaeRecord]
+    evidence: list[EvidenceFile] = []
+
+    def summary(self) -> dict[str, Any]:
+        """The few numbers that a script wants."""
+        test = self.classifier.test
+        return {
+            "classifier": {
+                "model": self.classifier.model,
+                "split": "test",
+                "accuracy": test.accuracy,
+                "macro_f1": test.macro_f1,
+                "seconds": self.classifier.seconds,
+            },
+            "saes": {
+                size: {
+                    "l0": {"train": r.report.train.l0, "held_out": r.report.held_out.l0},
+                    "fvu": {"train": r.report.train.fvu, "held_out": r.report.held_out.fvu},
+                    "dead_share": {"train": r.report.dead_share, "held_out": r.report.held_out.silent_share},
+                    "spliced_accuracy": r.report.spliced.accuracy_spliced,
+                    "unchanged": r.report.spliced.unchanged,
+                    "positions": r.report.spliced.positions,
+                    "seconds": r.report.seconds,
+                    "tokens_per_second": r.report.tokens_per_second,
+                }
+                for size, r in self.saes.items()
+            },
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The same as text tables."""
+        record, test = self.classifier, self.classifier.test
+        yield f"classifier {self.classifier_hash}: {record.model}, fine-tuned in {record.seconds:.0f} s"
+        yield (
+            f"  test: accuracy {test.accuracy:.3f} (always the commonest class: {test.majority_accuracy:.3f}), "
+            f"macro-F1 {test.macro_f1:.3f} ({test.majority_macro_f1:.3f}), {test.n_headlines} headlines"
+        )
+        for score in test.per_class:
+            yield (
+                f"  {score.label:8} precision {score.precision:.3f}  recall {score.recall:.3f}  "
+                f"F1 {score.f1:.3f}  n {score.support}"
+            )
+        yield ""
+        yield "SAE     L0 train  held-out   FVU train  held-out    dead  spliced accuracy (clean)  unchanged  positions"
+        for size, sae in self.saes.items():
+            r = sae.report
+            yield (
+                f"{size:6} {r.train.l0:9.1f} {r.held_out.l0:9.1f} {r.train.fvu:12.3f} {r.held_out.fvu:9.3f} "
+                f"{r.dead_share:7.1%} {r.spliced.accuracy_spliced:10.3f} ({r.spliced.accuracy_clean:.3f}) "
+                f"{r.spliced.unchanged:17.1%}  {r.spliced.positions}"
+            )
+        yield from _spliced_lines(self.saes)
+        for file in self.evidence:
+            yield ""
+            yield from evidence_lines(file)
+
+
+def study_report(root: Path) -> StudyReport:
+    """The figures of the present classifier and of the aliased SAEs trained on it.
+
+    Raises UserError when there is no classifier or no SAE of it.
+    """
+    folder = classifier_folder(root)
+    saes = aliased_saes(Layout(root), folder.name)
+    if not saes:
+        raise UserError("There are no SAEs of the present classifier; run `python -m sae_pipeline train` first.")
+    layout = Layout(root)
+    hashes = [file_hash(p) for p in sorted(layout.weights.glob("layer_*_*.pt"))]
+    files = [layout.evidence(sae_hash) for sae_hash in dict.fromkeys(hashes)]
+    return StudyReport(
+        classifier_hash=folder.name,
+        classifier=classifiers.read_record(folder),
+        saes=saes,
+        evidence=[_read_evidence(f) for f in files if f.is_file()],
+    )
+
+
+def _read_evidence(path: Path) -> EvidenceFile:
+    try:
+        return EvidenceFile.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{path} is damaged; delete it and run `python -m sae_pipeline evidence` again.") from error
+
+
+def _spliced_lines(saes: dict[str, SaeRecord]) -> Iterator[str]:
+    """Predictions with the reconstruction spliced in, with intervals and recovered scores."""
+    reports = [(size, s) for size, r in saes.items() for s in (r.report.spliced, r.report.spliced_all) if s]
+    yield ""
+    yield "spliced     positions  unchanged [95 %]           accuracy change [95 %]   McNemar      KL  recovered loss"
+    for size, s in reports:
+        if s.mean_kl is None or s.mcnemar_p is None:
+            continue  # an SAE of before these were measured
+        recovered = ", ".join(f"{b.kind} {b.recovered_loss:.3f}" for b in s.baselines)
+        change = f"{s.accuracy_spliced - s.accuracy_clean:+.2%} {_interval(s.accuracy_change_interval, '+.2%')}"
+        kept = f"{s.unchanged:.2%} {_interval(s.unchanged_interval, '.1%')}"
+        yield f"{size:12}{s.positions:10} {kept:26}{change:26}{s.mcnemar_p:6.3f} {s.mean_kl:8.4f}  {recovered}"
+    if any(s.n_headlines < 30 for _, s in reports):
+        yield "Fewer than 30 headlines are too few for an interval."
+
+
+def _interval(ends: tuple[float, float] | None, form: str) -> str:
+    return f"[{ends[0]:{form}}, {ends[1]:{form}}]" if ends else "[-]"
+
+
+def sweep_lines(records: Sequence[SaeRecord]) -> Iterator[str]:
+    """A row for each SAE of a sweep, sparsest first within a size."""
+    yield "SAE     kind        setting         seed  L0 held-out  FVU held-out    dead  unchanged  store"
+    for record in sorted(records, key=lambda r: (r.config.d_sae, r.report.held_out.l0)):
+        train, r = record.train, record.report
+        setting = (
+            f"k {train.active}"
+            if train.active
+            else f"L0 {train.target_l0:g}"
+            if train.target_l0
+            else f"L1 {train.l1_coefficient:g}"
+        )
+        yield (
+            f"{size_name(record.config.d_sae):7} {train.kind:11} {setting:15} {train.seed:4} {r.held_out.l0:12.1f} "
+            f"{r.held_out.fvu:13.3f} {r.dead_share:7.1%} {r.spliced.unchanged:10.1%}  {record.inputs_hash}"
+        )
+
+
+def evidence_lines(file: EvidenceFile) -> Iterator[str]:
+    """What an SAE scores beside its controls, as text tables."""
+    sizes = "".join(f"{f'k={p.k}':>8}" for p in file.controls[0].probing)
+    yield f"{file.size} ({file.sae_hash}) beside controls, held-out; AUROC of probes on k features per class:"
+    yield f"{'':14}{'L0':>7}{'FVU':>8}{'cosine':>8}{'unchanged':>11}{sizes}"
+    for c in file.controls:
+        kept = f"{c.spliced.unchanged:.1%}" if c.spliced else "-"
+        scores = "".join(f"{p.auroc:8.3f}" for p in c.probing)
+        yield f"{c.name:14}{c.code.l0:7.1f}{c.code.fvu:8.3f}{c.code.cosine or 0:8.3f}{kept:>11}{scores}"
+    s = file.stability
+    yield (
+        f"stability over seeds {', '.join(map(str, s.seeds))}: mean nearest cosine {s.mean_cosine:.3f} "
+        f"(random directions {s.chance_cosine:.3f}), {s.matched_share:.1%} of features matched at 0.7"
+    )
+
+
+def family_lines(file: FamilyFile) -> Iterator[str]:
+    """What becomes of a run's features in its relatives."""
+    yield f"{file.d_sae:,} features of {file.sae_hash}, on {file.n_tokens:,} tokens:"
+    for member, found in zip(file.members, file.matches, strict=True):
+        counts = Counter(found.verdict)
+        shares = ", ".join(f"{v} {counts[v] / file.d_sae:.1%}" for v in ("match", "split", "absent"))
+        yield f"  in {member.size:8} seed {member.seed}: {shares}"
+
+
+def summary_lines(file: InterventionsFile) -> Iterator[str]:
+    """What a run's evidence says, as text tables."""
+    f = file.faithfulness
+    yield f"{file.run_id}: {f.n_headlines} headlines in {file.seconds:.0f} s on {file.device}"
+    yield ""
+    yield "estimate    features by    pairs   pearson  spearman   within a headline (medians)"
+    for a in file.agreement:
+        yield (
+            f"{a.estimate:11} {a.chosen:11} {a.n_pairs:8} {a.pearson:9.3f} {a.spearman:9.3f} "
+            f"{a.pearson_within:9.3f} {a.spearman_within:9.3f}"
+        )
+    yield f"integrated effects add up to the prediction within {file.completeness_gap:.1e} logits (median)"
+    yield ""
+    yield (
+        f"reconstruction spliced in: accuracy {f.accuracy_spliced:.3f} ({f.accuracy_clean:.3f} clean), "
+        f"{f.unchanged:.1%} of predictions unchanged, mean |Δp| {f.mean_absolute_delta_p:.3f}, KL {f.mean_kl:.4f}"
+    )
+    for b in f.baselines:
+        yield (
+            f"  against {b.kind:8} ablation (accuracy {b.accuracy:.3f}): recovered accuracy "
+            f"{b.recovered_accuracy:.3f}, recovered loss {b.recovered_loss:.3f}"
+        )
+    yield ""
+    if file.curves:
+        sizes = "".join(f"{n:7}" for n in file.curves[0].n_features)
+        yield f"accuracy with n features     {sizes}   ({file.curves[0].n_headlines} headlines)"
+    for c in file.curves:
+        yield f"{c.kind:10} by {c.order:14}  {''.join(f'{a:7.3f}' for a in c.accuracy)}"
+    sizes_of = [len(h.flip.features) for h in file.headlines if h.flip]
+    yield (
+        f"flips: {file.flips_found} of {file.flips_searched} headlines"
+        + (f", median {int(np.median(sizes_of))} features" if sizes_of else "")
+        + f"; repairs: {file.repairs_found} of {file.repairs_searched} errors"
+    )
+    if file.set_ablation:
+        s = file.set_ablation
+        yield (
+            f"features {', '.join(map(str, s.features))} ablated everywhere: accuracy {s.accuracy_before:.3f} → "
+            f"{s.accuracy_after:.3f}, macro-F1 {s.macro_f1_before:.3f} → {s.macro_f1_after:.3f}"
+        )

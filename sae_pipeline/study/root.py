@@ -1,0 +1,173 @@
+"""A study at an address: commands work in its mirror, on what they need of it, and send what they have made.
+
+What makes an artefact valid (`metadata.json`, `manifest.json`, `sae.json`, `classifier.json`) is sent after the rest of
+it, and the names of the newest after all artefacts: whoever reads meanwhile sees whole artefacts only. An upload that
+was interrupted is completed by the next command. Checkpoints stay here, as does what is made from other files.
+"""
+
+import fcntl
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from sae_pipeline.artefacts.mirror import Mirror, RemoteError, RemoteFile, is_remote, local_path
+from sae_pipeline.errors import UserError
+from sae_pipeline.runs.folders import METADATA, find_run, read_metadata
+from sae_pipeline.runs.index import INDEX, shown_progress
+
+_LOOKS = 5  # until nothing has changed between two
+_RECORDS = {METADATA, "manifest.json", "sae.json", "classifier.json"}
+_SMALL = re.compile(
+    r"finbert_sae/([^/]+|evidence/[^/]+|store/[^/]+/[^/]+|activations/[^/]+/manifest)\.json"
+    r"|analysis_data/[^/]+/metadata\.json"
+)
+_SENT = re.compile(r"finbert_sae/(?!checkpoints/).*|analysis_data/(?!labels/).*")
+_SAES, _ACTIVATIONS = "finbert_sae/store/*/sae.json", "finbert_sae/activations/*/manifest.json"
+_RUNS = "analysis_data/*/metadata.json"
+# What a verb reads of the artefacts that belong to its classifier, beside that classifier.
+_READS: dict[str, tuple[str, ...]] = {
+    "analyze": (_SAES,),
+    "report": (_SAES,),
+    "intervene": (_SAES,),
+    "family": (_SAES,),
+    "study": (_SAES, _ACTIVATIONS, _RUNS),
+}
+
+
+def study_root(address: str, verb: str, run: str | None = None) -> "StudyRoot":
+    """Where a command works. `run` is the one that the verb reads, None for the latest.
+
+    Raises UserError for an address that cannot be used.
+    """
+    return RemoteStudy(address, verb, run) if is_remote(address) else StudyRoot(local_path(address))
+
+
+class StudyRoot:
+    """A folder in which a command works."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """What is said within speaks of the root as the user knows it."""
+        yield
+
+    def shown(self, path: Path) -> str:
+        """What people call a path below the folder."""
+        return str(path)
+
+    def sync(self) -> None:
+        """Call before a stage and after it."""
+
+
+class RemoteStudy(StudyRoot):
+    """The mirror of an address, in which a command works."""
+
+    def __init__(self, address: str, verb: str, run: str | None) -> None:
+        self._mirror = Mirror(address)
+        self._verb, self._run = verb, run
+        super().__init__(self._mirror.folder)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Have mistakes speak of the address, not of its mirror."""
+        try:
+            yield
+        except UserError as error:
+            if isinstance(error, RemoteError) or "SAE_CACHE" in str(error):
+                raise
+            raise type(error)(self._address_in(str(error))) from error
+
+    def shown(self, path: Path) -> str:
+        """Its address."""
+        return self._address_in(str(path))
+
+    def _address_in(self, text: str) -> str:
+        return text.replace(str(self.folder), self._mirror.address)
+
+    def sync(self) -> None:
+        """Send what was made and fetch what the verb reads. Raises RemoteError."""
+        with (self.folder / ".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # processes of one command share the mirror
+            before: Mapping[str, RemoteFile] | None = None
+            for _ in range(_LOOKS):
+                known, files = self._mirror.known(), self._mirror.look()
+                if files == before:
+                    return
+                self._forget(known - files.keys())
+                self._fetch({name: file for name, file in files.items() if _SMALL.fullmatch(name)})
+                self._send(files)
+                self._fetch(self._needed(files))
+                before = files
+        raise RemoteError(f"{self._mirror.address} keeps changing; run the same command again when it rests.")
+
+    def _forget(self, names: Iterable[str]) -> None:
+        """What was deleted at the address is deleted here."""
+        self._mirror.forget(names)
+        for index in self.folder.glob(f"analysis_data/[!.]*/{INDEX}"):
+            if not (index.parent / METADATA).exists():
+                shutil.rmtree(index.parent)
+
+    def _fetch(self, files: Mapping[str, RemoteFile]) -> None:
+        wanted = {n: f for n, f in files.items() if not self._mirror.is_changed_here_only(n, f)}
+        with shown_progress(f"Fetching from {self._mirror.address}") as progress:
+            self._mirror.pull(wanted, progress)
+
+    def _send(self, files: Mapping[str, RemoteFile]) -> None:
+        """Files that are new or changed here; of two versions, the one at the address stays."""
+        mine = [
+            name
+            for name in self._mirror.changed()
+            if _SENT.fullmatch(name) and not name.endswith((INDEX, ".lock"))
+            if name not in files or self._mirror.is_changed_here_only(name, files[name])
+        ]
+        with shown_progress(f"Sending to {self._mirror.address}") as progress:
+            try:
+                for rank in range(3):
+                    self._mirror.push([name for name in mine if _rank(name) == rank], progress)
+            except RemoteError as error:
+                kept = f"What was made is kept in {self.folder} and sent by the next command"
+                raise RemoteError(f"{error} {kept}.") from error
+        if mine:
+            print(f"sent to {self._mirror.address}: {len(mine)} files")
+
+    def _needed(self, files: Mapping[str, RemoteFile]) -> dict[str, RemoteFile]:
+        present = _classifier_of(self.folder / "finbert_sae" / "classifier.json")
+        if self._verb == "finetune":
+            return {}
+        classifiers, folders = {present} if present else set(), set[Path]()
+        if self._verb in ("intervene", "family"):
+            run = find_run(self.folder / "analysis_data", self._run)
+            folders.add(run)
+            classifiers.add(read_metadata(run).classifier_hash)
+        for kind in _READS.get(self._verb, (_SAES, _ACTIVATIONS)):
+            folders |= {path.parent for path in self.folder.glob(kind) if _classifier_of(path) in classifiers}
+        wanted = {folder.relative_to(self.folder).as_posix() for folder in folders}
+        if self._verb != "report":
+            wanted |= {f"finbert_sae/store/{classifier}" for classifier in classifiers}
+        return {
+            name: file
+            for name, file in files.items()
+            if (name.rpartition("/")[0] in wanted and not name.endswith(INDEX))
+            or re.fullmatch(r"finbert_sae/layer_[^/]+\.pt", name)
+        }
+
+
+def _rank(name: str) -> int:
+    """When a file is sent: 0 contents, 1 what makes them valid, 2 which ones are the newest."""
+    folder, _, file = name.rpartition("/")
+    return 2 if folder == "finbert_sae" else int(file in _RECORDS)
+
+
+def _classifier_of(record: Path) -> str | None:
+    """The classifier that an artefact's record names."""
+    try:
+        value = json.loads(record.read_bytes())
+        found = value.get("classifier_hash") or value["config"]["classifier_hash"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return str(found)

@@ -1,0 +1,102 @@
+"""The training report: one page with the tables and plots of the present classifier and its SAEs."""
+
+import html
+import io
+from importlib.metadata import version
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from sae_pipeline.artefacts.writing import write_file
+from sae_pipeline.study import plots
+from sae_pipeline.study.layout import Layout
+from sae_pipeline.study.report import StudyReport
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Training report: {title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #1d2433; max-width: 68rem; margin: 2rem auto; padding: 0 1rem }}
+pre {{ overflow-x: auto; font-size: 13px; line-height: 1.4 }}
+figure {{ margin: 2rem 0 }}
+svg {{ max-width: 100%; height: auto }}
+figcaption {{ color: #525b6e }}
+</style>
+<h1>Training report: {title}</h1>
+<pre>{table}</pre>
+{figures}
+<h2>What the numbers are</h2>
+<dl>{formulas}</dl>
+<h2>Where they come from</h2>
+<pre>{provenance}</pre>
+</html>
+"""
+
+_FORMULAS = {
+    "L0": "mean number of active features per counted token.",
+    "FVU": "Σ‖x − x̂‖² / Σ‖x − m‖², m the mean of the evaluated tokens: 0 is perfect, 1 is predicting the mean.",
+    "dead": "share of features silent over one pass of the training split.",
+    "unchanged": "share of test predictions that stay the same with x̂ in the place of x at the positions named; "
+    "Wilson interval.",
+    "accuracy change": "spliced − clean on the same headlines; interval of Agresti & Min (2005) for pairs, exact "
+    "McNemar test of the discordant ones.",
+    "KL": "mean over headlines of KL(clean ‖ spliced), nats.",
+    "recovered loss": "(CE removed − CE spliced) / (CE removed − CE clean), with the activations removed by zero, "
+    "mean or resample ablation at the same positions.",
+    "controls": "PCA with L0 components; the L0 largest coordinates of x_norm; an SAE trained in the same way on the "
+    "same network with random weights.",
+    "probes": "per class, the k features that differ most between the class and the rest on train (in pooled standard "
+    "deviations of their maximum over a headline), then a logistic regression on these; one-against-rest AUROC on "
+    "test, mean over classes (Gurnee et al. 2023).",
+    "stability": "for every live feature the cosine of the nearest decoder row in a training with another seed; mean, "
+    "and share of at least 0.7 (Paulo & Belrose 2025).",
+}
+
+
+def _provenance(report: StudyReport) -> str:
+    record = report.classifier
+    lines = [f"classifier {report.classifier_hash}, data {record.data_hash}, device {record.device}"]
+    lines += [
+        f"{size}: kind {sae.config.kind}, seed {sae.train.seed}, activations {sae.activations}, made from "
+        f"{sae.inputs_hash}" + (f", finished end to end ({sae.finish.epochs} passes)" if sae.finish else "")
+        for size, sae in report.saes.items()
+    ]
+    packages = ("torch", "transformers", "numpy", "scipy")
+    return "\n".join([*lines, ", ".join(f"{package} {version(package)}" for package in packages)])
+
+
+def write_report(root: Path, report: StudyReport) -> Path:
+    """Write `finbert_sae/training_report.html`, which needs no other file. Returns its path."""
+    record, saes = report.classifier, report.saes
+    figures = [
+        (plots.fine_tuning(record), "Train loss and dev scores after each pass; the best pass is kept."),
+        (plots.confusion(record.test), "Rows are true labels; shading is the share of the row."),
+        (plots.sae_training(saes), "Means between points; dead features are those silent for a whole pass."),
+        (plots.l0_against_fvu(saes), "Filled points are held-out headlines, hollow ones train."),
+        (plots.density_of_sizes(saes), "Features that fire on a tenth of all tokens or more are hardly features."),
+        (plots.unchanged_predictions(saes), "On the test split, with the words' activations replaced."),
+    ]
+    figures += [(plots.controls(file), f"SAE {file.sae_hash}; grey are controls.") for file in report.evidence]
+    page = _PAGE.format(
+        title=html.escape(f"{record.model}, classifier {report.classifier_hash}"),
+        table=html.escape("\n".join(report.lines())),
+        figures="\n".join(_figure(figure, caption) for figure, caption in figures),
+        formulas="".join(f"<dt><b>{name}</b></dt><dd>{html.escape(text)}</dd>" for name, text in _FORMULAS.items()),
+        provenance=html.escape(_provenance(report)),
+    )
+    path = Layout(root).training_report
+    write_file(path, page.encode())
+    return path
+
+
+def _figure(figure: Figure, caption: str) -> str:
+    """As SVG inside the page; the figure is closed."""
+    buffer = io.StringIO()
+    with plt.rc_context({"svg.hashsalt": "report"}):  # the same ids each time
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    return f"<figure>{text[text.index('<svg') :]}<figcaption>{html.escape(caption)}</figcaption></figure>"

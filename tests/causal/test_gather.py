@@ -1,0 +1,226 @@
+"""Causal evidence for a run: the files, their figures against brute force, and bad input."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from sae_pipeline import pipeline
+from sae_pipeline.__main__ import main
+from sae_pipeline.causal.edits import Edit, edit_hidden
+from sae_pipeline.causal.mean_effects import MIN_HEADLINES, bootstrap_means, effect_columns, error_lift, t_test
+from sae_pipeline.causal.probe import Probe
+from sae_pipeline.classifier.logits import centred
+from sae_pipeline.config import InterveneConfig
+from sae_pipeline.errors import UserError
+from sae_pipeline.headlines.tokens import counted_mask
+from sae_pipeline.runs.folders import Run, find_run, read_run
+from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS, FeatureEffectsFile, InterventionsFile
+from sae_pipeline.study import present
+from sae_pipeline.study.report import summary_lines
+from tests.conftest import SmallStudy
+
+CPU = torch.device("cpu")
+CONFIG = InterveneConfig(
+    steps=16, features_per_headline=4, agreement_headlines=20, curve_headlines=10, flip_headlines=5, bootstrap=100,
+    max_flip_features=4, ablate=(3, 5),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(study: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the study whose run may be written to."""
+    root = tmp_path_factory.mktemp("causal")
+    shutil.copytree(study.root / "finbert_sae", root / "finbert_sae")
+    shutil.copytree(study.run, root / "analysis_data" / study.run.name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(root: Path) -> Run:
+    """The run."""
+    return read_run(find_run(root / "analysis_data", None))
+
+
+@pytest.fixture(scope="module")
+def evidence(root: Path, run: Run) -> InterventionsFile:
+    """`interventions.json`, written by the verb."""
+    before = {path.name: path.read_bytes() for path in run.folder.iterdir() if path.suffix != ".sqlite"}
+    found = pipeline.intervene(CONFIG, root, CPU)
+    assert {name: (run.folder / name).read_bytes() for name in before} == before, "the run itself is not touched"
+    return found
+
+
+class TestFiles:
+    """What the verb writes."""
+
+    def test_interventions(self, run: Run, evidence: InterventionsFile) -> None:
+        """Read back alike; one record per headline; predictions are the run's; effects add up to the logits."""
+        assert InterventionsFile.model_validate_json((run.folder / INTERVENTIONS).read_bytes()) == evidence
+        assert [h.headline_id for h in evidence.headlines] == [p.headline_id for p in run.prompts]
+        for record, prompt in zip(evidence.headlines, run.prompts, strict=True):
+            assert int(np.argmax(record.logits)) == prompt.prediction
+            total = np.sum([f.effects for f in record.features], 0) + record.base + record.rest
+            np.testing.assert_allclose(total, record.logits, atol=1e-4)
+            assert len(record.features) <= CONFIG.features_per_headline
+            for feature in record.features:
+                assert sum(feature.position_effects) == pytest.approx(feature.effects[prompt.prediction], abs=1e-4)
+            if record.flip:
+                assert record.flip.prediction != prompt.prediction
+            if record.repair:
+                assert record.repair.prediction == prompt.label != prompt.prediction
+        assert evidence.completeness_gap < 1e-3
+
+    def test_listed_effects_are_true(self, root: Path, run: Run, evidence: InterventionsFile) -> None:
+        """An ablation in the file equals the whole model inside `intervene`."""
+        classifier, sae = present.run_parts(root, run.metadata, CPU)
+        probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id)
+        headline = classifier.tokenize([run.prompts[7].text])
+        hidden, mask = probe.read(headline).padded(np.array([0]))
+        counted = counted_mask(headline, "words")
+        for feature in evidence.headlines[7].features:
+            with torch.no_grad():
+                after = probe.tail(edit_hidden(hidden, counted, sae, [Edit(feature.feature)]), mask).numpy()[0]
+            expected = np.array(evidence.headlines[7].logits) - centred(after)
+            np.testing.assert_allclose(feature.ablation_logits, expected, atol=1e-4)
+
+    def test_report(self, run: Run, evidence: InterventionsFile) -> None:
+        """Splicing as the SAE's own report has it; all curves; estimates that agree with the truth; a table of it."""
+        report = run.metadata.sae.report.spliced
+        assert evidence.faithfulness.accuracy_spliced == pytest.approx(report.accuracy_spliced, abs=0.02)
+        assert evidence.faithfulness.unchanged == pytest.approx(report.unchanged, abs=0.02)
+        assert np.sum(evidence.faithfulness.flips) == len(run.prompts)
+        assert len(evidence.curves) == 6 and all(c.n_headlines == 10 for c in evidence.curves)
+        assert all(a.pearson > 0.8 for a in evidence.agreement if a.estimate == "gradient")
+        assert evidence.set_ablation is not None and evidence.set_ablation.features == [3, 5]
+        text = "\n".join(summary_lines(evidence))
+        assert "recovered loss" in text and "features 3, 5 ablated everywhere" in text
+
+    def test_feature_effects(self, run: Run, evidence: InterventionsFile) -> None:
+        """Columns of d_sae numbers with names of their own; classes cancel; leaders lead."""
+        file = FeatureEffectsFile.model_validate_json((run.folder / FEATURE_EFFECTS).read_bytes())
+        labels = {metric.label for metric in file.metrics}
+        assert {"Bearish effect", "Bullish effect", "Neutral effect", "Error lift"} <= labels
+        columns = {column.name: column for column in file.columns}
+        assert columns.keys() == {metric.name for metric in file.metrics}
+        assert not columns.keys() & {metric.name for metric in run.metadata.metrics}
+        total = np.sum([columns[f"effect_{c}"].values for c in ("bearish", "bullish", "neutral")], 0)
+        np.testing.assert_allclose(total, 0, atol=1e-5)
+        for column in file.columns:
+            assert len(column.values) == len(column.n) == file.d_sae == run.metadata.sae.d_sae
+            assert column.values[column.top[0]] == max(column.values)
+        # A value within rounding of zero may fire in one batch and not in another.
+        assert np.abs(np.subtract(columns["effect_bullish"].n, run.feature_stats.headline_counts)).sum() <= 5
+
+    def test_again_and_by_command(self, root: Path, run: Run, evidence: InterventionsFile) -> None:
+        """The verb runs from the command line, replaces the files and gives the same figures."""
+        flags = ["--steps=1", "--bootstrap=100", "--agreement-headlines=0", "--curve-headlines=0", "--flip-headlines=0"]
+        assert main(["intervene", "--root", str(root), "--device", "cpu", *flags]) == 0
+        again = InterventionsFile.model_validate_json((run.folder / INTERVENTIONS).read_bytes())
+        assert (again.config["steps"], again.curves, again.flips_searched) == (1, [], 0)
+        assert again.faithfulness.accuracy_clean == evidence.faithfulness.accuracy_clean
+
+
+class TestStatistics:
+    """Columns against brute force on random effects."""
+
+    n_headlines, d_sae = 40, 9
+
+    def random_effects(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        fires = np.random.default_rng().random((self.n_headlines, self.d_sae)) < np.linspace(0, 1, self.d_sae)
+        headline, feature = fires.nonzero()
+        return headline, feature, np.random.default_rng().normal(size=(len(headline), 2)) + np.array([0.5, 0])
+
+    def test_t_test(self) -> None:
+        """Equals scipy's, feature by feature."""
+        _, feature, effects = self.random_effects()
+        found = t_test(feature, effects, self.d_sae)
+        for f in range(self.d_sae):
+            for c in range(2):
+                sample = effects[feature == f, c]
+                expected = stats.ttest_1samp(sample, 0).pvalue if len(sample) > 1 else 1.0
+                assert found[f, c] == pytest.approx(expected, rel=1e-6)
+
+    def test_bootstrap(self) -> None:
+        """Equals resampling the dense array, zeros included; none for thin evidence; 95 % is about ± 1.96 errors."""
+        headline, feature, effects = self.random_effects()
+        found = bootstrap_means(headline, feature, effects, self.n_headlines, self.d_sae, 2000, seed=1)
+        n = self.n_headlines
+        draws = np.random.default_rng(1).multinomial(n, np.full(n, 1 / n), 2000)
+        dense = np.zeros((n, self.d_sae, 2))
+        dense[headline, feature] = effects
+        expected = np.quantile(np.tensordot(draws / n, dense, 1), (0.025, 0.975), axis=0)
+        expected[:, (dense != 0).any(2).sum(0) < MIN_HEADLINES] = 0
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        width, error = found[1, -1] - found[0, -1], dense[:, -1].std(0) / np.sqrt(n)
+        np.testing.assert_allclose(width, 2 * 1.96 * error, rtol=0.25)
+
+    def test_error_lift(self) -> None:
+        """Known answer: errors on 5 of 10 headlines where it fires, 8 of 40 in all; scipy's Wilson interval."""
+        wrong = np.zeros(40, bool)
+        wrong[[0, 1, 2, 3, 4, 20, 21, 22]] = True
+        headline, feature = np.arange(10), np.zeros(10, int)
+        lift, low, high = error_lift(headline, feature, wrong, 2)
+        assert lift.tolist() == [2.5, 1.0]
+        interval = stats.binomtest(5, 10).proportion_ci(method="wilson")
+        assert (low[0], high[0]) == (pytest.approx(interval.low * 5), pytest.approx(interval.high * 5))
+
+    def test_false_discoveries_are_controlled(self) -> None:
+        """Where no feature has an effect, hardly any is called significant; where one has, it is."""
+        rng = np.random.default_rng(0)
+        headline, feature = (a.ravel() for a in np.mgrid[:200, :100])
+        effects = rng.normal(size=(len(headline), 2))
+        effects[feature == 42, 0] += 1
+        _, columns = effect_columns(
+            (headline, feature, effects), (feature[:5], effects[:5]), rng.random(200) < 0.2, 100, ["A", "B"], 100, 0
+        )
+        q = np.array(columns[0]["q"])
+        assert q[42] < 1e-6 and (q < 0.05).sum() <= 3
+
+
+class TestBadInput:
+    """One sentence each, nothing written."""
+
+    def test_unknown_run_and_feature(self, root: Path) -> None:
+        """A run that is not there; a feature beyond the SAE."""
+        with pytest.raises(UserError, match="no run '99'"):
+            pipeline.intervene(InterveneConfig(run="99"), root, CPU)
+        with pytest.raises(UserError, match="no feature 5000"):
+            pipeline.intervene(InterveneConfig(ablate=(5000,)), root, CPU)
+
+    def test_changed_or_missing_parts(self, root: Path, run: Run, tmp_path: Path) -> None:
+        """The SAE of the run is gone, or another one lies in its place."""
+        copy = tmp_path / "study"
+        shutil.copytree(root, copy)
+        store = copy / "finbert_sae" / "store"
+        other = next(p for p in store.glob("*/sae.pt") if p.parent.name != run.metadata.sae_hash)
+        shutil.copy(other, store / run.metadata.sae_hash / "sae.pt")
+        with pytest.raises(UserError, match="has been changed"):
+            pipeline.intervene(CONFIG, copy, CPU)
+        (store / run.metadata.sae_hash / "sae.pt").unlink()
+        with pytest.raises(UserError, match="is gone"):
+            pipeline.intervene(CONFIG, copy, CPU)
+
+    def test_interrupted(self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ctrl-C in the middle leaves the run as it was."""
+        copy = tmp_path / "study"
+        shutil.copytree(root, copy)
+        folder = find_run(copy / "analysis_data", None)
+        for name in (FEATURE_EFFECTS, INTERVENTIONS):
+            (folder / name).unlink(missing_ok=True)
+        before = sorted(p.name for p in folder.iterdir())
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Probe, "replaced_logits", interrupt)
+        assert main(["intervene", "--root", str(copy), "--device", "cpu"]) == 130
+        assert sorted(p.name for p in folder.iterdir()) == before
+
+    def test_flags(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A number that does not fit its field."""
+        assert main(["intervene", "--root", str(root), "--steps", "0"]) == 2
+        assert "intervene, steps" in capsys.readouterr().err

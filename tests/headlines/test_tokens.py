@@ -1,0 +1,97 @@
+"""Tokens: offsets into the text as written, words, batches, counted positions."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sae_pipeline.classifier.classifier import load_base
+from sae_pipeline.headlines.tokens import collate, counted_mask, length_batches, tokenize
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    """MiniLM's own."""
+    return load_base("minilm")[1]
+
+
+def one(tokenizer: Any, text: str, strip_links: bool = True) -> Any:
+    """Tokenise one headline."""
+    return tokenize(tokenizer, [text], 128, strip_links)[0]
+
+
+def words_of(headline: Any) -> list[str]:
+    """The words, as written, in order."""
+    seen = dict.fromkeys(w for w in headline.words if w >= 0)
+    return [headline.word_at(headline.words.index(w)) for w in seen]
+
+
+def test_pieces_merge_to_words_as_written(tokenizer: Any) -> None:
+    """Tickers, decimals, percentages and hyphenated words stay whole; marks stand alone."""
+    headline = one(tokenizer, "$TSLA: Q3 EPS up +12.5% at well-known Deliveroo’s, says J.P. Morgan!")
+    assert words_of(headline) == [
+        "$TSLA", ":", "Q3", "EPS", "up", "+12.5%", "at", "well-known", "Deliveroo’s", ",", "says", "J.P", ".",
+        "Morgan", "!",
+    ]  # fmt: skip
+    assert headline.tokens[0] == "[CLS]" and headline.words[0] == -1
+    assert headline.tokens[-1] == "[SEP]" and headline.words[-1] == -1
+
+
+def test_links_leave_but_offsets_stay(tokenizer: Any) -> None:
+    """A link in the middle is not tokenised; what follows it points past it in the text as written."""
+    text = "Shares https://t.co/AbC123 surge"
+    headline = one(tokenizer, text)
+    assert headline.tokens == ["[CLS]", "shares", "surge", "[SEP]"]
+    assert [text[s:e] for s, e in zip(headline.starts, headline.ends, strict=True)] == ["", "Shares", "surge", ""]
+    kept = one(tokenizer, text, strip_links=False)
+    assert "https://t.co/AbC123" in words_of(kept)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+@settings(max_examples=150, deadline=None)
+def test_offsets_are_code_points(text: str) -> None:
+    """For any text: columns are parallel, offsets ascend inside the text, words ascend from 0."""
+    headline = one(load_cached(), text)
+    n = len(headline.input_ids)
+    assert len(headline.tokens) == len(headline.starts) == len(headline.ends) == len(headline.words) == n
+    spans = [(s, e) for s, e, w in zip(headline.starts, headline.ends, headline.words, strict=True) if w >= 0]
+    assert all(0 <= s < e <= len(text) for s, e in spans)
+    assert spans == sorted(spans)
+    numbers = [w for w in headline.words if w >= 0]
+    assert numbers == sorted(numbers) and set(numbers) == set(range(len(set(numbers))))
+
+
+_CACHE: list[Any] = []
+
+
+def load_cached() -> Any:
+    """One tokenizer for all of Hypothesis' examples."""
+    if not _CACHE:
+        _CACHE.append(load_base("minilm")[1])
+    return _CACHE[0]
+
+
+def test_position_kinds(tokenizer: Any) -> None:
+    """`words` leaves special tokens and padding out; `all` leaves padding out."""
+    headlines = tokenize(tokenizer, ["Shares surge", "Up"], 128, True)
+    input_ids, mask = collate(headlines, tokenizer.pad_token_id)
+    assert input_ids.tolist()[1][3] == tokenizer.pad_token_id and mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+    assert counted_mask(headlines, "words").tolist() == [[False, True, True, False], [False, True, False, False]]
+    assert counted_mask(headlines, "all").tolist() == [[True] * 4, [True, True, True, False]]
+
+
+@given(st.lists(st.integers(1, 300), max_size=80), st.integers(128, 2000))
+def test_length_batches_cover_everything_within_the_budget(lengths: list[int], budget: int) -> None:
+    """Every headline once; padded size within the budget unless a single headline exceeds it."""
+    batches = length_batches(lengths, budget)
+    assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= budget
+
+
+def test_long_headline_is_cut(tokenizer: Any) -> None:
+    """A 1 MB headline is cut to max_length and stays quick."""
+    headline = one(tokenizer, "surge " * 170_000)
+    assert len(headline.input_ids) == 128

@@ -1,0 +1,124 @@
+"""The autoencoder against its formula in float64, and its file."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sae_pipeline.errors import UserError
+from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder, size_name
+from sae_pipeline.schema.run import Hookpoint
+
+
+def sae_config(d_in: int = 12, d_sae: int = 40) -> SaeConfig:
+    """A config that belongs nowhere."""
+    return SaeConfig(
+        d_in=d_in,
+        d_sae=d_sae,
+        recipe="default",
+        l1_coefficient=1e-3,
+        sparsity_weight=1.0,
+        positions="words",
+        hookpoint=Hookpoint(layer=2, module="encoder.layer.1"),
+        classifier_hash="c" * 12,
+        data_hash="d" * 12,
+    )
+
+
+def random_sae(d_in: int = 12, d_sae: int = 40) -> SparseAutoencoder:
+    """Random weights, fresh every time."""
+    sae = SparseAutoencoder(sae_config(d_in, d_sae), torch.randn(d_in), torch.rand(()) + 0.5)
+    with torch.no_grad():
+        for parameter in sae.parameters():
+            parameter.copy_(torch.randn(parameter.shape))
+        sae.W_dec /= sae.W_dec.norm(dim=1, keepdim=True)
+    return sae.requires_grad_(False)
+
+
+def test_equals_the_formula_in_float64() -> None:
+    """f = relu((x − mean)/scale · W_enc + b_enc); x̂ = mean + scale·(f·W_dec + b_dec); active entries likewise."""
+    sae = random_sae()
+    x = torch.randn(700, 12) * 3
+    weights = {k: v.double().numpy() for k, v in sae.state_dict().items()}
+    f = np.maximum((x.double().numpy() - weights["mean"]) / weights["scale"] @ weights["W_enc"] + weights["b_enc"], 0)
+    recon = weights["mean"] + weights["scale"] * (f @ weights["W_dec"] + weights["b_dec"])
+    np.testing.assert_allclose(sae.encode(x), f, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(sae(x), recon, rtol=1e-4, atol=1e-3)
+    token, feature, value = sae.encode_active(x)
+    assert (value > 0).all() and len(value) == (sae.encode(x) > 0).sum()
+    dense = np.zeros_like(f)
+    dense[token, feature] = value
+    np.testing.assert_allclose(dense, f, rtol=1e-4, atol=1e-4)
+    order = token * 40 + feature
+    assert (np.diff(order) > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["topk", "jumprelu"])
+def test_one_rule_for_all_kinds(kind: str) -> None:
+    """f = pre above the feature's threshold, and of kind topk the k largest; dense, as lists and by feature alike."""
+    sae = random_sae()
+    sae.config = sae.config.model_copy(update={"kind": kind, "k": 5 if kind == "topk" else None})
+    sae.threshold.copy_(torch.rand(40) * 25)
+    x = torch.randn(300, 12) * 3
+    pre = (sae.normalise(x) @ sae.W_enc + sae.b_enc).double()
+    f = torch.where(pre > sae.threshold, pre.clamp_min(0), 0.0)
+    if kind == "topk":
+        f = torch.where(f >= f.topk(5).values[:, -1:], f, 0.0)
+        assert (f > 0).sum(1).max() == 5 and (f > 0).sum(1).min() < 5
+    torch.testing.assert_close(sae.encode(x).double(), f, rtol=1e-4, atol=1e-4)
+    lists = sae.encode_lists(x)
+    dense = torch.zeros_like(f)
+    dense[lists.rows, lists.cols.long()] = lists.values.double()
+    torch.testing.assert_close(dense, f, rtol=1e-4, atol=1e-4)
+    ids = torch.tensor([7, 3, 39])
+    torch.testing.assert_close(sae.encode_features(x, ids).double(), f[:, ids], rtol=1e-4, atol=1e-4)
+
+
+def test_files_from_before_there_were_kinds(tmp_path: Path) -> None:
+    """A file without kind, k and threshold is a ReLU SAE."""
+    sae = random_sae()
+    old = {k: v for k, v in sae.config.model_dump().items() if k not in ("kind", "k", "prefixes")}
+    tensors = {k: v for k, v in sae.state_dict().items() if k != "threshold"}
+    torch.save({"config": old, "state_dict": tensors}, tmp_path / "sae.pt")
+    loaded = SparseAutoencoder.load(tmp_path / "sae.pt")
+    assert loaded.config.kind == "relu"
+    assert torch.equal(loaded.encode(torch.ones(3, 12)), sae.encode(torch.ones(3, 12)))
+
+
+def test_no_tokens() -> None:
+    """No tokens have no active entries."""
+    assert [len(column) for column in random_sae().encode_active(torch.empty(0, 12))] == [0, 0, 0]
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    """Weights, units and config come back; the file loads with weights_only."""
+    sae = random_sae()
+    sae.save(tmp_path / "sae.pt")
+    assert set(torch.load(tmp_path / "sae.pt", weights_only=True)) == {"config", "state_dict"}
+    loaded = SparseAutoencoder.load(tmp_path / "sae.pt")
+    assert loaded.config == sae.config
+    x = torch.randn(5, 12)
+    assert torch.equal(loaded(x), sae(x))
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    """Missing, truncated, foreign and executable files: one sentence each, nothing executed."""
+    with pytest.raises(UserError, match="There is no SAE at"):
+        SparseAutoencoder.load(tmp_path / "sae.pt")
+    buffer = io.BytesIO()
+    torch.save({"config": sae_config().model_dump(), "state_dict": random_sae().state_dict()}, buffer)
+    (tmp_path / "cut.pt").write_bytes(buffer.getvalue()[:-300])
+    torch.save({"some": torch.zeros(3)}, tmp_path / "other.pt")
+    torch.save(random_sae(), tmp_path / "pickled.pt")
+    wrong = random_sae().state_dict() | {"W_dec": torch.zeros(3, 3)}
+    torch.save({"config": sae_config().model_dump(), "state_dict": wrong}, tmp_path / "shape.pt")
+    for name in ("cut.pt", "other.pt", "pickled.pt", "shape.pt"):
+        with pytest.raises(UserError, match="train it again"):
+            SparseAutoencoder.load(tmp_path / name)
+
+
+def test_size_names() -> None:
+    """The user's names for the four sizes; odd sizes keep their number."""
+    assert [size_name(n) for n in (4096, 8192, 16384, 32768, 1000)] == ["4k", "8k", "16k", "32k", "1000"]

@@ -1,0 +1,170 @@
+"""Valid runs of any size from random but consistent data, written through the public writer. Tests only."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sae_pipeline.runs.drafts import new_run
+
+LABELS = ["Bearish", "Bullish", "Neutral"]
+WORDS = ["shares", "surge", "plunge", "on", "record", "profit", "as", "Fed", "holds", "rates,", "é€𝄞Corp", "beat"]
+METRICS = ["mean_activation", "max_activation", "fraction_active", "entropy", "kurtosis"]
+EDGES = np.logspace(-3, 2, 51)
+
+
+def write_run(analysis_dir: Path, n_headlines: int = 30, d_sae: int = 512, top: int = 20, seed: int = 0) -> Path:
+    """A run of `n_headlines` made-up headlines; the `top` features of each metric have examples."""
+    random = np.random.default_rng(seed)
+    prompts = [_prompt(random, n) for n in range(n_headlines)]
+    fired = [_strongest(random, prompt, d_sae) for prompt in prompts]
+    counts = random.integers(0, n_headlines + 1, d_sae)
+    values = {name: random.gamma(0.3, 2.0, d_sae) * (counts > 0) for name in METRICS}
+    leaders = {name: np.argsort(-column, kind="stable")[:top] for name, column in values.items()}
+    saved = sorted({int(feature) for leader in leaders.values() for feature in leader})
+    with new_run(analysis_dir) as draft:
+        draft.write_prompts(prompts)
+        draft.write_feature_stats(
+            {
+                "d_sae": d_sae,
+                "n_headlines": n_headlines,
+                "n_counted_tokens": sum(len(prompt["tokens"]) - 2 for prompt in prompts),
+                "headline_counts": counts,
+                "metrics": [{"name": n, "top": leaders[n], "values": column} for n, column in values.items()],
+            }
+        )
+        draft.write_feature_tokens(
+            {"histogram_edges": EDGES}, (_examples(random, feature, prompts) for feature in saved)
+        )
+        draft.write_headline_features(
+            {"headline": n, "headline_id": prompts[n]["headline_id"], "features": features}
+            for n, features in enumerate(fired)
+        )
+        return draft.finish(metadata(n_headlines, d_sae, top))
+
+
+def _prompt(random: np.random.Generator, n: int) -> dict[str, Any]:
+    words = [str(word) for word in random.choice(WORDS, random.integers(3, 15))]
+    text = " ".join(words)
+    starts = np.cumsum([0] + [len(word) + 1 for word in words[:-1]]).tolist()
+    ends = [start + len(word) for start, word in zip(starts, words, strict=True)]
+    probabilities = random.dirichlet(np.ones(len(LABELS)))
+    return {
+        "headline_id": hashlib.sha256(f"{n} {text}".encode()).hexdigest()[:12],
+        "text": text,
+        "label": int(random.integers(len(LABELS))),
+        "prediction": int(probabilities.argmax()),
+        "probabilities": probabilities,
+        "tokens": ["[CLS]", *words, "[SEP]"],
+        "starts": [0, *starts, 0],
+        "ends": [0, *ends, 0],
+        "words": [-1, *range(len(words)), -1],
+    }
+
+
+def _firing(random: np.random.Generator, prompt: dict[str, Any]) -> dict[str, Any]:
+    n_words = len(prompt["tokens"]) - 2
+    positions = 1 + np.sort(random.choice(n_words, random.integers(1, min(4, n_words + 1)), replace=False))
+    values = random.gamma(1.0, 3.0, len(positions)).astype(np.float32)
+    strongest = int(positions[values.argmax()])
+    word = prompt["tokens"][strongest]
+    return {
+        "activation": values.max(),
+        "position": strongest,
+        "token": word,
+        "word": word,
+        "positions": positions,
+        "values": values,
+    }
+
+
+def _strongest(random: np.random.Generator, prompt: dict[str, Any], d_sae: int) -> list[dict[str, Any]]:
+    features = random.choice(d_sae, min(10, d_sae), replace=False)
+    fired = [{"feature": int(feature), **_firing(random, prompt)} for feature in features]
+    return sorted(fired, key=lambda one: -one["activation"])
+
+
+def _examples(random: np.random.Generator, feature: int, prompts: list[dict[str, Any]]) -> dict[str, Any]:
+    chosen = random.choice(len(prompts), min(20, len(prompts)), replace=False).tolist()
+    examples = [{"headline": n, **_firing(random, prompts[n])} for n in chosen]
+    examples.sort(key=lambda one: -one["activation"])
+    return {
+        "feature": feature,
+        "word": examples[0]["word"],
+        "histogram": random.integers(0, 9, len(EDGES) - 1),
+        "examples": examples,
+    }
+
+
+def metadata(n_headlines: int, d_sae: int, top: int) -> dict[str, Any]:
+    """What `RunDraft.finish` takes, with plausible figures."""
+    score = {"precision": 0.8, "recall": 0.7, "f1": 0.74666666666, "support": 10}
+    quality = {"n_tokens": 1000, "l0": 41.5, "fvu": 0.21, "silent_share": 0.125}
+    sae_report = {
+        "train": {"split": "train", **quality},
+        "held_out": {"split": "test", **quality},
+        "dead_share": 0.1,
+        "spliced": {
+            "split": "test",
+            "positions": "words",
+            "n_headlines": n_headlines,
+            "accuracy_clean": 0.87,
+            "accuracy_spliced": 0.86,
+            "unchanged": 0.97,
+        },
+        "seconds": 12.5,
+        "tokens_per_second": 40000.0,
+    }
+    return {
+        "preset": "demo",
+        "labels": LABELS,
+        "classifier_hash": "c1a551f1e4",
+        "sae_hash": "5ae",
+        "data_hash": "da7a",
+        "hookpoint": {"layer": 4, "module": "bert.encoder.layer.3"},
+        "classifier": {
+            "model": "minilm",
+            "n_layers": 6,
+            "d_model": 384,
+            "report": {
+                "split": "test",
+                "n_headlines": n_headlines,
+                "accuracy": 0.87,
+                "macro_f1": 0.827,
+                "majority_accuracy": 0.656,
+                "majority_macro_f1": 0.264,
+                "per_class": [{"label": label, **score} for label in LABELS],
+                "confusion": [[5, 1, 1]] * 3,
+            },
+        },
+        "sae": {
+            "size": "32k",
+            "d_in": 384,
+            "d_sae": d_sae,
+            "kind": "relu",
+            "recipe": "default",
+            "l1_coefficient": 1e-3,
+            "sparsity_weight": 0.5,
+            "positions": "words",
+            "report": sae_report,
+        },
+        "sae_family": {"32k": sae_report},
+        "configs": {"analyze": {"top_features": top}},
+        "versions": {"python": "3.11"},
+        "device": "cpu",
+        "backend": "torch",
+        "dtype": "fp32",
+        "metrics": [
+            {"name": name, "label": name.replace("_", " ").capitalize(), "description": f"The {name}."}
+            for name in METRICS
+        ],
+        "totals": {
+            "n_headlines": n_headlines,
+            "n_tokens": 10 * n_headlines,
+            "n_counted_tokens": 8 * n_headlines,
+            "n_features": d_sae,
+            "n_live_features": d_sae // 2,
+            "n_features_with_examples": top,
+        },
+    }

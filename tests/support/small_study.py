@@ -1,0 +1,53 @@
+"""One small study through the real pipeline (real BERT weights, real training), shared by all tests.
+
+`python -m tests.support.small_study` builds it into the folder named by TEST_STUDY, for the browser tests.
+"""
+
+import csv
+import os
+from pathlib import Path
+
+import torch
+
+from sae_pipeline import pipeline
+from sae_pipeline.config import StudyConfig, study_config
+from sae_pipeline.headlines.sample import sample_headlines
+
+N_HEADLINES = 800
+
+
+def small_config(root: Path) -> StudyConfig:
+    """The demo preset on a part of the sample, with two narrow SAEs."""
+    return study_config(
+        "demo",
+        headlines={"source": str(root / "headlines.csv")},
+        finetune={"epochs": 3, "learning_rate": 2e-4, "batch_size": 16},
+        train={"latent_dims": (1024, 2048), "batch_size": 256},
+        analyze={"sae_size": "2k", "top_features": 30},
+    )
+
+
+def write_headlines(path: Path, n: int) -> None:
+    """The first n headlines of the built-in sample as CSV."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for (text, label), _ in zip(sample_headlines(), range(n), strict=False):
+            writer.writerow([text, label])
+
+
+def build(root: Path) -> StudyConfig:
+    """Run every stage under `root`; an analysis that is already there is kept."""
+    study = small_config(root)
+    write_headlines(root / "headlines.csv", N_HEADLINES)
+    device = torch.device("cpu")
+    pipeline.finetune(study, root, device)
+    pipeline.train(study.extract, study.train, root, device)
+    if pipeline.equal_run(study, root) is None:
+        pipeline.analyze(study, root, device)
+    return study
+
+
+if __name__ == "__main__":
+    build(Path(os.environ["TEST_STUDY"]))

@@ -1,0 +1,178 @@
+"""Human labels over HTTP: nobody's change is lost, nobody else's page may change them."""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.support.run_factory import write_run
+from viz_analysis.feature_probe_server import create_app
+
+D_SAE = 64
+FILE = Path("labels") / "5ae.json"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    write_run(tmp_path, n_headlines=5, d_sae=D_SAE)
+    return tmp_path
+
+
+@pytest.fixture
+def client(runs: Path) -> FlaskClient:
+    return create_app(runs).test_client()
+
+
+def put(client: FlaskClient, labels: Any, etag: str | None, **headers: str) -> TestResponse:
+    named = headers | ({"If-Match": f'"{etag}"'} if etag is not None else {})
+    return client.put("/api/labels", json={"labels": labels}, headers=named)
+
+
+def read(client: FlaskClient) -> Any:
+    response = client.get("/api/labels")
+    assert response.status_code == 200 and response.get_etag()[0] == response.json["etag"]
+    return response.json
+
+
+def test_a_label_is_there_for_every_reader_and_every_run_of_the_sae(client: FlaskClient, runs: Path) -> None:
+    empty = read(client)
+    assert (empty["sae_hash"], empty["labels"]) == ("5ae", {})
+    saved = put(client, {"7": {"name": "  beats\n estimates ", "starred": True, "note": "a\nb "}}, empty["etag"])
+    assert saved.status_code == 200
+    label = saved.json["labels"]["7"]
+    assert label.pop("updated_at").endswith("+00:00")
+    assert label == {"name": "beats estimates", "starred": True, "note": "a\nb"}
+    write_run(runs, n_headlines=5, d_sae=D_SAE, seed=3)
+    other = create_app(runs).test_client()
+    assert other.get("/api/run").json["run_id"] == "run-002"
+    assert read(other) == saved.json == read(client)
+    assert json.loads((runs / FILE).read_text())["labels"]["7"]["name"] == "beats estimates"
+    assert [path.name for path in (runs / "labels").iterdir() if path.suffix not in (".json", ".lock")] == []
+
+
+def test_an_empty_label_is_no_label_and_unchanged_ones_keep_their_time(client: FlaskClient, runs: Path) -> None:
+    first = put(client, {"1": {"name": "one"}, "2": {"starred": True}}, read(client)["etag"]).json
+    old = json.loads((runs / FILE).read_text())
+    old["labels"]["1"]["updated_at"] = "2001-01-01T00:00:00+00:00"
+    (runs / FILE).write_text(json.dumps(old))
+    after = put(client, first["labels"] | {"2": {"name": " ", "note": ""}}, read(client)["etag"]).json
+    assert list(after["labels"]) == ["1"] and after["labels"]["1"]["updated_at"].startswith("2001")
+    assert put(client, after["labels"], after["etag"]).json == after
+
+
+def test_a_change_must_name_what_it_replaces(client: FlaskClient) -> None:
+    before = read(client)["etag"]
+    missing = put(client, {"1": {"name": "one"}}, None)
+    assert (missing.status_code, missing.json["error"]["code"]) == (428, "precondition_required")
+    assert put(client, {"1": {"name": "one"}}, before).status_code == 200
+    late = put(client, {"2": {"name": "two"}}, before)
+    assert (late.status_code, late.json["error"]["code"]) == (412, "labels_changed")
+    assert list(read(client)["labels"]) == ["1"]
+    weak = client.put("/api/labels", json={"labels": {}}, headers={"If-Match": f'"x", W/"{read(client)["etag"]}"'})
+    assert weak.status_code == 200 and read(client)["labels"] == {}
+    assert client.put("/api/labels", json={"labels": {}}, headers={"If-Match": "*"}).status_code == 200
+
+
+def test_of_many_writers_at_once_no_label_is_lost(runs: Path) -> None:
+    """Each adds its own label by read, change, write, again where it was late; on four servers of one folder."""
+    clients = [create_app(runs).test_client() for _ in range(4)]
+
+    def add(client: FlaskClient, feature: int) -> None:
+        while True:
+            now = read(client)
+            more = now["labels"] | {str(feature): {"name": f"label {feature}"}}
+            if put(client, more, now["etag"]).status_code == 200:
+                return
+
+    threads = [threading.Thread(target=add, args=(clients[n % 4], n)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {int(n): label["name"] for n, label in read(clients[0])["labels"].items()} == {
+        n: f"label {n}" for n in range(12)
+    }
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://localhost"}, 200),
+        ({"Origin": "http://localhost:1234", "Sec-Fetch-Site": "same-origin"}, 200),  # through the viewer's own server
+        ({"Origin": "http://localhost:9999"}, 403),
+        ({"Origin": "http://localhost:9999", "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_only_the_viewer_itself_may_change_labels(client: FlaskClient, headers: dict[str, str], status: int) -> None:
+    response = put(client, {"1": {"name": "one"}}, read(client)["etag"], **headers)
+    assert response.status_code == status
+    assert ("1" in read(client)["labels"]) == (status == 200)
+
+
+def test_another_origin_gets_no_leave_to_put(client: FlaskClient) -> None:
+    asked = {"Origin": "http://localhost:1234", "Access-Control-Request-Method": "PUT"}
+    assert "PUT" not in client.options("/api/labels", headers=asked).headers.get("Access-Control-Allow-Methods", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"labels": {"1": {"name": "x" * 121}}}, 400),
+        ({"labels": {"1": {"note": "x" * 4001}}}, 400),
+        ({"labels": {"-1": {"name": "x"}}}, 400),
+        ({"labels": {"one": {"name": "x"}}}, 400),
+        ({"labels": {str(D_SAE): {"name": "x"}}}, 400),
+        ({"labels": {"9" * 30: {"name": "x"}}}, 400),
+        ({"labels": {"1": {"name": "x", "colour": "red"}}}, 400),
+        ({"labels": {"1": {"name": "\ud800"}}}, 400),
+        ({"labels": {"1": None}}, 400),
+        ({"labels": []}, 400),
+        ({}, 400),
+        ([], 400),
+        ({"labels": {str(n): {"note": "x" * 4000} for n in range(20)}}, 200),  # beyond other endpoints' bodies
+        ({"labels": {"1": {"name": "x" * (1 << 20)}}}, 413),
+    ],
+)
+def test_bad_labels_are_refused_in_a_sentence(client: FlaskClient, body: Any, status: int) -> None:
+    response = client.put("/api/labels", json=body, headers={"If-Match": "*"})
+    assert response.status_code == status, response.text
+    if status != 200:
+        assert response.json["error"]["message"].endswith(".") and read(client)["labels"] == {}
+
+
+def test_what_is_no_json_is_refused(client: FlaskClient) -> None:
+    for data, kind in ((b"{", "application/json"), (b"{}", "text/plain"), (b"\xff\xfe", "application/json")):
+        response = client.put("/api/labels", data=data, content_type=kind, headers={"If-Match": "*"})
+        assert response.status_code in (400, 415) and response.json["error"]["message"]
+
+
+def test_a_damaged_file_is_named_and_never_overwritten(client: FlaskClient, runs: Path) -> None:
+    etag = put(client, {"1": {"name": "precious"}}, read(client)["etag"]).json["etag"]
+    for damage in ('{"labels": {"1"', '{"sae_hash": "5ae", "labels": {"1": {"name": 5}}}'):
+        (runs / FILE).write_text(damage)
+        for response in (client.get("/api/labels"), put(client, {}, etag), put(client, {}, "*")):
+            assert (response.status_code, response.json["error"]["code"]) == (409, "damaged_labels")
+            assert "5ae.json" in response.json["error"]["message"]
+        assert (runs / FILE).read_text() == damage
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(client: FlaskClient, runs: Path) -> None:
+    (runs / "labels").write_text("in the way")
+    response = put(client, {"1": {"name": "one"}}, "x")
+    assert response.status_code == 503 and "labels" in response.json["error"]["message"]
+
+
+def test_a_run_cannot_name_a_file_elsewhere(runs: Path) -> None:
+    metadata = next(runs.glob("*_run-001")) / "metadata.json"
+    metadata.write_text(metadata.read_text().replace('"5ae"', '"../../5ae"'))
+    client = create_app(runs).test_client()
+    assert client.get("/api/labels").status_code == 409
+    assert put(client, {"1": {"name": "one"}}, "x").status_code == 409

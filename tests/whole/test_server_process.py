@@ -1,0 +1,127 @@
+"""The server as a process: started as the README says, stopped as people stop it."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.run_factory import write_run
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "viz_analysis" / "feature_probe_server.py"
+N_HEADLINES = 40
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs, of 5 and 40 headlines."""
+    folder = tmp_path_factory.mktemp("analysis_data")
+    write_run(folder, 5, 64)
+    write_run(folder, N_HEADLINES, 2000)
+    return folder
+
+
+class Server:
+    """The program itself, started as the README says, on a free port."""
+
+    def __init__(self, *flags: str, port: int = 0) -> None:
+        arguments = [sys.executable, str(SCRIPT), "--port", str(port), *flags]
+        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        assert self.process.stdout
+        self.line = self.process.stdout.readline()
+        self.address = (re.findall(r"http://\S+", self.line) or [""])[0]
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.address + path, timeout=5) as response:
+            return json.load(response)
+
+    def stop(self, with_signal: int) -> tuple[int, str]:
+        """(exit code, what it wrote to stderr)."""
+        self.process.send_signal(with_signal)
+        _, errors = self.process.communicate(timeout=10)
+        return self.process.returncode, errors
+
+
+@pytest.mark.parametrize(("with_signal", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_the_server_says_what_it_serves_and_stops_quietly(runs: Path, with_signal: int, code: int) -> None:
+    server = Server("--analysis-dir", str(runs))
+    try:
+        assert re.fullmatch(r"Serving run-002 \(40 headlines\) at http://127.0.0.1:\d+\n", server.line)
+        assert server.get("/api/headlines?limit=1")["total"] == N_HEADLINES
+    finally:
+        result = server.stop(with_signal)
+    assert result == (code, "")
+
+
+def test_a_request_under_way_is_answered_before_the_server_stops(runs: Path) -> None:
+    server = Server("--analysis-dir", str(runs))
+    host, port = server.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"GET /api/headlines?limit=500 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        first = connection.recv(1)
+        result = server.stop(signal.SIGTERM)
+        received = first + b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert result == (0, "")
+    head, body = received.split(b"\r\n\r\n", 1)
+    assert head.startswith(b"HTTP/1.1 200") and len(json.loads(body)["headlines"]) == N_HEADLINES
+
+
+@pytest.mark.parametrize("run_id", ["1", "run-001"])
+def test_a_pinned_run_is_served_by_the_module_too(runs: Path, run_id: str) -> None:
+    server = Server("--analysis-dir", str(runs), "--run-id", run_id)
+    try:
+        assert server.line.startswith("Serving run-001 (5 headlines)")
+        assert server.get("/api/features")["run_id"] == "run-001"
+    finally:
+        server.stop(signal.SIGTERM)
+
+
+def failure(*flags: str) -> str:
+    """The sentence with which the server refuses to start."""
+    arguments = [sys.executable, "-m", "viz_analysis.feature_probe_server", "--port", "0", *flags]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == ""
+    return done.stderr.strip()
+
+
+def test_what_keeps_the_server_from_starting_is_one_sentence(runs: Path, tmp_path: Path) -> None:
+    assert re.fullmatch(r"There are no runs in .*analyze`\.", failure("--analysis-dir", str(tmp_path / "none")))
+    assert "it has run-002, run-001." in failure("--analysis-dir", str(runs), "--run-id", "34")
+    damaged = write_run(tmp_path, 3, 16)
+    text = (damaged / "metadata.json").read_text().replace('"preset"', '"present"')
+    (damaged / "metadata.json").write_text(text)
+    assert re.search(r"metadata.json, preset: .*required", failure("--analysis-dir", str(tmp_path)))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        sentence = failure("--analysis-dir", str(runs), "--port", port)
+    assert port in sentence and "--port" in sentence
+    assert "--host" in failure("--analysis-dir", str(runs), "--host", "no such host")
+    assert "no port" in failure("--port", "99999")
+
+
+def test_ports_that_are_none() -> None:
+    """API and viewer together: one sentence, exit code 2."""
+    command = [sys.executable, "-m", "viz_analysis.serve", "--viewer-port", "99999"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert run.returncode == 2 and "99999 is no port" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_the_server_starts_without_torch(runs: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from viz_analysis.feature_probe_server import create_app
+assert create_app(Path(sys.argv[1])).test_client().get("/api/headlines").status_code == 200
+print(sorted({"torch", "transformers", "datasets", "matplotlib", "pandas"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(runs)], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr

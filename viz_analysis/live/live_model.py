@@ -1,0 +1,312 @@
+"""A run's classifier and SAE in memory, answering about texts that are in no run. Torch is imported here only."""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+from torch import Tensor
+
+from sae_pipeline.arrays import Floats
+from sae_pipeline.causal.attribution import Attribution, ablate, attribute, clamp_effects, ranked_groups
+from sae_pipeline.causal.edits import Edit, check_edits, edit_hidden, edited_features
+from sae_pipeline.causal.flips import flip
+from sae_pipeline.causal.probe import Probe, Reading, Variants
+from sae_pipeline.classifier.classifier import Classifier
+from sae_pipeline.classifier.logits import centred, softmax
+from sae_pipeline.errors import UserError
+from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask, tokenize
+from sae_pipeline.machine.device import pick_device
+from sae_pipeline.schema.run import RunMetadata
+from sae_pipeline.study import present
+from viz_analysis.api.live_types import (
+    AuditAnswer,
+    AuditBody,
+    EditedFeature,
+    FlipAnswer,
+    FlipBody,
+    FlipStep,
+    InterveneAnswer,
+    InterveneBody,
+    LiveAblation,
+    LiveEdit,
+    LiveFeature,
+    LivePrediction,
+    ProbeAnswer,
+    ProbeBody,
+)
+from viz_analysis.runs.sources import RunFolder
+
+READINGS_KEPT = 32  # texts; about 0.1 MB each
+FLIP_SECONDS = 10.0
+_WARM_UP = "Shares fall after the company cuts its outlook"
+
+
+class TextError(UserError):
+    """The text cannot be read by this classifier."""
+
+
+@dataclass
+class _Read:
+    """One text read, and what has been computed of it since."""
+
+    headline: TokenizedHeadline
+    reading: Reading
+    attributions: dict[int, Attribution] = field(default_factory=dict)  # by steps
+
+
+class LiveModel:
+    """The model of one run. Not thread-safe: one thread asks."""
+
+    def __init__(self, source: RunFolder, run: RunMetadata, device: str | None = None) -> None:
+        """Load both parts from beside the runs, checked by hash. Raises UserError when they are gone or changed."""
+        self.run = run
+        self._source = source
+        classifier, sae = present.run_parts(source.study(run), run, pick_device(device))
+        self._classifier: Classifier = classifier
+        self._probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id)
+        self._read: OrderedDict[str, _Read] = OrderedDict()
+        self.probe(ProbeBody(text=_WARM_UP, steps=1, ablate=1))
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return str(self._probe.sae.W_dec.device)
+
+    def probe(self, body: ProbeBody) -> ProbeAnswer:
+        """What the classifier says of a text and which features cause it. Raises TextError."""
+        started = time.perf_counter()
+        read = self._reading(body.text)
+        attribution = self._attribution(read, body.steps)
+        reading, headline = read.reading, read.headline
+        effects = attribution.by_feature(reading.firings)
+        groups = ranked_groups(reading, "attribution", effects)[0][: body.top]
+        ablations = self._ablations(reading, groups[: body.ablate])
+        logits = centred(reading.logits)[0]
+        base = attribution.base[0] if body.steps else None
+        listed = [
+            self._feature(read, attribution, group, effects[group], ablations.get(group)) for group in groups.tolist()
+        ]
+        return ProbeAnswer(
+            **_prediction(reading.logits[0]),
+            **self._run,
+            **{name: getattr(headline, name) for name in ("text", "tokens", "starts", "ends", "words")},
+            n_active=len(effects),
+            estimate="integrated" if body.steps else "gradient",
+            base=None if base is None else base.tolist(),
+            rest=None if base is None else (logits - base - effects[groups].sum(0)).tolist(),
+            features=listed,
+            spliced=self._spliced(reading) if body.steps else None,
+            token_effects=np.bincount(
+                reading.firings.position,
+                attribution.integrated[:, int(reading.logits[0].argmax())],
+                len(headline.tokens),
+            ).tolist(),
+            milliseconds=_since(started),
+        )
+
+    def intervene(self, body: InterveneBody) -> InterveneAnswer:
+        """Probabilities before and after edits. Raises TextError, and UserError for edits that do not fit."""
+        started = time.perf_counter()
+        read = self._reading(body.text)
+        edits = [_edit(edit, row if body.separately else 1) for row, edit in enumerate(body.edits, 1)]
+        # Row 0 is left as it is: before and after come from one pass.
+        rows = np.zeros(1 + (len(edits) if body.separately else 1), np.int64)
+        hidden, mask = read.reading.padded(rows)
+        counted = counted_mask([read.headline], self._probe.sae.config.positions).to(hidden.device)
+        counted = counted.expand(len(rows), -1)
+        with torch.inference_mode():
+            edited = edit_hidden(hidden, counted, self._probe.sae, edits)
+            before, *after = self._probe.tail(edited, mask).double().cpu().numpy()
+        return InterveneAnswer(
+            **self._run,
+            before=LivePrediction(**_prediction(before)),
+            after=[LivePrediction(**_prediction(row)) for row in after],
+            edited=[] if body.separately else self._edited(hidden, counted, edits),
+            milliseconds=_since(started),
+        )
+
+    def flip(self, body: FlipBody) -> FlipAnswer:
+        """The smallest set of features found whose change turns the prediction. Raises TextError."""
+        started = time.perf_counter()
+        read = self._reading(body.text)
+        attribution = self._attribution(read, 0)
+        reading = read.reading
+        labels = self.run.labels
+        if body.target is not None and body.target >= len(labels):
+            raise UserError(f"There is no class {body.target}; the classifier has classes 0 to {len(labels) - 1}.")
+        before = _prediction(reading.logits[0])
+        if body.target == before["prediction"]:
+            raise UserError(f"The prediction is {labels[before['prediction']]} already; choose another target.")
+        found = flip(
+            self._probe,
+            reading,
+            clamp_effects(attribution, reading.firings, body.level),
+            [0],
+            [body.target],
+            max_size=body.max_size,
+            level=body.level,
+            patience=FLIP_SECONDS,
+        )[0]
+        groups = found.groups if found else []
+        change = "ablated" if body.level == 0 else f"set to {body.level:g}"
+        goal = "the prediction" if body.target is None else f"it to {labels[body.target]}"
+        return FlipAnswer(
+            **self._run,
+            found=found is not None,
+            message=f"{len(groups)} feature{'s' * (len(groups) != 1)} {change} turn{'s' * (len(groups) == 1)} {goal}."
+            if found
+            else f"No set of up to {body.max_size} features {change} was found that turns {goal}.",
+            before=LivePrediction(**before),
+            steps=[
+                FlipStep(
+                    feature=int(reading.firings.group_feature[group]),
+                    word=self._word(read, group),
+                    after=LivePrediction(**_prediction(row)),
+                )
+                for group, row in zip(groups, found.logits[1:] if found else (), strict=True)
+            ],
+            milliseconds=_since(started),
+        )
+
+    def audit(self, body: AuditBody) -> AuditAnswer:
+        """Ablate features in the run's headlines from `offset` on. Raises UserError."""
+        started = time.perf_counter()
+        check_edits([Edit(feature) for feature in body.features], self._probe.sae.config.d_sae)
+        prompts = self._prompts
+        part = prompts[body.offset : body.offset + body.limit]
+        if not part:
+            raise UserError(f"The run ends at headline {len(prompts):,}; ask for an earlier part.")
+        reading = self._probe.read(self._classifier.tokenize([text for text, _ in part]))
+        hit = np.flatnonzero(np.isin(reading.firings.group_feature, body.features))
+        rows = np.unique(reading.firings.group_headline[hit])
+        sets = [hit[reading.firings.group_headline[hit] == row] for row in rows]
+        before = reading.logits.argmax(1)
+        after = before.copy()
+        if len(rows):
+            after[rows] = self._probe.logits(reading, Variants.of_groups(reading.firings, rows, sets)).argmax(1)
+        return AuditAnswer(
+            run_id=self.run.run_id,
+            features=body.features,
+            offset=body.offset,
+            n_headlines=len(prompts),
+            labels=[label for _, label in part],
+            before=before.tolist(),
+            after=after.tolist(),
+            n_fired=len(rows),
+            milliseconds=_since(started),
+        )
+
+    def _edited(self, hidden: Tensor, counted: Tensor, edits: list[Edit]) -> list[EditedFeature]:
+        ids, before, after = (t.cpu() for t in edited_features(hidden, counted, self._probe.sae, edits))
+        positions = counted[0].nonzero().flatten().cpu()
+        before, after = before[len(positions) :], after[len(positions) :]  # of row 1
+        result = []
+        for feature, old, new in zip(ids.tolist(), before.T, after.T, strict=True):
+            fires = (old > 0) | (new != 0)
+            places, f, f_new = (t[fires].tolist() for t in (positions, old, new))
+            result.append(EditedFeature(feature=feature, positions=places, before=f, after=f_new))
+        return result
+
+    # --- parts ---
+
+    @property
+    def _run(self) -> dict[str, Any]:
+        return {"run_id": self.run.run_id, "labels": self.run.labels}
+
+    @cached_property
+    def _prompts(self) -> list[tuple[str, int]]:
+        """(text, true class) of the run's headlines."""
+        lines = (self._source.find(self.run.run_id) / "prompts.jsonl").read_bytes().splitlines()
+        records = map(orjson.loads, lines)
+        return [(record["text"], record["label"]) for record in records]
+
+    def _reading(self, text: str) -> _Read:
+        """The text read up to the hookpoint; the last ones are kept, for edit follows edit of the same text."""
+        if text in self._read:
+            self._read.move_to_end(text)
+            return self._read[text]
+        limit = self._classifier.record.finetune.max_length
+        strip = self._classifier.record.headlines.strip_links
+        headline = tokenize(self._classifier.tokenizer, [text], 1 << 20, strip)[0]
+        if len(headline.input_ids) > limit:
+            raise TextError(
+                f"The text has {len(headline.input_ids):,} tokens; the classifier reads {limit}: shorten it."
+            )
+        if not headline.counted("words"):
+            raise TextError("The text has no word that the classifier reads; write a headline.")
+        read = self._read[text] = _Read(headline, self._probe.read([headline], logits=False))
+        while len(self._read) > READINGS_KEPT:
+            self._read.popitem(last=False)
+        return read
+
+    def _attribution(self, read: _Read, steps: int) -> Attribution:
+        """Of a text; it brings the text's logits with it."""
+        if steps not in read.attributions:
+            read.attributions[steps] = attribute(self._probe, read.reading, steps)
+            read.reading = replace(read.reading, logits=read.attributions[steps].logits)
+        return read.attributions[steps]
+
+    def _ablations(self, reading: Reading, groups: Any) -> dict[int, LiveAblation]:
+        if not len(groups):
+            return {}
+        true = ablate(self._probe, reading, groups)
+        after = centred(reading.logits)[0] - true.logits
+        return {
+            group: LiveAblation(
+                logits=true.logits[i].tolist(),
+                probabilities=true.probabilities[i].tolist(),
+                prediction=int(after[i].argmax()),
+            )
+            for i, group in enumerate(groups.tolist())
+        }
+
+    def _spliced(self, reading: Reading) -> LivePrediction:
+        rebuilt = self._probe.sae(reading.hidden[self._probe.covered(reading)])
+        return LivePrediction(**_prediction(self._probe.replaced_logits(reading, rebuilt)[0]))
+
+    def _feature(
+        self, read: _Read, attribution: Attribution, group: int, effects: Floats, ablation: LiveAblation | None
+    ) -> LiveFeature:
+        firings = read.reading.firings
+        start = firings.group_start[group]
+        entries = slice(start, start + firings.group_length[group])
+        position = int(firings.position[firings.group_argmax[group]])
+        return LiveFeature(
+            feature=int(firings.group_feature[group]),
+            activation=float(firings.group_max[group]),
+            position=position,
+            token=read.headline.tokens[position],
+            word=read.headline.word_at(position),
+            positions=firings.position[entries].tolist(),
+            values=firings.value[entries].tolist(),
+            effects=effects.tolist(),
+            position_effects=attribution.integrated[entries, int(read.reading.logits[0].argmax())].tolist(),
+            ablation=ablation,
+        )
+
+    def _word(self, read: _Read, group: int) -> str:
+        firings = read.reading.firings
+        return read.headline.word_at(int(firings.position[firings.group_argmax[group]]))
+
+
+def _edit(edit: LiveEdit, row: int | None) -> Edit:
+    positions = None if edit.positions is None else tuple(edit.positions)
+    return Edit(edit.feature, edit.operation, edit.value, row, positions)
+
+
+def _prediction(logits: Floats) -> dict[str, Any]:
+    """Fields of LivePrediction."""
+    return {
+        "prediction": int(logits.argmax()),
+        "probabilities": softmax(logits).tolist(),
+        "logits": centred(logits).tolist(),
+    }
+
+
+def _since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1e3, 2)

@@ -1,0 +1,169 @@
+"""Human labels: names, stars and notes that people give to features.
+
+They belong to the SAE, not to a run: `analysis_data/labels/<sae_hash>.json` outlives every run of it. The document
+is replaced as a whole, and only by somebody who has seen what is replaced: its ETag says so. Checking and writing
+happen under a lock of the kernel's, so that several servers may share a folder. Of an address, `labels/` is there too:
+the document is read anew before it is replaced, but of two servers that write within the same moment the later wins.
+"""
+
+import fcntl
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, NonNegativeInt, StringConstraints, ValidationError
+
+from sae_pipeline.errors import UserError
+from sae_pipeline.schema.common import Record
+from viz_analysis.runs.sources import LABELS as FOLDER
+from viz_analysis.runs.sources import RunFolder
+
+_SAFE_HASH = re.compile(r"[0-9A-Za-z]{1,64}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+class FeatureLabel(Record):
+    """What a person says about a feature."""
+
+    name: Annotated[str, StringConstraints(max_length=120), AfterValidator(_one_line)] = ""
+    starred: bool = False
+    note: Annotated[str, StringConstraints(max_length=4000, strip_whitespace=True)] = ""
+    updated_at: str | None = Field(None, max_length=40, description="ISO 8601, UTC; set by the server")
+
+    @property
+    def said(self) -> tuple[str, bool, str]:
+        return self.name, self.starred, self.note
+
+
+Labels = dict[NonNegativeInt, FeatureLabel]
+
+
+class LabelsFile(Record):
+    """`analysis_data/labels/<sae_hash>.json`."""
+
+    schema_version: Literal[1] = 1
+    sae_hash: str
+    labels: Labels = Field(max_length=20_000)
+
+
+class LabelsAnswer(Record):
+    """All labels of an SAE, by feature."""
+
+    sae_hash: str
+    etag: str = Field(description="send it as If-Match with a change")
+    labels: Labels
+
+
+class LabelsChange(Record):
+    """The labels from now on: a feature that is left out loses its label. Their `updated_at` is ignored."""
+
+    labels: Labels = Field(max_length=20_000)
+
+
+class DamagedLabelsError(UserError):
+    """The file of labels is there but cannot be read; it is not touched."""
+
+
+class BadLabelsError(UserError):
+    """Labels of features that the SAE does not have."""
+
+
+class LabelsChangedError(UserError):
+    """Somebody has changed the labels since they were read."""
+
+
+class LabelStore:
+    """The labels beside the runs of a source. Read files are kept until they change."""
+
+    def __init__(self, source: RunFolder) -> None:
+        self._source = source
+        self._folder = source.folder / FOLDER
+        self._read: dict[Path, tuple[tuple[int, int, int], LabelsAnswer]] = {}
+
+    def get(self, sae_hash: str) -> LabelsAnswer:
+        """The labels of an SAE, none where nobody gave any. Raises `DamagedLabelsError`."""
+        path = self._path(sae_hash)
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return LabelsAnswer(sae_hash=sae_hash, etag=_etag(b""), labels={})
+        except OSError as error:
+            raise DamagedLabelsError(f"{path.name} in {FOLDER} cannot be read: {error.strerror}.") from error
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        kept = self._read.get(path)
+        if kept is None or kept[0] != stamp:
+            kept = self._read[path] = (stamp, _load(path, sae_hash))
+        return kept[1]
+
+    def names(self, sae_hash: str) -> dict[int, str]:
+        """What people call the features that have a label; "" for those that are only starred or noted."""
+        return {feature: label.name for feature, label in self.get(sae_hash).labels.items()}
+
+    def put(self, sae_hash: str, labels: Labels, d_sae: int, seen: set[str] | None) -> LabelsAnswer:
+        """Replace the labels of an SAE of `d_sae` features.
+
+        `seen` are ETags that were read; None: replace whatever there is. Empty labels are left out; one that does
+        not change keeps its time. Raises `LabelsChangedError` where something else is there, `BadLabelsError`,
+        `DamagedLabelsError`, and `UserError` where the folder cannot be written.
+        """
+        beyond = max(labels, default=0)
+        if beyond >= d_sae:
+            raise BadLabelsError(f"There is no feature {beyond}: this SAE's are numbered 0 to {d_sae - 1}.")
+        with self._locked(sae_hash) as path:
+            self._source.refresh(path)
+            before = self.get(sae_hash)
+            if seen is not None and before.etag not in seen:
+                raise LabelsChangedError("The labels have changed since they were read: read them again, then save.")
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            after: Labels = {}
+            for feature, label in sorted(labels.items()):
+                old = before.labels.get(feature)
+                if any(label.said):
+                    unchanged = old is not None and old.said == label.said
+                    after[feature] = old if unchanged and old else label.model_copy(update={"updated_at": now})
+            if after != before.labels:
+                file = LabelsFile(sae_hash=sae_hash, labels=after)
+                self._source.write(path, file.model_dump_json(indent=1).encode() + b"\n")
+            return self.get(sae_hash)
+
+    def _path(self, sae_hash: str) -> Path:
+        if not _SAFE_HASH.fullmatch(sae_hash):  # of a run made elsewhere: it names a file here
+            raise DamagedLabelsError(f"{sae_hash[:64]!r} is no hash of an SAE; its labels have no file.")
+        return self._folder / f"{sae_hash}.json"
+
+    @contextmanager
+    def _locked(self, sae_hash: str) -> Iterator[Path]:
+        path = self._path(sae_hash)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = path.with_suffix(".lock").open("wb")
+        except OSError as error:
+            raise UserError(f"Labels cannot be saved in {self._folder}: {error.strerror}.") from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield path
+
+
+def _load(path: Path, sae_hash: str) -> LabelsAnswer:
+    try:
+        data = path.read_bytes()
+        file = LabelsFile.model_validate_json(data)
+    except OSError as error:
+        raise DamagedLabelsError(f"{path.name} in {FOLDER} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        reason = f"{path.name} in {FOLDER} is damaged ({place}: {first['msg']})"
+        raise DamagedLabelsError(f"{reason}; mend it or move it away: it is not touched.") from error
+    return LabelsAnswer(sae_hash=sae_hash, etag=_etag(data), labels=file.labels)
+
+
+def _etag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

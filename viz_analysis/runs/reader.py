@@ -1,0 +1,147 @@
+"""A run on disk, read through its index: nothing is kept in memory but what the run says about itself.
+
+Every thread has its own connection to the index; records are read from the JSON files where the index says they lie,
+and checked by their schema again. Files are opened once, so that a run that is deleted meanwhile still answers.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+
+from sae_pipeline.runs.feature_tables import FeatureFacts
+from sae_pipeline.runs.folders import FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS, read_metadata
+from sae_pipeline.runs.index import open_index
+from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects
+from sae_pipeline.schema.run import FeatureExamples, HeadlineFeatures, MetricInfo, Prompt, RunMetadata
+from viz_analysis.api.types import Headline
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class IndexMisfitError(Exception):
+    """The index does not fit the run: it has to be made anew."""
+
+
+class RunReader:
+    """The run in `folder` through `index`. Raises `IndexMisfitError` and `sqlite3.Error` from all its methods."""
+
+    def __init__(self, folder: Path, index: Path) -> None:
+        self.folder = folder
+        self.metadata: RunMetadata = read_metadata(folder)
+        self._index = index
+        self._threads = threading.local()
+        self._files = {name: _opened(folder / name) for name in (PROMPTS, HEADLINE_FEATURES, FEATURE_TOKENS)}
+        if (folder / INTERVENTIONS).exists():
+            self._files[INTERVENTIONS] = _opened(folder / INTERVENTIONS)
+        about = dict(self.rows("SELECT name, value FROM about"))
+        try:
+            self.n_headlines, self.n_correct, self.d_sae = (
+                int(about[name]) for name in ("n_headlines", "n_correct", "d_sae")
+            )
+            self.metrics = [MetricInfo(**metric) for metric in orjson.loads(about["metrics"])]
+            self.edges: list[float] = orjson.loads(about["histogram_edges"])
+            self.class_sizes: list[int] | None = orjson.loads(about["class_sizes"]) if about["class_sizes"] else None
+            self.interventions: str | None = about.get("interventions")
+        except (LookupError, TypeError, ValueError) as error:
+            raise IndexMisfitError(str(error)) from error
+
+    # --- the index -------------------------------------------------------------------------------------
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows that a statement finds."""
+        connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
+        if connection is None:
+            connection = self._threads.connection = open_index(self._index)
+        return connection.execute(statement, values).fetchall()
+
+    def vector(self, name: str, start: int = 0, end: int | None = None) -> NDArray[Any]:
+        """Entries `start` to `end` of a vector of the index. Read only."""
+        ((kind,),) = self.rows("SELECT dtype FROM vector WHERE name = ?", [name]) or [(None,)]
+        try:
+            dtype = np.dtype(kind)
+        except TypeError as error:
+            raise IndexMisfitError(name) from error
+        if start == 0 and end is None:
+            ((data,),) = self.rows("SELECT data FROM vector WHERE name = ?", [name])
+        else:
+            span = (1 + start * dtype.itemsize, max((end or start) - start, 0) * dtype.itemsize, name)
+            ((data,),) = self.rows("SELECT substr(data, ?, ?) FROM vector WHERE name = ?", span)
+        return np.frombuffer(data, dtype)
+
+    def facts(self, feature: int) -> FeatureFacts:
+        """What is known of a feature beside metrics and examples."""
+        ((text,),) = self.rows("SELECT facts FROM feature WHERE feature = ?", [feature]) or [(None,)]
+        return _checked(FeatureFacts, text or b"")
+
+    def words(self, features: Sequence[int]) -> dict[int, str]:
+        """The strongest word of those features that have one."""
+        marks = ",".join("?" * len(features))
+        found = self.rows(f"SELECT feature, word FROM feature WHERE word NOT NULL AND feature IN ({marks})", features)
+        return dict(found)
+
+    # --- the files -------------------------------------------------------------------------------------
+
+    def prompt(self, headline: int) -> Prompt:
+        """A headline as the classifier saw it."""
+        ((at, size),) = self._places("prompt_at, prompt_bytes", headline)
+        return self._record(PROMPTS, at, size, Prompt)
+
+    def strongest(self, headline: int) -> HeadlineFeatures:
+        """A headline's strongest features."""
+        ((at, size),) = self._places("features_at, features_bytes", headline)
+        return self._record(HEADLINE_FEATURES, at, size, HeadlineFeatures)
+
+    def headline(self, headline: int) -> Headline:
+        """All of a headline."""
+        columns = "prompt_at, prompt_bytes, features_at, features_bytes, effects_at, effects_bytes"
+        ((prompt_at, prompt_size, at, size, effects_at, effects_size),) = self._places(columns, headline)
+        effects = self._record(INTERVENTIONS, effects_at, effects_size, HeadlineEffects) if effects_size else None
+        return Headline.model_construct(
+            **dict(self._record(PROMPTS, prompt_at, prompt_size, Prompt)),
+            headline=headline,
+            features=self._record(HEADLINE_FEATURES, at, size, HeadlineFeatures).features,
+            effects=effects,
+        )
+
+    def headline_of_id(self, headline_id: str) -> Headline | None:
+        """The headline of an id; the first of several."""
+        found = self.rows("SELECT min(headline) FROM headline WHERE headline_id = ?", [headline_id])
+        return self.headline(found[0][0]) if found[0][0] is not None else None
+
+    def examples(self, feature: int) -> FeatureExamples | None:
+        """A feature's examples, where they were saved."""
+        places = self.rows("SELECT examples_at, examples_bytes FROM feature WHERE feature = ?", [feature])
+        at, size = places[0] if places else (None, None)
+        return self._record(FEATURE_TOKENS, at, size, FeatureExamples) if size else None
+
+    def _places(self, columns: str, headline: int) -> list[tuple[Any, ...]]:
+        found = self.rows(f"SELECT {columns} FROM headline WHERE headline = ?", [headline])
+        if not found:
+            raise IndexMisfitError(f"headline {headline}")
+        return found
+
+    def _record(self, name: str, at: int, size: int, model: type[Model]) -> Model:
+        try:
+            return _checked(model, os.pread(self._files[name].fileno(), size, at))
+        except (OSError, LookupError, TypeError, OverflowError) as error:
+            raise IndexMisfitError(f"{name} at {at}") from error
+
+
+def _opened(path: Path) -> FileIO:
+    return FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
+
+
+def _checked(model: type[Model], text: bytes | str) -> Model:
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise IndexMisfitError(model.__name__) from error
