@@ -1,7 +1,7 @@
 import { lazy, Suspense, useEffect, useState } from 'react'
-import { FeaturesView } from './components/FeaturesView'
+import { FeaturesView } from './views/features/FeaturesView'
 import { Header } from './components/Header'
-import { HeadlinesView } from './components/HeadlinesView'
+import { HeadlinesView } from './views/headlines/HeadlinesView'
 import { HelpDialog } from './components/HelpDialog'
 import { Icon } from './components/Icon'
 import { Failure, Note, Notice } from './components/Notices'
@@ -23,7 +23,7 @@ import {
   type HeadlinesAddress,
 } from './lib/address'
 
-const RunPanel = lazy(() => import('./components/panel/RunPanel'))
+const RunPanel = lazy(() => import('./views/panel/RunPanel'))
 
 /** The two tabs, and what is true of both: which run is shown and whether the API is there. */
 export function App() {

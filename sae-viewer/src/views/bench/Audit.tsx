@@ -1,0 +1,88 @@
+import { useAudit } from './useLive'
+import { className } from '../../lib/classes'
+import { scores, signed, transitions } from '../../lib/effects'
+import { count, counted, percent } from '../../lib/format'
+import { Notice } from '../../components/Notices'
+
+/** The edited features as a set, ablated in every headline of the run: does the classifier rest on them? */
+export function Audit({ run, features, labels }: { run: string; features: number[]; labels: readonly string[] }) {
+  const { parts, total, error, running, start, stop, features: asked } = useAudit(run)
+  const truth = parts.flatMap((part) => part.labels)
+  const before = parts.flatMap((part) => part.before)
+  const after = parts.flatMap((part) => part.after)
+  return (
+    <section aria-label="Audit" className="text-xs">
+      <h3 className="eyebrow">Audit: the edited features ablated in the whole run</h3>
+      <div className="mt-1.5 flex flex-wrap items-center gap-x-3 gap-y-1">
+        <button
+          type="button"
+          className="button"
+          aria-disabled={features.length === 0 && !running}
+          onClick={() => (running ? stop() : features.length > 0 && void start(features))}
+        >
+          {running ? 'Stop' : features.length > 0 ? `Ablate ${counted(features.length, 'feature')} everywhere` : 'Edit a feature first'}
+        </button>
+        {total !== undefined && (
+          <span role="status" className="text-soft tabular-nums">
+            {count(truth.length)} of {counted(total, 'headline')}
+            {running && '…'}
+          </span>
+        )}
+      </div>
+      {error && <Notice tone="wrong">{error.message}</Notice>}
+      {parts.length > 0 && (
+        <Result
+          features={asked}
+          labels={labels}
+          before={scores(truth, before, labels.length)}
+          after={scores(truth, after, labels.length)}
+          flips={transitions(before, after, labels.length)}
+          fired={parts.reduce((sum, part) => sum + part.n_fired, 0)}
+        />
+      )}
+    </section>
+  )
+}
+
+function Result({ features, labels, before, after, flips, fired }: {
+  features: readonly number[]
+  labels: readonly string[]
+  before: ReturnType<typeof scores>
+  after: ReturnType<typeof scores>
+  flips: number[][]
+  fired: number
+}) {
+  const moved = flips.flatMap((row, from) => row.flatMap((n, to) => (from !== to && n > 0 ? [{ from, to, n }] : [])))
+  return (
+    <div className="mt-2 space-y-1.5">
+      <p className="text-soft">
+        {features.join(', ')} {features.length === 1 ? 'fires' : 'fire'} on {counted(fired, 'headline')} of {count(before.n)}.
+      </p>
+      <table className="tabular-nums">
+        <thead className="text-soft">
+          <tr>
+            <td />
+            {['before', 'after', 'change'].map((head) => (
+              <th key={head} scope="col" className="w-20 text-right font-normal">{head}</th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {(['accuracy', 'macroF1'] as const).map((score) => (
+            <tr key={score} className="border-t border-line">
+              <th scope="row" className="pr-4 text-left font-normal">{score === 'accuracy' ? 'accuracy' : 'macro-F1'}</th>
+              <td className="text-right">{percent(before[score])}</td>
+              <td className="text-right">{percent(after[score])}</td>
+              <td className="text-right">{signed(100 * (after[score] - before[score]))}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      <p>
+        {moved.length === 0
+          ? 'No prediction changes.'
+          : `Predictions that change: ${moved.map(({ from, to, n }) => `${count(n)} from ${className(labels, from)} to ${className(labels, to)}`).join(', ')}.`}
+      </p>
+    </div>
+  )
+}

@@ -1,0 +1,145 @@
+import { Link } from 'wouter'
+import type { LiveFeature } from '../../interpAPI'
+import { editInWords, OPERATIONS, withEdit, type BenchEdit, type Operation } from '../../lib/bench'
+import { className } from '../../lib/classes'
+import { signed } from '../../lib/effects'
+import { number } from '../../lib/format'
+import { Word } from '../../components/HeatText'
+import { Icon } from '../../components/Icon'
+
+const RANGES: Record<Operation, [number, number, number]> = {
+  ablate: [0, 3, 0.05],
+  scale: [0, 3, 0.05],
+  clamp: [0, 40, 0.5],
+  add: [-20, 20, 0.5],
+}
+const FIRST: Record<Operation, number> = { ablate: 0, scale: 0.5, clamp: 10, add: 5 }
+const NAMES: Record<Operation, string> = { ablate: 'ablate', scale: 'scale', clamp: 'set to', add: 'steer by' }
+
+interface Row {
+  feature: number
+  fired: LiveFeature | undefined
+  edit: BenchEdit | undefined
+}
+
+/** The features that fire, and those that are steered though they do not, each with a slider of its own. */
+export function FeatureSliders({ fired, edits, prediction, labels, href, lit, onLight, onEdits }: {
+  fired: readonly LiveFeature[]
+  edits: readonly BenchEdit[]
+  prediction: number
+  labels: readonly string[]
+  href: (feature: number) => string
+  lit: number | undefined
+  onLight: (feature: number | undefined) => void
+  onEdits: (edits: BenchEdit[]) => void
+}) {
+  const silent = edits.filter(({ feature }) => !fired.some((one) => one.feature === feature))
+  const rows: Row[] = [
+    ...fired.map((one) => ({ feature: one.feature, fired: one, edit: edits.find(({ feature }) => feature === one.feature) })),
+    ...silent.map((edit) => ({ feature: edit.feature, fired: undefined, edit })),
+  ]
+  return (
+    <section aria-label="Features">
+      <div className="flex items-baseline justify-between gap-4">
+        <h3 className="eyebrow">Features, by effect on {className(labels, prediction)}</h3>
+        {edits.length > 0 && (
+          <button type="button" className="quiet text-xs" onClick={() => onEdits([])}>
+            Undo all {edits.length}
+          </button>
+        )}
+      </div>
+      <ul className="mt-1 border-t border-line text-xs" onPointerLeave={() => onLight(undefined)}>
+        {rows.map(({ feature, fired: one, edit }) => (
+          <li
+            key={feature}
+            className={`grid grid-cols-[minmax(0,1fr)_6.5rem] items-center gap-x-3 gap-y-0.5 border-b border-line py-1 sm:grid-cols-[minmax(0,1fr)_3.5rem_5.5rem_9rem_4.25rem] ${lit === feature ? 'bg-sunk' : ''}`}
+            onPointerEnter={() => onLight(feature)}
+          >
+            <Link href={href(feature)} className="truncate hover:underline">
+              <span className="text-soft">Feature {feature}</span> {one ? <Word>{one.word}</Word> : <i className="text-faint">silent here</i>}
+            </Link>
+            <span
+              className="text-right font-semibold tabular-nums"
+              title={one?.ablation ? `really ablated: ${signed(one.ablation.logits[prediction] ?? 0)}` : undefined}
+             
+            >
+              {one && signed(one.effects[prediction] ?? 0)}
+            </span>
+            <select
+              aria-label={`What to do with feature ${feature}`}
+              className="h-6 rounded border border-line bg-raised px-1"
+              value={edit?.operation ?? 'scale'}
+              onChange={(event) => {
+                const operation = OPERATIONS.find((name) => name === event.target.value) ?? 'scale'
+                onEdits(withEdit(edits, feature, { feature, operation, value: FIRST[operation] }))
+              }}
+            >
+              {OPERATIONS.map((name) => (
+                <option key={name} value={name}>{NAMES[name]}</option>
+              ))}
+            </select>
+            <Slider feature={feature} edit={edit} onEdit={(next) => onEdits(withEdit(edits, feature, next))} />
+            <span className="flex items-center justify-end gap-1 tabular-nums">
+              {edit ? (
+                <>
+                  {editInWords(edit)}
+                  <button type="button" aria-label={`Leave feature ${feature} as it is`} className="rounded p-0.5 text-soft hover:text-ink" onClick={() => onEdits(withEdit(edits, feature, undefined))}>
+                    <Icon name="cross" size={12} />
+                  </button>
+                </>
+              ) : (
+                <span className="text-faint">f {one && number(one.activation)}</span>
+              )}
+            </span>
+          </li>
+        ))}
+      </ul>
+      <AddFeature onAdd={(feature) => onEdits(withEdit(edits, feature, { feature, operation: 'add', value: FIRST.add }))} />
+    </section>
+  )
+}
+
+function Slider({ feature, edit, onEdit }: { feature: number; edit: BenchEdit | undefined; onEdit: (edit: BenchEdit) => void }) {
+  const operation = edit?.operation === 'ablate' || !edit ? 'scale' : edit.operation
+  const [min, max, step] = RANGES[operation]
+  const value = edit ? (edit.operation === 'ablate' ? 0 : edit.value) : 1
+  return (
+    <input
+      type="range"
+      aria-label={`Feature ${feature}: ${operation === 'scale' ? 'times its activation' : NAMES[operation]}`}
+      aria-valuetext={edit ? editInWords(edit) : 'as it is'}
+      min={min}
+      max={max}
+      step={step}
+      value={value}
+      className="h-5 w-full min-w-0"
+      onChange={(event) => {
+        const next = Number(event.target.value)
+        onEdit(operation === 'scale' && next === 0 ? { feature, operation: 'ablate', value: 0 } : { feature, operation, value: next })
+      }}
+    />
+  )
+}
+
+function AddFeature({ onAdd }: { onAdd: (feature: number) => void }) {
+  return (
+    <form
+      className="mt-2 flex items-center gap-2 text-xs"
+      onSubmit={(event) => {
+        event.preventDefault()
+        const form = event.currentTarget
+        const written = new FormData(form).get('feature')
+        if (typeof written === 'string' && /^\d{1,9}$/.test(written)) {
+          onAdd(Number(written))
+          form.reset()
+        }
+      }}
+    >
+      <label className="text-soft">
+        Steer another feature{' '}
+        <input name="feature" inputMode="numeric" pattern="\d{1,9}" placeholder="number" required className="field ml-1 inline-block !h-7 !w-24 px-2 tabular-nums" />
+      </label>
+      <button type="submit" className="button !min-h-7">Add</button>
+    </form>
+  )
+}

@@ -1,0 +1,81 @@
+import { useFlip } from './useLive'
+import type { Flip } from '../../interpAPI'
+import type { BenchEdit } from '../../lib/bench'
+import { className } from '../../lib/classes'
+import { percent } from '../../lib/format'
+import { Word } from '../../components/HeatText'
+import { Notice } from '../../components/Notices'
+
+/** "Flip it": the smallest set of features whose ablation changes the prediction; "repair it": to the true label. */
+export function FlipButtons({ run, text, prediction, label, labels, onEdits }: {
+  run: string
+  text: string
+  prediction: number
+  /** The true class, where it is known. */
+  label: number | undefined
+  labels: readonly string[]
+  onEdits: (edits: BenchEdit[]) => void
+}) {
+  const { mutate, data, error, isPending, variables } = useFlip(run)
+  const mine = data && variables.text === text ? data : undefined
+  const ask = (target: number | undefined) =>
+    mutate(
+      { text, target },
+      {
+        onSuccess: ({ steps }) => {
+          if (steps.length > 0) onEdits(steps.map(({ feature }) => ({ feature, operation: 'ablate', value: 0 })))
+        },
+      },
+    )
+  return (
+    <div className="text-xs">
+      <div className="flex flex-wrap gap-2">
+        <button type="button" className="button" aria-disabled={isPending} onClick={() => !isPending && ask(undefined)}>
+          Flip it
+        </button>
+        {label !== undefined && label !== prediction && (
+          <button type="button" className="button" aria-disabled={isPending} onClick={() => !isPending && ask(label)}>
+            Repair it: {className(labels, label)}
+          </button>
+        )}
+        {isPending && <span role="status" className="self-center text-soft">Searching…</span>}
+      </div>
+      {error && <Notice tone="wrong">{error.message}</Notice>}
+      {mine && <Path flip={mine} />}
+    </div>
+  )
+}
+
+function Path({ flip }: { flip: Flip }) {
+  const { before, steps, labels, message } = flip
+  return (
+    <div className="mt-2" role="status">
+      <p>{message}</p>
+      {steps.length > 0 && (
+        <table className="mt-1 tabular-nums">
+          <caption className="sr-only">Probabilities after each ablation</caption>
+          <thead className="text-soft">
+            <tr>
+              <th scope="col" className="pr-4 text-left font-normal">ablated so far</th>
+              {labels.map((label) => (
+                <th key={label} scope="col" className="w-16 text-right font-normal">{label}</th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {[{ feature: undefined, word: '', after: before }, ...steps].map(({ feature, word, after }, i) => (
+              <tr key={i} className="border-t border-line">
+                <th scope="row" className="pr-4 text-left font-normal">
+                  {feature === undefined ? 'nothing' : <>+ {feature} <Word>{word}</Word></>}
+                </th>
+                {after.probabilities.map((p, c) => (
+                  <td key={c} className={`text-right ${after.prediction === c ? 'font-semibold' : ''}`}>{percent(p)}</td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </div>
+  )
+}

@@ -1,0 +1,68 @@
+import { useDensity } from './useFeatures'
+import type { FeaturesAddress } from '../../lib/address'
+import { densityAt, nearestEdge, trimmed } from '../../lib/density'
+import { count, counted, rarity } from '../../lib/format'
+import { RangeFilter } from '../../components/RangeFilter'
+
+const HEIGHT = 44
+
+/** How many features fire how often, as the filter for it: the bars between the thumbs are listed. */
+export function DensityFilter({ address, run, onChange }: {
+  address: Pick<FeaturesAddress, 'minDensity' | 'maxDensity'>
+  run: string
+  onChange: (bounds: Pick<FeaturesAddress, 'minDensity' | 'maxDensity'>) => void
+}) {
+  const { data, error } = useDensity(run)
+  if (error && !data) return null // the list beside it says why
+  if (!data) return <span className="skeleton block h-20" />
+  const { edges, counts } = trimmed(data)
+  const last = edges.length - 1
+  if (last < 1) return null
+  const low = address.minDensity === undefined ? 0 : nearestEdge(edges, address.minDensity)
+  const high = address.maxDensity === undefined ? last : nearestEdge(edges, address.maxDensity)
+  const largest = Math.max(...counts)
+  const named = (step: number) => rarity(densityAt(edges, step))
+  return (
+    <div>
+      <p className="flex justify-between text-xs">
+        <span className="text-soft">Density</span>
+        <span className="tabular-nums">{low === 0 && high === last ? 'any' : `${named(low)} to ${named(high)}`}</span>
+      </p>
+      <svg
+        role="img"
+        aria-label={`Features by density, ${counted(data.n_dead, 'feature')} silent`}
+        viewBox={`0 0 ${counts.length} ${HEIGHT}`}
+        preserveAspectRatio="none"
+        className="mt-1 block h-11 w-full px-[0.4375rem]"
+      >
+        {counts.map((n, bin) => {
+          const height = n === 0 ? 0 : Math.max(1, (n / largest) * HEIGHT)
+          const listed = bin >= low && bin < high
+          return (
+            <rect key={bin} x={bin + 0.06} y={HEIGHT - height} width={0.88} height={height} className={listed ? 'fill-bar' : 'fill-line'}>
+              <title>{`${counted(n, 'feature')} on ${named(bin)} to ${named(bin + 1)} of tokens`}</title>
+            </rect>
+          )
+        })}
+      </svg>
+      <RangeFilter
+        label="Density"
+        steps={last}
+        range={[low, Math.max(low, high)]}
+        describe={(step) => `${named(step)} of tokens`}
+        onRange={(from, to) =>
+          onChange({
+            minDensity: from === 0 ? undefined : densityAt(edges, from),
+            maxDensity: to === last ? undefined : densityAt(edges, to),
+          })
+        }
+      />
+      <p className="flex justify-between text-xs text-faint">
+        <span>{named(0)}</span>
+        <span>of tokens, logarithmic</span>
+        <span>{named(last)}</span>
+      </p>
+      {data.n_dead > 0 && <p className="mt-1 text-xs text-faint">{count(data.n_dead)} never fire in this run.</p>}
+    </div>
+  )
+}

@@ -1,0 +1,167 @@
+import { useState } from 'react'
+import { go } from '../../hooks/useAddress'
+import { randomFeature } from './useFeatures'
+import type { MetricInfo, RunMetadata } from '../../interpAPI'
+import { EVIDENCE, FEATURES, wholeNumber, type Evidence, type FeaturesAddress } from '../../lib/address'
+import { className } from '../../lib/classes'
+import { rarity } from '../../lib/format'
+import { Choice } from '../../components/Choice'
+import { DensityFilter } from './DensityFilter'
+import type { FilterChip } from '../../components/FilterChips'
+import { Icon } from '../../components/Icon'
+import { ClassMark } from '../../components/Outcome'
+import { SearchBox } from '../../components/SearchBox'
+
+const EVIDENCE_NAMES: Record<Evidence, [label: string, description: string]> = {
+  all: ['any', 'All features, also those that never fire.'],
+  live: ['live', 'Fires in at least one headline of this run.'],
+  solid: ['solid', 'Fires in five headlines or more.'],
+  thin: ['thin', 'Fires in one to four headlines: too few to say much.'],
+  dead: ['dead', 'Never fires in this run.'],
+}
+
+/** Whether the run says to which class a feature leans. */
+export function knowsLeaning(run: RunMetadata): boolean {
+  return run.metrics.some(({ name }) => name.startsWith('auroc_'))
+}
+
+/** Search, order and filters of the features. Beside a feature's page all but the search fold away. */
+export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
+  address: FeaturesAddress
+  run: RunMetadata
+  metrics: MetricInfo[]
+  inPane: boolean
+  onLeave: () => void
+}) {
+  const [more, setMore] = useState(false)
+  const change = (changes: Partial<FeaturesAddress>, replace = false) => go({ ...address, ...changes }, replace)
+  const metric = metrics.find(({ name }) => name === (address.metric ?? run.metrics[0]?.name))
+  return (
+    <div className={inPane ? 'space-y-2.5' : 'space-y-3 lg:space-y-5'}>
+      <div className="space-y-2.5">
+        <SearchBox
+          value={address.q}
+          label="Search features by number, name or strongest word"
+          placeholder="Number, name or word"
+          onSearch={(q) => change({ q }, true)}
+          onEnter={(text) => {
+            const id = wholeNumber(text.trim())
+            if (id !== undefined) go({ ...address, q: '', feature: id })
+          }}
+          onLeave={onLeave}
+        />
+        <SearchBox
+          value={address.token}
+          label="Only features that fire on a word"
+          placeholder="Fires on the word …"
+          icon="word"
+          shortcut={false}
+          onSearch={(token) => change({ token }, true)}
+          onLeave={onLeave}
+        />
+      </div>
+      <div className="space-y-1.5">
+        <Choice
+          label="Metric"
+          value={metric?.name ?? address.metric ?? ''}
+          options={metrics.map(({ name, label, description }) => ({ value: name, label, description }))}
+          onChoose={(chosen) => change({ metric: chosen === run.metrics[0]?.name ? undefined : chosen, order: 'desc' })}
+        />
+        {metric && !inPane && <p className="text-xs text-soft">{metric.description}</p>}
+      </div>
+      <div className={`flex flex-wrap gap-x-5 gap-y-1 ${inPane ? '' : 'lg:hidden'}`}>
+        <button type="button" aria-expanded={more} onClick={() => setMore(!more)} className="quiet text-xs">
+          {more ? 'Fewer filters' : 'More filters'}
+        </button>
+      </div>
+      <div className={`${inPane ? 'space-y-3 pb-2' : 'space-y-5'} ${more ? '' : inPane ? 'hidden' : 'hidden lg:block'}`}>
+        <DensityFilter address={address} run={run.run_id} onChange={change} />
+        <Choice
+          label="Evidence"
+          value={address.evidence}
+          options={EVIDENCE.map((value) => ({ value, label: EVIDENCE_NAMES[value][0], description: EVIDENCE_NAMES[value][1] }))}
+          onChoose={(chosen) => change({ evidence: chosen as Evidence })}
+        />
+        {knowsLeaning(run) && <LeaningFilter address={address} labels={run.labels} onChange={change} />}
+        <label className="flex items-center gap-2 text-xs text-soft">
+          <input type="checkbox" checked={address.labelled} onChange={(event) => change({ labelled: event.target.checked })} />
+          Only features with a name
+        </label>
+      </div>
+      {!inPane && <RandomButton address={address} run={run.run_id} />}
+    </div>
+  )
+}
+
+function LeaningFilter({ address, labels, onChange }: {
+  address: FeaturesAddress
+  labels: readonly string[]
+  onChange: (changes: Partial<FeaturesAddress>) => void
+}) {
+  return (
+    <div role="group" aria-label="Filter by the class that a feature leans to">
+      <p className="mb-1 text-xs text-soft" title="The class that its activation tells apart best: the highest AUROC">
+        Leans to
+      </p>
+      <div className="grid auto-cols-fr grid-flow-col rounded-md border border-edge bg-raised text-xs">
+        {[undefined, ...labels.keys()].map((index) => (
+          <button
+            key={index ?? 'any'}
+            type="button"
+            aria-pressed={address.leaning === index}
+            aria-label={index === undefined ? 'Any class' : `Leans to ${className(labels, index)}`}
+            onClick={() => onChange({ leaning: index })}
+            className="segment min-w-0"
+          >
+            <span className="flex h-4 items-center">{index === undefined ? '' : <ClassMark labels={labels} index={index} />}</span>
+            <span className="max-w-full truncate">{index === undefined ? 'any' : className(labels, index)}</span>
+          </button>
+        ))}
+      </div>
+    </div>
+  )
+}
+
+/** Any feature of the list as it is filtered. */
+function RandomButton({ address, run }: { address: FeaturesAddress; run: string }) {
+  const [none, setNone] = useState(false)
+  const show = async () => {
+    const found = await randomFeature(address, run).catch(() => undefined)
+    setNone(found === undefined)
+    if (found !== undefined) go({ ...address, feature: found })
+  }
+  return (
+    <p>
+      <button type="button" className="button w-full text-sm" onClick={() => void show()}>
+        <Icon name="dice" size={14} /> {none ? 'None of them fires' : 'Random feature'}
+      </button>
+    </p>
+  )
+}
+
+/** The filters of an address, each removable. */
+export function featureChips(address: FeaturesAddress, labels: readonly string[]): FilterChip[] {
+  const chips: [string, Partial<FeaturesAddress>][] = []
+  if (address.q) chips.push([`“${address.q}”`, { q: '' }])
+  if (address.token) chips.push([`fires on “${address.token}”`, { token: '' }])
+  if (address.evidence !== 'all') chips.push([`evidence ${EVIDENCE_NAMES[address.evidence][0]}`, { evidence: 'all' }])
+  const { minDensity, maxDensity } = address
+  if (minDensity !== undefined || maxDensity !== undefined) {
+    const range =
+      minDensity === undefined
+        ? `density up to ${rarity(maxDensity ?? 1)}`
+        : maxDensity === undefined
+          ? `density from ${rarity(minDensity)}`
+          : `density ${rarity(minDensity)} to ${rarity(maxDensity)}`
+    chips.push([range, { minDensity: undefined, maxDensity: undefined }])
+  }
+  if (address.leaning !== undefined) chips.push([`leans to ${className(labels, address.leaning)}`, { leaning: undefined }])
+  if (address.labelled) chips.push(['with a name', { labelled: false }])
+  return chips.map(([name, without]) => ({ name, remove: () => go({ ...address, ...without }) }))
+}
+
+/** The same view without its filters. */
+export function unfiltered(address: FeaturesAddress): FeaturesAddress {
+  const { run, feature, metric, order, grain, context } = address
+  return { ...FEATURES, run, feature, metric, order, grain, context }
+}

@@ -1,0 +1,150 @@
+import { useCallback, useEffect, useRef, useState, type ReactNode } from 'react'
+import { go } from '../../hooks/useAddress'
+import { useFeatures, type Range } from '../../hooks/useApi'
+import { featuresQuery, useAround } from './useFeatures'
+import type { FeaturesPage, RunMetadata } from '../../interpAPI'
+import { writeAddress, type FeaturesAddress } from '../../lib/address'
+import { count, counted } from '../../lib/format'
+import { featureChips, FeatureFilters, unfiltered } from './FeatureFilters'
+import { FeatureColumns, FeatureRowLink, SkeletonFeature, shownMetrics } from './FeatureRow'
+import { FilterChips } from '../../components/FilterChips'
+import { FeaturesExport } from '../../components/ListExport'
+import { Failure, Note, Notice } from '../../components/Notices'
+import { PageList, PaneList, type VirtualListHandle } from '../../components/VirtualList'
+
+/** The features of an address by its metric; `frame` puts filters and list in their places. */
+export function FeatureList({ address, run, inPane = false, frame }: {
+  address: FeaturesAddress
+  run: RunMetadata
+  inPane?: boolean
+  frame: (filters: ReactNode, list: ReactNode) => ReactNode
+}) {
+  const metric = address.metric ?? run.metrics[0]?.name ?? ''
+  const query = featuresQuery(address, run.run_id)
+  const [range, setRange] = useState<Range>([0, 0])
+  const { first, shown, stale, at, error, retry } = useFeatures(query, range)
+  const list = useRef<VirtualListHandle>(null)
+  const pane = useRef<HTMLDivElement>(null)
+  const onLeave = useCallback(() => list.current?.focusRow(0), [])
+  // The run's own, and those that came to it later: causal effects.
+  const allMetrics = first?.metrics ?? run.metrics
+  const metrics = shownMetrics(allMetrics, metric, inPane)
+  // Bars are drawn against the largest value; from the small end it is out of sight.
+  const max = address.order === 'asc' ? 0 : Math.max(0, ...(first?.features ?? []).map(({ values }) => values[metric] ?? 0))
+
+  const contents = `${inPane ? 'pane' : 'page'} ${shown}`
+  // The list follows the feature that is shown, where it has a place in it.
+  const { place } = useAround(query, inPane ? address.feature : undefined)
+  useEffect(() => {
+    if (typeof place === 'number' && !stale) list.current?.showRow(place)
+  }, [place, stale, contents])
+  const props = {
+    handle: list,
+    contents,
+    count: first?.total ?? 0,
+    estimate: 37,
+    label: counted(first?.total ?? 0, 'feature'),
+    onRange: setRange,
+    className: stale ? 'opacity-60' : '',
+    row: (row: number) => {
+      const feature = at(row)
+      if (!feature) return <SkeletonFeature />
+      return (
+        <FeatureRowLink
+          row={row}
+          feature={feature}
+          href={writeAddress({ ...address, feature: feature.feature })}
+          current={feature.feature === address.feature}
+          labels={run.labels}
+          metrics={metrics}
+          metric={metric}
+          max={max}
+          inPane={inPane}
+        />
+      )
+    },
+  }
+  return frame(
+    <FeatureFilters address={address} run={run} metrics={allMetrics} inPane={inPane} onLeave={onLeave} />,
+    <>
+      <div className={`flex min-h-12 shrink-0 flex-wrap items-center gap-x-3 gap-y-1 pb-2.5 ${inPane ? 'pt-3' : 'pt-4 lg:pt-5'}`}>
+        <p role="status" className="whitespace-nowrap">
+          {first ? <Counts page={first} /> : <span className="skeleton inline-block h-4 w-32" />}
+        </p>
+        <FilterChips chips={featureChips(address, run.labels)} onClear={() => go(unfiltered(address))} />
+        {!inPane && !!first?.total && (
+          <span className="ml-auto">
+            <FeaturesExport query={query} run={run} />
+          </span>
+        )}
+      </div>
+      {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message}</Notice>}
+      {!first && error && <Failure error={error} retry={retry} />}
+      {!first && !error && <Waiting />}
+      {first?.total === 0 && <Nothing address={address} page={first} />}
+      {first && first.total > 0 && (
+        <>
+          <FeatureColumns
+            metrics={metrics}
+            metric={metric}
+            order={address.order}
+            inPane={inPane}
+            onSort={(name, order) => go({ ...address, metric: name === run.metrics[0]?.name ? undefined : name, order })}
+          />
+          {inPane ? (
+            <div ref={pane} className="-mx-1 min-h-0 grow overflow-y-auto px-1 pb-4">
+              <PaneList key={contents} {...props} pane={pane} keys={false} />
+            </div>
+          ) : (
+            <PageList key={contents} {...props} />
+          )}
+        </>
+      )}
+    </>,
+  )
+}
+
+function Counts({ page }: { page: FeaturesPage }) {
+  if (page.total === page.n_features) return <>{counted(page.n_features, 'feature')}</>
+  return (
+    <>
+      {count(page.total)} <span className="text-soft">of {counted(page.n_features, 'feature')}</span>
+    </>
+  )
+}
+
+function Waiting() {
+  return (
+    <div role="status" aria-label="Loading features" className="border-t border-line">
+      {Array.from({ length: 16 }, (_, i) => (
+        <SkeletonFeature key={i} />
+      ))}
+    </div>
+  )
+}
+
+function Nothing({ address, page }: { address: FeaturesAddress; page: FeaturesPage }) {
+  return (
+    <Note title={whyNothing(address, page)}>
+      <p>
+        <button type="button" className="button" onClick={() => go(unfiltered(address))}>
+          Show all {count(page.n_features)}
+        </button>
+      </p>
+    </Note>
+  )
+}
+
+/** What of an address leaves no feature; of several filters none can be blamed. */
+function whyNothing(address: FeaturesAddress, page: FeaturesPage): string {
+  const only = (filter: Partial<FeaturesAddress>) =>
+    writeAddress({ ...unfiltered(address), ...filter }) === writeAddress(address)
+  const { q, token, labelled } = address
+  if (only({ q }) && /^\d+$/.test(q.trim())) {
+    return `There is no feature ${q}: this run’s features are numbered 0 to ${page.n_features - 1}.`
+  }
+  if (only({ q })) return `No feature’s name or strongest word contains “${q}”.`
+  if (only({ token })) return `No feature fires on a word that begins with “${token}”.`
+  if (only({ labelled })) return 'No feature of this SAE has been named yet.'
+  return 'No feature matches all of these filters.'
+}

@@ -1,0 +1,151 @@
+import { useRef } from 'react'
+import { Link } from 'wouter'
+import { useFeature, useHeadlineCount } from '../../hooks/useApi'
+import { useKeys } from '../../hooks/useKeys'
+import type { FeatureInfo, RunMetadata } from '../../interpAPI'
+import { HEADLINES, writeAddress, type FeaturesAddress } from '../../lib/address'
+import { className } from '../../lib/classes'
+import { count, counted, percent, rarity } from '../../lib/format'
+import { Classes } from './Classes'
+import { Examples, StrongestIn } from './Examples'
+import { Histogram } from './Histogram'
+import { Similar } from './Similar'
+import { Statistics } from './Statistics'
+import { Steps } from './Steps'
+import { Words } from './Words'
+import { Word } from '../../components/HeatText'
+import { Icon } from '../../components/Icon'
+import { LabelEditor } from './LabelEditor'
+import { Failure } from '../../components/Notices'
+import { ClassMark } from '../../components/Outcome'
+
+/** Fewer headlines than this are thin evidence for anything said about a feature. */
+const THIN = 5
+
+/** A feature's page: what it fires on, how much, what it tells of the classes, and which are like it. */
+export function FeaturePage({ feature, address, run }: { feature: number; address: FeaturesAddress; run: RunMetadata }) {
+  const { data, error, refetch } = useFeature(run.run_id, feature)
+  const page = useRef<HTMLElement>(null)
+  const walk = (by: 1 | -1) => {
+    const links = [...(page.current?.querySelectorAll<HTMLElement>('[data-example]') ?? [])]
+    const at = links.indexOf(document.activeElement as HTMLElement)
+    const to = links[at < 0 ? 0 : at + by]
+    to?.focus({ preventScroll: true })
+    to?.closest('li')?.scrollIntoView({ block: 'nearest' })
+  }
+  useKeys({ j: () => walk(1), k: () => walk(-1) })
+
+  return (
+    <article ref={page} aria-label={`Feature ${feature}`}>
+      <header className="flex flex-wrap items-baseline justify-between gap-x-6 gap-y-2 pt-5 lg:pt-6">
+        <h1 className="flex min-w-0 flex-wrap items-baseline gap-x-3 font-serif text-[1.75rem] leading-9">
+          <span className="whitespace-nowrap">Feature {feature}</span>
+          {data?.word != null && <Word className="max-w-full truncate text-plum italic">{data.word}</Word>}
+        </h1>
+        <Steps feature={feature} address={address} run={run} />
+      </header>
+      {feature < run.totals.n_features && <LabelEditor key={`${run.sae_hash} ${feature}`} feature={feature} run={run} />}
+      {error && !data && <Failure error={error} retry={() => void refetch()} />}
+      {!data && !error && <Waiting />}
+      {data && <Body info={data} address={address} nFeatures={run.totals.n_features} />}
+    </article>
+  )
+}
+
+function Body({ info, address, nFeatures }: { info: FeatureInfo; address: FeaturesAddress; nFeatures: number }) {
+  const statistics = <Statistics info={info} nFeatures={nFeatures} />
+  // Beside the histogram stands what says most; a run that knows no words has its statistics there.
+  const beside = info.words.length > 0 ? <Words words={info.words} address={address} /> : statistics
+  return (
+    <>
+      <Reach info={info} address={address} />
+      <Contents info={info} />
+      <div className={`mt-6 grid grid-cols-1 gap-x-12 gap-y-9 ${info.histogram ? 'xl:grid-cols-2' : 'max-w-[44rem]'}`}>
+        {info.histogram && <Histogram histogram={info.histogram} feature={info.feature} />}
+        {beside}
+      </div>
+      <div className="mt-9 empty:hidden">
+        <Classes info={info} />
+      </div>
+      {!info.examples_saved && (
+        <p className="mt-7 flex max-w-[44rem] items-start gap-2.5 rounded-md bg-sunk px-4 py-3 leading-6">
+          <Icon name="info" className="mt-1 text-faint" />
+          {info.message ?? 'No examples were saved for this feature.'}
+        </p>
+      )}
+      {info.examples_saved ? <Examples info={info} address={address} /> : <StrongestIn info={info} address={address} />}
+      <div className="mt-10 space-y-10">
+        <Similar info={info} address={address} />
+        {beside !== statistics && statistics}
+      </div>
+    </>
+  )
+}
+
+/** The parts of the page, for who looks for one of them. */
+function Contents({ info }: { info: FeatureInfo }) {
+  const similar = info.similar_decoder.length + info.similar_cofiring.length + info.family.length > 0
+  const parts: [id: string, name: string, there: boolean][] = [
+    ['words', 'Words', info.words.length > 0],
+    ['classes', 'Classes', info.classes.some(({ n_fired, auroc, effect }) => n_fired !== null || auroc !== null || effect !== null)],
+    ['examples', 'Examples', true],
+    ['similar', 'Features like it', similar],
+    ['statistics', 'Statistics', true],
+  ]
+  return (
+    <nav aria-label="On this page" className="mt-2 flex flex-wrap gap-x-4 gap-y-1 text-xs">
+      {parts.map(([id, name, there]) =>
+        there ? (
+          <button key={id} type="button" className="quiet" onClick={() => document.getElementById(id)?.scrollIntoView()}>
+            {name}
+          </button>
+        ) : null,
+      )}
+    </nav>
+  )
+}
+
+/** On how many headlines it fires, to which class it leans, and where to see them. */
+function Reach({ info, address }: { info: FeatureInfo; address: FeaturesAddress }) {
+  const { n_headlines: n, n_headlines_in_run: all, feature, leaning, labels, density } = info
+  const leading = useHeadlineCount(info.run_id, feature)
+  if (n === 0) return <p className="mt-1.5 leading-6 text-soft">Fires on none of the {counted(all, 'headline')} of this run.</p>
+  return (
+    <p className="mt-1.5 leading-6 text-soft">
+      Fires on <span className="text-ink">{counted(n, 'headline')}</span> of {count(all)} ({percent(n / all)}) and on{' '}
+      {rarity(density)} of tokens.{' '}
+      {n < THIN && <strong className="font-semibold text-wrong">Thin evidence: fewer than {THIN} headlines. </strong>}
+      {leaning !== null && (
+        <>
+          Leans to{' '}
+          <span className="inline-flex items-center gap-1.5 text-ink">
+            <ClassMark labels={labels} index={leaning} />
+            {className(labels, leaning)}
+          </span>
+          .{' '}
+        </>
+      )}
+      {leading === 0 && 'In none is it among the strongest features.'}
+      {!!leading && (
+        <Link className="quiet" href={writeAddress({ ...HEADLINES, run: address.run, feature })}>
+          {counted(leading, 'headline')} {leading === 1 ? 'has' : 'have'} it among their strongest
+        </Link>
+      )}
+    </p>
+  )
+}
+
+function Waiting() {
+  return (
+    <div role="status" aria-label="Loading the feature" className="mt-2">
+      <span className="skeleton block h-4 w-80 max-w-full" />
+      <div className="mt-9 grid grid-cols-1 gap-12 xl:grid-cols-2">
+        <span className="skeleton block h-72" />
+        <span className="skeleton block h-72" />
+      </div>
+      {Array.from({ length: 4 }, (_, i) => (
+        <span key={i} className="skeleton mt-6 block h-12" />
+      ))}
+    </div>
+  )
+}

@@ -1,0 +1,172 @@
+import { Link } from 'wouter'
+import { useLabel } from '../../hooks/useLabels'
+import type { FeatureRow, MetricInfo } from '../../interpAPI'
+import type { Order } from '../../lib/address'
+import { count, counted, metricUnit, metricValue, rarity } from '../../lib/format'
+import { LabelMark } from '../../components/FeatureName'
+import { Word } from '../../components/HeatText'
+import { Icon } from '../../components/Icon'
+import { ClassMark } from '../../components/Outcome'
+import { SparkHistogram } from './SparkHistogram'
+
+/** Columns of metrics on wide and on very wide screens. */
+const WIDE = 4
+const WIDEST = 7
+
+/** The metrics that have a column beside density: in the pane only the one that sorts. */
+export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boolean): MetricInfo[] {
+  const chosen = metrics.filter(({ name }) => name === sorting)
+  if (inPane) return chosen
+  const others = metrics.filter(({ name }) => name !== sorting && name !== 'fraction_active')
+  return [...chosen, ...others].slice(0, WIDEST)
+}
+
+/** Narrow screens show the sorting metric alone, wide ones all columns. */
+const GRID =
+  'grid items-center gap-x-4 grid-cols-[3.75rem_minmax(0,1fr)_7.25rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(9rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--wide),minmax(5.5rem,7.5rem))] 3xl:grid-cols-[3.25rem_4.75rem_minmax(9rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--widest),minmax(5.5rem,7.5rem))]'
+const PANE_GRID = 'grid items-center gap-x-3 grid-cols-[2.25rem_4rem_minmax(0,1fr)_6.75rem]'
+const grid = (inPane: boolean) => (inPane ? PANE_GRID : GRID)
+const columns = (metrics: MetricInfo[]) => ({ '--wide': Math.min(WIDE, metrics.length), '--widest': metrics.length }) as React.CSSProperties
+/** Where a metric that does not sort is shown. */
+const shownFrom = (column: number) => (column < WIDE ? 'xl' : '3xl')
+
+/** Headings; a metric's heading sorts by it, the sorting one turns the order round and has an arrow for its unit. */
+export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
+  metrics: MetricInfo[]
+  metric: string
+  order: Order
+  inPane: boolean
+  onSort: (metric: string, order: Order) => void
+}) {
+  const other = order === 'desc' ? 'asc' : 'desc'
+  return (
+    <div className={`${grid(inPane)} shrink-0 border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics)}>
+      <span className={`text-right ${inPane ? '' : 'max-sm:hidden'}`}>place</span>
+      <span className="text-right">feature</span>
+      <span className="truncate">
+        {!inPane && <span className="hidden sm:inline">strongest </span>}word
+      </span>
+      {!inPane && (
+        <>
+          <span className="hidden sm:block" title="Its activations from weak (left) to strong (right), both axes logarithmic">
+            activations
+          </span>
+          <span className="hidden text-right xl:block" title="Headlines on which it fires">
+            headlines
+          </span>
+          <span className="hidden text-right xl:block" title="Share of counted tokens on which it fires">
+            density
+          </span>
+        </>
+      )}
+      {metrics.map(({ name, label, description }, column) => {
+        const sorting = name === metric
+        const unit = metricUnit(name)
+        return (
+          <button
+            key={name}
+            type="button"
+            title={sorting ? `${description} Click to turn the order round.` : description}
+            aria-pressed={sorting}
+            onClick={() => onSort(name, sorting ? other : 'desc')}
+            className={`min-w-0 items-center justify-end gap-1 whitespace-nowrap ${
+              sorting ? 'flex font-semibold text-ink' : shownFrom(column) === 'xl' ? 'hidden hover:text-ink xl:flex' : 'hidden hover:text-ink 3xl:flex'
+            }`}
+          >
+            <span className="truncate">{label}</span>
+            {unit && !inPane && !sorting && <span className="hidden font-normal text-faint sm:inline">({unit})</span>}
+            {sorting && <Icon name={order === 'desc' ? 'down' : 'up'} size={12} />}
+          </button>
+        )
+      })}
+    </div>
+  )
+}
+
+/** A feature in the list, a link to its page. */
+export function FeatureRowLink({ row, feature, href, current, labels, metrics, metric, max, inPane }: {
+  row: number
+  feature: FeatureRow
+  href: string
+  current: boolean
+  labels: readonly string[]
+  metrics: MetricInfo[]
+  metric: string
+  /** The largest value of `metric`, for the bars. */
+  max: number
+  inPane: boolean
+}) {
+  return (
+    <Link
+      href={href}
+      data-row
+      aria-current={current ? 'page' : undefined}
+      className={`${grid(inPane)} h-9 border-b border-line text-sm outline-offset-[-2px] hover:bg-sunk aria-[current=page]:bg-sunk`}
+      style={columns(metrics)}
+    >
+      <span className={`text-right text-xs text-faint tabular-nums ${inPane ? '' : 'max-sm:hidden'}`}>{count(row + 1)}</span>
+      <span className={`flex items-center justify-end gap-1.5 tabular-nums ${current ? 'font-semibold text-plum' : ''}`}>
+        {feature.leaning !== null && (
+          <span title={`leans to ${labels[feature.leaning] ?? 'a class'}`} className="flex">
+            <ClassMark labels={labels} index={feature.leaning} />
+          </span>
+        )}
+        {feature.feature}
+      </span>
+      <FeatureWord feature={feature} />
+      {!inPane && (
+        <>
+          <span className="hidden sm:block">{feature.histogram.length > 0 && <SparkHistogram counts={feature.histogram} />}</span>
+          <span className="hidden text-right text-soft tabular-nums xl:block">{count(feature.n_headlines)}</span>
+          <span className="hidden text-right text-soft tabular-nums xl:block">{rarity(feature.density)}</span>
+        </>
+      )}
+      {metrics.map(({ name, label }, column) => {
+        const value = feature.values[name]
+        return (
+          <span key={name} className={`relative text-right tabular-nums ${name === metric ? '' : shownFrom(column) === 'xl' ? 'hidden text-soft xl:block' : 'hidden text-soft 3xl:block'}`}>
+            <span className="sr-only">{label} </span>
+            {value === undefined ? '–' : metricValue(name, value)}
+            {name === metric && value !== undefined && max > 0 && (
+              <span
+                aria-hidden="true"
+                className="absolute right-0 -bottom-[3px] h-[2px] bg-bar"
+                style={{ width: `${Math.max(0, Math.min(100, (100 * value) / max))}%` }}
+              />
+            )}
+          </span>
+        )
+      })}
+    </Link>
+  )
+}
+
+function FeatureWord({ feature }: { feature: FeatureRow }) {
+  const remark = feature.status === 'dead' ? 'never fires' : feature.status === 'thin' ? 'thin' : ''
+  const label = useLabel(feature.feature)
+  return (
+    <span className="flex min-w-0 items-baseline gap-2">
+      {label && <LabelMark label={label} />}
+      {feature.word === null ? (
+        !remark && <span className="truncate text-xs text-faint">no examples saved</span>
+      ) : (
+        <Word className={label?.name ? 'truncate text-soft' : 'truncate'}>{feature.word}</Word>
+      )}
+      {remark && (
+        <span className="shrink-0 text-xs text-faint" title={`fires on ${counted(feature.n_headlines, 'headline')}`}>
+          {remark}
+        </span>
+      )}
+    </span>
+  )
+}
+
+export function SkeletonFeature() {
+  return (
+    <div aria-hidden="true" className="flex h-9 items-center gap-4 border-b border-line">
+      <span className="skeleton h-3 w-20" />
+      <span className="skeleton h-3 w-28" />
+      <span className="skeleton ml-auto h-3 w-16" />
+    </div>
+  )
+}

@@ -1,0 +1,55 @@
+import { Link } from 'wouter'
+import type { RunMetadata } from '../../interpAPI'
+import { writeAddress, type FeaturesAddress } from '../../lib/address'
+import { FeatureList } from './FeatureList'
+import { FeaturePage } from './FeaturePage'
+import { Icon } from '../../components/Icon'
+
+const PAGE = 'mx-auto grid max-w-[96rem] 3xl:max-w-[114rem] grid-cols-1 gap-x-10 px-4 sm:px-6'
+
+/** The Features tab: all features by a metric; with one chosen, its page beside the list. */
+export function FeaturesView({ address, run }: { address: FeaturesAddress; run: RunMetadata }) {
+  const one = address.feature
+  if (one === undefined) {
+    return (
+      <FeatureList
+        address={address}
+        run={run}
+        frame={(filters, list) => (
+          <div className={`${PAGE} lg:grid-cols-[16.5rem_minmax(0,1fr)] 3xl:grid-cols-[19rem_minmax(0,1fr)]`}>
+            <aside aria-label="Filters" className="-mx-1 px-1 pt-5 lg:sticky lg:top-14 lg:max-h-[calc(100dvh-3.5rem)] lg:self-start lg:overflow-y-auto lg:pb-6">
+              {filters}
+            </aside>
+            <h1 className="sr-only">Features</h1>
+            <section aria-label="Features" className="min-w-0 pb-16">
+              {list}
+            </section>
+          </div>
+        )}
+      />
+    )
+  }
+  return (
+    <div className={`${PAGE} lg:grid-cols-[21rem_minmax(0,1fr)]`}>
+      <aside aria-label="All features" className="hidden lg:sticky lg:top-14 lg:flex lg:h-[calc(100dvh-3.5rem)] lg:flex-col lg:self-start">
+        <FeatureList
+          address={address}
+          run={run}
+          inPane
+          frame={(filters, list) => (
+            <>
+              <div className="pt-5">{filters}</div>
+              {list}
+            </>
+          )}
+        />
+      </aside>
+      <div className="min-w-0 pb-16">
+        <Link href={writeAddress({ ...address, feature: undefined })} className="quiet mt-4 lg:hidden">
+          <Icon name="left" size={14} /> All features
+        </Link>
+        <FeaturePage feature={one} address={address} run={run} />
+      </div>
+    </div>
+  )
+}

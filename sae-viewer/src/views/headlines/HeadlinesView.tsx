@@ -1,0 +1,193 @@
+import { useCallback, useRef, useState } from 'react'
+import { Link } from 'wouter'
+import { go } from '../../hooks/useAddress'
+import { useHeadlines, type Range } from '../../hooks/useApi'
+import { isRestored } from '../../hooks/useScrollMemory'
+import type { HeadlinesQuery, RunMetadata } from '../../interpAPI'
+import { FEATURES, HEADLINES, writeAddress, type HeadlinesAddress } from '../../lib/address'
+import { benchOf } from '../../lib/bench'
+import { count, counted } from '../../lib/format'
+import { Bench } from '../bench/Bench'
+import { FilterChips } from '../../components/FilterChips'
+import { HeadlineFilters, headlineChips, unfiltered } from './HeadlineFilters'
+import { HeadlineRow } from './HeadlineRow'
+import { HeadlinesExport } from '../../components/ListExport'
+import { Failure, Note, Notice } from '../../components/Notices'
+import { PageList, reachable, type VirtualListHandle } from '../../components/VirtualList'
+
+const ROW = 92
+
+/** The Headlines tab: every headline of the run, filtered and sorted by the address. */
+export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run: RunMetadata }) {
+  const { q, label, prediction, correct, feature, sort, order } = address
+  const bounds = { min_confidence: address.minConfidence, max_confidence: address.maxConfidence }
+  const query: HeadlinesQuery = { run: run.run_id, q, label, prediction, correct, feature, ...bounds, sort, order }
+  const [range, setRange] = useState<Range>([0, 0])
+  const { first, shown, stale, at, error, retry } = useHeadlines(query, range)
+  const list = useRef<VirtualListHandle>(null)
+  const onLeave = useCallback(() => list.current?.focusRow(0), [])
+  const labels = run.labels
+  const featureHref = useCallback(
+    (id: number) => writeAddress({ ...FEATURES, run: address.run, feature: id }),
+    [address.run],
+  )
+  const onOpen = useCallback(
+    (row: number, open: boolean) => go({ ...address, open: open ? row : undefined, lit: undefined }, true),
+    [address],
+  )
+  const onLit = useCallback((lit: number) => go({ ...address, lit }, true), [address])
+  const headlineHref = useCallback(
+    (headline: number) => writeAddress({ ...HEADLINES, run: address.run, open: headline }),
+    [address.run],
+  )
+  const benchHref = useCallback(
+    (text: string, row: number | undefined) => writeAddress({ ...address, open: row, bench: benchOf(text) }),
+    [address],
+  )
+  const onWrite = useCallback((bench: string) => go({ ...address, bench }, true), [address])
+  const opened = address.open === undefined ? undefined : at(address.open)
+  const seen = first ? reachable(first.total, ROW) : 0
+
+  return (
+    <div className="mx-auto grid max-w-[96rem] 3xl:max-w-[114rem] grid-cols-1 gap-x-10 px-4 sm:px-6 lg:grid-cols-[16.5rem_minmax(0,1fr)] 3xl:grid-cols-[19rem_minmax(0,1fr)]">
+      <aside aria-label="Filters" className="pt-5 lg:sticky lg:top-14 lg:max-h-[calc(100dvh-3.5rem)] lg:self-start lg:overflow-y-auto lg:px-1 lg:pb-6 lg:-mx-1">
+        <HeadlineFilters address={address} page={first} labels={labels} run={run.run_id} onLeave={onLeave} />
+      </aside>
+      <h1 className="sr-only">Headlines</h1>
+      <section aria-label="Headlines" aria-busy={stale} className="min-w-0 pb-16">
+        <div className="flex min-h-12 flex-wrap items-center justify-between gap-x-4 gap-y-1 border-b border-line pt-4 pb-2.5 lg:pt-5">
+          <div className="flex min-w-0 flex-wrap items-center gap-x-3 gap-y-1">
+            <p role="status" className="whitespace-nowrap">
+              {first ? <Counts total={first.total} all={first.n_headlines} /> : <span className="skeleton inline-block h-4 w-40" />}
+            </p>
+            <FilterChips chips={headlineChips(address, labels)} onClear={() => go(unfiltered(address))} />
+          </div>
+          <div className="flex flex-wrap items-center gap-x-5 gap-y-1 text-xs">
+          {first?.headlines[0]?.effects && (
+            <label className="flex items-center gap-1.5 text-soft">
+              <input
+                type="checkbox"
+                checked={address.effects}
+                onChange={(event) => go({ ...address, effects: event.target.checked }, true)}
+              />
+              Chips show effects
+            </label>
+          )}
+          <label className="flex items-center gap-1.5 text-soft">
+            <input
+              type="checkbox"
+              checked={address.grain === 'pieces'}
+              onChange={(event) => go({ ...address, grain: event.target.checked ? 'pieces' : 'words' }, true)}
+            />
+            Show tokens as the model reads them
+          </label>
+          <Link href={benchHref('', address.open)} className="quiet">Bench</Link>
+          {!!first?.total && <HeadlinesExport query={query} run={run} />}
+          </div>
+        </div>
+        {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message} What is loaded stays here.</Notice>}
+        {!first && error && <Failure error={error} retry={retry} />}
+        {!first && !error && <Waiting />}
+        {first && first.total > 0 && address.open !== undefined && address.open >= first.total && (
+          <Notice>This list has no row {count(address.open + 1)}; it ends at {count(first.total)}.</Notice>
+        )}
+        {first?.total === 0 && <Nothing address={address} run={run} />}
+        {first && first.total > 0 && (
+          <PageList
+            key={shown}
+            handle={list}
+            contents={shown}
+            count={first.total}
+            estimate={ROW}
+            label={counted(first.total, 'headline')}
+            onRange={setRange}
+            reveal={isRestored(writeAddress(address)) ? undefined : address.open}
+            className={stale ? 'opacity-60' : ''}
+            row={(row) => {
+              const headline = at(row)
+              if (!headline) return <SkeletonRow />
+              return (
+                <HeadlineRow
+                  headline={headline}
+                  labels={labels}
+                  grain={address.grain}
+                  open={address.open === row}
+                  lit={address.open === row ? address.lit : undefined}
+                  effects={address.effects}
+                  row={row}
+                  run={run.run_id}
+                  onOpen={onOpen}
+                  onLit={onLit}
+                  featureHref={featureHref}
+                  headlineHref={headlineHref}
+                  benchHref={benchHref}
+                />
+              )
+            }}
+          />
+        )}
+        {first && seen < first.total && (
+          <Notice>
+            The first {count(seen)} of {count(first.total)} are listed; a search or a filter brings up the others.
+          </Notice>
+        )}
+      </section>
+      {address.bench !== undefined && (
+        <Bench
+          written={address.bench}
+          run={run}
+          grain={address.grain}
+          headlines={[...(opened ? [opened] : []), ...(first?.headlines ?? [])]}
+          href={featureHref}
+          onWrite={onWrite}
+          onClose={() => go({ ...address, bench: undefined })}
+        />
+      )}
+    </div>
+  )
+}
+
+function Counts({ total, all }: { total: number; all: number }) {
+  if (total === all) return <>{counted(all, 'headline')}</>
+  return (
+    <>
+      {count(total)} <span className="text-soft">of {counted(all, 'headline')}</span>
+    </>
+  )
+}
+
+function Nothing({ address, run }: { address: HeadlinesAddress; run: RunMetadata }) {
+  if (run.totals.n_headlines === 0) return <Note title={`${run.run_id} holds no headlines.`} />
+  return (
+    <Note title="No headline matches all of these filters.">
+      <p>
+        <button type="button" className="button" onClick={() => go(unfiltered(address))}>
+          Show all {count(run.totals.n_headlines)}
+        </button>
+      </p>
+    </Note>
+  )
+}
+
+function Waiting() {
+  return (
+    <div role="status" aria-label="Loading headlines">
+      {Array.from({ length: 8 }, (_, i) => (
+        <SkeletonRow key={i} />
+      ))}
+    </div>
+  )
+}
+
+function SkeletonRow() {
+  return (
+    <div aria-hidden="true" className="grid h-[5.75rem] grid-cols-1 gap-x-6 border-b border-line py-4 md:grid-cols-[5rem_minmax(0,1fr)_12.5rem]">
+      <span className="skeleton hidden h-4 w-16 md:block" />
+      <span>
+        <span className="skeleton block h-4 w-4/5" />
+        <span className="skeleton mt-4 block h-5 w-2/5" />
+      </span>
+      <span className="skeleton hidden h-4 md:block" />
+    </div>
+  )
+}

@@ -1,0 +1,93 @@
+import type { FiredFeature, Headline } from '../../interpAPI'
+import { className } from '../../lib/classes'
+import { number, percent } from '../../lib/format'
+import { FeatureChip, wordsLit } from '../../components/FeatureChip'
+import { HeadlineExport } from './HeadlineExport'
+import type { HeadlineRowProps } from './HeadlineRow'
+import { HeatLegend, Word } from '../../components/HeatText'
+import { ClassMark } from '../../components/Outcome'
+import { SimilarHeadlines } from './SimilarHeadlines'
+
+/** What an open headline shows below its text: all its features, its probabilities, its neighbours. */
+export function OpenHeadline(props: Omit<HeadlineRowProps, 'lit'> & {
+  lit: FiredFeature | undefined
+  /** The feature that the address asks for. */
+  asked: number | undefined
+  onPoint: (feature: number | undefined) => void
+  onClose: () => void
+}) {
+  const { headline, labels, lit, asked, run, onPoint, onClose, headlineHref } = props
+  return (
+    <div className="mt-3">
+      <ol aria-label="Strongest features" className="border-t border-line" onPointerLeave={() => onPoint(undefined)}>
+        {headline.features.map((fired) => (
+          <FeatureLine key={fired.feature} {...props} fired={fired} isLit={fired === lit} />
+        ))}
+      </ol>
+      {asked !== undefined && !headline.features.some(({ feature }) => feature === asked) && (
+        <p className="mt-2.5 text-xs text-soft">
+          Feature {asked} is not among the strongest features of this headline; only their activations are kept.
+        </p>
+      )}
+      <div className="mt-2.5 flex flex-wrap items-center gap-x-6 gap-y-2 text-xs text-soft">
+        {lit && <HeatLegend max={Math.max(...lit.values)} what={`Feature ${lit.feature} here`} />}
+        <span className="flex flex-wrap gap-x-3">
+          {headline.probabilities.map((p, i) => (
+            <span key={i} className="inline-flex items-center gap-1.5">
+              <ClassMark labels={labels} index={i} />
+              {className(labels, i)} <span className="tabular-nums">{percent(p)}</span>
+            </span>
+          ))}
+        </span>
+        {lit && <HeadlineExport headline={headline} lit={lit} run={run} labels={labels} />}
+        <button type="button" data-row className="quiet" aria-expanded onClick={onClose}>
+          Show fewer
+        </button>
+      </div>
+      <SimilarHeadlines run={run} headline={headline.headline} labels={labels} href={headlineHref} />
+    </div>
+  )
+}
+
+function FeatureLine({ headline, fired, isLit, onPoint, onLit, featureHref }: {
+  headline: Headline
+  fired: FiredFeature
+  isLit: boolean
+  onPoint: (feature: number | undefined) => void
+  onLit: (feature: number) => void
+  featureHref: (feature: number) => string
+}) {
+  const strongest = headline.features[0]?.activation ?? 1
+  return (
+    <li
+      className={`grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-4 border-b border-line py-1 sm:grid-cols-[minmax(0,16rem)_9.5rem_minmax(0,1fr)] ${
+        isLit ? 'bg-sunk' : ''
+      }`}
+      onPointerEnter={() => onPoint(fired.feature)}
+    >
+      <span className="min-w-0 pl-2">
+        <FeatureChip fired={fired} prompt={headline} href={featureHref(fired.feature)} onLight={onPoint} />
+      </span>
+      <button
+        type="button"
+        aria-pressed={isLit}
+        aria-label={`Light up feature ${fired.feature}, activation ${number(fired.activation)}`}
+        onClick={() => onLit(fired.feature)}
+        className="flex h-6 items-center gap-2 pr-2 text-xs"
+      >
+        <span className="w-10 text-right tabular-nums">{number(fired.activation)}</span>
+        <span className="h-2 w-20 rounded-[2px] bg-sunk">
+          <span className="block h-full rounded-[2px] bg-bar" style={{ width: `${(100 * fired.activation) / strongest}%` }} />
+        </span>
+      </button>
+      <span className="col-span-2 truncate pl-2 text-xs text-soft sm:col-span-1 sm:pl-0">
+        {wordsLit(fired, headline).map(({ word, activation, position }, i) => (
+          <span key={position}>
+            {i > 0 && <span className="text-faint"> · </span>}
+            <Word className="text-ink">{word}</Word> <span className="tabular-nums">{number(activation)}</span>
+          </span>
+        ))}
+      </span>
+    </li>
+  )
+}

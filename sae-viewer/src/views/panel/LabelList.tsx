@@ -1,0 +1,78 @@
+import { useState } from 'react'
+import { Link } from 'wouter'
+import { useLabels } from '../../hooks/useLabels'
+import type { RunMetadata } from '../../interpAPI'
+import { FEATURES, writeAddress, type Address } from '../../lib/address'
+import { csv, saveFile } from '../../lib/download'
+import { counted, when } from '../../lib/format'
+import { visible } from '../../lib/text'
+import { LabelMark } from '../../components/FeatureName'
+import { SaveButtons } from '../../components/SaveButtons'
+
+/** Everything that people said about the features of this SAE. */
+export default function LabelList({ run, address }: { run: RunMetadata; address: Address }) {
+  const { labels, error } = useLabels(run)
+  const [wanted, setWanted] = useState('')
+  const [starred, setStarred] = useState(false)
+  const all = Object.entries(labels).map(([feature, label]) => ({ feature: Number(feature), ...label }))
+  const needle = wanted.trim().toLowerCase()
+  const found = all.filter(
+    (label) =>
+      (label.starred || !starred) && `${label.feature} ${label.name} ${label.note}`.toLowerCase().includes(needle),
+  )
+  const name = `labels-${run.sae_hash}`
+  const rows = found.map(({ feature, name: called, starred: star, note, updated_at }) => ({ feature, name: called, starred: star, note, updated_at }))
+  if (error && all.length === 0) return <p className="text-wrong">{error.message}</p>
+  if (all.length === 0) {
+    return (
+      <p className="text-soft">
+        Nobody has named a feature of this SAE yet. Open a feature and write what it means under its title; the name then stands on
+        every chip, in every run of the SAE.
+      </p>
+    )
+  }
+  return (
+    <>
+      <div className="mb-3 flex flex-wrap items-center gap-x-4 gap-y-2">
+        <input
+          type="search"
+          aria-label="Search the labels"
+          placeholder="Search names and notes"
+          value={wanted}
+          onChange={(event) => setWanted(event.target.value)}
+          className="field max-w-80 px-2.5"
+        />
+        <label className="flex items-center gap-1.5 text-sm">
+          <input type="checkbox" checked={starred} onChange={(event) => setStarred(event.target.checked)} />
+          Starred only
+        </label>
+        <span role="status" className="text-soft">{counted(found.length, 'label')}</span>
+        <SaveButtons
+          className="ml-auto"
+          what="these labels"
+          ways={{
+            CSV: () => saveFile(`${name}.csv`, csv(rows), 'text/csv'),
+            JSON: () => saveFile(`${name}.json`, JSON.stringify({ sae_hash: run.sae_hash, labels: rows }, null, 2), 'application/json'),
+          }}
+        />
+      </div>
+      <ul className="border-t border-line">
+        {found.map(({ feature, updated_at, ...label }) => (
+          <li key={feature} className="border-b border-line">
+            <Link
+              href={writeAddress({ ...FEATURES, run: address.run, feature })}
+              className="grid grid-cols-[4rem_minmax(0,1fr)] gap-x-4 gap-y-0.5 py-2 hover:bg-sunk sm:grid-cols-[4rem_minmax(0,1fr)_10rem]"
+            >
+              <span className="text-right tabular-nums">{feature}</span>
+              <span className="flex min-w-0 items-baseline gap-2">
+                <LabelMark label={{ ...label, updated_at }} />
+              </span>
+              <span className="hidden text-right text-xs text-faint sm:block">{updated_at ? when(updated_at) : ''}</span>
+              {label.note && <bdi className="col-start-2 line-clamp-3 text-xs whitespace-pre-line text-soft wrap-anywhere">{visible(label.note)}</bdi>}
+            </Link>
+          </li>
+        ))}
+      </ul>
+    </>
+  )
+}

@@ -1,0 +1,46 @@
+import { lazy, Suspense } from 'react'
+import { go } from '../../hooks/useAddress'
+import type { RunMetadata } from '../../interpAPI'
+import { openPanel, PANELS, shownPanel, type Address, type Panel } from '../../lib/address'
+import { Modal } from '../../components/Modal'
+import { RunList } from './RunList'
+
+const Quality = lazy(() => import('./Quality'))
+const Compare = lazy(() => import('./Compare'))
+const LabelList = lazy(() => import('./LabelList'))
+
+const NAMES: Record<Panel, string> = { runs: 'Runs', quality: 'Quality', compare: 'Compare', labels: 'Labels' }
+
+/** Over the tab: the runs, how good this one is, how it stands beside others, what people say of its features. */
+export default function RunPanel({ run, address }: { run: RunMetadata | undefined; address: Address }) {
+  const panel = shownPanel(address) ?? 'runs'
+  const shown = run ? panel : 'runs'
+  const close = () => {
+    if (address.view !== 'unknown') go({ ...address, panel: undefined, compare: undefined }, true)
+  }
+  return (
+    <Modal title={run ? `${NAMES[shown]}: ${run.run_id}` : 'Runs'} onClose={close} wide="panel">
+      {run && (
+        <nav aria-label="About this run" className="-mt-2 mb-6 flex gap-5 overflow-x-auto border-b border-line">
+          {PANELS.map((name) => (
+            <button
+              key={name}
+              type="button"
+              aria-current={name === shown ? 'page' : undefined}
+              onClick={() => go(openPanel(address, name), true)}
+              className="-mb-px border-b-2 border-transparent py-2 text-soft hover:text-ink aria-[current=page]:border-ink aria-[current=page]:text-ink"
+            >
+              {NAMES[name]}
+            </button>
+          ))}
+        </nav>
+      )}
+      <Suspense fallback={<span className="skeleton block h-96" />}>
+        {shown === 'runs' && <RunList shown={run?.run_id} address={address} />}
+        {shown === 'quality' && run && <Quality run={run} />}
+        {shown === 'compare' && run && <Compare run={run} address={address} />}
+        {shown === 'labels' && run && <LabelList run={run} address={address} />}
+      </Suspense>
+    </Modal>
+  )
+}
