@@ -16,9 +16,9 @@ import orjson
 
 from sae_pipeline.analysis.feature_stats import FeatureStats
 from sae_pipeline.analysis.words import WordCounts, word_texts
-from sae_pipeline.arrays import Ints
+from sae_pipeline.arrays import Ints, rank_in_run, run_starts
 from sae_pipeline.runs.compact_json import six_digits
-from sae_pipeline.sae.firings import Firings, rank_in_run, run_starts
+from sae_pipeline.sae.firings import Firings
 
 SAMPLE = 24  # headlines of the fair sample: RANDOM of them shown as they are, the rest cut into QUANTILES
 _RANDOM, _QUANTILES, _PER_QUANTILE = 4, 4, 3

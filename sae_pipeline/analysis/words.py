@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sae_pipeline.arrays import Ints
-from sae_pipeline.sae.firings import Firings, ragged, rank_in_run, run_starts
+from sae_pipeline.arrays import Ints, ragged, rank_in_run, run_starts
+from sae_pipeline.sae.firings import Firings
 
 _WORD_BITS = 20  # words beyond the first 2²⁰ different ones are not counted
 _MAX_PAIRS = 1 << 23  # above, each feature's rarest words are forgotten

@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.arrays import Floats, Ints, ragged
 from sae_pipeline.causal.probe import Probe, Reading, Variants
 from sae_pipeline.classifier.logits import centred, softmax
 from sae_pipeline.headlines.tokens import length_batches
-from sae_pipeline.sae.firings import Firings, ragged
+from sae_pipeline.sae.firings import Firings
 
 Order = Literal["attribution", "activation", "random"]
 

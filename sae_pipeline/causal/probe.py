@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.arrays import Floats, Ints, ragged
 from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint, stopping
 from sae_pipeline.classifier.tail import Tail
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, counted_mask, length_batches
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
-from sae_pipeline.sae.firings import Firings, ragged
+from sae_pipeline.sae.firings import Firings
 
 # --- edits ---------------------------------------------------------------------------------------------
 

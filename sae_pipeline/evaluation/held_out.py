@@ -18,14 +18,13 @@ from tqdm.auto import tqdm
 
 from sae_pipeline.activations.batches import HeldTokens, Tokens, chunks
 from sae_pipeline.activations.reading import read_activations
-from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.arrays import Floats, Ints, ragged
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.logits import cross_entropy, divergence, softmax
 from sae_pipeline.classifier.tail import Tail
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import length_batches
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
-from sae_pipeline.sae.firings import ragged
 from sae_pipeline.schema.common import PositionKind
 from sae_pipeline.schema.reports import CodeQuality, SaeReport, SpliceBaseline, SpliceReport
 

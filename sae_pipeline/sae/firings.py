@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.arrays import Floats, Ints, ragged, rank_in_run, run_starts
 
 
 @dataclass(frozen=True)
@@ -120,21 +120,3 @@ def _order(headline: Ints, feature: Ints, position: Ints) -> Ints:
         return np.lexsort((position, feature, headline))
     key = ((headline - first).astype(np.int64) * widths[1] + feature) * widths[2] + position
     return np.argsort(key)
-
-
-def run_starts(keys: Ints) -> Ints:
-    """Where each run of equal keys begins; keys are at least 0."""
-    return np.flatnonzero(np.diff(keys, prepend=-1) != 0)
-
-
-def rank_in_run(sorted_keys: Ints) -> Ints:
-    """0, 1, 2, … within each run of equal keys."""
-    starts = run_starts(sorted_keys)
-    lengths = np.diff(starts, append=len(sorted_keys))
-    return np.asarray(np.arange(len(sorted_keys)) - np.repeat(starts, lengths))
-
-
-def ragged(starts: Ints, lengths: Ints) -> Ints:
-    """Indices start, start + 1, … of every run, one after the other."""
-    offsets = np.cumsum(lengths) - lengths
-    return np.asarray(np.repeat(starts - offsets, lengths) + np.arange(lengths.sum()))
