@@ -16,7 +16,8 @@ from sae_pipeline.evaluation.rivals import _Bench, _lists, live
 from sae_pipeline.runs.folders import find_run, read_run
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.common import SCHEMA_VERSION
-from sae_pipeline.schema.evidence import FAMILY, EvidenceFile, FamilyFile, FamilyMember
+from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.schema.family import FAMILY, FamilyFile, FamilyMember
 from sae_pipeline.study import present
 from sae_pipeline.study.layout import Layout, SaeRecord, read_sae_record, record_size
 from sae_pipeline.study.making import _other_seed, ensure_finished
@@ -40,7 +41,7 @@ def finish(config: FinishConfig, layer: int, root: Path, device: torch.device) -
 # --- evidence ------------------------------------------------------------------------------------------
 
 
-def evidence(config: EvidenceConfig, layer: int, root: Path, device: torch.device) -> EvidenceFile:
+def evidence(config: EvidenceConfig, layer: int, root: Path, device: torch.device) -> ControlsFile:
     """Hold an SAE against controls and against its own other seeds; write `finbert_sae/evidence/<sae_hash>.json`."""
     started = time.perf_counter()
     layout = Layout(root)
@@ -60,7 +61,7 @@ def evidence(config: EvidenceConfig, layer: int, root: Path, device: torch.devic
     found = [bench.control(name, rival, train, test, spliced=True) for name, rival in rivals.items()]
     found.append(bench.random_model(sae, record.train))
     acts = judge.acts("words")
-    file = EvidenceFile(
+    file = ControlsFile(
         schema_version=SCHEMA_VERSION,
         sae_hash=sae_hash,
         size=record_size(record),

@@ -16,7 +16,7 @@ from torch import Tensor
 from sae_pipeline.errors import UserError
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder
 from sae_pipeline.sae.firings import Firings
-from sae_pipeline.schema.evidence import ProbeScore
+from sae_pipeline.schema.controls import ProbeScore
 
 _RIDGE = 1e-2  # weight of ‖w‖²/2 against the mean log-loss of a probe
 _CHUNK = 4096  # tokens

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.kernels import Lists
-from sae_pipeline.schema.evidence import MemberMatches, Stability, Verdict
+from sae_pipeline.schema.controls import Stability
+from sae_pipeline.schema.family import MemberMatches, Verdict
 
 MATCH, RELATED, CONTAINED = 0.7, 0.4, 0.5
 _CHUNK = 2048  # rows compared at a time

@@ -19,7 +19,7 @@ from sae_pipeline.kernels import Lists
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.training import Job, train_saes
 from sae_pipeline.schema.common import PositionKind
-from sae_pipeline.schema.evidence import Control
+from sae_pipeline.schema.controls import Control
 
 _CHUNK = 4096  # tokens
 

@@ -12,7 +12,7 @@ from sae_pipeline.runs.index_tables import OPTIONAL, RunTables
 from sae_pipeline.runs.json_records import Span
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
 from sae_pipeline.schema.common import Record
-from sae_pipeline.schema.evidence import FAMILY, FamilyFile, Verdict
+from sae_pipeline.schema.family import FAMILY, FamilyFile, Verdict
 from sae_pipeline.schema.run import (
     NEIGHBOURS,
     FeatureExamples,

@@ -36,7 +36,7 @@ from sae_pipeline.runs.headline_tables import HeadlineTables
 from sae_pipeline.runs.index_tables import INDICES, SCHEMA, RunTables
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import RUN_FILES
-from sae_pipeline.schema.evidence import FAMILY
+from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.run import NEIGHBOURS
 
 INDEX = "index.sqlite"

@@ -13,9 +13,9 @@ A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
 | `decoder.safetensors` (optional) | float16 `W_dec` [d_sae, d_in], for matching runs |
 | `feature_effects.json` (optional) | `causes.FeatureEffectsFile` |
 | `interventions.json` (optional) | `causes.InterventionsFile` |
-| `family.json` (optional) | `evidence.FamilyFile` |
+| `family.json` (optional) | `family.FamilyFile` |
 
-Beside an SAE: `finbert_sae/evidence/<sae_hash>.json`, `evidence.EvidenceFile`.
+Beside an SAE: `finbert_sae/evidence/<sae_hash>.json`, `controls.ControlsFile`.
 
 Conventions. *position*: 0-based index of a token in the model's input, `[CLS]` = 0. *headline*: 0-based line
 of `prompts.jsonl`. *starts, ends*: code points into the headline's text as written (half open). *activation*:

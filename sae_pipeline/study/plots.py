@@ -13,7 +13,7 @@ from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.config import LABELS
 from sae_pipeline.runs.folders import read_run
 from sae_pipeline.schema.causes import InterventionsFile
-from sae_pipeline.schema.evidence import EvidenceFile
+from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.reports import ClassifierReport
 from sae_pipeline.study.layout import SaeRecord
 
@@ -186,7 +186,7 @@ def density_of_sizes(records: Mapping[str, SaeRecord]) -> Figure:
     return figure
 
 
-def controls(file: EvidenceFile) -> Figure:
+def controls(file: ControlsFile) -> Figure:
     """FVU and label probes of an SAE beside PCA, raw neurons and an SAE on a randomly initialised model."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
     names = [f"{c.name} (L0 {c.code.l0:.0f})" for c in file.controls]

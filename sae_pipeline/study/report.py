@@ -14,7 +14,8 @@ from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.errors import UserError
 from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
-from sae_pipeline.schema.evidence import EvidenceFile, FamilyFile
+from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.schema.family import FamilyFile
 from sae_pipeline.study.layout import Layout, SaeRecord, aliased_saes, classifier_folder
 
 
@@ -26,7 +27,7 @@ class StudyReport(BaseModel):
     classifier_hash: str
     classifier: ClassifierRecord
     saes: dict[str, SaeRecord]
-    evidence: list[EvidenceFile] = []
+    evidence: list[ControlsFile] = []
 
     def summary(self) -> dict[str, Any]:
         """The few numbers that a script wants."""
@@ -102,9 +103,9 @@ def study_report(root: Path) -> StudyReport:
     )
 
 
-def _read_evidence(path: Path) -> EvidenceFile:
+def _read_evidence(path: Path) -> ControlsFile:
     try:
-        return EvidenceFile.model_validate_json(path.read_bytes())
+        return ControlsFile.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise UserError(f"{path} is damaged; delete it and run `python -m sae_pipeline evidence` again.") from error
 
@@ -147,7 +148,7 @@ def sweep_lines(records: Sequence[SaeRecord]) -> Iterator[str]:
         )
 
 
-def evidence_lines(file: EvidenceFile) -> Iterator[str]:
+def evidence_lines(file: ControlsFile) -> Iterator[str]:
     """What an SAE scores beside its controls, as text tables."""
     sizes = "".join(f"{f'k={p.k}':>8}" for p in file.controls[0].probing)
     yield f"{file.size} ({file.sae_hash}) beside controls, held-out; AUROC of probes on k features per class:"

@@ -18,7 +18,7 @@ from sae_pipeline.evaluation.held_out import code_quality
 from sae_pipeline.kernels.reference import compress
 from sae_pipeline.runs.folders import read_run
 from sae_pipeline.sae.finish import reconstruct
-from sae_pipeline.schema.evidence import FAMILY, FamilyFile
+from sae_pipeline.schema.family import FAMILY, FamilyFile
 from sae_pipeline.study import present
 from tests.conftest import SmallStudy
 from tests.sae.test_autoencoder import random_sae

@@ -19,7 +19,7 @@ from sae_pipeline.runs.folders import DamagedRunError
 from sae_pipeline.runs.index import INDEX, build_index, index_is_current
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import RUN_FILES
-from sae_pipeline.schema.evidence import FAMILY
+from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from tests.runs.test_folders import DAMAGE
 from tests.support.indexed_runs import D_SAE, N, add_evidence, client_of, get

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from sae_pipeline.runs.compact_json import array as json_array
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
-from sae_pipeline.schema.evidence import FAMILY
+from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from viz_analysis.feature_probe_server import create_app
 

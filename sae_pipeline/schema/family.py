@@ -1,0 +1,42 @@
+"""A run's SAE among its sizes and seeds: `family.json`."""
+
+from typing import Literal
+
+from pydantic import Field, FiniteFloat, NonNegativeInt
+
+from sae_pipeline.schema.common import Record, Share
+
+FAMILY = "family.json"
+Verdict = Literal["match", "split", "absent"]
+
+
+class FamilyMember(Record):
+    """Another SAE on the same activations: another size, or the same with another seed."""
+
+    size: str
+    sae_hash: str
+    seed: int
+    kind: str
+
+
+class MemberMatches(Record):
+    """What has become of each feature of the run's SAE in one other SAE; lists are [d_sae]."""
+
+    feature: list[NonNegativeInt] = Field(description="the other's feature with the nearest decoder row")
+    cosine: list[FiniteFloat] = Field(description="of the two decoder rows")
+    coactivation: list[Share] = Field(description="tokens on which both fire / on which either fires")
+    verdict: list[Verdict] = Field(
+        description="match: cosine ≥ 0.7; split: cosine ≥ 0.4 and one fires on at least half of the other's tokens; "
+        "else absent"
+    )
+
+
+class FamilyFile(Record):
+    """`family.json`: the run's SAE among its sizes and seeds."""
+
+    schema_version: Literal[1]
+    sae_hash: str
+    d_sae: int
+    n_tokens: NonNegativeInt = Field(description="counted tokens that co-activation was counted on")
+    members: list[FamilyMember]
+    matches: list[MemberMatches] = Field(description="one per member, in their order")
