@@ -30,6 +30,8 @@ from sae_pipeline.schema.run import RunMetadata
 from viz_analysis.api.types import (
     CompareAnswer,
     CompareQuery,
+    Confusion,
+    ConfusionQuery,
     ErrorAnswer,
     FeatureDensity,
     FeatureInfo,
@@ -101,6 +103,11 @@ def create_app(
     def headlines(query: HeadlinesQuery) -> Response:
         """Headlines with prediction, label and strongest features."""
         return json_answer(runs.ask(query.run, lambda run: run.headlines(query)))
+
+    @app.get("/api/confusion", responses={200: Confusion, **NO_RUN})
+    def confusion(query: ConfusionQuery) -> Response:
+        """The headlines that match the filters, counted by true label and prediction."""
+        return json_answer(runs.ask(query.run, lambda run: run.confusion(query)))
 
     @app.get("/api/features", responses={200: FeaturesPage, **NO_RUN})
     def features(query: FeaturesQuery) -> Response:

@@ -38,6 +38,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/confusion": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The headlines that match the filters, counted by true label and prediction. */
+        get: operations["confusion"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/feature_density": {
         parameters: {
             query?: never;
@@ -563,6 +580,21 @@ export interface components {
             matches: components["schemas"]["FeatureMatches"][];
             /** Runs */
             runs: components["schemas"]["RunMetadata"][];
+        };
+        /**
+         * Confusion
+         * @description How many headlines of each true label got which prediction.
+         */
+        Confusion: {
+            /**
+             * Counts
+             * @description headlines that match the filters, [true label][prediction], both in the order of `labels`
+             */
+            counts: number[][];
+            /** Labels */
+            labels: string[];
+            /** Run Id */
+            run_id: string;
         };
         /**
          * EditedFeature
@@ -2292,6 +2324,64 @@ export interface operations {
             };
         };
     };
+    confusion: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+                /** @description text to search for */
+                q?: string | null;
+                /** @description only headlines with this feature among their top ones */
+                feature?: number | null;
+                /** @description only headlines whose predicted class has at least this probability */
+                min_confidence?: number | null;
+                /** @description only headlines whose predicted class has at most this probability */
+                max_confidence?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Confusion"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     feature_density: {
         parameters: {
             query?: {
@@ -2546,21 +2636,21 @@ export interface operations {
             query?: {
                 /** @description "34", "run-034" or a folder name; default: the served run */
                 run?: string | null;
-                limit?: number;
-                offset?: number;
                 /** @description text to search for */
                 q?: string | null;
+                /** @description only headlines with this feature among their top ones */
+                feature?: number | null;
+                /** @description only headlines whose predicted class has at least this probability */
+                min_confidence?: number | null;
+                /** @description only headlines whose predicted class has at most this probability */
+                max_confidence?: number | null;
+                limit?: number;
+                offset?: number;
                 /** @description true class */
                 label?: number | null;
                 /** @description predicted class */
                 prediction?: number | null;
                 correct?: boolean | null;
-                /** @description only headlines with this feature among their top ones */
-                feature?: number | null;
-                /** @description of the predicted class's probability, inclusive */
-                min_confidence?: number | null;
-                /** @description likewise */
-                max_confidence?: number | null;
                 sort?: "position" | "confidence" | "margin" | "loss";
                 order?: "asc" | "desc";
             };

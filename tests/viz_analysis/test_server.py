@@ -108,6 +108,32 @@ def test_headline_filters_combine(client: FlaskClient, run: Run) -> None:
     assert ids("label=77") == ids("q=no+such+words") == ids("feature=1000000") == []
 
 
+def test_confusion_counts_the_headlines_of_the_run(client: FlaskClient, run: Run) -> None:
+    counts = np.zeros((3, 3), int)
+    for prompt in run.prompts:
+        counts[prompt.label, prompt.prediction] += 1
+    answer = {"run_id": "run-002", "labels": run.metadata.labels, "counts": counts.tolist()}
+    assert get(client, "/api/confusion") == get(client, "/api/confusion?q=") == answer
+    assert get(client, "/api/confusion?run=1")["run_id"] == "run-001"
+
+
+def test_confusion_counts_what_the_list_of_headlines_filters(client: FlaskClient, run: Run) -> None:
+    feature = run.headline_features.headlines[3].features[0].feature
+    confidence = np.array([max(prompt.probabilities) for prompt in run.prompts])
+    middle = float(np.median(confidence))
+    split = [get(client, f"/api/confusion?{side}_confidence={middle}")["counts"] for side in ("min", "max")]
+    assert np.sum(split) == np.sum([confidence >= middle, confidence <= middle])
+    for query in ("q=profit", f"feature={feature}", f"min_confidence={middle}", f"q=profit&max_confidence={middle}"):
+        counts = get(client, f"/api/confusion?{query}")["counts"]
+        assert 0 < np.sum(counts) < N_HEADLINES
+        for label in range(3):
+            for prediction in range(3):
+                page = get(client, f"/api/headlines?limit=1&{query}&label={label}&prediction={prediction}")
+                assert counts[label][prediction] == page["total"]
+    nothing = get(client, "/api/confusion?q=no+such+words")["counts"]
+    assert nothing == get(client, "/api/confusion?feature=1000000")["counts"] == [[0] * 3] * 3
+
+
 def test_headlines_sort_by_their_probabilities(client: FlaskClient, run: Run) -> None:
     probabilities = np.array([prompt.probabilities for prompt in run.prompts])
     largest = np.sort(probabilities, axis=1)
@@ -279,6 +305,9 @@ BAD = {
     f"/api/feature_info?id={'9' * 8000}": 400,
     "/api/feature_info?id=2000": 404,
     "/api/features?metric=no_such": 404,
+    "/api/confusion?label=1": 400,
+    "/api/confusion?min_confidence=2": 400,
+    "/api/confusion?run=99": 404,
     "/api/features?limit=0": 400,
     "/api/features?limit=-5": 400,
     "/api/features?limit=501": 400,

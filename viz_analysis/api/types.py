@@ -38,20 +38,29 @@ class PageQuery(RunQuery):
 
     limit: int = Field(50, ge=1, le=500)
     offset: int = Field(0, ge=0, le=10**9)
+
+
+class ConfusionQuery(RunQuery):
+    """Filters of `/api/confusion`; they combine with AND."""
+
     q: str | None = Field(None, max_length=200, description="text to search for")
+    feature: int | None = Field(
+        None, ge=0, le=10**9, description="only headlines with this feature among their top ones"
+    )
+    min_confidence: Share | None = Field(
+        None, description="only headlines whose predicted class has at least this probability"
+    )
+    max_confidence: Share | None = Field(
+        None, description="only headlines whose predicted class has at most this probability"
+    )
 
 
-class HeadlinesQuery(PageQuery):
+class HeadlinesQuery(PageQuery, ConfusionQuery):
     """Filters of `/api/headlines`; they combine with AND."""
 
     label: int | None = Field(None, ge=0, le=1000, description="true class")
     prediction: int | None = Field(None, ge=0, le=1000, description="predicted class")
     correct: bool | None = None
-    feature: int | None = Field(
-        None, ge=0, le=10**9, description="only headlines with this feature among their top ones"
-    )
-    min_confidence: Share | None = Field(None, description="of the predicted class's probability, inclusive")
-    max_confidence: Share | None = Field(None, description="likewise")
     sort: Literal["position", "confidence", "margin", "loss"] = "position"
     order: Literal["asc", "desc"] = "asc"
 
@@ -62,6 +71,7 @@ class FeaturesQuery(PageQuery):
     `q` is a feature id (or how one begins), part of a human label, or part of the word of its strongest token.
     """
 
+    q: str | None = Field(None, max_length=200, description="text to search for")
     metric: str | None = Field(None, max_length=64, description="default: the run's first metric")
     order: Literal["desc", "asc"] = "desc"
     token: str | None = Field(
@@ -144,6 +154,16 @@ class HeadlinesPage(Record):
     offset: NonNegativeInt
     limit: NonNegativeInt
     headlines: list[Headline]
+
+
+class Confusion(Record):
+    """How many headlines of each true label got which prediction."""
+
+    run_id: str
+    labels: list[str]
+    counts: list[list[NonNegativeInt]] = Field(
+        description="headlines that match the filters, [true label][prediction], both in the order of `labels`"
+    )
 
 
 class FeatureRow(Record):

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from sae_pipeline.errors import UserError
 from viz_analysis.api.types import (
+    Confusion,
+    ConfusionQuery,
     HeadlinesPage,
     HeadlinesQuery,
     SimilarHeadline,
@@ -34,7 +36,7 @@ def headlines_page(run: RunReader, query: HeadlinesQuery) -> HeadlinesPage:
     elif _filters(query) == {"q"} and query.sort == "position":
         total, found = _with_words(run, query)
     else:
-        mask = _matching(run, query)
+        mask = _matching(run, query) & _in_cells(run, query)
         if query.sort == "position":
             all_found = np.flatnonzero(mask)
             all_found = all_found[::-1] if query.order == "desc" else all_found
@@ -51,6 +53,17 @@ def headlines_page(run: RunReader, query: HeadlinesQuery) -> HeadlinesPage:
         offset=query.offset,
         limit=query.limit,
         headlines=[run.headline(n) for n in found],
+    )
+
+
+def confusion(run: RunReader, query: ConfusionQuery) -> Confusion:
+    """The headlines that match all filters, counted by true label and prediction."""
+    n_labels = len(run.metadata.labels)
+    counts = np.bincount(run.vector("cell")[_matching(run, query)], minlength=n_labels * n_labels)
+    return Confusion(
+        run_id=run.metadata.run_id,
+        labels=run.metadata.labels,
+        counts=counts.reshape(n_labels, n_labels).tolist(),
     )
 
 
@@ -126,27 +139,25 @@ def _with_words(run: RunReader, query: HeadlinesQuery) -> tuple[int, list[int]]:
     return total, [n for (n,) in run.rows(statement, [expression, query.limit, query.offset])]
 
 
-def _matching(run: RunReader, query: HeadlinesQuery) -> Mask:
-    """Which headlines match all filters, [n_headlines]."""
-    masks: list[Mask] = []
-    if (query.label, query.prediction, query.correct) != (None, None, None):
-        masks.append(_in_cells(run, query))
+def _matching(run: RunReader, query: ConfusionQuery) -> Mask:
+    """The headlines that match text, feature and confidence, as a mask [n_headlines]."""
+    mask = np.ones(run.n_headlines, bool)
     if query.min_confidence is not None or query.max_confidence is not None:
         confidence = run.vector("confidence")
         low, high = query.min_confidence or 0.0, 1.0 if query.max_confidence is None else query.max_confidence
-        masks.append((confidence >= np.float32(low)) & (confidence <= np.float32(high)))
+        mask &= (confidence >= np.float32(low)) & (confidence <= np.float32(high))
     if query.feature is not None:
-        masks.append(_mask(run, [headlines for headlines, _ in _postings(run, query.feature)]))
+        mask &= _mask(run, [headlines for headlines, _ in _postings(run, query.feature)])
     if query.q:
         expression = match_expression(query.q)
         statement = "SELECT json_group_array(rowid) FROM headline_text WHERE headline_text MATCH ?"
         found = orjson.loads(run.rows(statement, [expression])[0][0]) if expression else []
-        masks.append(_mask(run, [np.array(found, np.int64)]))
-    whole: Mask = np.logical_and.reduce(masks)
-    return whole
+        mask &= _mask(run, [np.array(found, np.int64)])
+    return mask
 
 
 def _in_cells(run: RunReader, query: HeadlinesQuery) -> Mask:
+    """The headlines that match label, prediction and correctness, as a mask [n_headlines]."""
     n_labels = len(run.metadata.labels)
     wanted = [
         label * n_labels + prediction

@@ -10,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 from sae_pipeline.errors import UserError
 from sae_pipeline.schema.run import DECODER
 from viz_analysis.api.types import (
+    Confusion,
+    ConfusionQuery,
     FeatureDensity,
     FeatureInfo,
     FeaturesPage,
@@ -23,7 +25,7 @@ from viz_analysis.api.types import (
     SimilarHeadlinesQuery,
 )
 from viz_analysis.runs.feature_answers import FeatureAnswers, HumanNames
-from viz_analysis.runs.headline_answers import headlines_page, similar_headlines
+from viz_analysis.runs.headline_answers import confusion, headlines_page, similar_headlines
 from viz_analysis.runs.reader import RunReader
 
 _ROWS = 2048  # of W_dec in memory at a time
@@ -46,6 +48,10 @@ class IndexedRun:
     def headlines(self, query: HeadlinesQuery) -> HeadlinesPage:
         """A page of headlines."""
         return headlines_page(self._reader, query)
+
+    def confusion(self, query: ConfusionQuery) -> Confusion:
+        """The headlines counted by true label and prediction."""
+        return confusion(self._reader, query)
 
     def similar_headlines(self, query: SimilarHeadlinesQuery) -> SimilarHeadlines:
         """Headlines like one."""
