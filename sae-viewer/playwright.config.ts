@@ -1,6 +1,6 @@
-import { defineConfig, type PlaywrightTestConfig } from '@playwright/test'
 import { existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { defineConfig, type PlaywrightTestConfig } from '@playwright/test'
 
 const API_PORT = Number(process.env.E2E_API_PORT ?? 8766)
 const VIEWER_PORT = Number(process.env.E2E_VIEWER_PORT ?? 1235)

@@ -1,8 +1,8 @@
 /** How fast the production build is with a large run. The last line is one JSON object. */
 
+import { mkdirSync, writeFileSync } from 'node:fs'
 import AxeBuilder from '@axe-core/playwright'
 import type { Page } from '@playwright/test'
-import { mkdirSync, writeFileSync } from 'node:fs'
 import { expect, test } from '../e2e/api'
 import { allViews } from '../e2e/views'
 

@@ -1,11 +1,11 @@
 /** What the tests expect, asked of the API itself; and servers of a test's own, to be killed or fed by it. */
 
-import { expect, test as base, type APIRequestContext, type Locator, type Page } from '@playwright/test'
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { expect, test as base, type APIRequestContext, type Locator, type Page } from '@playwright/test'
 import type {
   FeatureInfo,
   FeaturesPage,

@@ -1,10 +1,10 @@
 /** The bench, on a server that has the run's own classifier in memory, and the run's causal evidence in the list. */
 
-import AxeBuilder from '@axe-core/playwright'
 import { execFileSync } from 'node:child_process'
 import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import AxeBuilder from '@axe-core/playwright'
 import type { HeadlinesPage, Intervention, Probe } from '../src/interpAPI'
 import { benchOf, readBench, writeBench } from '../src/lib/bench'
 import { percent } from '../src/lib/format'

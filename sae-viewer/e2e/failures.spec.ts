@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs'
-import { join } from 'node:path'
 import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { count, expect, freePort, loaded, madeUpRuns, row, Server, test } from './api'
 
 test('the API is started late, stopped and started again: the page says so and goes on by itself', async ({ page }) => {

@@ -1,14 +1,13 @@
 import { lazy, Suspense, useEffect, useState } from 'react'
-import { FeaturesView } from './views/features/FeaturesView'
 import { Header } from './components/Header'
-import { HeadlinesView } from './views/headlines/HeadlinesView'
 import { HelpDialog } from './components/HelpDialog'
 import { Icon } from './components/Icon'
 import { Failure, Note, Notice } from './components/Notices'
 import { go, useAddress } from './hooks/useAddress'
-import { useHealth, useRun, useSlow } from './hooks/useApi'
+import { useHealth, useSlow } from './hooks/useHealth'
 import { useKeys } from './hooks/useKeys'
 import { LabelsContext, useLabels } from './hooks/useLabels'
+import { useRun } from './hooks/useRun'
 import { useScrollMemory } from './hooks/useScrollMemory'
 import { START_COMMAND, type ApiError, type RunMetadata } from './interpAPI'
 import {
@@ -22,17 +21,20 @@ import {
   type FeaturesAddress,
   type HeadlinesAddress,
 } from './lib/address'
+import { FeaturesView } from './views/features/FeaturesView'
+import { HeadlinesView } from './views/headlines/HeadlinesView'
 
+const Bench = lazy(() => import('./views/bench/Bench'))
 const RunPanel = lazy(() => import('./views/panel/RunPanel'))
 
-/** The two tabs, and what is true of both: which run is shown and whether the API is there. */
+/** The header, the tab that the address names, and the dialogs over it. */
 export function App() {
   const { address, problems } = useAddress()
   const health = useHealth()
   const { data: run, error, refetch } = useRun(address.run)
   const { labels } = useLabels(run)
   const [help, setHelp] = useState(false)
-  const onRun = () => go(openPanel(address))
+  const onRuns = () => go(openPanel(address))
   const tabs = useTabs(address)
   useKeys({
     '?': () => setHelp(true),
@@ -54,7 +56,7 @@ export function App() {
         address={address}
         run={run}
         tabs={tabs}
-        onRun={onRun}
+        onRuns={onRuns}
         onHelp={() => setHelp(true)}
       />
       <main id="main" tabIndex={-1} className="outline-none">
@@ -63,7 +65,7 @@ export function App() {
           {slow && <Notice>Still waiting for the API.</Notice>}
           {newer && (
             <Notice>
-              The API now serves {served}; this is {run.run_id}.{' '}
+              The API now serves {served}; this page shows {run.run_id}.{' '}
               <button type="button" className="quiet" onClick={() => void refetch()}>
                 Show {served}
               </button>
@@ -73,9 +75,14 @@ export function App() {
             <Notice key={problem}>{problem}</Notice>
           ))}
         </div>
-        <View address={address} run={run} error={error} onRuns={onRun} />
+        <View address={address} run={run} error={error} onRuns={onRuns} />
       </main>
       {help && <HelpDialog onClose={() => setHelp(false)} />}
+      {run && address.view === 'headlines' && address.bench !== undefined && (
+        <Suspense fallback={null}>
+          <Bench address={address} run={run} />
+        </Suspense>
+      )}
       {shownPanel(address) && (
         <Suspense fallback={null}>
           <RunPanel run={run} address={address} />
@@ -132,9 +139,9 @@ function Down() {
     <p role="alert" className="flex items-start gap-2.5 border-b border-line py-3 leading-6">
       <Icon name="alert" className="mt-1 text-wrong" />
       <span>
-        The API does not answer; what is loaded stays. Start it with{' '}
+        The API does not answer. What is loaded stays on this page. Start the API with{' '}
         <code className="rounded bg-sunk px-1.5 py-0.5 font-mono text-[0.8125rem]">{START_COMMAND}</code> and this page
-        goes on by itself.
+        continues by itself.
       </span>
     </p>
   )
@@ -151,18 +158,18 @@ function Waiting() {
   )
 }
 
-/** Where each tab was left, in the run that is shown: its filters, its feature. */
+/** The last address of each tab (its filters, its feature), in the run that is shown. */
 function useTabs(address: Address): { headlines: HeadlinesAddress; features: FeaturesAddress } {
-  const [left, setLeft] = useState({ headlines: HEADLINES, features: FEATURES })
-  if (address.view !== 'unknown' && left[address.view] !== address) setLeft({ ...left, [address.view]: address })
+  const [last, setLast] = useState({ headlines: HEADLINES, features: FEATURES })
+  if (address.view !== 'unknown' && last[address.view] !== address) setLast({ ...last, [address.view]: address })
   return {
-    headlines: { ...left.headlines, run: address.run },
-    features: { ...left.features, run: address.run },
+    headlines: { ...last.headlines, run: address.run },
+    features: { ...last.features, run: address.run },
   }
 }
 
 function useTitle(address: Address, run: RunMetadata | undefined): void {
-  const place =
+  const page =
     address.view === 'features'
       ? address.feature === undefined
         ? 'Features'
@@ -170,7 +177,7 @@ function useTitle(address: Address, run: RunMetadata | undefined): void {
       : address.view === 'headlines'
         ? 'Headlines'
         : 'No such page'
-  const title = [place, run?.run_id, 'FinBERT SAE Explorer'].filter(Boolean).join(' · ')
+  const title = [page, run?.run_id, 'FinBERT SAE Explorer'].filter(Boolean).join(' · ')
   useEffect(() => {
     document.title = title
   }, [title])

@@ -3,7 +3,7 @@ import { Tooltip } from 'radix-ui'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { App } from './App'
-import { queryClient } from './hooks/useApi'
+import { queryClient } from './hooks/queryClient'
 import './index.css'
 
 const root = document.getElementById('root')

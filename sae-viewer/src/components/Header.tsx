@@ -6,13 +6,13 @@ import { HEADLINES, writeAddress, type Address } from '../lib/address'
 import { count } from '../lib/format'
 import { Icon } from './Icon'
 
-/** The bar above both tabs: where one is, which run is shown, how it looks, help. */
-export function Header({ address, run, tabs, onRun, onHelp }: {
+/** The bar above the page: the tabs, the run that is shown, the link to this view, the theme and help. */
+export function Header({ address, run, tabs, onRuns, onHelp }: {
   address: Address
   run: RunMetadata | undefined
-  /** Where each tab was left. */
+  /** The last address of each tab. */
   tabs: { headlines: Address; features: Address }
-  onRun: () => void
+  onRuns: () => void
   onHelp: () => void
 }) {
   return (
@@ -30,7 +30,7 @@ export function Header({ address, run, tabs, onRun, onHelp }: {
           <Tab name="Features" to={tabs.features} current={address.view === 'features'} />
         </nav>
         <div className="ml-auto flex items-center gap-0.5 sm:gap-2">
-          <button type="button" aria-haspopup="dialog" onClick={onRun} className="flex h-9 items-center gap-1.5 rounded-md px-1.5 text-sm sm:gap-2 sm:px-2 whitespace-nowrap hover:bg-sunk">
+          <button type="button" aria-haspopup="dialog" onClick={onRuns} className="flex h-9 items-center gap-1.5 rounded-md px-1.5 text-sm sm:gap-2 sm:px-2 whitespace-nowrap hover:bg-sunk">
             {run ? run.run_id : 'Runs'}
             {run && (
               <span className="hidden text-soft md:inline">
@@ -43,7 +43,7 @@ export function Header({ address, run, tabs, onRun, onHelp }: {
           <ThemeSwitch />
           <button
             type="button"
-            aria-label="Keys and reading"
+            aria-label="Help"
             aria-haspopup="dialog"
             aria-keyshortcuts="?"
             onClick={onHelp}
@@ -69,7 +69,7 @@ function Tab({ name, to, current }: { name: string; to: Address; current: boolea
   )
 }
 
-/** Copies the address with the run in it: it shows the same when another run is served. */
+/** Copies the address with the run in it, so that the link shows the same when another run is served. */
 function CopyLink({ address, run }: { address: Address; run: RunMetadata }) {
   const [copied, setCopied] = useState<boolean>()
   useEffect(() => {
@@ -95,7 +95,7 @@ function CopyLink({ address, run }: { address: Address; run: RunMetadata }) {
   )
 }
 
-/** False where the browser has no clipboard for this page: it is not on localhost, or the reader says no. */
+/** Copies text; false where the browser forbids it, as on a page that is neither secure nor on localhost. */
 async function copy(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text)
@@ -107,7 +107,7 @@ async function copy(text: string): Promise<boolean> {
 
 const THEME_ICONS = { system: 'screen', light: 'sun', dark: 'moon' } as const
 
-/** One button that goes round: as the system, light, dark. */
+/** One button that steps through the themes: the system’s, light, dark. */
 function ThemeSwitch() {
   const [theme, setTheme] = useTheme()
   const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length] ?? 'system'
@@ -125,7 +125,7 @@ function ThemeSwitch() {
   )
 }
 
-/** Nine tokens, two of them lit: what a sparse feature is. */
+/** The logo: nine tokens, on two of which a sparse feature fires. */
 function Mark() {
   const lit = (x: number, y: number) => x + y === 20 && x !== 10
   return (

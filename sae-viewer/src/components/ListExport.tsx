@@ -1,5 +1,5 @@
-import { featurePages, headlinePages, useListExport } from '../hooks/useListExport'
 import { useLabels } from '../hooks/useLabels'
+import { featurePages, headlinePages, useListExport } from '../hooks/useListExport'
 import type { FeatureRow, FeaturesQuery, Headline, HeadlinesQuery, RunMetadata } from '../interpAPI'
 import { className } from '../lib/classes'
 import type { Row } from '../lib/download'

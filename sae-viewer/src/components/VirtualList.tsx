@@ -1,7 +1,7 @@
 import { useVirtualizer, useWindowVirtualizer, type VirtualItem, type Virtualizer } from '@tanstack/react-virtual'
 import { useEffect, useImperativeHandle, useRef, useState, type ReactNode, type Ref, type RefObject } from 'react'
-import type { Range } from '../hooks/useApi'
 import { useKeys } from '../hooks/useKeys'
+import type { Range } from '../hooks/usePages'
 
 /** No browser lays out an element beyond this height, in pixels (Chromium: 33,554,430). */
 const MAX_HEIGHT = 30_000_000

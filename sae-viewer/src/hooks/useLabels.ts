@@ -4,7 +4,7 @@ import { useQuery } from '@tanstack/react-query'
 import { createContext, use, useEffect } from 'react'
 import { ApiError, get, putLabels, type FeatureLabel, type LabelsAnswer, type RunMetadata } from '../interpAPI'
 import { mergeLabel, said, UNSAID, type Labels, type Merged, type Said } from '../lib/labels'
-import { queryClient } from './useApi'
+import { queryClient } from './queryClient'
 
 const LOOK_AGAIN_MS = 30_000
 const ATTEMPTS = 5

@@ -1,34 +1,35 @@
-/** What the bench holds, as one piece of the address: a text, the one it is compared with, edits of features. */
+/** The state of the bench as one piece of the address: a text, the text it is compared with, and edits of features. */
 
 export const OPERATIONS = ['ablate', 'scale', 'clamp', 'add'] as const
 export type Operation = (typeof OPERATIONS)[number]
 
-export interface BenchEdit {
+export interface FeatureEdit {
   feature: number
   operation: Operation
-  /** scale: times f; clamp: f itself; add: on top of f, all where the SAE looks. */
+  /** scale: a factor of f; clamp: the new f; add: what is added to f at every position that the SAE reads. */
   value: number
 }
 
-export interface Bench {
+export interface BenchState {
   text: string
-  /** The text as it was, to compare with. */
+  /** The original text, to compare with. */
   from: string
-  edits: BenchEdit[]
+  edits: FeatureEdit[]
 }
 
-/** As the API bounds them. */
-export const MAX_TEXT = 1000
-const MAX_EDITS = 32
-const MAX_VALUE = 1e4
-const MAX_FEATURE = 1e9
+/** The bounds that `/api/live` sends. */
+export interface BenchLimits {
+  max_characters: number
+  max_edits: number
+  max_value: number
+}
 
-/** A bench on one text. */
+/** A bench on one text, without edits. */
 export function benchOf(text: string): string {
   return writeBench({ text, from: text, edits: [] })
 }
 
-export function writeBench({ text, from, edits }: Bench): string {
+export function writeBench({ text, from, edits }: BenchState): string {
   return JSON.stringify({
     text,
     ...(from === text ? {} : { from }),
@@ -36,17 +37,25 @@ export function writeBench({ text, from, edits }: Bench): string {
   })
 }
 
-/** What makes no sense is left out. */
-export function readBench(written: string): Bench {
-  const found = parsed(written)
-  const text = typeof found.text === 'string' ? found.text.slice(0, MAX_TEXT) : ''
-  const from = typeof found.from === 'string' ? found.from.slice(0, MAX_TEXT) : text
+/** The state that an address holds. What has the wrong shape is left out, and only a feature's first edit is kept. */
+export function readBench(written: string): BenchState {
+  const found = parseRecord(written)
+  const text = typeof found.text === 'string' ? found.text : ''
+  const from = typeof found.from === 'string' ? found.from : text
   const edits = Array.isArray(found.edits) ? found.edits.flatMap(readEdit) : []
-  const first = edits.filter(({ feature }, i) => edits.findIndex((one) => one.feature === feature) === i)
-  return { text, from, edits: first.slice(0, MAX_EDITS) }
+  return { text, from, edits: edits.filter(({ feature }, i) => edits.findIndex((one) => one.feature === feature) === i) }
 }
 
-function parsed(written: string): Record<string, unknown> {
+/** The state within the limits of the API: texts and the list of edits are cut, values are clamped. */
+export function withinLimits({ text, from, edits }: BenchState, { max_characters, max_edits, max_value }: BenchLimits): BenchState {
+  return {
+    text: text.slice(0, max_characters),
+    from: from.slice(0, max_characters),
+    edits: edits.slice(0, max_edits).map((edit) => ({ ...edit, value: Math.min(max_value, Math.max(-max_value, edit.value)) })),
+  }
+}
+
+function parseRecord(written: string): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(written)
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
@@ -55,28 +64,23 @@ function parsed(written: string): Record<string, unknown> {
   }
 }
 
-function readEdit(written: unknown): BenchEdit[] {
+function readEdit(written: unknown): FeatureEdit[] {
   if (!Array.isArray(written)) return []
   const [feature, name, value] = written as unknown[]
   const operation = OPERATIONS.find((one) => one === name)
-  const sound =
-    Number.isInteger(feature) &&
-    (feature as number) >= 0 &&
-    (feature as number) <= MAX_FEATURE &&
-    typeof value === 'number' &&
-    Math.abs(value) <= MAX_VALUE
-  return sound && operation ? [{ feature: feature as number, operation, value }] : []
+  const sound = Number.isSafeInteger(feature) && (feature as number) >= 0 && Number.isFinite(value)
+  return sound && operation ? [{ feature: feature as number, operation, value: value as number }] : []
 }
 
-/** The edits with one more, or with the feature's edit replaced; `undefined` takes it away. */
-export function withEdit(edits: readonly BenchEdit[], feature: number, edit: BenchEdit | undefined): BenchEdit[] {
+/** The edits with the feature's edit added, replaced or, where `edit` is undefined, removed. */
+export function withEdit(edits: readonly FeatureEdit[], feature: number, edit: FeatureEdit | undefined): FeatureEdit[] {
   const at = edits.findIndex((one) => one.feature === feature)
   if (!edit) return edits.filter((one) => one.feature !== feature)
   return at < 0 ? [...edits, edit] : edits.map((one, i) => (i === at ? edit : one))
 }
 
-/** What an edit does, in words: "ablated", "× 0.5", "= 12", "+ 3". */
-export function editInWords({ operation, value }: BenchEdit): string {
+/** What an edit does: "ablated", "× 0.5", "= 12", "+ 3". */
+export function describeEdit({ operation, value }: FeatureEdit): string {
   const size = `${Math.round(Math.abs(value) * 100) / 100}`
   switch (operation) {
     case 'ablate':

@@ -5,7 +5,7 @@ import { signed } from '../../lib/effects'
 import { stretches } from '../../lib/text'
 import { Word } from '../HeatText'
 
-/** A headline's features by what the predicted class owes to them, with sign: filled for it, hollow against it. */
+/** A headline's features by their signed effect on the predicted logit: a filled line is for the class, a hollow one against it. */
 export function EffectChips({ headline, labels, first, href, onLight }: {
   headline: Headline
   labels: readonly string[]
@@ -18,26 +18,24 @@ export function EffectChips({ headline, labels, first, href, onLight }: {
   const { color } = classLook(labels, prediction)
   const name = className(labels, prediction)
   const listed = effects.features.slice(0, first)
-  const largest = Math.max(...listed.map(({ effects: of }) => Math.abs(of[prediction] ?? 0)), 1e-9)
+  const largest = Math.max(...listed.map(({ effects: logits }) => Math.abs(logits[prediction] ?? 0)), 1e-9)
   return (
     <>
-      {listed.map(({ feature, effects: of, ablation_logits, ablation_probabilities, positions, position_effects }) => {
-        const effect = of[prediction] ?? 0
+      {listed.map(({ feature, effects: logits, ablation_logits, ablation_probabilities, positions, position_effects }) => {
+        const effect = logits[prediction] ?? 0
         const points = signed(-100 * (ablation_probabilities[prediction] ?? 0))
         return (
           <Link
             key={feature}
             href={href(feature)}
             className="chip"
-            title={`${name} owes it ${signed(effect)} logits (integrated gradients). Really ablated: ${signed(ablation_logits[prediction] ?? 0)} logits; p(${name}) changes by ${points} points.`}
+            title={`Effect on the ${name} logit: ${signed(effect)} by integrated gradients, ${signed(ablation_logits[prediction] ?? 0)} by ablation. Ablation changes p(${name}) by ${points} points.`}
             onPointerEnter={() => onLight(feature)}
             onPointerLeave={() => onLight(undefined)}
             onFocus={() => onLight(feature)}
             onBlur={() => onLight(undefined)}
           >
-            <span className="font-semibold tabular-nums">
-              {signed(effect)}
-            </span>
+            <span className="font-semibold tabular-nums">{signed(effect)}</span>
             <span className="text-soft">{feature}</span>
             <Word className="truncate">{wordAt(headline, positions, position_effects)}</Word>
             <span
@@ -59,6 +57,6 @@ export function EffectChips({ headline, labels, first, href, onLight }: {
 /** The word, as written, on which a feature has its largest effect. */
 export function wordAt(headline: Headline, positions: readonly number[], effects: readonly number[]): string {
   const sizes = effects.map(Math.abs)
-  const place = positions[sizes.indexOf(Math.max(...sizes))] ?? -1
-  return stretches(headline).find((part) => part.positions.includes(place))?.text ?? ''
+  const strongest = positions[sizes.indexOf(Math.max(...sizes))] ?? -1
+  return stretches(headline).find((part) => part.positions.includes(strongest))?.text ?? ''
 }

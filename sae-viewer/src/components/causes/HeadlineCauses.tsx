@@ -7,7 +7,7 @@ import { wordAt } from './EffectChips'
 import { Faithfulness } from './Faithfulness'
 import { Waterfall } from './Waterfall'
 
-/** Under an open headline: why this prediction, as the run's `interventions.json` has it, and the way to the bench. */
+/** The causes of an open headline's prediction, from the run's `interventions.json`, and a link to the bench. */
 export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
   headline: Headline
   labels: readonly string[]
@@ -16,7 +16,7 @@ export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
   onLight: (feature: number | undefined) => void
 }) {
   const { effects, prediction } = headline
-  const turned = Boolean(effects?.flip ?? effects?.repair)
+  const flipped = Boolean(effects?.flip ?? effects?.repair)
   const words = new Map(effects?.features.map(({ feature, positions, position_effects }) => [feature, wordAt(headline, positions, position_effects)]))
   return (
     <div className="mt-4 text-xs">
@@ -27,17 +27,17 @@ export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
         )}
         {!effects && (
           <span className="text-faint">
-            Causes are not computed for this run: <code className="font-mono">python -m sae_pipeline intervene</code> adds them.
+            This run has no causal findings. <code className="font-mono">python -m sae_pipeline intervene</code> adds them.
           </span>
         )}
       </div>
       {effects && (
-        <div className={`mt-3 grid grid-cols-1 gap-x-8 gap-y-3 ${turned ? 'xl:grid-cols-[minmax(0,1.6fr)_minmax(0,1fr)]' : ''}`}>
+        <div className={`mt-3 grid grid-cols-1 gap-x-8 gap-y-3 ${flipped ? 'xl:grid-cols-[minmax(0,1.6fr)_minmax(0,1fr)]' : ''}`}>
           <Waterfall causes={effects} index={prediction} labels={labels} words={words} href={href} onLight={onLight} />
-          {turned && (
+          {flipped && (
             <div className="space-y-2">
-              {effects.flip && <FlipLine title="Flips" path={effects.flip} labels={labels} words={words} href={href} />}
-              {effects.repair && <FlipLine title="Repairs" path={effects.repair} labels={labels} words={words} href={href} />}
+              {effects.flip && <FlipLine title="Flip" path={effects.flip} labels={labels} words={words} href={href} />}
+              {effects.repair && <FlipLine title="Flip to the true label" path={effects.repair} labels={labels} words={words} href={href} />}
             </div>
           )}
         </div>
@@ -48,26 +48,32 @@ export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
 
 type Path = NonNullable<NonNullable<Headline['effects']>['flip']>
 
+/** The smallest set of features that was found to change the prediction, with the prediction after its ablation. */
 function FlipLine({ title, path, labels, words, href }: {
-  title: 'Flips' | 'Repairs'
+  title: string
   path: Path
   labels: readonly string[]
   words: ReadonlyMap<number, string>
   href: (feature: number) => string
 }) {
-  const end = path.path.at(-1)?.[path.prediction] ?? 0
+  const probability = path.path.at(-1)?.[path.prediction] ?? 0
+  const n = path.features.length
   return (
-    <p>
-      <span className="eyebrow">{title}:</span> without{' '}
-      {path.features.map((feature, i) => (
-        <span key={feature}>
-          {i > 0 && ', '}
-          <Link href={href(feature)} className="hover:underline">
-            {feature} <Word>{words.get(feature) ?? ''}</Word>
-          </Link>
-        </span>
-      ))}{' '}
-      it is {className(labels, path.prediction)} ({percent(end)}).
-    </p>
+    <section aria-label={title}>
+      <h3 className="eyebrow">{title}</h3>
+      <p className="text-soft">
+        Ablating {n === 1 ? 'this feature' : `these ${n} features`} changes the prediction to {className(labels, path.prediction)} (
+        {percent(probability)}):
+      </p>
+      <ul className="flex flex-wrap gap-x-3">
+        {path.features.map((feature) => (
+          <li key={feature}>
+            <Link href={href(feature)} className="hover:underline">
+              <span className="text-soft">{feature}</span> <Word>{words.get(feature) ?? ''}</Word>
+            </Link>
+          </li>
+        ))}
+      </ul>
+    </section>
   )
 }

@@ -5,7 +5,7 @@ import { Word } from '../HeatText'
 
 type Causes = Parameters<typeof waterfall>[0]
 
-/** How a class's logit comes about: from the base without features, feature by feature, to the prediction. */
+/** A class's logit as a sum: the base without features, the effect of each feature, the rest. */
 export function Waterfall({ causes, index, labels, words, href, onLight }: {
   causes: Causes
   /** The class. */
@@ -25,7 +25,7 @@ export function Waterfall({ causes, index, labels, words, href, onLight }: {
   return (
     <figure aria-label={`Waterfall of the ${name} logit`} className="text-xs">
       <figcaption className="mb-2 text-soft">
-        Base + the listed effects + the rest = the {name} logit, exactly. Filled: for {name}; hollow: against it.
+        The base, the listed effects and the rest add up to the {name} logit. A filled bar speaks for {name}, a hollow one against it.
       </figcaption>
       <ol>
         {steps.map((step, i) => (
@@ -57,8 +57,8 @@ export function Waterfall({ causes, index, labels, words, href, onLight }: {
         ))}
       </ol>
       <p className="mt-1.5 text-faint">
-        Axis: the {name} logit less the mean of all logits, from {signed(low)} to {signed(high)}. Effects are integrated gradients over a
-        headline’s tokens.
+        The axis is the {name} logit minus the mean of all logits, from {signed(low)} to {signed(high)}. Effects are integrated gradients,
+        summed over the headline’s tokens.
       </p>
     </figure>
   )
@@ -77,6 +77,6 @@ function StepName({ step, words, href, label }: {
       </Link>
     )
   }
-  const names = { base: 'base, no feature', rest: 'all other features', logit: `${label} logit`, feature: '' }
+  const names = { base: 'base without features', rest: 'all other features', logit: `${label} logit`, feature: '' }
   return <span className={step.kind === 'logit' ? 'font-semibold' : 'text-soft'}>{names[step.kind]}</span>
 }

@@ -1,10 +1,10 @@
-import { useAudit } from './useLive'
+import { Notice } from '../../components/Notices'
 import { className } from '../../lib/classes'
 import { scores, signed, transitions } from '../../lib/effects'
 import { count, counted, percent } from '../../lib/format'
-import { Notice } from '../../components/Notices'
+import { useAudit } from './useAudit'
 
-/** The edited features as a set, ablated in every headline of the run: does the classifier rest on them? */
+/** Ablates the edited features together in every headline of the run, to see whether the classifier depends on them. */
 export function Audit({ run, features, labels }: { run: string; features: number[]; labels: readonly string[] }) {
   const { parts, total, error, running, start, stop, features: asked } = useAudit(run)
   const truth = parts.flatMap((part) => part.labels)
@@ -12,7 +12,7 @@ export function Audit({ run, features, labels }: { run: string; features: number
   const after = parts.flatMap((part) => part.after)
   return (
     <section aria-label="Audit" className="text-xs">
-      <h3 className="eyebrow">Audit: the edited features ablated in the whole run</h3>
+      <h3 className="eyebrow">Audit: the edited features ablated in every headline of the run</h3>
       <div className="mt-1.5 flex flex-wrap items-center gap-x-3 gap-y-1">
         <button
           type="button"
@@ -20,7 +20,7 @@ export function Audit({ run, features, labels }: { run: string; features: number
           aria-disabled={features.length === 0 && !running}
           onClick={() => (running ? stop() : features.length > 0 && void start(features))}
         >
-          {running ? 'Stop' : features.length > 0 ? `Ablate ${counted(features.length, 'feature')} everywhere` : 'Edit a feature first'}
+          {running ? 'Stop' : features.length > 0 ? `Ablate ${counted(features.length, 'feature')} in every headline` : 'Edit a feature first'}
         </button>
         {total !== undefined && (
           <span role="status" className="text-soft tabular-nums">
@@ -36,7 +36,7 @@ export function Audit({ run, features, labels }: { run: string; features: number
           labels={labels}
           before={scores(truth, before, labels.length)}
           after={scores(truth, after, labels.length)}
-          flips={transitions(before, after, labels.length)}
+          changed={transitions(before, after, labels.length)}
           fired={parts.reduce((sum, part) => sum + part.n_fired, 0)}
         />
       )}
@@ -44,19 +44,21 @@ export function Audit({ run, features, labels }: { run: string; features: number
   )
 }
 
-function Result({ features, labels, before, after, flips, fired }: {
+function Result({ features, labels, before, after, changed, fired }: {
   features: readonly number[]
   labels: readonly string[]
   before: ReturnType<typeof scores>
   after: ReturnType<typeof scores>
-  flips: number[][]
+  /** [before][after] counts of predictions. */
+  changed: number[][]
   fired: number
 }) {
-  const moved = flips.flatMap((row, from) => row.flatMap((n, to) => (from !== to && n > 0 ? [{ from, to, n }] : [])))
+  const moved = changed.flatMap((row, from) => row.flatMap((n, to) => (from !== to && n > 0 ? [{ from, to, n }] : [])))
   return (
     <div className="mt-2 space-y-1.5">
       <p className="text-soft">
-        {features.join(', ')} {features.length === 1 ? 'fires' : 'fire'} on {counted(fired, 'headline')} of {count(before.n)}.
+        {features.length === 1 ? 'Feature' : 'Features'} {features.join(', ')} {features.length === 1 ? 'fires' : 'fire'} in{' '}
+        {count(fired)} of {counted(before.n, 'headline')}.
       </p>
       <table className="tabular-nums">
         <thead className="text-soft">

@@ -1,37 +1,41 @@
 import { Link } from 'wouter'
-import type { LiveFeature } from '../../interpAPI'
-import { editInWords, OPERATIONS, withEdit, type BenchEdit, type Operation } from '../../lib/bench'
-import { className } from '../../lib/classes'
-import { signed } from '../../lib/effects'
-import { number } from '../../lib/format'
 import { Word } from '../../components/HeatText'
 import { Icon } from '../../components/Icon'
+import type { LiveFeature } from '../../interpAPI'
+import { describeEdit, OPERATIONS, withEdit, type FeatureEdit, type Operation } from '../../lib/bench'
+import { className } from '../../lib/classes'
+import { signed } from '../../lib/effects'
+import { counted, number } from '../../lib/format'
 
+/** [least, greatest, step] of an operation's slider; ablating is the left end of scaling. */
 const RANGES: Record<Operation, [number, number, number]> = {
   ablate: [0, 3, 0.05],
   scale: [0, 3, 0.05],
   clamp: [0, 40, 0.5],
   add: [-20, 20, 0.5],
 }
-const FIRST: Record<Operation, number> = { ablate: 0, scale: 0.5, clamp: 10, add: 5 }
-const NAMES: Record<Operation, string> = { ablate: 'ablate', scale: 'scale', clamp: 'set to', add: 'steer by' }
+/** The value with which an operation begins. */
+const START: Record<Operation, number> = { ablate: 0, scale: 0.5, clamp: 10, add: 5 }
+const NAMES: Record<Operation, string> = { ablate: 'ablate', scale: 'scale', clamp: 'set to', add: 'add' }
 
 interface Row {
   feature: number
   fired: LiveFeature | undefined
-  edit: BenchEdit | undefined
+  edit: FeatureEdit | undefined
 }
 
-/** The features that fire, and those that are steered though they do not, each with a slider of its own. */
-export function FeatureSliders({ fired, edits, prediction, labels, href, lit, onLight, onEdits }: {
+/** The features that fire and those that are edited although they are silent, each with a slider. */
+export function FeatureSliders({ fired, edits, maxEdits, prediction, labels, href, lit, onLight, onEdits }: {
   fired: readonly LiveFeature[]
-  edits: readonly BenchEdit[]
+  edits: readonly FeatureEdit[]
+  /** The most features that may be edited at once. */
+  maxEdits: number
   prediction: number
   labels: readonly string[]
   href: (feature: number) => string
   lit: number | undefined
   onLight: (feature: number | undefined) => void
-  onEdits: (edits: BenchEdit[]) => void
+  onEdits: (edits: FeatureEdit[]) => void
 }) {
   const silent = edits.filter(({ feature }) => !fired.some((one) => one.feature === feature))
   const rows: Row[] = [
@@ -41,10 +45,10 @@ export function FeatureSliders({ fired, edits, prediction, labels, href, lit, on
   return (
     <section aria-label="Features">
       <div className="flex items-baseline justify-between gap-4">
-        <h3 className="eyebrow">Features, by effect on {className(labels, prediction)}</h3>
+        <h3 className="eyebrow">Features by effect on the {className(labels, prediction)} logit</h3>
         {edits.length > 0 && (
           <button type="button" className="quiet text-xs" onClick={() => onEdits([])}>
-            Undo all {edits.length}
+            Undo {counted(edits.length, 'edit')}
           </button>
         )}
       </div>
@@ -60,18 +64,17 @@ export function FeatureSliders({ fired, edits, prediction, labels, href, lit, on
             </Link>
             <span
               className="text-right font-semibold tabular-nums"
-              title={one?.ablation ? `really ablated: ${signed(one.ablation.logits[prediction] ?? 0)}` : undefined}
-             
+              title={one?.ablation ? `Measured by ablation: ${signed(one.ablation.logits[prediction] ?? 0)} logits` : undefined}
             >
               {one && signed(one.effects[prediction] ?? 0)}
             </span>
             <select
-              aria-label={`What to do with feature ${feature}`}
+              aria-label={`Edit of feature ${feature}`}
               className="h-6 rounded border border-line bg-raised px-1"
               value={edit?.operation ?? 'scale'}
               onChange={(event) => {
                 const operation = OPERATIONS.find((name) => name === event.target.value) ?? 'scale'
-                onEdits(withEdit(edits, feature, { feature, operation, value: FIRST[operation] }))
+                onEdits(withEdit(edits, feature, { feature, operation, value: START[operation] }))
               }}
             >
               {OPERATIONS.map((name) => (
@@ -82,8 +85,8 @@ export function FeatureSliders({ fired, edits, prediction, labels, href, lit, on
             <span className="flex items-center justify-end gap-1 tabular-nums">
               {edit ? (
                 <>
-                  {editInWords(edit)}
-                  <button type="button" aria-label={`Leave feature ${feature} as it is`} className="rounded p-0.5 text-soft hover:text-ink" onClick={() => onEdits(withEdit(edits, feature, undefined))}>
+                  {describeEdit(edit)}
+                  <button type="button" aria-label={`Undo the edit of feature ${feature}`} className="rounded p-0.5 text-soft hover:text-ink" onClick={() => onEdits(withEdit(edits, feature, undefined))}>
                     <Icon name="cross" size={12} />
                   </button>
                 </>
@@ -94,20 +97,21 @@ export function FeatureSliders({ fired, edits, prediction, labels, href, lit, on
           </li>
         ))}
       </ul>
-      <AddFeature onAdd={(feature) => onEdits(withEdit(edits, feature, { feature, operation: 'add', value: FIRST.add }))} />
+      {edits.length >= maxEdits && <p className="mt-2 text-xs text-soft">No more than {counted(maxEdits, 'feature')} can be edited at once.</p>}
+      <AddFeature onAdd={(feature) => onEdits(withEdit(edits, feature, { feature, operation: 'add', value: START.add }))} />
     </section>
   )
 }
 
-function Slider({ feature, edit, onEdit }: { feature: number; edit: BenchEdit | undefined; onEdit: (edit: BenchEdit) => void }) {
+function Slider({ feature, edit, onEdit }: { feature: number; edit: FeatureEdit | undefined; onEdit: (edit: FeatureEdit) => void }) {
   const operation = edit?.operation === 'ablate' || !edit ? 'scale' : edit.operation
   const [min, max, step] = RANGES[operation]
   const value = edit ? (edit.operation === 'ablate' ? 0 : edit.value) : 1
   return (
     <input
       type="range"
-      aria-label={`Feature ${feature}: ${operation === 'scale' ? 'times its activation' : NAMES[operation]}`}
-      aria-valuetext={edit ? editInWords(edit) : 'as it is'}
+      aria-label={`Feature ${feature}: ${NAMES[operation]}`}
+      aria-valuetext={edit ? describeEdit(edit) : 'not edited'}
       min={min}
       max={max}
       step={step}
@@ -136,7 +140,7 @@ function AddFeature({ onAdd }: { onAdd: (feature: number) => void }) {
       }}
     >
       <label className="text-soft">
-        Steer another feature{' '}
+        Add to a feature that is not listed{' '}
         <input name="feature" inputMode="numeric" pattern="\d{1,9}" placeholder="number" required className="field ml-1 inline-block !h-7 !w-24 px-2 tabular-nums" />
       </label>
       <button type="submit" className="button !min-h-7">Add</button>

@@ -1,12 +1,12 @@
-import { useFlip } from './useLive'
-import type { Flip } from '../../interpAPI'
-import type { BenchEdit } from '../../lib/bench'
-import { className } from '../../lib/classes'
-import { percent } from '../../lib/format'
 import { Word } from '../../components/HeatText'
 import { Notice } from '../../components/Notices'
+import type { Flip } from '../../interpAPI'
+import type { FeatureEdit } from '../../lib/bench'
+import { className } from '../../lib/classes'
+import { percent } from '../../lib/format'
+import { useFlip } from './useLive'
 
-/** "Flip it": the smallest set of features whose ablation changes the prediction; "repair it": to the true label. */
+/** Buttons that search the smallest set of features whose ablation changes the prediction, or changes it to the true label. */
 export function FlipButtons({ run, text, prediction, label, labels, onEdits }: {
   run: string
   text: string
@@ -14,7 +14,7 @@ export function FlipButtons({ run, text, prediction, label, labels, onEdits }: {
   /** The true class, where it is known. */
   label: number | undefined
   labels: readonly string[]
-  onEdits: (edits: BenchEdit[]) => void
+  onEdits: (edits: FeatureEdit[]) => void
 }) {
   const { mutate, data, error, isPending, variables } = useFlip(run)
   const mine = data && variables.text === text ? data : undefined
@@ -31,32 +31,33 @@ export function FlipButtons({ run, text, prediction, label, labels, onEdits }: {
     <div className="text-xs">
       <div className="flex flex-wrap gap-2">
         <button type="button" className="button" aria-disabled={isPending} onClick={() => !isPending && ask(undefined)}>
-          Flip it
+          Flip the prediction
         </button>
         {label !== undefined && label !== prediction && (
           <button type="button" className="button" aria-disabled={isPending} onClick={() => !isPending && ask(label)}>
-            Repair it: {className(labels, label)}
+            Flip it to the label: {className(labels, label)}
           </button>
         )}
         {isPending && <span role="status" className="self-center text-soft">Searching…</span>}
       </div>
       {error && <Notice tone="wrong">{error.message}</Notice>}
-      {mine && <Path flip={mine} />}
+      {mine && <FlipPath flip={mine} />}
     </div>
   )
 }
 
-function Path({ flip }: { flip: Flip }) {
+/** The probabilities as the features of a flip are ablated one after the other. */
+function FlipPath({ flip }: { flip: Flip }) {
   const { before, steps, labels, message } = flip
   return (
     <div className="mt-2" role="status">
       <p>{message}</p>
       {steps.length > 0 && (
         <table className="mt-1 tabular-nums">
-          <caption className="sr-only">Probabilities after each ablation</caption>
+          <caption className="sr-only">Probabilities after each further ablation</caption>
           <thead className="text-soft">
             <tr>
-              <th scope="col" className="pr-4 text-left font-normal">ablated so far</th>
+              <th scope="col" className="pr-4 text-left font-normal">ablated</th>
               {labels.map((label) => (
                 <th key={label} scope="col" className="w-16 text-right font-normal">{label}</th>
               ))}

@@ -1,12 +1,12 @@
+import { ClassMark } from '../../components/Outcome'
 import type { LivePrediction } from '../../interpAPI'
 import { classLook, className } from '../../lib/classes'
 import { percent } from '../../lib/format'
-import { ClassMark } from '../../components/Outcome'
 
-/** One bar per class; the predicted one in bold, and what it was before as a mark. */
-export function Probabilities({ title, of, before, labels }: {
+/** The probability of each class as a bar, the predicted class in bold; a mark shows the probability before the edits. */
+export function Probabilities({ title, prediction, before, labels }: {
   title: string
-  of: LivePrediction | undefined
+  prediction: LivePrediction | undefined
   before?: LivePrediction | undefined
   labels: readonly string[]
 }) {
@@ -15,11 +15,11 @@ export function Probabilities({ title, of, before, labels }: {
       <h3 className="eyebrow mb-1">{title}</h3>
       <ul>
         {labels.map((_, i) => {
-          const p = of?.probabilities[i] ?? 0
+          const p = prediction?.probabilities[i] ?? 0
           const was = before?.probabilities[i]
           return (
             <li key={i} className="grid grid-cols-[5rem_minmax(0,1fr)_4rem] items-center gap-x-2 py-0.5">
-              <span className={`inline-flex items-center gap-1.5 ${of?.prediction === i ? 'font-semibold' : 'text-soft'}`}>
+              <span className={`inline-flex items-center gap-1.5 ${prediction?.prediction === i ? 'font-semibold' : 'text-soft'}`}>
                 <ClassMark labels={labels} index={i} />
                 {className(labels, i)}
               </span>
@@ -32,7 +32,7 @@ export function Probabilities({ title, of, before, labels }: {
                   <span className="absolute inset-y-[-2px] w-0.5 bg-ink" style={{ left: `calc(${100 * was}% - 1px)` }} />
                 )}
               </span>
-              <span className="text-right tabular-nums">{of ? percent(p) : '–'}</span>
+              <span className="text-right tabular-nums">{prediction ? percent(p) : '–'}</span>
             </li>
           )
         })}

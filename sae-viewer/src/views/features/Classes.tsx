@@ -1,8 +1,8 @@
 import type { ReactNode } from 'react'
+import { ClassName } from '../../components/Outcome'
 import type { ClassSplit, FeatureInfo } from '../../interpAPI'
 import { classLook } from '../../lib/classes'
 import { count, number, percent, signed } from '../../lib/format'
-import { ClassName } from '../../components/Outcome'
 import { Bar, Interval } from './Interval'
 import { Reading, Section } from './Section'
 

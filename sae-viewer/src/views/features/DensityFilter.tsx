@@ -1,8 +1,8 @@
-import { useDensity } from './useFeatures'
+import { RangeFilter } from '../../components/RangeFilter'
+import { useDensity } from '../../hooks/useDensity'
 import type { FeaturesAddress } from '../../lib/address'
 import { densityAt, nearestEdge, trimmed } from '../../lib/density'
 import { count, counted, rarity } from '../../lib/format'
-import { RangeFilter } from '../../components/RangeFilter'
 
 const HEIGHT = 44
 

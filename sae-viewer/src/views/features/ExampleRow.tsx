@@ -1,9 +1,9 @@
 import { Link } from 'wouter'
+import { HeatText, type Heat } from '../../components/HeatText'
+import { isCorrect, Outcome, OutcomeLine, Verdict } from '../../components/Outcome'
 import type { Prompt } from '../../interpAPI'
 import { number } from '../../lib/format'
 import type { Grain } from '../../lib/text'
-import { HeatText, type Heat } from '../../components/HeatText'
-import { isCorrect, Outcome, OutcomeLine, Verdict } from '../../components/Outcome'
 
 /** A headline with a feature's heat, a link to its row in the list of headlines. */
 export function ExampleRow({ place, activation, prompt, labels, heat, grain, context, href }: {

@@ -1,10 +1,10 @@
 import { useState } from 'react'
+import { HeatLegend } from '../../components/HeatText'
 import { go } from '../../hooks/useAddress'
-import { useHeadlines } from '../../hooks/useApi'
+import { useHeadlines } from '../../hooks/useHeadlines'
 import type { ExampleGroup, FeatureInfo } from '../../interpAPI'
 import { HEADLINES, writeAddress, type FeaturesAddress } from '../../lib/address'
 import { count, counted, number } from '../../lib/format'
-import { HeatLegend } from '../../components/HeatText'
 import { ExampleRow } from './ExampleRow'
 import { Section } from './Section'
 

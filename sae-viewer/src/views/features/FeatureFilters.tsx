@@ -1,16 +1,16 @@
 import { useState } from 'react'
-import { go } from '../../hooks/useAddress'
-import { randomFeature } from './useFeatures'
-import type { MetricInfo, RunMetadata } from '../../interpAPI'
-import { EVIDENCE, FEATURES, wholeNumber, type Evidence, type FeaturesAddress } from '../../lib/address'
-import { className } from '../../lib/classes'
-import { rarity } from '../../lib/format'
 import { Choice } from '../../components/Choice'
-import { DensityFilter } from './DensityFilter'
 import type { FilterChip } from '../../components/FilterChips'
 import { Icon } from '../../components/Icon'
 import { ClassMark } from '../../components/Outcome'
 import { SearchBox } from '../../components/SearchBox'
+import { go } from '../../hooks/useAddress'
+import type { MetricInfo, RunMetadata } from '../../interpAPI'
+import { EVIDENCE, FEATURES, wholeNumber, type Evidence, type FeaturesAddress } from '../../lib/address'
+import { className } from '../../lib/classes'
+import { rarity } from '../../lib/format'
+import { DensityFilter } from './DensityFilter'
+import { randomFeature } from './useFeatures'
 
 const EVIDENCE_NAMES: Record<Evidence, [label: string, description: string]> = {
   all: ['any', 'All features, also those that never fire.'],

@@ -1,16 +1,16 @@
 import { useCallback, useEffect, useRef, useState, type ReactNode } from 'react'
+import { FilterChips } from '../../components/FilterChips'
+import { FeaturesExport } from '../../components/ListExport'
+import { Failure, Note, Notice } from '../../components/Notices'
+import { PageList, PaneList, type VirtualListHandle } from '../../components/VirtualList'
 import { go } from '../../hooks/useAddress'
-import { useFeatures, type Range } from '../../hooks/useApi'
-import { featuresQuery, useAround } from './useFeatures'
+import type { Range } from '../../hooks/usePages'
 import type { FeaturesPage, RunMetadata } from '../../interpAPI'
 import { writeAddress, type FeaturesAddress } from '../../lib/address'
 import { count, counted } from '../../lib/format'
 import { featureChips, FeatureFilters, unfiltered } from './FeatureFilters'
 import { FeatureColumns, FeatureRowLink, SkeletonFeature, shownMetrics } from './FeatureRow'
-import { FilterChips } from '../../components/FilterChips'
-import { FeaturesExport } from '../../components/ListExport'
-import { Failure, Note, Notice } from '../../components/Notices'
-import { PageList, PaneList, type VirtualListHandle } from '../../components/VirtualList'
+import { featuresQuery, useAround, useFeatures } from './useFeatures'
 
 /** The features of an address by its metric; `frame` puts filters and list in their places. */
 export function FeatureList({ address, run, inPane = false, frame }: {
@@ -34,10 +34,10 @@ export function FeatureList({ address, run, inPane = false, frame }: {
 
   const contents = `${inPane ? 'pane' : 'page'} ${shown}`
   // The list follows the feature that is shown, where it has a place in it.
-  const { place } = useAround(query, inPane ? address.feature : undefined)
+  const { rank } = useAround(query, inPane ? address.feature : undefined)
   useEffect(() => {
-    if (typeof place === 'number' && !stale) list.current?.showRow(place)
-  }, [place, stale, contents])
+    if (typeof rank === 'number' && !stale) list.current?.showRow(rank)
+  }, [rank, stale, contents])
   const props = {
     handle: list,
     contents,

@@ -1,12 +1,12 @@
 import { Link } from 'wouter'
-import { useLabel } from '../../hooks/useLabels'
-import type { FeatureRow, MetricInfo } from '../../interpAPI'
-import type { Order } from '../../lib/address'
-import { count, counted, metricUnit, metricValue, rarity } from '../../lib/format'
 import { LabelMark } from '../../components/FeatureName'
 import { Word } from '../../components/HeatText'
 import { Icon } from '../../components/Icon'
 import { ClassMark } from '../../components/Outcome'
+import { useLabel } from '../../hooks/useLabels'
+import type { FeatureRow, MetricInfo } from '../../interpAPI'
+import type { Order } from '../../lib/address'
+import { count, counted, metricUnit, metricValue, rarity } from '../../lib/format'
 import { SparkHistogram } from './SparkHistogram'
 
 /** Columns of metrics on wide and on very wide screens. */

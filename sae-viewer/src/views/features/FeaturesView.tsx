@@ -1,9 +1,9 @@
 import { Link } from 'wouter'
+import { Icon } from '../../components/Icon'
 import type { RunMetadata } from '../../interpAPI'
 import { writeAddress, type FeaturesAddress } from '../../lib/address'
 import { FeatureList } from './FeatureList'
 import { FeaturePage } from './FeaturePage'
-import { Icon } from '../../components/Icon'
 
 const PAGE = 'mx-auto grid max-w-[96rem] 3xl:max-w-[114rem] grid-cols-1 gap-x-10 px-4 sm:px-6'
 

@@ -1,9 +1,9 @@
 import { useState } from 'react'
+import { Figure } from '../../components/Figure'
 import type { Histogram as Bins } from '../../interpAPI'
 import { count, counted, number } from '../../lib/format'
 import { heatStep } from '../../lib/heat'
 import { logTicks } from '../../lib/scale'
-import { Figure } from '../../components/Figure'
 
 const HEIGHT = 280
 const LEFT = 52

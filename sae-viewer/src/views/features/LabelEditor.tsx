@@ -1,10 +1,10 @@
 import { useState } from 'react'
-import { useLabelDraft, type SaveState } from './useLabelDraft'
+import { Icon } from '../../components/Icon'
 import { LabelConflict } from '../../hooks/useLabels'
 import type { RunMetadata } from '../../interpAPI'
 import { NAME_LENGTH, NOTE_LENGTH } from '../../lib/labels'
 import { visible } from '../../lib/text'
-import { Icon } from '../../components/Icon'
+import { useLabelDraft, type SaveState } from './useLabelDraft'
 
 /** A person's own name, star and note for a feature; saved by itself. Give it the feature as its key. */
 export function LabelEditor({ feature, run }: { feature: number; run: RunMetadata }) {

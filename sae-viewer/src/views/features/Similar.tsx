@@ -1,8 +1,8 @@
 import { Link } from 'wouter'
+import { Word } from '../../components/HeatText'
 import type { FamilyMatch, FeatureInfo, SimilarFeature } from '../../interpAPI'
 import { FEATURES, writeAddress, type FeaturesAddress } from '../../lib/address'
 import { number } from '../../lib/format'
-import { Word } from '../../components/HeatText'
 import { Bar } from './Interval'
 import { Reading, Section } from './Section'
 

@@ -1,18 +1,18 @@
 import { useState } from 'react'
+import { Icon, type IconName } from '../../components/Icon'
 import { go } from '../../hooks/useAddress'
-import { featuresQuery, randomFeature, useAround } from './useFeatures'
 import { useKeys } from '../../hooks/useKeys'
 import type { RunMetadata } from '../../interpAPI'
 import type { FeaturesAddress } from '../../lib/address'
-import { Icon, type IconName } from '../../components/Icon'
+import { featuresQuery, randomFeature, useAround } from './useFeatures'
 
 /** To the neighbours in the list as it is sorted and filtered, by number where the feature is not in it, and to any. */
 export function Steps({ feature, address, run }: { feature: number; address: FeaturesAddress; run: RunMetadata }) {
   const query = featuresQuery(address, run.run_id)
-  const { place, previous, next } = useAround(query, feature)
+  const { rank, previous, next } = useAround(query, feature)
   const last = run.totals.n_features - 1
-  const before = place === null && feature > 0 ? Math.min(feature - 1, last) : previous
-  const after = place === null && feature < last ? feature + 1 : next
+  const before = rank === null && feature > 0 ? Math.min(feature - 1, last) : previous
+  const after = rank === null && feature < last ? feature + 1 : next
   const show = (id: number | undefined) => id !== undefined && go({ ...address, feature: id })
   const [busy, setBusy] = useState(false)
   const any = () => {
@@ -23,7 +23,7 @@ export function Steps({ feature, address, run }: { feature: number; address: Fea
       .finally(() => setBusy(false))
   }
   useKeys({ '[': () => show(before), ']': () => show(after), r: any })
-  const within = place === null ? 'by number' : 'in the list'
+  const within = rank === null ? 'by number' : 'in the list'
   return (
     <div className="flex gap-2">
       <Step name="[" label={`Previous feature ${within}`} icon="left" to={before} show={show} />

@@ -1,8 +1,8 @@
 import { Link } from 'wouter'
+import { Word } from '../../components/HeatText'
 import type { FiredWord } from '../../interpAPI'
 import { FEATURES, writeAddress, type FeaturesAddress } from '../../lib/address'
 import { count, number } from '../../lib/format'
-import { Word } from '../../components/HeatText'
 import { Bar } from './Interval'
 import { Reading, Section } from './Section'
 

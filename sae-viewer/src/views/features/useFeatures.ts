@@ -1,12 +1,14 @@
-/** What the views of features ask beyond a page of the list. */
+/** The list of features that an address describes: its pages, a feature's place in it, a random one of it. */
 
 import { useQuery } from '@tanstack/react-query'
 import { useEffect } from 'react'
-import { get, type FeaturesQuery, type SimilarHeadline } from '../../interpAPI'
+import { queryClient } from '../../hooks/queryClient'
+import { usePages, type Pages, type Range } from '../../hooks/usePages'
+import { get, type FeatureRow, type FeaturesPage, type FeaturesQuery } from '../../interpAPI'
 import { FEATURES, type FeaturesAddress } from '../../lib/address'
-import { featureQuery, queryClient } from '../../hooks/useApi'
+import { featureQuery } from './useFeature'
 
-/** The list that an address describes. */
+/** The list that an address describes, as a query of `/api/features`. */
 export function featuresQuery(address: FeaturesAddress, run: string): FeaturesQuery {
   return {
     run,
@@ -22,9 +24,16 @@ export function featuresQuery(address: FeaturesAddress, run: string): FeaturesQu
   }
 }
 
+/** The features that a query finds, loaded where they are in sight. */
+export function useFeatures(query: FeaturesQuery, range: Range): Pages<FeaturesPage, FeatureRow> {
+  return usePages('features', query, range, fetchFeatures, (page) => page.features)
+}
+
+const fetchFeatures = (query: FeaturesQuery, signal: AbortSignal) => get('/api/features', query, signal)
+
 /**
- * Where a feature stands in a list, 0-based (null: not in it), and the features before and after it. While the
- * answer is on its way all are undefined.
+ * A feature's 0-based rank in a list (null: the list does not hold it) and the features before and after it.
+ * All three are undefined while the answer is on its way.
  */
 export function useAround(query: FeaturesQuery, feature: number | undefined) {
   const { data } = useQuery({
@@ -32,47 +41,33 @@ export function useAround(query: FeaturesQuery, feature: number | undefined) {
     queryFn: ({ signal }) => get('/api/features', { ...query, around: feature, limit: 3 }, signal),
     enabled: feature !== undefined,
   })
-  const place = data?.place
+  const rank = data?.place
   const at = data?.features.findIndex((row) => row.feature === feature) ?? -1
   const previous = at < 0 ? undefined : data?.features[at - 1]?.feature
   const next = at < 0 ? undefined : data?.features[at + 1]?.feature
-  // They are likely asked for next; then they are there at once.
+  // The neighbours are the likeliest next pages, so they are loaded ahead.
   useEffect(() => {
     for (const neighbour of [previous, next]) {
       if (!query.run || neighbour === undefined) continue
       queryClient.query(featureQuery(query.run, neighbour)).catch(() => undefined)
     }
   }, [query.run, previous, next])
-  return { place, previous, next }
+  return { rank, previous, next }
 }
 
-/** Any feature of an address's list, each as likely, of all only those that fire; undefined where there is none. */
+/**
+ * A random feature of an address's list, all equally likely; undefined where the list is empty. Where the address
+ * asks for any support, features that never fire are left out.
+ */
 export async function randomFeature(address: FeaturesAddress, run: string): Promise<number | undefined> {
   const evidence = address.evidence === 'all' ? 'live' : address.evidence
-  const asked = featuresQuery({ ...address, evidence }, run)
-  const ask = (offset: number) =>
+  const query = featuresQuery({ ...address, evidence }, run)
+  const page = (offset: number) =>
     queryClient.query({
-      queryKey: ['any feature', asked, offset],
-      queryFn: ({ signal }) => get('/api/features', { ...asked, offset, limit: 1 }, signal),
+      queryKey: ['random feature', query, offset],
+      queryFn: ({ signal }) => get('/api/features', { ...query, offset, limit: 1 }, signal),
     })
-  const { total } = await ask(0)
-  const page = await ask(Math.floor(Math.random() * total))
-  return page.features[0]?.feature
-}
-
-/** How many features fire how often. */
-export function useDensity(run: string) {
-  return useQuery({
-    queryKey: ['density', run],
-    queryFn: ({ signal }) => get('/api/feature_density', { run }, signal),
-  })
-}
-
-/** Headlines nearest to one in feature space; the run's answer is the same each time. */
-export function useSimilarHeadlines(run: string, headline: number, limit: number) {
-  return useQuery({
-    queryKey: ['similar headlines', run, headline, limit],
-    queryFn: async ({ signal }): Promise<SimilarHeadline[]> =>
-      (await get('/api/similar_headlines', { run, headline, limit }, signal)).similar,
-  })
+  const { total } = await page(0)
+  const { features } = await page(Math.floor(Math.random() * total))
+  return features[0]?.feature
 }

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'react'
+import { LabelConflict, saveLabel, useLabel } from '../../hooks/useLabels'
 import { ApiError, type RunMetadata } from '../../interpAPI'
 import { isSame, mergeLabel, said, UNSAID, type Said } from '../../lib/labels'
-import { LabelConflict, saveLabel, useLabel } from '../../hooks/useLabels'
 
 const SAVE_AFTER_MS = 700
 

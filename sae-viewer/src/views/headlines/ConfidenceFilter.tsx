@@ -1,5 +1,5 @@
-import type { HeadlinesAddress } from '../../lib/address'
 import { RangeFilter } from '../../components/RangeFilter'
+import type { HeadlinesAddress } from '../../lib/address'
 
 /** Bounds of the predicted class's probability, in steps of one per cent. */
 export function ConfidenceFilter({ address, onChange }: {

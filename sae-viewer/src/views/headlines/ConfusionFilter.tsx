@@ -1,7 +1,7 @@
 import type { ReactNode } from 'react'
-import { useConfusion, type ConfusionQuery } from '../../hooks/useApi'
-import { count } from '../../lib/format'
 import { ClassMark } from '../../components/Outcome'
+import { count } from '../../lib/format'
+import { useConfusion, type ConfusionQuery } from './useConfusion'
 
 interface Pair {
   label: number | undefined

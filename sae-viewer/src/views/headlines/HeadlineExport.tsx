@@ -1,8 +1,8 @@
+import { SaveButtons } from '../../components/SaveButtons'
 import { useLabel } from '../../hooks/useLabels'
 import type { FiredFeature, Headline } from '../../interpAPI'
 import { saveFile } from '../../lib/download'
 import { headlineHtml } from '../../lib/standalone'
-import { SaveButtons } from '../../components/SaveButtons'
 
 /** Save a headline with its heat as a page of its own, or as data. */
 export function HeadlineExport({ headline, lit, run, labels }: {

@@ -1,16 +1,16 @@
 import { useState } from 'react'
+import { Choice } from '../../components/Choice'
+import type { FilterChip } from '../../components/FilterChips'
+import { Icon } from '../../components/Icon'
+import { SearchBox } from '../../components/SearchBox'
 import { go } from '../../hooks/useAddress'
 import { useDebounced } from '../../hooks/useDebounced'
 import type { HeadlinesPage } from '../../interpAPI'
 import { HEADLINES, ORDERS, SORTS, wholeNumber, type HeadlinesAddress, type Order, type Sort } from '../../lib/address'
 import { className } from '../../lib/classes'
 import { count } from '../../lib/format'
-import { Choice } from '../../components/Choice'
 import { ConfidenceFilter } from './ConfidenceFilter'
 import { ConfusionFilter } from './ConfusionFilter'
-import type { FilterChip } from '../../components/FilterChips'
-import { Icon } from '../../components/Icon'
-import { SearchBox } from '../../components/SearchBox'
 
 const SORT_NAMES: Record<Sort, [label: string, asc: string, desc: string]> = {
   position: ['order of the run', 'first to last', 'last to first'],

@@ -1,25 +1,25 @@
 import { memo, useEffect, useRef, useState } from 'react'
-import type { Headline } from '../../interpAPI'
-import { count } from '../../lib/format'
-import type { Grain } from '../../lib/text'
 import { EffectChips } from '../../components/causes/EffectChips'
 import { HeadlineCauses } from '../../components/causes/HeadlineCauses'
 import { FeatureChip } from '../../components/FeatureChip'
 import { HeatText } from '../../components/HeatText'
-import { OpenHeadline } from './OpenHeadline'
 import { isCorrect, Outcome, OutcomeLine, Verdict } from '../../components/Outcome'
+import type { Headline } from '../../interpAPI'
+import { count } from '../../lib/format'
+import type { Grain } from '../../lib/text'
+import { OpenHeadline } from './OpenHeadline'
 
 const FIRST = 3
 
-export interface HeadlineRowProps {
+interface HeadlineRowProps {
   headline: Headline
   run: string
   labels: readonly string[]
   grain: Grain
-  /** 0-based place in the list. */
+  /** 0-based row of the list. */
   row: number
   open: boolean
-  /** Chips carry effects on the prediction instead of activations, where the run has them. */
+  /** Whether chips show effects on the prediction instead of activations, where the run has them. */
   effects: boolean
   /** In the open row, the feature whose heat is shown; its strongest when undefined. */
   lit: number | undefined
@@ -27,21 +27,21 @@ export interface HeadlineRowProps {
   onLit: (feature: number) => void
   featureHref: (feature: number) => string
   headlineHref: (headline: number) => string
-  /** The bench on a text, over this row. */
+  /** The address of the bench on a text, over this row. */
   benchHref: (text: string, row: number) => string
 }
 
 /**
- * A headline with what was predicted and its strongest features: three, or in the open row all. Scrolling draws
- * new rows only.
+ * A headline with its prediction and its strongest features: three, or all of them in the open row. It is memoised,
+ * so that scrolling draws new rows only.
  */
 export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
-  const { headline, labels, grain, row, open, onOpen, featureHref } = props
+  const { headline, run, labels, grain, row, open, onOpen, featureHref } = props
   const [pointed, setPointed] = useState<number>()
   const article = useRef<HTMLElement>(null)
   const toggled = useRef(false)
   useEffect(() => {
-    // The button that opened the row has gone; its counterpart takes the focus.
+    // The button that opened the row is gone, so the focus moves to the one that closes it.
     if (toggled.current) article.current?.querySelector<HTMLElement>('[data-row]')?.focus({ preventScroll: true })
     toggled.current = false
   }, [open])
@@ -67,7 +67,9 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
     >
       <div className="hidden pt-0.5 text-sm md:block">
         <Verdict correct={isCorrect(headline)} />
-        <p className="mt-1 text-xs text-faint tabular-nums">no. {count(headline.headline + 1)}</p>
+        <p className="mt-1 text-xs text-faint tabular-nums" title={`Headline ${count(headline.headline + 1)} of the run`}>
+          #{count(headline.headline + 1)}
+        </p>
       </div>
       <div className="min-w-0">
         <p className={`headline ${open ? '' : 'line-clamp-4'}`}>
@@ -89,7 +91,18 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
               benchHref={props.benchHref(headline.text, row)}
               onLight={setPointed}
             />
-            <OpenHeadline {...props} lit={lit} asked={props.lit} onPoint={setPointed} onClose={() => toggle(false)} />
+            <OpenHeadline
+              headline={headline}
+              run={run}
+              labels={labels}
+              lit={lit}
+              asked={props.lit}
+              featureHref={featureHref}
+              headlineHref={props.headlineHref}
+              onPoint={setPointed}
+              onLit={props.onLit}
+              onClose={() => toggle(false)}
+            />
           </>
         ) : (
           <div className="mt-2 flex flex-wrap items-center gap-x-2 gap-y-1.5">

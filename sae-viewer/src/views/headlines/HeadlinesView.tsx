@@ -1,27 +1,25 @@
 import { useCallback, useRef, useState } from 'react'
 import { Link } from 'wouter'
-import { go } from '../../hooks/useAddress'
-import { useHeadlines, type Range } from '../../hooks/useApi'
-import { isRestored } from '../../hooks/useScrollMemory'
-import type { HeadlinesQuery, RunMetadata } from '../../interpAPI'
-import { FEATURES, HEADLINES, writeAddress, type HeadlinesAddress } from '../../lib/address'
-import { benchOf } from '../../lib/bench'
-import { count, counted } from '../../lib/format'
-import { Bench } from '../bench/Bench'
 import { FilterChips } from '../../components/FilterChips'
-import { HeadlineFilters, headlineChips, unfiltered } from './HeadlineFilters'
-import { HeadlineRow } from './HeadlineRow'
 import { HeadlinesExport } from '../../components/ListExport'
 import { Failure, Note, Notice } from '../../components/Notices'
 import { PageList, reachable, type VirtualListHandle } from '../../components/VirtualList'
+import { go } from '../../hooks/useAddress'
+import { headlinesQuery, useHeadlines } from '../../hooks/useHeadlines'
+import type { Range } from '../../hooks/usePages'
+import { isRestored } from '../../hooks/useScrollMemory'
+import type { RunMetadata } from '../../interpAPI'
+import { FEATURES, HEADLINES, writeAddress, type HeadlinesAddress } from '../../lib/address'
+import { benchOf } from '../../lib/bench'
+import { count, counted } from '../../lib/format'
+import { HeadlineFilters, headlineChips, unfiltered } from './HeadlineFilters'
+import { HeadlineRow } from './HeadlineRow'
 
 const ROW = 92
 
 /** The Headlines tab: every headline of the run, filtered and sorted by the address. */
 export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run: RunMetadata }) {
-  const { q, label, prediction, correct, feature, sort, order } = address
-  const bounds = { min_confidence: address.minConfidence, max_confidence: address.maxConfidence }
-  const query: HeadlinesQuery = { run: run.run_id, q, label, prediction, correct, feature, ...bounds, sort, order }
+  const query = headlinesQuery(address, run.run_id)
   const [range, setRange] = useState<Range>([0, 0])
   const { first, shown, stale, at, error, retry } = useHeadlines(query, range)
   const list = useRef<VirtualListHandle>(null)
@@ -44,8 +42,6 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
     (text: string, row: number | undefined) => writeAddress({ ...address, open: row, bench: benchOf(text) }),
     [address],
   )
-  const onWrite = useCallback((bench: string) => go({ ...address, bench }, true), [address])
-  const opened = address.open === undefined ? undefined : at(address.open)
   const seen = first ? reachable(first.total, ROW) : 0
 
   return (
@@ -132,17 +128,6 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
           </Notice>
         )}
       </section>
-      {address.bench !== undefined && (
-        <Bench
-          written={address.bench}
-          run={run}
-          grain={address.grain}
-          headlines={[...(opened ? [opened] : []), ...(first?.headlines ?? [])]}
-          href={featureHref}
-          onWrite={onWrite}
-          onClose={() => go({ ...address, bench: undefined })}
-        />
-      )}
     </div>
   )
 }

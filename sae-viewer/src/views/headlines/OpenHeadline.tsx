@@ -1,36 +1,49 @@
+import { FeatureChip, wordsLit } from '../../components/FeatureChip'
+import { HeatLegend, Word } from '../../components/HeatText'
+import { ClassMark } from '../../components/Outcome'
 import type { FiredFeature, Headline } from '../../interpAPI'
 import { className } from '../../lib/classes'
 import { number, percent } from '../../lib/format'
-import { FeatureChip, wordsLit } from '../../components/FeatureChip'
 import { HeadlineExport } from './HeadlineExport'
-import type { HeadlineRowProps } from './HeadlineRow'
-import { HeatLegend, Word } from '../../components/HeatText'
-import { ClassMark } from '../../components/Outcome'
 import { SimilarHeadlines } from './SimilarHeadlines'
 
-/** What an open headline shows below its text: all its features, its probabilities, its neighbours. */
-export function OpenHeadline(props: Omit<HeadlineRowProps, 'lit'> & {
+/** The part of an open headline below its causes: all its features, its probabilities, similar headlines. */
+export function OpenHeadline({ headline, run, labels, lit, asked, featureHref, headlineHref, onPoint, onLit, onClose }: {
+  headline: Headline
+  run: string
+  labels: readonly string[]
+  /** The feature whose heat is shown. */
   lit: FiredFeature | undefined
   /** The feature that the address asks for. */
   asked: number | undefined
+  featureHref: (feature: number) => string
+  headlineHref: (headline: number) => string
   onPoint: (feature: number | undefined) => void
+  onLit: (feature: number) => void
   onClose: () => void
 }) {
-  const { headline, labels, lit, asked, run, onPoint, onClose, headlineHref } = props
   return (
     <div className="mt-3">
       <ol aria-label="Strongest features" className="border-t border-line" onPointerLeave={() => onPoint(undefined)}>
         {headline.features.map((fired) => (
-          <FeatureLine key={fired.feature} {...props} fired={fired} isLit={fired === lit} />
+          <FeatureLine
+            key={fired.feature}
+            headline={headline}
+            fired={fired}
+            isLit={fired === lit}
+            href={featureHref(fired.feature)}
+            onPoint={onPoint}
+            onLit={onLit}
+          />
         ))}
       </ol>
       {asked !== undefined && !headline.features.some(({ feature }) => feature === asked) && (
         <p className="mt-2.5 text-xs text-soft">
-          Feature {asked} is not among the strongest features of this headline; only their activations are kept.
+          Feature {asked} is not among the strongest features of this headline, and the run keeps only their activations.
         </p>
       )}
       <div className="mt-2.5 flex flex-wrap items-center gap-x-6 gap-y-2 text-xs text-soft">
-        {lit && <HeatLegend max={Math.max(...lit.values)} what={`Feature ${lit.feature} here`} />}
+        {lit && <HeatLegend max={Math.max(...lit.values)} what={`Feature ${lit.feature}`} />}
         <span className="flex flex-wrap gap-x-3">
           {headline.probabilities.map((p, i) => (
             <span key={i} className="inline-flex items-center gap-1.5">
@@ -49,13 +62,14 @@ export function OpenHeadline(props: Omit<HeadlineRowProps, 'lit'> & {
   )
 }
 
-function FeatureLine({ headline, fired, isLit, onPoint, onLit, featureHref }: {
+/** A feature with its activation as a bar and the words on which it fires. */
+function FeatureLine({ headline, fired, isLit, href, onPoint, onLit }: {
   headline: Headline
   fired: FiredFeature
   isLit: boolean
+  href: string
   onPoint: (feature: number | undefined) => void
   onLit: (feature: number) => void
-  featureHref: (feature: number) => string
 }) {
   const strongest = headline.features[0]?.activation ?? 1
   return (
@@ -66,12 +80,12 @@ function FeatureLine({ headline, fired, isLit, onPoint, onLit, featureHref }: {
       onPointerEnter={() => onPoint(fired.feature)}
     >
       <span className="min-w-0 pl-2">
-        <FeatureChip fired={fired} prompt={headline} href={featureHref(fired.feature)} onLight={onPoint} />
+        <FeatureChip fired={fired} prompt={headline} href={href} onLight={onPoint} />
       </span>
       <button
         type="button"
         aria-pressed={isLit}
-        aria-label={`Light up feature ${fired.feature}, activation ${number(fired.activation)}`}
+        aria-label={`Highlight feature ${fired.feature}, activation ${number(fired.activation)}`}
         onClick={() => onLit(fired.feature)}
         className="flex h-6 items-center gap-2 pr-2 text-xs"
       >

@@ -1,8 +1,8 @@
 import { Link } from 'wouter'
-import { useSimilarHeadlines } from '../features/useFeatures'
-import { visible } from '../../lib/text'
-import { ClassName, isCorrect } from '../../components/Outcome'
 import { Icon } from '../../components/Icon'
+import { ClassName, isCorrect } from '../../components/Outcome'
+import { visible } from '../../lib/text'
+import { useSimilarHeadlines } from './useSimilarHeadlines'
 
 const SHOWN = 5
 

@@ -1,6 +1,6 @@
+import { ClassMark, ClassName } from '../../components/Outcome'
 import type { RunMetadata } from '../../interpAPI'
 import { count, number, percent } from '../../lib/format'
-import { ClassMark, ClassName } from '../../components/Outcome'
 import { CELL, HEAD, Section, Strong } from './Section'
 
 /** Accuracy, scores per class and the confusion matrix on the test split. */

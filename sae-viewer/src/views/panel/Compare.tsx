@@ -1,7 +1,5 @@
 import { useState } from 'react'
 import { go } from '../../hooks/useAddress'
-import { useRuns } from '../../hooks/useApi'
-import { useComparison, useOneHeadline } from './useCompare'
 import { useDebounced } from '../../hooks/useDebounced'
 import type { HeadlinesQuery, RunMetadata } from '../../interpAPI'
 import { wholeNumber, type Address } from '../../lib/address'
@@ -11,6 +9,8 @@ import { CompareTable } from './CompareTable'
 import { Fidelity } from './Fidelity'
 import { sideBySide } from './fidelityPoints'
 import { Section } from './Section'
+import { useComparison, useOneHeadline } from './useCompare'
+import { useRuns } from './useRuns'
 
 /** The most runs that stand side by side. */
 const MOST = 4
@@ -71,7 +71,7 @@ function shownHeadline(run: RunMetadata, address: Address): HeadlinesQuery {
 }
 
 function Chooser({ shown, chosen, address }: { shown: string; chosen: string[]; address: Address }) {
-  const { data } = useRuns(true)
+  const { data } = useRuns()
   if (address.view === 'unknown') return null
   const others = (data?.runs ?? []).filter(({ run_id, readable }) => readable && run_id !== shown)
   const put = (ids: string[]) => go({ ...address, panel: 'compare', compare: ids.join(',') || undefined }, true)

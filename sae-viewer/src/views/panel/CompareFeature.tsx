@@ -1,7 +1,7 @@
+import { Word } from '../../components/HeatText'
 import type { CompareAnswer } from '../../interpAPI'
 import { FEATURES, wholeNumber, writeAddress } from '../../lib/address'
 import { number } from '../../lib/format'
-import { Word } from '../../components/HeatText'
 import { Section } from './Section'
 
 /** Where a feature of this run is found in the others, by the angle between decoder directions. */

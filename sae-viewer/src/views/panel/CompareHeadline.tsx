@@ -1,8 +1,8 @@
 import { useState } from 'react'
-import type { CompareAnswer, Headline, RunMetadata } from '../../interpAPI'
-import { number } from '../../lib/format'
 import { HeatText, Word } from '../../components/HeatText'
 import { Outcome } from '../../components/Outcome'
+import type { CompareAnswer, Headline, RunMetadata } from '../../interpAPI'
+import { number } from '../../lib/format'
 
 const MOST = 8
 

@@ -1,7 +1,7 @@
+import { SaveButtons } from '../../components/SaveButtons'
 import type { RunMetadata } from '../../interpAPI'
 import { csv, saveFile, type Row } from '../../lib/download'
 import { count, number, percent } from '../../lib/format'
-import { SaveButtons } from '../../components/SaveButtons'
 import { CELL, HEAD, Section } from './Section'
 
 type Line = [name: string, title: string, value: (run: RunMetadata) => string]

@@ -1,9 +1,9 @@
 import { useState } from 'react'
-import { useDensity } from './useCompare'
+import { Figure } from '../../components/Figure'
+import { useDensity } from '../../hooks/useDensity'
 import type { RunMetadata } from '../../interpAPI'
 import { count, counted } from '../../lib/format'
 import { ticks } from '../../lib/scale'
-import { Figure } from '../../components/Figure'
 
 const HEIGHT = 260
 const [LEFT, RIGHT, TOP, BOTTOM] = [52, 8, 10, 42]

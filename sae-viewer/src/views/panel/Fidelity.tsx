@@ -1,6 +1,6 @@
+import { Figure } from '../../components/Figure'
 import { number } from '../../lib/format'
 import { logTicks, ticks } from '../../lib/scale'
-import { Figure } from '../../components/Figure'
 import { placeLabels, type Series } from './fidelityPoints'
 
 const HEIGHT = 272

@@ -1,13 +1,13 @@
 import { useState } from 'react'
 import { Link } from 'wouter'
+import { LabelMark } from '../../components/FeatureName'
+import { SaveButtons } from '../../components/SaveButtons'
 import { useLabels } from '../../hooks/useLabels'
 import type { RunMetadata } from '../../interpAPI'
 import { FEATURES, writeAddress, type Address } from '../../lib/address'
 import { csv, saveFile } from '../../lib/download'
 import { counted, when } from '../../lib/format'
 import { visible } from '../../lib/text'
-import { LabelMark } from '../../components/FeatureName'
-import { SaveButtons } from '../../components/SaveButtons'
 
 /** Everything that people said about the features of this SAE. */
 export default function LabelList({ run, address }: { run: RunMetadata; address: Address }) {

@@ -1,7 +1,7 @@
+import { SaveButtons } from '../../components/SaveButtons'
 import type { RunMetadata } from '../../interpAPI'
 import { saveFile } from '../../lib/download'
 import { count, when } from '../../lib/format'
-import { SaveButtons } from '../../components/SaveButtons'
 import { Section } from './Section'
 
 /** Model, data, parameters, versions and time of a run. */

@@ -2,9 +2,9 @@ import type { RunMetadata } from '../../interpAPI'
 import { ClassifierReport } from './ClassifierReport'
 import { Density } from './Density'
 import { Fidelity } from './Fidelity'
+import { points } from './fidelityPoints'
 import { Provenance } from './Provenance'
 import { SaeFamily } from './SaeFamily'
-import { points } from './fidelityPoints'
 
 /** How good a run is: the classifier, the SAE, its features, where all of it comes from. */
 export default function Quality({ run }: { run: RunMetadata }) {

@@ -1,14 +1,14 @@
 import { useState } from 'react'
+import { Icon } from '../../components/Icon'
 import { go } from '../../hooks/useAddress'
-import { useRuns } from '../../hooks/useApi'
 import type { RunSummary } from '../../interpAPI'
 import { FEATURES, HEADLINES, type Address } from '../../lib/address'
 import { count, number, percent, when } from '../../lib/format'
-import { Icon } from '../../components/Icon'
+import { useRuns } from './useRuns'
 
 /** All runs, newest first: search, switch, or put one beside the one that is shown. */
 export function RunList({ shown, address }: { shown: string | undefined; address: Address }) {
-  const { data, error } = useRuns(true)
+  const { data, error } = useRuns()
   const [wanted, setWanted] = useState('')
   const words = wanted.toLowerCase().split(/\s+/).filter(Boolean)
   const runs = (data?.runs ?? []).filter((run) => {

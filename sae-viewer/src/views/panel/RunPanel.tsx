@@ -1,8 +1,8 @@
 import { lazy, Suspense } from 'react'
+import { Modal } from '../../components/Modal'
 import { go } from '../../hooks/useAddress'
 import type { RunMetadata } from '../../interpAPI'
 import { openPanel, PANELS, shownPanel, type Address, type Panel } from '../../lib/address'
-import { Modal } from '../../components/Modal'
 import { RunList } from './RunList'
 
 const Quality = lazy(() => import('./Quality'))

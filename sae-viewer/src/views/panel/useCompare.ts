@@ -1,17 +1,7 @@
-/** What the panel over the tabs asks of the API. */
-
 import { keepPreviousData, useQuery, type UseQueryResult } from '@tanstack/react-query'
 import { get, type CompareAnswer, type Headline, type HeadlinesQuery } from '../../interpAPI'
 
-/** How many features fire on which share of the tokens. */
-export function useDensity(run: string) {
-  return useQuery({
-    queryKey: ['density', run],
-    queryFn: ({ signal }) => get('/api/feature_density', { run }, signal),
-  })
-}
-
-/** Runs side by side: their figures, one headline under each, a feature of the first found in the others. */
+/** Several runs side by side: their figures, one headline in each, and a feature of the first run found in the others. */
 export function useComparison(runs: string[], headlineId: string | undefined, feature: number | undefined): UseQueryResult<CompareAnswer> {
   return useQuery({
     queryKey: ['compare', runs, headlineId ?? null, feature ?? null],
@@ -20,7 +10,7 @@ export function useComparison(runs: string[], headlineId: string | undefined, fe
   })
 }
 
-/** The headline that a search finds first, from `offset` on. */
+/** The first headline that a query finds; null where it finds none. */
 export function useOneHeadline(query: HeadlinesQuery): UseQueryResult<Headline | null> {
   return useQuery({
     queryKey: ['one headline', query],
