@@ -1,7 +1,7 @@
 """From headlines to tokens: offsets into the text as written, words, and which positions count."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +115,23 @@ def collate(headlines: Sequence[TokenizedHeadline], pad_id: int) -> tuple[Tensor
         input_ids[row, :n] = headline.input_ids
         mask[row, :n] = 1
     return torch.from_numpy(input_ids), torch.from_numpy(mask)
+
+
+def padded_batches(
+    headlines: Sequence[TokenizedHeadline],
+    batches: Iterable[NDArray[np.int64]],
+    pad_id: int,
+    device: torch.device,
+) -> Iterator[tuple[NDArray[np.int64], list[TokenizedHeadline], Tensor, Tensor]]:
+    """Yield each batch of headlines, given as indices, ready for the model.
+
+    A batch is its indices [n_headlines], its headlines, and `input_ids` and `attention_mask` on `device`, both int64
+    [n_headlines, longest].
+    """
+    for rows in batches:
+        members = [headlines[i] for i in rows]
+        input_ids, mask = collate(members, pad_id)
+        yield rows, members, input_ids.to(device), mask.to(device)
 
 
 def counted_mask(headlines: Sequence[TokenizedHeadline], positions: PositionKind) -> Tensor:
