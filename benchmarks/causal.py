@@ -171,7 +171,7 @@ def wide_size(probe: Probe) -> int:
 def wide_sae(probe: Probe, headlines: list[TokenizedHeadline]) -> SparseAutoencoder:
     """A random SAE of 32k features, about 50 active per token: for times, not for meaning."""
     reading = probe.read(headlines[:32])
-    x = reading.hidden[probe.covered(reading)]
+    x = probe.acts(reading)
     return random_sae(x, wide_size(probe), probe.sae.config)
 
 

@@ -50,7 +50,7 @@ def random_probe(probe: Probe, headlines: list[TokenizedHeadline]) -> Probe:
     sae = probe.sae
     model = AutoModelForSequenceClassification.from_config(probe.model.config).eval().to(sae.W_dec.device)
     layer, positions = sae.config.hookpoint.layer, sae.config.positions
-    acts = torch.cat([b.acts for b in read_activations(model, headlines, probe.pad_id, layer, positions)])
+    acts, _ = read_activations(model, headlines, probe.pad_id, layer, positions)
     mean = acts.mean(0)
     scale = (acts - mean).square().sum(1).mean().div(sae.config.d_in).sqrt()
     d_sae = min(sae.config.d_sae, 2048)

@@ -22,7 +22,7 @@ from torch import nn
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from sae_pipeline.activations.batches import HeldTokens
-from sae_pipeline.activations.reading import read_activations
+from sae_pipeline.activations.reading import read_batches
 from sae_pipeline.classifier.classifier import load_base, model_source, read_record
 from sae_pipeline.classifier.finetuning import finetune
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, TrainConfig
@@ -119,7 +119,7 @@ def extraction(network: Any, tokenized: list[TokenizedHeadline], pad: int, layer
 
     def ours(precision: str, headlines: list[TokenizedHeadline]) -> int:
         kept.clear()
-        kept.extend(b.acts.half() for b in read_activations(network, headlines, pad, layer, "words", 4096, precision))  # type: ignore[arg-type]
+        kept.extend(b.acts.half() for b in read_batches(network, headlines, pad, layer, "words", precision=precision))  # type: ignore[arg-type]
         return sum(len(acts) for acts in kept)
 
     speeds = {

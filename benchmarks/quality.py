@@ -29,8 +29,9 @@ from benchmarks.peers.sweep import DATA, KINDS, RESULTS, Row, best, name, rows
 from sae_pipeline import pipeline, quality
 from sae_pipeline.activations.batches import chunks
 from sae_pipeline.config import ExtractConfig, FinishConfig, TrainConfig, study_config
+from sae_pipeline.evaluation.code_quality import code_quality
 from sae_pipeline.evaluation.family import stability
-from sae_pipeline.evaluation.held_out import HeldOut, code_quality
+from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder, size_name
 from sae_pipeline.study import making, present
 from sae_pipeline.study.layout import read_sae_record

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.peers.speed import memory, quality, reset_peak
-from sae_pipeline.activations.reading import read_activations
+from sae_pipeline.activations.reading import read_batches
 from sae_pipeline.classifier.classifier import load_base
 from sae_pipeline.config import HeadlinesConfig
 from sae_pipeline.headlines.dataset import load_headlines
@@ -225,7 +225,7 @@ def real() -> dict[str, Tensor]:
     for split in (splits.train, splits.test):
         texts = split.texts[: len(split.texts) // 2] if QUICK else split.texts
         tokens = tokenize(tokenizer, texts, 128, True)
-        batches = read_activations(network, tokens, tokenizer.pad_token_id, 4, "words", precision="auto")
+        batches = read_batches(network, tokens, tokenizer.pad_token_id, 4, "words", precision="auto")
         parts.append(torch.cat([batch.acts for batch in batches]))
     return normalised(*parts)
 

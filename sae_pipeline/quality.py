@@ -1,4 +1,4 @@
-"""The verbs that judge SAEs beyond their report: evidence (controls, probing, stability), finish, family."""
+"""The verbs about how good an SAE is: finish it end to end, compare it with controls, match it with its family."""
 
 import time
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from sae_pipeline.config import EvidenceConfig, FamilyConfig, FinishConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation import controls
 from sae_pipeline.evaluation.family import match_features, stability
-from sae_pipeline.evaluation.rivals import _Bench, _lists, live
+from sae_pipeline.evaluation.rivals import Comparison, live_features, random_model
 from sae_pipeline.runs.folders import find_run, read_run
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.common import SCHEMA_VERSION
@@ -20,14 +20,14 @@ from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.family import FAMILY, FamilyFile, FamilyMember
 from sae_pipeline.study import present
 from sae_pipeline.study.layout import Layout, SaeRecord, read_sae_record, record_size
-from sae_pipeline.study.making import _other_seed, ensure_finished
+from sae_pipeline.study.making import ensure_finished, other_seed
 from sae_pipeline.study.present import present_sae
 
 # --- finish --------------------------------------------------------------------------------------------
 
 
 def finish(config: FinishConfig, layer: int, root: Path, device: torch.device) -> SaeRecord:
-    """Finish an SAE end to end, evaluate it, alias it as `layer_<L>_<size>-e2e.pt`; an equal one is reused."""
+    """Finish an SAE end to end, evaluate it and alias it as `layer_<L>_<size>-e2e.pt`; an equal one is reused."""
     layout = Layout(root)
     _, record, sae_hash = present_sae(root, layer, config.sae_size, device)
     if record.finish is not None:
@@ -42,32 +42,31 @@ def finish(config: FinishConfig, layer: int, root: Path, device: torch.device) -
 
 
 def evidence(config: EvidenceConfig, layer: int, root: Path, device: torch.device) -> ControlsFile:
-    """Hold an SAE against controls and against its own other seeds; write `finbert_sae/evidence/<sae_hash>.json`."""
+    """Compare an SAE with controls and with its own other seeds; write `finbert_sae/evidence/<sae_hash>.json`."""
     started = time.perf_counter()
     layout = Layout(root)
     sae, record, sae_hash = present_sae(root, layer, config.sae_size, device)
-    saes = [sae if seed == record.train.seed else _other_seed(record, seed, root, device) for seed in config.seeds]
+    others = [sae if seed == record.train.seed else other_seed(record, seed, root, device) for seed in config.seeds]
     judge = present.held_out(root, layer, device)
     classifier, headlines = present.load_classifier(root, device), present.same_headlines(root)
-    bench = _Bench(classifier, judge, headlines.train, headlines.test, sae.config.positions, config.probe_sizes)
-    train = bench.read(classifier, headlines.train)
-    test = bench.read(classifier, headlines.test)
+    comparison = Comparison.read(classifier, headlines, sae, config.probe_sizes)
     k = max(1, round(record.report.held_out.l0))
     rivals = {
         "sae": sae,
-        "pca": controls.pca(train[0], sae, min(k, sae.config.d_in)),
+        "pca": controls.pca(comparison.train.acts, sae, min(k, sae.config.d_in)),
         "neurons": controls.neurons(sae, k),
     }
-    found = [bench.control(name, rival, train, test, spliced=True) for name, rival in rivals.items()]
-    found.append(bench.random_model(sae, record.train))
+    judged = [comparison.judge(name, rival, judge) for name, rival in rivals.items()]
+    judged.append(random_model(classifier, headlines, sae, record.train, config.probe_sizes))
     acts = judge.acts("words")
+    live = [live_features(other, acts) for other in others]
     file = ControlsFile(
         schema_version=SCHEMA_VERSION,
         sae_hash=sae_hash,
         size=record_size(record),
         seconds=round(time.perf_counter() - started, 2),
-        controls=found,
-        stability=stability(config.seeds, [s.W_dec for s in saes], [live(s, acts) for s in saes]),
+        controls=judged,
+        stability=stability(config.seeds, [other.W_dec for other in others], live),
     )
     write_json(layout.evidence(sae_hash), file.model_dump())
     return file
@@ -77,7 +76,7 @@ def evidence(config: EvidenceConfig, layer: int, root: Path, device: torch.devic
 
 
 def family(config: FamilyConfig, root: Path, device: torch.device) -> FamilyFile:
-    """Write `family.json` into a run's folder: its SAE's features in the other sizes and seeds.
+    """Find the features of a run's SAE in its other sizes and seeds; write `family.json` into the run's folder.
 
     Raises UserError when there is no other SAE on the same activations.
     """
@@ -89,15 +88,13 @@ def family(config: FamilyConfig, root: Path, device: torch.device) -> FamilyFile
     if not relatives:
         raise UserError("There is no other SAE on the same activations; train other sizes or seeds first.")
     tokenized = classifier.tokenize([prompt.text for prompt in run.prompts])
-    pad_id, place = classifier.tokenizer.pad_token_id, sae.config.hookpoint.layer
-    acts = torch.cat(
-        [b.acts for b in read_activations(classifier.model, tokenized, pad_id, place, sae.config.positions)]
-    )
-    own_lists = _lists(sae, acts)
+    place = sae.config.hookpoint.layer, sae.config.positions
+    acts, _ = read_activations(classifier.model, tokenized, classifier.tokenizer.pad_token_id, *place)
+    own_lists = sae.encode_lists(acts)
     members, matches = [], []
     for folder, record in relatives.items():
         other = SparseAutoencoder.load(folder / "sae.pt", device)
-        matches.append(match_features(sae.W_dec, other.W_dec, own_lists, _lists(other, acts)))
+        matches.append(match_features(sae.W_dec, other.W_dec, own_lists, other.encode_lists(acts)))
         members.append(
             FamilyMember(
                 size=record_size(record), sae_hash=folder.name, seed=record.train.seed, kind=record.config.kind
@@ -116,7 +113,7 @@ def family(config: FamilyConfig, root: Path, device: torch.device) -> FamilyFile
 
 
 def _relatives(layout: Layout, own: SaeRecord) -> Iterator[tuple[Path, SaeRecord]]:
-    """SAEs trained like `own` but for size and seed, and finished ones of them; smallest first."""
+    """The SAEs that differ from `own` by size and seed alone, finished ones among them; smallest first."""
     free = {"latent_dims": (1,), "seed": 0}
     found = []
     for path in layout.store.glob("*/sae.json"):

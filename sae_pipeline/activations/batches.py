@@ -1,4 +1,4 @@
-"""Shuffled batches of tokens for training, from a source of any size, in bounded memory."""
+"""Shuffled batches of tokens for training, from activations of any size, in bounded memory."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-_RUN = 256  # neighbouring rows that are read together where not all fit into memory: some 15 headlines
+_RUN = 256  # neighbouring rows that are read together where not all fit into memory: about 15 headlines
 
 
 class Tokens(Protocol):
@@ -15,11 +15,11 @@ class Tokens(Protocol):
 
     @property
     def n_tokens(self) -> int:
-        """How many there are."""
+        """The number of tokens."""
 
     @property
     def d_in(self) -> int:
-        """Their width."""
+        """The width of the activations."""
 
     def read(self, spans: Sequence[tuple[int, int]]) -> Tensor:
         """The rows of half-open spans, in the order given: [n, d_in], in the classifier's units."""
@@ -33,16 +33,16 @@ class HeldTokens:
 
     @property
     def n_tokens(self) -> int:
-        """How many there are."""
+        """The number of tokens."""
         return len(self.acts)
 
     @property
     def d_in(self) -> int:
-        """Their width."""
+        """The width of the activations."""
         return self.acts.shape[1]
 
     def read(self, spans: Sequence[tuple[int, int]]) -> Tensor:
-        """See `Tokens`."""
+        """The rows of half-open spans; see `Tokens`."""
         parts = [self.acts[start:stop] for start, stop in spans]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 

@@ -1,86 +1,40 @@
-"""A classifier before its training headlines: what an extraction reads, and the description of what it wrote."""
+"""Extraction: the classifier reads its training headlines, and one layer's activations go into a store.
 
-import json
+The store is written shard by shard. A call that was killed goes on after its last whole shard, and several processes
+write shards in turn.
+"""
+
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tqdm.auto import tqdm
 
-from sae_pipeline.activations.batches import HeldTokens, chunks
-from sae_pipeline.activations.reading import ActivationBatch, read_activations
-from sae_pipeline.artefacts.writing import settings_hash
+from sae_pipeline.activations.manifest import MANIFEST, Manifest, Moments
+from sae_pipeline.activations.reading import HiddenBatch, read_batches
+from sae_pipeline.activations.store import ActivationStore, open_store
+from sae_pipeline.artefacts.checkpoints import unfinished
+from sae_pipeline.artefacts.writing import publish, readable_os_errors, settings_hash, write_json
 from sae_pipeline.classifier.hooks import resolve_hookpoint
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
 from sae_pipeline.machine.device import dtype_name
-from sae_pipeline.schema.common import PositionKind
-from sae_pipeline.schema.run import Hookpoint
+from sae_pipeline.machine.processes import ALONE, World
 
 SHARD_TOKENS = 1 << 16
 
 
-class Manifest(BaseModel):
-    """`manifest.json` of an activation store."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    inputs_hash: str
-    classifier_hash: str
-    data_hash: str
-    hookpoint: Hookpoint
-    positions: PositionKind
-    extract: ExtractConfig
-    precision: str
-    d_in: int
-    n_tokens: int
-    n_headlines: int
-    shards: list[str]
-    mean: list[float]
-    scale: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class _Activations:
-    """What a store and a stream have in common."""
-
-    manifest: Manifest
-
-    @property
-    def name(self) -> str:
-        """Hash of everything that went into them."""
-        return self.manifest.inputs_hash
-
-    @property
-    def n_tokens(self) -> int:
-        """Counted tokens of all headlines."""
-        return self.manifest.n_tokens
-
-    @property
-    def d_in(self) -> int:
-        """Width of the layer."""
-        return self.manifest.d_in
-
-    @property
-    def mean(self) -> Tensor:
-        """float32 [d_in]."""
-        return torch.tensor(self.manifest.mean)
-
-    @property
-    def scale(self) -> Tensor:
-        """float32 []: sqrt(mean ‖x − mean‖² / d_in)."""
-        return torch.tensor(self.manifest.scale)
-
-
 def store_inputs_hash(classifier_hash: str, data_hash: str, config: ExtractConfig) -> str:
-    """Names an extraction by everything that goes into it."""
+    """The name of an extraction: a hash of everything that it depends on."""
     return settings_hash(classifier_hash, data_hash, config.model_dump())
 
 
@@ -97,33 +51,45 @@ class Extraction:
 
     @property
     def name(self) -> str:
-        """Hash of everything that goes into it."""
+        """The hash of everything that the extraction depends on."""
         return store_inputs_hash(self.classifier_hash, self.data_hash, self.config)
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """Counted tokens of each headline. Raises UserError when there are none at all."""
+        """[n_headlines] counted tokens of each headline. Raises UserError when there are none at all."""
         counts = np.array([len(h.counted(self.config.positions)) for h in self.headlines], dtype=np.int64)
         if counts.sum() == 0:
             raise UserError("The headlines hold no tokens to extract; check the text column.")
         return counts
 
-    def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterable[ActivationBatch]:
-        """Run the classifier on batches of headlines."""
-        config = self.config
-        return read_activations(
+    @cached_property
+    def plan(self) -> list[list[NDArray[np.int64]]]:
+        """The batches of headlines, as indices, of each shard."""
+        lengths = [len(h.input_ids) for h in self.headlines]
+        plan: list[list[NDArray[np.int64]]] = [[]]
+        filled = 0
+        for batch in length_batches(lengths, self.config.tokens_per_batch):
+            if filled >= SHARD_TOKENS:
+                plan.append([])
+                filled = 0
+            plan[-1].append(batch)
+            filled += int(self.counts[batch].sum())
+        return plan
+
+    def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterable[HiddenBatch]:
+        """Run the classifier on batches of headlines, given as indices."""
+        return read_batches(
             self.model,
             self.headlines,
             self.pad_id,
-            config.layer,
-            config.positions,
-            config.tokens_per_batch,
-            config.precision,
-            batches,
+            self.config.layer,
+            self.config.positions,
+            batches=batches,
+            precision=self.config.precision,
         )
 
-    def manifest(self, moments: "_Moments", shards: list[str], seconds: float) -> Manifest:
-        """The description of what was read."""
+    def manifest(self, moments: Moments, shards: list[str], seconds: float) -> Manifest:
+        """The description of the activations that were read."""
         mean, scale = moments.finish()
         device = next(self.model.parameters()).device
         return Manifest(
@@ -144,52 +110,70 @@ class Extraction:
         )
 
 
-def _plan(extraction: Extraction) -> list[list[NDArray[np.int64]]]:
-    """The batches of headlines of each shard."""
-    lengths = [len(h.input_ids) for h in extraction.headlines]
-    plan: list[list[NDArray[np.int64]]] = [[]]
-    filled = 0
-    for batch in length_batches(lengths, extraction.config.tokens_per_batch):
-        if filled >= SHARD_TOKENS:
-            plan.append([])
-            filled = 0
-        plan[-1].append(batch)
-        filled += int(extraction.counts[batch].sum())
-    return plan
+def extract(extraction: Extraction, root: Path, checkpoints: Path, here: World = ALONE) -> ActivationStore:
+    """Write the activations of all counted tokens to `root/<hash>`; an equal store is reused.
+
+    Several processes must see the same disk; rank 0 then finds all shards written. The store is bit for bit that of
+    one process. Raises UserError for a layer that does not exist and for activations that are not finite.
+    """
+    target = root / extraction.name
+    if (target / MANIFEST).is_file():
+        return open_store(target)
+    resolve_hookpoint(extraction.model, extraction.config.layer)
+    started = time.perf_counter()
+    if not here.first:
+        _write_share(extraction, here.broadcast(Path()), here)
+        here.wait()
+        return open_store(target)
+    with unfinished(checkpoints, extraction.name) as checkpoint:
+        work = checkpoint.folder / "store"
+        work.mkdir(exist_ok=True)
+        _write_share(extraction, here.broadcast(work), here)
+        shards = [_shard_name(i) for i in range(len(extraction.plan))]
+        moments = Moments()
+        for name in shards:
+            moments.merge(_shard_moments(work / name))
+        manifest = extraction.manifest(moments, shards, time.perf_counter() - started)
+        write_json(work / MANIFEST, manifest.model_dump())
+        root.mkdir(parents=True, exist_ok=True)
+        publish(work, target)
+    here.wait()
+    return open_store(target)
 
 
-class _Moments:
-    """Mean and Σ‖x − mean‖² of activations in one pass, float64; parts are merged (Chan et al. 1983)."""
+def _write_share(extraction: Extraction, work: Path, here: World) -> None:
+    """Write this process's shards, then wait for the other processes."""
+    if not work.is_dir():
+        raise UserError(f"This process does not see {work}: give all processes the same --root on a disk they share.")
+    own = range(here.rank, len(extraction.plan), here.size)
+    total = sum(int(extraction.counts[batch].sum()) for i in own for batch in extraction.plan[i])
+    with tqdm(total=total, desc="extract", unit="tok", unit_scale=True, disable=not here.first) as bar:
+        for i in own:
+            bar.update(_write_shard(extraction, extraction.plan[i], work / _shard_name(i)))
+    here.wait()
 
-    def __init__(self, n: int = 0, mean: Sequence[float] = (), squares: float = 0.0) -> None:
-        self.n, self.mean, self.squares = n, np.asarray(mean, np.float64), squares
 
-    def add(self, acts: Tensor) -> None:
-        for part in chunks(HeldTokens(acts)):
-            x = part.double().numpy()
-            mean = x.mean(0)
-            x = x - mean
-            squares = float((x * x).sum())
-            if not np.isfinite(squares):
-                raise UserError(
-                    "The classifier's activations are not finite (NaN or beyond fp16's 65,504); fine-tune it again."
-                )
-            self.merge(_Moments(len(x), mean, squares))
+def _shard_name(i: int) -> str:
+    return f"acts-{i:05d}.safetensors"
 
-    def merge(self, other: "_Moments") -> None:
-        if self.n == 0:
-            self.n, self.mean, self.squares = other.n, other.mean, other.squares
-            return
-        n, apart = self.n + other.n, other.mean - self.mean
-        self.squares += other.squares + float(apart @ apart) * self.n * other.n / n
-        self.mean = self.mean + apart * (other.n / n)
-        self.n = n
 
-    def to_json(self) -> str:
-        return json.dumps({"n": self.n, "mean": self.mean.tolist(), "squares": self.squares})
+def _write_shard(extraction: Extraction, batches: list[NDArray[np.int64]], path: Path) -> int:
+    """Write one shard with its moments unless it is there already; returns its number of tokens."""
+    if path.is_file():
+        return _shard_moments(path).n
+    read = [(b.acts.cpu().half(), b.headlines.cpu(), b.positions.cpu()) for b in extraction.read(batches)]
+    acts, headlines, positions = (torch.cat(column) for column in zip(*read, strict=True))
+    moments = Moments()
+    moments.add(acts)
+    temporary = path.with_suffix(".partial")
+    tensors = {"acts": acts, "headlines": headlines.int(), "positions": positions.short()}
+    with readable_os_errors(path.parent):
+        save_file(tensors, temporary, metadata={"moments": moments.to_json()})
+        temporary.replace(path)
+    return moments.n
 
-    def finish(self) -> tuple[list[float], float]:
-        scale = (self.squares / self.n / len(self.mean)) ** 0.5
-        if scale == 0.0:
-            raise UserError("All activations are the same; an SAE has nothing to learn: check the headlines.")
-        return self.mean.tolist(), float(scale)
+
+def _shard_moments(path: Path) -> Moments:
+    """The moments that stand in a shard's header, so that its rows need not be read again."""
+    with safe_open(path, framework="pt") as file:
+        return Moments.from_json(file.metadata()["moments"])

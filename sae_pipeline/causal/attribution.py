@@ -1,14 +1,14 @@
-"""Which features cause a prediction: estimated for all of them by gradients, verified for the top ones by ablation.
+"""Which features cause a prediction: estimates for all of them by gradients, true ablations for the strongest.
 
-Everything is about centred logits, c = logit − mean of logits: a shift of all logits changes nothing. The effect of a
-feature on a class is what the class owes to it, so ablating the feature takes that much away:
+Effects are on centred logits, c = logit − mean of logits, because adding a constant to all logits changes nothing. The
+effect of a feature on a class is what the class owes to the feature: before − after ablating it.
 
     gradient × activation   f_i · ∂c/∂f_i
-    integrated gradients    f_i · ∫ ∂c/∂f_i dα  along x(α) = x − (1−α)·scale·Σ f_i·W_dec[i]   (the SAE's error stays)
+    integrated gradients    f_i · ∫ ∂c/∂f_i dα  along x(α) = x − (1−α)·scale·Σ f_i·W_dec[i]
     true effect             c(x) − c(x without feature i)
 
-Integrated effects add up to c(x) − c(x without any feature). (Sundararajan et al. 2017, "Axiomatic attribution for
-deep networks"; Marks et al. 2024, "Sparse feature circuits", for the path through the error.)
+Integrated effects add up to c(x) − c(x without any feature); the SAE's reconstruction error stays along the path.
+(Sundararajan et al. 2017, "Axiomatic attribution for deep networks"; Marks et al. 2024, "Sparse feature circuits".)
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from sae_pipeline.sae.firings import Firings
 
 Order = Literal["attribution", "activation", "random"]
 
-_FEW_TOKENS = 1024
+_FEW_TOKENS = 1024  # copies of tokens for which one pass with all classes is faster than a pass per class
 
 
 # --- estimates -----------------------------------------------------------------------------------------
@@ -36,15 +36,15 @@ _FEW_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Attribution:
-    """Effects of every active entry of a reading on every class, in units of the logits."""
+    """The effects of every active entry of a reading on every class, in logits."""
 
     gradient: NDArray[np.float32]  # [n_entries, n_classes] gradient × activation
-    integrated: NDArray[np.float32]  # [n_entries, n_classes] integrated gradients; equal to `gradient` for 0 steps
-    base: Floats  # [n_headlines, n_classes] centred logits without any feature: the path's start; NaN for 0 steps
-    logits: Floats  # [n_headlines, n_classes] at x
+    integrated: NDArray[np.float32]  # [n_entries, n_classes] integrated gradients; `gradient` itself for 0 steps
+    base: Floats  # [n_headlines, n_classes] centred logits without any feature, where the path starts; NaN for 0 steps
+    logits: Floats  # [n_headlines, n_classes] of the headlines as they are
 
     def by_feature(self, firings: Firings, estimate: Literal["gradient", "integrated"] = "integrated") -> Floats:
-        """Summed over the tokens of a headline: [n_groups, n_classes], in the firings' order of groups."""
+        """Effects summed over the tokens of a headline, [n_groups, n_classes], in the firings' order of groups."""
         entries: Floats = getattr(self, estimate).astype(np.float64)
         if not len(entries):
             return entries
@@ -52,9 +52,9 @@ class Attribution:
 
 
 def clamp_effects(attribution: Attribution, firings: Firings, level: float) -> Floats:
-    """What each class owes to a feature beyond `level` where it fires, by gradients [n_groups, n_classes].
+    """Estimate what setting each feature to `level` where it fires takes from each class, [n_groups, n_classes].
 
-    (f − level)·∂c/∂f, summed over tokens; level 0 is gradient × activation.
+    The estimate is (f − level)·∂c/∂f summed over tokens; level 0 is gradient × activation.
     """
     if not len(attribution.gradient):
         return attribution.gradient.astype(np.float64)
@@ -64,10 +64,10 @@ def clamp_effects(attribution: Attribution, firings: Firings, level: float) -> F
 
 
 def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
-    """Both estimates for all features, classes and headlines of a reading.
+    """Estimate the effects of all features on all classes in all headlines of a reading.
 
-    `steps` Gauss-Legendre nodes lie on the path; 0 leaves integrated gradients out. One forward pass of the tail and
-    n_classes − 1 backward passes for a whole batch and node: the centred logits' gradients add up to zero.
+    The path has `steps` Gauss-Legendre nodes; 0 leaves integrated gradients out. A batch costs, per node, one forward
+    pass of the tail and n_classes − 1 backward passes, because the gradients of centred logits add up to zero.
     """
     nodes, weights = np.polynomial.legendre.leggauss(steps) if steps else (np.zeros(0), np.zeros(0))
     nodes, weights = (nodes + 1) / 2, weights / 2
@@ -78,7 +78,7 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
     logits = np.zeros((len(reading.tokenized), n_classes))
     base = np.full_like(logits, np.nan)
     first = reading.entry_starts
-    for rows in length_batches(reading.lengths.tolist(), probe.tokens_in_cache):
+    for rows in length_batches(reading.lengths.tolist(), probe.budget):
         hidden, mask = reading.padded(rows)
         counts = np.diff(first)[rows]
         entry = ragged(first[rows], counts)
@@ -105,8 +105,10 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
 
 
 def _slopes(probe: Probe, points: Sequence[Tensor], mask: Tensor) -> Iterator[tuple[Floats, Tensor]]:
-    """At each x: the logits [n_headlines, n_classes], and ∂c/∂x for all classes but the last
-    [n_classes − 1, n_headlines, n_positions, d_in]."""
+    """Yield, at each x of `points`, the logits and ∂c/∂x for all classes but the last.
+
+    Logits are [n_headlines, n_classes], slopes [n_classes − 1, n_headlines, n_positions, d_in].
+    """
     n_classes = probe.model.config.num_labels
     if n_classes * len(points) * mask.numel() <= _FEW_TOKENS:
         yield from _slopes_at_once(probe, torch.stack(list(points)), mask, n_classes - 1)
@@ -122,10 +124,10 @@ def _slopes(probe: Probe, points: Sequence[Tensor], mask: Tensor) -> Iterator[tu
 
 
 def _slopes_at_once(probe: Probe, x: Tensor, mask: Tensor, n_slopes: int) -> Iterator[tuple[Floats, Tensor]]:
-    """The same for all points x [n_points, n_headlines, n_positions, d_in] in one pass there and back.
+    """Like `_slopes`, for all points x [n_points, n_headlines, n_positions, d_in] in one forward and backward pass.
 
-    With few tokens the time goes into reading the weights, so a copy of x for every class costs less than a backward
-    pass for every class.
+    With few tokens most time goes into reading the weights, so a copy of x per class costs less than a backward pass
+    per class.
     """
     with torch.enable_grad():
         copies = x.expand(n_slopes, *x.shape).clone().requires_grad_()
@@ -140,7 +142,7 @@ def _slopes_at_once(probe: Probe, x: Tensor, mask: Tensor, n_slopes: int) -> Ite
 
 
 def _effects(code: Tensor, f: Tensor, slopes: Tensor) -> NDArray[np.float32]:
-    """f · ∂c/∂f [n_entries, n_classes] through code = scale · Σ f·W_dec, from the slopes at x."""
+    """f · ∂c/∂f, [n_entries, n_classes], through code = scale · Σ f·W_dec from the slopes at x."""
     columns = [torch.autograd.grad(code, f, slope, retain_graph=True)[0] for slope in slopes]
     return (torch.stack([*columns, -torch.stack(columns).sum(0)], 1) * f.detach()[:, None]).cpu().numpy()
 
@@ -150,7 +152,7 @@ def _effects(code: Tensor, f: Tensor, slopes: Tensor) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Ablations:
-    """True effects of single features: before − after ablating the feature in its headline."""
+    """The true effects of single features: before − after ablating the feature in its headline."""
 
     group: Ints  # [n] groups of the reading's firings
     logits: Floats  # [n, n_classes] on centred logits
@@ -158,7 +160,7 @@ class Ablations:
 
 
 def ablate(probe: Probe, reading: Reading, groups: Ints) -> Ablations:
-    """Ablate each group (a feature in a headline) by itself; all of them in batches, from the hookpoint on."""
+    """Ablate each group (a feature in a headline) by itself."""
     headline = reading.firings.group_headline[groups]
     after = probe.logits(reading, Variants.of_groups(reading.firings, headline, list(groups[:, None])))
     before = reading.logits[headline]
@@ -168,11 +170,11 @@ def ablate(probe: Probe, reading: Reading, groups: Ints) -> Ablations:
 def ranked_groups(
     reading: Reading, order: Order, effects: Floats | None = None, seed: int = 0, signed: bool = False
 ) -> list[Ints]:
-    """For each headline its groups, first one first.
+    """Rank the groups of each headline, the first one first.
 
-    "attribution": by the size of the effect on the predicted class (`effects` [n_groups, n_classes]), or, `signed`,
-    by the effect itself, so that what speaks for the prediction comes first. "activation": by the maximum over the
-    headline. "random": shuffled.
+    "attribution" ranks by the size of the effect on the predicted class (`effects` [n_groups, n_classes]), or with
+    `signed` by the effect itself, so that support for the prediction comes first. "activation" ranks by the maximum
+    over the headline. "random" shuffles.
     """
     firings = reading.firings
     if order == "attribution":
@@ -186,9 +188,3 @@ def ranked_groups(
         key = np.random.default_rng(seed).random(len(firings.group_start))
     ranked = np.lexsort((-key, firings.group_headline))
     return np.split(ranked, reading.group_starts[1:-1])
-
-
-# --- flips and repairs ---------------------------------------------------------------------------------
-
-
-# --- faithfulness --------------------------------------------------------------------------------------

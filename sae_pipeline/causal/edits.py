@@ -1,4 +1,10 @@
-"""Edits of features inside any forward pass of the classifier."""
+"""Edits of features inside any forward pass of the classifier.
+
+An edit is a delta on the true activation at the positions that the SAE was trained on, so what the SAE cannot
+reconstruct stays:
+
+    x' = x + scale · Σ_i (new_i − f_i) · W_dec[i]
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,29 +21,26 @@ from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.run import Hookpoint
 
 Operation = Literal["ablate", "scale", "clamp", "add"]
-
-
-MAX_EDITS = 256
-
-
-MAX_VALUE = 1e4  # activations are lengths of 0 to 100; far beyond, fp32 has nothing left of the rest of x
+MAX_EDITS = 256  # at once
+MAX_VALUE = 1e4  # activations are 0 to about 100; with values far beyond, fp32 loses the rest of x
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One feature's activation f made new: ablate f → 0, scale f → value·f, clamp f → value, add f → f + value.
+    """A new value for one feature's activation f: ablate 0, scale value·f, clamp value, add f + value.
 
-    Edits of one feature at one position apply in their order. `clamp` and `add` also act where it is silent.
+    Several edits of one feature at one position apply one after another. `clamp` and `add` also act where the feature
+    is silent.
     """
 
     feature: int
     operation: Operation = "ablate"
     value: float = 0.0
     headline: int | None = None  # row of the batch; None: all rows
-    positions: tuple[int, ...] | None = None  # 0-based; None: all that the SAE covers
+    positions: tuple[int, ...] | None = None  # 0-based; None: all counted positions
 
     def apply(self, f: Tensor) -> Tensor:
-        """The new activations."""
+        """The new activations for f, of the same shape."""
         match self.operation:
             case "ablate":
                 return torch.zeros_like(f)
@@ -50,7 +53,7 @@ class Edit:
 
 
 def check_edits(edits: Sequence[Edit], d_sae: int) -> None:
-    """Raises UserError for an edit that no SAE of d_sae features can make."""
+    """Raise UserError for an edit that no SAE of d_sae features can make."""
     if len(edits) > MAX_EDITS:
         raise UserError(f"{len(edits):,} edits are too many; make at most {MAX_EDITS} at once.")
     for edit in edits:
@@ -63,7 +66,7 @@ def check_edits(edits: Sequence[Edit], d_sae: int) -> None:
 
 
 def edit_hidden(hidden: Tensor, counted: Tensor, sae: SparseAutoencoder, edits: Sequence[Edit]) -> Tensor:
-    """x' for activations [n_headlines, n_positions, d_in]; `counted` bool [n_headlines, n_positions] is covered.
+    """Edit activations [n_headlines, n_positions, d_in] at the `counted` positions, bool [n_headlines, n_positions].
 
     Rows without an edit come back bit for bit. Raises UserError for edits that do not fit.
     """
@@ -84,8 +87,10 @@ def edit_hidden(hidden: Tensor, counted: Tensor, sae: SparseAutoencoder, edits: 
 def edited_features(
     hidden: Tensor, counted: Tensor, sae: SparseAutoencoder, edits: Sequence[Edit]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The features that edits name, ascending [n_features], and f before and after at the covered tokens
-    [n_covered, n_features]."""
+    """The features that the edits name, ascending, and their activations before and after.
+
+    Features are int64 [n_features], activations [n_counted, n_features] at the counted tokens.
+    """
     column = {feature: j for j, feature in enumerate(sorted({edit.feature for edit in edits}))}
     ids = torch.tensor(list(column), device=hidden.device)
     old = sae.encode_features(hidden[counted].float(), ids)
@@ -97,7 +102,7 @@ def edited_features(
 
 
 def _sites(edit: Edit, counted: Tensor) -> Tensor:
-    """bool [n_headlines, n_positions]: where an edit acts."""
+    """Where an edit acts, bool [n_headlines, n_positions]. Raises UserError for a position that is not counted."""
     n_headlines, n_positions = counted.shape
     if edit.headline is not None and not 0 <= edit.headline < n_headlines:
         raise UserError(f"There is no headline {edit.headline} in this batch of {n_headlines}.")
@@ -118,10 +123,10 @@ def _sites(edit: Edit, counted: Tensor) -> Tensor:
 def intervene(
     model: Any, hookpoint: Hookpoint | int, sae: SparseAutoencoder, edits: Sequence[Edit], counted: Tensor
 ) -> Iterator[None]:
-    """Inside the context, every forward pass of `model` over the batch described by `counted` is edited.
+    """Edit every forward pass of `model` inside the context, on the batch that `counted` describes.
 
-    `counted` (bool [n_headlines, n_positions], `tokens.counted_mask`) says what the SAE covers. The hook is gone
-    afterwards whatever happens. Raises UserError for edits that do not fit and for another layer's SAE.
+    `counted`, bool [n_headlines, n_positions] from `tokens.counted_mask`, holds the positions that the SAE was trained
+    on. The hook is removed in any case. Raises UserError for edits that do not fit and for another layer's SAE.
     """
     layer = hookpoint if isinstance(hookpoint, int) else hookpoint.layer
     if layer != sae.config.hookpoint.layer:

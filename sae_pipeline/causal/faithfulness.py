@@ -1,4 +1,4 @@
-"""Predictions with the covered activations replaced, and with features removed one after another."""
+"""How faithful the features are: predictions from them alone, and as they are removed one after another."""
 
 from collections.abc import Sequence
 
@@ -7,27 +7,30 @@ import torch
 
 from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.causal.probe import Probe, Reading, Variants
+from sae_pipeline.evaluation.splicing import removals
+
+_CHUNK = 512  # tokens that are reconstructed at a time
 
 
 @torch.no_grad()
 def spliced(probe: Probe, reading: Reading, seed: int = 0) -> dict[str, Floats]:
-    """Logits [n_headlines, n_classes] with the covered activations replaced.
+    """Logits [n_headlines, n_classes] with the activations of the counted tokens replaced.
 
-    By the reconstruction ("sae"), nothing ("zero"), the mean of the SAE's training tokens ("mean"), and covered
-    tokens drawn from anywhere in the reading ("resample").
+    The keys name the replacement: "sae" is the reconstruction, "zero", "mean" and "resample" are those of `removals`.
     """
-    x = reading.hidden[probe.covered(reading)]
-    draw = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
-    rebuilt = torch.cat([probe.sae(chunk) for chunk in x.split(512)])
-    replacements = {"sae": rebuilt, "zero": x * 0, "mean": probe.sae.mean.expand_as(x), "resample": x[draw]}
-    return {name: probe.replaced_logits(reading, replacement) for name, replacement in replacements.items()}
+    acts = probe.acts(reading)
+    rebuilt = torch.cat([probe.sae(chunk) for chunk in acts.split(_CHUNK)])
+    replacements = [("sae", rebuilt), *removals(acts, probe.sae.mean, seed).items()]
+    return {name: probe.replaced_logits(reading, replacement) for name, replacement in replacements}
 
 
 def curve(
     probe: Probe, reading: Reading, headlines: Sequence[int], ranked: Sequence[Ints], sizes: Sequence[int], keep: bool
 ) -> Floats:
-    """Logits [n_sizes, n_headlines, n_classes] with the first n `ranked` groups ablated, or only they kept."""
-    n_headlines = len(headlines)
+    """Logits [n_sizes, n_headlines, n_classes] with the first n of each headline's `ranked` groups ablated.
+
+    With `keep` all groups but these are ablated.
+    """
     groups = [g[n:] if keep else g[:n] for n in sizes for g in ranked]
     variants = Variants.of_groups(reading.firings, np.tile(np.asarray(headlines), len(sizes)), groups)
-    return probe.logits(reading, variants).reshape(len(sizes), n_headlines, -1)
+    return probe.logits(reading, variants).reshape(len(sizes), len(headlines), -1)

@@ -1,4 +1,4 @@
-"""The smallest set of features whose ablation changes a prediction."""
+"""Flips: small sets of features whose ablation changes a prediction, found by a greedy search of true ablations."""
 
 import math
 import time
@@ -17,10 +17,10 @@ from sae_pipeline.classifier.logits import softmax
 class Flip:
     """A small set of features whose ablation changes a prediction."""
 
-    groups: list[int]  # in the order of ablation
-    prediction: int  # afterwards
-    path: Floats  # [n_groups + 1, n_classes] probabilities before, after the first, the first two, …
-    logits: Floats  # [n_groups + 1, n_classes] likewise
+    groups: list[int]  # groups of the reading's firings, in the order of ablation
+    prediction: int  # after all are ablated
+    path: Floats  # [n_groups + 1, n_classes] probabilities before, after the first group, after the first two, …
+    logits: Floats  # [n_groups + 1, n_classes] logits at the same steps
 
 
 def flip(
@@ -34,13 +34,18 @@ def flip(
     level: float = 0.0,
     patience: float = math.inf,
 ) -> list[Flip | None]:
-    """For each of `headlines` the smallest set found whose ablation makes the prediction `target`, or any other.
+    """Find, for each of `headlines`, a small set of features whose ablation changes its prediction.
 
-    Greedy: in each round every one of the `candidates` most promising features by `effects` [n_groups, n_classes] is
-    really ablated on top of the chosen ones, and the one that moves the margin most is kept; from six chosen ones on
-    two at a time, from nine on three, and so on. Members that turn out not to be needed are dropped again. None where
-    `max_size` features do not suffice, or neither one candidate nor all of them together, or where `patience` seconds
-    have passed. With a `level` the features are set to it where they fire, and `effects` are those of `clamp_effects`.
+    The goal is the class in `targets`, or any other class than the predicted one for None. The search is greedy:
+
+    1. Candidates are the features whose `effects` [n_groups, n_classes] hold the prediction up most.
+    2. Each round ablates every candidate on top of the chosen ones and keeps the one that moves the margin most. Once
+       six are chosen it keeps two per round, from nine on three, and so on.
+    3. Members without which the goal is still reached are dropped.
+
+    The result is None where `max_size` features do not suffice, where all candidates together do not, and after
+    `patience` seconds. With a `level` the features are set to it where they fire instead of being ablated; `effects`
+    are then those of `clamp_effects`.
     """
     search = _Search(probe, reading, headlines, targets, level)
     deadline = time.monotonic() + patience
@@ -66,7 +71,7 @@ def flip(
             pools[n] = [g for g in pools[n] if g not in joining]
         open_ = {n for n in open_ & within_reach if n not in done and pools[n] and len(chosen[n]) < max_size}
     last = [(n, groups) for n, groups in enumerate(chosen) if n not in done and len(groups) > 1]
-    if last:  # several may have joined in the last round
+    if last:  # the last round may have added several features at once
         margins = search.margins(last)
         done |= {n: groups for (n, groups), margin in zip(last, margins.tolist(), strict=True) if margin > 0}
     search.prune(done)
@@ -74,7 +79,7 @@ def flip(
 
 
 def _candidates(reading: Reading, effects: Floats, headline: int, target: int | None, n: int) -> list[int]:
-    """The groups that hold the present prediction up most, against the target or the runner-up."""
+    """The n groups whose effects hold the prediction up most against the target, or against the second class."""
     *_, second, first = np.argsort(reading.logits[headline])
     start, end = reading.group_starts[headline : headline + 2]
     rival = second if target is None or target == first else target
@@ -85,7 +90,7 @@ def _candidates(reading: Reading, effects: Floats, headline: int, target: int | 
 
 @dataclass(frozen=True)
 class _Search:
-    """Trials of a search for flips: (index into `headlines`, groups set to `level`)."""
+    """Runs the trials of a search. A trial is an index into `headlines` and the groups that are set to `level`."""
 
     probe: Probe
     reading: Reading
@@ -94,12 +99,12 @@ class _Search:
     level: float
 
     def logits(self, trials: Sequence[tuple[int, list[int]]]) -> Floats:
-        """[n_trials, n_classes]."""
+        """The logits [n_trials, n_classes] of trials."""
         rows, groups = [self.headlines[n] for n, _ in trials], [groups for _, groups in trials]
         return self.probe.logits(self.reading, Variants.of_groups(self.reading.firings, rows, groups, self.level))
 
     def margins(self, trials: Sequence[tuple[int, list[int]]]) -> Floats:
-        """How far each trial is beyond the goal, in logits; > 0: reached."""
+        """How far each trial is beyond its goal, in logits [n_trials]; above 0 it is reached."""
         logits = self.logits(trials)
         wanted = np.array([-1 if self.targets[n] is None else self.targets[n] for n, _ in trials], np.int64)
         away = wanted < 0
@@ -112,7 +117,7 @@ class _Search:
         return margin
 
     def prune(self, done: dict[int, list[int]]) -> None:
-        """Drop members without which the goal is still reached, one at a time, the one least missed first."""
+        """Drop members without which the goal is still reached, one per round, the least needed first."""
         open_ = {n for n, groups in done.items() if len(groups) > 1}
         while open_:
             trials = [(n, [g for g in done[n] if g != left_out]) for n in sorted(open_) for left_out in done[n]]
@@ -125,7 +130,7 @@ class _Search:
             open_ = {n for n in best if len(done[n]) > 1}
 
     def flips(self, done: dict[int, list[int]]) -> list[Flip | None]:
-        """The sets found, with the probabilities after each member."""
+        """The sets that were found, with the predictions after each of their members."""
         steps = [(n, groups[:k]) for n, groups in done.items() for k in range(len(groups) + 1)]
         found: list[Flip | None] = [None] * len(self.headlines)
         if not steps:

@@ -21,9 +21,9 @@ from sae_pipeline.causal.flips import Flip, flip
 from sae_pipeline.causal.mean_effects import effect_columns
 from sae_pipeline.causal.probe import Probe, Reading, Variants
 from sae_pipeline.classifier.classifier import classifier_report
-from sae_pipeline.classifier.logits import centred, divergence, softmax
+from sae_pipeline.classifier.logits import centred, kl_divergence, softmax
 from sae_pipeline.config import InterveneConfig
-from sae_pipeline.evaluation.held_out import splice_report
+from sae_pipeline.evaluation.splicing import REMOVALS, splice_report
 from sae_pipeline.headlines.tokens import TokenizedHeadline
 from sae_pipeline.schema.causes import Faithfulness
 from sae_pipeline.schema.run import MetricInfo
@@ -190,7 +190,7 @@ class _Found:
         place = dict(zip(true.group.tolist(), range(len(true.group)), strict=True))
         self.ablated.append((firings.group_feature[true.group], true.logits))
         before, after, end = softmax(reading.logits), softmax(rebuilt), centred(reading.logits)
-        kl = divergence(before, after)
+        kl = kl_divergence(before, after)
         for row, groups in enumerate(top):
             predicted = int(reading.logits[row].argmax())
             start, stop = reading.group_starts[row : row + 2]
@@ -321,7 +321,7 @@ def _transitions(before: Ints, after: Ints, n_classes: int) -> list[list[int]]:
 
 def _faithfulness(logits: dict[str, Floats], truth: Ints) -> dict[str, Any]:
     """Like schema.Faithfulness, from the logits of every kind of replacement."""
-    removed = {kind: logits[kind] for kind in ("zero", "mean", "resample")}
+    removed = {kind: logits[kind] for kind in REMOVALS}
     report = splice_report("test", "words", truth, logits["clean"], logits["sae"], removed)
     before, after = softmax(logits["clean"]), softmax(logits["sae"])
     index, predicted = np.arange(len(truth)), before.argmax(1)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.evaluation.intervals import wilson_interval
 from sae_pipeline.schema.run import MetricInfo
 
 MIN_HEADLINES = 5  # fewer are thin evidence: no interval, no test
@@ -135,13 +136,10 @@ def t_test(feature: Ints, effects: Floats, d_sae: int) -> Floats:
 def error_lift(headline: Ints, feature: Ints, wrong: NDArray[np.bool_], d_sae: int) -> tuple[Floats, Floats, Floats]:
     """P(wrong | fires) / P(wrong), and Wilson's 95 % interval of it, each [d_sae]."""
     base = float(wrong.mean())
-    n = np.bincount(feature, minlength=d_sae).astype(float)
-    share = np.bincount(feature, weights=wrong[headline].astype(float), minlength=d_sae) / np.maximum(n, 1)
-    z = 1.959964
-    middle = (share + z**2 / (2 * np.maximum(n, 1))) / (1 + z**2 / np.maximum(n, 1))
-    half = z * np.sqrt(share * (1 - share) / np.maximum(n, 1) + z**2 / (4 * np.maximum(n, 1) ** 2))
-    half = half / (1 + z**2 / np.maximum(n, 1))
+    n = np.bincount(feature, minlength=d_sae)
+    errors = np.bincount(feature, weights=wrong[headline].astype(float), minlength=d_sae)
+    lower, upper = wilson_interval(errors, n)
     known = (n >= MIN_HEADLINES) & (base > 0)
-    bounds = (share, np.maximum(middle - half, 0), middle + half)
+    bounds = (errors / np.maximum(n, 1), lower, upper)
     lift, low, high = (np.where(known, bound / max(base, 1e-12), 1.0) for bound in bounds)
     return lift, low, high

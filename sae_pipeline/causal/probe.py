@@ -1,11 +1,8 @@
-"""Change what an SAE's features say inside the classifier, and rerun only what comes after.
+"""Many edits of headlines that were read once: only the layers after the hookpoint run again.
 
-An edit is a delta on the true activation, at positions that the SAE covers, so what the SAE cannot reconstruct stays:
+An edit is a delta on the true activation, so what the SAE cannot reconstruct stays (see `edits.py`):
 
-    x' = x + scale · Σ_i (new_i − old_i) · W_dec[i]
-
-`intervene` does that inside any forward pass of the model. `Probe` reads headlines once up to the hookpoint and then
-answers many edits of them from the layers after it alone.
+    x' = x + scale · Σ_i (new_i − f_i) · W_dec[i]
 """
 
 import math
@@ -17,69 +14,51 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sae_pipeline.activations.hidden_states import HiddenStates
+from sae_pipeline.activations.reading import read_batches
 from sae_pipeline.arrays import Floats, Ints, ragged
-from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint, stopping
 from sae_pipeline.classifier.tail import Tail
 from sae_pipeline.errors import UserError
-from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, counted_mask, length_batches
+from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.sae.encoding import active_entries
 from sae_pipeline.sae.firings import Firings
 
-# --- edits ---------------------------------------------------------------------------------------------
-
-
-# --- many edits of headlines read once -----------------------------------------------------------------
+_TOKENS_IN_CACHE = 1024  # on a CPU, a batch whose activations stay in the cache is a quarter faster than one of 4,096
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A block of headlines read up to the hookpoint, with the features that are active there."""
+class Reading(HiddenStates):
+    """Headlines read up to the hookpoint, with the features that are active there."""
 
-    tokenized: Sequence[TokenizedHeadline]
-    hidden: Tensor  # float32 [n_tokens, d_in], headline by headline, special tokens included
-    starts: Ints  # [n_headlines + 1] first token of each headline
-    firings: Firings  # headline = row of this block
-    logits: Floats  # [n_headlines, n_classes], unedited
-
-    @property
-    def lengths(self) -> Ints:
-        """[n_headlines] tokens."""
-        return np.diff(self.starts)
+    firings: Firings  # headline = row of this reading
+    logits: Floats  # [n_headlines, n_classes] of the headlines as they are
 
     @property
     def entry_starts(self) -> Ints:
-        """[n_headlines + 1] first active entry of each headline."""
+        """[n_headlines + 1] the first active entry of each headline."""
         return np.searchsorted(self.firings.headline, np.arange(len(self.tokenized) + 1))
 
     @property
     def group_starts(self) -> Ints:
-        """[n_headlines + 1] first group (feature in a headline) of each headline."""
+        """[n_headlines + 1] the first group (a feature in a headline) of each headline."""
         return np.searchsorted(self.firings.group_headline, np.arange(len(self.tokenized) + 1))
-
-    def padded(self, rows: Ints) -> tuple[Tensor, Tensor]:
-        """Hidden states [n_rows, longest, d_in] of some headlines, repeats allowed, and their attention mask."""
-        lengths = self.lengths[rows]
-        place = np.arange(lengths.max())
-        mask = torch.from_numpy(place < lengths[:, None]).to(self.hidden.device)
-        index = np.minimum(self.starts[rows][:, None] + place, len(self.hidden) - 1)
-        hidden = self.hidden[torch.from_numpy(index).to(self.hidden.device)]
-        return hidden.masked_fill_(~mask[..., None], 0.0), mask.long()
 
 
 @dataclass(frozen=True)
 class Variants:
-    """Versions of headlines, each with some active entries set to `level` (by default ablated)."""
+    """Versions of headlines in which some active entries are set to `level`; 0 ablates them."""
 
     headline: Ints  # [n_variants] row of the reading
     starts: Ints  # [n_variants + 1] into `entry`
-    entry: Ints  # active entries that are changed, variant by variant
+    entry: Ints  # the active entries that are changed, variant by variant
     level: float = 0.0
 
     @classmethod
     def of_groups(
         cls, firings: Firings, headline: Sequence[int] | Ints, groups: Sequence[Any], level: float = 0.0
     ) -> "Variants":
-        """Set `groups[v]` (indices of groups of that headline) to `level` in `headline[v]`, for every variant v."""
+        """One variant of each `headline[v]`, in which the groups `groups[v]` of that headline are set to `level`."""
         sizes = np.array([len(g) for g in groups], np.int64)
         flat = np.concatenate([*(np.asarray(g, np.int64) for g in groups), np.zeros(0, np.int64)])
         lengths = np.asarray(firings.group_length)[flat]
@@ -90,7 +69,7 @@ class Variants:
 
 @dataclass(frozen=True)
 class Probe:
-    """A classifier cut at its SAE's hookpoint, in fp32."""
+    """A classifier that is cut at its SAE's hookpoint, in fp32."""
 
     model: Any
     sae: SparseAutoencoder
@@ -98,14 +77,9 @@ class Probe:
     pad_id: int
     tokens_per_batch: int = 4096
 
-    @property
-    def tokens_in_cache(self) -> int:
-        """Token budget of a batch whose activations stay in a CPU's cache: a quarter faster than 4,096 of them."""
-        return min(self.tokens_per_batch, 1024) if self.sae.W_dec.device.type == "cpu" else self.tokens_per_batch
-
     @classmethod
     def of(cls, model: Any, sae: SparseAutoencoder, pad_id: int, tokens_per_batch: int = 4096) -> "Probe":
-        """Raises UserError when model and SAE do not fit."""
+        """Cut `model` at the layer of `sae`. Raises UserError when the two do not fit."""
         if model.config.hidden_size != sae.config.d_in:
             raise UserError(
                 f"The SAE expects activations of width {sae.config.d_in}, the classifier has "
@@ -113,40 +87,39 @@ class Probe:
             )
         return cls(model, sae, Tail(model, sae.config.hookpoint.layer), pad_id, tokens_per_batch)
 
+    @property
+    def budget(self) -> int:
+        """The number of tokens, padding included, that the tail runs on at a time."""
+        on_cpu = self.sae.W_dec.device.type == "cpu"
+        return min(self.tokens_per_batch, _TOKENS_IN_CACHE) if on_cpu else self.tokens_per_batch
+
     @torch.no_grad()
     def read(self, tokenized: Sequence[TokenizedHeadline], logits: bool = True) -> Reading:
-        """Read a block of headlines once and keep what is needed to rerun the tail.
+        """Read headlines up to the hookpoint and encode their counted tokens.
 
-        Without `logits` the tail is not run and they are NaN: `attribute` gives them with the effects.
+        Without `logits` the tail does not run and they are NaN; `attribute` returns them with the effects.
         """
-        module, _ = resolve_hookpoint(self.model, self.sae.config.hookpoint.layer)
-        lengths = np.array([len(h.input_ids) for h in tokenized], np.int64)
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        device = self.sae.W_dec.device
-        hidden = torch.empty(int(starts[-1]), self.sae.config.d_in, device=device)
-        found = np.full((len(tokenized), self.model.config.num_labels), np.nan)
-        parts: list[tuple[Any, ...]] = []
-        seen: list[Tensor] = []
-        for batch in length_batches(lengths.tolist(), self.tokens_in_cache):
-            members = [tokenized[i] for i in batch]
-            input_ids, mask = (t.to(device) for t in collate(members, self.pad_id))
-            seen.clear()
-            with hooked(module, seen.append, stop=True), stopping():
-                self.model(input_ids=input_ids, attention_mask=mask)
+        sae, place = self.sae, (self.sae.config.hookpoint.layer, self.sae.config.positions)
+        states = HiddenStates.empty(tokenized, sae.config.d_in, sae.W_dec.device)
+        found = np.full((len(tokenized), self.tail.n_classes), np.nan)
+        entries = []
+        for batch in read_batches(self.model, tokenized, self.pad_id, *place, tokens_per_batch=self.budget):
+            states.put(batch)
+            entries.append(active_entries(sae, batch))
             if logits:
-                found[batch] = self.tail(seen[0].float(), mask).double().cpu().numpy()
-            flat = torch.from_numpy(ragged(starts[batch], lengths[batch])).to(device)
-            hidden[flat] = seen[0][mask.bool()].float()
-            row, position = counted_mask(members, self.sae.config.positions).to(device).nonzero(as_tuple=True)
-            token, feature, value = self.sae.encode_active(seen[0][row, position].float())
-            parts.append((batch[row.cpu().numpy()][token], position.cpu().numpy()[token], feature, value))
-        firings = Firings.collect(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        return Reading(tokenized, hidden, starts, firings, found)
+                found[batch.rows] = self.tail(batch.hidden.float(), batch.mask).double().cpu().numpy()
+        firings = Firings.collect(*(np.concatenate(column) for column in zip(*entries, strict=True)))
+        return Reading(tokenized, states.hidden, states.starts, firings, found)
+
+    def acts(self, reading: Reading) -> Tensor:
+        """The activations [n_counted, d_in] at the positions that the SAE was trained on."""
+        return reading.acts(self.sae.config.positions)
 
     def shift(self, shape: Sequence[int], site: Tensor, feature: Tensor, delta: Tensor) -> Tensor:
-        """scale · Σ δ·W_dec[feature] at every site (row · n_positions + position), [*shape, d_in]; differentiable in δ.
+        """scale · Σ δ·W_dec[feature] at each site, [*shape, d_in]; differentiable in δ.
 
-        `shape` is (n_rows, n_positions).
+        `shape` is (n_rows, n_positions); `site`, `feature` and `delta` are [n_entries], and a site is
+        row · n_positions + position.
         """
         order = site.argsort(stable=True)
         counts = torch.bincount(site, minlength=math.prod(shape))
@@ -161,11 +134,11 @@ class Probe:
 
     @torch.no_grad()
     def logits(self, reading: Reading, variants: Variants) -> Floats:
-        """Logits [n_variants, n_classes] of edited headlines, from the layers after the hookpoint."""
+        """The logits [n_variants, n_classes] of edited headlines."""
         firings, device = reading.firings, reading.hidden.device
-        result = np.zeros((len(variants.headline), reading.logits.shape[1]))
+        result = np.zeros((len(variants.headline), self.tail.n_classes))
         sizes = np.diff(variants.starts)
-        for batch in length_batches(reading.lengths[variants.headline].tolist(), self.tokens_in_cache):
+        for batch in length_batches(reading.lengths[variants.headline].tolist(), self.budget):
             hidden, mask = reading.padded(variants.headline[batch])
             entry = variants.entry[ragged(variants.starts[batch], sizes[batch])]
             site = np.repeat(np.arange(len(batch)), sizes[batch]) * hidden.shape[1] + firings.position[entry]
@@ -179,18 +152,6 @@ class Probe:
             result[batch] = self.tail(hidden, mask).double().cpu().numpy()
         return result
 
-    @torch.no_grad()
-    def replaced_logits(self, reading: Reading, replacement: Tensor) -> Floats:
-        """Logits with all covered activations replaced by `replacement` [n_covered_tokens, d_in], in their order."""
-        hidden = reading.hidden.clone()
-        hidden[self.covered(reading)] = replacement
-        replaced = Reading(reading.tokenized, hidden, reading.starts, reading.firings, reading.logits)
-        everything = np.arange(len(reading.tokenized))
-        return self.logits(replaced, Variants(everything, np.zeros(len(everything) + 1, np.int64), everything[:0]))
-
-    def covered(self, reading: Reading) -> Tensor:
-        """Tokens of the reading (rows of `hidden`) that the SAE covers."""
-        kind = self.sae.config.positions
-        headlines = zip(reading.starts[:-1], reading.tokenized, strict=True)
-        places = np.concatenate([start + np.array(h.counted(kind), np.int64) for start, h in headlines])
-        return torch.from_numpy(places).to(reading.hidden.device)
+    def replaced_logits(self, reading: Reading, acts: Tensor) -> Floats:
+        """The logits [n_headlines, n_classes] with `acts` [n_counted, d_in] in place of the reading's."""
+        return reading.replaced(self.sae.config.positions, acts).rerun(self.tail, self.budget)

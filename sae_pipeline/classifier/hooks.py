@@ -1,4 +1,4 @@
-"""Where activations are read (the hookpoint), and the one hook primitive."""
+"""The hookpoint (the module whose output is layer L), and the one hook that reads or edits it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from sae_pipeline.schema.run import Hookpoint
 
 
 class _StopForward(Exception):  # noqa: N818 - not an error
-    """Raised inside a forward pass to skip the layers that are not needed."""
+    """Ends a forward pass after the hooked module."""
 
 
 def resolve_hookpoint(model: Any, layer: int) -> tuple[nn.Module, Hookpoint]:
-    """The module whose output is `hidden_states[layer]`.
+    """Find the module whose output is `hidden_states[layer]`; `layer` counts from 1.
 
     Raises UserError when the model has no such layer.
     """
@@ -30,10 +30,10 @@ def resolve_hookpoint(model: Any, layer: int) -> tuple[nn.Module, Hookpoint]:
 
 @contextmanager
 def hooked(module: nn.Module, edit: Callable[[Tensor], Tensor | None], stop: bool = False) -> Iterator[None]:
-    """Inside the context, pass `module`'s output [n_headlines, n_positions, d_in] through `edit`.
+    """Pass the output [n_headlines, n_positions, d_in] of `module` through `edit` inside the context.
 
-    `edit` returns the new output, or None to leave it. With `stop` the layers after it are skipped: run the
-    model inside `stopping()`. The hook is removed whatever happens.
+    `edit` returns the new output, or None to keep the old one. With `stop` a forward pass ends after the module, and
+    so does the block it is called in. The hook is removed in any case, also after an exception.
     """
 
     def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
@@ -48,14 +48,7 @@ def hooked(module: nn.Module, edit: Callable[[Tensor], Tensor | None], stop: boo
     handle = module.register_forward_hook(hook)
     try:
         yield
+    except _StopForward:
+        pass
     finally:
         handle.remove()
-
-
-@contextmanager
-def stopping() -> Iterator[None]:
-    """Absorb the early end of a forward pass run with `hooked(..., stop=True)`."""
-    try:
-        yield
-    except _StopForward:
-        return

@@ -1,31 +1,29 @@
-"""Logits as probabilities and losses."""
+"""What logits say: probabilities, centred logits, and the distances between two sets of predictions."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
-from sae_pipeline.arrays import Floats
+from sae_pipeline.arrays import Floats, Ints
 
 
 def centred(logits: Floats) -> Floats:
-    """Logits [..., n_classes] less their mean over the classes."""
-    less: Floats = logits - logits.mean(-1, keepdims=True)
-    return less
+    """Subtract from logits [..., n_classes] their mean over the classes, which changes no probability."""
+    return np.asarray(logits - logits.mean(-1, keepdims=True))
 
 
 def softmax(logits: Floats) -> Floats:
-    """Probabilities [..., n_classes]."""
-    exponent = np.exp(logits - logits.max(-1, keepdims=True))
-    return exponent / exponent.sum(-1, keepdims=True)  # type: ignore[no-any-return]
+    """Probabilities [..., n_classes] of logits [..., n_classes]."""
+    return np.asarray(special.softmax(logits, axis=-1))
 
 
-def divergence(p: Floats, q: Floats) -> Floats:
-    """KL(p ‖ q) [n] in nats, of probabilities [n, n_classes]."""
-    return np.maximum(0.0, (p * np.log(np.maximum(p, 1e-30) / np.maximum(q, 1e-30))).sum(1))  # type: ignore[no-any-return]
+def kl_divergence(p: Floats, q: Floats) -> Floats:
+    """KL(p ‖ q) in nats, [n], of probabilities [n, n_classes]."""
+    return np.asarray(special.rel_entr(p, q).sum(-1)).clip(0)  # rounding may leave it below 0
 
 
-def cross_entropy(logits: Floats, labels: NDArray[Any]) -> Floats:
-    """−ln p of the true class, [n]."""
-    p: Floats = softmax(logits)[np.arange(len(labels)), labels]
-    return -np.log(np.maximum(p, 1e-30))
+def cross_entropy(logits: NDArray[Any], labels: Ints) -> Floats:
+    """−ln p of the true class in nats, [n], for logits [n, n_classes] and labels [n]."""
+    return np.asarray(-special.log_softmax(logits, axis=-1)[np.arange(len(labels)), labels])

@@ -1,8 +1,8 @@
-"""Shorter ways to a classifier's logits: only the layers after one, and of the last layer only what the head reads.
+"""Shorter ways to a classifier's logits: the layers after one, and of the last layer only what the head reads.
 
-The head of the usual encoders reads [CLS] alone, so of the last layer's output no other position is needed: keys and
-values of all positions, the rest of one. Whether that and a cut are right for a model is not guessed: what comes out
-is compared with the whole model.
+The head of most encoders reads the first position alone. Of the last layer it needs the keys and values of all
+positions, and everything else of the first one. Models differ, so each short way is compared with the whole model on
+a small batch before it is used.
 """
 
 import copy
@@ -16,22 +16,24 @@ from sae_pipeline.errors import UserError
 
 
 def logits_only(model: Any, keep: int = 0) -> Any:
-    """`model` without what its logits do not need, made of the same modules; itself where nothing can be left out.
+    """`model` without the work that its logits do not need; `model` itself where nothing can be left out.
 
-    Gradients are the whole model's too. Layer `keep` still computes all positions, to be hooked.
+    The result shares the model's modules and has its gradients. Layer `keep` still computes all positions, so that it
+    can be hooked.
     """
     try:
         short = _cut(model, 0, first_position_only=True)
         return short if keep < model.config.num_hidden_layers and _agrees(short, model, 0) else model
-    except UserError:  # no list of layers, as where they share one's weights
+    except UserError:  # the model has no list of layers, for example because its layers share one set of weights
         return model
 
 
 class Tail:
-    """The layers after `layer` and the head, sharing the model's weights; the model itself is not touched."""
+    """The layers after `layer` and the head. It shares the model's weights and leaves the model as it is."""
 
     def __init__(self, model: Any, layer: int) -> None:
-        """Raises UserError for a model that cannot be rerun from there."""
+        """Raises UserError for a model that cannot be rerun from `layer`."""
+        self.n_classes: int = model.config.num_labels
         for first_position_only in (True, False):
             self._network = _cut(model, layer, first_position_only)
             if self._network is not None and _agrees(self._network, model, layer):
@@ -39,7 +41,10 @@ class Tail:
         raise UserError(f"{type(model).__name__} cannot be rerun from layer {layer}; use a BERT-like encoder.")
 
     def __call__(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Logits [n_headlines, n_classes] from hidden states [n_headlines, n_positions, d_in]; mask 1 = a token."""
+        """Logits, float32 [n_headlines, n_classes], from hidden states [n_headlines, n_positions, d_in].
+
+        `mask` [n_headlines, n_positions] is 1 where there is a token.
+        """
         return self._network(inputs_embeds=hidden, attention_mask=mask).logits.float()  # type: ignore[no-any-return]
 
 
@@ -67,14 +72,14 @@ def _agrees(short: Any, model: Any, layer: int) -> bool:
 
 
 class _Given(nn.Module):
-    """In the place of the embeddings: hands the hidden states on."""
+    """Replaces the embeddings and hands on the hidden states that it is given."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         return next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and a.is_floating_point())
 
 
 class _FirstPosition(nn.Module):
-    """A layer's output at position 0 alone, [n_headlines, 1, d_in]."""
+    """Computes a layer's output at position 0 alone, [n_headlines, 1, d_in]."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -101,9 +106,9 @@ class _FirstPosition(nn.Module):
 
 
 def _cut(model: Any, layer: int, first_position_only: bool) -> Any:
-    """A model of the same modules, but with the layers after `layer` only; None where that cannot be made.
+    """A model of the same modules that has only the layers after `layer`; None where that cannot be made.
 
-    After a layer (`layer` > 0) `_Given` takes the place of the embeddings.
+    For `layer` > 0, `_Given` replaces the embeddings.
     """
     _, hookpoint = resolve_hookpoint(model, max(layer, 1))
     *path, last = hookpoint.module.rpartition(".")[0].split(".")

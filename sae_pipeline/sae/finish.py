@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from sae_pipeline.activations.reading import read_batches
 from sae_pipeline.classifier.classifier import Classifier
-from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint, stopping
 from sae_pipeline.classifier.tail import Tail
 from sae_pipeline.config import FinishConfig
 from sae_pipeline.errors import UserError
-from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, counted_mask, length_batches
+from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
 from sae_pipeline.kernels import Encoder, Lists, sparse_decode, spmm, transpose
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 
@@ -71,17 +71,18 @@ def finish(
     done.load_state_dict(sae.state_dict())
     for parameter in classifier.model.parameters():
         parameter.requires_grad_(False)
-    tokenized = classifier.tokenize(texts)
-    tail = Tail(classifier.model, sae.config.hookpoint.layer)
+    model, tokenized, pad_id = classifier.model, classifier.tokenize(texts), classifier.tokenizer.pad_token_id
+    place = sae.config.hookpoint.layer, sae.config.positions
+    tail = Tail(model, sae.config.hookpoint.layer)
     adam = torch.optim.Adam(done.parameters(), betas=(0.9, 0.99), fused=True)
     order = list(_batches(tokenized, config))
     sample: list[Tensor] = []
     with tqdm(order, desc="finish", unit="batch") as bar:
-        for step, rows in enumerate(bar):
-            hidden, mask, counted = _read(done, classifier, [tokenized[i] for i in rows])
+        for step, batch in enumerate(read_batches(model, tokenized, pad_id, *place, batches=bar)):
+            hidden, counted = batch.hidden.float(), batch.counted
             rate = min(1.0, (step + 1) / (0.05 * len(order)), (1 - step / len(order)) / 0.5)
             adam.param_groups[0]["lr"] = config.learning_rate * rate
-            kl, fvu = _losses(done, tail, hidden, mask, counted)
+            kl, fvu = _losses(done, tail, hidden, batch.mask, counted)
             loss = config.kl_weight * kl + fvu
             if not torch.isfinite(loss):
                 raise UserError("The end-to-end finish diverged; use a smaller --learning-rate.")
@@ -103,20 +104,6 @@ def _batches(tokenized: Sequence[TokenizedHeadline], config: FinishConfig) -> It
         batches = length_batches([len(h.input_ids) for h in tokenized], config.tokens_per_batch)
         for i in rng.permutation(len(batches)):
             yield batches[i]
-
-
-@torch.no_grad()
-def _read(
-    sae: SparseAutoencoder, classifier: Classifier, members: list[TokenizedHeadline]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Hidden states at the hookpoint, attention mask, and which positions the SAE covers."""
-    device = sae.W_dec.device
-    module, _ = resolve_hookpoint(classifier.model, sae.config.hookpoint.layer)
-    input_ids, mask = (t.to(device) for t in collate(members, classifier.tokenizer.pad_token_id))
-    seen: list[Tensor] = []
-    with hooked(module, seen.append, stop=True), stopping():
-        classifier.model(input_ids=input_ids, attention_mask=mask)
-    return seen[0].float(), mask, counted_mask(members, sae.config.positions).to(device)
 
 
 def _losses(sae: SparseAutoencoder, tail: Tail, hidden: Tensor, mask: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:

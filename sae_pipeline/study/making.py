@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from sae_pipeline.activations.extraction import Manifest, store_inputs_hash
+from sae_pipeline.activations.extraction import extract, store_inputs_hash
+from sae_pipeline.activations.manifest import Manifest
 from sae_pipeline.activations.store import ActivationStore, open_store
-from sae_pipeline.activations.store import extract as extract_activations
 from sae_pipeline.activations.stream import ActivationStream
 from sae_pipeline.artefacts.checkpoints import discard, unfinished
 from sae_pipeline.artefacts.writing import settings_hash
@@ -51,7 +51,7 @@ def ensure_activations(config: ExtractConfig, root: Path, device: torch.device, 
                 f"{folder.name}; delete it and run `python -m sae_pipeline extract`."
             )
         return found
-    return extract_activations(extraction_of(config, root, device), layout.activations, layout.checkpoints, here)
+    return extract(extraction_of(config, root, device), layout.activations, layout.checkpoints, here)
 
 
 def join_training(
@@ -153,7 +153,7 @@ def ensure_finished(config: FinishConfig, folder: Path, root: Path, device: torc
         return publish_sae(layout, work.folder / "sae", done, record.model_copy(update=update))
 
 
-def _other_seed(record: SaeRecord, seed: int, root: Path, device: torch.device) -> SparseAutoencoder:
+def other_seed(record: SaeRecord, seed: int, root: Path, device: torch.device) -> SparseAutoencoder:
     extraction = open_store(Layout(root).activations / record.activations).manifest.extract
     config = record.train.model_copy(update={"seed": seed})
     folder = ensure_saes(extraction, [config], root, device)[0]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from sae_pipeline.activations.extraction import Extraction
-from sae_pipeline.activations.reading import read_activations
-from sae_pipeline.activations.store import extract, open_store
+from sae_pipeline.activations.extraction import Extraction, extract
+from sae_pipeline.activations.reading import read_activations, read_batches
+from sae_pipeline.activations.store import open_store
 from sae_pipeline.activations.stream import ActivationStream
 from sae_pipeline.classifier.classifier import Classifier, load_base
 from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint
@@ -32,7 +32,7 @@ def test_equals_hidden_states(tmp_path: Path, name: str, layer: int, positions: 
     model, tokenizer = load_base(str(tmp_path))
     headlines = tokenize(tokenizer, TEXTS, 64, True)
     seen = set()
-    for batch in read_activations(model, headlines, tokenizer.pad_token_id, layer, positions, tokens_per_batch=128):
+    for batch in read_batches(model, headlines, tokenizer.pad_token_id, layer, positions, tokens_per_batch=128):
         for acts, headline, position in zip(
             batch.acts, batch.headlines.tolist(), batch.positions.tolist(), strict=True
         ):
@@ -52,7 +52,7 @@ def test_later_layers_are_not_run(classifier: Classifier) -> None:
         for layer in range(1, 7)
     ]
     try:
-        list(read_activations(classifier.model, classifier.tokenize(TEXTS[:3]), 0, 2, "words"))
+        read_activations(classifier.model, classifier.tokenize(TEXTS[:3]), 0, 2, "words")
     finally:
         for handle in handles:
             handle.remove()
@@ -115,7 +115,7 @@ def test_interrupted_extraction_keeps_its_shards(
     tmp_path: Path, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shards that are whole are not computed again, and the store is the one of an uninterrupted extraction."""
-    monkeypatch.setattr("sae_pipeline.store.SHARD_TOKENS", 40)
+    monkeypatch.setattr("sae_pipeline.activations.extraction.SHARD_TOKENS", 40)
     headlines = classifier.tokenize(TEXTS * 3)
     wanted = Extraction(classifier.model, headlines, 0, ExtractConfig(layer=1, tokens_per_batch=128), "c", "d")
     expected = extract(wanted, tmp_path / "whole", tmp_path / "unfinished")
@@ -150,7 +150,7 @@ def test_store_and_stream_read_the_same(
     tmp_path: Path, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any spans of rows, over the shards' borders, from disk and straight from the classifier."""
-    monkeypatch.setattr("sae_pipeline.store.SHARD_TOKENS", 40)
+    monkeypatch.setattr("sae_pipeline.activations.extraction.SHARD_TOKENS", 40)
     wanted = Extraction(classifier.model, classifier.tokenize(TEXTS), 0, ExtractConfig(layer=2), "c", "d")
     store = extract(wanted, tmp_path, tmp_path / "unfinished")
     stream = ActivationStream.open(wanted)
@@ -179,9 +179,9 @@ class _SmallDevice(torch.nn.Module):
 def test_out_of_memory_halves(classifier: Classifier, capsys: pytest.CaptureFixture[str]) -> None:
     """Batches that do not fit are read in parts, aloud; where one headline does not fit it ends with a sentence."""
     headlines = classifier.tokenize(TEXTS)
-    whole = torch.cat([b.acts for b in read_activations(classifier.model, headlines, 0, 2, "words")])
-    parts = torch.cat([b.acts for b in read_activations(_SmallDevice(classifier.model, 4), headlines, 0, 2, "words")])
+    whole = read_activations(classifier.model, headlines, 0, 2, "words")[0]
+    parts = read_activations(_SmallDevice(classifier.model, 4), headlines, 0, 2, "words")[0]
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4)
     assert "out of memory, goes on with 3 at a time" in capsys.readouterr().err
     with pytest.raises(UserError, match="too small for reading activations"):
-        list(read_activations(_SmallDevice(classifier.model, 0), headlines, 0, 2, "words"))
+        read_activations(_SmallDevice(classifier.model, 0), headlines, 0, 2, "words")

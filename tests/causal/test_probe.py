@@ -313,4 +313,4 @@ def test_all_positions_cover_the_special_ones(tmp_path: Path) -> None:
     found = case.logits([Edit(1, "add", 5.0, positions=(0,))])
     assert (found != case.logits()).any(1).all()
     headlines: list[TokenizedHeadline] = case.headlines
-    assert len(case.probe.covered(case.reading)) == sum(len(h.input_ids) for h in headlines)
+    assert len(case.probe.acts(case.reading)) == sum(len(h.input_ids) for h in headlines)

@@ -6,7 +6,9 @@ import torch
 
 from sae_pipeline.classifier.classifier import Classifier, predict
 from sae_pipeline.errors import UserError
-from sae_pipeline.evaluation.held_out import HeldOut, code_quality, paired_interval, share_interval, splice_report
+from sae_pipeline.evaluation.code_quality import code_quality
+from sae_pipeline.evaluation.held_out import HeldOut
+from sae_pipeline.evaluation.splicing import splice_report
 from sae_pipeline.headlines.sample import sample_headlines
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.reports import SpliceBaseline, SpliceReport
@@ -81,7 +83,7 @@ def judge(classifier: Classifier) -> HeldOut:
 
 def fitted(judge: HeldOut, positions: str = "words") -> SparseAutoencoder:
     """The identity, for this judge's classifier."""
-    sae = identity_sae(judge.hidden.shape[1], judge.acts(positions).mean(0))  # type: ignore[arg-type]
+    sae = identity_sae(judge.states.hidden.shape[1], judge.acts(positions).mean(0))  # type: ignore[arg-type]
     place = {"layer": 4, "module": sae.config.hookpoint.module}
     sae.config = sae.config.model_validate(
         sae.config.model_dump() | {"classifier_hash": judge.classifier_hash, "positions": positions, "hookpoint": place}
@@ -144,9 +146,9 @@ def test_recovered_scores_known_answers(judge: HeldOut) -> None:
 
 
 def test_wrong_pairs_are_refused(judge: HeldOut) -> None:
-    """Another classifier's SAE, another layer's, another width, positions it never saw: a sentence each."""
+    """Another classifier's SAE, another layer's, another width, positions it was not trained on: a sentence each."""
     sae = fitted(judge)
-    with pytest.raises(UserError, match=r"never saw \[CLS\]"):
+    with pytest.raises(UserError, match=r"not trained on \[CLS\]"):
         judge.splice_report(sae, "all")
     assert judge.splice_report(fitted(judge, "all"), "all").unchanged == 1
     for change, words in (
@@ -171,5 +173,6 @@ def test_paired_statistics_known_answers() -> None:
     assert (report.lost, report.gained, report.unchanged) == (6, 1, 0.93)
     assert report.mcnemar_p == pytest.approx(2 * (1 + 7) / 2**7)  # two-sided sign test of 1 in 7
     assert report.accuracy_change_interval == pytest.approx((-0.1023, 0.0043), abs=2e-3)
-    assert share_interval(93, 100) == pytest.approx((0.8625, 0.9657), abs=1e-3)
-    assert share_interval(9, 10) is None and paired_interval(1, 0, 10) is None
+    assert report.unchanged_interval == pytest.approx((0.8625, 0.9657), abs=1e-3)
+    few = splice_report("test", "words", labels[:9], clean[:9], spliced[:9])
+    assert few.unchanged_interval is None and few.accuracy_change_interval is None

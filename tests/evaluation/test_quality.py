@@ -12,9 +12,10 @@ from sae_pipeline import pipeline, quality
 from sae_pipeline.__main__ import main
 from sae_pipeline.config import EvidenceConfig, ExtractConfig, FamilyConfig, FinishConfig, TrainConfig, study_config
 from sae_pipeline.errors import UserError
-from sae_pipeline.evaluation.controls import headline_maxima, neurons, pca, probe_scores
+from sae_pipeline.evaluation.code_quality import code_quality
+from sae_pipeline.evaluation.controls import neurons, pca
 from sae_pipeline.evaluation.family import match_features, nearest_rows, stability
-from sae_pipeline.evaluation.held_out import code_quality
+from sae_pipeline.evaluation.probing import headline_maxima, probe_scores
 from sae_pipeline.kernels.reference import compress
 from sae_pipeline.runs.folders import read_run
 from sae_pipeline.sae.finish import reconstruct

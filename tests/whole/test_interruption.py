@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sae_pipeline.__main__ import main
-from sae_pipeline.activations import store
+from sae_pipeline.activations import extraction
 from sae_pipeline.artefacts.checkpoints import Checkpoint
 from sae_pipeline.errors import UserError
 from tests.support.encoders import save_encoder
@@ -28,7 +28,7 @@ def _command(arguments: list[str], pause: str) -> None:
     os.environ["CHECKPOINT_SECONDS"] = pause
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     torch.set_num_threads(1)
-    store.SHARD_TOKENS = 200
+    extraction.SHARD_TOKENS = 200
     raise SystemExit(main(arguments))
 
 

@@ -76,8 +76,8 @@ def test_two_processes_extract_as_one(study: SmallStudy, tmp_path: Path) -> None
     """The store is the same bit for bit, its time aside. Shards are small, so that both have some."""
     script = tmp_path / "small_shards.py"
     script.write_text(
-        "import sys\nfrom sae_pipeline import store\nfrom sae_pipeline.__main__ import main\n"
-        "store.SHARD_TOKENS = 2000\nsys.exit(main())\n",
+        "import sys\nfrom sae_pipeline.activations import extraction\nfrom sae_pipeline.__main__ import main\n"
+        "extraction.SHARD_TOKENS = 2000\nsys.exit(main())\n",
         encoding="utf-8",
     )
     stores = []

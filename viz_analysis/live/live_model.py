@@ -266,7 +266,7 @@ class LiveModel:
         }
 
     def _spliced(self, reading: Reading) -> LivePrediction:
-        rebuilt = self._probe.sae(reading.hidden[self._probe.covered(reading)])
+        rebuilt = self._probe.sae(self._probe.acts(reading))
         return LivePrediction(**_prediction(self._probe.replaced_logits(reading, rebuilt)[0]))
 
     def _feature(
