@@ -1,0 +1,83 @@
+"""Headlines that were read once up to the hookpoint, so that the layers after it can be rerun on edits of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sae_pipeline.activations.reading import HiddenBatch
+from sae_pipeline.arrays import Floats, Ints, ragged
+from sae_pipeline.classifier.tail import Tail
+from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
+from sae_pipeline.schema.common import PositionKind
+
+
+@dataclass(frozen=True)
+class HiddenStates:
+    """The hidden states of some headlines at the hookpoint, without padding."""
+
+    tokenized: Sequence[TokenizedHeadline]
+    hidden: Tensor  # float32 [n_tokens, d_in], headline by headline, special tokens included
+    starts: Ints  # [n_headlines + 1] the first token of each headline
+
+    @classmethod
+    def empty(cls, tokenized: Sequence[TokenizedHeadline], d_in: int, device: torch.device) -> Self:
+        """Room for headlines that `put` fills."""
+        starts = np.cumsum([0, *(len(headline.input_ids) for headline in tokenized)])
+        return cls(tokenized, torch.empty(int(starts[-1]), d_in, device=device), starts)
+
+    @classmethod
+    def collect(
+        cls, tokenized: Sequence[TokenizedHeadline], d_in: int, device: torch.device, batches: Iterable[HiddenBatch]
+    ) -> Self:
+        """The hidden states of `tokenized` from batches that hold each headline once, in any order."""
+        states = cls.empty(tokenized, d_in, device)
+        for batch in batches:
+            states.put(batch)
+        return states
+
+    def put(self, batch: HiddenBatch) -> None:
+        """Copy a batch of these headlines to its place."""
+        tokens = ragged(self.starts[batch.rows], self.lengths[batch.rows])
+        self.hidden[torch.from_numpy(tokens).to(self.hidden.device)] = batch.hidden[batch.mask.bool()].float()
+
+    @property
+    def lengths(self) -> Ints:
+        """[n_headlines] tokens of each headline."""
+        return np.diff(self.starts)
+
+    def padded(self, rows: Ints) -> tuple[Tensor, Tensor]:
+        """Hidden states [n_rows, longest, d_in] of some headlines and their mask; a headline may come several times."""
+        lengths = self.lengths[rows]
+        position = np.arange(lengths.max())
+        mask = torch.from_numpy(position < lengths[:, None]).to(self.hidden.device)
+        token = np.minimum(self.starts[rows][:, None] + position, len(self.hidden) - 1)
+        hidden = self.hidden[torch.from_numpy(token).to(self.hidden.device)]
+        return hidden.masked_fill_(~mask[..., None], 0.0), mask.long()
+
+    def counted(self, positions: PositionKind) -> Tensor:
+        """int64 [n_counted]: the rows of `hidden` that are counted tokens."""
+        headlines = zip(self.starts[:-1], self.tokenized, strict=True)
+        tokens = np.concatenate([start + np.array(h.counted(positions), np.int64) for start, h in headlines])
+        return torch.from_numpy(tokens).to(self.hidden.device)
+
+    def acts(self, positions: PositionKind) -> Tensor:
+        """[n_counted, d_in]: the activations of the counted tokens."""
+        return self.hidden if positions == "all" else self.hidden[self.counted(positions)]
+
+    def replaced(self, positions: PositionKind, acts: Tensor) -> Self:
+        """A copy with `acts` [n_counted, d_in] in place of the counted tokens' activations."""
+        if positions == "all":
+            return replace(self, hidden=acts)
+        return replace(self, hidden=self.hidden.index_copy(0, self.counted(positions), acts))
+
+    @torch.no_grad()
+    def rerun(self, tail: Tail, tokens_per_batch: int) -> Floats:
+        """Logits [n_headlines, n_classes] from the layers after the hookpoint."""
+        logits = np.zeros((len(self.tokenized), tail.n_classes))
+        for rows in length_batches(self.lengths.tolist(), tokens_per_batch):
+            logits[rows] = tail(*self.padded(rows)).double().cpu().numpy()
+        return logits

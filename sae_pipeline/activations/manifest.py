@@ -1,0 +1,118 @@
+"""What activations are described by: the manifest of a store, and their moments."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from sae_pipeline.activations.batches import HeldTokens, chunks
+from sae_pipeline.config import ExtractConfig
+from sae_pipeline.errors import UserError
+from sae_pipeline.schema.common import PositionKind
+from sae_pipeline.schema.run import Hookpoint
+
+MANIFEST = "manifest.json"
+
+
+class Manifest(BaseModel):
+    """`manifest.json` of an activation store."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    inputs_hash: str
+    classifier_hash: str
+    data_hash: str
+    hookpoint: Hookpoint
+    positions: PositionKind
+    extract: ExtractConfig
+    precision: str
+    d_in: int
+    n_tokens: int
+    n_headlines: int
+    shards: list[str]
+    mean: list[float]
+    scale: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Activations:
+    """A layer's activations over the training headlines, wherever they come from."""
+
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """The hash of everything that they depend on."""
+        return self.manifest.inputs_hash
+
+    @property
+    def n_tokens(self) -> int:
+        """The number of counted tokens of all headlines."""
+        return self.manifest.n_tokens
+
+    @property
+    def d_in(self) -> int:
+        """The width of the layer."""
+        return self.manifest.d_in
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean over all tokens, float32 [d_in]."""
+        return torch.tensor(self.manifest.mean)
+
+    @property
+    def scale(self) -> Tensor:
+        """The root of mean ‖x − mean‖² / d_in, float32 []."""
+        return torch.tensor(self.manifest.scale)
+
+
+class Moments:
+    """The mean and Σ‖x − mean‖² of activations in one pass, in float64; parts can be merged (Chan et al. 1983)."""
+
+    def __init__(self, n: int = 0, mean: Sequence[float] = (), squares: float = 0.0) -> None:
+        self.n, self.mean, self.squares = n, np.asarray(mean, np.float64), squares
+
+    def add(self, acts: Tensor) -> None:
+        """Take in activations [n, d_in]. Raises UserError when they are not finite."""
+        for part in chunks(HeldTokens(acts)):
+            x = part.double().numpy()
+            mean = x.mean(0)
+            x = x - mean
+            squares = float((x * x).sum())
+            if not np.isfinite(squares):
+                raise UserError(
+                    "The classifier's activations are not finite (NaN or beyond fp16's 65,504); fine-tune it again."
+                )
+            self.merge(Moments(len(x), mean, squares))
+
+    def merge(self, other: "Moments") -> None:
+        """Take in the moments of other activations."""
+        if self.n == 0:
+            self.n, self.mean, self.squares = other.n, other.mean, other.squares
+            return
+        n, difference = self.n + other.n, other.mean - self.mean
+        self.squares += other.squares + float(difference @ difference) * self.n * other.n / n
+        self.mean = self.mean + difference * (other.n / n)
+        self.n = n
+
+    def finish(self) -> tuple[list[float], float]:
+        """Mean [d_in] and scale. Raises UserError when all activations are the same."""
+        scale = (self.squares / self.n / len(self.mean)) ** 0.5
+        if scale == 0.0:
+            raise UserError("All activations are the same; an SAE has nothing to learn: check the headlines.")
+        return self.mean.tolist(), float(scale)
+
+    def to_json(self) -> str:
+        """The moments as one line of JSON."""
+        return json.dumps({"n": self.n, "mean": self.mean.tolist(), "squares": self.squares})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The moments that `to_json` wrote."""
+        return cls(**json.loads(text))

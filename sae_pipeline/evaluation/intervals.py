@@ -1,0 +1,27 @@
+"""95 % confidence intervals of shares and of paired differences."""
+
+import numpy as np
+
+from sae_pipeline.arrays import Floats, Ints
+
+Z = 1.959963984540054  # the standard normal's 97.5 % quantile
+
+
+def wilson_interval(k: Ints, n: Ints) -> tuple[Floats, Floats]:
+    """Wilson's interval of the share k / n, elementwise: its lower and its upper end (Wilson 1927).
+
+    The ends are 0 and 1 where n is 0.
+    """
+    n = np.maximum(n, 1e-12)
+    share = k / n
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+    return np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0)
+
+
+def paired_interval(lost: int, gained: int, n: int) -> tuple[float, float]:
+    """The interval of (gained − lost) / n for n pairs, with half a pair added to each cell (Agresti & Min 2005)."""
+    b, c, total = lost + 0.5, gained + 0.5, n + 2
+    change = (c - b) / total
+    half = Z * float(np.sqrt(b + c - (c - b) ** 2 / total)) / total
+    return change - half, change + half
