@@ -91,7 +91,7 @@ for (const [name, answer] of [
     const { total } = await api.get('/api/headlines', { limit: 1 })
     await page.route('**/api/headlines*', (route) => route.fulfill(answer))
     await page.goto('/')
-    const sentence = 'json' in answer ? answer.json.error.message : 'The API’s answer was cut off or is not its own.'
+    const sentence = 'json' in answer ? answer.json.error.message : 'The API’s answer was cut off or comes from another program.'
     await expect(page.getByText(sentence)).toBeVisible()
     await expect(page.getByRole('link', { name: 'Features', exact: true })).toBeVisible()
     await page.unroute('**/api/headlines*')

@@ -108,6 +108,8 @@ test('every filter shows what the API counts, and Back undoes it', async ({ page
 
 test('the confusion matrix counts and filters', async ({ page, api }) => {
   const run = await api.run()
+  const asked: string[] = []
+  page.on('request', (request) => asked.push(new URL(request.url()).pathname))
   await page.goto('/')
   const matrix = page.getByRole('group', { name: 'Filter by label and prediction' })
   for (let label = 0; label < run.labels.length; label++) {
@@ -117,6 +119,7 @@ test('the confusion matrix counts and filters', async ({ page, api }) => {
       await expect(matrix.getByRole('button', { name, exact: true })).toBeVisible()
     }
   }
+  expect(asked.filter((path) => path === '/api/confusion')).toHaveLength(1)
   const { total, n_headlines } = await api.get('/api/headlines', { label: 0, prediction: 0, limit: 1 })
   const cell = matrix.getByRole('button', { name: new RegExp(`^Label ${run.labels[0]}, predicted ${run.labels[0]}:`) })
   await cell.click()

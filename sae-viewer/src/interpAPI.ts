@@ -1,5 +1,6 @@
-/** The API, typed by its OpenAPI description (`npm run gen-types`), and the ways in which it can fail. */
+/** The client of the API, typed by its OpenAPI description (`npm run gen-types`), and the ways in which it can fail. */
 
+import createClient, { type ClientPathsWithMethod, type FetchOptions, type MethodResponse } from 'openapi-fetch'
 import type { components, paths } from './api.gen'
 
 type Schemas = components['schemas']
@@ -34,28 +35,19 @@ export type FeatureLabel = Schemas['FeatureLabel']
 export type LabelsAnswer = Schemas['LabelsAnswer']
 export type CompareAnswer = Schemas['CompareAnswer']
 
-type Path = { [P in keyof paths]: paths[P] extends { get: object } ? P : never }[keyof paths]
-/** The parameters of `GET path`; undefined and empty ones are left out. */
-type Query<P extends Path> = [Given<P>] extends [never] ? object : Loose<Given<P>>
-type Given<P extends Path> = Get<P> extends { parameters: { query?: infer Q } } ? NonNullable<Q> : never
-type Get<P extends Path> = paths[P] extends { get: infer G } ? G : never
-type Value = string | number | boolean | null | undefined
-type Loose<T> = { [K in keyof T]: T[K] | undefined }
-type Json<T> = T extends { responses: { 200: { content: { 'application/json': infer A } } } } ? A : never
-type Answer<P extends Path> = Json<Get<P>>
-/** The endpoints that compute from a JSON body. */
-type PostPath = { [P in keyof paths]: paths[P] extends { post: object } ? P : never }[keyof paths]
-type Post<P extends PostPath> = paths[P] extends { post: infer G } ? G : never
-export type Body<P extends PostPath> =
-  Post<P> extends { requestBody: { content: { 'application/json': infer B } } } ? B : never
-export type PostAnswer<P extends PostPath> = Json<Post<P>>
+type GetPath = ClientPathsWithMethod<Client, 'get'>
+type PostPath = ClientPathsWithMethod<Client, 'post'>
+/** The parameters of `GET path`. Those that are undefined, null or empty are left out of the request. */
+type Query<P extends GetPath> = [Parameters<P>] extends [never] ? object : { [K in keyof Parameters<P>]: Parameters<P>[K] | undefined }
+type Parameters<P extends GetPath> = paths[P]['get'] extends { parameters: { query?: infer Q } } ? NonNullable<Q> : never
+type Body<P extends PostPath> = FetchOptions<paths[P]['post']>['body']
 
 export type HeadlinesQuery = Query<'/api/headlines'>
 export type FeaturesQuery = Query<'/api/features'>
 
 /**
- * `down`: nothing that speaks for the API answers. `broken`: an answer came that cannot be read. `refused`: the
- * API says why not; `code` and the message are its own.
+ * `down`: the API does not answer. `broken`: an answer came that cannot be read. `refused`: the API answers with an
+ * error; `code` and the message are its own.
  */
 export type ApiErrorKind = 'down' | 'broken' | 'refused'
 
@@ -70,63 +62,82 @@ export class ApiError extends Error {
     this.name = 'ApiError'
   }
 
-  /** Whether asking again can help without the reader doing anything. */
+  /** Whether the same request may succeed later without anything done by the reader. */
   get passes(): boolean {
     return this.kind !== 'refused' || this.status >= 500
   }
 }
 
+/** How the API is started, for the sentence that says that it does not answer. */
 export const START_COMMAND = 'python viz_analysis/feature_probe_server.py'
-const PATIENCE_MS = 30_000
+const TIMEOUT_MS = 30_000
 
-/** GET `path`. Raises `ApiError`; an abort by `signal` passes through. */
-export async function get<P extends Path>(
-  path: P,
-  query: Query<P>,
-  signal?: AbortSignal,
-): Promise<Answer<P>> {
-  const address = new URLSearchParams()
-  for (const [name, value] of Object.entries(query) as [string, Value][]) {
-    if (value !== undefined && value !== null && value !== '') address.set(name, String(value))
+type Client = typeof client
+const client = createClient<paths>({
+  baseUrl: location.origin,
+  querySerializer: (query) => {
+    const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== '')
+    return new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString()
+  },
+})
+
+/** Answers `GET path`. Throws `ApiError`; an abort by `signal` is thrown as it is. */
+export function get<P extends GetPath>(path: P, query: Query<P>, signal?: AbortSignal): Promise<MethodResponse<Client, 'get', P>> {
+  return ask((init) => client.GET(path, { params: { query }, ...init } as never), signal)
+}
+
+/** Answers `POST path` with a JSON body; otherwise like `get`. */
+export function post<P extends PostPath>(path: P, body: Body<P>, signal?: AbortSignal): Promise<MethodResponse<Client, 'post', P>> {
+  return ask((init) => client.POST(path, { body, ...init } as never), signal)
+}
+
+/**
+ * Replaces the labels of a run's SAE, given the ETag of the labels that were read. The API refuses with status 412
+ * where they have changed since.
+ */
+export function putLabels(run: string, labels: LabelsAnswer['labels'], etag: string): Promise<LabelsAnswer> {
+  return ask((init) => client.PUT('/api/labels', { params: { query: { run } }, headers: { 'If-Match': `"${etag}"` }, body: { labels }, ...init }))
+}
+
+interface Init {
+  signal: AbortSignal
+  fetch: (request: Request) => Promise<Response>
+}
+interface Answered<T> {
+  data?: T
+  error?: unknown
+}
+
+/** Sends a request of the client and sorts its failures into the three kinds of `ApiError`. */
+async function ask<T>(send: (init: Init) => Promise<Answered<T>>, signal?: AbortSignal): Promise<T> {
+  const timeout = AbortSignal.timeout(TIMEOUT_MS)
+  let status = 0
+  const init: Init = {
+    signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+    fetch: async (request) => {
+      try {
+        const response = await fetch(request)
+        status = response.status
+        return response
+      } catch (error) {
+        if (signal?.aborted) throw error
+        throw new ApiError('down', timeout.aborted ? 'The API did not answer within 30 seconds.' : 'The API does not answer.')
+      }
+    },
   }
-  return (await ask(`${path}${address.size ? `?${address}` : ''}`, {}, signal)) as Answer<P>
-}
-
-/** POST `body` to `path` as JSON; otherwise like `get`. */
-export async function post<P extends PostPath>(path: P, body: Body<P>, signal?: AbortSignal): Promise<PostAnswer<P>> {
-  const headers = { 'Content-Type': 'application/json' }
-  return (await ask(path, { method: 'POST', headers, body: JSON.stringify(body) }, signal)) as PostAnswer<P>
-}
-
-/** Replace the labels of a run's SAE, given the ETag of those that were read. Refused with status 412 where they changed. */
-export async function putLabels(run: string, labels: LabelsAnswer['labels'], etag: string): Promise<LabelsAnswer> {
-  const headers = { 'Content-Type': 'application/json', 'If-Match': `"${etag}"` }
-  const init = { method: 'PUT', headers, body: JSON.stringify({ labels }) }
-  return (await ask(`/api/labels?${new URLSearchParams({ run })}`, init)) as LabelsAnswer
-}
-
-async function ask(address: string, init: RequestInit, signal?: AbortSignal): Promise<unknown> {
-  const timeout = AbortSignal.timeout(PATIENCE_MS)
-  const either = signal ? AbortSignal.any([signal, timeout]) : timeout
-  let response: Response
+  let answer: Answered<T> = {}
   try {
-    response = await fetch(address, { ...init, signal: either })
+    answer = await send(init)
   } catch (error) {
-    if (signal?.aborted) throw error
-    const message = timeout.aborted ? 'The API did not answer within 30 seconds.' : 'The API does not answer.'
-    throw new ApiError('down', message)
+    if (signal?.aborted || error instanceof ApiError) throw error
+    // The body is cut off or is no JSON: `answer` stays empty.
   }
-  let body: unknown
-  try {
-    body = await response.json()
-  } catch (error) {
-    if (signal?.aborted) throw error
-    // A proxy in front of a dead API answers 5xx without the API's JSON.
-    if (response.status >= 500) throw new ApiError('down', 'The API does not answer.', response.status)
-    throw new ApiError('broken', 'The API’s answer was cut off or is not its own.', response.status)
+  if (answer.data !== undefined) return answer.data
+  if (typeof answer.error === 'object' && answer.error !== null) {
+    const { message, code } = (answer.error as Partial<Schemas['ErrorAnswer']>).error ?? {}
+    throw new ApiError('refused', message ?? `The API answered with status ${status}.`, status, code)
   }
-  if (response.ok) return body
-  const detail = (body as Partial<Schemas['ErrorAnswer']> | null)?.error
-  const message = detail?.message ?? `The API answered with status ${response.status}.`
-  throw new ApiError('refused', message, response.status, detail?.code)
+  // A proxy in front of a stopped API answers 5xx without the API's JSON.
+  if (status >= 500) throw new ApiError('down', 'The API does not answer.', status)
+  throw new ApiError('broken', 'The API’s answer was cut off or comes from another program.', status)
 }

@@ -16,7 +16,7 @@ export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
   correct: boolean | undefined
   onChoose: (pair: Pair) => void
 }) {
-  const counts = useConfusion(query, labels.length)
+  const counts = useConfusion(query)
   const largest = Math.max(1, ...(counts?.flat() ?? []))
   const toggle = (pair: Pair) =>
     onChoose(
