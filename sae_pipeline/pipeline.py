@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from tqdm.auto import tqdm
@@ -37,6 +36,7 @@ from sae_pipeline.sae.kinds import ALONE as NO_RANKS
 from sae_pipeline.sae.kinds import Group
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS, InterventionsFile
 from sae_pipeline.schema.common import SCHEMA_VERSION
+from sae_pipeline.schema.dicts import ProvenanceDict
 from sae_pipeline.schema.run import ClassifierInfo, SaeInfo
 from sae_pipeline.study.layout import (
     Layout,
@@ -158,8 +158,8 @@ def analyze(
                 "backend": kernel_backend(sae.W_dec.device),
                 "dtype": "fp32",
                 "processes": here.size,
-                "metrics": [metric.info.model_dump() for metric in metrics],
-                "totals": totals.model_dump(),
+                "metrics": [metric.info for metric in metrics],
+                "totals": totals,
             }
         )
     index_run(run)
@@ -189,7 +189,7 @@ def equal_run(study: StudyConfig, root: Path) -> Path | None:
 
 def _provenance(
     study: StudyConfig, classifier: Classifier, sae: SaeConfig, record: SaeRecord, layout: Layout
-) -> dict[str, Any]:
+) -> ProvenanceDict:
     """The part of a run's metadata that says what it was made from."""
     made_by = classifier.record
     return {
@@ -197,16 +197,16 @@ def _provenance(
         "labels": list(LABELS),
         "classifier_hash": classifier.hash,
         "data_hash": made_by.data_hash,
-        "hookpoint": sae.hookpoint.model_dump(),
+        "hookpoint": sae.hookpoint,
         "classifier": ClassifierInfo(
             model=made_by.model, n_layers=made_by.n_layers, d_model=made_by.d_model, report=made_by.test
-        ).model_dump(),
+        ),
         "sae": SaeInfo(
             size=record_size(record),
             **sae.model_dump(include=set(SaeInfo.model_fields) & set(SaeConfig.model_fields)),
             report=record.report,
-        ).model_dump(),
-        "sae_family": {size: r.report.model_dump() for size, r in sae_family(layout, record).items()},
+        ),
+        "sae_family": {size: r.report for size, r in sae_family(layout, record).items()},
         "configs": {
             "headlines": made_by.headlines.model_dump(),
             "finetune": made_by.finetune.model_dump(),

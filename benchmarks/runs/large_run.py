@@ -188,7 +188,7 @@ def write_large_run(folder: Path, n: int, d_sae: int, source: Path | None) -> Pa
         draft.write_prompts(headlines.prompts())
         prompts = draft.folder / "prompts.jsonl"
         draft.write_headline_features(headlines.strongest(prompts))
-        draft.write_feature_tokens({"histogram_edges": EDGES}, _examples(headlines, prompts))
+        draft.write_feature_tokens(EDGES, _examples(headlines, prompts))
         draft.write_feature_stats(_statistics(headlines))
         near = headlines.random.integers(d_sae, size=(d_sae, NEIGHBOURS)).tolist()
         alike = np.sort(headlines.random.random((d_sae, NEIGHBOURS)))[:, ::-1].round(4).tolist()

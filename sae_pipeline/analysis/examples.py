@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -19,6 +18,8 @@ from sae_pipeline.analysis.words import WordCounts, word_texts
 from sae_pipeline.arrays import Ints, rank_in_run, run_starts
 from sae_pipeline.runs.compact_json import six_digits
 from sae_pipeline.sae.firings import Firings
+from sae_pipeline.schema.dicts import ExampleDict, ExampleGroupDict, FeatureExamplesDict
+from sae_pipeline.schema.run import GroupKind
 
 SAMPLE = 24  # headlines of the fair sample: RANDOM of them shown as they are, the rest cut into QUANTILES
 _RANDOM, _QUANTILES, _PER_QUANTILE = 4, 4, 3
@@ -128,14 +129,14 @@ class PromptLines:
 def example_records(
     features: Ints, top: Selection, sample: Selection, stats: FeatureStats, words: WordCounts, prompts: PromptLines
 ) -> Iterator[bytes]:
-    """Finished JSON of records like schema.FeatureExamples; `features` ascending, all firing."""
+    """The JSON of a `FeatureExamplesDict` for each of `features`, which ascend and all fire."""
     strongest, sampled = Chosen(top, features, prompts), Chosen(sample, features, prompts)
     for start in range(0, len(features), _FEATURES_AT_ONCE):
         some = features[start : start + _FEATURES_AT_ONCE]
         for feature, telling in zip(some.tolist(), words.telling(some, _WORDS), strict=True):
             examples = strongest.examples(strongest.groups[feature])
             n = int(stats.headline_counts[feature])
-            record = {
+            record: FeatureExamplesDict = {
                 "feature": feature,
                 "word": examples[0]["word"],
                 "histogram": stats.histogram[feature],
@@ -158,9 +159,9 @@ class Chosen:
         self._span = list(pairwise([*starts, len(self._value)]))
         self._peak, self._headline = firings.group_argmax.tolist(), firings.group_headline.tolist()
 
-    def examples(self, groups: list[int]) -> list[dict[str, Any]]:
-        """Records like schema.Example."""
-        result = []
+    def examples(self, groups: list[int]) -> list[ExampleDict]:
+        """The records of some groups."""
+        result: list[ExampleDict] = []
         for group in groups:
             headline, peak, (start, end) = self._headline[group], self._peak[group], self._span[group]
             tokens, words = self._prompts.tokens_and_words(headline)
@@ -178,8 +179,8 @@ class Chosen:
             )
         return result
 
-    def example_groups(self, feature: int, n_headlines: int) -> list[dict[str, Any]]:
-        """Records like schema.ExampleGroup from the fair sample: quantiles, weakest first, then some at random."""
+    def example_groups(self, feature: int, n_headlines: int) -> list[ExampleGroupDict]:
+        """The fair sample in groups: quantiles, weakest first, then some at random."""
         drawn = self.groups[feature]  # in the order of the draw
         shown, rest = drawn[:_RANDOM], drawn[_RANDOM:]
         by_strength = sorted(rest, key=self._strength.__getitem__)
@@ -192,7 +193,7 @@ class Chosen:
         result.append(self._group("random", drawn, shown, n_headlines))
         return result
 
-    def _group(self, kind: str, within: list[int], shown: list[int], n_headlines: int) -> dict[str, Any]:
+    def _group(self, kind: GroupKind, within: list[int], shown: list[int], n_headlines: int) -> ExampleGroupDict:
         peaks = [self._value[self._peak[group]] for group in within]
         return {
             "kind": kind,

@@ -5,7 +5,6 @@ those with the lowest hashes: a fair sample that any shards agree on, and all he
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.kernels import Lists, largest, most_alike
 from sae_pipeline.runs.compact_json import six_digits
 from sae_pipeline.sae.firings import Firings
+from sae_pipeline.schema.dicts import NeighboursDict
 
 K = 10
 SAMPLE = 2048  # headlines that co-firing is counted on
@@ -91,8 +91,8 @@ def kept_decoder_neighbours(W_dec: Tensor, path: Path) -> tuple[Tensor, Tensor]:
     return found, cosines
 
 
-def neighbours_record(decoder: tuple[Tensor, Tensor], cofiring: Cofiring, d_sae: int) -> dict[str, Any]:
-    """A record like schema.NeighboursFile."""
+def neighbours_record(decoder: tuple[Tensor, Tensor], cofiring: Cofiring, d_sae: int) -> NeighboursDict:
+    """What `neighbours.json` holds."""
     alike, jaccard = cofiring.neighbours(d_sae)
     present = (alike >= 0).sum(1).tolist()
     known = [row[:n] for row, n in zip(alike.tolist(), present, strict=True)]

@@ -6,6 +6,7 @@ import numpy as np
 
 from sae_pipeline.arrays import Ints, ragged, rank_in_run, run_starts
 from sae_pipeline.sae.firings import Firings
+from sae_pipeline.schema.dicts import FiredWordDict
 
 _WORD_BITS = 20  # words beyond the first 2²⁰ different ones are not counted
 _MAX_PAIRS = 1 << 23  # above, each feature's rarest words are forgotten
@@ -65,8 +66,8 @@ class WordCounts:
             total._fired += part._fired
         return total
 
-    def telling(self, features: Ints, limit: int) -> list[list[dict[str, object]]]:
-        """For each feature up to `limit` records like schema.FiredWord: more often than chance, most telling first.
+    def telling(self, features: Ints, limit: int) -> list[list[FiredWordDict]]:
+        """For each feature up to `limit` words: more often than chance, most telling first.
 
         Ranked by count · log(lift), the word's share in how far the feature's words are from all words.
         """
@@ -81,7 +82,7 @@ class WordCounts:
         score = count * np.log(lift)
         order = np.lexsort((word, -score, owner))
         order = order[(rank_in_run(owner[order]) < limit) & (lift[order] > 1)]
-        result: list[list[dict[str, object]]] = [[] for _ in range(len(features))]
+        result: list[list[FiredWordDict]] = [[] for _ in range(len(features))]
         for f, w, n, m, by in zip(*(c[order].tolist() for c in (owner, word, count, total, lift)), strict=True):
             result[f].append({"word": names[w], "count": n, "total": m, "lift": float(f"{by:.6g}")})
         return result

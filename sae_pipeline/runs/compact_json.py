@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
+from pydantic import BaseModel
 
 Record = Mapping[str, Any] | bytes
 
@@ -118,6 +119,8 @@ def _tidy(value: Any) -> Any:
             return float(f"{value:.6g}")
         case dict():
             return {key: _tidy(item) for key, item in value.items()}
+        case BaseModel():
+            return _tidy(value.model_dump())
         case list() | tuple():
             if len(value) > 64 and isinstance(value[0], float):  # where an array's overhead pays
                 return six_digits(value)

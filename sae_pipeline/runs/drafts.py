@@ -10,17 +10,15 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.compact_json import (
     ARRAY_END,
     NotFiniteError,
-    Record,
     RecordWriter,
     array,
     array_start,
@@ -37,6 +35,15 @@ from sae_pipeline.runs.folders import (
     why,
 )
 from sae_pipeline.schema.common import RUN_FILES, SCHEMA_VERSION
+from sae_pipeline.schema.dicts import (
+    FeatureExamplesDict,
+    FeatureStatsDict,
+    HeadlineFeaturesDict,
+    MetadataDict,
+    NeighboursDict,
+    Numbers,
+    PromptDict,
+)
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS, RunMetadata
 
 _DRAFT = ".draft-"
@@ -117,35 +124,32 @@ class RunDraft(RunPart):
             yield writer
             write(end if writer.n or name != PROMPTS else b"")
 
-    def write_prompts(self, prompts: Iterable[Record]) -> None:
-        """`prompts.jsonl` from records like `schema.Prompt`."""
+    def write_prompts(self, prompts: Iterable[PromptDict | bytes]) -> None:
+        """Write `prompts.jsonl`."""
         with self.writing(PROMPTS) as file:
             file.add(prompts)
 
-    def write_neighbours(self, neighbours: Mapping[str, Any], decoder: bytes) -> None:
-        """`neighbours.json` from a record like `schema.NeighboursFile`, and `decoder.safetensors`."""
+    def write_neighbours(self, neighbours: NeighboursDict, decoder: bytes) -> None:
+        """Write `neighbours.json`, and `decoder.safetensors` as it is given."""
         self._write(NEIGHBOURS, lines([neighbours]))
         self._write(DECODER, iter([decoder]))
 
-    def write_feature_stats(self, stats: Mapping[str, Any]) -> None:
-        """`feature_stats.json` from a record like `schema.FeatureStatsFile`."""
+    def write_feature_stats(self, stats: FeatureStatsDict) -> None:
+        """Write `feature_stats.json`, one metric per line."""
         header = {key: value for key, value in stats.items() if key != "metrics"}
         self._write(FEATURE_STATS, array(header, "metrics", stats["metrics"]))
 
-    def write_feature_tokens(self, header: Mapping[str, Any], features: Iterable[Record]) -> None:
-        """`feature_tokens.json`: header with `histogram_edges`, records like `schema.FeatureExamples`."""
-        self._write(FEATURE_TOKENS, array(header, "features", features))
+    def write_feature_tokens(self, histogram_edges: Numbers, features: Iterable[FeatureExamplesDict | bytes]) -> None:
+        """Write `feature_tokens.json`; the features' histograms have one bin less than there are edges."""
+        self._write(FEATURE_TOKENS, array({"histogram_edges": histogram_edges}, "features", features))
 
-    def write_headline_features(self, headlines: Iterable[Record]) -> None:
-        """`headline_features.json` from records like `schema.HeadlineFeatures`."""
+    def write_headline_features(self, headlines: Iterable[HeadlineFeaturesDict | bytes]) -> None:
+        """Write `headline_features.json`."""
         with self.writing(HEADLINE_FEATURES) as file:
             file.add(headlines)
 
-    def finish(self, metadata: Mapping[str, Any]) -> Path:
-        """Number the run, write `metadata.json` and rename the draft; the new folder.
-
-        `metadata` is like `schema.RunMetadata` without `run_id`, `created_at` and `schema_version`.
-        """
+    def finish(self, metadata: MetadataDict) -> Path:
+        """Number the run, write `metadata.json` and rename the draft. Returns the run's folder."""
         missing = [name for name in RUN_FILES[1:] if not (self.folder / name).exists()]
         if missing:
             raise ValueError(f"write {', '.join(missing)} before finish")

@@ -11,6 +11,9 @@ from sae_pipeline.schema.run import MetricColumn, MetricInfo
 # --- feature_effects.json ------------------------------------------------------------------------------
 
 FEATURE_EFFECTS, INTERVENTIONS = "feature_effects.json", "interventions.json"
+EstimateName = Literal["gradient", "integrated"]
+Chosen = Literal["activation", "attribution", "random"]
+CurveKind = Literal["deletion", "insertion"]
 
 
 class FeatureEffectsFile(Record):
@@ -32,10 +35,10 @@ class FeatureEffectsFile(Record):
 class Agreement(Record):
     """How an estimated effect on the predicted class agrees with true ablation, over some features."""
 
-    estimate: Literal["gradient", "integrated"] = Field(
+    estimate: EstimateName = Field(
         description="gradient × activation, or integrated gradients along the joint path of all features"
     )
-    chosen: Literal["activation", "attribution", "random"] = Field(description="how features were chosen")
+    chosen: Chosen = Field(description="how features were chosen")
     n_headlines: NonNegativeInt
     n_pairs: NonNegativeInt
     pearson: FiniteFloat = Field(description="all pairs together")
@@ -64,10 +67,8 @@ class Faithfulness(Record):
 class RemovalCurve(Record):
     """What is left of predictions as features are removed from each headline, or as all but some are."""
 
-    kind: Literal["deletion", "insertion"] = Field(
-        description="deletion: the first n removed; insertion: only they kept"
-    )
-    order: Literal["attribution", "activation", "random"]
+    kind: CurveKind = Field(description="deletion: the first n removed; insertion: only they kept")
+    order: Chosen
     n_headlines: NonNegativeInt
     n_features: list[NonNegativeInt] = Field(description="n at each point, per headline")
     accuracy: list[Share]

@@ -107,11 +107,12 @@ class Prompt(Record):
 
 
 class MetricColumn(Record):
-    """One metric over all features, with its uncertainty where it is an estimate.
+    """One metric over all features. The fields after `values` are left out for a metric that is no estimate.
 
-    An estimate of a run is ranked (`values`, `top`) on one half of the headlines and tested (`tested` and all below) on
-    the other, so that no headline both chooses a feature and speaks for it. Features with thin evidence stand at the
-    neutral value and have no interval and no test: null.
+    An estimate ranks features (`values`, `top`) on one half of the headlines and tests them on the other half: `tested`
+    and the fields after it. So no headline both chooses a feature and supports it. A causal effect rests on all
+    headlines and has no `tested`. A list is null where the metric has no such number. A feature with thin support has
+    the neutral value, and null in place of an interval and a test.
     """
 
     name: str
@@ -167,10 +168,13 @@ class Example(Firing):
     headline: NonNegativeInt
 
 
+GroupKind = Literal["quantile", "random"]
+
+
 class ExampleGroup(Record):
     """Some of the headlines on which a feature fires, drawn without regard to its strength within [low, high]."""
 
-    kind: Literal["quantile", "random"]
+    kind: GroupKind
     low: FiniteFloat = Field(description="activation, included")
     high: FiniteFloat = Field(description="activation, included")
     n_headlines: NonNegativeInt = Field(description="headlines of the run in that range, estimated from a sample")

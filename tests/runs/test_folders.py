@@ -121,7 +121,7 @@ def test_drafts_of_dead_writers_are_removed_and_those_of_living_ones_kept(tmp_pa
     code = """
 import sys, time
 from pathlib import Path
-from sae_pipeline.run_drafts import new_run
+from sae_pipeline.runs.drafts import new_run
 with new_run(Path(sys.argv[1])) as draft:
     draft.write_prompts([{"text": "half"}])
     print(draft.folder, flush=True)

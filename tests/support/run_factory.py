@@ -34,9 +34,7 @@ def write_run(analysis_dir: Path, n_headlines: int = 30, d_sae: int = 512, top: 
                 "metrics": [{"name": n, "top": leaders[n], "values": column} for n, column in values.items()],
             }
         )
-        draft.write_feature_tokens(
-            {"histogram_edges": EDGES}, (_examples(random, feature, prompts) for feature in saved)
-        )
+        draft.write_feature_tokens(EDGES, (_examples(random, feature, prompts) for feature in saved))
         draft.write_headline_features(
             {"headline": n, "headline_id": prompts[n]["headline_id"], "features": features}
             for n, features in enumerate(fired)

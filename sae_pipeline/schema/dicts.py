@@ -1,0 +1,322 @@
+"""The records of a run as plain dicts, which is how the pipeline builds and writes them.
+
+A dict is made and written many times faster than a model. Each type here has the fields of the model that it is named
+after (`PromptDict`: `Prompt`), so that mypy checks a record where it is made:
+
+    record: PromptDict = {"headline_id": …, "text": …, …}
+
+mypy then reports a field that is missing, misspelt or of another type. Numbers may stand in numpy arrays, which
+`compact_json` writes as lists. It writes a model that is a value as its fields. Readers get the models.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from orjson import Fragment
+
+from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.schema.causes import Chosen, CurveKind, EstimateName
+from sae_pipeline.schema.reports import SaeReport, SpliceBaseline
+from sae_pipeline.schema.run import ClassifierInfo, GroupKind, Hookpoint, MetricInfo, SaeInfo, Totals
+
+Numbers = Floats | Sequence[float]
+Counts = Ints | Sequence[int]
+
+# --- metadata.json -------------------------------------------------------------------------------------
+
+
+class ProvenanceDict(TypedDict):
+    """What a run was made from: the first part of `RunMetadata`."""
+
+    preset: str
+    labels: list[str]
+    classifier_hash: str
+    data_hash: str
+    hookpoint: Hookpoint
+    classifier: ClassifierInfo
+    sae: SaeInfo
+    sae_family: dict[str, SaeReport]
+    configs: dict[str, dict[str, Any]]
+    versions: dict[str, str]
+
+
+class MetadataDict(ProvenanceDict):
+    """`RunMetadata` but for the version, number and date, which a run gets when it is whole."""
+
+    sae_hash: str
+    device: str
+    backend: str
+    dtype: str
+    processes: int
+    metrics: list[MetricInfo]
+    totals: Totals
+
+
+# --- prompts.jsonl, headline_features.json -------------------------------------------------------------
+
+
+class PromptDict(TypedDict):
+    """A `Prompt`."""
+
+    headline_id: str
+    text: str
+    label: int
+    prediction: int
+    probabilities: Numbers
+    tokens: list[str]
+    starts: Sequence[int]
+    ends: Sequence[int]
+    words: Sequence[int]
+
+
+class FiringDict(TypedDict):
+    """A `Firing`."""
+
+    activation: float
+    position: int
+    token: str
+    word: str
+    positions: Counts
+    values: Numbers
+
+
+class FiredFeatureDict(FiringDict):
+    """A `FiredFeature`."""
+
+    feature: int
+
+
+class HeadlineFeaturesDict(TypedDict):
+    """A `HeadlineFeatures`."""
+
+    headline: int
+    headline_id: str
+    features: list[FiredFeatureDict]
+
+
+# --- feature_stats.json --------------------------------------------------------------------------------
+
+
+class MetricColumnDict(TypedDict):
+    """A `MetricColumn` of a metric that is no estimate."""
+
+    name: str
+    top: Ints
+    values: Floats
+
+
+class EffectColumnDict(MetricColumnDict):
+    """A `MetricColumn` of a causal effect."""
+
+    n: Ints
+    low: Floats | None
+    high: Floats | None
+    q: Floats | None
+
+
+class EstimateColumnDict(MetricColumnDict):
+    """A `MetricColumn` of an estimate; a `Fragment` is finished JSON, from `compact_json.nullable`."""
+
+    tested: Fragment
+    low: Fragment
+    high: Fragment
+    q: Fragment | None
+    n: Ints
+
+
+class FeatureStatsDict(TypedDict):
+    """A `FeatureStatsFile`."""
+
+    d_sae: int
+    n_headlines: int
+    n_counted_tokens: int
+    headline_counts: Counts
+    counts: Counts
+    class_sizes: Counts
+    class_headline_counts: Sequence[Counts]
+    class_means: Sequence[Numbers]
+    metrics: Sequence[MetricColumnDict]
+
+
+# --- feature_tokens.json -------------------------------------------------------------------------------
+
+
+class ExampleDict(FiringDict):
+    """An `Example`."""
+
+    headline: int
+
+
+class ExampleGroupDict(TypedDict):
+    """An `ExampleGroup`."""
+
+    kind: GroupKind
+    low: float
+    high: float
+    n_headlines: int
+    examples: list[ExampleDict]
+
+
+class FiredWordDict(TypedDict):
+    """A `FiredWord`."""
+
+    word: str
+    count: int
+    total: int
+    lift: float
+
+
+class FeatureExamplesDict(TypedDict):
+    """A `FeatureExamples`."""
+
+    feature: int
+    word: str
+    histogram: Counts
+    examples: list[ExampleDict]
+    groups: list[ExampleGroupDict]
+    words: list[FiredWordDict]
+
+
+# --- neighbours.json -----------------------------------------------------------------------------------
+
+
+class NeighboursDict(TypedDict):
+    """A `NeighboursFile`; a `Fragment` is finished JSON."""
+
+    d_sae: int
+    k: int
+    n_headlines: int
+    by_decoder: Ints | Fragment
+    decoder_cosine: Floats | Fragment
+    by_cofiring: Ints | Fragment
+    cofiring: Floats | Fragment
+
+
+# --- feature_effects.json, interventions.json ----------------------------------------------------------
+
+
+class MadeFromDict(TypedDict):
+    """The run that a causal file belongs to."""
+
+    schema_version: int
+    run_id: str
+    classifier_hash: str
+    sae_hash: str
+
+
+class FeatureEffectsDict(MadeFromDict):
+    """A `FeatureEffectsFile` without its columns."""
+
+    d_sae: int
+    n_headlines: int
+    metrics: list[MetricInfo]
+
+
+class FeatureEffectDict(TypedDict):
+    """A `FeatureEffect`."""
+
+    feature: int
+    effects: Numbers
+    gradient_effects: Numbers
+    ablation_logits: Numbers
+    ablation_probabilities: Numbers
+    positions: Counts
+    position_effects: Numbers
+
+
+class FlipPathDict(TypedDict):
+    """A `FlipPath`."""
+
+    features: Counts
+    prediction: int
+    path: Sequence[Numbers]
+
+
+class HeadlineEffectsDict(TypedDict):
+    """A `HeadlineEffects`."""
+
+    headline: int
+    headline_id: str
+    logits: Numbers
+    base: Numbers
+    rest: Numbers
+    features: list[FeatureEffectDict]
+    spliced_prediction: int
+    spliced_delta_p: float
+    spliced_kl: float
+    flip: FlipPathDict | None
+    repair: FlipPathDict | None
+
+
+class AgreementDict(TypedDict):
+    """An `Agreement`."""
+
+    estimate: EstimateName
+    chosen: Chosen
+    n_headlines: int
+    n_pairs: int
+    pearson: float
+    spearman: float
+    pearson_within: float
+    spearman_within: float
+    estimates: Numbers
+    truths: Numbers
+
+
+class FaithfulnessDict(TypedDict):
+    """A `Faithfulness`."""
+
+    n_headlines: int
+    accuracy_clean: float
+    accuracy_spliced: float
+    unchanged: float
+    mean_kl: float
+    cross_entropy_clean: float
+    cross_entropy_spliced: float
+    baselines: list[SpliceBaseline]
+    mean_absolute_delta_p: float
+    flips: list[list[int]]
+
+
+class RemovalCurveDict(TypedDict):
+    """A `RemovalCurve`."""
+
+    kind: CurveKind
+    order: Chosen
+    n_headlines: int
+    n_features: list[int]
+    accuracy: Numbers
+    unchanged: Numbers
+    logit: Numbers
+
+
+class SetAblationDict(TypedDict):
+    """A `SetAblation`."""
+
+    features: list[int]
+    accuracy_before: float
+    accuracy_after: float
+    macro_f1_before: float
+    macro_f1_after: float
+    flips: list[list[int]]
+
+
+class CausesDict(TypedDict):
+    """An `InterventionsSummary` without the run that it belongs to."""
+
+    device: str
+    seconds: float
+    config: dict[str, Any]
+    completeness_gap: float
+    agreement: list[AgreementDict]
+    faithfulness: FaithfulnessDict
+    curves: list[RemovalCurveDict]
+    flips_searched: int
+    flips_found: int
+    repairs_searched: int
+    repairs_found: int
+    set_ablation: SetAblationDict | None
+
+
+class InterventionsDict(MadeFromDict, CausesDict):
+    """An `InterventionsSummary`."""
