@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ from sae_pipeline.kernels import path_counts
 from sae_pipeline.machine.device import use_bf16
 from sae_pipeline.sae.kinds import nested_prefixes, stepper, unit_rows
 from sae_pipeline.sae.training import Sparsity, learning_rate_factor, sparsity_weight
-from sae_pipeline.schema.common import Kind
+from sae_pipeline.schema.kinds import KINDS, Kind
 
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 HERE = Path(__file__).parent
@@ -126,7 +126,7 @@ def compare(train: Tensor, path: Path, d_sae: int, peers: tuple[str, ...], pytho
 def every_kind(path: Path, d_sae: int) -> dict[str, Any]:
     """Three passes of each kind at its own settings, steered to L0 64."""
     rows = {}
-    for kind in get_args(Kind):
+    for kind in KINDS:
         rows[kind] = ours(kind, path, d_sae)
         print_row(f"384 x {d_sae // 1024}k {kind}", rows[kind], None)
     return rows
@@ -144,7 +144,7 @@ def trained(name: str, data: dict[str, Tensor], d_sae: int) -> dict[str, Any]:
     """A whole training: "ours" is the default recipe, else one kind. In QUICK one pass at 32k."""
     train = data["train"]
     d_in = train.shape[1]
-    kind: Kind = "relu" if name == "ours" else cast(Kind, name)
+    kind: Kind = "relu" if name == "ours" else name
     if name == "ours":
         batch, sparsity = BATCH, Sparsity(*START[d_in, d_sae])
     else:
@@ -174,7 +174,7 @@ def trained(name: str, data: dict[str, Tensor], d_sae: int) -> dict[str, Any]:
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
         pre = x @ weights.W_enc + weights.b_enc
         f = torch.relu(pre) * (pre > weights.threshold)
-        if kind == "topk":
+        if KINDS[kind].k_per_token:
             f = f * (f >= f.topk(64).values[:, -1:])
         return f, f @ weights.W_dec + weights.b_dec
 

@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sae_pipeline.errors import UserError
-from sae_pipeline.schema.common import Kind, PositionKind
+from sae_pipeline.schema.common import PositionKind
+from sae_pipeline.schema.kinds import KINDS, Kind, KindRecord, listed
 
 Precision = Literal["auto", "fp32", "bf16"]
+DEFAULT_K = 64  # active features per token
 LABELS = ("Bearish", "Bullish", "Neutral")
 
 
@@ -66,26 +68,38 @@ class ExtractConfig(Config):
     precision: Precision = Field("auto", description="auto: bf16 where the chip has it")
 
 
+_FIXING_K = [name for name, record in KINDS.items() if record.fixes_k]
+_PENALISED = [name for name, record in KINDS.items() if not record.fixes_k]
+
+
+def _batch_sizes() -> str:
+    """Say each kind's own batch size, for the help text."""
+    usual = KindRecord.batch_size
+    others = sorted({record.batch_size for record in KINDS.values()} - {usual})
+    kinds = {size: [name for name, record in KINDS.items() if record.batch_size == size] for size in others}
+    return ", ".join([*(f"{size:,} for {listed(kinds[size], 'and')}" for size in others), f"{usual:,} for the others"])
+
+
 class TrainConfig(Config):
     """How the SAEs are trained."""
 
     latent_dims: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (4096, 8192, 16384, 32768), description="LATENT_DIMS: d_sae of each SAE"
     )
-    kind: Kind = Field("relu", description="relu, topk, batchtopk, jumprelu, gated or matryoshka; see kinds/")
-    recipe: Literal["default", "seed"] = Field("default", description="see training.py")
-    l1_coefficient: float = Field(1e-3, ge=0, description="L1_COEFFICIENT: sparsity penalty; relu, jumprelu, gated")
+    kind: Kind = Field("relu", description=f"{listed(KINDS, 'or')}; see sae/kinds/")
+    recipe: Literal["default", "seed"] = Field("default", description="see sae/training.py")
+    l1_coefficient: float = Field(1e-3, ge=0, description=f"L1_COEFFICIENT: sparsity penalty; {', '.join(_PENALISED)}")
     target_l0: float | None = Field(None, gt=0, description="TARGET_L0: the penalty is steered to this L0 instead")
-    k: int | None = Field(None, ge=1, description="active features per token; topk, batchtopk, matryoshka (none: 64)")
-    num_epochs: int = Field(3, ge=1, description="NUM_EPOCHS: passes over the activations")
-    batch_size: int | None = Field(
-        None, ge=1, description="tokens per step; none: 256 for topk, batchtopk and matryoshka, 1,024 for the others"
+    k: int | None = Field(
+        None, ge=1, description=f"active features per token; {', '.join(_FIXING_K)} (none: {DEFAULT_K})"
     )
-    learning_rate: float | None = Field(None, gt=0, description="none: the kind's own, see kinds/")
+    num_epochs: int = Field(3, ge=1, description="NUM_EPOCHS: passes over the activations")
+    batch_size: int | None = Field(None, ge=1, description=f"tokens per step; none: {_batch_sizes()}")
+    learning_rate: float | None = Field(None, gt=0, description="none: the kind's own, see sae/kinds/")
     buffer_mib: int = Field(1024, ge=1, description="activations held in memory; a larger store is shuffled in parts")
     stream: bool = Field(False, description="read the classifier while training instead of a store on disk")
     split: Literal["features", "tokens"] = Field(
-        "features", description="what the processes that torchrun starts share of a step; see kinds/group.py"
+        "features", description="what the processes that torchrun starts share of a step; see sae/kinds/sharing.py"
     )
     seed: int = Field(0, description="of the weights at the start")
 
@@ -97,11 +111,10 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _kind_fits(self) -> "TrainConfig":
-        fixed = self.fixes_k
         if self.recipe == "seed" and (self.kind != "relu" or self.target_l0):
             raise ValueError("the recipe seed is of kind relu and has no target_l0")
-        if self.k is not None and not fixed:
-            raise ValueError(f"k belongs to topk, batchtopk and matryoshka; use target_l0 for {self.kind}")
+        if self.k is not None and not self.fixes_k:
+            raise ValueError(f"k belongs to {listed(_FIXING_K, 'and')}; use target_l0 for {self.kind}")
         wanted, smallest = self.active or self.target_l0, min(self.latent_dims)
         if wanted is not None and wanted > smallest:
             raise ValueError(f"{wanted:g} active features per token are more than the {smallest} there are")
@@ -110,19 +123,19 @@ class TrainConfig(Config):
     @property
     def fixes_k(self) -> bool:
         """Whether the kind fixes how many features are active."""
-        return self.kind in ("topk", "batchtopk", "matryoshka")
+        return KINDS[self.kind].fixes_k
 
     @property
     def tokens_per_step(self) -> int:
         """`batch_size`, or the kind's own; chosen on dev."""
-        return self.batch_size or (256 if self.fixes_k else 1024)
+        return self.batch_size or KINDS[self.kind].batch_size
 
     @property
     def active(self) -> int | None:
         """k of the kinds that fix it; None for the others."""
         if not self.fixes_k:
             return None
-        return self.k or (max(1, round(self.target_l0)) if self.target_l0 else 64)
+        return self.k or (max(1, round(self.target_l0)) if self.target_l0 else DEFAULT_K)
 
 
 class SweepConfig(Config):

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.errors import UserError
 from sae_pipeline.kernels import Encoder, Lists, spmm
-from sae_pipeline.schema.common import Kind, PositionKind
+from sae_pipeline.schema.common import PositionKind
+from sae_pipeline.schema.kinds import KINDS, Kind
 from sae_pipeline.schema.run import Hookpoint
 
 Positive = Annotated[int, Field(ge=1)]
@@ -98,7 +99,7 @@ class SparseAutoencoder(nn.Module):
 
     @property
     def _topk(self) -> int | None:
-        return self.config.k if self.config.kind == "topk" else None
+        return self.config.k if KINDS[self.config.kind].k_per_token else None
 
     def encode_lists(self, x: Tensor) -> Lists:
         """x [n_tokens, d_in] → the active entries of each token, as ragged lists; fp32, bounded memory."""

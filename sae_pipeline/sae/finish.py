@@ -26,6 +26,7 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
 from sae_pipeline.kernels import Encoder, Lists, sparse_decode, spmm, transpose
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.schema.kinds import KINDS
 
 _CALIBRATION = 16384  # tokens that a threshold is set on
 
@@ -124,7 +125,7 @@ def _unit_rows(sae: SparseAutoencoder) -> None:
 
 def _match_l0(before: SparseAutoencoder, after: SparseAutoencoder, x: Tensor) -> None:
     """Where a threshold decides, move it so that as many entries are active on x as before."""
-    if before.config.kind == "topk":
+    if KINDS[before.config.kind].k_per_token:
         return
     base = before.threshold if bool((before.threshold > 0).any()) else torch.ones_like(before.threshold)
     wanted = len(before.encode_lists(x).values)

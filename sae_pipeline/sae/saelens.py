@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.schema.kinds import KINDS
 
 _FORMAT = "6.54.12"  # the SAELens that these files were read with
 
@@ -20,7 +21,7 @@ def saelens(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "W_dec": sae.W_dec.detach() * scale,
         "b_dec": mean + scale * sae.b_dec.detach(),
     }
-    architecture = {"relu": "standard", "topk": "topk"}.get(own.kind, "jumprelu")
+    architecture = KINDS[own.kind].saelens_architecture
     if architecture == "jumprelu":
         folded["threshold"] = sae.threshold
     tensors = {name: t.to("cpu", torch.float32).contiguous() for name, t in folded.items()}

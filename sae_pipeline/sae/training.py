@@ -27,8 +27,9 @@ from sae_pipeline.artefacts.checkpoints import Checkpoint
 from sae_pipeline.config import TrainConfig
 from sae_pipeline.errors import ResourceError, UserError
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder, size_name
-from sae_pipeline.sae.kinds import ALONE, Group, NotebookStep, Stepper, stepper, unit_rows
-from sae_pipeline.schema.common import Kind
+from sae_pipeline.sae.kinds import ALONE, Group, Stepper, stepper, unit_rows
+from sae_pipeline.sae.kinds.notebook import NotebookStep
+from sae_pipeline.schema.kinds import KINDS, Kind
 
 Recipe = Literal["default", "seed"]
 _WARM_UP = 0.05  # share of all steps
@@ -39,18 +40,15 @@ _STEERING = 10.0  # of λ towards a target L0, per training
 
 
 def sparsity_weight(recipe: Recipe, l1_coefficient: float, d_in: int, d_sae: int, kind: Kind = "relu") -> float:
-    """λ, the weight of Σf (gated: Σgate; jumprelu: L0) against Σ(x−x̂)²; 0 for the kinds that fix k.
+    """λ, the weight of the kind's penalty against Σ(x − x̂)²; 0 for the kinds that fix k.
 
-    seed: λ = l1 · d_in, since its squared error is averaged over d_in.
-    default: λ = l1 · λ_unit with λ_unit = 72·√d_in·(d_sae/4096)^0.28. √d_in because f and the residual grow with
-    ‖x_norm‖ = √d_in; the power of d_sae keeps L0 level across sizes. jumprelu: d_in instead of √d_in, as L0 has no
-    unit, and less for larger dictionaries, whose thresholds learn from fewer entries each. Constants chosen on dev.
+    Recipe seed: λ = l1_coefficient · d_in, since its squared error is averaged over d_in.
+    Recipe default: λ = l1_coefficient · λ_unit(d_in, d_sae); see `PenaltyUnit` for the unit of each kind.
     """
     if recipe == "seed":
         return l1_coefficient * d_in
-    units = {"relu": (72.0, 0.5, 0.28), "gated": (106.0, 0.5, 0.28), "jumprelu": (0.3, 1.0, -0.63)}
-    constant, of_d_in, of_d_sae = units.get(kind, (0.0, 0.0, 0.0))
-    return float(l1_coefficient * constant * d_in**of_d_in * (d_sae / 4096) ** of_d_sae)
+    penalty = KINDS[kind].penalty
+    return 0.0 if penalty is None else penalty.weight(l1_coefficient, d_in, d_sae)
 
 
 @dataclass

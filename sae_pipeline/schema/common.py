@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 SCHEMA_VERSION = 1
+MIN_HEADLINES = 5  # support on fewer headlines is thin: no interval, no test
 RUN_FILES = (
     "metadata.json",
     "prompts.jsonl",
@@ -15,7 +16,6 @@ RUN_FILES = (
 
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 PositionKind = Literal["words", "all"]
-Kind = Literal["relu", "topk", "batchtopk", "jumprelu", "gated", "matryoshka"]
 
 
 class Record(BaseModel):

@@ -1,4 +1,7 @@
-"""The kinds of SAE. A new kind is a record in `KINDS` and a training step in `sae/kinds/`; no other file changes."""
+"""The kinds of SAE.
+
+A new kind is one record in this file and one training step in `sae/kinds/`; no other file changes.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -111,6 +114,3 @@ def _known_kind(name: str) -> str:
 
 Kind = Annotated[str, AfterValidator(_known_kind)]
 """The name of a kind in `KINDS`."""
-
-FIXING_K = [name for name, record in KINDS.items() if record.fixes_k]
-PENALISED = [name for name, record in KINDS.items() if not record.fixes_k]

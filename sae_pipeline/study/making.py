@@ -20,6 +20,7 @@ from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder
 from sae_pipeline.sae.kinds import ALONE as NO_RANKS
 from sae_pipeline.sae.kinds import Group, nested_prefixes
 from sae_pipeline.sae.training import REVISION, Job, sparsity_weight, train_saes
+from sae_pipeline.schema.kinds import KINDS
 from sae_pipeline.study.layout import (
     Layout,
     SaeRecord,
@@ -92,6 +93,7 @@ def ensure_saes(
                     train=job.config,
                     report=report,
                     curve=result.curve,
+                    finish=None,
                 )
                 found[job.name] = publish_sae(layout, checkpoint.folder / job.name, result.sae, record)
     else:
@@ -125,7 +127,7 @@ def _sae_config(manifest: Manifest, config: TrainConfig, d_sae: int) -> SaeConfi
         d_sae=d_sae,
         kind=config.kind,
         k=config.active,
-        prefixes=nested_prefixes(d_sae) if config.kind == "matryoshka" else (),
+        prefixes=nested_prefixes(d_sae) if KINDS[config.kind].nested else (),
         recipe=config.recipe,
         l1_coefficient=config.l1_coefficient,
         sparsity_weight=sparsity_weight(config.recipe, config.l1_coefficient, manifest.d_in, d_sae, config.kind),

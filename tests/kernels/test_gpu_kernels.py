@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 from sae_pipeline.errors import UserError
 from sae_pipeline.kernels import AdamSettings, Features, Lists, Rule, backend, choose, reference
 from sae_pipeline.sae.kinds import stepper, unit_rows
-from sae_pipeline.schema.common import Kind
+from sae_pipeline.schema.kinds import KINDS, Kind
 
 pytest.importorskip("triton", reason="there is no Triton for this platform")
 kernels = importlib.import_module("sae_pipeline.kernels.gpu")
@@ -95,7 +94,7 @@ def test_update(n: int, d: int, d_sae: int, ruled: bool, beta1: float, dtype: to
         torch.testing.assert_close(ours.slope.double(), slope, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_steps(kind: Kind) -> None:
     """Two steps of each kind leave the state that plain torch leaves."""
     rows = unit_rows(64, 20, torch.Generator().manual_seed(0)).to(DEVICE)
@@ -111,7 +110,7 @@ def test_every_kind_steps(kind: Kind) -> None:
         torch.testing.assert_close(ours.state_dict()[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_steps_in_bf16(kind: Kind) -> None:
     """Products of bf16, as on a card by default, see the same loss, L0 and error but for rounding."""
     rows = unit_rows(64, 20, torch.Generator().manual_seed(0)).to(DEVICE)

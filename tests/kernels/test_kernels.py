@@ -16,7 +16,7 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.kernels import Encoder, Lists, choose, path_counts, reference, sddmm, sparse_decode, spmm, transpose
 from sae_pipeline.kernels.backend import NEEDS
 from sae_pipeline.kernels.cpu import cpu_features
-from sae_pipeline.sae.kinds import ReluStep
+from sae_pipeline.sae.kinds.relu import ReluStep
 
 COMPILED = [name for name, bit in NEEDS.items() if name == "plain" or cpu_features() & bit]
 SHAPES = [(1, 1, 1), (7, 5, 3), (33, 70, 65), (64, 32, 96), (50, 97, 300)]  # tokens, d_in, d_sae
@@ -208,7 +208,8 @@ def test_threads_change_nothing() -> None:
     """
     program = (
         "import hashlib, sys, torch; from sae_pipeline.kernels import choose;"
-        "from sae_pipeline.kinds import ReluStep, unit_rows; torch.set_num_threads(int(sys.argv[1]));"
+        "from sae_pipeline.sae.kinds import unit_rows; from sae_pipeline.sae.kinds.relu import ReluStep;"
+        "torch.set_num_threads(int(sys.argv[1]));"
         "g = torch.Generator().manual_seed(0); x = torch.randn(300, 48, generator=g); digest = hashlib.sha256();"
         "put = lambda tensors: [digest.update(t.numpy().tobytes()) for t in tensors];"
         "b = torch.full((700,), -3.0); b[:60] = 0.3; W = unit_rows(700, 48, g);"
@@ -366,7 +367,7 @@ def test_backend_choice() -> None:
 def test_without_a_compiler(tmp_path: Path) -> None:
     """Without a compiler the same results come from plain torch, and a line says that it is slow."""
     program = (
-        "import torch; from sae_pipeline.kernels import path_counts; from sae_pipeline.kinds import ReluStep;"
+        "import torch; from sae_pipeline.kernels import path_counts; from sae_pipeline.sae.kinds.relu import ReluStep;"
         "ReluStep(torch.eye(8), encoder_bias=-0.5).step(torch.randn(9, 8), 1e-3, 1.0); print(dict(path_counts))"
     )
     environment = {**os.environ, "PATH": str(tmp_path), "CXX": "no-such-compiler", "SAE_KERNEL_CACHE": str(tmp_path)}

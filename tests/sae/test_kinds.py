@@ -1,17 +1,17 @@
 """Every kind of SAE against plain fp32 autograd of the same algorithm, and on data whose features are known."""
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from sae_pipeline.kernels import path_counts
-from sae_pipeline.sae.kinds import Stepper, TopKStep, nested_prefixes, stepper, unit_rows
-from sae_pipeline.schema.common import Kind
+from sae_pipeline.sae.kinds import Stepper, nested_prefixes, stepper, unit_rows
+from sae_pipeline.sae.kinds.topk import TopKStep
+from sae_pipeline.schema.kinds import KINDS, Kind
 
-KINDS = get_args(Kind)
 D_IN, D_SAE, N_TRUE, K, BATCH = 64, 256, 96, 4, 200
 LAMBDA = {"relu": 2.0, "gated": 2.5, "jumprelu": 1.0}
 PREFIXES = (128, 256)

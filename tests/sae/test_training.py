@@ -9,7 +9,7 @@ from sae_pipeline.activations.batches import HeldTokens
 from sae_pipeline.artefacts.checkpoints import Checkpoint, unfinished
 from sae_pipeline.config import TrainConfig
 from sae_pipeline.errors import UserError
-from sae_pipeline.evaluation.held_out import code_quality
+from sae_pipeline.evaluation.code_quality import code_quality
 from sae_pipeline.sae.training import Job, TrainedSae, sparsity_weight, train_saes
 from tests.sae.test_autoencoder import sae_config
 

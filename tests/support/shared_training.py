@@ -2,19 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import get_args
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from sae_pipeline.sae.kinds import Group, nested_prefixes, stepper, unit_rows
-from sae_pipeline.schema.common import Kind
+from sae_pipeline.schema.kinds import KINDS, Kind
 
 D_IN, D_SAE, N_STEPS, N_TOKENS = 32, 101, 40, 256  # two ranks do not divide d_sae
 CASES = [
-    *((kind, "features") for kind in get_args(Kind) if kind != "matryoshka"),
-    *((kind, "tokens") for kind in get_args(Kind)),
+    *((kind, "features") for kind in KINDS if kind != "matryoshka"),
+    *((kind, "tokens") for kind in KINDS),
 ]
 
 
