@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { FEATURES, HEADLINES, readAddress, scrollKey, wholeNumber, writeAddress, type Address } from './address'
+import { FEATURES, HEADLINES, readAddress, scrollKey, wholeNumber, writeAddress, type Address, type HeadlinesAddress } from './address'
 
-/** What the browser does with a link: path and query apart, then read. */
+/** Reads a link as the browser does: path and query apart. */
 function follow(link: string) {
   const url = new URL(link, 'http://localhost')
   return readAddress(url.pathname, url.search)
@@ -19,10 +19,10 @@ describe('addresses', () => {
     ['/?min_confidence=0.5&max_confidence=0.95', { ...HEADLINES, minConfidence: 0.5, maxConfidence: 0.95 }],
     ['/?open=0&lit=17&effects=true', { ...HEADLINES, open: 0, lit: 17, effects: true }],
     ['/?bench=a%3Ab&panel=quality&compare=run-002', { ...HEADLINES, bench: 'a:b', panel: 'quality', compare: 'run-002' }],
-    ['/features?token=cuts&order=asc&evidence=thin', { ...FEATURES, token: 'cuts', order: 'asc', evidence: 'thin' }],
+    ['/features?token=cuts&order=asc&evidence=thin', { ...FEATURES, token: 'cuts', order: 'asc', support: 'thin' }],
     ['/features?min_density=0.0001&max_density=1e-7', { ...FEATURES, minDensity: 0.0001, maxDensity: 1e-7 }],
     ['/features/3?leaning=1&labelled=true&context=5', { ...FEATURES, feature: 3, leaning: 1, labelled: true, context: 5 }],
-  ])('%s is read and written alike', (link, address) => {
+  ])('%s is read, and written the same', (link, address) => {
     expect(follow(link)).toEqual({ address, problems: [] })
     expect(writeAddress(address)).toBe(link)
   })
@@ -31,34 +31,38 @@ describe('addresses', () => {
       expect(follow(writeAddress(address))).toEqual({ address, problems: [] })
     }
   })
-  it('every combination of filters survives', () => {
-    for (let round = 0; round < 100; round++) {
-      const some = <T,>(value: T) => (Math.random() < 0.5 ? value : undefined)
-      const address: Address = {
-        ...HEADLINES,
-        run: some('run-002'),
-        q: some('up') ?? '',
-        label: some(Math.floor(Math.random() * 3)),
-        prediction: some(0),
-        correct: some(Math.random() < 0.5),
-        feature: some(4095),
-        sort: some('margin' as const) ?? 'position',
-        order: some('desc' as const) ?? 'asc',
-        open: some(0),
-        minConfidence: some(Math.random()),
-        maxConfidence: some(1 - Math.random() / 1e6),
-        lit: some(3),
-        effects: Math.random() < 0.5,
-        bench: some('headline=7&ablate=1'),
-        compare: some('run-001,run-003'),
-        grain: some('pieces' as const) ?? 'words',
-      }
-      expect(follow(writeAddress(address)).address).toEqual(address)
+  const set: Partial<HeadlinesAddress> = {
+    run: 'run-002',
+    q: 'up',
+    label: 2,
+    prediction: 0,
+    correct: false,
+    feature: 4095,
+    sort: 'margin',
+    order: 'desc',
+    open: 0,
+    minConfidence: 1 / 3,
+    maxConfidence: 1 - 1 / 7e6,
+    lit: 3,
+    effects: true,
+    bench: 'headline=7&ablate=1',
+    panel: 'labels',
+    compare: 'run-001,run-003',
+    grain: 'pieces',
+  }
+  it('every filter survives alone, and all survive together and but for one', () => {
+    const names = Object.keys(set) as (keyof HeadlinesAddress)[]
+    for (const name of names) {
+      const alone: Address = { ...HEADLINES, [name]: set[name] }
+      const without: Address = { ...HEADLINES, ...set, [name]: HEADLINES[name] }
+      for (const address of [alone, without]) expect(follow(writeAddress(address))).toEqual({ address, problems: [] })
     }
+    const address = { ...HEADLINES, ...set }
+    expect(follow(writeAddress(address))).toEqual({ address, problems: [] })
   })
 })
 
-describe('nonsense in an address', () => {
+describe('an address with parts that have no meaning', () => {
   it.each([
     ['/?label=banana', 'label=banana'],
     ['/?label=-1', 'label=-1'],
@@ -74,7 +78,7 @@ describe('nonsense in an address', () => {
     ['/features?min_density=1e5', 'min_density=1e5'],
     ['/features?evidence=some', 'evidence=some'],
     ['/features?context=near', 'context=near'],
-  ])('%s is named and left out', (link, named) => {
+  ])('%s is reported and left out', (link, named) => {
     const { address, problems } = follow(link)
     expect(problems).toHaveLength(1)
     expect(problems[0]).toContain(named)
@@ -83,7 +87,7 @@ describe('nonsense in an address', () => {
   it.each(['/features/abc', '/features/-1', '/features/1/2', '/feature', '/x/y'])('%s is no page', (link) => {
     expect(follow(link).address.view).toBe('unknown')
   })
-  it('keeps what makes sense beside what does not', () => {
+  it('keeps the parts that have one', () => {
     const { address, problems } = follow('/?label=banana&q=profit&order=desc')
     expect(address).toEqual({ ...HEADLINES, q: 'profit', order: 'desc' })
     expect(problems).toHaveLength(1)
@@ -102,7 +106,7 @@ describe('nonsense in an address', () => {
 })
 
 describe('scrollKey', () => {
-  it('does not change with what opens in place', () => {
+  it('does not change when something opens in place', () => {
     expect(scrollKey({ ...HEADLINES, q: 'x', open: 3, grain: 'pieces', lit: 4, panel: 'quality' })).toBe(scrollKey({ ...HEADLINES, q: 'x' }))
     expect(scrollKey({ ...HEADLINES, q: 'x' })).not.toBe(scrollKey(HEADLINES))
     expect(scrollKey({ ...FEATURES, feature: 1 })).not.toBe(scrollKey(FEATURES))

@@ -48,10 +48,9 @@ describe('utf16Offsets', () => {
     expect(utf16Offsets('ab')(7)).toBe(2)
     expect(utf16Offsets('ab')(-1)).toBe(0)
   })
-  it('agrees with a count by code points on random text', () => {
+  it('agrees with a count by code points on every text of three characters', () => {
     const alphabet = ['a', 'é', '€', '𝄞', '🚀', ' ', '\u200f', '漢']
-    for (let round = 0; round < 50; round++) {
-      const characters = Array.from({ length: 20 }, () => alphabet[Math.floor(Math.random() * alphabet.length)] ?? 'a')
+    for (const characters of alphabet.flatMap((one) => alphabet.flatMap((two) => alphabet.map((three) => [one, two, three])))) {
       const unit = utf16Offsets(characters.join(''))
       characters.forEach((_, i) => {
         expect(unit(i)).toBe(characters.slice(0, i).join('').length)

@@ -6,26 +6,21 @@ import { ClassMark } from '../../components/Outcome'
 import { SearchBox } from '../../components/SearchBox'
 import { go } from '../../hooks/useAddress'
 import type { MetricInfo, RunMetadata } from '../../interpAPI'
-import { EVIDENCE, FEATURES, wholeNumber, type Evidence, type FeaturesAddress } from '../../lib/address'
+import { FEATURES, SUPPORTS, wholeNumber, type FeaturesAddress, type Support } from '../../lib/address'
 import { className } from '../../lib/classes'
 import { rarity } from '../../lib/format'
 import { DensityFilter } from './DensityFilter'
 import { randomFeature } from './useFeatures'
 
-const EVIDENCE_NAMES: Record<Evidence, [label: string, description: string]> = {
-  all: ['any', 'All features, also those that never fire.'],
-  live: ['live', 'Fires in at least one headline of this run.'],
-  solid: ['solid', 'Fires in five headlines or more.'],
-  thin: ['thin', 'Fires in one to four headlines: too few to say much.'],
-  dead: ['dead', 'Never fires in this run.'],
+const SUPPORT_NAMES: Record<Support, [label: string, description: string]> = {
+  all: ['any', 'All features, including those that never fire.'],
+  live: ['live', 'Features that fire in at least one headline of this run.'],
+  solid: ['solid', 'Features that fire in at least 5 headlines.'],
+  thin: ['thin', 'Features that fire in 1 to 4 headlines, too few for reliable statistics.'],
+  dead: ['dead', 'Features that never fire in this run.'],
 }
 
-/** Whether the run says to which class a feature leans. */
-export function knowsLeaning(run: RunMetadata): boolean {
-  return run.metrics.some(({ name }) => name.startsWith('auroc_'))
-}
-
-/** Search, order and filters of the features. Beside a feature's page all but the search fold away. */
+/** Search, metric and filters of the list of features. Beside a feature's page the filters are folded. */
 export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
   address: FeaturesAddress
   run: RunMetadata
@@ -77,15 +72,15 @@ export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
       <div className={`${inPane ? 'space-y-3 pb-2' : 'space-y-5'} ${more ? '' : inPane ? 'hidden' : 'hidden lg:block'}`}>
         <DensityFilter address={address} run={run.run_id} onChange={change} />
         <Choice
-          label="Evidence"
-          value={address.evidence}
-          options={EVIDENCE.map((value) => ({ value, label: EVIDENCE_NAMES[value][0], description: EVIDENCE_NAMES[value][1] }))}
-          onChoose={(chosen) => change({ evidence: chosen as Evidence })}
+          label="Support"
+          value={address.support}
+          options={SUPPORTS.map((value) => ({ value, label: SUPPORT_NAMES[value][0], description: SUPPORT_NAMES[value][1] }))}
+          onChoose={(chosen) => change({ support: chosen as Support })}
         />
-        {knowsLeaning(run) && <LeaningFilter address={address} labels={run.labels} onChange={change} />}
+        {run.metrics.some(({ name }) => name.startsWith('auroc_')) && <ClassFilter address={address} labels={run.labels} onChange={change} />}
         <label className="flex items-center gap-2 text-xs text-soft">
           <input type="checkbox" checked={address.labelled} onChange={(event) => change({ labelled: event.target.checked })} />
-          Only features with a name
+          Only named features
         </label>
       </div>
       {!inPane && <RandomButton address={address} run={run.run_id} />}
@@ -93,15 +88,16 @@ export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
   )
 }
 
-function LeaningFilter({ address, labels, onChange }: {
+/** Buttons for the class that a feature's activation indicates best. */
+function ClassFilter({ address, labels, onChange }: {
   address: FeaturesAddress
   labels: readonly string[]
   onChange: (changes: Partial<FeaturesAddress>) => void
 }) {
   return (
-    <div role="group" aria-label="Filter by the class that a feature leans to">
-      <p className="mb-1 text-xs text-soft" title="The class that its activation tells apart best: the highest AUROC">
-        Leans to
+    <div role="group" aria-label="Filter by the class that a feature indicates">
+      <p className="mb-1 text-xs text-soft" title="The class with the highest AUROC: the feature’s activation separates it best from the other classes">
+        Indicates class
       </p>
       <div className="grid auto-cols-fr grid-flow-col rounded-md border border-edge bg-raised text-xs">
         {[undefined, ...labels.keys()].map((index) => (
@@ -109,7 +105,7 @@ function LeaningFilter({ address, labels, onChange }: {
             key={index ?? 'any'}
             type="button"
             aria-pressed={address.leaning === index}
-            aria-label={index === undefined ? 'Any class' : `Leans to ${className(labels, index)}`}
+            aria-label={index === undefined ? 'Any class' : `Indicates ${className(labels, index)}`}
             onClick={() => onChange({ leaning: index })}
             className="segment min-w-0"
           >
@@ -122,7 +118,7 @@ function LeaningFilter({ address, labels, onChange }: {
   )
 }
 
-/** Any feature of the list as it is filtered. */
+/** Shows a random feature of the list as it is filtered. */
 function RandomButton({ address, run }: { address: FeaturesAddress; run: string }) {
   const [none, setNone] = useState(false)
   const show = async () => {
@@ -133,7 +129,7 @@ function RandomButton({ address, run }: { address: FeaturesAddress; run: string 
   return (
     <p>
       <button type="button" className="button w-full text-sm" onClick={() => void show()}>
-        <Icon name="dice" size={14} /> {none ? 'None of them fires' : 'Random feature'}
+        <Icon name="dice" size={14} /> {none ? 'No feature to show' : 'Random feature'}
       </button>
     </p>
   )
@@ -144,7 +140,7 @@ export function featureChips(address: FeaturesAddress, labels: readonly string[]
   const chips: [string, Partial<FeaturesAddress>][] = []
   if (address.q) chips.push([`“${address.q}”`, { q: '' }])
   if (address.token) chips.push([`fires on “${address.token}”`, { token: '' }])
-  if (address.evidence !== 'all') chips.push([`evidence ${EVIDENCE_NAMES[address.evidence][0]}`, { evidence: 'all' }])
+  if (address.support !== 'all') chips.push([`support ${SUPPORT_NAMES[address.support][0]}`, { support: 'all' }])
   const { minDensity, maxDensity } = address
   if (minDensity !== undefined || maxDensity !== undefined) {
     const range =
@@ -155,8 +151,8 @@ export function featureChips(address: FeaturesAddress, labels: readonly string[]
           : `density ${rarity(minDensity)} to ${rarity(maxDensity)}`
     chips.push([range, { minDensity: undefined, maxDensity: undefined }])
   }
-  if (address.leaning !== undefined) chips.push([`leans to ${className(labels, address.leaning)}`, { leaning: undefined }])
-  if (address.labelled) chips.push(['with a name', { labelled: false }])
+  if (address.leaning !== undefined) chips.push([`indicates ${className(labels, address.leaning)}`, { leaning: undefined }])
+  if (address.labelled) chips.push(['named', { labelled: false }])
   return chips.map(([name, without]) => ({ name, remove: () => go({ ...address, ...without }) }))
 }
 

@@ -16,7 +16,7 @@ export function featuresQuery(address: FeaturesAddress, run: string): FeaturesQu
     order: address.order === FEATURES.order ? undefined : address.order,
     q: address.q,
     token: address.token,
-    evidence: address.evidence === 'all' ? undefined : address.evidence,
+    evidence: address.support === 'all' ? undefined : address.support,
     min_density: address.minDensity,
     max_density: address.maxDensity,
     leaning: address.leaning,
@@ -60,8 +60,8 @@ export function useAround(query: FeaturesQuery, feature: number | undefined) {
  * asks for any support, features that never fire are left out.
  */
 export async function randomFeature(address: FeaturesAddress, run: string): Promise<number | undefined> {
-  const evidence = address.evidence === 'all' ? 'live' : address.evidence
-  const query = featuresQuery({ ...address, evidence }, run)
+  const support = address.support === 'all' ? 'live' : address.support
+  const query = featuresQuery({ ...address, support }, run)
   const page = (offset: number) =>
     queryClient.query({
       queryKey: ['random feature', query, offset],
