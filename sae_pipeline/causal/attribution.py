@@ -13,7 +13,7 @@ Integrated effects add up to c(x) − c(x without any feature); the SAE's recons
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -27,11 +27,9 @@ from sae_pipeline.headlines.tokens import length_batches
 from sae_pipeline.sae.firings import Firings
 
 Order = Literal["attribution", "activation", "random"]
+ORDERS: tuple[Order, ...] = get_args(Order)
 
 _FEW_TOKENS = 1024  # copies of tokens for which one pass with all classes is faster than a pass per class
-
-
-# --- estimates -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -145,9 +143,6 @@ def _effects(code: Tensor, f: Tensor, slopes: Tensor) -> NDArray[np.float32]:
     """f · ∂c/∂f, [n_entries, n_classes], through code = scale · Σ f·W_dec from the slopes at x."""
     columns = [torch.autograd.grad(code, f, slope, retain_graph=True)[0] for slope in slopes]
     return (torch.stack([*columns, -torch.stack(columns).sum(0)], 1) * f.detach()[:, None]).cpu().numpy()
-
-
-# --- the truth -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

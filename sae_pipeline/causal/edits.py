@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -18,11 +18,8 @@ from torch import Tensor
 from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint
 from sae_pipeline.errors import UserError
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.schema.edits import MAX_EDITS, MAX_VALUE, Operation
 from sae_pipeline.schema.run import Hookpoint
-
-Operation = Literal["ablate", "scale", "clamp", "add"]
-MAX_EDITS = 256  # at once
-MAX_VALUE = 1e4  # activations are 0 to about 100; with values far beyond, fp32 loses the rest of x
 
 
 @dataclass(frozen=True)

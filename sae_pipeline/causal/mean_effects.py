@@ -1,102 +1,125 @@
-"""What every feature does on average: mean effects with intervals over headlines, and how often it stands in errors.
+"""What each feature does on average: mean effects with intervals over headlines, and its share in errors.
 
-The headline is the statistical unit: tokens of one headline depend on each other.
+The headline is the statistical unit, because the tokens of one headline depend on each other.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import stats
 
-from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.arrays import Flags, Floats, Ints
 from sae_pipeline.evaluation.intervals import wilson_interval
+from sae_pipeline.schema.common import MIN_HEADLINES
+from sae_pipeline.schema.dicts import EffectColumnDict
 from sae_pipeline.schema.run import MetricInfo
 
-MIN_HEADLINES = 5  # fewer are thin evidence: no interval, no test
-_TOP = 100  # leaders kept per column, as many as any metric of a run keeps by default
+_TOP = 100  # leaders of each column, as many as any metric of a run keeps by default
 
 
 def effect_columns(
     groups: tuple[Ints, Ints, Floats],
     ablated: tuple[Ints, Floats],
-    wrong: NDArray[np.bool_],
+    wrong: Flags,
     d_sae: int,
     class_names: Sequence[str],
     resamples: int,
     seed: int,
-) -> tuple[list[MetricInfo], list[dict[str, Any]]]:
-    """Columns like schema.MetricColumn and what they mean.
+) -> tuple[list[MetricInfo], list[EffectColumnDict]]:
+    """The columns of `feature_effects.json` and what they mean.
 
-    `groups`: headline, feature and integrated effects [n_groups, n_classes] of every feature in every headline on
-    which it fires. `ablated`: feature and true effects of those that were ablated. `wrong` [n_headlines].
+    `groups` are headline, feature and integrated effects [n_groups, n_classes] of every feature in every headline it
+    fires on. `ablated` are feature and true effects of those that were ablated. `wrong` [n_headlines] marks the
+    predictions that are wrong.
     """
+    both = (
+        *_mean_effects(groups, len(wrong), d_sae, class_names, resamples, seed),
+        *_true_effects(ablated, d_sae, class_names),
+        _error_lift(groups, wrong, d_sae),
+    )
+    return [metric for metric, _ in both], [column for _, column in both]
+
+
+def _mean_effects(
+    groups: tuple[Ints, Ints, Floats],
+    n_headlines: int,
+    d_sae: int,
+    class_names: Sequence[str],
+    resamples: int,
+    seed: int,
+) -> Iterator[tuple[MetricInfo, EffectColumnDict]]:
     headline, feature, effects = groups
     n = np.bincount(feature, minlength=d_sae)
-    n_headlines = len(wrong)
-    intervals = bootstrap_means(headline, feature, effects, n_headlines, d_sae, resamples, seed)
+    low, high = bootstrap_means(headline, feature, effects, n_headlines, d_sae, resamples, seed)
     p = t_test(feature, effects, d_sae)
     q = np.ones_like(p)
     tested = n >= MIN_HEADLINES
     if tested.any():
         q[tested] = stats.false_discovery_control(p[tested].ravel()).reshape(-1, p.shape[1])
-    ablated_feature, true_effects = ablated
-    n_ablated = np.bincount(ablated_feature, minlength=d_sae)
-    metrics: list[MetricInfo] = []
-    columns: list[dict[str, Any]] = []
-
-    def put(name: str, label: str, description: str, values: Floats, n: Ints, **spread: Floats) -> None:
-        metrics.append(MetricInfo(name=name, label=label, description=description))
-        top = np.argsort(-values, kind="stable")[:_TOP]
-        uncertainty = {key: spread.get(key) for key in ("low", "high", "q")}
-        columns.append({"name": name, "top": top, "values": values, "n": n, **uncertainty})
-
     for c, label in enumerate(class_names):
-        key = label.lower().replace(" ", "_")
+        metric = MetricInfo(
+            name=f"effect_{_key(label)}",
+            label=f"{label} effect",
+            description=f"Mean over all headlines of its integrated effect on the centred {label} logit (0 where "
+            "silent), with a 95 % bootstrap interval over headlines and the false-discovery rate of a t-test where it "
+            "fires.",
+        )
         mean = np.bincount(feature, weights=effects[:, c], minlength=d_sae) / n_headlines
-        put(
-            f"effect_{key}",
-            f"{label} effect",
-            f"Mean over all headlines of its integrated effect on the centred {label} logit (0 where silent), with a "
-            "95 % bootstrap interval over headlines and the false-discovery rate of a t-test where it fires.",
-            mean,
-            n,
-            low=intervals[0, :, c],
-            high=intervals[1, :, c],
-            q=q[:, c],
-        )
+        yield metric, _column(metric, mean, n, low[:, c], high[:, c], q[:, c])
+
+
+def _true_effects(
+    ablated: tuple[Ints, Floats], d_sae: int, class_names: Sequence[str]
+) -> Iterator[tuple[MetricInfo, EffectColumnDict]]:
+    feature, effects = ablated
+    n = np.bincount(feature, minlength=d_sae)
     for c, label in enumerate(class_names):
-        total = np.bincount(ablated_feature, weights=true_effects[:, c], minlength=d_sae)
-        put(
-            f"ablation_{label.lower().replace(' ', '_')}",
-            f"{label} effect, ablated",
-            f"Mean true effect on the centred {label} logit (before − after ablation) over the n headlines in which it "
-            "is among the listed features.",
-            total / np.maximum(n_ablated, 1),
-            n_ablated,
+        metric = MetricInfo(
+            name=f"ablation_{_key(label)}",
+            label=f"{label} effect, ablated",
+            description=f"Mean true effect on the centred {label} logit (before − after ablation) over the n headlines "
+            "in which it is among the listed features.",
         )
-    lift, low, high = error_lift(headline, feature, wrong, d_sae)
-    put(
-        "error_lift",
-        "Error lift",
-        "Share of errors among the headlines on which it fires, over the share among all (1 = no more than usual), "
-        f"with Wilson's 95 % interval; 1 where it fires on fewer than {MIN_HEADLINES}.",
-        lift,
-        n,
-        low=low,
-        high=high,
+        total = np.bincount(feature, weights=effects[:, c], minlength=d_sae)
+        yield metric, _column(metric, total / np.maximum(n, 1), n)
+
+
+def _error_lift(groups: tuple[Ints, Ints, Floats], wrong: Flags, d_sae: int) -> tuple[MetricInfo, EffectColumnDict]:
+    headline, feature, _ = groups
+    metric = MetricInfo(
+        name="error_lift",
+        label="Error lift",
+        description="Share of errors among the headlines on which it fires, over the share among all (1 = no more than "
+        f"usual), with Wilson's 95 % interval; 1 where it fires on fewer than {MIN_HEADLINES}.",
     )
-    return metrics, columns
+    lift, low, high = error_lift(headline, feature, wrong, d_sae)
+    return metric, _column(metric, lift, np.bincount(feature, minlength=d_sae), low, high)
+
+
+def _key(label: str) -> str:
+    return label.lower().replace(" ", "_")
+
+
+def _column(
+    metric: MetricInfo,
+    values: Floats,
+    n: Ints,
+    low: Floats | None = None,
+    high: Floats | None = None,
+    q: Floats | None = None,
+) -> EffectColumnDict:
+    top = np.argsort(-values, kind="stable")[:_TOP]
+    return {"name": metric.name, "top": top, "values": values, "n": n, "low": low, "high": high, "q": q}
 
 
 def bootstrap_means(
     headline: Ints, feature: Ints, effects: Floats, n_headlines: int, d_sae: int, resamples: int, seed: int
 ) -> Floats:
-    """95 % percentile intervals [2, d_sae, n_classes] of the mean over headlines (0 where silent).
+    """95 % percentile intervals [2, d_sae, n_classes] of the mean effect over headlines (0 where silent).
 
-    Headlines are resampled, with all their features. 0 to 0 for features with too few headlines.
+    `headline` and `feature` are [n_groups], `effects` [n_groups, n_classes]. Headlines are resampled with all their
+    features. The interval is 0 to 0 for features with thin support.
     """
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(n_headlines, np.full(n_headlines, 1 / n_headlines), resamples)
@@ -119,7 +142,7 @@ def bootstrap_means(
 
 
 def t_test(feature: Ints, effects: Floats, d_sae: int) -> Floats:
-    """p [d_sae, n_classes] of a two-sided t-test that a feature's mean effect is 0, over headlines where it fires."""
+    """p [d_sae, n_classes] of two-sided t-tests that a feature's mean effect is 0 where it fires."""
     n = np.bincount(feature, minlength=d_sae)[:, None]
 
     def sums(values: Floats) -> Floats:
@@ -133,8 +156,8 @@ def t_test(feature: Ints, effects: Floats, d_sae: int) -> Floats:
     return np.where(n >= 2, p, 1.0)
 
 
-def error_lift(headline: Ints, feature: Ints, wrong: NDArray[np.bool_], d_sae: int) -> tuple[Floats, Floats, Floats]:
-    """P(wrong | fires) / P(wrong), and Wilson's 95 % interval of it, each [d_sae]."""
+def error_lift(headline: Ints, feature: Ints, wrong: Flags, d_sae: int) -> tuple[Floats, Floats, Floats]:
+    """P(wrong | fires) / P(wrong) and Wilson's 95 % interval of it, each [d_sae]; 1 where support is thin."""
     base = float(wrong.mean())
     n = np.bincount(feature, minlength=d_sae)
     errors = np.bincount(feature, weights=wrong[headline].astype(float), minlength=d_sae)
