@@ -22,8 +22,10 @@ from scipy import stats as scipy_stats
 
 from sae_pipeline.analysis.feature_stats import CHOOSING, HISTOGRAM_EDGES, TESTING, FeatureStats
 from sae_pipeline.arrays import Flags, Floats, Ints
+from sae_pipeline.schema.common import MIN_HEADLINES
 
-MIN_HEADLINES = 5  # fewer, firing or of a class in one half, are thin evidence: neutral value, no interval, no test
+# Support is thin where, in one half, fewer than MIN_HEADLINES headlines fire a feature or have a class: the feature
+# then has the neutral value, no interval and no test.
 RESAMPLES = 200
 _TINY = 1e-12
 _CHUNK = 1 << 20  # resampled counts per piece of work: 4 MiB

@@ -7,9 +7,10 @@ from functools import partial
 import numpy as np
 
 from sae_pipeline.analysis.feature_stats import FeatureStats
-from sae_pipeline.analysis.label_tests import MIN_HEADLINES, Estimate, auroc, mutual_information, selectivity
+from sae_pipeline.analysis.label_tests import Estimate, auroc, mutual_information, selectivity
 from sae_pipeline.arrays import Floats
 from sae_pipeline.config import LABELS
+from sae_pipeline.schema.common import MIN_HEADLINES
 from sae_pipeline.schema.run import MetricInfo
 
 

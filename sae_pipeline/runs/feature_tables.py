@@ -51,8 +51,8 @@ class FeatureFacts(Record):
     """What the run says of one feature beside its metrics and examples."""
 
     estimates: dict[str, Estimate]
-    class_headlines: list[int] | None
-    class_means: list[float] | None
+    class_headlines: list[int]
+    class_means: list[float]
     by_decoder: list[tuple[int, float]]
     by_cofiring: list[tuple[int, float]]
     family: list[Counterpart]
@@ -83,7 +83,7 @@ class FeatureTables:
         self._facts(stats, [columns[metric.name] for metric in metrics])
         self._run.about("d_sae", stats.d_sae)
         self._run.about("metrics", orjson.dumps([metric.model_dump() for metric in metrics]).decode())
-        self._run.about("class_sizes", orjson.dumps(stats.class_sizes).decode() if stats.class_sizes else None)
+        self._run.about("class_sizes", orjson.dumps(stats.class_sizes).decode())
 
     def _columns(self, name: str, key: str, spans: Iterable[Span]) -> Iterator[MetricColumn]:
         for n, span in enumerate(spans):
@@ -106,12 +106,7 @@ class FeatureTables:
 
     def _summaries(self, stats: FeatureStatsFile, columns: dict[str, MetricColumn]) -> None:
         counts = np.array(stats.headline_counts, np.int64)
-        if stats.counts is not None:
-            density = np.array(stats.counts, np.float64) / max(stats.n_counted_tokens, 1)
-        elif "fraction_active" in columns:
-            density = np.array(columns["fraction_active"].values, np.float64)
-        else:
-            density = counts / max(stats.n_headlines, 1)
+        density = np.array(stats.counts, np.float64) / max(stats.n_counted_tokens, 1)
         self._run.vector("headline_counts", counts)
         self._run.vector("density", density.clip(0, 1))
         names = [f"auroc_{label.lower()}" for label in self._run.metadata.labels]
@@ -134,8 +129,8 @@ class FeatureTables:
             return orjson.dumps(
                 {
                     "estimates": estimates,
-                    "class_headlines": _column(stats.class_headline_counts, feature),
-                    "class_means": _column(stats.class_means, feature),
+                    "class_headlines": [counts[feature] for counts in stats.class_headline_counts],
+                    "class_means": [means[feature] for means in stats.class_means],
                     "by_decoder": _pairs(near.by_decoder, near.decoder_cosine, feature) if near else [],
                     "by_cofiring": _pairs(near.by_cofiring, near.cofiring, feature) if near else [],
                     "family": _counterparts(family, feature) if family else [],
@@ -199,10 +194,6 @@ def _spark(histogram: list[int]) -> str:
     """The same counts in at most SPARK_BINS bins, as JSON."""
     width = max(-(-len(histogram) // SPARK_BINS), 1)
     return str([sum(histogram[start : start + width]) for start in range(0, len(histogram), width)])
-
-
-def _column(rows: list[list[Any]] | None, feature: int) -> list[Any] | None:
-    return [row[feature] for row in rows] if rows is not None else None
 
 
 def _pairs(features: list[list[int]], numbers: list[list[float]], feature: int) -> list[tuple[int, float]]:

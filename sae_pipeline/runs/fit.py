@@ -38,16 +38,16 @@ def stats_problems(stats: FeatureStatsFile, n_labels: int) -> Problems:
     if max(stats.headline_counts, default=0) > stats.n_headlines:
         yield "headline_counts", f"has {max(stats.headline_counts)} of {stats.n_headlines} headlines"
     yield from _lengths("", stats.d_sae, [("headline_counts", stats.headline_counts), ("counts", stats.counts)])
-    if stats.class_sizes is not None and len(stats.class_sizes) != n_labels:
+    if len(stats.class_sizes) != n_labels:
         yield "class_sizes", f"has {len(stats.class_sizes)} of {n_labels} classes"
-    per_class: dict[str, Sequence[Sequence[object]] | None] = {
+    per_class: dict[str, Sequence[Sequence[object]]] = {
         "class_headline_counts": stats.class_headline_counts,
         "class_means": stats.class_means,
     }
     for name, rows in per_class.items():
-        if rows is not None and len(rows) != n_labels:
+        if len(rows) != n_labels:
             yield name, f"has {len(rows)} of {n_labels} classes"
-        yield from _lengths("", stats.d_sae, [(f"{name}.{n}", row) for n, row in enumerate(rows or ())])
+        yield from _lengths("", stats.d_sae, [(f"{name}.{n}", row) for n, row in enumerate(rows)])
 
 
 def metric_problems(names: Sequence[str], metadata: RunMetadata) -> Problems:

@@ -38,12 +38,12 @@ class CodeQuality(Record):
     l0: FiniteFloat = Field(description="mean number of active features per token")
     fvu: FiniteFloat = Field(description="Σ‖x−x̂‖² / Σ‖x−m‖², m the mean of these tokens; 0 perfect, 1 the mean")
     silent_share: Share = Field(description="share of features that fire on no token of this split")
-    cosine: FiniteFloat | None = Field(None, description="mean cosine of x − mean and x̂ − mean")
-    l2_ratio: FiniteFloat | None = Field(None, description="mean of ‖x̂ − mean‖ / ‖x − mean‖; below 1: shrinkage")
-    rare_share: Share | None = Field(None, description="share of features that fire, but on under 1 token in 10,000")
-    density_edges: list[FiniteFloat] = Field(default_factory=list, description="log10 of the share of tokens, edges")
+    cosine: FiniteFloat = Field(description="mean cosine of x − mean and x̂ − mean")
+    l2_ratio: FiniteFloat = Field(description="mean of ‖x̂ − mean‖ / ‖x − mean‖; below 1: shrinkage")
+    rare_share: Share = Field(description="share of features that fire, but on under 1 token in 10,000")
+    density_edges: list[FiniteFloat] = Field(description="log10 of the share of tokens, edges")
     density: list[NonNegativeInt] = Field(
-        default_factory=list, description="features per bin of `density_edges`, by the share of tokens they fire on"
+        description="features per bin of `density_edges`, by the share of tokens they fire on"
     )
 
 
@@ -66,19 +66,17 @@ class SpliceReport(Record):
     accuracy_clean: Share
     accuracy_spliced: Share
     unchanged: Share = Field(description="share of predictions that stay the same")
-    unchanged_interval: tuple[Share, Share] | None = Field(
-        None, description="95 % (Wilson); null: fewer than 30 headlines"
-    )
+    unchanged_interval: tuple[Share, Share] | None = Field(description="95 % (Wilson); null: fewer than 30 headlines")
     accuracy_change_interval: tuple[FiniteFloat, FiniteFloat] | None = Field(
-        None, description="95 % of spliced − clean, paired (Agresti & Min 2005); null: fewer than 30 headlines"
+        description="95 % of spliced − clean, paired (Agresti & Min 2005); null: fewer than 30 headlines"
     )
-    lost: NonNegativeInt | None = Field(None, description="headlines right before and wrong when spliced")
-    gained: NonNegativeInt | None = Field(None, description="headlines wrong before and right when spliced")
-    mcnemar_p: Share | None = Field(None, description="exact McNemar test of lost against gained")
-    mean_kl: FiniteFloat | None = Field(None, description="mean KL(clean ‖ spliced), nats")
-    cross_entropy_clean: FiniteFloat | None = Field(None, description="nats per headline")
-    cross_entropy_spliced: FiniteFloat | None = None
-    baselines: list[SpliceBaseline] = Field(default_factory=list, description="zero, mean and resample ablation")
+    lost: NonNegativeInt = Field(description="headlines right before and wrong when spliced")
+    gained: NonNegativeInt = Field(description="headlines wrong before and right when spliced")
+    mcnemar_p: Share = Field(description="exact McNemar test of lost against gained")
+    mean_kl: FiniteFloat = Field(description="mean KL(clean ‖ spliced), nats")
+    cross_entropy_clean: FiniteFloat = Field(description="nats per headline")
+    cross_entropy_spliced: FiniteFloat = Field(description="nats per headline")
+    baselines: list[SpliceBaseline] = Field(description="zero, mean and resample ablation")
 
 
 class SaeReport(Record):
@@ -87,9 +85,9 @@ class SaeReport(Record):
     train: CodeQuality
     held_out: CodeQuality
     dead_share: Share = Field(description="share of features silent over one pass of train, final weights")
-    spliced: SpliceReport = Field(description="the words replaced (SAEs of old: the positions it was trained on)")
+    spliced: SpliceReport = Field(description="the words replaced")
     spliced_all: SpliceReport | None = Field(
-        None, description="every position replaced; null: the SAE never saw [CLS] and [SEP]"
+        description="every position replaced; null: the SAE never saw [CLS] and [SEP]"
     )
     seconds: FiniteFloat = Field(description="training time, seconds")
     tokens_per_second: FiniteFloat

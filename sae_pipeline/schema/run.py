@@ -81,7 +81,7 @@ class RunMetadata(Record):
     device: str
     backend: str = Field(description="which kernels encoded the features")
     dtype: str
-    processes: int = Field(1, description="processes that shared the headlines")
+    processes: int = Field(description="processes that shared the headlines")
     metrics: list[MetricInfo]
     totals: Totals
 
@@ -137,13 +137,13 @@ class FeatureStatsFile(Record):
     n_headlines: int
     n_counted_tokens: int
     headline_counts: list[NonNegativeInt] = Field(description="[d_sae] headlines on which the feature fires")
-    counts: list[NonNegativeInt] | None = Field(None, description="[d_sae] counted tokens on which the feature fires")
-    class_sizes: list[NonNegativeInt] | None = Field(None, description="[n_classes] headlines of each true label")
-    class_headline_counts: list[list[NonNegativeInt]] | None = Field(
-        None, description="[n_classes][d_sae] headlines of the class on which the feature fires"
+    counts: list[NonNegativeInt] = Field(description="[d_sae] counted tokens on which the feature fires")
+    class_sizes: list[NonNegativeInt] = Field(description="[n_classes] headlines of each true label")
+    class_headline_counts: list[list[NonNegativeInt]] = Field(
+        description="[n_classes][d_sae] headlines of the class on which the feature fires"
     )
-    class_means: list[list[FiniteFloat]] | None = Field(
-        None, description="[n_classes][d_sae] mean over the class's headlines of the feature's maximum, 0 where silent"
+    class_means: list[list[FiniteFloat]] = Field(
+        description="[n_classes][d_sae] mean over the class's headlines of the feature's maximum, 0 where silent"
     )
     metrics: list[MetricColumn]
 
@@ -197,10 +197,8 @@ class FeatureExamples(Record):
     word: str = Field(description="the word of its strongest token")
     histogram: list[NonNegativeInt] = Field(description="counted tokens per bin of `histogram_edges`, zeros left out")
     examples: list[Example] = Field(description="strongest first")
-    groups: list[ExampleGroup] = Field(
-        default_factory=list, description="empty where `examples` are all headlines on which it fires"
-    )
-    words: list[FiredWord] = Field(default_factory=list, description="most telling first")
+    groups: list[ExampleGroup] = Field(description="empty where `examples` are all headlines on which it fires")
+    words: list[FiredWord] = Field(description="most telling first")
 
 
 class FeatureTokensFile(Record):

@@ -35,7 +35,7 @@ class SaeRecord(BaseModel):
     train: TrainConfig
     report: SaeReport
     curve: TrainingCurve
-    finish: FinishConfig | None = None
+    finish: FinishConfig | None
 
 
 @dataclass(frozen=True)

@@ -176,13 +176,11 @@ def density_of_sizes(records: Mapping[str, SaeRecord]) -> Figure:
     figure, axes = _axes("Feature density on held-out tokens")
     for colour, (size, record) in zip(_SIZES * len(records), records.items(), strict=False):
         found = record.report.held_out
-        if found.density:
-            label = f"{size}, {found.silent_share:.1%} silent"
-            edges = [10**edge for edge in found.density_edges]
-            axes.stairs([n / record.config.d_sae for n in found.density], edges, color=colour, lw=2, label=label)
+        label = f"{size}, {found.silent_share:.1%} silent"
+        edges = [10**edge for edge in found.density_edges]
+        axes.stairs([n / record.config.d_sae for n in found.density], edges, color=colour, lw=2, label=label)
     axes.set(xscale="log", xlabel="share of tokens on which a feature fires", ylabel="share of features")
-    if axes.get_legend_handles_labels()[0]:  # SAEs of old have no densities
-        axes.legend(frameon=False)
+    axes.legend(frameon=False)
     return figure
 
 

@@ -116,8 +116,6 @@ def _spliced_lines(saes: dict[str, SaeRecord]) -> Iterator[str]:
     yield ""
     yield "spliced     positions  unchanged [95 %]           accuracy change [95 %]   McNemar      KL  recovered loss"
     for size, s in reports:
-        if s.mean_kl is None or s.mcnemar_p is None:
-            continue  # an SAE of before these were measured
         recovered = ", ".join(f"{b.kind} {b.recovered_loss:.3f}" for b in s.baselines)
         change = f"{s.accuracy_spliced - s.accuracy_clean:+.2%} {_interval(s.accuracy_change_interval, '+.2%')}"
         kept = f"{s.unchanged:.2%} {_interval(s.unchanged_interval, '.1%')}"
@@ -156,7 +154,7 @@ def evidence_lines(file: ControlsFile) -> Iterator[str]:
     for c in file.controls:
         kept = f"{c.spliced.unchanged:.1%}" if c.spliced else "-"
         scores = "".join(f"{p.auroc:8.3f}" for p in c.probing)
-        yield f"{c.name:14}{c.code.l0:7.1f}{c.code.fvu:8.3f}{c.code.cosine or 0:8.3f}{kept:>11}{scores}"
+        yield f"{c.name:14}{c.code.l0:7.1f}{c.code.fvu:8.3f}{c.code.cosine:8.3f}{kept:>11}{scores}"
     s = file.stability
     yield (
         f"stability over seeds {', '.join(map(str, s.seeds))}: mean nearest cosine {s.mean_cosine:.3f} "

@@ -6,7 +6,6 @@ from scipy import stats as scipy_stats
 
 from sae_pipeline.analysis.feature_stats import CHOOSING, HISTOGRAM_EDGES, TESTING, FeatureStats
 from sae_pipeline.analysis.label_tests import (
-    MIN_HEADLINES,
     RESAMPLES,
     auroc,
     bootstrap,
@@ -15,6 +14,7 @@ from sae_pipeline.analysis.label_tests import (
     selectivity,
 )
 from sae_pipeline.sae.firings import Firings
+from sae_pipeline.schema.common import MIN_HEADLINES
 
 N, D_SAE = 900, 40
 

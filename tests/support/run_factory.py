@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sae_pipeline.arrays import Ints
 from sae_pipeline.runs.drafts import new_run
 
 LABELS = ["Bearish", "Bullish", "Neutral"]
@@ -19,8 +20,13 @@ def write_run(analysis_dir: Path, n_headlines: int = 30, d_sae: int = 512, top: 
     random = np.random.default_rng(seed)
     prompts = [_prompt(random, n) for n in range(n_headlines)]
     fired = [_strongest(random, prompt, d_sae) for prompt in prompts]
-    counts = random.integers(0, n_headlines + 1, d_sae)
+    n_counted = sum(len(prompt["tokens"]) - 2 for prompt in prompts)
+    headline_counts = random.integers(0, n_headlines + 1, d_sae)
+    counts = headline_counts * random.integers(1, 4, d_sae)  # a headline has at least 3 words
+    class_sizes = np.bincount([prompt["label"] for prompt in prompts], minlength=len(LABELS))
+    class_counts = _by_class(random, class_sizes, headline_counts)
     values = {name: random.gamma(0.3, 2.0, d_sae) * (counts > 0) for name in METRICS}
+    values["fraction_active"] = counts / n_counted
     leaders = {name: np.argsort(-column, kind="stable")[:top] for name, column in values.items()}
     saved = sorted({int(feature) for leader in leaders.values() for feature in leader})
     with new_run(analysis_dir) as draft:
@@ -29,8 +35,12 @@ def write_run(analysis_dir: Path, n_headlines: int = 30, d_sae: int = 512, top: 
             {
                 "d_sae": d_sae,
                 "n_headlines": n_headlines,
-                "n_counted_tokens": sum(len(prompt["tokens"]) - 2 for prompt in prompts),
-                "headline_counts": counts,
+                "n_counted_tokens": n_counted,
+                "headline_counts": headline_counts,
+                "counts": counts,
+                "class_sizes": class_sizes,
+                "class_headline_counts": class_counts,
+                "class_means": [random.gamma(0.3, 2.0, d_sae) * (fired > 0) for fired in class_counts],
                 "metrics": [{"name": n, "top": leaders[n], "values": column} for n, column in values.items()],
             }
         )
@@ -40,6 +50,16 @@ def write_run(analysis_dir: Path, n_headlines: int = 30, d_sae: int = 512, top: 
             for n, features in enumerate(fired)
         )
         return draft.finish(metadata(n_headlines, d_sae, top))
+
+
+def _by_class(random: np.random.Generator, sizes: Ints, counts: Ints) -> list[Ints]:
+    """Share each feature's headlines [d_sae] among the classes, as if it fired on any headlines: [n_classes][d_sae]."""
+    shares, others = [], int(sizes.sum())
+    for size in sizes.tolist():
+        others -= size
+        shares.append(random.hypergeometric(size, others, counts))
+        counts = counts - shares[-1]
+    return shares
 
 
 def _prompt(random: np.random.Generator, n: int) -> dict[str, Any]:
@@ -92,13 +112,17 @@ def _examples(random: np.random.Generator, feature: int, prompts: list[dict[str,
         "word": examples[0]["word"],
         "histogram": random.integers(0, 9, len(EDGES) - 1),
         "examples": examples,
+        "groups": [],
+        "words": [],
     }
 
 
 def metadata(n_headlines: int, d_sae: int, top: int) -> dict[str, Any]:
     """What `RunDraft.finish` takes, with plausible figures."""
     score = {"precision": 0.8, "recall": 0.7, "f1": 0.74666666666, "support": 10}
-    quality = {"n_tokens": 1000, "l0": 41.5, "fvu": 0.21, "silent_share": 0.125}
+    quality: dict[str, Any] = {"n_tokens": 1000, "l0": 41.5, "fvu": 0.21, "silent_share": 0.125}
+    quality |= {"cosine": 0.9, "l2_ratio": 0.95, "rare_share": 0.25, "density_edges": [-4.0, -2.0, 0.0]}
+    quality["density"] = [d_sae // 2, d_sae // 4]
     sae_report = {
         "train": {"split": "train", **quality},
         "held_out": {"split": "test", **quality},
@@ -110,7 +134,17 @@ def metadata(n_headlines: int, d_sae: int, top: int) -> dict[str, Any]:
             "accuracy_clean": 0.87,
             "accuracy_spliced": 0.86,
             "unchanged": 0.97,
+            "unchanged_interval": None,
+            "accuracy_change_interval": None,
+            "lost": 1,
+            "gained": 0,
+            "mcnemar_p": 1.0,
+            "mean_kl": 0.01,
+            "cross_entropy_clean": 0.3,
+            "cross_entropy_spliced": 0.31,
+            "baselines": [],
         },
+        "spliced_all": None,
         "seconds": 12.5,
         "tokens_per_second": 40000.0,
     }
@@ -153,6 +187,7 @@ def metadata(n_headlines: int, d_sae: int, top: int) -> dict[str, Any]:
         "device": "cpu",
         "backend": "torch",
         "dtype": "fp32",
+        "processes": 1,
         "metrics": [
             {"name": name, "label": name.replace("_", " ").capitalize(), "description": f"The {name}."}
             for name in METRICS

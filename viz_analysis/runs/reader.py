@@ -49,7 +49,7 @@ class RunReader:
             )
             self.metrics = [MetricInfo(**metric) for metric in orjson.loads(about["metrics"])]
             self.edges: list[float] = orjson.loads(about["histogram_edges"])
-            self.class_sizes: list[int] | None = orjson.loads(about["class_sizes"]) if about["class_sizes"] else None
+            self.class_sizes: list[int] = orjson.loads(about["class_sizes"])
             self.interventions: str | None = about.get("interventions")
         except (LookupError, TypeError, ValueError) as error:
             raise IndexMisfitError(str(error)) from error
