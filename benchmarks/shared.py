@@ -15,37 +15,38 @@ import time
 import torch
 import torch.distributed as dist
 
-from sae_pipeline.sae.kinds import ALONE, Group, stepper, unit_rows
+from sae_pipeline.machine.processes import Ranks
+from sae_pipeline.sae.kinds import StepSharing, stepper, unit_rows
+from sae_pipeline.sae.kinds.sharing import UNSHARED
 
 D_IN, D_SAE, BATCH, K, STEPS = 384, 32768, 1024, 64, 30
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 
 
-class Counted(Group):
-    """A group that counts what it exchanges."""
+class CountedRanks(Ranks):
+    """Ranks that count the bytes of their sums."""
 
     sent = 0
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """See Group."""
-        Counted.sent += tensor.numel() * tensor.element_size()
+        """See Ranks."""
+        CountedRanks.sent += tensor.numel() * tensor.element_size()
         return super().sum(tensor)
 
 
-def measure(group: Group, x: list[torch.Tensor], d_sae: int = D_SAE, k: int = K) -> dict[str, float]:
+def measure(sharing: StepSharing, x: list[torch.Tensor], d_sae: int = D_SAE, k: int = K) -> dict[str, float]:
     """Median seconds of a step, bytes exchanged in it, active features per token."""
     generator = torch.Generator().manual_seed(0)
-    step = stepper("batchtopk", unit_rows(d_sae, D_IN, generator)[group.features(d_sae)], k, group=group)
+    step = stepper("batchtopk", unit_rows(d_sae, D_IN, generator)[sharing.features(d_sae)], k, sharing=sharing)
     seconds, stats = [], None
     for i in range(STEPS // 3 if QUICK else STEPS):
-        Counted.sent = 0
-        if group.size > 1:
-            dist.barrier()
+        CountedRanks.sent = 0
+        sharing.ranks.wait()
         started = time.perf_counter()
-        stats = group.stats(step.step(group.tokens(x[i % len(x)]), 1e-3, 0.0), d_sae)
+        stats = sharing.whole_stats(step.step(sharing.tokens(x[i % len(x)]), 1e-3, 0.0), d_sae)
         seconds.append(time.perf_counter() - started)
     assert stats is not None
-    return {"seconds": statistics.median(seconds[3:]), "bytes": Counted.sent, "l0": stats.l0}
+    return {"seconds": statistics.median(seconds[3:]), "bytes": CountedRanks.sent, "l0": stats.l0}
 
 
 def link() -> float:
@@ -69,12 +70,12 @@ def main() -> None:
     codes = unit_rows(2048, D_IN, generator)
     on = [torch.rand(BATCH, 2048, generator=generator) < 0.02 for _ in range(4)]
     x = [(mask * torch.rand(BATCH, 2048, generator=generator) * 6) @ codes for mask in on]
-    rows = {"alone": measure(ALONE, x)} if rank == 0 else {}
+    rows = {"alone": measure(UNSHARED, x)} if rank == 0 else {}
     if rank == 0:
-        rows |= {f"share of {n}": measure(ALONE, x, D_SAE // n, max(1, K // n)) for n in (2, 8, 64)}
+        rows |= {f"share of {n}": measure(UNSHARED, x, D_SAE // n, max(1, K // n)) for n in (2, 8, 64)}
     dist.barrier()
-    for split in ("features", "tokens"):
-        rows[split] = measure(Counted(split, rank, size), x)
+    for share_by in ("features", "tokens"):
+        rows[share_by] = measure(StepSharing(CountedRanks(rank, size), share_by), x)
     rate = link()
     if rank == 0:
         print(f"{D_IN} × {D_SAE}, {BATCH} tokens a step, batchtopk k = {K}, {size} ranks of one thread each (gloo)")

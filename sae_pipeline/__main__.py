@@ -15,13 +15,13 @@ from pydantic.fields import FieldInfo
 
 from sae_pipeline.config import PRESETS, StudyConfig, study_config
 from sae_pipeline.errors import UserError
-from sae_pipeline.study import making
 from sae_pipeline.study.root import StudyRoot, study_root
 
 if typing.TYPE_CHECKING:
     import torch
 
-    from sae_pipeline.machine.processes import World
+    from sae_pipeline.machine.processes import Ranks
+    from sae_pipeline.study.report import StudyReport
 
 _STUDY = ("finetune", "extract", "train", "analyze")
 _SHARED = ("extract", "train", "analyze")  # verbs that several processes may share
@@ -31,23 +31,26 @@ _VERBS = {
     "finetune": ("fine-tune the classifier", ("headlines", "finetune")),
     "extract": ("write a layer's activations over the training headlines", ("extract",)),
     "train": ("train and evaluate the SAEs", ("extract", "train")),
-    "sweep": ("train SAEs at several penalties, k or seeds from one reading", ("extract", "train", "sweep")),
+    "sweep": (
+        "train SAEs at several penalties, k or seeds from one reading of the activations",
+        ("extract", "train", "sweep"),
+    ),
     "analyze": ("read the test headlines through an SAE and write a run", ("extract", "analyze")),
-    "intervene": ("add causal evidence to a run: effects of features, ablations, flips, faithfulness", ("intervene",)),
-    "finish": ("end an SAE's training with the classifier's own loss (end to end)", ("extract", "finish")),
-    "evidence": ("hold an SAE against controls, probes and its other seeds", ("extract", "evidence")),
-    "family": ("find a run's features in the other sizes and seeds", ("family",)),
+    "intervene": ("add causal effects to a run: effects of features, ablations, flips, faithfulness", ("intervene",)),
+    "finish": ("finish an SAE's training with the classifier's own loss (end to end)", ("extract", "finish")),
+    "compare": ("compare an SAE with controls, probes and its other seeds", ("extract", "compare")),
+    "family": ("find a run's features in the SAEs of other sizes and seeds", ("family",)),
     "export": ("write an SAE in SAELens' format", ("extract", "export")),
-    "study": ("finetune, extract, train and analyze, reusing what is there", ("headlines", *_STUDY)),
+    "study": ("run finetune, extract, train and analyze, and reuse what exists", ("headlines", *_STUDY)),
     "report": ("print the figures of the present classifier and SAEs", ()),
 }
+_ALIASES = {"compare": ("evidence",)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
     try:
-        arguments = _parser().parse_args(argv)
-        _run(arguments)
+        _run(_parser().parse_args(argv))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -60,98 +63,88 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if os.environ.get("WORLD_SIZE", "1") != "1" and arguments.verb not in _SHARED:
-        raise UserError(f"{arguments.verb} runs in one process; torchrun is for {', '.join(_SHARED)}.")
-    place = study_root(arguments.root, arguments.verb, getattr(arguments, f"{arguments.verb}.run", None))
-    with place.named():
+    verb = arguments.verb
+    if os.environ.get("WORLD_SIZE", "1") != "1" and verb not in _SHARED:
+        raise UserError(f"{verb} runs in one process; torchrun is for {', '.join(_SHARED)}.")
+    place = study_root(arguments.root, verb, getattr(arguments, f"{verb}.run", None))
+    with place.naming_the_address():
         place.sync()
-        _run_verb(arguments, place)
+        if verb == "report":
+            figures = _print_report(place.folder)
+            if arguments.json:
+                print(json.dumps(figures.summary()))
+        else:
+            _run_stages(arguments, _study(arguments, place.folder), place)
 
 
-def _run_verb(arguments: argparse.Namespace, place: StudyRoot) -> None:
-    root = place.folder
-    study = None if arguments.verb == "report" else _study(arguments, root)
+def _run_stages(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) -> None:
     from sae_pipeline.machine.device import pick_device
-    from sae_pipeline.machine.processes import world  # torch loads here, when the flags are known to be right
-    from sae_pipeline.study.report import study_report
-    from sae_pipeline.study.training_report import write_report
+    from sae_pipeline.machine.processes import torchrun_ranks  # torch loads here, when the flags are known to be right
+    from sae_pipeline.pipeline import check_size
 
-    if study is None:
-        found = study_report(root)
-        print("\n".join(found.lines()))
-        print(f"with plots: {write_report(root, found)}")
-        if arguments.json:
-            print(json.dumps(found.summary()))
-        return
-    if arguments.verb == "study":
-        from sae_pipeline.pipeline import check_size
-
-        check_size(study, root)
+    whole = arguments.verb == "study"
+    if whole:
+        check_size(study, place.folder)
     device = pick_device(arguments.device)
-    with world(device) as here:
-        for stage in _STUDY if arguments.verb == "study" else (arguments.verb,):
-            _run_stage(stage, study, place, device, here, anew=arguments.verb != "study")
-            if here.first:
+    with torchrun_ranks(device) as ranks:
+        for stage in _STUDY if whole else (arguments.verb,):
+            _run_stage(stage, study, place, device, ranks, reuse_run=whole)
+            if ranks.first:
                 place.sync()
 
 
 def _run_stage(
-    verb: str, study: StudyConfig, place: StudyRoot, device: "torch.device", here: "World", anew: bool = True
+    verb: str, study: StudyConfig, place: StudyRoot, device: "torch.device", ranks: "Ranks", reuse_run: bool
 ) -> None:
-    from sae_pipeline import pipeline
-    from sae_pipeline.sae.kinds import ALONE, Group
-    from sae_pipeline.study.report import study_report, sweep_lines
+    """Call one stage and print what it found; ranks after the first do their share and print nothing."""
+    from sae_pipeline import pipeline, quality
+    from sae_pipeline.study import making, report
+    from sae_pipeline.study.export import export
+
+    root, layer = place.folder, study.extract.layer
+    match verb:
+        case "finetune":
+            record = pipeline.finetune(study, root, device)
+            print(f"classifier: test accuracy {record.test.accuracy:.3f}, macro-F1 {record.test.macro_f1:.3f}")
+        case "extract":
+            store = pipeline.extract(study.extract, root, device, ranks)
+            if ranks.first:
+                n_tokens = store.manifest.n_tokens
+                print(f"activations: {n_tokens:,} tokens of layer {layer} in {place.shown(store.folder)}")
+        case "train" if ranks.first:
+            pipeline.train(study.extract, study.train, root, device, ranks)
+            _print_report(root)
+        case "train":
+            making.join_training(study.extract, study.train, root, device, ranks)
+        case "sweep":
+            records = pipeline.sweep(study.extract, study.train, study.sweep, root, device)
+            print("\n".join(report.sweep_lines(records)))
+        case "analyze":
+            run = pipeline.equal_run(study, root) if reuse_run else None
+            run = run or pipeline.analyze(study, root, device, ranks=ranks)
+            if ranks.first:
+                print(f"run: {place.shown(run)}" + (f" ({ranks.size} processes)" if ranks.size > 1 else ""))
+        case "intervene":
+            print("\n".join(report.summary_lines(pipeline.intervene(study.intervene, root, device))))
+        case "finish":
+            quality.finish(study.finish, layer, root, device)
+            print("\n".join(report.study_report(root).lines()))
+        case "compare":
+            print("\n".join(report.compare_lines(quality.compare(study.compare, layer, root, device))))
+        case "family":
+            print("\n".join(report.family_lines(quality.family(study.family, root, device))))
+        case "export":
+            print(f"SAELens' format: {place.shown(export(study.export, layer, root))}")
+
+
+def _print_report(root: Path) -> "StudyReport":
+    from sae_pipeline.study.report import study_report
     from sae_pipeline.study.training_report import write_report
 
-    root = place.folder
-    if verb == "finetune":
-        record = pipeline.finetune(study, root, device)
-        print(f"classifier: test accuracy {record.test.accuracy:.3f}, macro-F1 {record.test.macro_f1:.3f}")
-    elif verb == "extract":
-        store = pipeline.extract(study.extract, root, device, here)
-        if here.first:
-            n_tokens, layer = store.manifest.n_tokens, study.extract.layer
-            print(f"activations: {n_tokens:,} tokens of layer {layer} in {place.shown(store.folder)}")
-    elif verb == "train":
-        group = Group(study.train.split, here.rank, here.size) if here.size > 1 else ALONE
-        if here.first:
-            pipeline.train(study.extract, study.train, root, device, group)
-            found = study_report(root)
-            print("\n".join(found.lines()))
-            print(f"with plots: {write_report(root, found)}")
-        else:
-            making.join_training(study.extract, study.train, root, device, group)
-    elif verb == "sweep":
-        records = pipeline.sweep(study.extract, study.train, study.sweep, root, device)
-        print("\n".join(sweep_lines(records)))
-    elif verb == "analyze":
-        run = None if anew else pipeline.equal_run(study, root)
-        run = run or pipeline.analyze(study, root, device, here=here)
-        if here.first:
-            print(f"run: {place.shown(run)}" + (f" ({here.size} processes)" if here.size > 1 else ""))
-    elif verb == "intervene":
-        from sae_pipeline.study.report import summary_lines
-
-        print("\n".join(summary_lines(pipeline.intervene(study.intervene, root, device))))
-    elif verb == "export":
-        from sae_pipeline.study.export import export
-
-        print(f"SAELens' format: {place.shown(export(study.export, study.extract.layer, root))}")
-    else:
-        _judge(verb, study, root, device)
-
-
-def _judge(verb: str, study: StudyConfig, root: Path, device: Any) -> None:
-    from sae_pipeline import quality
-    from sae_pipeline.study.report import evidence_lines, family_lines, study_report
-
-    if verb == "finish":
-        quality.finish(study.finish, study.extract.layer, root, device)
-        print("\n".join(study_report(root).lines()))
-    elif verb == "evidence":
-        print("\n".join(evidence_lines(quality.evidence(study.evidence, study.extract.layer, root, device))))
-    else:
-        print("\n".join(family_lines(quality.family(study.family, root, device))))
+    figures = study_report(root)
+    print("\n".join(figures.lines()))
+    print(f"with plots: {write_report(root, figures)}")
+    return figures
 
 
 # --- flags ---------------------------------------------------------------------------------------------
@@ -166,22 +159,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m sae_pipeline", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
     for verb, (summary, stages) in _VERBS.items():
-        sub = verbs.add_parser(verb, help=summary, description=summary)
+        sub = verbs.add_parser(verb, help=summary, description=summary, aliases=_ALIASES.get(verb, ()))
+        sub.set_defaults(verb=verb)  # argparse alone would report the alias
         sub.add_argument("--root", default=".", help=_ROOT_HELP)
         if verb == "report":
             sub.add_argument("--json", action="store_true", help="end with one line of JSON")
             continue
         sub.add_argument(
-            "--preset", choices=PRESETS, help="default values; default: the present classifier's, else finbert"
+            "--preset",
+            choices=PRESETS,
+            help="where default values come from; default: the present classifier's preset, else finbert",
         )
-        sub.add_argument("--device", help='"cpu", "cuda", "cuda:1"; default: CUDA where there is one')
+        sub.add_argument("--device", help='"cpu", "cuda", "cuda:1"; default: CUDA where there is a card')
         for stage, field, flag, info in _fields(stages):
             sub.add_argument(flag, dest=f"{stage}.{field}", metavar="…", help=_help(stage, field, info))
     return parser
 
 
 def _fields(stages: Sequence[str]) -> list[tuple[str, str, str, FieldInfo]]:
-    """(stage, field, flag, info) of every field; a name that two stages share gets its stage in front."""
+    """List (stage, field, flag, info) of every field; a name that two stages share gets its stage in front."""
     fields = [
         (stage, name, info)
         for stage in stages
@@ -212,7 +208,7 @@ def _study(arguments: argparse.Namespace, root: Path) -> StudyConfig:
 
 
 def _parse(info: FieldInfo, text: str) -> Any:
-    """Text to what pydantic takes: "none" for an optional field, a comma-separated list for a tuple."""
+    """Turn a flag's text into what pydantic takes: "none" for an optional field, a list for a tuple."""
     annotation = info.annotation
     if text.lower() == "none" and isinstance(annotation, types.UnionType) and type(None) in annotation.__args__:
         return None

@@ -26,14 +26,12 @@ from sae_pipeline.classifier.classifier import Classifier, ClassifierRecord
 from sae_pipeline.config import LABELS, ExtractConfig, InterveneConfig, StudyConfig, SweepConfig, TrainConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.dataset import Split, load_headlines
-from sae_pipeline.machine.processes import ALONE, World
+from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.runs.compact_json import NotFiniteError, array
 from sae_pipeline.runs.drafts import RunPart, new_run
 from sae_pipeline.runs.folders import find_run, list_runs, read_run
 from sae_pipeline.runs.index import index_run
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder, size_name
-from sae_pipeline.sae.kinds import ALONE as NO_RANKS
-from sae_pipeline.sae.kinds import Group
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS, InterventionsFile
 from sae_pipeline.schema.common import SCHEMA_VERSION
 from sae_pipeline.schema.dicts import ProvenanceDict
@@ -80,9 +78,9 @@ def finetune(study: StudyConfig, root: Path, device: torch.device) -> Classifier
 # --- extract -------------------------------------------------------------------------------------------
 
 
-def extract(config: ExtractConfig, root: Path, device: torch.device, here: World = ALONE) -> ActivationStore:
+def extract(config: ExtractConfig, root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS) -> ActivationStore:
     """Write the layer's activations over the training headlines, or reuse the store made from the same."""
-    return ensure_activations(config, root, device, here)
+    return ensure_activations(config, root, device, ranks)
 
 
 # --- train ---------------------------------------------------------------------------------------------
@@ -93,15 +91,15 @@ def train(
     config: TrainConfig,
     root: Path,
     device: torch.device,
-    group: Group = NO_RANKS,
+    ranks: Ranks = ONE_PROCESS,
 ) -> dict[str, SaeRecord]:
     """Train the SAEs that are missing, evaluate them, alias all as `finbert_sae/layer_<L>_<size>.pt`.
 
-    Returns the records by size name, in the order of `latent_dims`. Rank 0 of `group` calls it, the others
+    Returns the records by size name, in the order of `latent_dims`. Rank 0 calls it, the others
     `join_training`; they share each step and read one activation store, so all must see `root`.
     """
     records = {}
-    for folder in ensure_saes(extraction, [config], root, device, group):
+    for folder in ensure_saes(extraction, [config], root, device, ranks):
         record = read_sae_record(folder)
         size = size_name(record.config.d_sae)
         alias(folder / "sae.pt", Layout(root).sae_alias(record.config.hookpoint.layer, size))
@@ -127,7 +125,7 @@ def analyze(
     root: Path,
     device: torch.device,
     metrics: Sequence[Metric] = FEATURE_METRICS,
-    here: World = ALONE,
+    ranks: Ranks = ONE_PROCESS,
 ) -> Path:
     """Read the test headlines through classifier and SAE and write a run. Returns the run's folder, on every rank.
 
@@ -143,12 +141,12 @@ def analyze(
     split = _first(same_headlines(root).test, config.max_samples)
     parts = (classifier, sae, split, config, metrics)
     neighbours = layout.store / sae_hash / "neighbours.safetensors"
-    if not here.first:
+    if not ranks.first:
         with TemporaryDirectory() as folder:
-            analyze_headlines(*parts, RunPart(Path(folder)), neighbours, here)
-        return here.broadcast(Path())
+            analyze_headlines(*parts, RunPart(Path(folder)), neighbours, ranks)
+        return ranks.broadcast(Path())
     with new_run(layout.runs) as draft:
-        totals = analyze_headlines(*parts, draft, neighbours, here)
+        totals = analyze_headlines(*parts, draft, neighbours, ranks)
         assert totals is not None
         run = draft.finish(
             {
@@ -157,13 +155,13 @@ def analyze(
                 "device": str(device),
                 "backend": kernel_backend(sae.W_dec.device),
                 "dtype": "fp32",
-                "processes": here.size,
+                "processes": ranks.size,
                 "metrics": [metric.info for metric in metrics],
                 "totals": totals,
             }
         )
     index_run(run)
-    return here.broadcast(run)
+    return ranks.broadcast(run)
 
 
 def check_size(study: StudyConfig, root: Path) -> None:

@@ -28,7 +28,7 @@ from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
 from sae_pipeline.machine.device import dtype_name
-from sae_pipeline.machine.processes import ALONE, World
+from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 
 SHARD_TOKENS = 1 << 16
 
@@ -110,7 +110,7 @@ class Extraction:
         )
 
 
-def extract(extraction: Extraction, root: Path, checkpoints: Path, here: World = ALONE) -> ActivationStore:
+def extract(extraction: Extraction, root: Path, checkpoints: Path, ranks: Ranks = ONE_PROCESS) -> ActivationStore:
     """Write the activations of all counted tokens to `root/<hash>`; an equal store is reused.
 
     Several processes must see the same disk; rank 0 then finds all shards written. The store is bit for bit that of
@@ -121,14 +121,14 @@ def extract(extraction: Extraction, root: Path, checkpoints: Path, here: World =
         return open_store(target)
     resolve_hookpoint(extraction.model, extraction.config.layer)
     started = time.perf_counter()
-    if not here.first:
-        _write_share(extraction, here.broadcast(Path()), here)
-        here.wait()
+    if not ranks.first:
+        _write_share(extraction, ranks.broadcast(Path()), ranks)
+        ranks.wait()
         return open_store(target)
     with unfinished(checkpoints, extraction.name) as checkpoint:
         work = checkpoint.folder / "store"
         work.mkdir(exist_ok=True)
-        _write_share(extraction, here.broadcast(work), here)
+        _write_share(extraction, ranks.broadcast(work), ranks)
         shards = [_shard_name(i) for i in range(len(extraction.plan))]
         moments = Moments()
         for name in shards:
@@ -137,20 +137,20 @@ def extract(extraction: Extraction, root: Path, checkpoints: Path, here: World =
         write_json(work / MANIFEST, manifest.model_dump())
         root.mkdir(parents=True, exist_ok=True)
         publish(work, target)
-    here.wait()
+    ranks.wait()
     return open_store(target)
 
 
-def _write_share(extraction: Extraction, work: Path, here: World) -> None:
+def _write_share(extraction: Extraction, work: Path, ranks: Ranks) -> None:
     """Write this process's shards, then wait for the other processes."""
     if not work.is_dir():
         raise UserError(f"This process does not see {work}: give all processes the same --root on a disk they share.")
-    own = range(here.rank, len(extraction.plan), here.size)
+    own = range(ranks.rank, len(extraction.plan), ranks.size)
     total = sum(int(extraction.counts[batch].sum()) for i in own for batch in extraction.plan[i])
-    with tqdm(total=total, desc="extract", unit="tok", unit_scale=True, disable=not here.first) as bar:
+    with tqdm(total=total, desc="extract", unit="tok", unit_scale=True, disable=not ranks.first) as bar:
         for i in own:
             bar.update(_write_shard(extraction, extraction.plan[i], work / _shard_name(i)))
-    here.wait()
+    ranks.wait()
 
 
 def _shard_name(i: int) -> str:

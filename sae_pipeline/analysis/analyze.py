@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import orjson
-import torch
 from tqdm.auto import tqdm
 
+from sae_pipeline.activations.reading import read_batches
 from sae_pipeline.analysis.examples import SAMPLE, PromptLines, Selection, example_records, lots, strengths
 from sae_pipeline.analysis.feature_stats import HISTOGRAM_EDGES, FeatureStats, halves
 from sae_pipeline.analysis.label_tests import Estimate
@@ -23,18 +23,25 @@ from sae_pipeline.analysis.neighbours import Cofiring, decoder_bytes, kept_decod
 from sae_pipeline.analysis.words import WordCounts, word_texts
 from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.classifier.classifier import Classifier
-from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.config import AnalyzeConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.dataset import Split
-from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, counted_mask, length_batches
-from sae_pipeline.machine.processes import ALONE, World
+from sae_pipeline.headlines.tokens import TokenizedHeadline
+from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.runs.compact_json import NotFiniteError, RecordWriter, nullable, six_digits
 from sae_pipeline.runs.drafts import RunDraft, RunPart
 from sae_pipeline.runs.folders import HEADLINE_FEATURES, PROMPTS
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.sae.encoding import active_entries
 from sae_pipeline.sae.firings import Firings
+from sae_pipeline.schema.dicts import (
+    EstimateColumnDict,
+    FiredFeatureDict,
+    HeadlineFeaturesDict,
+    MetricColumnDict,
+    PromptDict,
+)
 from sae_pipeline.schema.run import Totals
 
 _LEADERS = 100  # length of a metric's top list when all features have examples
@@ -97,16 +104,16 @@ def analyze_headlines(
     metrics: Sequence[Metric],
     part: RunPart,
     neighbours: Path,
-    here: World = ALONE,
+    ranks: Ranks = ONE_PROCESS,
 ) -> Totals | None:
     """Write all of a run's files but `metadata.json`.
 
     On rank 0 `part` is the run's draft, on the others a folder for their share, and the result is None.
     `neighbours`: where the SAE's decoder neighbours are kept between runs.
     """
-    share = here.share(len(split))
+    share = ranks.share(len(split))
     found = Findings.empty(sae.config.d_sae, config.top_tokens_per_feature)
-    quiet = {} if here.first else {"disable": True}  # naming it at all would overrule TQDM_DISABLE
+    quiet = {} if ranks.first else {"disable": True}  # naming it at all would overrule TQDM_DISABLE
     with ExitStack() as leaving:
         prompts = leaving.enter_context(part.writing(PROMPTS))
         strongest = leaving.enter_context(part.writing(HEADLINE_FEATURES))
@@ -116,11 +123,11 @@ def analyze_headlines(
             prompts.add(_prompts(block))
             strongest.add(_headline_records(block, config.top_features_per_headline))
             bar.update(len(block.ids))
-        if here.first:
-            _gather_headlines(part, here, {PROMPTS: prompts, HEADLINE_FEATURES: strongest})
-    if not here.first:
-        _gather_headlines(part, here)
-    merged = here.total(found)
+        if ranks.first:
+            _gather_headlines(part, ranks, {PROMPTS: prompts, HEADLINE_FEATURES: strongest})
+    if not ranks.first:
+        _gather_headlines(part, ranks)
+    merged = ranks.total(found)
     if merged is None:
         return None
     assert isinstance(part, RunDraft)
@@ -144,28 +151,22 @@ def read_blocks(
         start = end
 
 
-@torch.inference_mode()
 def _read(
     model: Any, sae: SparseAutoencoder, tokenized: Sequence[TokenizedHeadline], first: int, budget: int, pad_id: int
 ) -> tuple[Floats, Firings]:
-    """Class probabilities [n_headlines, n_classes] and the active entries at word positions; fp32."""
-    module, _ = resolve_hookpoint(model, sae.config.hookpoint.layer)
-    device = next(model.parameters()).device
-    probabilities = np.zeros((len(tokenized), model.config.num_labels), np.float64)
-    parts: list[tuple[Ints, Ints, Ints, Floats]] = []
-    captured: list[torch.Tensor] = []
-    for batch in length_batches([len(h.input_ids) for h in tokenized], budget):
-        members = [tokenized[i] for i in batch]
-        input_ids, mask = (tensor.to(device) for tensor in collate(members, pad_id))
-        captured.clear()
-        with hooked(module, captured.append):
-            logits = model(input_ids=input_ids, attention_mask=mask).logits
-        probabilities[batch] = logits.double().softmax(-1).cpu().numpy()
-        row, position = counted_mask(members, "words").to(device).nonzero(as_tuple=True)
-        token, feature, value = sae.encode_active(captured[0][row, position])
-        headline = first + batch[row.cpu().numpy()]
-        parts.append((headline[token], position.cpu().numpy()[token], feature, value))
-    return probabilities, Firings.collect(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    """Class probabilities [n_headlines, n_classes] and the active entries at word positions; fp32.
+
+    Headline `first` of the run is the first of `tokenized`.
+    """
+    probabilities = np.zeros((len(tokenized), model.config.num_labels))
+    entries: list[tuple[Ints, Ints, Ints, Floats]] = []
+    layer = sae.config.hookpoint.layer
+    for batch in read_batches(model, tokenized, pad_id, layer, "words", tokens_per_batch=budget, with_logits=True):
+        assert batch.logits is not None
+        probabilities[batch.rows] = batch.logits.double().softmax(-1).cpu().numpy()
+        headline, position, feature, value = active_entries(sae, batch)
+        entries.append((first + headline, position, feature, value))
+    return probabilities, Firings.collect(*(np.concatenate(column) for column in zip(*entries, strict=True)))
 
 
 # --- records of headlines ----------------------------------------------------------------------------------------
@@ -174,19 +175,18 @@ def _read(
 def _prompts(block: Block) -> Iterator[bytes]:
     probabilities = six_digits(block.probabilities).tolist()
     for row, headline in enumerate(block.headlines):
-        yield orjson.dumps(
-            {
-                "headline_id": block.ids[row],
-                "text": headline.text,
-                "label": block.labels[row],
-                "prediction": int(block.probabilities[row].argmax()),
-                "probabilities": probabilities[row],
-                "tokens": headline.tokens,
-                "starts": headline.starts,
-                "ends": headline.ends,
-                "words": headline.words,
-            }
-        )
+        record: PromptDict = {
+            "headline_id": block.ids[row],
+            "text": headline.text,
+            "label": block.labels[row],
+            "prediction": int(block.probabilities[row].argmax()),
+            "probabilities": probabilities[row],
+            "tokens": headline.tokens,
+            "starts": headline.starts,
+            "ends": headline.ends,
+            "words": headline.words,
+        }
+        yield orjson.dumps(record)
 
 
 def _headline_records(block: Block, k: int) -> Iterator[bytes]:
@@ -197,7 +197,7 @@ def _headline_records(block: Block, k: int) -> Iterator[bytes]:
     ends = [*firings.group_start.tolist(), len(position)]
     bounds = np.searchsorted(firings.group_headline, block.first + np.arange(len(block.ids) + 1))
     for row, (tokens, words) in enumerate(zip((h.tokens for h in block.headlines), block.words, strict=True)):
-        fired = []
+        fired: list[FiredFeatureDict] = []
         for g in order[bounds[row] : bounds[row + 1]].tolist():
             place = position[argmax[g]]
             fired.append(
@@ -211,13 +211,18 @@ def _headline_records(block: Block, k: int) -> Iterator[bytes]:
                     "values": value[ends[g] : ends[g + 1]],
                 }
             )
-        yield orjson.dumps({"headline": block.first + row, "headline_id": block.ids[row], "features": fired})
+        record: HeadlineFeaturesDict = {
+            "headline": block.first + row,
+            "headline_id": block.ids[row],
+            "features": fired,
+        }
+        yield orjson.dumps(record)
 
 
-def _gather_headlines(part: RunPart, here: World, writers: dict[str, RecordWriter] | None = None) -> None:
+def _gather_headlines(part: RunPart, ranks: Ranks, writers: dict[str, RecordWriter] | None = None) -> None:
     """Rank 0 appends the other ranks' records to its own; every rank calls it."""
     for name in (PROMPTS, HEADLINE_FEATURES):
-        for pieces in here.gather_files(part.folder / name):
+        for pieces in ranks.gather_files(part.folder / name):
             if writers is not None:
                 writers[name].append(pieces)
 
@@ -253,7 +258,7 @@ def _write_features(
     wanted = live if config.top_features == "all" else np.isin(np.arange(d_sae), [c["top"] for c in columns]) & live
     prompts = PromptLines(draft.folder / PROMPTS)
     draft.write_feature_tokens(
-        {"histogram_edges": HISTOGRAM_EDGES},
+        HISTOGRAM_EDGES,
         example_records(np.flatnonzero(wanted), found.top, found.sample, stats, found.words, prompts),
     )
     decoder = kept_decoder_neighbours(sae.W_dec, neighbours)
@@ -268,7 +273,7 @@ def _write_features(
     )
 
 
-def _column(name: str, result: Floats | Estimate, n_leaders: int) -> dict[str, Any]:
+def _column(name: str, result: Floats | Estimate, n_leaders: int) -> MetricColumnDict | EstimateColumnDict:
     values = result.values if isinstance(result, Estimate) else result
     try:
         written = six_digits(values)
@@ -276,10 +281,14 @@ def _column(name: str, result: Floats | Estimate, n_leaders: int) -> dict[str, A
         raise UserError(f"Metric {name!r}: {error}; make it finite, no run was saved.") from error
     # Ranked as they are written, equals by feature: the order of summation must not decide between equals.
     top = np.argsort(-written, kind="stable")[:n_leaders]
-    column: dict[str, Any] = {"name": name, "top": top, "values": values}
-    if isinstance(result, Estimate):
-        for key in ("tested", "low", "high", "q"):
-            numbers = getattr(result, key)
-            column[key] = None if numbers is None else nullable(numbers)
-        column["n"] = result.n
-    return column
+    column: MetricColumnDict = {"name": name, "top": top, "values": values}
+    if not isinstance(result, Estimate):
+        return column
+    return {
+        **column,
+        "tested": nullable(result.tested),
+        "low": nullable(result.low),
+        "high": nullable(result.high),
+        "q": None if result.q is None else nullable(result.q),
+        "n": result.n,
+    }

@@ -92,8 +92,8 @@ class TritonKernels:
     ) -> None:  # fmt: skip
         """See reference.update; x and r in fp32 or bf16."""
         n, d = x.shape
-        features.ticks.add_(by_feature.ptr.diff() > 0)
-        first, second = (1 - beta ** features.ticks.double() for beta in (adam.beta1, adam.beta2))
+        features.n_steps.add_(by_feature.ptr.diff() > 0)
+        first, second = (1 - beta ** features.n_steps.double() for beta in (adam.beta1, adam.beta2))
         width = triton.next_power_of_2(d)
         empty = features.b_enc[:0]
         _launch(

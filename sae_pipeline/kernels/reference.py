@@ -72,7 +72,7 @@ class Features(NamedTuple):
     m_enc: Tensor  # [d_sae, d_in] first moments, like the rows; unused (and [d_sae, 0]) where beta1 is 0
     m_dec: Tensor  # [d_sae, d_in]
     m_b: Tensor  # [d_sae]
-    ticks: Tensor  # [d_sae] int32, steps in which the feature had an entry
+    n_steps: Tensor  # [d_sae] int32, steps in which the feature had an entry
 
 
 def stack(parts: Sequence[Lists]) -> Lists:
@@ -198,16 +198,16 @@ def step_rows(
 ) -> None:
     """One optimiser step of the active features [d_sae] bool, from dense gradients; see kinds/engine.py."""
     on = active.nonzero(as_tuple=True)[0]
-    features.ticks[on] += 1
-    ticks = features.ticks[on].to(g_b.dtype)
+    features.n_steps[on] += 1
+    n_steps = features.n_steps[on].to(g_b.dtype)
 
     def move(g: Tensor, m: Tensor, v: Tensor) -> Tensor:
         square = g.square().mean(1)
         v[on] = adam.beta2 * v[on] + (1 - adam.beta2) * square
-        root = torch.maximum(v[on] / (1 - adam.beta2**ticks), square).sqrt() + adam.eps
+        root = torch.maximum(v[on] / (1 - adam.beta2**n_steps), square).sqrt() + adam.eps
         if adam.beta1:
             m[on] = adam.beta1 * m[on] + (1 - adam.beta1) * g
-            g = m[on] / (1 - adam.beta1**ticks)[:, None]
+            g = m[on] / (1 - adam.beta1**n_steps)[:, None]
         return adam.lr / root[:, None] * g
 
     w, g = features.W_dec[on], g_dec[on]

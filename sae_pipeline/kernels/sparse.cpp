@@ -27,7 +27,7 @@ struct Features {
   float *W_enc, *W_dec, *b_enc;  // [d_sae, d], [d_sae, d], [d_sae]
   float *v_enc, *v_dec, *v_b;    // [d_sae] second moments
   float *m_enc, *m_dec, *m_b;    // like the rows: first moments, read where beta1 > 0
-  int32_t* ticks;                // [d_sae] steps in which the feature had an entry
+  int32_t* n_steps;              // [d_sae] steps in which the feature had an entry
   bf16* tiles;                   // W_enc for the AMX encoder, or null
 };
 

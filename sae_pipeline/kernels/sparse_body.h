@@ -358,7 +358,7 @@ static void update(const int64_t* ptr, const int32_t* toks, const float* vals, c
       if (end - e == 3) entries<3>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc, sums);
       if (end - e == 2) entries<2>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc, sums);
       if (end - e == 1) entries<1>(toks, vals, e, x, r, d, scale, l1, rule, w, g_dec, g_enc, sums);
-      const Correction correction(a, float(++p.ticks[i]));
+      const Correction correction(a, float(++p.n_steps[i]));
       float square_dec = 0, square_enc = 0;
 #pragma omp simd reduction(+ : square_dec, square_enc)
       for (int64_t j = 0; j < d; ++j) {

@@ -1,7 +1,7 @@
-"""Several processes, cards or machines at one stage: `torchrun … -m sae_pipeline VERB`. Alone, nothing of it is felt.
+"""Several processes, cards or machines that work on one stage: `torchrun … -m sae_pipeline VERB`.
 
-Each process (rank) works on its own part; rank 0 gathers and writes. Ranks on several machines share no memory and
-need share no disk for what they gather: it goes through torch.distributed (gloo).
+Each process (rank) works on its own part; rank 0 gathers the parts and writes. Ranks on several machines share no
+memory, and what they exchange needs no common disk: it goes through torch.distributed (gloo).
 """
 
 import os
@@ -17,24 +17,28 @@ from typing import TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from sae_pipeline.errors import UserError
 
 T = TypeVar("T")
 _PIECE = 1 << 26  # bytes sent at once
-_PATIENCE = timedelta(hours=6)  # a rank may wait this long for a slower one
+_PATIENCE = timedelta(hours=6)  # how long a rank may wait for a slower one
 
 
 @dataclass(frozen=True)
-class World:
-    """This process among `size`; see `world`."""
+class Ranks:
+    """The processes that share some work, as one of them sees them. A single process exchanges nothing.
 
-    rank: int = 0
-    size: int = 1
+    All ranks must make the same calls of `wait`, `broadcast`, `sum`, `total` and `gather_files` in the same order.
+    """
+
+    rank: int = 0  # of this process
+    size: int = 1  # number of processes
 
     @property
     def first(self) -> bool:
-        """Whether this is rank 0, which writes and speaks."""
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
     def share(self, n: int) -> range:
@@ -42,7 +46,7 @@ class World:
         return range(self.rank * n // self.size, (self.rank + 1) * n // self.size)
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait until all ranks have made this call."""
         if self.size > 1:
             dist.barrier()
 
@@ -54,17 +58,34 @@ class World:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Σ of the ranks' tensors, with the same bits on every rank. A contiguous tensor is overwritten.
+
+        Raises RuntimeError when another rank has ended.
+        """
+        if self.size == 1:
+            return tensor
+        total = tensor.contiguous()
+        dist.all_reduce(total)
+        return total
+
     def total(self, value: T) -> T | None:
-        """On rank 0 the ranks' values added up in order, one more than the sum in memory at a time; else None."""
+        """Add up the ranks' values by `+`, in the order of ranks; the sum on rank 0, None on the others.
+
+        Rank 0 holds one value beside the sum at a time.
+        """
         for rank in range(1, self.size):
             if self.first:
-                value = value + pickle.loads(b"".join(_receive(rank)))  # from our own command
+                value = value + pickle.loads(b"".join(_receive(rank)))  # written by this same program
             elif self.rank == rank:
                 _send(iter([pickle.dumps(value, pickle.HIGHEST_PROTOCOL)]))
         return value if self.first else None
 
     def gather_files(self, path: Path) -> Iterator[Iterator[bytes]]:
-        """On rank 0 the other ranks' files in order, each piece by piece, to be read to its end; else nothing."""
+        """On rank 0 the other ranks' files at `path`, in the order of ranks, each as an iterator of pieces.
+
+        Each file must be read to its end before the next. The other ranks send theirs and get nothing.
+        """
         for rank in range(1, self.size):
             if self.first:
                 yield _receive(rank)
@@ -73,17 +94,17 @@ class World:
                     _send(iter(partial(file.read, _PIECE), b""))
 
 
-ALONE = World()
+ONE_PROCESS = Ranks()
 
 
 @contextmanager
-def world(device: torch.device) -> Iterator[World]:
-    """The processes that torchrun started, or this one alone; on CUDA each takes its own card.
+def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
+    """The processes that torchrun started, or this single one. On CUDA each process takes a card of its own.
 
     Raises UserError when torchrun's settings are incomplete.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield ALONE
+        yield ONE_PROCESS
         return
     if device.type == "cuda" and device.index is None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -94,13 +115,13 @@ def world(device: torch.device) -> Iterator[World]:
             f"WORLD_SIZE is set, but the processes cannot find each other ({error}); use torchrun."
         ) from error
     try:
-        yield World(dist.get_rank(), dist.get_world_size())
+        yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
 
 
 def _send(pieces: Iterator[bytes]) -> None:
-    """To rank 0: each piece's length, then the piece; length 0 ends."""
+    """Send pieces to rank 0: the length of each and then its bytes; a length of 0 marks the end."""
     for whole in pieces:
         for start in range(0, len(whole), _PIECE):
             piece = torch.frombuffer(bytearray(whole[start : start + _PIECE]), dtype=torch.uint8)
@@ -110,6 +131,7 @@ def _send(pieces: Iterator[bytes]) -> None:
 
 
 def _receive(rank: int) -> Iterator[bytes]:
+    """Receive what `rank` sends with `_send`."""
     while True:
         length = torch.zeros(1, dtype=torch.int64)
         dist.recv(length, rank)

@@ -139,8 +139,9 @@ class SparseAutoencoder(nn.Module):
         write_file(path, buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Path, device: str | torch.device = "cpu") -> "SparseAutoencoder":
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "SparseAutoencoder":
         """Read an SAE written by `save`. Raises UserError when the file is missing or is not an SAE."""
+        path = Path(path)
         if not path.is_file():
             verb = "finish" if path.stem.endswith("-e2e") else "train"
             raise UserError(f"There is no SAE at {path}; make it first with `python -m sae_pipeline {verb}`.")

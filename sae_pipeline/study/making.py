@@ -14,11 +14,10 @@ from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.config import ExtractConfig, FinishConfig, TrainConfig
 from sae_pipeline.errors import UserError
-from sae_pipeline.machine.processes import ALONE, World
+from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.sae import finish as ends
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder
-from sae_pipeline.sae.kinds import ALONE as NO_RANKS
-from sae_pipeline.sae.kinds import Group, nested_prefixes
+from sae_pipeline.sae.kinds import nested_prefixes
 from sae_pipeline.sae.training import REVISION, Job, sparsity_weight, train_saes
 from sae_pipeline.schema.kinds import KINDS
 from sae_pipeline.study.layout import (
@@ -38,7 +37,9 @@ from sae_pipeline.study.present import (
 )
 
 
-def ensure_activations(config: ExtractConfig, root: Path, device: torch.device, here: World = ALONE) -> ActivationStore:
+def ensure_activations(
+    config: ExtractConfig, root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS
+) -> ActivationStore:
     """Write the layer's activations over the training headlines, or reuse the store made from the same."""
     layout = Layout(root)
     folder = classifier_folder(root)
@@ -52,28 +53,32 @@ def ensure_activations(config: ExtractConfig, root: Path, device: torch.device, 
                 f"{folder.name}; delete it and run `python -m sae_pipeline extract`."
             )
         return found
-    return extract(extraction_of(config, root, device), layout.activations, layout.checkpoints, here)
+    return extract(extraction_of(config, root, device), layout.activations, layout.checkpoints, ranks)
 
 
 def join_training(
-    extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device, group: Group
+    extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device, ranks: Ranks
 ) -> None:
-    """What the further ranks of `group` do while rank 0 is in `train`: their share of every step."""
-    group.wait()  # for rank 0's extraction
+    """What the further ranks do while rank 0 is in `train`: their share of every step."""
+    ranks.wait()  # for rank 0's extraction
     tokens = _tokens(extraction, config, root, device)
-    missing = group.broadcast([""])
+    missing = ranks.broadcast([""])
     jobs = [job for job in _jobs(tokens, [config]) if job.name in missing]
     if jobs:
-        train_saes(tokens, tokens.mean, tokens.scale, jobs, device, None, group)
+        train_saes(tokens, tokens.mean, tokens.scale, jobs, device, None, ranks)
 
 
 def ensure_saes(
-    extraction: ExtractConfig, configs: Sequence[TrainConfig], root: Path, device: torch.device, group: Group = NO_RANKS
+    extraction: ExtractConfig,
+    configs: Sequence[TrainConfig],
+    root: Path,
+    device: torch.device,
+    ranks: Ranks = ONE_PROCESS,
 ) -> list[Path]:
     """The folders of the SAEs of every size of every config; those that are missing are trained together."""
     layout = Layout(root)
     tokens = _tokens(extraction, configs[0], root, device)
-    group.wait()
+    ranks.wait()
     jobs = _jobs(tokens, configs)
     work = ("train", *(job.name for job in jobs))
     found = {job.name: find_sae(layout, job.name) for job in jobs}
@@ -81,8 +86,8 @@ def ensure_saes(
         with unfinished(layout.checkpoints, *work) as checkpoint:
             found = {job.name: find_sae(layout, job.name) for job in jobs}  # another process may have made them
             missing = [job for job in jobs if found[job.name] is None]
-            group.broadcast([job.name for job in missing])
-            trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint, group)
+            ranks.broadcast([job.name for job in missing])
+            trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint, ranks)
             judge = held_out(root, extraction.layer, device)
             for job, result in zip(missing, trained, strict=True):
                 report = judge.report(result.sae, tokens, result.seconds, result.tokens_per_second)
@@ -97,7 +102,7 @@ def ensure_saes(
                 )
                 found[job.name] = publish_sae(layout, checkpoint.folder / job.name, result.sae, record)
     else:
-        group.broadcast([""])
+        ranks.broadcast([""])
     discard(layout.checkpoints, *work)
     return [folder for job in jobs if (folder := found[job.name]) is not None]
 

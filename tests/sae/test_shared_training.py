@@ -15,8 +15,10 @@ import torch
 from sae_pipeline import pipeline
 from sae_pipeline.artefacts.writing import file_hash
 from sae_pipeline.errors import UserError
+from sae_pipeline.machine.processes import Ranks
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
-from sae_pipeline.sae.kinds import ALONE, Group, stepper, unit_rows
+from sae_pipeline.sae.kinds import StepSharing, stepper, unit_rows
+from sae_pipeline.sae.kinds.sharing import UNSHARED
 from sae_pipeline.study.layout import read_sae_record
 from tests.conftest import SmallStudy
 from tests.support.shared_training import CASES, N_STEPS, N_TOKENS, train
@@ -51,7 +53,7 @@ def test_two_ranks_equal_one(
     monkeypatch.setenv("SAE_KERNELS", "plain")
     assert [rank["size"] for rank in ranks] == [2, 2]
     first, second = (rank["results"][kind, split] for rank in ranks)
-    alone = train(kind, ALONE)
+    alone = train(kind, UNSHARED)
     for name, expected in alone.items():
         assert torch.equal(first[name], second[name]), name
         assert first[name].shape == expected.shape
@@ -65,7 +67,9 @@ def test_two_ranks_equal_one(
 def test_nested_features_cannot_be_split() -> None:
     """Matryoshka's prefixes belong together."""
     with pytest.raises(UserError, match="--split tokens"):
-        stepper("matryoshka", unit_rows(32, 8, torch.Generator()), 4, (16, 64), group=Group("features", 0, 2))
+        stepper(
+            "matryoshka", unit_rows(32, 8, torch.Generator()), 4, (16, 64), sharing=StepSharing(Ranks(0, 2), "features")
+        )
 
 
 def _sae(root: Path) -> SparseAutoencoder:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sae_pipeline.__main__ import main
-from sae_pipeline.machine.processes import World
+from sae_pipeline.machine.processes import Ranks
 from sae_pipeline.runs.folders import read_run
 from sae_pipeline.schema.run import NEIGHBOURS
 from tests.conftest import SmallStudy
@@ -32,7 +32,7 @@ def test_shares_cover_everything_once() -> None:
     """Contiguous, in order, sizes differing by at most one; some may be empty."""
     for n in (0, 1, 5, 100):
         for size in (1, 2, 3, 7):
-            shares = [World(rank, size).share(n) for rank in range(size)]
+            shares = [Ranks(rank, size).share(n) for rank in range(size)]
             assert [i for share in shares for i in share] == list(range(n))
             assert max(map(len, shares)) - min(map(len, shares)) <= 1
 

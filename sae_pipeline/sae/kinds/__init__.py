@@ -8,11 +8,11 @@ from torch import Tensor
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.sae.kinds.engine import Options
-from sae_pipeline.sae.kinds.group import ALONE, Group
+from sae_pipeline.sae.kinds.sharing import UNSHARED, StepSharing
 from sae_pipeline.sae.kinds.stepper import Stepper, StepStats, Weights
 from sae_pipeline.schema.kinds import KINDS, Kind
 
-__all__ = ["ALONE", "Group", "StepStats", "Stepper", "Weights", "nested_prefixes", "stepper", "unit_rows"]
+__all__ = ["StepSharing", "StepStats", "Stepper", "Weights", "nested_prefixes", "stepper", "unit_rows"]
 
 
 def stepper(
@@ -20,11 +20,11 @@ def stepper(
 ) -> Stepper:
     """Start the training of an SAE of `kind` from decoder rows W_dec [d_sae, d_in] of length 1.
 
-    `k` matters for the kinds that fix it, `prefixes` for those with nested dictionaries. With a `group` that splits
-    the features, W_dec are this rank's. Raises UserError for a kind that cannot be split.
+    `k` is for the kinds that fix it, `prefixes` for those with nested dictionaries. Where ranks share the features,
+    W_dec are this rank's; UserError is raised for a kind whose features cannot be shared.
     """
     record = KINDS[kind]
-    if not record.splits_by_features and options.get("group", ALONE).split == "features":
+    if not record.splits_by_features and options.get("sharing", UNSHARED).by_features:
         nested = "nested " if record.nested else ""
         raise UserError(f"A {kind} SAE's {nested}features cannot be split; use --split tokens.")
     sizes: dict[str, Any] = {"k": k} if record.fixes_k else {}

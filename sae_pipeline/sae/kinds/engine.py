@@ -1,22 +1,23 @@
-"""What the training steps of all kinds are made of: parameters, optimiser, and work on the active entries alone.
+"""What the training steps of all kinds share: parameters, optimiser, and work on the active entries only.
 
     pre = W_enc·x + b_enc,  x̂ = Σᵢ fᵢ·W_dec[i] + b_dec,  ‖W_dec[i]‖ = 1
 
 Only the encoder's product is dense, and its threshold is applied inside it. Decoding, gradients and the optimiser
 follow the lists of active entries, so a step costs what is active.
 
-Optimiser: Adam with one second moment per row (Adam-mini, Zhang et al. 2024), and β₁ = 0 unless a kind says
-otherwise. For each feature with an active entry in the batch, with g the gradient of one of its rows (of which a
-first moment is kept where β₁ > 0) and t the number of its steps so far,
+The optimiser is Adam with one second moment per row (Adam-mini, Zhang et al. 2024); β₁ is 0 unless a kind says
+otherwise. It moves the rows W_enc[i], W_dec[i] and b_enc[i] of every feature with an active entry in the batch. With
+g the gradient of a row (of which a first moment is kept where β₁ > 0) and t the number of its steps so far,
 
-    v ← β₂·v + (1 − β₂)·mean(g²),    row ← row − lr·g / (√max(v / (1 − β₂ᵗ), mean(g²)) + ε),
+    v ← β₂·v + (1 − β₂)·mean(g²),    row ← row − lr·g / (√max(v / (1 − β₂ᵗ), mean(g²)) + ε).
 
-for W_enc[i], W_dec[i] and b_enc[i]. The maximum is Adafactor's clipping (Shazeer & Stern 2018): no step of a row is
-longer than lr·√d_in; without it twice the default rate diverges, with it three times does not. A feature without an
-entry has a zero gradient and is left as it is: its clock stands still, as in torch's SparseAdam, so it needs no work.
-Only the part of W_dec[i]'s gradient at a right angle to the row is used, and the row is put back to length 1. Against
-full Adam (MiniLM's layer 4, 3 passes, same λ) FVU at equal L0 is 3 to 5 % higher at 4k, lower at 32k, and the update
-moves a third of the memory. b_dec has plain Adam.
+The maximum is Adafactor's clipping (Shazeer & Stern 2018): no step of a row is longer than lr·√d_in. Without it twice
+the default rate diverges; with it three times the rate does not. A feature without an entry has a zero gradient and
+is left as it is. Its t does not advance, as in torch's SparseAdam, so it needs no work. Of W_dec[i]'s gradient only
+the part at a right angle to the row is used, and the row is scaled back to length 1. b_dec has plain Adam.
+
+Compared with full Adam (MiniLM's layer 4, 3 passes, same λ), FVU at equal L0 is 3 to 5 % higher at 4k and lower at
+32k, and the update moves a third of the memory.
 """
 
 from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack
@@ -36,8 +37,8 @@ from sae_pipeline.kernels import (
     path_counts,
     reference,
 )
-from sae_pipeline.sae.kinds.group import ALONE, Group
-from sae_pipeline.sae.kinds.shared import averaged_update, summed_residual
+from sae_pipeline.sae.kinds.exchange import averaged_update, summed_residual
+from sae_pipeline.sae.kinds.sharing import UNSHARED, StepSharing
 from sae_pipeline.sae.kinds.stepper import Stepper, Weights
 
 DENSE_ABOVE = 0.05  # share of active entries above which five dense bf16 products are faster (measured)
@@ -46,27 +47,27 @@ _ALL = slice(None)
 
 
 class Batch(NamedTuple):
-    """x_norm of one step: exact, in the products' dtype, and packed for the encoder's tiles."""
+    """The tokens of one step."""
 
-    x: Tensor  # [n_tokens, d_in]
-    low: Tensor  # [n_tokens, d_in]
-    packed: Tensor | None
+    x: Tensor  # [n_tokens, d_in] x_norm, exact
+    low: Tensor  # [n_tokens, d_in] x_norm in the dtype of the products, fp32 or bf16
+    packed: Tensor | None  # x_norm as the AMX encoder reads it
 
 
 class Options(TypedDict, total=False):
-    """What tests and benchmarks choose themselves."""
+    """Settings of a step that have a default."""
 
     backend: str | None  # see kernels/backend.py
     precision: Literal["bf16", "fp32"]  # bf16: products in bf16 where the chip is fast at it, fp32 sums and weights
-    encoder_bias: float
-    spread: Tensor  # [d_sae] in [0, 1): where in its kind's `bias_range` each feature's b_enc starts
-    beta1: float
-    group: Group  # the processes that share the step
-    d_sae: int  # of the whole dictionary, where W_dec is a rank's part of it
+    encoder_bias: float  # b_enc at the start, instead of the kind's own
+    spread: Tensor  # [d_sae] in [0, 1): where in the kind's `bias_range` each feature's b_enc starts
+    beta1: float  # β₁ of the rows, instead of the kind's `momentum`
+    sharing: StepSharing  # how several ranks share the step
+    d_sae: int  # size of the whole dictionary, where W_dec is one rank's part of it
 
 
 class SparseStepper(Stepper):
-    """A kind whose step runs on lists of active entries; a subclass adds its loss."""
+    """A kind whose step runs on lists of active entries. A subclass adds its loss, made of the parts below."""
 
     encoder_bias: ClassVar[float] = 0.0
     """b_enc at the start; x_norm along any unit direction has variance 1 on average."""
@@ -75,13 +76,15 @@ class SparseStepper(Stepper):
     """b_enc starts between encoder_bias − bias_range and encoder_bias, evenly, where `spread` is given."""
 
     momentum: ClassVar[float] = 0.0
-    """β₁ of the rows; the memory of both weights once more where it is not 0."""
+    """β₁ of the rows. Where it is not 0, first moments take the memory of W_enc and W_dec once more."""
+
+    common_state = frozenset({"b_dec", "m_b_dec", "v_b_dec", "steps"})
 
     def __init__(self, W_dec: Tensor, **options: Unpack[Options]) -> None:
         """Start from decoder rows W_dec [d_sae, d_in] of length 1, with W_enc tied to them."""
         d_sae, d_in = W_dec.shape
         device = W_dec.device
-        self.group = options.get("group", ALONE)
+        self.sharing = options.get("sharing", UNSHARED)
         self._kernels = choose(options.get("backend"), device)
         self._ops: Any = self._kernels or reference
         on_card = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -91,7 +94,7 @@ class SparseStepper(Stepper):
         self._amx = kernels if isinstance(kernels, CpuKernels) and kernels.amx and in_bf16 else None
         W_enc, W_dec = W_dec.detach().clone(), W_dec.detach().clone()
         b_enc, v_enc, v_dec, v_b = (W_dec.new_zeros(d_sae) for _ in range(4))
-        ticks = torch.zeros(d_sae, dtype=torch.int32, device=device)
+        n_steps = torch.zeros(d_sae, dtype=torch.int32, device=device)
         b_enc.fill_(options.get("encoder_bias", self.encoder_bias))
         if (spread := options.get("spread")) is not None:
             b_enc -= self.bias_range * spread
@@ -99,29 +102,34 @@ class SparseStepper(Stepper):
         m_enc, m_dec, m_b = (
             torch.zeros_like(t) if self.beta1 else t.new_zeros(d_sae, 0) for t in (W_enc, W_dec, b_enc)
         )
-        self.features = Features(W_enc, W_dec, b_enc, v_enc, v_dec, v_b, m_enc, m_dec, m_b, ticks)
+        self.features = Features(W_enc, W_dec, b_enc, v_enc, v_dec, v_b, m_enc, m_dec, m_b, n_steps)
         self.b_dec, self._m_b_dec, self._v_b_dec = (W_dec.new_zeros(d_in) for _ in range(3))
         self.steps = 0
         self._tiles: Tensor | None = None
         self._refresh()
 
     def weights(self) -> Weights:
-        """The SAE as it stands."""
+        """The present SAE; W_enc, b_enc and the decoder are views of the parameters."""
         features = self.features
         return Weights(features.W_enc.T, features.b_enc, self._threshold(), features.W_dec, self.b_dec)
 
     def _threshold(self) -> Tensor:
+        """The threshold [d_sae] that the trained SAE applies; a kind with thresholds returns its own."""
         return torch.zeros_like(self.features.b_enc)
 
     # --- the parts of a step ---------------------------------------------------------------------------------
 
     def _read(self, x: Tensor) -> Batch:
+        """Prepare x_norm [n_tokens, d_in] for the products."""
         if self._amx is not None:
             return Batch(x, *self._amx.pack(x))
         return Batch(x, x if self._kernels is None else x.to(self._low), None)
 
     def _encode(self, batch: Batch, threshold: Tensor | None = None, limit: float | None = None) -> Lists | None:
-        """Entries with pre > threshold (None: 0) by feature; None where more than `limit` of all are."""
+        """The entries with pre > threshold [d_sae] (None: 0), as lists by feature.
+
+        None where their share of all entries is above `limit`, so that dense products in bf16 are faster.
+        """
         features, (n, d) = self.features, batch.x.shape
         if self._amx is None or batch.packed is None or self._tiles is None:
             lists: Lists = self._ops.encode_by_feature(batch.low, features.W_enc, features.b_enc, threshold)
@@ -135,20 +143,21 @@ class SparseStepper(Stepper):
                 return found
             share *= 4
 
-    def _residual(self, lists: Lists, batch: Batch, low: bool = True) -> Residual:
-        dtype = batch.low.dtype if low else batch.x.dtype
-        if self.group.split == "features":
-            return summed_residual(self.group, self._ops, lists, self.features.W_dec, self.b_dec, batch.x, dtype)
+    def _residual(self, lists: Lists, batch: Batch) -> Residual:
+        """r = x̂ − x over all features, stored in the dtype of the products."""
+        dtype = batch.low.dtype
+        if self.sharing.by_features:
+            return summed_residual(self.sharing, self._ops, lists, self.features.W_dec, self.b_dec, batch.x, dtype)
         residual: Residual = self._ops.residual(lists, self.features.W_dec, self.b_dec, batch.x, dtype)
         return residual
 
     def _update(
         self, lists: Lists, batch: Batch, r: Tensor, adam: AdamSettings, rule: Rule = NO_RULE, span: slice = _ALL
     ) -> None:
-        """Gradients and optimiser at the entries of the features in `span`, whose lists these are."""
+        """Move the rows of the features in `span`; `lists` are the active entries of these features."""
         features = Features(*(tensor[span] for tensor in self.features))
-        if self.group.split == "tokens":
-            averaged_update(self.group, self._ops, lists, batch.low, r, features, adam, rule)
+        if self.sharing.by_tokens:
+            averaged_update(self.sharing, self._ops, lists, batch.low, r, features, adam, rule)
             self._refresh()
         elif self._amx is not None and self._tiles is not None:
             tiles = self._tiles[(span.start or 0) // 16 * -(-batch.x.shape[1] // 32) :]
@@ -158,8 +167,8 @@ class SparseStepper(Stepper):
         path_counts[f"step.sparse.{self._kernels.name if self._kernels else 'reference'}"] += 1
 
     def _step_b_dec(self, g: Tensor, lr: float) -> None:
-        """Adam on b_dec, whose gradient is g [d_in]."""
-        g = self.group.mean(g)
+        """Move b_dec by one step of Adam; its gradient is g [d_in]."""
+        g = self.sharing.mean(g)
         self.steps += 1
         beta1, beta2 = _BETAS_B_DEC
         self._m_b_dec.lerp_(g, 1 - beta1)
@@ -175,16 +184,16 @@ class SparseStepper(Stepper):
     # --- saving ----------------------------------------------------------------------------------------------
 
     def _state(self) -> dict[str, Tensor]:
-        """The tensors of the state, as they are; a kind adds its own."""
+        """The tensors of the state, not copied; a kind adds its own."""
         own = {"b_dec": self.b_dec, "m_b_dec": self._m_b_dec, "v_b_dec": self._v_b_dec}
         return {**self.features._asdict(), **own}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything that the next step depends on (not copied); loading it resumes bit for bit."""
+        """See `Stepper`."""
         return {**self._state(), "steps": torch.tensor(self.steps)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over a state written by `state_dict`."""
+        """See `Stepper`."""
         for name, tensor in self._state().items():
             tensor.copy_(state[name])
         self.steps = int(state["steps"])
@@ -192,27 +201,27 @@ class SparseStepper(Stepper):
 
 
 class Scalars:
-    """One learnt number per feature, with the rows' optimiser: see the module."""
+    """One learnt number per feature, moved by the optimiser of the rows; see the module."""
 
     def __init__(self, values: Tensor) -> None:
-        """`values` [d_sae] at the start; taken over."""
+        """`values` [d_sae] at the start; they are changed in place."""
         self.values, self._v = values, torch.zeros_like(values)
-        self._ticks = torch.zeros_like(values)
+        self._n_steps = torch.zeros_like(values)
 
     def step(self, g: Tensor, lr: float) -> None:
-        """One step where the gradient g [d_sae] is not 0."""
+        """Move the values where the gradient g [d_sae] is not 0."""
         beta2, on = AdamSettings._field_defaults["beta2"], g != 0
         square = g.square()
-        self._ticks += on
+        self._n_steps += on
         self._v.copy_(torch.where(on, beta2 * self._v + (1 - beta2) * square, self._v))
-        v_hat = self._v / (1 - beta2 ** self._ticks.clamp_min(1))
+        v_hat = self._v / (1 - beta2 ** self._n_steps.clamp_min(1))
         self.values -= lr * g / (torch.maximum(v_hat, square).sqrt() + 1e-8)
 
     def state(self, name: str) -> dict[str, Tensor]:
         """The tensors that the next step depends on, named after `name`."""
-        return {name: self.values, f"v_{name}": self._v, f"ticks_{name}": self._ticks}
+        return {name: self.values, f"v_{name}": self._v, f"n_steps_{name}": self._n_steps}
 
 
 def by_feature(lists: Lists, per_entry: Tensor) -> Tensor:
-    """Σ over each feature's entries of `per_entry` [nnz]; [d_sae]."""
+    """Σ of `per_entry` [nnz] over the entries of each feature; [d_sae]."""
     return torch.segment_reduce(per_entry, "sum", offsets=lists.ptr, initial=0)

@@ -11,7 +11,7 @@ from sae_pipeline.sae.kinds.stepper import StepStats, Weights
 
 
 class GatedStep(SparseStepper):
-    """Which features are active is decided by one path, how strongly by another that shares its weights.
+    """One path decides which features are active; another, with the same weights, decides how strongly.
 
         gate = relu(W_enc·x + b_enc)             f = relu(e^stretch·gate + shift) where gate > 0, else 0
         loss = mean over tokens of ‖x − x̂(f)‖² + λ·Σgate + ‖x − x̂(gate)‖²   (the last with the decoder held still)
@@ -24,12 +24,12 @@ class GatedStep(SparseStepper):
     momentum = 0.9
 
     def __init__(self, W_dec: Tensor, **options: Unpack[Options]) -> None:
-        """W_dec as for every kind."""
+        """Start from decoder rows W_dec [d_sae, d_in] of length 1."""
         super().__init__(W_dec, **options)
         self._stretch, self._shift = (Scalars(torch.zeros_like(self.features.b_enc)) for _ in range(2))
 
     def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
-        """`sparsity` is λ."""
+        """Move the parameters by one step; `sparsity` is λ."""
         n, batch = len(x), self._read(x)
         gate = self._encode(batch)
         assert gate is not None
@@ -48,15 +48,15 @@ class GatedStep(SparseStepper):
         self._update(magnitude, batch, r, AdamSettings(lr, 0.0, self.beta1), rule)
         assert rule.slope is not None
         df = rule.slope * on
-        self._shift.step(self.group.mean(by_feature(gate, df)), lr)
-        self._stretch.step(self.group.mean(by_feature(gate, df * stretch * gate.values)), lr)
+        self._shift.step(self.sharing.mean(by_feature(gate, df)), lr)
+        self._stretch.step(self.sharing.mean(by_feature(gate, df * stretch * gate.values)), lr)
         self._step_b_dec(2 * mean_r, lr)
-        loss = (squared + self.group.part(squared_gate) + sparsity * float(gate.values.sum())) / n
+        loss = (squared + self.sharing.own_part(squared_gate) + sparsity * float(gate.values.sum())) / n
         counts = by_feature(gate, on.float()).long()
         return StepStats(n, loss, squared, float(x.square().sum()), int(counts.sum()), counts)
 
     def weights(self) -> Weights:
-        """Both paths in one: pre = e^stretch·(W_enc·x + b_enc) + shift, which is above shift where the gate is open."""
+        """Both paths as one: pre = e^stretch·(W_enc·x + b_enc) + shift, which is above shift where the gate is open."""
         stretch, shift = self._stretch.values.exp(), self._shift.values
         plain = super().weights()
         return plain._replace(

@@ -10,8 +10,8 @@ from sae_pipeline.kernels import AdamSettings, keep
 from sae_pipeline.sae.kinds.engine import Options, Scalars, SparseStepper, by_feature
 from sae_pipeline.sae.kinds.stepper import StepStats
 
-_ACTIVE = 90  # features per token at the start; from many more (32k, b_enc = 0) training does not find back
-_SHARE = 0.03  # of a small dictionary's features at most
+_ACTIVE = 90  # features per token at the start; from many more (32k, b_enc = 0) training does not become sparse again
+_SHARE = 0.03  # largest share of a small dictionary's features that is active at the start
 
 
 class JumpReluStep(SparseStepper):
@@ -23,20 +23,25 @@ class JumpReluStep(SparseStepper):
 
     learning_rate = 8e-3
     momentum = 0.9
+
     first_threshold = 1.0
-    """θ at the start"""
+    """θ at the start."""
+
     bandwidth = 1.0
-    """ε, in units of f"""
+    """ε, in units of f."""
 
     def __init__(self, W_dec: Tensor, **options: Unpack[Options]) -> None:
-        """W_dec as for every kind. b_enc starts where, were pre normal, `_ACTIVE` features would be above θ."""
+        """Start from decoder rows W_dec [d_sae, d_in] of length 1.
+
+        b_enc starts where `_ACTIVE` features per token would be above θ if pre were normally distributed.
+        """
         share = min(_SHARE, _ACTIVE / options.get("d_sae", len(W_dec)))
         quantile = NormalDist().inv_cdf(share)
         super().__init__(W_dec, **({"encoder_bias": self.first_threshold + quantile} | options))
         self._log = Scalars(torch.full_like(self.features.b_enc, self.first_threshold).log_())
 
     def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
-        """`sparsity` is λ, in units of ‖x_norm‖² per active feature."""
+        """Move the parameters by one step; `sparsity` is λ, in units of ‖x_norm‖² per active feature."""
         n, batch, theta = len(x), self._read(x), self._threshold()
         near = self._encode(batch, theta - self.bandwidth / 2)
         assert near is not None
@@ -48,7 +53,7 @@ class JumpReluStep(SparseStepper):
         each = theta / (self.bandwidth * n)
         g = -each * (2 * theta * by_feature(window, slope) + sparsity * window.ptr.diff())
         self._update(active, batch, r, AdamSettings(lr, 0.0, self.beta1))
-        self._log.step(self.group.mean(g), lr)
+        self._log.step(self.sharing.mean(g), lr)
         self._step_b_dec(2 * mean_r, lr)
         counts = active.ptr.diff()
         n_active = int(counts.sum())

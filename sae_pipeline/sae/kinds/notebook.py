@@ -10,12 +10,15 @@ _NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
 class NotebookStep(Stepper):
-    """ReluStep's loss, torch.nn.Linear's own initialisation, no constraint on W_dec; not sparse, for comparison."""
+    """The loss of ReluStep with torch.nn.Linear's initialisation and no constraint on W_dec.
+
+    It does not become sparse and is kept for comparison.
+    """
 
     learning_rate = 1e-3
 
     def __init__(self, d_in: int, d_sae: int, generator: torch.Generator, device: torch.device) -> None:
-        """Weights are drawn from `generator`."""
+        """Draw the weights from `generator`."""
         W_enc, W_dec = (
             (torch.rand(shape, generator=generator) * 2 - 1) * shape[0] ** -0.5
             for shape in ((d_in, d_sae), (d_sae, d_in))
@@ -23,14 +26,14 @@ class NotebookStep(Stepper):
         start = (W_enc, torch.zeros(d_sae), W_dec, torch.zeros(d_in))
         self.parameters = [tensor.to(device).requires_grad_() for tensor in start]
         self.adam = torch.optim.Adam(self.parameters, fused=True)
-        for parameter in self.parameters:  # what Adam would make in its first step: so that it can be loaded into
+        for parameter in self.parameters:  # Adam would make its state in the first step; a resumed one is loaded before
             zeros = (torch.zeros_like(parameter, requires_grad=False) for _ in range(2))
             self.adam.state[parameter] = dict(
                 zip(("step", "exp_avg", "exp_avg_sq"), (torch.zeros((), device=device), *zeros), strict=True)
             )
 
     def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
-        """Five dense products forward and back, and Adam."""
+        """Move the parameters by one step of Adam; `sparsity` is λ."""
         W_enc, b_enc, W_dec, b_dec = self.parameters
         with autocast(x.device, "auto"):
             f = torch.relu(x @ W_enc + b_enc)
@@ -45,13 +48,13 @@ class NotebookStep(Stepper):
         return StepStats(len(x), loss.item(), squared.item(), x.square().sum().item(), int(counts.sum()), counts)
 
     def weights(self) -> Weights:
-        """The decoder's row lengths move into the encoder, so that f is in the same units as elsewhere."""
+        """The present SAE; the lengths of decoder rows move into the encoder, so that f has its usual unit."""
         W_enc, b_enc, W_dec, b_dec = (parameter.detach() for parameter in self.parameters)
         norm = W_dec.norm(dim=1).clamp_min(1e-12)
         return Weights(W_enc * norm, b_enc * norm, torch.zeros_like(b_enc), W_dec / norm[:, None], b_dec)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Parameters and Adam's moments."""
+        """The parameters and Adam's moments."""
         state = {}
         for name, parameter in zip(_NAMES, self.parameters, strict=True):
             state[name] = parameter.detach()

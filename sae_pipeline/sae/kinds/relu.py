@@ -14,7 +14,7 @@ class ReluStep(SparseStepper):
     encoder_bias = -2.0
 
     def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
-        """Over lists of the active entries, or dense where too many are active."""
+        """Move the parameters by one step; `sparsity` is λ. Where many entries are active, all products are dense."""
         adam = AdamSettings(lr, sparsity, self.beta1)
         mean_r, sums = self._sparse(x, adam) or self._dense(x, adam)
         self._step_b_dec(2 * mean_r, lr)
@@ -23,11 +23,12 @@ class ReluStep(SparseStepper):
         return StepStats(n, loss, sums.squared, float(x.square().sum()), int(sums.counts.sum()), sums.counts)
 
     def _sparse(self, x: Tensor, adam: AdamSettings) -> tuple[Tensor, BatchSums] | None:
-        """None where there are no kernels or too many entries."""
-        if self._kernels is None and self.group.split == "none":
+        """Work on lists of the active entries. None where there are no kernels or too many entries are active."""
+        shared = self.sharing.ranks.size > 1  # ranks exchange numbers on the way over lists only
+        if self._kernels is None and not shared:
             return None
         batch = self._read(x)
-        lists = self._encode(batch, limit=DENSE_ABOVE if self.group.split == "none" else None)
+        lists = self._encode(batch, limit=None if shared else DENSE_ABOVE)
         if lists is None:
             return None
         r, mean_r, squared = self._residual(lists, batch)
@@ -35,6 +36,7 @@ class ReluStep(SparseStepper):
         return mean_r, BatchSums(squared, float(lists.values.sum()), lists.ptr.diff())
 
     def _dense(self, x: Tensor, adam: AdamSettings) -> tuple[Tensor, BatchSums]:
+        """Work on dense activations."""
         result = reference.dense_step(x, self.b_dec, self.features, adam, self._low)
         self._refresh()
         path_counts[f"step.dense.{x.device.type}"] += 1

@@ -1,4 +1,4 @@
-"""What a kind of SAE is to the training loop: a step, the weights it ends with, and a state to resume from."""
+"""What the training loop knows of a kind of SAE: its step, the weights it ends with, and a state to resume from."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class StepStats(NamedTuple):
-    """One step's figures, before the parameters moved."""
+    """The figures of one step, taken before the parameters moved."""
 
     n_tokens: int
-    loss: float  # mean over tokens, see each kind
+    loss: float  # mean over tokens; each kind documents its own
     squared: float  # Σ‖x − x̂‖² over the batch
     power: float  # Σ‖x‖² over the batch
     active: int  # active entries
@@ -23,7 +23,7 @@ class StepStats(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """A trained SAE as sae.py applies it: f = pre where pre > threshold."""
+    """A trained SAE as autoencoder.py applies it: f = pre where pre > threshold."""
 
     W_enc: Tensor  # [d_in, d_sae]
     b_enc: Tensor  # [d_sae]
@@ -33,7 +33,7 @@ class Weights(NamedTuple):
 
 
 class Stepper(ABC):
-    """One SAE in training, as a kind moves it."""
+    """One SAE in training. A subclass defines how its kind moves the parameters."""
 
     learning_rate: ClassVar[float]
     """The default, chosen on dev."""
@@ -41,18 +41,24 @@ class Stepper(ABC):
     decay: ClassVar[float] = 0.3
     """Share of all steps over which the learning rate falls to 0."""
 
+    common_state: ClassVar[frozenset[str]] = frozenset()
+    """Names of the tensors in the state that belong to no single feature, so that every rank holds them whole."""
+
     @abstractmethod
     def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
-        """Move the parameters by one step on x_norm [n_tokens, d_in]; `sparsity` is λ where the kind has one."""
+        """Move the parameters by one step on x_norm [n_tokens, d_in].
+
+        `sparsity` is λ, which weighs the kind's penalty; kinds that fix k ignore it.
+        """
 
     @abstractmethod
     def weights(self) -> Weights:
-        """The SAE as it stands (views of the parameters); decoder rows have length 1."""
+        """The present SAE. Tensors may be views of the parameters; decoder rows have length 1."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything that the next step depends on (not copied); loading it resumes bit for bit."""
+        """Everything that the next step depends on, not copied. Loading it resumes bit for bit."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over a state written by `state_dict`."""
+        """Copy in a state that `state_dict` returned."""

@@ -1,7 +1,7 @@
 """Kinds that fix how many features are active: per token, on average, and on average in nested dictionaries.
 
-Only entries above a running threshold leave the encoder; what is kept of them is exactly the k largest, and where the
-threshold was too high the product is run again with lower ones. As f = relu(pre), entries below 0 are never kept.
+The encoder lists only the entries above a running threshold, of which exactly the k largest are kept. Where the
+threshold was too high, the product is run again with lower ones. As f = relu(pre), entries below 0 are never kept.
 """
 
 from typing import Unpack
@@ -13,26 +13,27 @@ from sae_pipeline.kernels import AdamSettings, Lists, keep
 from sae_pipeline.sae.kinds.engine import Batch, Options, SparseStepper
 from sae_pipeline.sae.kinds.stepper import StepStats
 
-_SHORT = 0.03  # share of tokens that may be encoded again, which is cheaper than a threshold low enough for all
-_LOWER = 0.7  # of the threshold: there most of them have their k
+_SHORT = 0.03  # share of tokens that may be encoded again: cheaper than a threshold that is low enough for all
+_LOWER = 0.7  # factor on the threshold the second time, at which most of these tokens have k entries
 
 
 class TopKStep(SparseStepper):
     """f = the k largest of relu(pre) per token, loss = mean over tokens of ‖x − x̂‖² (Gao et al. 2024)."""
 
     learning_rate = 8e-3
-    decay = 0.95  # 0.3 leaves 2 to 4 % more FVU; kinds with a λ lose by it, as sparsity comes late
-    bias_range = 2.0  # some begin as specialists: FVU on dev 4 % lower at k = 16 and at 32k, the same at k = 128
+    decay = 0.95  # 0.3 leaves 2 to 4 % more FVU; kinds with a λ lose by 0.95, as they become sparse late
+    bias_range = 2.0  # some features start as specialists: FVU on dev 4 % lower at k = 16 and at 32k, same at k = 128
     momentum = 0.9
+    common_state = SparseStepper.common_state | {"floor"}
 
     def __init__(self, W_dec: Tensor, k: int, **options: Unpack[Options]) -> None:
-        """`k` features per token; W_dec as for every kind."""
+        """Start from decoder rows W_dec [d_sae, d_in] of length 1; `k` features are active per token."""
         super().__init__(W_dec, **options)
         self.k = k
         self._floor = W_dec.new_zeros(())  # the running threshold
 
     def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
-        """`sparsity` has no meaning here."""
+        """Move the parameters by one step; `sparsity` is ignored."""
         batch = self._read(x)
         lists = self._select(batch)
         squared = self._descend(batch, lists, lr)
@@ -40,7 +41,7 @@ class TopKStep(SparseStepper):
         return StepStats(len(x), squared / len(x), squared, float(x.square().sum()), int(counts.sum()), counts)
 
     def _select(self, batch: Batch) -> Lists:
-        """The active entries, by feature."""
+        """Choose the active entries; lists by feature."""
         by_token = self._by_token(batch, self._floor)
         kept: Lists = self._ops.topk_rows(by_token, self.k)
         short = (by_token.ptr.diff() < self.k).nonzero(as_tuple=True)[0]
@@ -56,24 +57,26 @@ class TopKStep(SparseStepper):
         return selected
 
     def _largest_of_all(self, kept: Lists) -> Lists:
-        """Of this rank's k largest per token, those that are among the k largest of all ranks' features."""
-        if self.group.split != "features":
+        """Keep those of this rank's k largest per token that are among the k largest of all ranks' features."""
+        if not self.sharing.by_features:
             return kept
         rows, n = kept.rows, len(kept.ptr) - 1
         own = kept.values.new_zeros(n, self.k)
         own[rows, torch.arange(len(rows), device=rows.device) - kept.ptr[rows]] = kept.values
-        every = self.group.gather(own.flatten()).view(self.group.size, n, self.k)
+        every = self.sharing.gather(own.flatten()).view(self.sharing.ranks.size, n, self.k)
         least = every.transpose(0, 1).flatten(1).topk(self.k, sorted=True).values[:, -1]
         return keep(kept, kept.values >= least[rows])
 
     def _by_token(self, batch: Batch, floor: Tensor) -> Lists:
+        """The entries above `floor` [], as lists by token."""
         lists = self._encode(batch, floor.expand(len(self.features.b_enc)).contiguous())
         assert lists is not None
         by_token: Lists = self._ops.transpose(lists, len(batch.x))[0]
         return by_token
 
     def _move_floor(self, kept: Lists, short: float) -> None:
-        if self._floor == 0:  # the first step has seen everything: start where about the right share falls short
+        """Adapt the running threshold, so that a share of about `_SHORT` of the tokens falls short of k entries."""
+        if self._floor == 0:  # the first step lists every entry: start where about the right share falls short
             full = kept.ptr.diff() == self.k
             if full.any():
                 least = torch.segment_reduce(kept.values, "min", offsets=kept.ptr, initial=torch.inf)[full]
@@ -82,7 +85,7 @@ class TopKStep(SparseStepper):
             self._floor.mul_(1.02 if short < _SHORT else 0.97)
 
     def _descend(self, batch: Batch, lists: Lists, lr: float) -> float:
-        """Gradients and optimiser on the active entries; returns Σ‖x − x̂‖² as it was before."""
+        """Move the parameters along the gradients at the active entries; returns Σ‖x − x̂‖² from before the step."""
         r, mean_r, squared = self._residual(lists, batch)
         self._update(lists, batch, r, AdamSettings(lr, 0.0, self.beta1))
         self._step_b_dec(2 * mean_r, lr)
@@ -93,7 +96,7 @@ class TopKStep(SparseStepper):
 
 
 def _replace_rows(lists: Lists, rows: Tensor, others: Lists) -> Lists:
-    """`lists` with the rows `rows` [n] taken from `others` (n rows)."""
+    """`lists` with its rows `rows` [n] replaced by the n rows of `others`."""
     counts = lists.ptr.diff()
     stay = torch.ones_like(counts, dtype=torch.bool)
     stay[rows] = False
@@ -111,8 +114,10 @@ class BatchTopKStep(TopKStep):
     The threshold is the running mean of the smallest f that was kept.
     """
 
+    common_state = TopKStep.common_state | {"least"}
+
     def __init__(self, W_dec: Tensor, k: int, **options: Unpack[Options]) -> None:
-        """`k` features per token on average."""
+        """Start from decoder rows W_dec [d_sae, d_in] of length 1; `k` features are active per token on average."""
         super().__init__(W_dec, k, **options)
         self._least = W_dec.new_zeros(())
 
@@ -128,16 +133,20 @@ class BatchTopKStep(TopKStep):
             lists = keep(lists, lists.values >= least)
         else:
             least = every.min() if len(every) else self._least
-        least = self.group.mean(least)
+        least = self.sharing.mean(least)
         self._least.copy_(least if self.steps == 0 else self._least.lerp(least, 0.02))
         self._floor.copy_(0.95 * least)
         return lists
 
     def _above(self, batch: Batch, floor: Tensor) -> tuple[Lists, Tensor]:
-        """This rank's entries above `floor`, and the values of all ranks' that share the batch."""
+        """This rank's entries above `floor`, and the values of all entries among which k per token are chosen.
+
+        Ranks that share the features choose among all ranks' entries; ranks that share the tokens choose for
+        themselves.
+        """
         lists = self._encode(batch, floor.expand(len(self.features.b_enc)).contiguous())
         assert lists is not None
-        return lists, self.group.gather(lists.values)
+        return lists, self.sharing.gather(lists.values)
 
     def _threshold(self) -> Tensor:
         return self._least.expand(len(self.features.b_enc))
@@ -147,14 +156,17 @@ class BatchTopKStep(TopKStep):
 
 
 class MatryoshkaStep(BatchTopKStep):
-    """BatchTopK whose first features alone must reconstruct too (Bussmann et al. 2025).
+    """BatchTopK in which the first features must also reconstruct without the others (Bussmann et al. 2025).
 
-    loss = mean over the prefixes m of ‖x − b_dec − Σ_{i<m} fᵢ·W_dec[i]‖², so feature i follows the mean residual of
-    the prefixes that hold it.
+    loss = mean over tokens and over the prefixes m of ‖x − b_dec − Σ_{i<m} fᵢ·W_dec[i]‖², so feature i follows the
+    mean residual of the prefixes that hold it.
     """
 
     def __init__(self, W_dec: Tensor, k: int, prefixes: tuple[int, ...], **options: Unpack[Options]) -> None:
-        """`prefixes`: sizes of the nested dictionaries, multiples of 32 that rise to d_sae."""
+        """Start from decoder rows W_dec [d_sae, d_in] of length 1; `k` features are active per token on average.
+
+        `prefixes` are the sizes of the nested dictionaries, multiples of 32 (but for the last) that rise to d_sae.
+        """
         super().__init__(W_dec, k, **options)
         self.prefixes = prefixes
 
