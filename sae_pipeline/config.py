@@ -174,7 +174,7 @@ class AnalyzeConfig(Config):
 
 
 class InterveneConfig(Config):
-    """Which causal evidence is gathered for a run. Headlines for the costly parts are drawn at random."""
+    """Which causal effects are measured for a run. Headlines for the costly parts are drawn at random."""
 
     run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
     steps: int = Field(8, ge=1, le=256, description="nodes of the integrated gradients' path")
@@ -205,7 +205,7 @@ class FinishConfig(Config):
     seed: int = 0
 
 
-class EvidenceConfig(Config):
+class CompareConfig(Config):
     """What is measured of one SAE beyond its report: controls, probing, stability."""
 
     sae_size: str = Field("4k", description="SAE_SIZE: the SAE that is held against controls")
@@ -213,7 +213,7 @@ class EvidenceConfig(Config):
     probe_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5, 20), description="features per probe")
 
     @model_validator(mode="after")
-    def _several_seeds(self) -> "EvidenceConfig":
+    def _several_seeds(self) -> "CompareConfig":
         if len(set(self.seeds)) < 2:
             raise ValueError("stability needs at least two different seeds")
         return self
@@ -244,7 +244,7 @@ class StudyConfig(Config):
     analyze: AnalyzeConfig = AnalyzeConfig()
     intervene: InterveneConfig = InterveneConfig()
     finish: FinishConfig = FinishConfig()
-    evidence: EvidenceConfig = EvidenceConfig()
+    compare: CompareConfig = CompareConfig()
     family: FamilyConfig = FamilyConfig()
     export: ExportConfig = ExportConfig()
 

@@ -8,7 +8,7 @@ import torch
 
 from sae_pipeline.activations.reading import read_activations
 from sae_pipeline.artefacts.writing import alias, write_json
-from sae_pipeline.config import EvidenceConfig, FamilyConfig, FinishConfig
+from sae_pipeline.config import CompareConfig, FamilyConfig, FinishConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation import controls
 from sae_pipeline.evaluation.family import match_features, stability
@@ -38,10 +38,10 @@ def finish(config: FinishConfig, layer: int, root: Path, device: torch.device) -
     return made
 
 
-# --- evidence ------------------------------------------------------------------------------------------
+# --- compare -------------------------------------------------------------------------------------------
 
 
-def evidence(config: EvidenceConfig, layer: int, root: Path, device: torch.device) -> ControlsFile:
+def compare(config: CompareConfig, layer: int, root: Path, device: torch.device) -> ControlsFile:
     """Compare an SAE with controls and with its own other seeds; write `finbert_sae/evidence/<sae_hash>.json`."""
     started = time.perf_counter()
     layout = Layout(root)
@@ -68,7 +68,7 @@ def evidence(config: EvidenceConfig, layer: int, root: Path, device: torch.devic
         controls=judged,
         stability=stability(config.seeds, [other.W_dec for other in others], live),
     )
-    write_json(layout.evidence(sae_hash), file.model_dump())
+    write_json(layout.controls(sae_hash), file.model_dump())
     return file
 
 

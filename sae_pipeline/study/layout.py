@@ -69,7 +69,7 @@ class Layout:
         """`analysis_data/`."""
         return self.root / "analysis_data"
 
-    def evidence(self, sae_hash: str) -> Path:
+    def controls(self, sae_hash: str) -> Path:
         """What an SAE scores beside controls and other seeds."""
         return self.weights / "evidence" / f"{sae_hash}.json"
 

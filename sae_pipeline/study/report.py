@@ -27,7 +27,7 @@ class StudyReport(BaseModel):
     classifier_hash: str
     classifier: ClassifierRecord
     saes: dict[str, SaeRecord]
-    evidence: list[ControlsFile] = []
+    controls: list[ControlsFile]
 
     def summary(self) -> dict[str, Any]:
         """The few numbers that a script wants."""
@@ -78,9 +78,9 @@ class StudyReport(BaseModel):
                 f"{r.spliced.unchanged:17.1%}  {r.spliced.positions}"
             )
         yield from _spliced_lines(self.saes)
-        for file in self.evidence:
+        for file in self.controls:
             yield ""
-            yield from evidence_lines(file)
+            yield from compare_lines(file)
 
 
 def study_report(root: Path) -> StudyReport:
@@ -94,20 +94,20 @@ def study_report(root: Path) -> StudyReport:
         raise UserError("There are no SAEs of the present classifier; run `python -m sae_pipeline train` first.")
     layout = Layout(root)
     hashes = [file_hash(p) for p in sorted(layout.weights.glob("layer_*_*.pt"))]
-    files = [layout.evidence(sae_hash) for sae_hash in dict.fromkeys(hashes)]
+    files = [layout.controls(sae_hash) for sae_hash in dict.fromkeys(hashes)]
     return StudyReport(
         classifier_hash=folder.name,
         classifier=classifiers.read_record(folder),
         saes=saes,
-        evidence=[_read_evidence(f) for f in files if f.is_file()],
+        controls=[_read_controls(f) for f in files if f.is_file()],
     )
 
 
-def _read_evidence(path: Path) -> ControlsFile:
+def _read_controls(path: Path) -> ControlsFile:
     try:
         return ControlsFile.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise UserError(f"{path} is damaged; delete it and run `python -m sae_pipeline evidence` again.") from error
+        raise UserError(f"{path} is damaged; delete it and run `python -m sae_pipeline compare` again.") from error
 
 
 def _spliced_lines(saes: dict[str, SaeRecord]) -> Iterator[str]:
@@ -146,7 +146,7 @@ def sweep_lines(records: Sequence[SaeRecord]) -> Iterator[str]:
         )
 
 
-def evidence_lines(file: ControlsFile) -> Iterator[str]:
+def compare_lines(file: ControlsFile) -> Iterator[str]:
     """What an SAE scores beside its controls, as text tables."""
     sizes = "".join(f"{f'k={p.k}':>8}" for p in file.controls[0].probing)
     yield f"{file.size} ({file.sae_hash}) beside controls, held-out; AUROC of probes on k features per class:"

@@ -1,11 +1,11 @@
-"""A study at an address: commands work in its mirror, on what they need of it, and send what they have made.
+"""The folder a command works in: the root itself, or the local mirror of a study at an address.
 
-What makes an artefact valid (`metadata.json`, `manifest.json`, `sae.json`, `classifier.json`) is sent after the rest of
-it, and the names of the newest after all artefacts: whoever reads meanwhile sees whole artefacts only. An upload that
-was interrupted is completed by the next command. Checkpoints stay here, as does what is made from other files.
+With an address, a command first fetches what its verb reads, and afterwards sends what it has made. The file that makes
+an artefact valid (`metadata.json`, `manifest.json`, `sae.json`, `classifier.json`) is sent after the rest of the
+artefact. The aliases of the newest artefacts are sent last. So a reader at the address sees whole artefacts only. The
+next command completes an upload that was interrupted. Checkpoints are never sent, nor are files made from other files.
 """
 
-import fcntl
 import json
 import re
 import shutil
@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from sae_pipeline.artefacts.locks import locked
 from sae_pipeline.artefacts.mirror import Mirror, RemoteError, RemoteFile, is_remote, local_path
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.folders import METADATA, find_run, read_metadata
 from sae_pipeline.runs.index import INDEX, shown_progress
 
-_LOOKS = 5  # until nothing has changed between two
+_LOOKS = 5  # listings of the address before a sync gives up; it is done when two in a row are equal
 _RECORDS = {METADATA, "manifest.json", "sae.json", "classifier.json"}
 _SMALL = re.compile(
     r"finbert_sae/([^/]+|evidence/[^/]+|store/[^/]+/[^/]+|activations/[^/]+/manifest)\.json"
@@ -27,7 +28,7 @@ _SMALL = re.compile(
 _SENT = re.compile(r"finbert_sae/(?!checkpoints/).*|analysis_data/(?!labels/).*")
 _SAES, _ACTIVATIONS = "finbert_sae/store/*/sae.json", "finbert_sae/activations/*/manifest.json"
 _RUNS = "analysis_data/*/metadata.json"
-# What a verb reads of the artefacts that belong to its classifier, beside that classifier.
+# The artefacts that a verb reads beside its classifier. Other verbs read SAEs and activations.
 _READS: dict[str, tuple[str, ...]] = {
     "analyze": (_SAES,),
     "report": (_SAES,),
@@ -38,7 +39,7 @@ _READS: dict[str, tuple[str, ...]] = {
 
 
 def study_root(address: str, verb: str, run: str | None = None) -> "StudyRoot":
-    """Where a command works. `run` is the one that the verb reads, None for the latest.
+    """The root for a folder or an address; `run` names the run that the verb reads, None the latest.
 
     Raises UserError for an address that cannot be used.
     """
@@ -52,20 +53,20 @@ class StudyRoot:
         self.folder = folder
 
     @contextmanager
-    def named(self) -> Iterator[None]:
-        """What is said within speaks of the root as the user knows it."""
+    def naming_the_address(self) -> Iterator[None]:
+        """Make the error messages raised within name the root as the user gave it."""
         yield
 
     def shown(self, path: Path) -> str:
-        """What people call a path below the folder."""
+        """A path below the folder, as messages show it."""
         return str(path)
 
     def sync(self) -> None:
-        """Call before a stage and after it."""
+        """Exchange files with the address; call it before a stage and after it."""
 
 
 class RemoteStudy(StudyRoot):
-    """The mirror of an address, in which a command works."""
+    """The local mirror of a study at an address."""
 
     def __init__(self, address: str, verb: str, run: str | None) -> None:
         self._mirror = Mirror(address)
@@ -73,8 +74,8 @@ class RemoteStudy(StudyRoot):
         super().__init__(self._mirror.folder)
 
     @contextmanager
-    def named(self) -> Iterator[None]:
-        """Have mistakes speak of the address, not of its mirror."""
+    def naming_the_address(self) -> Iterator[None]:
+        """Replace the mirror's folder by the address in the message of a UserError."""
         try:
             yield
         except UserError as error:
@@ -83,16 +84,18 @@ class RemoteStudy(StudyRoot):
             raise type(error)(self._address_in(str(error))) from error
 
     def shown(self, path: Path) -> str:
-        """Its address."""
+        """The address of a file in the mirror."""
         return self._address_in(str(path))
 
     def _address_in(self, text: str) -> str:
         return text.replace(str(self.folder), self._mirror.address)
 
     def sync(self) -> None:
-        """Send what was made and fetch what the verb reads. Raises RemoteError."""
-        with (self.folder / ".lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # processes of one command share the mirror
+        """Send what was made and fetch what the verb reads.
+
+        Raises RemoteError when the address cannot be reached or does not come to rest.
+        """
+        with locked(self.folder / ".lock"):  # processes of one command share the mirror
             before: Mapping[str, RemoteFile] | None = None
             for _ in range(_LOOKS):
                 known, files = self._mirror.known(), self._mirror.look()
@@ -106,7 +109,7 @@ class RemoteStudy(StudyRoot):
         raise RemoteError(f"{self._mirror.address} keeps changing; run the same command again when it rests.")
 
     def _forget(self, names: Iterable[str]) -> None:
-        """What was deleted at the address is deleted here."""
+        """Delete here what was deleted at the address."""
         self._mirror.forget(names)
         for index in self.folder.glob(f"analysis_data/[!.]*/{INDEX}"):
             if not (index.parent / METADATA).exists():
@@ -118,7 +121,7 @@ class RemoteStudy(StudyRoot):
             self._mirror.pull(wanted, progress)
 
     def _send(self, files: Mapping[str, RemoteFile]) -> None:
-        """Files that are new or changed here; of two versions, the one at the address stays."""
+        """Send files that are new or changed here; where both sides changed, the address's version stays."""
         mine = [
             name
             for name in self._mirror.changed()
@@ -130,12 +133,13 @@ class RemoteStudy(StudyRoot):
                 for rank in range(3):
                     self._mirror.push([name for name in mine if _rank(name) == rank], progress)
             except RemoteError as error:
-                kept = f"What was made is kept in {self.folder} and sent by the next command"
+                kept = f"What was made is kept in {self.folder}; the next command sends it"
                 raise RemoteError(f"{error} {kept}.") from error
         if mine:
             print(f"sent to {self._mirror.address}: {len(mine)} files")
 
     def _needed(self, files: Mapping[str, RemoteFile]) -> dict[str, RemoteFile]:
+        """Pick the files at the address that the verb reads."""
         present = _classifier_of(self.folder / "finbert_sae" / "classifier.json")
         if self._verb == "finetune":
             return {}
@@ -158,13 +162,13 @@ class RemoteStudy(StudyRoot):
 
 
 def _rank(name: str) -> int:
-    """When a file is sent: 0 contents, 1 what makes them valid, 2 which ones are the newest."""
+    """The round in which a file is sent: 0 contents, 1 the records that make them valid, 2 aliases of the newest."""
     folder, _, file = name.rpartition("/")
     return 2 if folder == "finbert_sae" else int(file in _RECORDS)
 
 
 def _classifier_of(record: Path) -> str | None:
-    """The classifier that an artefact's record names."""
+    """The hash of the classifier that an artefact's record names; None where it cannot be read."""
     try:
         value = json.loads(record.read_bytes())
         found = value.get("classifier_hash") or value["config"]["classifier_hash"]

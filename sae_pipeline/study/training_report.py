@@ -79,7 +79,7 @@ def write_report(root: Path, report: StudyReport) -> Path:
         (plots.density_of_sizes(saes), "Features that fire on a tenth of all tokens or more are hardly features."),
         (plots.unchanged_predictions(saes), "On the test split, with the words' activations replaced."),
     ]
-    figures += [(plots.controls(file), f"SAE {file.sae_hash}; grey are controls.") for file in report.evidence]
+    figures += [(plots.controls(file), f"SAE {file.sae_hash}; grey are controls.") for file in report.controls]
     page = _PAGE.format(
         title=html.escape(f"{record.model}, classifier {report.classifier_hash}"),
         table=html.escape("\n".join(report.lines())),

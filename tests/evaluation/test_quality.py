@@ -10,7 +10,7 @@ from scipy import sparse
 
 from sae_pipeline import pipeline, quality
 from sae_pipeline.__main__ import main
-from sae_pipeline.config import EvidenceConfig, ExtractConfig, FamilyConfig, FinishConfig, TrainConfig, study_config
+from sae_pipeline.config import CompareConfig, ExtractConfig, FamilyConfig, FinishConfig, TrainConfig, study_config
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation.code_quality import code_quality
 from sae_pipeline.evaluation.controls import neurons, pca
@@ -120,7 +120,7 @@ class TestFamily:
         with pytest.raises(UserError, match="at least two different seeds"):
             stability([7], [rows], [torch.ones(4, dtype=torch.bool)])
         with pytest.raises(UserError, match="at least two different seeds"):
-            study_config("demo", evidence={"seeds": (1, 1)})
+            study_config("demo", compare={"seeds": (1, 1)})
 
     def test_verdicts(self) -> None:
         """A kept direction is a match, a direction that became two is split, a lost one absent."""
@@ -167,7 +167,7 @@ def root(study: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestVerbs:
-    """finish, evidence and family on the small study."""
+    """finish, compare and family on the small study."""
 
     def test_finish(self, tmp_path: Path) -> None:
         """On held-out headlines the KL falls and L0 stays; the result is a size of its own that is reused.
@@ -192,10 +192,10 @@ class TestVerbs:
         run = read_run(pipeline.analyze(study_config("demo", analyze={"sae_size": "128-e2e"}), root, CPU))
         assert run.metadata.sae.size == "128-e2e" and set(run.metadata.sae_family) == {"128", "128-e2e"}
 
-    def test_evidence_and_family(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_compare_and_family(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Controls score worse, finished SAEs of two seeds are compared, and the family names sizes and seeds."""
         quality.finish(FinishConfig(sae_size="1k"), 4, root, CPU)
-        file = quality.evidence(EvidenceConfig(sae_size="1k-e2e", seeds=(0, 1), probe_sizes=(1, 5)), 4, root, CPU)
+        file = quality.compare(CompareConfig(sae_size="1k-e2e", seeds=(0, 1), probe_sizes=(1, 5)), 4, root, CPU)
         by_name = {c.name: c for c in file.controls}
         assert list(by_name) == ["sae", "pca", "neurons", "random model"]
         assert by_name["sae"].code.fvu < by_name["neurons"].code.fvu
@@ -216,12 +216,13 @@ class TestVerbs:
         for text in (told, page):
             assert "random model" in text and "recovered loss" in text and "stability over seeds 0, 1" in text
         assert "Wilson interval" in page and "Feature density" in page
-        for evidence in (root / "finbert_sae" / "evidence").iterdir():
-            evidence.write_text("{")
+        for controls in (root / "finbert_sae" / "evidence").iterdir():
+            controls.write_text("{")
         assert main(["report", "--root", str(root)]) == 2
         assert "is damaged" in capsys.readouterr().err
 
-    def test_one_seed_on_the_command_line(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """A seed list of one ends with one sentence."""
-        assert main(["evidence", "--seeds", "3"]) == 2
+    @pytest.mark.parametrize("verb", ["compare", "evidence"])
+    def test_one_seed_on_the_command_line(self, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """A seed list of one ends with one sentence; `evidence` is another name of `compare`."""
+        assert main([verb, "--seeds", "3"]) == 2
         assert "at least two different seeds" in capsys.readouterr().err
