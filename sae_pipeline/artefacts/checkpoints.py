@@ -5,13 +5,12 @@ made from other inputs is never taken up. It is held by one process at a time: t
 process dies. What is in it appears whole or not at all, and it is gone when the artefact is published.
 """
 
-import fcntl
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sae_pipeline.artefacts.locks import HeldError, locked
 from sae_pipeline.artefacts.writing import readable_os_errors, settings_hash
 from sae_pipeline.errors import ResourceError, UserError
 
@@ -81,13 +81,11 @@ def unfinished(parent: Path, *inputs: Any) -> Iterator[Checkpoint]:
     or memory leaves it. Raises UserError when another process is at the same work.
     """
     folder = _folder(parent, inputs)
-    with readable_os_errors(parent):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("wb")
-    with lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            with readable_os_errors(parent):
+                held.enter_context(locked(folder / ".lock", wait=False))
+        except HeldError as error:
             raise UserError("Another process is at this very work; wait for it, or end it, and run again.") from error
         for leftover in folder.glob("*.partial"):
             leftover.unlink()

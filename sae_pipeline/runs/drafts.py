@@ -6,15 +6,15 @@ how the drafts of dead writers are told from those of living ones. What the file
 """
 
 import errno
-import fcntl
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sae_pipeline.artefacts.locks import HeldError, locked
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.compact_json import (
     ARRAY_END,
@@ -47,7 +47,8 @@ from sae_pipeline.schema.dicts import (
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS, RunMetadata
 
 _DRAFT = ".draft-"
-_ALIVE = ".alive"
+_ALIVE = ".alive"  # locked while the writer of the draft lives
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -57,15 +58,11 @@ def new_run(analysis_dir: Path) -> Iterator["RunDraft"]:
     Raises `UserError` where the folder cannot be written.
     """
     with ExitStack() as leaving:
-        with _saving(analysis_dir):
-            analysis_dir.mkdir(parents=True, exist_ok=True)
-            with _locked(analysis_dir):
-                _remove_dead_drafts(analysis_dir)
-                folder = analysis_dir / f"{_DRAFT}{secrets.token_hex(8)}"
-                leaving.callback(shutil.rmtree, folder, ignore_errors=True)
-                folder.mkdir()
-                alive = leaving.enter_context((folder / _ALIVE).open("wb"))
-                fcntl.flock(alive, fcntl.LOCK_EX)
+        with _saving(analysis_dir), locked(analysis_dir / _LOCK):
+            _remove_dead_drafts(analysis_dir)
+            folder = analysis_dir / f"{_DRAFT}{secrets.token_hex(8)}"
+            leaving.callback(shutil.rmtree, folder, ignore_errors=True)
+            leaving.enter_context(locked(folder / _ALIVE))
         yield RunDraft(folder)
 
 
@@ -158,7 +155,7 @@ class RunDraft(RunPart):
             for path in self.folder.iterdir():
                 if path.is_file():
                     _sync(path)
-            with _locked(analysis_dir):
+            with locked(analysis_dir / _LOCK):
                 number = 1 + max((number for _, number in run_folders(analysis_dir)), default=0)
                 now = datetime.now(UTC)
                 whole = RunMetadata.model_validate(
@@ -184,28 +181,14 @@ class RunDraft(RunPart):
                 write(piece)
 
 
-@contextmanager
-def _locked(analysis_dir: Path) -> Iterator[None]:
-    """Hold the folder's inter-process lock."""
-    with (analysis_dir / ".lock").open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # closing alone leaves it to children forked meanwhile
-
-
 def _remove_dead_drafts(analysis_dir: Path) -> None:
-    """Remove drafts whose writer is dead. Call with the lock held: drafts are born and renamed under it."""
+    """Remove the drafts whose writer has died. The folder's lock must be held, as drafts are made and renamed under it.
+
+    A draft may lack its lock file, if its writer was killed while making or finishing it; then the file is made.
+    """
     for folder in analysis_dir.glob(f"{_DRAFT}*"):
-        try:
-            with (folder / _ALIVE).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        except OSError:
-            pass  # no lock file: killed between the two steps of making or of finishing the draft
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(HeldError, OSError), locked(folder / _ALIVE, wait=False):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

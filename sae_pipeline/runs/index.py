@@ -19,9 +19,7 @@ headlines: `cell` (label · number of labels + prediction), `confidence`, and fo
 headlines in that order. Vectors over features: `headline_counts`, `density`, `leaning`, and `metric NAME` for all.
 """
 
-import fcntl
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -29,6 +27,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from sae_pipeline.artefacts.locks import locked_folder
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.feature_tables import FeatureTables
 from sae_pipeline.runs.folders import DamagedRunError
@@ -90,7 +89,7 @@ def build_index(folder: Path, progress: Progress | None = None, into: Path | Non
     target = (into or folder) / INDEX
     partial = target.with_name(_PARTIAL)
     try:
-        with _locked(target.parent):
+        with locked_folder(target.parent):
             if not index_is_current(folder, target):
                 try:
                     _write(folder, partial, progress)
@@ -157,14 +156,3 @@ def _write(folder: Path, path: Path, progress: Progress | None) -> None:
         connection.executescript(INDICES)
         connection.execute("INSERT INTO about VALUES ('stamp', ?)", (stamp,))
     path.chmod(0o644)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder itself, which leaves no file behind and is freed when the process dies."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
