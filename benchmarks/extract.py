@@ -23,8 +23,9 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from sae_pipeline.activations.batches import HeldTokens
 from sae_pipeline.activations.reading import read_batches
-from sae_pipeline.classifier.classifier import load_base, model_source, read_record
+from sae_pipeline.classifier.classifier import read_record
 from sae_pipeline.classifier.finetuning import finetune
+from sae_pipeline.classifier.pretrained import load_base, model_source
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, TrainConfig
 from sae_pipeline.headlines.dataset import Headlines, Split, load_headlines
 from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, shuffled_batches, tokenize

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from benchmarks.peers.speed import memory, quality, reset_peak
 from sae_pipeline.activations.reading import read_batches
-from sae_pipeline.classifier.classifier import load_base
+from sae_pipeline.classifier.pretrained import load_base
 from sae_pipeline.config import HeadlinesConfig
 from sae_pipeline.headlines.dataset import load_headlines
 from sae_pipeline.headlines.tokens import tokenize

@@ -11,8 +11,9 @@ from sae_pipeline.activations.extraction import Extraction, extract
 from sae_pipeline.activations.reading import read_activations, read_batches
 from sae_pipeline.activations.store import open_store
 from sae_pipeline.activations.stream import ActivationStream
-from sae_pipeline.classifier.classifier import Classifier, load_base
+from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint
+from sae_pipeline.classifier.pretrained import load_base
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.sample import sample_headlines

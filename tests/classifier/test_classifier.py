@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
-from sae_pipeline.classifier.classifier import Classifier, classifier_report, load_base, model_source, predict
+from sae_pipeline.classifier.classifier import Classifier, classifier_report, predict
 from sae_pipeline.classifier.finetuning import finetune
+from sae_pipeline.classifier.pretrained import load_base, model_source
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.config import LABELS, FinetuneConfig, HeadlinesConfig
 from sae_pipeline.errors import UserError
@@ -135,7 +136,7 @@ def test_fine_tuning_is_adamw(
     """Without dropout an epoch ends in the weights of a plain loop of torch's AdamW, autocast for bf16; so it does
     where a batch of 64 does not fit and is read in parts.
     """
-    monkeypatch.setattr("sae_pipeline.finetuning.logits_only", lambda model: _SmallDevice(logits_only(model), most))
+    monkeypatch.setattr("sae_pipeline.classifier.finetuning.logits_only", lambda model: _SmallDevice(logits_only(model), most))
     finbert_like(tmp_path / "model", ["negative", "positive", "neutral"], dropout=0.0)
     data = HeadlinesConfig(source="sample")
     headlines = load_headlines(data)
@@ -144,7 +145,7 @@ def test_fine_tuning_is_adamw(
         epochs=1,
         batch_size=64,
         learning_rate=1e-3,
-        precision="fp32",
+        precision=precision,
         label_smoothing=0.0,
     )
     made = finetune(headlines, data, config, tmp_path / "store", tmp_path / "checkpoints", torch.device("cpu"))

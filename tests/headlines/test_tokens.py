@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sae_pipeline.classifier.classifier import load_base
+from sae_pipeline.classifier.pretrained import load_base
 from sae_pipeline.headlines.tokens import collate, counted_mask, length_batches, tokenize
 
 

@@ -17,7 +17,7 @@ from transformers import (
     RobertaTokenizerFast,
 )
 
-from sae_pipeline.classifier.classifier import model_source
+from sae_pipeline.classifier.pretrained import model_source
 from sae_pipeline.headlines.sample import sample_headlines
 
 

@@ -17,7 +17,7 @@ import torch
 from nbclient import NotebookClient
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from sae_pipeline.classifier.classifier import model_source
+from sae_pipeline.classifier.pretrained import model_source
 from sae_pipeline.config import LABELS
 from sae_pipeline.runs.folders import read_run
 from tests.conftest import SmallStudy
