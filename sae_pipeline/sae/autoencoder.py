@@ -2,18 +2,18 @@
 
     x_norm = (x − mean) / scale          mean ‖x_norm‖² = d_in over the training tokens
     pre    = x_norm · W_enc + b_enc
-    f      = pre where pre > threshold, else 0;  of kind "topk" only the k largest of a token
+    f      = pre where pre > threshold, else 0;  kind "topk" keeps only the k largest of each token
     x̂      = mean + scale · (f · W_dec + b_dec)
 
-This one rule serves every kind of kinds/: threshold ≥ 0 is zero for ReLU, learnt for JumpReLU, one number for
-BatchTopK and Matryoshka, and what Gated's two paths come to. A feature's activation f is the length of its unit-norm
-decoder row in x_norm; scale · f is its length in the classifier's own units. (Bricken et al. 2023, "Towards
-Monosemanticity"; Cunningham et al. 2023.)
+One rule serves all kinds. The threshold, which is at least 0, is zero for ReLU and TopK, learnt for JumpReLU, one
+number for all features of BatchTopK and Matryoshka, and the shift between the two paths of Gated. Decoder rows have
+length 1, so a feature's activation f is the length of its contribution in x_norm; scale · f is that length in the
+classifier's own units. (Bricken et al. 2023, "Towards Monosemanticity"; Cunningham et al. 2023.)
 """
 
 import io
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ _TENSORS = ("W_enc", "b_enc", "threshold", "W_dec", "b_dec", "mean", "scale")
 
 
 class SaeConfig(BaseModel):
-    """What an SAE is and where it belongs; saved with its weights."""
+    """What an SAE is and which activations it was trained on. It is saved with the weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,15 +51,33 @@ class SaeConfig(BaseModel):
     data_hash: str
 
 
+class ActiveFeatures(NamedTuple):
+    """The active entries of some tokens, sorted by token, then feature."""
+
+    token: NDArray[np.int64]  # [n_entries] 0-based index of the token
+    feature: NDArray[np.int64]  # [n_entries]
+    activation: NDArray[np.float32]  # [n_entries] f > 0
+
+
 class SparseAutoencoder(nn.Module):
-    """An SAE in fp32. W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in], b_dec [d_in]."""
+    """An SAE in fp32.
+
+    Parameters: W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in] with rows of length 1, b_dec [d_in].
+    Buffers: threshold [d_sae], mean [d_in], scale [].
+
+        sae = SparseAutoencoder.load(Path("finbert_sae/layer_8_32k.pt"))
+        feature_acts = sae.encode(hidden_states)    # [..., d_in] → [..., d_sae]
+        reconstruction = sae.decode(feature_acts)   # [..., d_sae] → [..., d_in]
+
+    For many tokens use `encode_active`: it lists only the active features, in bounded memory.
+    """
 
     threshold: Tensor
     mean: Tensor
     scale: Tensor
 
     def __init__(self, config: SaeConfig, mean: Tensor, scale: Tensor) -> None:
-        """`mean` [d_in] and `scale` [] (or one number) put activations into x_norm; weights start at zero."""
+        """Start with weights of zero. `mean` [d_in] and `scale`, one number, put activations into x_norm."""
         super().__init__()
         self._kept_encoder: tuple[object, Encoder] | None = None
         self.config = config
@@ -76,20 +94,23 @@ class SparseAutoencoder(nn.Module):
         return (x - self.mean) / self.scale
 
     def encode(self, x: Tensor) -> Tensor:
-        """x [..., d_in] in the classifier's units → feature_acts [..., d_sae]."""
+        """x [..., d_in] in the classifier's units → feature_acts [..., d_sae], 0 where a feature is not active."""
         pre = self.normalise(x) @ self.W_enc + self.b_enc
         f = torch.relu(pre) * (pre > self.threshold)
-        if self._topk is None:
+        if self._k_per_token is None:
             return f
-        top = f.topk(min(self._topk, f.shape[-1]))
+        top = f.topk(min(self._k_per_token, f.shape[-1]))
         return torch.zeros_like(f).scatter(-1, top.indices, top.values)
 
     def encode_features(self, x: Tensor, ids: Tensor) -> Tensor:
-        """x [n_tokens, d_in] → feature_acts of the features `ids` [n_ids] alone, [n_tokens, n_ids]."""
-        if self._topk is None:
+        """The columns `ids` [n_ids] of `encode(x)` for x [n_tokens, d_in]: feature_acts [n_tokens, n_ids].
+
+        Only these features are computed, unless which are active depends on all of them (kind topk).
+        """
+        if self._k_per_token is None:
             pre = self.normalise(x) @ self.W_enc[:, ids] + self.b_enc[ids]
             return torch.relu(pre) * (pre > self.threshold[ids])
-        lists = self.encode_lists(x)  # which features are on depends on all of them
+        lists = self.encode_lists(x)
         column = torch.full((self.config.d_sae,), -1, device=x.device)
         column[ids] = torch.arange(len(ids), device=x.device)
         at = column[lists.cols.long()]
@@ -98,29 +119,33 @@ class SparseAutoencoder(nn.Module):
         return f
 
     @property
-    def _topk(self) -> int | None:
+    def _k_per_token(self) -> int | None:
+        """k where the k largest of each token are active; None where all above a threshold are."""
         return self.config.k if KINDS[self.config.kind].k_per_token else None
 
     def encode_lists(self, x: Tensor) -> Lists:
-        """x [n_tokens, d_in] → the active entries of each token, as ragged lists; fp32, bounded memory."""
+        """The active entries of `encode(x)` for x [n_tokens, d_in], as ragged lists on x's device.
+
+        Computed in fp32 and bounded memory. `encode_active` returns the same entries as numpy arrays.
+        """
         return self._encoder()(self.normalise(x))
 
     def _encoder(self) -> Encoder:
-        """Of the present weights; kept until one of them changes."""
+        """The encoder with the present weights; it is kept until one of them changes."""
         weights = (self.W_enc, self.b_enc, self.threshold)
         state = [(t.data_ptr(), t.device, 0 if t.is_inference() else t._version) for t in weights]
         if self._kept_encoder is None or self._kept_encoder[0] != state:
             W_enc, b_enc, threshold = (t.detach() for t in weights)
-            self._kept_encoder = state, Encoder(W_enc, b_enc, threshold, self._topk)
+            self._kept_encoder = state, Encoder(W_enc, b_enc, threshold, self._k_per_token)
         return self._kept_encoder[1]
 
-    def encode_active(self, x: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Active entries only: (token, feature, activation), by token then feature."""
+    def encode_active(self, x: Tensor) -> ActiveFeatures:
+        """The active entries of `encode(x)` for x [n_tokens, d_in], in fp32 and bounded memory."""
         lists = self.encode_lists(x)
-        return lists.rows.cpu().numpy(), lists.cols.long().cpu().numpy(), lists.values.cpu().numpy()
+        return ActiveFeatures(lists.rows.cpu().numpy(), lists.cols.long().cpu().numpy(), lists.values.cpu().numpy())
 
     def decode_lists(self, lists: Lists) -> Tensor:
-        """Active entries → x̂ [n_tokens, d_in] in the classifier's units."""
+        """Active entries as `encode_lists` returns them → x̂ [n_tokens, d_in] in the classifier's units."""
         return self.mean + self.scale * (spmm(lists, self.W_dec) + self.b_dec)
 
     def decode(self, feature_acts: Tensor) -> Tensor:
@@ -128,11 +153,11 @@ class SparseAutoencoder(nn.Module):
         return self.mean + self.scale * (feature_acts @ self.W_dec + self.b_dec)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x → x̂, both [..., d_in] in the classifier's units."""
+        """The reconstruction x̂ of x, both [..., d_in] in the classifier's units."""
         return self.decode(self.encode(x))
 
     def save(self, path: Path) -> None:
-        """Write weights and config to one file that loads with `torch.load(weights_only=True)`."""
+        """Write weights and config to one file. `torch.load(path, weights_only=True)` reads it too."""
         tensors = {name: getattr(self, name).detach().cpu().contiguous() for name in _TENSORS}
         buffer = io.BytesIO()  # torch's own writer turns a full disk into an unreadable RuntimeError
         torch.save({"config": self.config.model_dump(), "state_dict": tensors}, buffer)
@@ -140,7 +165,10 @@ class SparseAutoencoder(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "SparseAutoencoder":
-        """Read an SAE written by `save`. Raises UserError when the file is missing or is not an SAE."""
+        """Read an SAE that `save` wrote, with gradients off. Nothing in the file is executed.
+
+        Raises UserError when the file is missing, damaged or not an SAE of this program.
+        """
         path = Path(path)
         if not path.is_file():
             verb = "finish" if path.stem.endswith("-e2e") else "train"
@@ -150,7 +178,6 @@ class SparseAutoencoder(nn.Module):
             config = SaeConfig.model_validate(payload["config"])
             tensors = payload["state_dict"]
             sae = cls(config, tensors["mean"], tensors["scale"]).to(device)
-            tensors = {"threshold": sae.threshold, **tensors}  # SAEs saved before there were kinds have none
             sae.load_state_dict(tensors)
         except (ValidationError, KeyError, TypeError, ValueError, RuntimeError, EOFError, OSError) as error:
             raise UserError(
@@ -162,5 +189,5 @@ class SparseAutoencoder(nn.Module):
 
 
 def size_name(d_sae: int) -> str:
-    """4096 → "4k"; sizes that are no multiple of 1024 keep their number."""
+    """The short name of a size: "4k" for 4096. Sizes that are no multiple of 1024 keep their number."""
     return f"{d_sae // 1024}k" if d_sae % 1024 == 0 else str(d_sae)

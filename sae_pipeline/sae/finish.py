@@ -1,11 +1,11 @@
 """The end-to-end finish: a short pass in which an SAE also learns what the classifier does with its reconstruction.
 
-    loss = KL(p(clean) ‖ p(spliced)), mean over headlines  +  β · Σ‖x − x̂‖² / Σ‖x − mean‖²
+    loss = kl_weight · KL(p(clean) ‖ p(spliced)), mean over headlines  +  Σ‖x − x̂‖² / Σ‖x − mean‖²
 
-with x̂ in the place of x at the SAE's positions and the layers after the hookpoint frozen. (Braun et al. 2024,
+For p(spliced), x̂ replaces x at the SAE's positions; the layers after the hookpoint are frozen. (Braun et al. 2024,
 "Identifying functionally important features with end-to-end sparse dictionary learning"; the reconstruction term is
-kept, so that features go on meaning the activations.) Which features are active is decided by the SAE's own rule, so
-this works for every kind and costs what is active; a threshold is moved at the end so that L0 is what it was.
+kept, so that features still describe the activations.) The SAE's own rule decides which features are active, so this
+works for every kind, and the cost follows the active entries. At the end thresholds are moved so that L0 is unchanged.
 """
 
 import time
@@ -19,6 +19,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from sae_pipeline.activations.reading import read_batches
+from sae_pipeline.arrays import Ints
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.tail import Tail
 from sae_pipeline.config import FinishConfig
@@ -28,11 +29,11 @@ from sae_pipeline.kernels import Encoder, Lists, sparse_decode, spmm, transpose
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.kinds import KINDS
 
-_CALIBRATION = 16384  # tokens that a threshold is set on
+_CALIBRATION = 16384  # tokens on which L0 is compared
 
 
 class _ActiveEntries(torch.autograd.Function):
-    """The active entries' values as a function of W_enc and b_enc; which are active is given."""
+    """The values of the active entries as a function of W_enc and b_enc; which entries are active is given."""
 
     @staticmethod
     def forward(ctx: Any, W_enc: Tensor, b_enc: Tensor, x: Tensor, lists: Lists) -> Tensor:
@@ -47,7 +48,10 @@ class _ActiveEntries(torch.autograd.Function):
 
 
 def reconstruct(sae: SparseAutoencoder, x: Tensor) -> Tensor:
-    """x̂ [n, d_in] for x [n, d_in] without gradient; differentiable in the SAE's weights."""
+    """x̂ [n_tokens, d_in] for x [n_tokens, d_in], in the classifier's units.
+
+    Differentiable in the SAE's weights, but not in x.
+    """
     x_norm = sae.normalise(x)
     with torch.no_grad():
         lists = sae.encode_lists(x)
@@ -58,9 +62,10 @@ def reconstruct(sae: SparseAutoencoder, x: Tensor) -> Tensor:
 def finish(
     sae: SparseAutoencoder, classifier: Classifier, texts: Sequence[str], config: FinishConfig
 ) -> tuple[SparseAutoencoder, float]:
-    """A finished copy of an SAE, and the seconds it took; `texts` are the training headlines.
+    """A finished copy of an SAE, and the seconds that it took. `texts` are the training headlines.
 
-    Raises UserError when the SAE belongs to another classifier or training diverges.
+    The classifier's parameters are frozen. Raises UserError when the SAE belongs to another classifier or when training
+    diverges.
     """
     if sae.config.classifier_hash != classifier.hash:
         raise UserError(
@@ -68,38 +73,43 @@ def finish(
             "finish it with its own."
         )
     started = time.perf_counter()
-    done = SparseAutoencoder(sae.config, sae.mean, sae.scale).to(sae.W_dec.device)
-    done.load_state_dict(sae.state_dict())
+    finished = SparseAutoencoder(sae.config, sae.mean, sae.scale).to(sae.W_dec.device)
+    finished.load_state_dict(sae.state_dict())
     for parameter in classifier.model.parameters():
         parameter.requires_grad_(False)
     model, tokenized, pad_id = classifier.model, classifier.tokenize(texts), classifier.tokenizer.pad_token_id
     place = sae.config.hookpoint.layer, sae.config.positions
     tail = Tail(model, sae.config.hookpoint.layer)
-    adam = torch.optim.Adam(done.parameters(), betas=(0.9, 0.99), fused=True)
+    adam = torch.optim.Adam(finished.parameters(), betas=(0.9, 0.99), fused=True)
     order = list(_batches(tokenized, config))
     sample: list[Tensor] = []
     with tqdm(order, desc="finish", unit="batch") as bar:
         for step, batch in enumerate(read_batches(model, tokenized, pad_id, *place, batches=bar)):
             hidden, counted = batch.hidden.float(), batch.counted
-            rate = min(1.0, (step + 1) / (0.05 * len(order)), (1 - step / len(order)) / 0.5)
-            adam.param_groups[0]["lr"] = config.learning_rate * rate
-            kl, fvu = _losses(done, tail, hidden, batch.mask, counted)
+            adam.param_groups[0]["lr"] = config.learning_rate * _rate_factor(step, len(order))
+            kl, fvu = _losses(finished, tail, hidden, batch.mask, counted)
             loss = config.kl_weight * kl + fvu
             if not torch.isfinite(loss):
                 raise UserError("The end-to-end finish diverged; use a smaller --learning-rate.")
             adam.zero_grad()
             loss.backward()
             adam.step()
-            _unit_rows(done)
+            _unit_rows(finished)
             if sum(map(len, sample)) < _CALIBRATION:
                 sample.append(hidden[counted])
             bar.set_postfix_str(f"KL {kl.item():.4f} FVU {fvu.item():.3f}", refresh=False)
-    done.requires_grad_(False)
-    _match_l0(sae, done, torch.cat(sample))
-    return done, time.perf_counter() - started
+    finished.requires_grad_(False)
+    _match_l0(sae, finished, torch.cat(sample))
+    return finished, time.perf_counter() - started
 
 
-def _batches(tokenized: Sequence[TokenizedHeadline], config: FinishConfig) -> Iterator[Any]:
+def _rate_factor(step: int, n_steps: int) -> float:
+    """Factor on the learning rate: linear warm-up over 5 % of the steps, linear decay to 0 over the last half."""
+    return min(1.0, (step + 1) / (0.05 * n_steps), (1 - step / n_steps) / 0.5)
+
+
+def _batches(tokenized: Sequence[TokenizedHeadline], config: FinishConfig) -> Iterator[Ints]:
+    """Batches of headlines of similar length, as indices, in random order."""
     rng = np.random.default_rng(config.seed)
     for _ in range(config.epochs):
         batches = length_batches([len(h.input_ids) for h in tokenized], config.tokens_per_batch)
@@ -108,7 +118,10 @@ def _batches(tokenized: Sequence[TokenizedHeadline], config: FinishConfig) -> It
 
 
 def _losses(sae: SparseAutoencoder, tail: Tail, hidden: Tensor, mask: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-    """KL(clean ‖ spliced) per headline, in nats, and the share of variance left out."""
+    """The mean KL(clean ‖ spliced) of the headlines in nats, and the share of variance that x̂ leaves out.
+
+    hidden [n_headlines, n_positions, d_in] at the hookpoint; `counted` [n_headlines, n_positions] bool marks x.
+    """
     x = hidden[counted]
     x_hat = reconstruct(sae, x)
     with torch.no_grad():
@@ -120,11 +133,15 @@ def _losses(sae: SparseAutoencoder, tail: Tail, hidden: Tensor, mask: Tensor, co
 
 @torch.no_grad()
 def _unit_rows(sae: SparseAutoencoder) -> None:
+    """Scale the decoder's rows back to length 1."""
     sae.W_dec.div_(sae.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12))
 
 
 def _match_l0(before: SparseAutoencoder, after: SparseAutoencoder, x: Tensor) -> None:
-    """Where a threshold decides, move it so that as many entries are active on x as before."""
+    """Move the thresholds of `after` so that as many entries are active on x [n_tokens, d_in] as `before` has.
+
+    All are moved by one factor; thresholds of zero all get the same value. Nothing is done where k decides per token.
+    """
     if KINDS[before.config.kind].k_per_token:
         return
     base = before.threshold if bool((before.threshold > 0).any()) else torch.ones_like(before.threshold)

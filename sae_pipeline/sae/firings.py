@@ -1,4 +1,4 @@
-"""Active entries as lists: which feature fires where, never a dense [n_tokens, d_sae]."""
+"""Which feature fires where: lists of the active entries, since a dense [n_tokens, d_sae] would not fit in memory."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,38 +13,39 @@ from sae_pipeline.arrays import Floats, Ints, ragged, rank_in_run, run_starts
 
 @dataclass(frozen=True)
 class Firings:
-    """Active entries by group, which is one feature in one headline; positions ascend within it.
+    """The active entries of some headlines, in groups.
 
-    `collect` orders the groups by headline, then feature.
+    A group holds the entries of one feature in one headline, by position. `collect` sorts the groups by headline, then
+    feature; other orders are possible.
     """
 
-    headline: Ints  # [n_entries] index in the run
+    headline: Ints  # [n_entries] 0-based index in the run
     feature: Ints  # [n_entries]
-    position: Ints  # [n_entries]
-    value: Floats  # [n_entries]
+    position: Ints  # [n_entries] 0-based index of the token in the model's input
+    value: Floats  # [n_entries] activation f > 0
     group_start: Ints  # [n_groups] index of the group's first entry
-    group_max: Floats  # [n_groups]
-    group_argmax: Ints  # [n_groups] index of its first entry that holds the maximum
+    group_max: Floats  # [n_groups] largest activation in the group
+    group_argmax: Ints  # [n_groups] index of the first entry that has it
 
     @property
     def group_headline(self) -> Ints:
-        """[n_groups]."""
+        """The headline of each group [n_groups]."""
         return self.headline[self.group_start]
 
     @property
     def group_feature(self) -> Ints:
-        """[n_groups]."""
+        """The feature of each group [n_groups]."""
         return self.feature[self.group_start]
 
     @property
     def group_length(self) -> Ints:
-        """[n_groups] entries in each group."""
+        """The number of entries in each group [n_groups]."""
         return np.diff(self.group_start, append=len(self.feature))
 
     @classmethod
     def collect(cls, headline: Ints, position: Ints, feature: Ints, value: Floats) -> "Firings":
-        """From entries in any order, at most one per (headline, position, feature)."""
-        order = _order(headline, feature, position)
+        """Group entries [n_entries] in any order, at most one per (headline, position, feature)."""
+        order = _sorting(headline, feature, position)
         headline, position, feature, value = headline[order], position[order], feature[order], value[order]
         changed = (np.diff(headline, prepend=-1) != 0) | (np.diff(feature, prepend=-1) != 0)
         start = np.flatnonzero(changed)
@@ -58,27 +59,27 @@ class Firings:
 
     @classmethod
     def chain(cls, parts: Iterable["Firings"]) -> "Firings":
-        """The groups of several one after the other, in no order."""
+        """The groups of all parts, one part after the other."""
         none = np.zeros(0, np.int64)
         parts = [cls.collect(none, none, none, np.zeros(0, np.float32)), *parts]
         offset = np.cumsum([0, *(len(p.feature) for p in parts)])
 
-        def whole(name: str, shift: bool = False) -> NDArray[Any]:
-            columns = (getattr(p, name) for p in parts)
-            return np.concatenate([c + at if shift else c for c, at in zip(columns, offset, strict=False)])
+        def joined(column: str, is_index: bool = False) -> NDArray[Any]:
+            columns = (getattr(p, column) for p in parts)
+            return np.concatenate([c + at if is_index else c for c, at in zip(columns, offset, strict=False)])
 
         return cls(
-            whole("headline"),
-            whole("feature"),
-            whole("position"),
-            whole("value"),
-            whole("group_start", shift=True),
-            whole("group_max"),
-            whole("group_argmax", shift=True),
+            joined("headline"),
+            joined("feature"),
+            joined("position"),
+            joined("value"),
+            joined("group_start", is_index=True),
+            joined("group_max"),
+            joined("group_argmax", is_index=True),
         )
 
     def take(self, groups: Ints) -> "Firings":
-        """Some of the groups; `groups` ascending."""
+        """Some of the groups, given by their ascending indices."""
         length = self.group_length[groups]
         entries = ragged(self.group_start[groups], length)
         start = np.cumsum(length) - length
@@ -94,7 +95,10 @@ class Firings:
         )
 
     def strongest_groups(self, k: int) -> Ints:
-        """Groups that are among the k strongest of their headline: by headline, strongest first, ties by feature."""
+        """Indices of the k groups with the largest activation in each headline; needs groups sorted by headline.
+
+        Sorted by headline, then strongest first; among equals the lower feature is first.
+        """
         headline = self.group_headline
         bounds = np.append(run_starts(headline), len(headline)).tolist()
         candidates = []
@@ -110,8 +114,11 @@ class Firings:
         return found[rank_in_run(headline[found]) < k]
 
 
-def _order(headline: Ints, feature: Ints, position: Ints) -> Ints:
-    """What sorts by headline, feature, position: one key where it fits 63 bits, which is six times faster."""
+def _sorting(headline: Ints, feature: Ints, position: Ints) -> Ints:
+    """Indices that sort entries by headline, feature, position.
+
+    One combined key is sorted where it fits into 63 bits, which is six times as fast as sorting by three.
+    """
     if not len(headline):
         return np.zeros(0, np.int64)
     first = int(headline.min())

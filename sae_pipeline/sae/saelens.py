@@ -1,4 +1,4 @@
-"""An SAE in SAELens' format."""
+"""The weights and the config of an SAE in SAELens' format. Mean and scale are folded in, so that f is unchanged."""
 
 from typing import Any
 
@@ -8,11 +8,14 @@ from torch import Tensor
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.kinds import KINDS
 
-_FORMAT = "6.54.12"  # the SAELens that these files were read with
+_FORMAT = "6.54.12"  # the version of SAELens that was checked to read these files
 
 
 def saelens(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights (fp32, W_enc [d_in, d_sae], W_dec [d_sae, d_in]) and the config that SAELens reads them with."""
+    """The weights (fp32, W_enc [d_in, d_sae], W_dec [d_sae, d_in]) and the config with which SAELens reads them.
+
+    The kinds that SAELens has no architecture for become its "jumprelu"; see schema/kinds.py.
+    """
     own = sae.config
     mean, scale, W_enc, b_enc = (t.detach().double() for t in (sae.mean, sae.scale, sae.W_enc, sae.b_enc))
     folded = {
