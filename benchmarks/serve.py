@@ -90,7 +90,7 @@ class Questions:
     def _features(self) -> str:
         metric = self.random.choice(["mean_activation", "kurtosis", "auroc_bullish"])
         offset = self.random.choice([0, 0, 50, self.random.randrange(self.d_sae)])
-        return f"/api/features?limit=50&metric={metric}&offset={offset}&evidence={self.random.choice(['all', 'solid'])}"
+        return f"/api/features?limit=50&metric={metric}&offset={offset}&support={self.random.choice(['all', 'solid'])}"
 
     def _token(self) -> str:
         return f"/api/features?limit=50&token={urllib.parse.quote(self.random.choice(self.words)[:100])}"

@@ -24,16 +24,16 @@ for (const width of [1440, 390]) {
       await expect(page.getByRole('status').first()).toHaveText(listed(having.total, having.n_headlines, 'headline'))
     })
 
-    test('features by evidence, density and word; every filter is a step that can be undone', async ({ page, api }) => {
+    test('features by support, density and word; every filter is a step that can be undone', async ({ page, api }) => {
       const { n_features } = await api.get('/api/features', { limit: 1 })
       await page.goto('/features')
       await loaded(page)
       if (width === 390) await page.getByRole('button', { name: 'More filters' }).click()
       const status = page.getByRole('status').first()
 
-      await page.getByRole('button', { name: /^Evidence/ }).click()
+      await page.getByRole('button', { name: /^Support/ }).click()
       await page.getByRole('menuitemradio', { name: /^solid/ }).click()
-      const solid = await api.get('/api/features', { evidence: 'solid', limit: 1 })
+      const solid = await api.get('/api/features', { support: 'solid', limit: 1 })
       await expect(status).toHaveText(listed(solid.total, n_features, 'feature'))
 
       const high = page.getByRole('slider', { name: 'Density, at most' })
@@ -41,7 +41,7 @@ for (const width of [1440, 390]) {
       await high.press('ArrowLeft')
       await expect(page).toHaveURL(/max_density=/)
       const max_density = Number(new URL(page.url()).searchParams.get('max_density'))
-      const rarer = await api.get('/api/features', { evidence: 'solid', max_density, limit: 1 })
+      const rarer = await api.get('/api/features', { support: 'solid', max_density, limit: 1 })
       expect(rarer.total).toBeLessThan(solid.total)
       await expect(status).toHaveText(listed(rarer.total, n_features, 'feature'))
       await page.getByRole('button', { name: 'Clear all' }).click()
@@ -57,8 +57,8 @@ for (const width of [1440, 390]) {
 }
 
 test('features are listed from the other end', async ({ page, api }) => {
-  const { features, total } = await api.get('/api/features', { order: 'asc', evidence: 'live', limit: 3 })
-  await page.goto('/features?evidence=live')
+  const { features, total } = await api.get('/api/features', { order: 'asc', support: 'live', limit: 3 })
+  await page.goto('/features?support=live')
   await loaded(page)
   const heading = page.getByRole('button', { name: 'Mean activation', exact: false }).last()
   await heading.click()
@@ -72,10 +72,10 @@ test('features are listed from the other end', async ({ page, api }) => {
 })
 
 test('a feature’s neighbours are those of the filtered list; any other comes from it too', async ({ page, api }) => {
-  const filters = { evidence: 'solid', metric: 'kurtosis' } as const
+  const filters = { support: 'solid', metric: 'kurtosis' } as const
   const { features } = await api.get('/api/features', { ...filters, limit: 5 })
   const [one, two, three] = features.map(({ feature }) => feature)
-  await page.goto(`/features/${two}?metric=kurtosis&evidence=solid`)
+  await page.goto(`/features/${two}?metric=kurtosis&support=solid`)
   await expect(page.getByRole('button', { name: `Previous feature in the list: ${one}` })).toBeVisible()
   await expect(page.getByRole('button', { name: `Next feature in the list: ${three}` })).toBeVisible()
   await page.keyboard.press(']')
@@ -109,7 +109,7 @@ test('the context window cuts examples around the strongest word, and the addres
 test('an open headline shows its neighbours in feature space; each leads to its row', async ({ page, api }) => {
   const { similar } = await api.get('/api/similar_headlines', { headline: 0, limit: 5 })
   await page.goto('/?open=0')
-  const near = page.getByRole('region', { name: 'Like it in features' })
+  const near = page.getByRole('region', { name: 'Headlines with similar features' })
   test.skip(similar.length === 0, 'no headline is like the first')
   await expect(near.getByRole('link')).toHaveCount(similar.length)
   for (const [i, { headline, similarity }] of similar.entries()) {
@@ -124,7 +124,7 @@ test('the heat of the chosen feature is in the address', async ({ page, api }) =
   const headline = await api.firstHeadline()
   const last = headline.features.at(-1)
   await page.goto('/?open=0')
-  await row(page, 0).getByRole('button', { name: new RegExp(`^Light up feature ${last?.feature},`) }).click()
+  await row(page, 0).getByRole('button', { name: new RegExp(`^Highlight feature ${last?.feature},`) }).click()
   await expect(page).toHaveURL(new RegExp(`lit=${last?.feature}$`))
   await page.reload()
   await expect.poll(() => strongest(row(page, 0))).toContain(last?.word)

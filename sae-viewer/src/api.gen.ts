@@ -13,7 +13,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Ablate a set of features in a part of the run: predictions before and after. */
+        /** Ablate a set of features in a part of the run: the predictions before and after. */
         post: operations["audit"];
         delete?: never;
         options?: never;
@@ -62,7 +62,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How many features fire how often. */
+        /** A histogram of how often features fire. */
         get: operations["feature_density"];
         put?: never;
         post?: never;
@@ -79,7 +79,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A feature's statistics and its strongest tokens in context. */
+        /** A feature's statistics and its strongest tokens in their headlines. */
         get: operations["feature_info"];
         put?: never;
         post?: never;
@@ -96,7 +96,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Features in descending order of a metric. */
+        /** Features that match the filters, ordered by a metric. */
         get: operations["features"];
         put?: never;
         post?: never;
@@ -115,7 +115,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** The smallest set of features found whose change turns the prediction. */
+        /** Search for the smallest set of features whose change changes the prediction. */
         post: operations["flip"];
         delete?: never;
         options?: never;
@@ -166,7 +166,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Edit features of a text: probabilities before and after. */
+        /** Edit features of a text: the probabilities before and after. */
         post: operations["intervene"];
         delete?: never;
         options?: never;
@@ -181,7 +181,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Causal evidence for a run's predictions as a whole. */
+        /** The causal findings about a run's predictions as a whole. */
         get: operations["interventions"];
         put?: never;
         post?: never;
@@ -198,9 +198,9 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What people say about the features of the run's SAE. */
+        /** The names, stars and notes that people gave to the features of the run's SAE. */
         get: operations["read_labels"];
-        /** Replace the labels of the run's SAE, given the ETag of those that were seen. */
+        /** Replace the labels of the run's SAE, given the ETag of the labels that were read. */
         put: operations["write_labels"];
         post?: never;
         delete?: never;
@@ -216,7 +216,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether texts can be probed live. */
+        /** Whether texts can be probed live, and the limits of a request. */
         get: operations["live_state"];
         put?: never;
         post?: never;
@@ -235,7 +235,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Read a text: probabilities, features, what each class owes to them. */
+        /** Read a text: its probabilities, its features, and the effect of each feature on each class. */
         post: operations["probe"];
         delete?: never;
         options?: never;
@@ -284,7 +284,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Headlines with the most similar features. */
+        /** The headlines whose strongest features are most like those of one headline. */
         get: operations["similar_headlines"];
         put?: never;
         post?: never;
@@ -375,7 +375,7 @@ export interface components {
             n_fired: number;
             /**
              * N Headlines
-             * @description in the whole run
+             * @description headlines in the whole run
              */
             n_headlines: number;
             /** Offset */
@@ -385,7 +385,7 @@ export interface components {
         };
         /**
          * AuditBody
-         * @description Ablate a set of features in a part of the run's headlines.
+         * @description Features to ablate in a part of the run's headlines.
          */
         AuditBody: {
             /** Features */
@@ -455,19 +455,19 @@ export interface components {
             effect_n: number | null;
             /**
              * Mean Max
-             * @description mean over them of the feature's maximum
+             * @description mean over headlines of the class of the feature's maximum
              */
-            mean_max: number | null;
+            mean_max: number;
             /**
              * N Fired
-             * @description of them, those on which the feature fires
+             * @description headlines of the class on which the feature fires
              */
-            n_fired: number | null;
+            n_fired: number;
             /**
              * N Headlines
              * @description headlines of the class
              */
-            n_headlines: number | null;
+            n_headlines: number;
         };
         /**
          * ClassifierInfo
@@ -521,19 +521,18 @@ export interface components {
             /**
              * Cosine
              * @description mean cosine of x − mean and x̂ − mean
-             * @default null
              */
-            cosine: number | null;
+            cosine: number;
             /**
              * Density
              * @description features per bin of `density_edges`, by the share of tokens they fire on
              */
-            density?: number[];
+            density: number[];
             /**
              * Density Edges
              * @description log10 of the share of tokens, edges
              */
-            density_edges?: number[];
+            density_edges: number[];
             /**
              * Fvu
              * @description Σ‖x−x̂‖² / Σ‖x−m‖², m the mean of these tokens; 0 perfect, 1 the mean
@@ -547,17 +546,15 @@ export interface components {
             /**
              * L2 Ratio
              * @description mean of ‖x̂ − mean‖ / ‖x − mean‖; below 1: shrinkage
-             * @default null
              */
-            l2_ratio: number | null;
+            l2_ratio: number;
             /** N Tokens */
             n_tokens: number;
             /**
              * Rare Share
              * @description share of features that fire, but on under 1 token in 10,000
-             * @default null
              */
-            rare_share: number | null;
+            rare_share: number;
             /**
              * Silent Share
              * @description share of features that fire on no token of this split
@@ -568,12 +565,12 @@ export interface components {
         };
         /**
          * CompareAnswer
-         * @description Parallel to the runs asked for; `matches` begins with the second run.
+         * @description Lists with one entry for each run asked for; `matches` has none for the first run.
          */
         CompareAnswer: {
             /**
              * Headlines
-             * @description null where the run lacks the headline, or none was asked
+             * @description null where the run lacks the headline or none was asked for
              */
             headlines: (components["schemas"]["Headline"] | null)[];
             /** Matches */
@@ -615,7 +612,7 @@ export interface components {
         };
         /**
          * ErrorAnswer
-         * @description Every 4xx and 5xx answers this.
+         * @description The answer with every 4xx and 5xx status.
          */
         ErrorAnswer: {
             error: components["schemas"]["ErrorDetail"];
@@ -629,7 +626,7 @@ export interface components {
         };
         /**
          * ExampleGroupAnswer
-         * @description Examples of one range of activations.
+         * @description Examples from one range of activations.
          */
         ExampleGroupAnswer: {
             /** Examples */
@@ -654,7 +651,7 @@ export interface components {
         };
         /**
          * ExampleInHeadline
-         * @description An example with the headline it stands in.
+         * @description An example and its headline.
          */
         ExampleInHeadline: {
             /**
@@ -827,7 +824,7 @@ export interface components {
             density: number;
             /**
              * Examples
-             * @description strongest first
+             * @description those of the first group, strongest first
              */
             examples: components["schemas"]["ExampleInHeadline"][];
             /** Examples Saved */
@@ -838,7 +835,7 @@ export interface components {
             feature: number;
             /**
              * Groups
-             * @description the same, and those of other ranges of activations
+             * @description the strongest examples, then those of other ranges
              */
             groups: components["schemas"]["ExampleGroupAnswer"][];
             histogram: components["schemas"]["Histogram"] | null;
@@ -848,7 +845,7 @@ export interface components {
             leaning: number | null;
             /**
              * Message
-             * @description why there are no examples, where there are none
+             * @description why there are no examples; null where there are some
              */
             message: string | null;
             /** Metrics */
@@ -861,7 +858,7 @@ export interface components {
             run_id: string;
             /**
              * Similar Cofiring
-             * @description features that fire on the same headlines
+             * @description features that fire on similar sets of headlines
              */
             similar_cofiring: components["schemas"]["SimilarFeature"][];
             /**
@@ -873,6 +870,7 @@ export interface components {
             stats: components["schemas"]["FeatureStat"][];
             /**
              * Status
+             * @description whether it fires on no headline (dead), on fewer than 5 (thin), or on more (ok)
              * @enum {string}
              */
             status: "dead" | "thin" | "ok";
@@ -910,7 +908,7 @@ export interface components {
         };
         /**
          * FeatureMatches
-         * @description Features of one run that are most like the asked one.
+         * @description The features of one run that are most like the feature asked about.
          */
         FeatureMatches: {
             /**
@@ -937,7 +935,7 @@ export interface components {
             has_examples: boolean;
             /**
              * Histogram
-             * @description its activations in at most 16 log-spaced bins; empty where not saved
+             * @description counts of its activations in at most 16 log-spaced bins; empty where not saved
              */
             histogram: number[];
             /**
@@ -952,13 +950,13 @@ export interface components {
             n_headlines: number;
             /**
              * Status
-             * @description thin: fires on fewer than 5 headlines
+             * @description whether it fires on no headline (dead), on fewer than 5 (thin), or on more (ok)
              * @enum {string}
              */
             status: "dead" | "thin" | "ok";
             /**
              * Values
-             * @description every metric, by name
+             * @description metrics by name
              */
             values: {
                 [key: string]: number;
@@ -986,7 +984,7 @@ export interface components {
             low: number | null;
             /**
              * N
-             * @description headlines that it rests on
+             * @description headlines behind it
              */
             n: number | null;
             /** Name */
@@ -1003,7 +1001,7 @@ export interface components {
             rank: number;
             /**
              * Tested
-             * @description the same on headlines that did not rank it; what follows is of this
+             * @description the metric on headlines that did not rank the feature; the next four fields describe this number
              */
             tested: number | null;
             /** Value */
@@ -1023,6 +1021,11 @@ export interface components {
             /** Metrics */
             metrics: components["schemas"]["MetricInfo"][];
             /**
+             * N Exact
+             * @description of them, exact matches of `q` or `token`, which are listed first; the metric orders the rest
+             */
+            n_exact: number;
+            /**
              * N Features
              * @description features in the run
              */
@@ -1031,12 +1034,15 @@ export interface components {
             offset: number;
             /**
              * Place
-             * @description 0-based place of `around`; null where it is not listed
+             * @description 0-based rank of `around`; null where the list does not hold it
              */
             place: number | null;
             /** Run Id */
             run_id: string;
-            /** Total */
+            /**
+             * Total
+             * @description features that match the filters
+             */
             total: number;
         };
         /**
@@ -1102,7 +1108,7 @@ export interface components {
         };
         /**
          * FlipAnswer
-         * @description A set of features whose change turns the prediction; empty where none was found.
+         * @description A set of features whose change changes the prediction; empty where none was found.
          */
         FlipAnswer: {
             before: components["schemas"]["LivePrediction"];
@@ -1121,18 +1127,18 @@ export interface components {
         };
         /**
          * FlipBody
-         * @description Find the smallest set of features whose change turns the prediction.
+         * @description A text whose prediction is to change.
          */
         FlipBody: {
             /**
              * Level
-             * @description activation that the features are set to where they fire; 0 ablates them
+             * @description activation to which features are set where they fire; 0 ablates them
              * @default 0
              */
             level: number;
             /**
              * Max Size
-             * @description features a flip may change
+             * @description most features that may be changed
              * @default 20
              */
             max_size: number;
@@ -1144,7 +1150,7 @@ export interface components {
             run: string | null;
             /**
              * Target
-             * @description class to reach; null: any other than predicted
+             * @description class to reach; null stands for any other
              * @default null
              */
             target: number | null;
@@ -1177,7 +1183,7 @@ export interface components {
         };
         /**
          * FlipStep
-         * @description One feature of a flip, in the order of changing them.
+         * @description One feature of a flip and the prediction once it is changed too.
          */
         FlipStep: {
             after: components["schemas"]["LivePrediction"];
@@ -1194,7 +1200,7 @@ export interface components {
          * @description A headline with its strongest features.
          */
         Headline: {
-            /** @description causal evidence, where the run has some for it */
+            /** @description causal findings, where the run has some for the headline */
             effects: components["schemas"]["HeadlineEffects"] | null;
             /** Ends */
             ends: number[];
@@ -1313,7 +1319,7 @@ export interface components {
         };
         /**
          * HealthAnswer
-         * @description The default run can be served; where it cannot, the error says why.
+         * @description The default run, which can be served.
          */
         HealthAnswer: {
             /** N Features */
@@ -1357,13 +1363,13 @@ export interface components {
         InterveneAnswer: {
             /**
              * After
-             * @description one, or one for each edit where they were asked separately
+             * @description one for all edits together, or one for each edit
              */
             after: components["schemas"]["LivePrediction"][];
             before: components["schemas"]["LivePrediction"];
             /**
              * Edited
-             * @description by feature; empty where edits were asked separately
+             * @description by feature; empty where each edit was made by itself
              */
             edited: components["schemas"]["EditedFeature"][];
             /** Labels */
@@ -1375,7 +1381,7 @@ export interface components {
         };
         /**
          * InterveneBody
-         * @description One text with its features edited.
+         * @description A text and edits of its features.
          */
         InterveneBody: {
             /** Edits */
@@ -1388,7 +1394,7 @@ export interface components {
             run: string | null;
             /**
              * Separately
-             * @description each edit by itself, all in one pass, instead of all together
+             * @description whether each edit is made by itself rather than all together
              * @default false
              */
             separately: boolean;
@@ -1400,7 +1406,7 @@ export interface components {
         };
         /**
          * InterventionsAnswer
-         * @description `interventions.json` without its headlines, which come with `/api/headlines`.
+         * @description `interventions.json` without its headlines, which `/api/headlines` gives.
          */
         InterventionsAnswer: {
             /** Agreement */
@@ -1471,12 +1477,12 @@ export interface components {
         };
         /**
          * LiveAblation
-         * @description What a class really owes to a feature: before − after its ablation.
+         * @description The measured effect of a feature: the value before its ablation minus the value after it.
          */
         LiveAblation: {
             /**
              * Logits
-             * @description [n_classes] on centred logits
+             * @description [n_classes], of centred logits
              */
             logits: number[];
             /**
@@ -1492,27 +1498,36 @@ export interface components {
         };
         /**
          * LiveAnswer
-         * @description Whether texts can be probed live, and within which bounds.
+         * @description Whether texts can be probed live, and the limits of a request.
          */
         LiveAnswer: {
             /** Device */
             device: string | null;
             /** Live */
             live: boolean;
-            /** Max Characters */
+            /**
+             * Max Characters
+             * @description of a text
+             */
             max_characters: number;
-            /** Max Edits */
+            /**
+             * Max Edits
+             * @description in one request
+             */
             max_edits: number;
-            /** Max Value */
+            /**
+             * Max Value
+             * @description of an edit, positive or negative
+             */
             max_value: number;
             /**
              * Message
-             * @description how to turn it on, where it is off
+             * @description how to turn it on; null where it is on
              */
             message: string | null;
             /**
              * Places
-             * @description requests that may wait; one more is answered 429
+             * @description requests that may wait for the model; one more is answered with 429
              */
             places: number;
             /**
@@ -1523,7 +1538,7 @@ export interface components {
         };
         /**
          * LiveEdit
-         * @description One feature's activation made new: ablate f → 0, scale f → value·f, clamp f → value, add f → f + value.
+         * @description A new value for one feature's activation f: ablate 0, scale value·f, clamp value, add f + value.
          */
         LiveEdit: {
             /** Feature */
@@ -1536,7 +1551,7 @@ export interface components {
             operation: "ablate" | "scale" | "clamp" | "add";
             /**
              * Positions
-             * @description token positions; null: all that the SAE covers
+             * @description token positions; null stands for all that the SAE was trained on
              * @default null
              */
             positions: number[] | null;
@@ -1548,7 +1563,7 @@ export interface components {
         };
         /**
          * LiveFeature
-         * @description A feature that fires in the text and what each class owes to it.
+         * @description A feature that fires in the text and its effect on each class.
          */
         LiveFeature: {
             ablation: components["schemas"]["LiveAblation"] | null;
@@ -1559,7 +1574,7 @@ export interface components {
             activation: number;
             /**
              * Effects
-             * @description [n_classes] estimated effect on centred logits, over tokens
+             * @description [n_classes], estimated effect on centred logits, over all tokens
              */
             effects: number[];
             /** Feature */
@@ -1594,12 +1609,12 @@ export interface components {
         };
         /**
          * LivePrediction
-         * @description What the classifier says.
+         * @description A prediction of the classifier.
          */
         LivePrediction: {
             /**
              * Logits
-             * @description [n_classes] less their mean
+             * @description [n_classes], centred: their mean is subtracted
              */
             logits: number[];
             /** Prediction */
@@ -1624,15 +1639,18 @@ export interface components {
         };
         /**
          * ProbeAnswer
-         * @description A text read. base + Σ effects of the features listed + rest = logits, exactly.
+         * @description A text that was read. base + Σ effects of the listed features + rest = logits, exactly.
          */
         ProbeAnswer: {
             /**
              * Base
-             * @description [n_classes] centred, all features ablated; null for 0 steps
+             * @description [n_classes], centred, all features ablated; null for 0 steps
              */
             base: number[] | null;
-            /** Ends */
+            /**
+             * Ends
+             * @description code point after each token
+             */
             ends: number[];
             /**
              * Estimate
@@ -1648,12 +1666,12 @@ export interface components {
             labels: string[];
             /**
              * Logits
-             * @description [n_classes] less their mean
+             * @description [n_classes], centred: their mean is subtracted
              */
             logits: number[];
             /**
              * Milliseconds
-             * @description time in the model
+             * @description spent in the model
              */
             milliseconds: number;
             /**
@@ -1667,41 +1685,41 @@ export interface components {
             probabilities: number[];
             /**
              * Rest
-             * @description [n_classes] what base and the listed effects leave: all other features; null for 0 steps
+             * @description [n_classes], effects of all features that are not listed; null for 0 steps
              */
             rest: number[] | null;
             /** Run Id */
             run_id: string;
-            /** @description with the SAE's reconstruction in place of the activations; null for 0 steps */
+            /** @description prediction from the SAE's reconstruction of the activations; null for 0 steps */
             spliced: components["schemas"]["LivePrediction"] | null;
             /**
              * Starts
-             * @description code points into the text, half open
+             * @description first code point of each token in the text
              */
             starts: number[];
             /** Text */
             text: string;
             /**
              * Token Effects
-             * @description effect of all features at each token on the predicted class's centred logit
+             * @description effect of all features at each token on the centred logit of the predicted class
              */
             token_effects: number[];
             /** Tokens */
             tokens: string[];
             /**
              * Words
-             * @description 0-based word each token belongs to; -1 for special tokens
+             * @description 0-based word that each token belongs to; -1 for special tokens
              */
             words: number[];
         };
         /**
          * ProbeBody
-         * @description Read one text.
+         * @description A text to read.
          */
         ProbeBody: {
             /**
              * Ablate
-             * @description how many of the listed features are really ablated too
+             * @description how many of the listed features are also ablated
              * @default 0
              */
             ablate: number;
@@ -1713,7 +1731,7 @@ export interface components {
             run: string | null;
             /**
              * Steps
-             * @description nodes of integrated gradients; 0: gradient × activation
+             * @description steps of integrated gradients; 0 stands for gradient × activation
              * @default 0
              */
             steps: number;
@@ -1724,7 +1742,7 @@ export interface components {
             text: string;
             /**
              * Top
-             * @description features listed, by effect on the predicted class
+             * @description how many features to list, by effect on the predicted class
              * @default 10
              */
             top: number;
@@ -1794,7 +1812,7 @@ export interface components {
              * Order
              * @enum {string}
              */
-            order: "attribution" | "activation" | "random";
+            order: "activation" | "attribution" | "random";
             /**
              * Unchanged
              * @description share of headlines that keep their prediction
@@ -1844,7 +1862,6 @@ export interface components {
             /**
              * Processes
              * @description processes that shared the headlines
-             * @default 1
              */
             processes: number;
             /**
@@ -1910,7 +1927,7 @@ export interface components {
             readable: boolean;
             /**
              * Reason
-             * @description why the run cannot be read, where it cannot
+             * @description why the run cannot be read; null where it can
              */
             reason: string | null;
             /** Run Id */
@@ -1984,12 +2001,9 @@ export interface components {
              * @description training time, seconds
              */
             seconds: number;
-            /** @description the words replaced (SAEs of old: the positions it was trained on) */
+            /** @description the words replaced */
             spliced: components["schemas"]["SpliceReport"];
-            /**
-             * @description every position replaced; null: the SAE never saw [CLS] and [SEP]
-             * @default null
-             */
+            /** @description every position replaced; null: the SAE never saw [CLS] and [SEP] */
             spliced_all: components["schemas"]["SpliceReport"] | null;
             /** Tokens Per Second */
             tokens_per_second: number;
@@ -2033,7 +2047,7 @@ export interface components {
             headline: components["schemas"]["Headline"];
             /**
              * Similarity
-             * @description cosine of the two headlines' saved features
+             * @description cosine of the two headlines' saved activations
              */
             similarity: number;
         };
@@ -2082,7 +2096,6 @@ export interface components {
             /**
              * Accuracy Change Interval
              * @description 95 % of spliced − clean, paired (Agresti & Min 2005); null: fewer than 30 headlines
-             * @default null
              */
             accuracy_change_interval: [
                 number,
@@ -2096,42 +2109,37 @@ export interface components {
              * Baselines
              * @description zero, mean and resample ablation
              */
-            baselines?: components["schemas"]["SpliceBaseline"][];
+            baselines: components["schemas"]["SpliceBaseline"][];
             /**
              * Cross Entropy Clean
              * @description nats per headline
-             * @default null
              */
-            cross_entropy_clean: number | null;
+            cross_entropy_clean: number;
             /**
              * Cross Entropy Spliced
-             * @default null
+             * @description nats per headline
              */
-            cross_entropy_spliced: number | null;
+            cross_entropy_spliced: number;
             /**
              * Gained
              * @description headlines wrong before and right when spliced
-             * @default null
              */
-            gained: number | null;
+            gained: number;
             /**
              * Lost
              * @description headlines right before and wrong when spliced
-             * @default null
              */
-            lost: number | null;
+            lost: number;
             /**
              * Mcnemar P
              * @description exact McNemar test of lost against gained
-             * @default null
              */
-            mcnemar_p: number | null;
+            mcnemar_p: number;
             /**
              * Mean Kl
              * @description mean KL(clean ‖ spliced), nats
-             * @default null
              */
-            mean_kl: number | null;
+            mean_kl: number;
             /** N Headlines */
             n_headlines: number;
             /**
@@ -2150,7 +2158,6 @@ export interface components {
             /**
              * Unchanged Interval
              * @description 95 % (Wilson); null: fewer than 30 headlines
-             * @default null
              */
             unchanged_interval: [
                 number,
@@ -2331,7 +2338,7 @@ export interface operations {
                 run?: string | null;
                 /** @description text to search for */
                 q?: string | null;
-                /** @description only headlines with this feature among their top ones */
+                /** @description only headlines with this feature among their strongest ones */
                 feature?: number | null;
                 /** @description only headlines whose predicted class has at least this probability */
                 min_confidence?: number | null;
@@ -2490,23 +2497,24 @@ export interface operations {
                 run?: string | null;
                 limit?: number;
                 offset?: number;
-                /** @description text to search for */
+                /** @description a feature's number or its first digits, or a part of its label or of its strongest token's word */
                 q?: string | null;
                 /** @description default: the run's first metric */
                 metric?: string | null;
                 order?: "desc" | "asc";
-                /** @description only features that fire on this word or on words that begin with it */
+                /** @description only features that fire on a word that begins with this */
                 token?: string | null;
-                /** @description thin: fires on fewer than 5 headlines; solid: live and not thin */
-                evidence?: "all" | "live" | "dead" | "thin" | "solid";
-                /** @description of the share of counted tokens on which it fires */
+                /** @description how many headlines the feature fires on: any, at least 1 (live), none (dead), fewer than 5 but at least 1 (thin), at least 5 (solid) */
+                support?: "all" | "live" | "dead" | "thin" | "solid";
+                /** @description least share of counted tokens on which the feature fires */
                 min_density?: number | null;
+                /** @description largest share of counted tokens on which the feature fires */
                 max_density?: number | null;
-                /** @description class with its highest AUROC */
+                /** @description class with the feature's highest AUROC */
                 leaning?: number | null;
-                /** @description whether a person has named it */
+                /** @description whether the feature has a human label */
                 labelled?: boolean | null;
-                /** @description a feature to stand in the middle of the page, in place of `offset` */
+                /** @description a feature to show in the middle of the page; `offset` is ignored */
                 around?: number | null;
             };
             header?: never;
@@ -2638,7 +2646,7 @@ export interface operations {
                 run?: string | null;
                 /** @description text to search for */
                 q?: string | null;
-                /** @description only headlines with this feature among their top ones */
+                /** @description only headlines with this feature among their strongest ones */
                 feature?: number | null;
                 /** @description only headlines whose predicted class has at least this probability */
                 min_confidence?: number | null;

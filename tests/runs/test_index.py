@@ -126,19 +126,19 @@ def test_any_text_can_be_searched_for(client: FlaskClient, text: str) -> None:
         assert response.status_code == 200, response.text
 
 
-def test_features_by_word_density_evidence_and_people(folder: Path, client: FlaskClient, run: Run) -> None:
+def test_features_by_word_density_support_and_people(folder: Path, client: FlaskClient, run: Run) -> None:
     saved = run.feature_tokens.features
     words = {one.feature: {example.word.casefold() for example in one.examples} for one in saved}
     found = [row["feature"] for row in get(client, "features", token="SURGE", limit=500)["features"]]
     assert set(found) == {feature for feature, fired in words.items() if any(w.startswith("surge") for w in fired)}
     counts = run.feature_stats.headline_counts
-    for evidence, keep in {
+    for support, keep in {
         "live": lambda n: n > 0,
         "dead": lambda n: n == 0,
         "thin": lambda n: 0 < n < 5,
         "solid": lambda n: n >= 5,
     }.items():
-        page = get(client, "features", evidence=evidence, limit=500)
+        page = get(client, "features", support=support, limit=500)
         assert {row["feature"] for row in page["features"]} == {f for f in range(D_SAE) if keep(counts[f])}
     rows = get(client, "features", min_density=0.2, max_density=0.6, limit=500, order="asc")["features"]
     densities = [row["density"] for row in rows]

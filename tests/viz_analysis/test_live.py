@@ -28,8 +28,9 @@ from sae_pipeline.schema.run import Prompt
 from sae_pipeline.study import present
 from tests.conftest import SmallStudy
 from tests.whole.test_server_process import Server, failure
+from viz_analysis.api.problems import BusyError, ClientGoneError
 from viz_analysis.feature_probe_server import create_app
-from viz_analysis.live.endpoints import BusyError, GoneError, Live
+from viz_analysis.live.queue import ModelQueue
 from viz_analysis.runs.sources import RunFolder
 
 TEXT = "Shares of Ørsted surge 12% after profit beats forecasts 🚀"
@@ -277,7 +278,7 @@ class TestQueue:
 
     def test_order_patience_and_absence(self, study: SmallStudy) -> None:
         """One at a time; too many are refused; who has left is not computed for; who waits too long is told."""
-        live = Live(RunFolder(study.root / "analysis_data"), places=1, patience=1.0)
+        live = ModelQueue(RunFolder(study.root / "analysis_data"), max_waiting=1, timeout_seconds=1.0)
         run = read_run(study.run).metadata
         live.load(run)
         hold, ran = threading.Event(), []
@@ -301,14 +302,14 @@ class TestQueue:
             with pytest.raises(BusyError, match="within 1 seconds"):
                 first.result()
             hold.set()
-            with pytest.raises((GoneError, BusyError)):
+            with pytest.raises((ClientGoneError, BusyError)):
                 second.result()
         assert ran == ["first"]
         live.ask(run, lambda model: model.run, lambda: False)  # places are given back
 
     def test_another_run(self, study: SmallStudy, tmp_path: Path) -> None:
         """The model follows the run asked for; one is held."""
-        live = Live(RunFolder(study.root / "analysis_data"))
+        live = ModelQueue(RunFolder(study.root / "analysis_data"))
         run = read_run(study.run).metadata
         other = run.model_copy(update={"run_id": "run-777"})
         assert live.run_id is None
@@ -340,4 +341,4 @@ def test_what_keeps_it_from_starting(study: SmallStudy, tmp_path: Path) -> None:
     shutil.copy(others[0], tmp_path / "finbert_sae" / "store" / held / "sae.pt")
     assert "has been changed" in failure("--analysis-dir", str(tmp_path / "analysis_data"), "--live")
     with pytest.raises(UserError, match="has been changed"):
-        Live(RunFolder(tmp_path / "analysis_data")).load(read_run(study.run).metadata)
+        ModelQueue(RunFolder(tmp_path / "analysis_data")).load(read_run(study.run).metadata)

@@ -154,13 +154,13 @@ def test_headlines_sort_by_their_probabilities(client: FlaskClient, run: Run) ->
 
 
 def test_a_feature_is_found_in_its_list_with_its_neighbours(client: FlaskClient) -> None:
-    ask = "/api/features?metric=kurtosis&evidence=live"
+    ask = "/api/features?metric=kurtosis&support=live"
     listed = [row["feature"] for row in get(client, f"{ask}&limit=40")["features"]]
     for place in (0, 1, 17, 38):
         page = get(client, f"{ask}&around={listed[place]}&limit=3")
         assert page["place"] == place and page["offset"] == max(0, place - 1)
         assert [row["feature"] for row in page["features"]] == listed[page["offset"] :][:3]
-    dead = get(client, "/api/features?evidence=dead&limit=1")["features"][0]["feature"]
+    dead = get(client, "/api/features?support=dead&limit=1")["features"][0]["feature"]
     assert get(client, f"{ask}&around={dead}")["place"] is None
 
 

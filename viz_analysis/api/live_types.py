@@ -1,16 +1,15 @@
-"""What the live half of the API takes and answers: a text and edits in, probabilities and causes out."""
+"""What the live endpoints take and answer: a text and edits in, probabilities and effects of features out."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 
 from sae_pipeline.schema.common import Record, Share
+from sae_pipeline.schema.edits import MAX_EDITS, MAX_VALUE, Operation
 from sae_pipeline.schema.run import Firing
 
-MAX_CHARACTERS = 1000
-MAX_EDITS = 256
-MAX_VALUE = 1e4
-MAX_FEATURES = 100
+MAX_CHARACTERS = 1000  # of a text
+MAX_FEATURES = 100  # listed or ablated by one request
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS, description="the headline")]
 RunId = Annotated[str | None, Field(max_length=64, description="default: the served run")]
@@ -28,47 +27,49 @@ class Body(BaseModel):
 
 
 class ProbeBody(Body):
-    """Read one text."""
+    """A text to read."""
 
     text: Text
     run: RunId = None
-    top: int = Field(10, ge=1, le=MAX_FEATURES, description="features listed, by effect on the predicted class")
-    steps: int = Field(0, ge=0, le=32, description="nodes of integrated gradients; 0: gradient × activation")
-    ablate: int = Field(0, ge=0, le=32, description="how many of the listed features are really ablated too")
+    top: int = Field(
+        10, ge=1, le=MAX_FEATURES, description="how many features to list, by effect on the predicted class"
+    )
+    steps: int = Field(0, ge=0, le=32, description="steps of integrated gradients; 0 stands for gradient × activation")
+    ablate: int = Field(0, ge=0, le=32, description="how many of the listed features are also ablated")
 
 
 class LiveEdit(Body):
-    """One feature's activation made new: ablate f → 0, scale f → value·f, clamp f → value, add f → f + value."""
+    """A new value for one feature's activation f: ablate 0, scale value·f, clamp value, add f + value."""
 
     feature: FeatureId
-    operation: Literal["ablate", "scale", "clamp", "add"] = "ablate"
+    operation: Operation = "ablate"
     value: Value = 0.0
     positions: list[Annotated[int, Field(ge=0, le=10**6)]] | None = Field(
-        None, max_length=512, description="token positions; null: all that the SAE covers"
+        None, max_length=512, description="token positions; null stands for all that the SAE was trained on"
     )
 
 
 class InterveneBody(Body):
-    """One text with its features edited."""
+    """A text and edits of its features."""
 
     text: Text
     run: RunId = None
     edits: list[LiveEdit] = Field(min_length=1, max_length=MAX_EDITS)
-    separately: bool = Field(False, description="each edit by itself, all in one pass, instead of all together")
+    separately: bool = Field(False, description="whether each edit is made by itself rather than all together")
 
 
 class FlipBody(Body):
-    """Find the smallest set of features whose change turns the prediction."""
+    """A text whose prediction is to change."""
 
     text: Text
     run: RunId = None
-    target: int | None = Field(None, ge=0, le=1000, description="class to reach; null: any other than predicted")
-    level: Value = Field(0.0, description="activation that the features are set to where they fire; 0 ablates them")
-    max_size: int = Field(20, ge=1, le=64, description="features a flip may change")
+    target: int | None = Field(None, ge=0, le=1000, description="class to reach; null stands for any other")
+    level: Value = Field(0.0, description="activation to which features are set where they fire; 0 ablates them")
+    max_size: int = Field(20, ge=1, le=64, description="most features that may be changed")
 
 
 class AuditBody(Body):
-    """Ablate a set of features in a part of the run's headlines."""
+    """Features to ablate in a part of the run's headlines."""
 
     run: RunId = None
     features: list[FeatureId] = Field(min_length=1, max_length=MAX_FEATURES)
@@ -80,67 +81,67 @@ class AuditBody(Body):
 
 
 class LiveAnswer(Record):
-    """Whether texts can be probed live, and within which bounds."""
+    """Whether texts can be probed live, and the limits of a request."""
 
     live: bool
-    message: str | None = Field(description="how to turn it on, where it is off")
+    message: str | None = Field(description="how to turn it on; null where it is on")
     run_id: str | None = Field(description="the run whose classifier and SAE are in memory; null before first use")
     device: str | None
-    max_characters: int
-    max_edits: int
-    max_value: float
-    places: NonNegativeInt = Field(description="requests that may wait; one more is answered 429")
+    max_characters: int = Field(description="of a text")
+    max_edits: int = Field(description="in one request")
+    max_value: float = Field(description="of an edit, positive or negative")
+    places: NonNegativeInt = Field(description="requests that may wait for the model; one more is answered with 429")
 
 
 class LivePrediction(Record):
-    """What the classifier says."""
+    """A prediction of the classifier."""
 
     prediction: NonNegativeInt
     probabilities: list[Share]
-    logits: list[FiniteFloat] = Field(description="[n_classes] less their mean")
+    logits: list[FiniteFloat] = Field(description="[n_classes], centred: their mean is subtracted")
 
 
 class LiveAblation(Record):
-    """What a class really owes to a feature: before − after its ablation."""
+    """The measured effect of a feature: the value before its ablation minus the value after it."""
 
-    logits: list[FiniteFloat] = Field(description="[n_classes] on centred logits")
+    logits: list[FiniteFloat] = Field(description="[n_classes], of centred logits")
     probabilities: list[FiniteFloat] = Field(description="[n_classes]")
     prediction: NonNegativeInt = Field(description="after the ablation")
 
 
 class LiveFeature(Firing):
-    """A feature that fires in the text and what each class owes to it."""
+    """A feature that fires in the text and its effect on each class."""
 
     feature: NonNegativeInt
-    effects: list[FiniteFloat] = Field(description="[n_classes] estimated effect on centred logits, over tokens")
+    effects: list[FiniteFloat] = Field(description="[n_classes], estimated effect on centred logits, over all tokens")
     position_effects: list[FiniteFloat] = Field(description="effect on the predicted class at each of `positions`")
     ablation: LiveAblation | None
 
 
 class ProbeAnswer(LivePrediction):
-    """A text read. base + Σ effects of the features listed + rest = logits, exactly."""
+    """A text that was read. base + Σ effects of the listed features + rest = logits, exactly."""
 
     run_id: str
     labels: list[str]
     text: str
     tokens: list[str]
-    starts: list[NonNegativeInt] = Field(description="code points into the text, half open")
-    ends: list[NonNegativeInt]
-    words: list[int] = Field(description="0-based word each token belongs to; -1 for special tokens")
+    starts: list[NonNegativeInt] = Field(description="first code point of each token in the text")
+    ends: list[NonNegativeInt] = Field(description="code point after each token")
+    words: list[int] = Field(description="0-based word that each token belongs to; -1 for special tokens")
     n_active: NonNegativeInt = Field(description="features that fire")
     estimate: Literal["gradient", "integrated"]
-    base: list[FiniteFloat] | None = Field(description="[n_classes] centred, all features ablated; null for 0 steps")
+    base: list[FiniteFloat] | None = Field(description="[n_classes], centred, all features ablated; null for 0 steps")
     rest: list[FiniteFloat] | None = Field(
-        description="[n_classes] what base and the listed effects leave: all other features; null for 0 steps"
+        description="[n_classes], effects of all features that are not listed; null for 0 steps"
     )
     features: list[LiveFeature] = Field(description="largest effect on the predicted class first")
     spliced: LivePrediction | None = Field(
-        description="with the SAE's reconstruction in place of the activations; null for 0 steps"
+        description="prediction from the SAE's reconstruction of the activations; null for 0 steps"
     )
     token_effects: list[FiniteFloat] = Field(
-        description="effect of all features at each token on the predicted class's centred logit"
+        description="effect of all features at each token on the centred logit of the predicted class"
     )
-    milliseconds: FiniteFloat = Field(description="time in the model")
+    milliseconds: FiniteFloat = Field(description="spent in the model")
 
 
 class EditedFeature(Record):
@@ -158,13 +159,13 @@ class InterveneAnswer(Record):
     run_id: str
     labels: list[str]
     before: LivePrediction
-    after: list[LivePrediction] = Field(description="one, or one for each edit where they were asked separately")
-    edited: list[EditedFeature] = Field(description="by feature; empty where edits were asked separately")
+    after: list[LivePrediction] = Field(description="one for all edits together, or one for each edit")
+    edited: list[EditedFeature] = Field(description="by feature; empty where each edit was made by itself")
     milliseconds: FiniteFloat
 
 
 class FlipStep(Record):
-    """One feature of a flip, in the order of changing them."""
+    """One feature of a flip and the prediction once it is changed too."""
 
     feature: NonNegativeInt
     word: str = Field(description="the word on which it fires most")
@@ -172,7 +173,7 @@ class FlipStep(Record):
 
 
 class FlipAnswer(Record):
-    """A set of features whose change turns the prediction; empty where none was found."""
+    """A set of features whose change changes the prediction; empty where none was found."""
 
     run_id: str
     labels: list[str]
@@ -189,7 +190,7 @@ class AuditAnswer(Record):
     run_id: str
     features: list[NonNegativeInt]
     offset: NonNegativeInt
-    n_headlines: NonNegativeInt = Field(description="in the whole run")
+    n_headlines: NonNegativeInt = Field(description="headlines in the whole run")
     labels: list[NonNegativeInt] = Field(description="true classes of this part")
     before: list[NonNegativeInt]
     after: list[NonNegativeInt]

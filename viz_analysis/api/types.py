@@ -6,27 +6,28 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 
 from sae_pipeline.schema.causes import HeadlineEffects, InterventionsSummary
-from sae_pipeline.schema.common import Record, Share
+from sae_pipeline.schema.common import MIN_HEADLINES, Record, Share
 from sae_pipeline.schema.run import Example, FiredFeature, FiredWord, MetricInfo, Prompt, RunMetadata
 
-Evidence = Literal["dead", "thin", "ok"]
+Support = Literal["dead", "thin", "ok"]
+_SUPPORT = f"whether it fires on no headline (dead), on fewer than {MIN_HEADLINES} (thin), or on more (ok)"
 
 # --- queries -------------------------------------------------------------------------------------------
 
 
 class Query(BaseModel):
-    """Query parameters; unknown ones are refused."""
+    """Query parameters; unknown parameters are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
     @classmethod
     def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """As always; flask-openapi3 asks for it with every request, which would take longer than most answers."""
+        """The schema, kept for the default options: flask-openapi3 asks for it with every request, which is slow."""
         return super().model_json_schema(*arguments, **options) if arguments or options else _schema_of(cls)
 
 
 class RunQuery(Query):
-    """Which run to answer from."""
+    """The run that answers."""
 
     run: str | None = Field(
         None, max_length=64, description='"34", "run-034" or a folder name; default: the served run'
@@ -45,7 +46,7 @@ class ConfusionQuery(RunQuery):
 
     q: str | None = Field(None, max_length=200, description="text to search for")
     feature: int | None = Field(
-        None, ge=0, le=10**9, description="only headlines with this feature among their top ones"
+        None, ge=0, le=10**9, description="only headlines with this feature among their strongest ones"
     )
     min_confidence: Share | None = Field(
         None, description="only headlines whose predicted class has at least this probability"
@@ -66,44 +67,47 @@ class HeadlinesQuery(PageQuery, ConfusionQuery):
 
 
 class FeaturesQuery(PageQuery):
-    """Order, search and filters of `/api/features`; filters combine with AND.
+    """Order, search and filters of `/api/features`; filters combine with AND."""
 
-    `q` is a feature id (or how one begins), part of a human label, or part of the word of its strongest token.
-    """
-
-    q: str | None = Field(None, max_length=200, description="text to search for")
+    q: str | None = Field(
+        None,
+        max_length=200,
+        description="a feature's number or its first digits, or a part of its label or of its strongest token's word",
+    )
     metric: str | None = Field(None, max_length=64, description="default: the run's first metric")
     order: Literal["desc", "asc"] = "desc"
     token: str | None = Field(
-        None, max_length=100, description="only features that fire on this word or on words that begin with it"
+        None, max_length=100, description="only features that fire on a word that begins with this"
     )
-    evidence: Literal["all", "live", "dead", "thin", "solid"] = Field(
-        "all", description="thin: fires on fewer than 5 headlines; solid: live and not thin"
+    support: Literal["all", "live", "dead", "thin", "solid"] = Field(
+        "all",
+        description=f"how many headlines the feature fires on: any, at least 1 (live), none (dead), fewer than "
+        f"{MIN_HEADLINES} but at least 1 (thin), at least {MIN_HEADLINES} (solid)",
     )
-    min_density: Share | None = Field(None, description="of the share of counted tokens on which it fires")
-    max_density: Share | None = None
-    leaning: int | None = Field(None, ge=0, le=1000, description="class with its highest AUROC")
-    labelled: bool | None = Field(None, description="whether a person has named it")
+    min_density: Share | None = Field(None, description="least share of counted tokens on which the feature fires")
+    max_density: Share | None = Field(None, description="largest share of counted tokens on which the feature fires")
+    leaning: int | None = Field(None, ge=0, le=1000, description="class with the feature's highest AUROC")
+    labelled: bool | None = Field(None, description="whether the feature has a human label")
     around: int | None = Field(
-        None, ge=0, le=10**9, description="a feature to stand in the middle of the page, in place of `offset`"
+        None, ge=0, le=10**9, description="a feature to show in the middle of the page; `offset` is ignored"
     )
 
 
 class FeatureInfoQuery(RunQuery):
-    """One feature."""
+    """A feature to describe."""
 
     id: int = Field(ge=0, le=10**9)
 
 
 class SimilarHeadlinesQuery(RunQuery):
-    """Headlines like one."""
+    """The headline that others are compared with."""
 
     headline: int = Field(ge=0, le=10**9, description="0-based index in the run")
     limit: int = Field(10, ge=1, le=50)
 
 
 class CompareQuery(Query):
-    """Several runs side by side: one headline of them, and where a feature of the first is found in the others."""
+    """Runs to show side by side: one headline in all of them, or a feature of the first run in the others."""
 
     runs: str = Field(
         max_length=260, pattern="^[^,]+(,[^,]+){0,3}$", description="up to four runs, separated by commas"
@@ -113,7 +117,7 @@ class CompareQuery(Query):
 
 
 class LabelsSeen(BaseModel):
-    """Which labels a change starts from."""
+    """The labels that a change starts from."""
 
     if_match: str | None = Field(None, alias="If-Match", max_length=1000, description="the ETag of the labels read")
 
@@ -132,7 +136,7 @@ class ErrorDetail(Record):
 
 
 class ErrorAnswer(Record):
-    """Every 4xx and 5xx answers this."""
+    """The answer with every 4xx and 5xx status."""
 
     error: ErrorDetail
 
@@ -142,7 +146,7 @@ class Headline(Prompt):
 
     headline: NonNegativeInt = Field(description="0-based index in the run")
     features: list[FiredFeature]
-    effects: HeadlineEffects | None = Field(description="causal evidence, where the run has some for it")
+    effects: HeadlineEffects | None = Field(description="causal findings, where the run has some for the headline")
 
 
 class HeadlinesPage(Record):
@@ -174,21 +178,24 @@ class FeatureRow(Record):
     has_examples: bool
     n_headlines: NonNegativeInt = Field(description="headlines on which it fires")
     density: Share = Field(description="share of counted tokens on which it fires")
-    status: Evidence = Field(description="thin: fires on fewer than 5 headlines")
+    status: Support = Field(description=_SUPPORT)
     leaning: NonNegativeInt | None = Field(description="class with its highest AUROC; null where not known")
     histogram: list[NonNegativeInt] = Field(
-        description="its activations in at most 16 log-spaced bins; empty where not saved"
+        description="counts of its activations in at most 16 log-spaced bins; empty where not saved"
     )
-    values: dict[str, FiniteFloat] = Field(description="every metric, by name")
+    values: dict[str, FiniteFloat] = Field(description="metrics by name")
 
 
 class FeaturesPage(Record):
     run_id: str
     metric: str = Field(description="the metric that orders the list")
     metrics: list[MetricInfo]
-    total: NonNegativeInt
+    total: NonNegativeInt = Field(description="features that match the filters")
+    n_exact: NonNegativeInt = Field(
+        description="of them, exact matches of `q` or `token`, which are listed first; the metric orders the rest"
+    )
     n_features: NonNegativeInt = Field(description="features in the run")
-    place: NonNegativeInt | None = Field(description="0-based place of `around`; null where it is not listed")
+    place: NonNegativeInt | None = Field(description="0-based rank of `around`; null where the list does not hold it")
     offset: NonNegativeInt
     limit: NonNegativeInt
     features: list[FeatureRow]
@@ -201,9 +208,9 @@ class FeatureStat(Record):
     value: FiniteFloat
     rank: NonNegativeInt = Field(description="1 = highest of all features")
     tested: FiniteFloat | None = Field(
-        description="the same on headlines that did not rank it; what follows is of this"
+        description="the metric on headlines that did not rank the feature; the next four fields describe this number"
     )
-    n: NonNegativeInt | None = Field(description="headlines that it rests on")
+    n: NonNegativeInt | None = Field(description="headlines behind it")
     low: FiniteFloat | None = Field(description="lower end of the 95 % interval")
     high: FiniteFloat | None = Field(description="upper end of the 95 % interval")
     q: Share | None = Field(description="false-discovery rate")
@@ -215,7 +222,7 @@ class Histogram(Record):
 
 
 class ExampleInHeadline(Example):
-    """An example with the headline it stands in."""
+    """An example and its headline."""
 
     prompt: Prompt
 
@@ -223,9 +230,9 @@ class ExampleInHeadline(Example):
 class ClassSplit(Record):
     """A feature within one class of headlines (true label); null where the run does not say."""
 
-    n_headlines: NonNegativeInt | None = Field(description="headlines of the class")
-    n_fired: NonNegativeInt | None = Field(description="of them, those on which the feature fires")
-    mean_max: FiniteFloat | None = Field(description="mean over them of the feature's maximum")
+    n_headlines: NonNegativeInt = Field(description="headlines of the class")
+    n_fired: NonNegativeInt = Field(description="headlines of the class on which the feature fires")
+    mean_max: FiniteFloat = Field(description="mean over headlines of the class of the feature's maximum")
     auroc: FiniteFloat | None = Field(
         description="of the class against the rest, by the headline's maximum, on headlines that did not rank it"
     )
@@ -239,7 +246,7 @@ class ClassSplit(Record):
 
 
 class ExampleGroupAnswer(Record):
-    """Examples of one range of activations."""
+    """Examples from one range of activations."""
 
     kind: Literal["top", "quantile", "random"]
     low: FiniteFloat = Field(description="smallest headline maximum in the range")
@@ -276,19 +283,19 @@ class FeatureInfo(Record):
     n_headlines: NonNegativeInt
     n_headlines_in_run: NonNegativeInt
     density: Share
-    status: Evidence
+    status: Support = Field(description=_SUPPORT)
     leaning: NonNegativeInt | None
     metrics: list[MetricInfo]
     stats: list[FeatureStat]
     classes: list[ClassSplit] = Field(description="one per label, in their order")
     histogram: Histogram | None
     examples_saved: bool
-    message: str | None = Field(description="why there are no examples, where there are none")
-    examples: list[ExampleInHeadline] = Field(description="strongest first")
-    groups: list[ExampleGroupAnswer] = Field(description="the same, and those of other ranges of activations")
+    message: str | None = Field(description="why there are no examples; null where there are some")
+    examples: list[ExampleInHeadline] = Field(description="those of the first group, strongest first")
+    groups: list[ExampleGroupAnswer] = Field(description="the strongest examples, then those of other ranges")
     words: list[FiredWord]
     similar_decoder: list[SimilarFeature] = Field(description="features with the most similar decoder rows")
-    similar_cofiring: list[SimilarFeature] = Field(description="features that fire on the same headlines")
+    similar_cofiring: list[SimilarFeature] = Field(description="features that fire on similar sets of headlines")
     family: list[FamilyMatch]
 
 
@@ -302,7 +309,7 @@ class FeatureDensity(Record):
 
 
 class SimilarHeadline(Record):
-    similarity: FiniteFloat = Field(description="cosine of the two headlines' saved features")
+    similarity: FiniteFloat = Field(description="cosine of the two headlines' saved activations")
     headline: Headline
 
 
@@ -313,22 +320,22 @@ class SimilarHeadlines(Record):
 
 
 class FeatureMatches(Record):
-    """Features of one run that are most like the asked one."""
+    """The features of one run that are most like the feature asked about."""
 
     run_id: str
     features: list[SimilarFeature] = Field(description="by cosine of decoder rows; empty where these are not saved")
 
 
 class CompareAnswer(Record):
-    """Parallel to the runs asked for; `matches` begins with the second run."""
+    """Lists with one entry for each run asked for; `matches` has none for the first run."""
 
     runs: list[RunMetadata]
-    headlines: list[Headline | None] = Field(description="null where the run lacks the headline, or none was asked")
+    headlines: list[Headline | None] = Field(description="null where the run lacks the headline or none was asked for")
     matches: list[FeatureMatches]
 
 
 class InterventionsAnswer(InterventionsSummary):
-    """`interventions.json` without its headlines, which come with `/api/headlines`."""
+    """`interventions.json` without its headlines, which `/api/headlines` gives."""
 
 
 class RunSummary(Record):
@@ -338,7 +345,7 @@ class RunSummary(Record):
     folder: str
     created_at: str | None
     readable: bool
-    reason: str | None = Field(description="why the run cannot be read, where it cannot")
+    reason: str | None = Field(description="why the run cannot be read; null where it can")
     is_default: bool
     preset: str | None
     model: str | None
@@ -358,7 +365,7 @@ class RunsAnswer(Record):
 
 
 class HealthAnswer(Record):
-    """The default run can be served; where it cannot, the error says why."""
+    """The default run, which can be served."""
 
     status: Literal["ok"]
     version: str

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from sae_pipeline.errors import UserError
+from viz_analysis.api.problems import UnknownHeadlineError
 from viz_analysis.api.types import (
     Confusion,
     ConfusionQuery,
@@ -21,10 +21,6 @@ from viz_analysis.runs.reader import RunReader
 
 Mask = NDArray[np.bool_]
 _PIECE = re.compile(r'"([^"]*)"|([^\s"]+)')
-
-
-class UnknownHeadlineError(UserError):
-    """The run has no such headline."""
 
 
 def headlines_page(run: RunReader, query: HeadlinesQuery) -> HeadlinesPage:

@@ -1,4 +1,7 @@
-"""A run ready to answer; its size does not matter, as all it says is read from its index and files when asked for."""
+"""An open run: one object with a method for each question of the API about a run.
+
+The size of a run does not matter, because every answer is read from its index and files when it is asked for.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from sae_pipeline.errors import UserError
 from sae_pipeline.schema.run import DECODER
+from viz_analysis.api.problems import NoInterventionsError
 from viz_analysis.api.types import (
     Confusion,
     ConfusionQuery,
@@ -24,24 +27,24 @@ from viz_analysis.api.types import (
     SimilarHeadlines,
     SimilarHeadlinesQuery,
 )
-from viz_analysis.runs.feature_answers import FeatureAnswers, HumanNames
+from viz_analysis.runs.feature_columns import FeatureColumns, density_histogram, similar_features
+from viz_analysis.runs.feature_info import feature_info
+from viz_analysis.runs.feature_list import HumanNames, features_page
 from viz_analysis.runs.headline_answers import confusion, headlines_page, similar_headlines
 from viz_analysis.runs.reader import RunReader
 
-_ROWS = 2048  # of W_dec in memory at a time
-
-
-class NoInterventionsError(UserError):
-    """Nobody has gathered causal evidence for the run."""
+_ROWS = 2048  # of W_dec that are in memory at a time
 
 
 class IndexedRun:
-    """The run in `folder` through its `index`. Its methods raise `UserError` for what the run lacks, and like
-    `RunReader` where the index is damaged."""
+    """The run in `folder`, read through its `index`.
+
+    Methods raise a `ApiError` for what the run lacks, and like `RunReader` where the index is damaged.
+    """
 
     def __init__(self, folder: Path, index: Path) -> None:
         self._reader = RunReader(folder, index)
-        self._features = FeatureAnswers(self._reader)
+        self._columns = FeatureColumns(self._reader)
         self.folder, self.metadata = folder, self._reader.metadata
         self.n_headlines, self.d_sae = self._reader.n_headlines, self._reader.d_sae
 
@@ -54,30 +57,30 @@ class IndexedRun:
         return confusion(self._reader, query)
 
     def similar_headlines(self, query: SimilarHeadlinesQuery) -> SimilarHeadlines:
-        """Headlines like one."""
+        """The headlines that are most like one."""
         return similar_headlines(self._reader, query)
 
     def headline_of(self, headline_id: str | None) -> Headline | None:
-        """The headline of that id."""
+        """The headline with an id, where the run has it."""
         return self._reader.headline_of_id(headline_id) if headline_id is not None else None
 
     def features(self, query: FeaturesQuery, names: HumanNames) -> FeaturesPage:
         """A page of features; `names` are what people call some of them."""
-        return self._features.page(query, names)
+        return features_page(self._columns, query, names)
 
     def feature_info(self, feature: int, newest_by_sae: Callable[[], Mapping[str, str]]) -> FeatureInfo:
-        """All that the run knows of a feature; `newest_by_sae` names the runs that show other SAEs'."""
-        return self._features.info(feature, newest_by_sae)
+        """All that the run knows of a feature; `newest_by_sae` gives the newest run of each SAE, by its hash."""
+        return feature_info(self._columns, feature, newest_by_sae)
 
     def feature_density(self) -> FeatureDensity:
         """How many features fire how often."""
-        return self._features.density()
+        return density_histogram(self._columns)
 
     def interventions(self) -> InterventionsAnswer:
-        """Causal evidence for the predictions as a whole."""
+        """The causal findings about the predictions as a whole."""
         if self._reader.interventions is None:
             raise NoInterventionsError(
-                f"{self.metadata.run_id} has no causal evidence yet; gather it with "
+                f"{self.metadata.run_id} has no causal findings yet; gather them with "
                 f"`python -m sae_pipeline intervene --run {self.metadata.run_id}`."
             )
         return InterventionsAnswer.model_validate_json(self._reader.interventions)
@@ -85,13 +88,13 @@ class IndexedRun:
     # --- decoder rows ----------------------------------------------------------------------------------
 
     def decoder_row(self, feature: int) -> NDArray[np.float32] | None:
-        """A feature's decoder row [d_in], unit length; None where the run does not have them."""
-        self._features.check(feature)
+        """A feature's decoder row [d_in] of unit length; None where the run does not have decoder rows."""
+        self._columns.check(feature)
         rows = self._decoder_rows(feature, feature + 1)
         return rows[0] if rows is not None and len(rows) else None
 
     def nearest(self, row: NDArray[np.float32], limit: int) -> list[SimilarFeature]:
-        """The features whose decoder rows are most like `row` [d_in], by cosine; none where they cannot be compared."""
+        """The `limit` features whose decoder rows have the highest cosine with `row` [d_in]; none if widths differ."""
         cosines: list[NDArray[np.float32]] = []
         for start in range(0, self.d_sae, _ROWS):
             rows = self._decoder_rows(start, start + _ROWS)
@@ -100,7 +103,7 @@ class IndexedRun:
             cosines.append(rows @ row / np.maximum(np.linalg.norm(rows, axis=1) * np.linalg.norm(row), 1e-12))
         alike = np.concatenate(cosines)
         best = np.argsort(-alike, kind="stable")[:limit].tolist()
-        return self._features.similar([(feature, round(float(alike[feature]), 6)) for feature in best])
+        return similar_features(self._reader, [(feature, round(float(alike[feature]), 6)) for feature in best])
 
     def _decoder_rows(self, start: int, end: int) -> NDArray[np.float32] | None:
         path = self.folder / DECODER

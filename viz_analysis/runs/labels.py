@@ -2,23 +2,24 @@
 
 They belong to the SAE, not to a run: `analysis_data/labels/<sae_hash>.json` outlives every run of it. The document
 is replaced as a whole, and only by somebody who has seen what is replaced: its ETag says so. Checking and writing
-happen under a lock of the kernel's, so that several servers may share a folder. Of an address, `labels/` is there too:
-the document is read anew before it is replaced, but of two servers that write within the same moment the later wins.
+happen under a lock, so that several servers may share a folder. Of an address, `labels/` is there too: the document
+is read anew before it is replaced, but of two servers that write within the same moment the later wins.
 """
 
-import fcntl
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, StringConstraints, ValidationError
 
+from sae_pipeline.artefacts.locks import locked
 from sae_pipeline.errors import UserError
 from sae_pipeline.schema.common import Record
+from viz_analysis.api.problems import BadLabelsError, DamagedLabelsError, LabelsChangedError
 from viz_analysis.runs.sources import LABELS as FOLDER
 from viz_analysis.runs.sources import RunFolder
 
@@ -65,18 +66,6 @@ class LabelsChange(Record):
     """The labels from now on: a feature that is left out loses its label. Their `updated_at` is ignored."""
 
     labels: Labels = Field(max_length=20_000)
-
-
-class DamagedLabelsError(UserError):
-    """The file of labels is there but cannot be read; it is not touched."""
-
-
-class BadLabelsError(UserError):
-    """Labels of features that the SAE does not have."""
-
-
-class LabelsChangedError(UserError):
-    """Somebody has changed the labels since they were read."""
 
 
 class LabelStore:
@@ -141,13 +130,11 @@ class LabelStore:
     @contextmanager
     def _locked(self, sae_hash: str) -> Iterator[Path]:
         path = self._path(sae_hash)
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock = path.with_suffix(".lock").open("wb")
-        except OSError as error:
-            raise UserError(f"Labels cannot be saved in {self._folder}: {error.strerror}.") from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(path.with_suffix(".lock")))
+            except OSError as error:
+                raise UserError(f"Labels cannot be saved in {self._folder}: {error.strerror}.") from error
             yield path
 
 

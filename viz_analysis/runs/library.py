@@ -1,8 +1,8 @@
 """The runs of a folder or an address, opened when they are asked for.
 
-A folder is looked at on every request: a new run is offered and a deleted one gone without a restart. A run that is
-not here yet or without a current index gets ready first, in the background: whoever asks meanwhile waits a little and
-is then told to come back.
+Every request looks at the folder, so new runs are offered and deleted ones disappear without a restart. A run that
+still has to be fetched or indexed is opened in the background: a request waits a few seconds for it and is then told to
+ask again.
 """
 
 import logging
@@ -11,15 +11,18 @@ import sqlite3
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import TypeVar
 
+from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
-from sae_pipeline.runs.folders import DamagedRunError, RunEntry
+from sae_pipeline.runs.folders import DamagedRunError, RunEntry, UnknownRunError
 from sae_pipeline.runs.index import Progress, build_index
 from sae_pipeline.schema.causes import INTERVENTIONS
-from viz_analysis.api.types import RunSummary
+from viz_analysis.api.problems import IndexingError, NothingToServeError
+from viz_analysis.api.types import HealthAnswer, RunSummary
 from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.runs.reader import IndexMisfitError
 from viz_analysis.runs.sources import RunFolder
@@ -28,20 +31,15 @@ _PATIENCE = 5.0  # seconds that a request waits for an index
 Answer = TypeVar("Answer")
 
 
-class IndexingError(UserError):
-    """The run is being fetched or its index made; the message says how far that is."""
-
-
-class _Shelf:
-    """A run at one state of its files: being indexed, open, or why it cannot be."""
+class _Opening:
+    """A run that is opened in the background, from files with the stamp `stamp`."""
 
     def __init__(self, stamp: str) -> None:
         self.stamp = stamp
-        self.done = Event()
-        self.run: IndexedRun | Exception | None = None
+        self.result: Future[IndexedRun] = Future()
         self.index: Path | None = None
-        self.doing = "indexed"
-        self.progress = (0, 1)  # bytes read, of
+        self.activity = "indexed"
+        self.progress = (0, 1)  # bytes read, bytes in all
 
     def advance(self, done: int, total: int) -> None:
         self.progress = (done, total)
@@ -50,48 +48,62 @@ class _Shelf:
 class RunLibrary:
     """The runs of a source by id. The default one is `pinned`, or the latest at the time of asking.
 
-    At most `capacity` runs stay open; an open one holds a few files and some numbers per feature.
+    At most `capacity` runs stay open; an open run holds a few files and some numbers per feature.
     """
 
     def __init__(self, source: RunFolder, pinned: str | None = None, capacity: int = 8) -> None:
         self._source = source
         self._pinned = pinned
         self._capacity = capacity
-        self._shelves: OrderedDict[Path, _Shelf] = OrderedDict()
+        self._openings: OrderedDict[Path, _Opening] = OrderedDict()  # the one asked for last at the end
         self._lock = Lock()
-        self._elsewhere: tempfile.TemporaryDirectory[str] | None = None  # indices of runs that we may not write to
+        self._elsewhere: tempfile.TemporaryDirectory[str] | None = None  # indices of runs in read-only folders
 
     def get(self, run_id: str | None = None) -> IndexedRun:
         """A run ready to answer. Raises `UnknownRunError`, `DamagedRunError`, `IndexingError`."""
         folder = self._find(run_id)
-        shelf = self._shelf(folder)
-        if not shelf.done.wait(_PATIENCE):
-            read, total = shelf.progress
-            raise IndexingError(
-                f"Run {folder.name} is being {shelf.doing} ({read / total:.0%}); ask again in a moment."
-            )
-        return self._opened(folder, shelf)
+        opening = self._opening(folder)
+        if _is_done(opening, _PATIENCE):
+            return self._run_of(folder, opening)
+        done, total = opening.progress
+        raise IndexingError(
+            f"Run {folder.name} is being {opening.activity} ({done / total:.0%}); ask again in a moment."
+        )
 
     def wait(self, progress: Progress) -> IndexedRun:
         """The default run, however long its index takes; `progress` is told how far it is. Raises like `get`."""
         folder = self._find(None)
-        shelf = self._shelf(folder)
-        while not shelf.done.wait(0.1):
-            progress(*shelf.progress)
-        return self._opened(folder, shelf)
+        opening = self._opening(folder)
+        while not _is_done(opening, 0.1):
+            progress(*opening.progress)
+        return self._run_of(folder, opening)
 
     def ask(self, run_id: str | None, question: Callable[[IndexedRun], Answer]) -> Answer:
-        """A run's answer; an index that turns out damaged is made anew, once. Raises like `get`."""
+        """A run's answer to a question. An index that proves damaged is built anew, once. Raises like `get`."""
         run = self.get(run_id)
         try:
             return question(run)
         except (sqlite3.Error, IndexMisfitError, LookupError, ValueError) as error:
-            logging.getLogger(__name__).warning("the index of %s is damaged (%s); making it anew", run.folder, error)
+            logging.getLogger(__name__).warning("The index of %s is damaged (%s); building it anew.", run.folder, error)
             self._discard(run)
         try:
             return question(self.get(run_id))
         except (sqlite3.Error, IndexMisfitError) as error:
             raise UserError(f"Run {run.folder.name} changes while it is read ({error}); ask again.") from error
+
+    def health(self) -> HealthAnswer:
+        """What the default run holds. Raises `NothingToServeError` without one, else like `get`."""
+        try:
+            metadata = self.get().metadata
+        except UnknownRunError as error:
+            raise NothingToServeError(str(error)) from error
+        return HealthAnswer(
+            status="ok",
+            version=__version__,
+            run_id=metadata.run_id,
+            n_headlines=metadata.totals.n_headlines,
+            n_features=metadata.totals.n_features,
+        )
 
     def newest_by_sae(self) -> dict[str, str]:
         """The newest run of every SAE that has one, by its hash."""
@@ -107,54 +119,54 @@ class RunLibrary:
     def _find(self, run_id: str | None) -> Path:
         return self._source.find(run_id or self._pinned)
 
-    def _shelf(self, folder: Path) -> _Shelf:
+    def _opening(self, folder: Path) -> _Opening:
+        """The opening of a run, begun anew where its files have changed."""
         stamp = self._source.stamp(folder)
         with self._lock:
-            for gone in [path for path in self._shelves if not path.exists()]:
-                del self._shelves[gone]  # closes its files, which would keep their space on the disk
-            shelf = self._shelves.get(folder)
-            if shelf is None or shelf.stamp != stamp:
-                shelf = self._shelves[folder] = _Shelf(stamp)
-                Thread(target=self._open, args=(folder, shelf), daemon=True).start()
-            self._shelves.move_to_end(folder)
-            while len(self._shelves) > self._capacity:
-                self._shelves.popitem(last=False)
-        return shelf
+            for deleted in [path for path in self._openings if not path.exists()]:
+                del self._openings[deleted]  # closes its files, which would keep their space on the disk
+            opening = self._openings.get(folder)
+            if opening is None or opening.stamp != stamp:
+                opening = self._openings[folder] = _Opening(stamp)
+                Thread(target=self._open, args=(folder, opening), daemon=True).start()
+            self._openings.move_to_end(folder)
+            while len(self._openings) > self._capacity:
+                self._openings.popitem(last=False)
+        return opening
 
-    def _open(self, folder: Path, shelf: _Shelf) -> None:
+    def _open(self, folder: Path, opening: _Opening) -> None:
         try:
-            shelf.doing = "fetched"
-            self._source.make_ready(folder, shelf.advance)
-            shelf.doing = "indexed"
+            opening.activity = "fetched"
+            self._source.make_ready(folder, opening.advance)
+            opening.activity = "indexed"
             into = None if os.access(folder, os.W_OK) else self._folder_elsewhere(folder.name)
-            shelf.index = build_index(folder, shelf.advance, into)
+            opening.index = build_index(folder, opening.advance, into)
             try:
-                shelf.run = IndexedRun(folder, shelf.index)
-            except (sqlite3.Error, IndexMisfitError):  # it was there already, and is not what it says
-                shelf.index.unlink(missing_ok=True)
-                shelf.run = IndexedRun(folder, build_index(folder, shelf.advance, into))
-        except Exception as error:  # whoever asked raises it
-            shelf.run = error
-        finally:
-            shelf.done.set()
+                run = IndexedRun(folder, opening.index)
+            except (sqlite3.Error, IndexMisfitError):  # an index that was there already and is damaged
+                opening.index.unlink(missing_ok=True)
+                run = IndexedRun(folder, build_index(folder, opening.advance, into))
+            opening.result.set_result(run)
+        except Exception as error:  # raised in the threads that wait for the run
+            opening.result.set_exception(error)
 
-    def _opened(self, folder: Path, shelf: _Shelf) -> IndexedRun:
-        if isinstance(shelf.run, IndexedRun):
-            return shelf.run
-        if not isinstance(shelf.run, DamagedRunError):  # may pass, like a full disk: try anew when asked again
+    def _run_of(self, folder: Path, opening: _Opening) -> IndexedRun:
+        """The run of an opening that is done. A failure that may pass, like a full disk, is tried anew next time."""
+        error = opening.result.exception()
+        if error is not None and not isinstance(error, DamagedRunError):
             with self._lock:
-                if self._shelves.get(folder) is shelf:
-                    del self._shelves[folder]
-        assert shelf.run is not None
-        raise shelf.run
+                if self._openings.get(folder) is opening:
+                    del self._openings[folder]
+        return opening.result.result()
 
     def _discard(self, run: IndexedRun) -> None:
+        """Close a run and delete its index."""
         with self._lock:
-            shelf = self._shelves.get(run.folder)
-            if shelf is not None and shelf.run is run:
-                del self._shelves[run.folder]
-                if shelf.index:
-                    shelf.index.unlink(missing_ok=True)
+            opening = self._openings.get(run.folder)
+            if opening is not None and _opened(opening) is run:
+                del self._openings[run.folder]
+                if opening.index:
+                    opening.index.unlink(missing_ok=True)
 
     def _folder_elsewhere(self, name: str) -> Path:
         with self._lock:
@@ -164,9 +176,7 @@ class RunLibrary:
         return folder
 
     def _summary(self, entry: RunEntry, is_default: bool) -> RunSummary:
-        shelf = self._shelves.get(entry.folder)
-        known = shelf.run if shelf and shelf.stamp == self._source.stamp(entry.folder) else None
-        reason = entry.reason or (str(known) if isinstance(known, DamagedRunError) else None)
+        reason = entry.reason or self._damage(entry.folder)
         metadata = entry.metadata
         report = metadata.sae.report if metadata else None
         return RunSummary(
@@ -188,3 +198,22 @@ class RunLibrary:
             fvu=report.held_out.fvu if report else None,
             unchanged=report.spliced.unchanged if report else None,
         )
+
+    def _damage(self, folder: Path) -> str | None:
+        """Why a run could not be opened, where that has been tried with the files as they are."""
+        opening = self._openings.get(folder)
+        if opening is None or not opening.result.done() or opening.stamp != self._source.stamp(folder):
+            return None
+        error = opening.result.exception()
+        return str(error) if isinstance(error, DamagedRunError) else None
+
+
+def _is_done(opening: _Opening, seconds: float) -> bool:
+    """Whether a run is open or has failed to open, `seconds` from now at the latest."""
+    return opening.result.done() or bool(wait([opening.result], seconds).done)
+
+
+def _opened(opening: _Opening) -> IndexedRun | None:
+    if not opening.result.done() or opening.result.exception() is not None:
+        return None
+    return opening.result.result()

@@ -16,7 +16,7 @@ export function featuresQuery(address: FeaturesAddress, run: string): FeaturesQu
     order: address.order === FEATURES.order ? undefined : address.order,
     q: address.q,
     token: address.token,
-    evidence: address.support === 'all' ? undefined : address.support,
+    support: address.support === 'all' ? undefined : address.support,
     min_density: address.minDensity,
     max_density: address.maxDensity,
     leaning: address.leaning,

@@ -1,0 +1,100 @@
+"""The columns of d_sae numbers that a run's index holds, and what they say of one feature."""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sae_pipeline.arrays import Ints
+from sae_pipeline.schema.common import MIN_HEADLINES
+from viz_analysis.api.problems import UnknownFeatureError, UnknownMetricError
+from viz_analysis.api.types import FeatureDensity, SimilarFeature, Support
+from viz_analysis.runs.reader import RunReader
+
+_DENSITY_EDGES = np.linspace(-6, 0, 49)  # log10 of a share of tokens
+
+
+class FeatureColumns:
+    """The columns of a run, each [d_sae]. A column is read when it is asked for and then kept in memory."""
+
+    def __init__(self, run: RunReader) -> None:
+        self.run = run
+        self.metrics = {metric.name: metric for metric in run.metrics}
+        self._descending: dict[str, Ints] = {}
+
+    @cached_property
+    def values(self) -> dict[str, NDArray[np.float64]]:
+        """Every metric, by name."""
+        return {name: self.run.vector(f"metric {name}") for name in self.metrics}
+
+    @cached_property
+    def headline_counts(self) -> NDArray[np.int64]:
+        """The number of headlines on which a feature fires."""
+        return self.run.vector("headline_counts")
+
+    @cached_property
+    def density(self) -> NDArray[np.float64]:
+        """The share of counted tokens on which a feature fires."""
+        return self.run.vector("density")
+
+    @cached_property
+    def leaning(self) -> NDArray[np.int16]:
+        """The class with a feature's highest AUROC; -1 where that is not known."""
+        return self.run.vector("leaning")
+
+    def ordered(self, metric: str, descending: bool) -> Ints:
+        """All features in the order of a metric; ties by number. Raises `UnknownMetricError`."""
+        if metric not in self.metrics:
+            known = ", ".join(self.metrics)
+            raise UnknownMetricError(f"{self.run.metadata.run_id} has no metric {metric!r}; it has {known}.")
+        if not descending:
+            return np.argsort(self.values[metric], kind="stable")
+        if metric not in self._descending:
+            self._descending[metric] = np.argsort(-self.values[metric], kind="stable")
+        return self._descending[metric]
+
+    # --- one feature -----------------------------------------------------------------------------------
+
+    def check(self, feature: int) -> None:
+        """Raises `UnknownFeatureError` for a number that no feature has."""
+        if feature >= self.run.d_sae:
+            raise UnknownFeatureError(
+                f"There is no feature {feature}: {self.run.metadata.run_id} has features 0 to {self.run.d_sae - 1}."
+            )
+
+    def support(self, feature: int) -> Support:
+        """Whether a feature fires on enough headlines to say something about it."""
+        count = self.headline_counts[feature]
+        return "dead" if count == 0 else "thin" if count < MIN_HEADLINES else "ok"
+
+    def leaning_of(self, feature: int) -> int | None:
+        """The class with a feature's highest AUROC, where it is known."""
+        return int(self.leaning[feature]) if self.leaning[feature] >= 0 else None
+
+    def value(self, metric: str, feature: int) -> float | None:
+        """A metric of a feature; None where the run does not have the metric."""
+        return float(self.values[metric][feature]) if metric in self.values else None
+
+    def rank(self, metric: str, feature: int) -> int:
+        """A feature's rank by a metric: 1 is the highest value, and ties are ranked by number."""
+        values = self.values[metric]
+        value = values[feature]
+        return 1 + int((values > value).sum()) + int((values[:feature] == value).sum())
+
+
+def similar_features(run: RunReader, pairs: list[tuple[int, float]]) -> list[SimilarFeature]:
+    """Pairs (feature, similarity) with the features' words."""
+    words = run.words([feature for feature, _ in pairs])
+    return [SimilarFeature(feature=one, word=words.get(one), similarity=alike) for one, alike in pairs]
+
+
+def density_histogram(columns: FeatureColumns) -> FeatureDensity:
+    """The histogram of the live features' densities, in bins of log10."""
+    live = columns.density[(columns.headline_counts > 0) & (columns.density > 0)]
+    counts, edges = np.histogram(np.log10(live).clip(_DENSITY_EDGES[0], 0), bins=_DENSITY_EDGES)
+    return FeatureDensity(
+        run_id=columns.run.metadata.run_id,
+        edges=edges.tolist(),
+        counts=counts.tolist(),
+        n_dead=int((columns.headline_counts == 0).sum()),
+    )

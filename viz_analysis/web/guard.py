@@ -1,0 +1,72 @@
+"""Who may ask: requests for this server's own names, pages of this machine, and bodies of a bounded size."""
+
+import ipaddress
+import re
+import socket
+from functools import partial
+from urllib.parse import urlsplit
+
+from flask import Flask, request
+from flask_cors import CORS
+from werkzeug.exceptions import Forbidden, UnsupportedMediaType
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+EVERY_ADDRESS = ("0.0.0.0", "::")
+LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\Z")
+MAX_BODY_BYTES = 64 * 1024
+MAX_LABELS_BYTES = 1 << 20
+
+
+def guard(app: Flask, host: str) -> None:
+    """Give an app the rules of this module. `host` is the address it is served on."""
+    app.before_request(partial(_refuse_foreign_hosts, host.lower()))
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.before_request(_refuse_large_bodies)
+    app.before_request(_refuse_foreign_changes)
+    CORS(app, origins=LOCAL_ORIGIN, methods=["GET"], expose_headers=["ETag"])
+
+
+def _refuse_foreign_hosts(served_on: str) -> None:
+    """Refuse requests that name another host.
+
+    Another site can have its own name point at this machine (DNS rebinding) and then read the answers; its requests
+    still carry that name. An address is no name, so a server that listens on every address answers for all of them.
+    Flask's TRUSTED_HOSTS knows neither this rule nor IPv6 addresses.
+    """
+    name = urlsplit(f"//{request.host}").hostname or ""
+    if name in LOCAL_NAMES or name == served_on:
+        return
+    if served_on in EVERY_ADDRESS and (name == socket.gethostname().lower() or _is_address(name)):
+        return
+    raise Forbidden(f"This server does not answer for the host {name!r}; open it as localhost.")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_large_bodies() -> None:
+    if request.path == "/api/labels":
+        request.max_content_length = MAX_LABELS_BYTES
+    _ = request.stream  # Flask compares the size now, also where no endpoint would read the body
+
+
+def _refuse_foreign_changes() -> None:
+    """Refuse to change or compute anything for a page other than the viewer.
+
+    Browsers say where a request comes from, even through the viewer's development server, which changes the host. A
+    request without this information does not come from a browser.
+    """
+    if request.method in ("GET", "HEAD", "OPTIONS") or request.url_rule is None:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    same = site in ("same-origin", "none") if site else origin is None or urlsplit(origin).netloc == request.host
+    if not same:
+        raise Forbidden(f"Pages of {str(origin)[:100]!r} may not do this; open the viewer of this server.")
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("The body must be JSON, sent with Content-Type: application/json.")
