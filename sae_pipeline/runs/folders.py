@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,14 @@ from sae_pipeline.runs.fit import (
     stats_problems,
 )
 from sae_pipeline.schema.common import RUN_FILES
-from sae_pipeline.schema.run import FeatureStatsFile, FeatureTokensFile, HeadlineFeaturesFile, Prompt, RunMetadata
+from sae_pipeline.schema.run import (
+    FeatureExamples,
+    FeatureStatsFile,
+    FeatureTokensFile,
+    HeadlineFeaturesFile,
+    Prompt,
+    RunMetadata,
+)
 
 METADATA, PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES = RUN_FILES
 
@@ -63,6 +71,23 @@ class Run:
     feature_stats: FeatureStatsFile
     feature_tokens: FeatureTokensFile
     headline_features: HeadlineFeaturesFile
+
+    def words(self, feature: int) -> list[str]:
+        """The words that the feature fires on, most characteristic first.
+
+        Without saved examples of the feature they are its words in the headlines where it is among the strongest.
+        """
+        if feature in self._saved:
+            saved = self._saved[feature]
+            return [fired.word for fired in saved.words] or [saved.word]
+        fired = (
+            one.word for record in self.headline_features.headlines for one in record.features if one.feature == feature
+        )
+        return list(dict.fromkeys(fired))
+
+    @cached_property
+    def _saved(self) -> dict[int, FeatureExamples]:
+        return {saved.feature: saved for saved in self.feature_tokens.features}
 
 
 def list_runs(
@@ -121,6 +146,11 @@ def read_run(folder: Path) -> Run:
     for file, field, problem in _misfits(run):
         raise damaged(folder, file, field, problem)
     return run
+
+
+def load_run(analysis_dir: str | Path = "analysis_data", run: str | int | None = None) -> Run:
+    """Read run 34, "34", "run-034", a folder name, or the latest for None. Raises UserError when it cannot be read."""
+    return read_run(find_run(Path(analysis_dir), run))
 
 
 def run_folders(analysis_dir: Path, known: Container[str] | None = None) -> list[tuple[Path, int]]:

@@ -11,7 +11,7 @@ from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation.held_out import HeldOut
-from sae_pipeline.headlines.dataset import Headlines, Split, load_headlines
+from sae_pipeline.headlines.dataset import Headlines, load_headlines
 from sae_pipeline.kernels import choose as choose_kernels
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.run import RunMetadata
@@ -25,13 +25,13 @@ from sae_pipeline.study.layout import (
 )
 
 
-def load_classifier(root: Path, device: torch.device) -> Classifier:
-    """The newest classifier under `root`. Raises UserError when there is none."""
-    return classifiers.load_classifier(classifier_folder(root), device)
+def load_classifier(root: str | Path = ".", device: str | torch.device = "cpu") -> Classifier:
+    """The newest classifier of the study in the folder `root`. Raises UserError when there is none."""
+    return classifiers.load_classifier(classifier_folder(Path(root)), torch.device(device))
 
 
 def extraction_of(config: ExtractConfig, root: Path, device: torch.device) -> Extraction:
-    """The present classifier before its training headlines."""
+    """The present classifier and its training headlines, ready to extract."""
     classifier = load_classifier(root, device)
     return Extraction(
         classifier.model,
@@ -44,7 +44,10 @@ def extraction_of(config: ExtractConfig, root: Path, device: torch.device) -> Ex
 
 
 def same_headlines(root: Path) -> Headlines:
-    """The headlines the present classifier was fine-tuned on. Raises UserError when they have changed since."""
+    """The headlines that the present classifier was fine-tuned on.
+
+    Raises UserError when their source has changed since.
+    """
     config = present_classifier(root).headlines
     headlines = load_headlines(config)
     if headlines.data_hash != classifiers.read_record(classifier_folder(root)).data_hash:
@@ -56,7 +59,7 @@ def same_headlines(root: Path) -> Headlines:
 
 
 def publish_sae(layout: Layout, whole: Path, sae: SparseAutoencoder, record: SaeRecord) -> Path:
-    """Write an SAE and its record into the folder `whole` and move that into the store; returns the new place."""
+    """Write an SAE and its record into the folder `whole` and move it into the store. Returns the new folder."""
     sae.save(whole / "sae.pt")
     write_json(whole / "sae.json", record.model_dump())
     layout.store.mkdir(parents=True, exist_ok=True)
@@ -64,23 +67,24 @@ def publish_sae(layout: Layout, whole: Path, sae: SparseAutoencoder, record: Sae
 
 
 def find_sae(layout: Layout, inputs_hash: str) -> Path | None:
-    """The SAE made from these inputs, if there is one."""
+    """The folder of the SAE that was made from these inputs, if there is one."""
     return next((f.parent for f in layout.store.glob("*/sae.json") if made_from(f, inputs_hash)), None)
 
 
 def held_out(root: Path, layer: int, device: torch.device) -> HeldOut:
-    """The test split, read once up to the layer: the judge of the present classifier's SAEs."""
-    split: Split = same_headlines(root).test
+    """The judge of the present classifier's SAEs: the test split, read once up to the layer."""
+    split = same_headlines(root).test
     return HeldOut.read(load_classifier(root, device), "test", split.texts, split.labels, layer)
 
 
 def kernel_backend(device: torch.device) -> str:
-    """Which kernels encode on this device."""
+    """The name of the kernels that encode on this device."""
     kernels = choose_kernels(device=device)
     return "reference" if kernels is None else kernels.name
 
 
 def check_fit(sae: SparseAutoencoder, classifier: Classifier, path: Path) -> None:
+    """Raise UserError unless the SAE that was read from `path` belongs to the classifier."""
     if sae.config.classifier_hash != classifier.hash:
         raise UserError(
             f"{path} was trained on classifier {sae.config.classifier_hash}, not on the present one "
@@ -94,7 +98,7 @@ def check_fit(sae: SparseAutoencoder, classifier: Classifier, path: Path) -> Non
 
 
 def run_parts(root: Path, metadata: RunMetadata, device: torch.device) -> tuple[Classifier, SparseAutoencoder]:
-    """The very classifier and SAE that a run was made with. Raises UserError when they are gone or have changed."""
+    """The classifier and the SAE that a run was made with. Raises UserError when they are gone or have changed."""
     store = Layout(root).store
     folder, sae_path = store / metadata.classifier_hash, store / metadata.sae_hash / "sae.pt"
     for path in (folder / "model.safetensors", sae_path):
@@ -110,7 +114,7 @@ def run_parts(root: Path, metadata: RunMetadata, device: torch.device) -> tuple[
 
 
 def present_sae(root: Path, layer: int, size: str, device: torch.device) -> tuple[SparseAutoencoder, SaeRecord, str]:
-    """The newest SAE of a size: weights, record, hash. Raises UserError when there is none."""
+    """The newest SAE of a size, with its record and its hash. Raises UserError when there is none."""
     layout = Layout(root)
     path = layout.sae_alias(layer, size)
     sae = SparseAutoencoder.load(path, device)
