@@ -1,4 +1,4 @@
-/** The bench, on a server that has the run's own classifier in memory, and the run's causal evidence in the list. */
+/** The bench on a server with the run's own classifier in memory, and the run's causal findings in the list. */
 
 import { execFileSync } from 'node:child_process'
 import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
@@ -69,7 +69,7 @@ test('a slider changes the probabilities, and the address brings it back', async
   const slider = bench.getByRole('slider', { name: new RegExp(`Feature ${first}:`) })
   await slider.focus()
   await slider.press('Home')
-  const after = bench.getByRole('region', { name: 'After: the features edited' })
+  const after = bench.getByRole('region', { name: 'After: features edited' })
   await expect(after).toBeVisible()
   await expect(bench.getByText('ablated', { exact: true })).toBeVisible()
   const edited = await ask<Intervention>('/api/intervene', { text: TEXT, edits: [{ feature: first }] })
@@ -78,8 +78,8 @@ test('a slider changes the probabilities, and the address brings it back', async
   await page.reload()
   await expect(after).toBeVisible()
   await expect.poll(() => after.innerText()).toBe(shown)
-  await bench.getByRole('button', { name: 'Undo all 1' }).click()
-  await expect(bench.getByRole('region', { name: 'After: nothing is edited yet' })).toBeVisible()
+  await bench.getByRole('button', { name: 'Undo 1 edit' }).click()
+  await expect(bench.getByRole('region', { name: 'After: no edits yet' })).toBeVisible()
 })
 
 test('an edited text stands beside the original; a silent feature can be steered; the set is audited', async ({ page }) => {
@@ -89,8 +89,8 @@ test('an edited text stands beside the original; a silent feature can be steered
   await expect(bench.getByRole('region', { name: 'Features that change' })).toBeVisible()
   await bench.getByPlaceholder('number').fill('7')
   await bench.getByRole('button', { name: 'Add' }).click()
-  await expect(bench.getByRole('region', { name: 'After: the features edited' })).toBeVisible()
-  await bench.getByRole('button', { name: 'Ablate 1 feature everywhere' }).click()
+  await expect(bench.getByRole('region', { name: 'After: features edited' })).toBeVisible()
+  await bench.getByRole('button', { name: 'Ablate 1 feature in every headline' }).click()
   const audit = bench.getByRole('region', { name: 'Audit' })
   await expect(audit.getByRole('button', { name: 'Ablate 1 feature' })).toBeVisible({ timeout: 15_000 })
   await expect(audit).toContainText('macro-F1')
@@ -110,7 +110,7 @@ test('the open headline says why, and opens on the bench with flip and repair', 
   await page.getByRole('link', { name: 'Edit on the bench' }).click()
   const bench = page.getByRole('dialog', { name: 'Bench' })
   await expect(bench.getByRole('textbox', { name: 'Headline' })).toHaveValue(headline?.text ?? '')
-  await bench.getByRole('button', { name: /Repair it/ }).click()
+  await bench.getByRole('button', { name: /^Flip it to the label/ }).click()
   await expect(bench.getByText(/\.$/).filter({ hasText: /turns? it to|No set/ })).toBeVisible({ timeout: 15_000 })
   await bench.getByRole('button', { name: 'Close' }).click()
   await expect(bench).toBeHidden()
@@ -118,7 +118,7 @@ test('the open headline says why, and opens on the bench with flip and repair', 
 
 test('chips switch to signed effects', async ({ page }) => {
   await page.goto(server.url)
-  await page.getByRole('checkbox', { name: 'Chips show effects' }).check()
+  await page.getByRole('checkbox', { name: 'Show effect on prediction' }).check()
   await expect(page).toHaveURL(/effects=true/)
   await expect(row(page, 0).locator('a.chip').first()).toContainText(/^[+−]?\d\.\d\d/)
 })

@@ -105,7 +105,7 @@ test('from a feature to the headlines that have it among their strongest', async
   const feature = headline.features[0]?.feature ?? -1
   const { total, n_headlines } = await api.get('/api/headlines', { feature, limit: 1 })
   await page.goto(`/features/${feature}`)
-  await page.getByRole('link', { name: /among their strongest/ }).click()
+  await page.getByRole('link', { name: /among (its|their) strongest/ }).click()
   await loaded(page)
   await expect(page.getByRole('status').first()).toHaveText(listed(total, n_headlines, 'headline'))
   await page.getByRole('button', { name: /Remove the filter feature/ }).click()

@@ -77,7 +77,7 @@ test('"Show all" opens the headline to all its features, and the address says so
   await expect(row(page, 0).locator('mark').first()).toBeVisible() // the strongest is lit
 
   const last = headline.features.at(-1)
-  await row(page, 0).getByRole('button', { name: new RegExp(`Light up feature ${last?.feature},`) }).click()
+  await row(page, 0).getByRole('button', { name: new RegExp(`Highlight feature ${last?.feature},`) }).click()
   await page.mouse.move(0, 0)
   await expect.poll(() => strongest(row(page, 0))).toContain(last?.word)
 
@@ -98,7 +98,7 @@ test('every filter shows what the API counts, and Back undoes it', async ({ page
   await page.getByRole('button', { name: `Predicted ${run.labels[label]}`, exact: true }).click()
   const both = await api.get('/api/headlines', { correct: false, prediction: label, limit: 1 })
   await expect(status).toHaveText(`${count(both.total)} of ${count(both.n_headlines)} headlines`)
-  await expect(page.getByRole('list', { name: 'Filters in force' }).getByRole('button')).toHaveCount(3)
+  await expect(page.getByRole('list', { name: 'Active filters' }).getByRole('button')).toHaveCount(3)
 
   await page.goBack()
   await expect(status).toContainText(count(wrong.total))

@@ -30,7 +30,7 @@ test('keys lead through the lists, between the tabs and to the help', async ({ p
   await page.keyboard.press('j')
   await expect(page.locator('[data-example]').first()).toBeFocused()
   await page.keyboard.press('?')
-  await expect(page.getByRole('dialog', { name: 'Keys and reading' })).toBeVisible()
+  await expect(page.getByRole('dialog', { name: 'Help' })).toBeVisible()
   await page.keyboard.press('Escape')
   await page.keyboard.press('g')
   await page.keyboard.press('h')

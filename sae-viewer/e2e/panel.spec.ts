@@ -116,7 +116,7 @@ test('runs stand side by side: figures, the same headline, the nearest features'
   await expect(page).toHaveURL(/compare=run-001/)
   await expect(dialog.getByRole('columnheader', { name: /run-001/ })).toBeVisible()
   await expect(dialog.getByRole('article', { name: 'The headline in run-002' })).toBeVisible()
-  await expect(dialog.getByText('This run does not hold that headline.')).toBeVisible()
+  await expect(dialog.getByText('This run does not have this headline.')).toBeVisible()
   await dialog.getByRole('textbox', { name: 'Number of the feature to find' }).fill('99999')
   await expect(dialog.getByText(/There is no feature “99999”/)).toBeVisible()
   await page.goBack()

@@ -139,7 +139,7 @@ function Down() {
     <p role="alert" className="flex items-start gap-2.5 border-b border-line py-3 leading-6">
       <Icon name="alert" className="mt-1 text-wrong" />
       <span>
-        The API does not answer. What is loaded stays on this page. Start the API with{' '}
+        The API has stopped answering. What is loaded stays on this page. Start the API with{' '}
         <code className="rounded bg-sunk px-1.5 py-0.5 font-mono text-[0.8125rem]">{START_COMMAND}</code> and this page
         continues by itself.
       </span>

@@ -7,7 +7,7 @@ export interface ChoiceOption {
   description?: string
 }
 
-/** A dropdown: the label and the chosen option on the button, every option with its description below. */
+/** A dropdown: its button shows the label and the chosen option, its list every option with a description. */
 export function Choice({ label, value, options, onChoose }: {
   label: string
   value: string

@@ -6,12 +6,12 @@ import { activationOn, stretches } from '../lib/text'
 import { FeatureName } from './FeatureName'
 import { Word } from './HeatText'
 
-/** `Feature 1234: surge`, a link to the feature; on hover or focus its activations, word by word. */
+/** A link to a feature, such as `Feature 1234: surge`. On hover or focus it lists the activations by word. */
 export function FeatureChip({ fired, prompt, href, strongest, onLight }: {
   fired: FiredFeature
   prompt: Prompt
   href: string
-  /** The headline's strongest activation: the chip is underlined to that measure. */
+  /** The headline's highest activation, which a full underline stands for. */
   strongest?: number
   onLight: (feature: number | undefined) => void
 }) {
@@ -38,7 +38,7 @@ export function FeatureChip({ fired, prompt, href, strongest, onLight }: {
             Feature {fired.feature}: activation {number(fired.activation)}
           </p>
           <ul className="mt-1 grid grid-cols-[auto_1fr] gap-x-3">
-            {wordsLit(fired, prompt).map(({ word, activation, position }) => (
+            {firingWords(fired, prompt).map(({ word, activation, position }) => (
               <li key={position} className="contents">
                 <span className="text-right tabular-nums">{number(activation)}</span>
                 <Word className="truncate">{word}</Word>
@@ -52,7 +52,7 @@ export function FeatureChip({ fired, prompt, href, strongest, onLight }: {
 }
 
 /** The words of a headline on which a feature fires, strongest first. */
-export function wordsLit(fired: FiredFeature, prompt: Prompt) {
+export function firingWords(fired: FiredFeature, prompt: Prompt) {
   return stretches(prompt)
     .map((part) => ({ word: part.text, activation: activationOn(part, fired), position: part.positions[0] ?? -1 }))
     .filter(({ activation }) => activation > 0)

@@ -4,7 +4,7 @@ import { visible } from '../lib/text'
 import { Word } from './HeatText'
 import { Icon } from './Icon'
 
-/** `Feature 1234: surge`; with the name that a person gave in place of the word, and a star where it has one. */
+/** A feature by its number and strongest word (`Feature 1234: surge`), or by the name and star that a person gave it. */
 export function FeatureName({ feature, word }: { feature: number; word: string | null | undefined }) {
   const label = useLabel(feature)
   const named = label !== undefined && label.name !== ''
@@ -20,7 +20,7 @@ export function FeatureName({ feature, word }: { feature: number; word: string |
   )
 }
 
-/** A person's name for a feature, and a star where it has one. */
+/** The name that a person gave a feature, and its star. */
 export function LabelMark({ label: { name, starred } }: { label: FeatureLabel }) {
   return (
     <>

@@ -2,20 +2,20 @@ import { useEffect, useId, useRef, useState, type ReactNode } from 'react'
 import { pngOf, saveFile, standaloneSvg } from '../lib/download'
 import { SaveButtons } from './SaveButtons'
 
-/** A drawing with its title, a sentence that says how to read it, and a way to take it along. */
+/** A chart with its title, a sentence that says how to read it, and buttons that save it. */
 export function Figure({ title, name, aside, caption, children }: {
   title: string
-  /** Of the saved file. */
+  /** The name of the saved file, without its ending. */
   name: string
-  /** What is pointed at. */
+  /** The value under the pointer, or a legend. */
   aside?: ReactNode
   caption: string
-  /** An `svg` of the given width, described by the given id. */
+  /** Draws an `svg` of the given width, labelled by the title's id. */
   children: (width: number, titleId: string) => ReactNode
 }) {
   const id = useId()
   const [box, width] = useWidth(520)
-  const drawing = () => box.current?.querySelector('svg')
+  const chart = () => box.current?.querySelector('svg')
   return (
     <figure ref={box} className="min-w-0">
       <figcaption className="mb-2 flex flex-wrap items-center gap-x-4 border-b border-line pb-2">
@@ -28,11 +28,11 @@ export function Figure({ title, name, aside, caption, children }: {
           what={title}
           ways={{
             SVG: () => {
-              const svg = drawing()
+              const svg = chart()
               if (svg) saveFile(`${name}.svg`, standaloneSvg(svg), 'image/svg+xml')
             },
             PNG: async () => {
-              const svg = drawing()
+              const svg = chart()
               if (svg) saveFile(`${name}.png`, await pngOf(svg))
             },
           }}
@@ -44,7 +44,7 @@ export function Figure({ title, name, aside, caption, children }: {
   )
 }
 
-/** An element's width in pixels, so that the drawing keeps its type size; `start` until it is known. */
+/** The width of an element in pixels, so that the chart keeps its type size; `start` until it is measured. */
 function useWidth(start: number) {
   const box = useRef<HTMLElement>(null)
   const [width, setWidth] = useState(start)

@@ -5,11 +5,11 @@ export interface FilterChip {
   remove: () => void
 }
 
-/** The filters in force, each removable. */
+/** The active filters, each with a button that removes it. */
 export function FilterChips({ chips, onClear }: { chips: FilterChip[]; onClear: () => void }) {
   if (chips.length === 0) return null
   return (
-    <ul aria-label="Filters in force" className="flex flex-wrap items-center gap-x-2 gap-y-1">
+    <ul aria-label="Active filters" className="flex flex-wrap items-center gap-x-2 gap-y-1">
       {chips.map(({ name, remove }) => (
         <li key={name} className="min-w-0">
           <button

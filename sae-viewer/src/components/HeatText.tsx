@@ -7,13 +7,13 @@ import { activationOn, around, breakable, stretches, visible, type Grain } from 
 export interface Heat {
   positions: number[]
   values: number[]
-  /** The activation that gets the deepest colour. */
+  /** The activation with the deepest colour. */
   max: number
   /** The position whose word is underlined. */
   peak?: number
 }
 
-/** A headline as written, its words lit where a feature fires. Grey is what the classifier never read. */
+/** A headline as written, its words coloured where a feature fires. Text that the classifier never read is grey. */
 export function HeatText({ prompt, heat, grain, context }: {
   prompt: Pick<Prompt, 'text' | 'tokens' | 'starts' | 'ends' | 'words'>
   heat?: Heat | undefined
@@ -30,7 +30,7 @@ export function HeatText({ prompt, heat, grain, context }: {
         if (part.kind === 'gap') return part.text
         if (part.kind === 'unread') {
           return (
-            <span key={i} className="text-faint" title="not read by the classifier">
+            <span key={i} className="text-faint" title="The classifier did not read this text">
               <Text>{part.text}</Text>
             </span>
           )
@@ -66,7 +66,7 @@ export function HeatText({ prompt, heat, grain, context }: {
   )
 }
 
-/** Part of a headline. Not for a word in a line of its own: even where nothing wraps, a <wbr> breaks. */
+/** Part of a headline. A word on a line of its own uses `Word` instead, because a <wbr> breaks even where nothing wraps. */
 function Text({ children }: { children: string }) {
   return breakable(visible(children)).map((piece, i) => (
     <Fragment key={i}>
@@ -78,18 +78,18 @@ function Text({ children }: { children: string }) {
 
 function Cut({ children }: { children: string }) {
   return (
-    <span className="text-faint" title="cut by the context window">
+    <span className="text-faint" title="Cut by the context window">
       {children}
     </span>
   )
 }
 
-/** A word as written, in its own direction whatever stands beside it. */
+/** A word as written, in its own text direction. */
 export function Word({ children, className = '' }: { children: string; className?: string }) {
   return <bdi className={`font-serif ${className}`}>{visible(children)}</bdi>
 }
 
-/** What the colours mean: eight equal steps from 0 to `max`. */
+/** The legend of the heat: eight equal steps from 0 to `max`. */
 export function HeatLegend({ max, what }: { max: number; what: string }) {
   return (
     <div role="img" aria-label={`${what}: colours from 0 to ${number(max)} in ${HEAT_STEPS} equal steps`} className="flex items-center gap-2 text-xs text-soft">

@@ -10,14 +10,14 @@ const KEYS: [keys: string[], what: string][] = [
   [['r'], 'Random feature of the list'],
   [['g h'], 'Headlines'],
   [['g f'], 'Features'],
-  [['Esc'], 'Clear, close'],
-  [['?'], 'This help'],
+  [['Esc'], 'Clear or close'],
+  [['?'], 'Show this help'],
 ]
 
-/** The keys, and how to read what is shown. */
+/** The keyboard shortcuts, and how to read the views. */
 export function HelpDialog({ onClose }: { onClose: () => void }) {
   return (
-    <Modal title="Keys and reading" onClose={onClose}>
+    <Modal title="Help" onClose={onClose}>
       <dl className="grid grid-cols-[6rem_1fr] gap-y-1.5">
         {KEYS.map(([keys, what]) => (
           <div key={what} className="contents">
@@ -34,15 +34,15 @@ export function HelpDialog({ onClose }: { onClose: () => void }) {
       </dl>
       <div className="mt-6 space-y-2.5 leading-6 text-soft">
         <p>
-          A <em>feature</em> is one direction of the sparse autoencoder. Its activation <em>f</em> says how strongly a
-          token has that direction; most features are silent on most tokens.
+          A <em>feature</em> is one direction of the sparse autoencoder (SAE). Its activation <em>f</em> measures how
+          strongly a token has that direction. Most features are silent on most tokens.
         </p>
         <p>
-          A chip names a feature and the word on which it fires most in this headline. The line under it is its
-          activation against the headline’s strongest. Hover it, or move the focus there, and the words on which it
-          fires light up.
+          A chip names a feature and the word on which it fires most in this headline. The line below compares its
+          activation with the headline’s highest. When the pointer or the focus is on a chip, the words on which the
+          feature fires are coloured.
         </p>
-        <p>Grey text was never read by the classifier: links, and what exceeds its length.</p>
+        <p>The classifier did not read grey text: links, and what exceeds its maximum length.</p>
       </div>
     </Modal>
   )

@@ -20,7 +20,7 @@ const PATHS = {
 
 export type IconName = keyof typeof PATHS
 
-/** A line icon of the text's size; decoration only, words stand beside it or name its button. */
+/** A line icon, hidden from screen readers: a word stands beside it or names its button. */
 export function Icon({ name, className = '', size = 16 }: { name: IconName; className?: string; size?: number }) {
   return (
     <svg

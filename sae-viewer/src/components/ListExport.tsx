@@ -6,7 +6,7 @@ import type { Row } from '../lib/download'
 import { count } from '../lib/format'
 import { SaveButtons } from './SaveButtons'
 
-/** Save the headlines of a list, all that its filters find. */
+/** Buttons that save all headlines that a query finds. */
 export function HeadlinesExport({ query, run }: { query: HeadlinesQuery; run: RunMetadata }) {
   const row = (headline: Headline): Row => ({
     headline_id: headline.headline_id,
@@ -19,7 +19,7 @@ export function HeadlinesExport({ query, run }: { query: HeadlinesQuery; run: Ru
   return <Export what="these headlines" state={useListExport(`${run.run_id}-headlines`, headlinePages(query), row)} />
 }
 
-/** Save the features of a list, all that its filters find. */
+/** Buttons that save all features that a query finds. */
 export function FeaturesExport({ query, run }: { query: FeaturesQuery; run: RunMetadata }) {
   const { labels } = useLabels(run)
   const row = ({ feature, word, n_headlines, density, status, leaning, values }: FeatureRow): Row => ({

@@ -3,12 +3,12 @@ import { Icon } from './Icon'
 
 const PANEL = 'min-h-[calc(100dvh-2rem)] max-w-[68rem]'
 
-/** A dialog of the browser's own: it keeps the focus, Escape and a click beside it close it. */
+/** The browser's own dialog. It keeps the focus; Escape and a click outside close it. */
 export function Modal({ title, onClose, children, wide = false }: {
   title: string
   onClose: () => void
   children: ReactNode
-  /** `panel` keeps its height whatever stands in it. */
+  /** `panel` keeps its height when its content changes. */
   wide?: boolean | 'widest' | 'panel'
 }) {
   const dialog = useRef<HTMLDialogElement>(null)

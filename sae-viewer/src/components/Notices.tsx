@@ -2,7 +2,7 @@ import type { ReactNode } from 'react'
 import { START_COMMAND, type ApiError } from '../interpAPI'
 import { Icon } from './Icon'
 
-/** What stands in a view's place when it has nothing to show: what happened, and what to do. */
+/** The content of a view that has nothing to show: what happened and what to do. */
 export function Note({ title, children }: { title: string; children?: ReactNode }) {
   return (
     <div className="mx-auto max-w-[38rem] px-4 py-16 text-center">
@@ -12,7 +12,7 @@ export function Note({ title, children }: { title: string; children?: ReactNode 
   )
 }
 
-/** An error in the place of what it prevented. */
+/** An error, shown instead of what it prevented. */
 export function Failure({ error, retry }: { error: ApiError; retry?: () => void }) {
   if (error.kind === 'down') {
     return (
@@ -23,10 +23,10 @@ export function Failure({ error, retry }: { error: ApiError; retry?: () => void 
   }
   return (
     <Note title={error.message}>
-      {error.passes && <p>This page asks again every two seconds.</p>}
+      {error.passes && <p>This page tries again every two seconds.</p>}
       {retry && error.passes && (
         <button type="button" className="button" onClick={retry}>
-          Ask again
+          Try again
         </button>
       )}
     </Note>
@@ -34,10 +34,10 @@ export function Failure({ error, retry }: { error: ApiError; retry?: () => void 
 }
 
 /** How to start the API. */
-export function StartHint() {
+function StartHint() {
   return (
     <>
-      <p>Start it from the project’s folder; this page goes on by itself as soon as it is there.</p>
+      <p>Start it from the project’s folder. This page continues by itself as soon as the API answers.</p>
       <p>
         <code className="inline-block rounded bg-sunk px-2.5 py-1.5 text-left font-mono text-[0.8125rem] leading-5 text-ink">
           {START_COMMAND}
@@ -47,7 +47,7 @@ export function StartHint() {
   )
 }
 
-/** One sentence above a view that is otherwise alive. */
+/** One sentence above a view that otherwise works. */
 export function Notice({ children, tone = 'plain' }: { children: ReactNode; tone?: 'plain' | 'wrong' }) {
   return (
     <p className="flex items-start gap-2.5 border-b border-line py-2.5 leading-6">

@@ -1,4 +1,4 @@
-/** A class, a verdict, a prediction: always a mark and a word beside the colour. */
+/** Classes, verdicts and predictions, each with a shape and a word beside its colour. */
 
 import type { Prompt } from '../interpAPI'
 import { classLook, className, type Shape } from '../lib/classes'
@@ -41,19 +41,20 @@ export function Verdict({ correct }: { correct: boolean }) {
   )
 }
 
-type Judged = Pick<Prompt, 'label' | 'prediction' | 'probabilities'>
+/** A headline with its true class and its prediction. */
+type Predicted = Pick<Prompt, 'label' | 'prediction' | 'probabilities'>
 
-export function isCorrect({ label, prediction }: Judged): boolean {
+export function isCorrect({ label, prediction }: Predicted): boolean {
   return label === prediction
 }
 
 /** The probability of the predicted class. */
-export function confidence({ prediction, probabilities }: Judged): number {
+function confidence({ prediction, probabilities }: Predicted): number {
   return probabilities[prediction] ?? 0
 }
 
-/** Prediction over label, with the class probabilities as a bar. */
-export function Outcome({ prompt, labels }: { prompt: Judged; labels: readonly string[] }) {
+/** The prediction above the label, with the class probabilities as a bar. */
+export function Outcome({ prompt, labels }: { prompt: Predicted; labels: readonly string[] }) {
   return (
     <div className="w-full text-xs">
       <dl className="grid grid-cols-[4.25rem_1fr_auto] gap-x-1 text-soft">
@@ -72,8 +73,8 @@ export function Outcome({ prompt, labels }: { prompt: Judged; labels: readonly s
   )
 }
 
-/** `Outcome` with its verdict in one line, for narrow screens. */
-export function OutcomeLine({ prompt, labels }: { prompt: Judged; labels: readonly string[] }) {
+/** `Outcome` and the verdict in one line, for narrow screens. */
+export function OutcomeLine({ prompt, labels }: { prompt: Predicted; labels: readonly string[] }) {
   return (
     <div className="text-xs">
       <p className="flex flex-wrap items-center gap-x-3">
@@ -93,10 +94,10 @@ export function OutcomeLine({ prompt, labels }: { prompt: Judged; labels: readon
   )
 }
 
-export function ProbabilityBar({ prompt, labels }: { prompt: Judged; labels: readonly string[] }) {
-  const words = prompt.probabilities.map((p, i) => `${className(labels, i)} ${percent(p)}`).join(', ')
+function ProbabilityBar({ prompt, labels }: { prompt: Predicted; labels: readonly string[] }) {
+  const description = prompt.probabilities.map((p, i) => `${className(labels, i)} ${percent(p)}`).join(', ')
   return (
-    <div role="img" aria-label={`Probabilities: ${words}`} title={words} className="mt-1 flex h-1.5 gap-px overflow-hidden rounded-[2px]">
+    <div role="img" aria-label={`Probabilities: ${description}`} title={description} className="mt-1 flex h-1.5 gap-px overflow-hidden rounded-[2px]">
       {prompt.probabilities.map((p, i) => (
         <span key={i} style={{ flexGrow: p, backgroundColor: classLook(labels, i).color }} />
       ))}

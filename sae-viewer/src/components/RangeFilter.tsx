@@ -1,11 +1,11 @@
 import { useDebounced } from '../hooks/useDebounced'
 
-/** Two thumbs on one line of `steps` equal steps: a range from 0 to `steps`, its ends included. */
+/** A slider with two thumbs: a range of whole steps from 0 to `steps`, both included. */
 export function RangeFilter({ label, steps, range, describe, onRange }: {
   label: string
   steps: number
   range: readonly [low: number, high: number]
-  /** A step in words. */
+  /** The text of a step for screen readers. */
   describe: (step: number) => string
   onRange: (low: number, high: number) => void
 }) {
@@ -30,7 +30,7 @@ export function RangeFilter({ label, steps, range, describe, onRange }: {
           aria-valuetext={describe(value)}
           value={value}
           onChange={(event) => set(Number(event.target.value))}
-          // Where both stand at the right end, the left thumb must be the one to take hold of.
+          // When both thumbs are at the right end, the left one must be on top to be movable.
           style={{ zIndex: i === 0 && value > steps / 2 ? 2 : 1 }}
         />
       ))}

@@ -1,7 +1,7 @@
 import { useState } from 'react'
 import { Icon } from './Icon'
 
-/** One small button per format in which something can be saved. */
+/** One small button for each format in which something can be saved. */
 export function SaveButtons({ what, ways, className = '' }: {
   what: string
   ways: Record<string, () => void | Promise<void>>
@@ -21,7 +21,7 @@ export function SaveButtons({ what, ways, className = '' }: {
             setFailed('')
             Promise.resolve()
               .then(save)
-              .catch((error: unknown) => setFailed(error instanceof Error ? error.message : 'not saved'))
+              .catch((error: unknown) => setFailed(error instanceof Error ? error.message : 'It was not saved.'))
           }}
         >
           {format}

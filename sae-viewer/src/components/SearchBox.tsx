@@ -3,13 +3,13 @@ import { useDebounced } from '../hooks/useDebounced'
 import { useKeys } from '../hooks/useKeys'
 import { Icon, type IconName } from './Icon'
 
-/** A search field: reports as one types, `/` takes the focus there, Escape empties it, arrow down leaves it. */
+/** A search field that reports while the reader types. `/` focuses it, Escape empties it, the down arrow leaves it. */
 export function SearchBox({ value, label, placeholder, icon = 'search', shortcut = true, onSearch, onEnter, onLeave }: {
   value: string
   label: string
   placeholder: string
   icon?: IconName
-  /** Whether `/` leads here: one field of a page. */
+  /** Whether `/` focuses this field; true for one field of a page. */
   shortcut?: boolean
   onSearch: (text: string) => void
   onEnter?: (text: string) => void

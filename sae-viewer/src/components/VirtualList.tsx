@@ -3,47 +3,49 @@ import { useEffect, useImperativeHandle, useRef, useState, type ReactNode, type 
 import { useKeys } from '../hooks/useKeys'
 import type { Range } from '../hooks/usePages'
 
-/** No browser lays out an element beyond this height, in pixels (Chromium: 33,554,430). */
+/** The greatest height that browsers lay out, in pixels (Chromium: 33,554,430). */
 const MAX_HEIGHT = 30_000_000
+/** The height of the page's header, in pixels. */
 const HEADER = 56
 
 export interface VirtualListHandle {
+  /** Scrolls a row into sight and focuses it. */
   focusRow: (row: number) => void
-  /** Scroll a row into sight, without the focus. */
+  /** Scrolls a row into sight without focusing it. */
   showRow: (row: number) => void
 }
 
 interface Props {
   /** Rows in the whole list. */
   count: number
-  /** A row's likely height in pixels; rows measure themselves. */
+  /** The estimated height of a row in pixels; each row is measured once it is drawn. */
   estimate: number
   label: string
   row: (row: number) => ReactNode
   onRange: (range: Range) => void
-  /** Names the list's content: measured heights are kept under it. */
+  /** Names the list's content; measured heights are kept under this name. */
   contents: string
-  /** A row to bring into sight at the beginning. */
+  /** A row that is scrolled into sight at the beginning. */
   reveal?: number | undefined
   handle?: Ref<VirtualListHandle>
   className?: string
-  /** Whether j and k walk through the rows. */
+  /** Whether j, k and the arrow keys move through the rows; true by default. */
   keys?: boolean
 }
 
-/** How many rows can be laid out at all. */
+/** How many of `count` rows can be laid out. */
 export function reachable(count: number, estimate: number): number {
   return Math.min(count, Math.floor(MAX_HEIGHT / (2 * estimate)))
 }
 
 const measured = new Map<string, VirtualItem[]>()
 
-/** A list that scrolls with the page. */
+/** A list that scrolls with the page and draws only the rows in sight. */
 export function PageList(props: Props) {
   const box = useRef<HTMLOListElement>(null)
   const [margin, setMargin] = useState(0)
   useEffect(() => {
-    // What stands above the list can change its height: a notice, a filter that opens.
+    // The list moves when something above it changes its height, such as a notice.
     const observer = new ResizeObserver(() => {
       if (box.current) setMargin(Math.round(box.current.getBoundingClientRect().top + window.scrollY))
     })
@@ -59,7 +61,7 @@ export function PageList(props: Props) {
   return <Rows {...props} box={box} virtualizer={virtualizer} margin={margin} />
 }
 
-/** A list that scrolls inside `pane`. */
+/** A list that scrolls inside `pane` and draws only the rows in sight. */
 export function PaneList({ pane, ...props }: Props & { pane: RefObject<HTMLElement | null> }) {
   const box = useRef<HTMLOListElement>(null)
   const virtualizer = useVirtualizer<HTMLElement, HTMLLIElement>({
@@ -93,7 +95,7 @@ function Rows({ box, virtualizer, margin, label, row, onRange, contents, reveal,
   const last = items.at(-1)?.index ?? 0
   useEffect(() => onRange([first, last]), [first, last, onRange])
 
-  // eslint-disable-next-line react-hooks/exhaustive-deps -- once, at the beginning
+  // eslint-disable-next-line react-hooks/exhaustive-deps -- only at the beginning
   useEffect(() => (reveal === undefined ? undefined : virtualizer.scrollToIndex(reveal, { align: 'start' })), [])
   useEffect(
     () => () => {
@@ -102,7 +104,7 @@ function Rows({ box, virtualizer, margin, label, row, onRange, contents, reveal,
     [contents, virtualizer],
   )
 
-  // A row far away is drawn some frames after it was scrolled to; then it takes the focus.
+  // A distant row is drawn some frames after the list was scrolled to it, and is focused then.
   useEffect(() => {
     if (goal.current === null) return
     const element = box.current?.querySelector<HTMLElement>(`[data-index="${goal.current}"]`)

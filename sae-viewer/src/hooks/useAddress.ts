@@ -2,14 +2,14 @@ import { useMemo } from 'react'
 import { navigate, usePathname, useSearch } from 'wouter/use-browser-location'
 import { readAddress, writeAddress, type Address, type ReadAddress } from '../lib/address'
 
-/** The address as state; `go` changes it. */
+/** The address as state, which `go` changes. */
 export function useAddress(): ReadAddress {
   const path = usePathname()
   const search = useSearch()
   return useMemo(() => readAddress(path, search), [path, search])
 }
 
-/** Show `address`. `replace` for what Back should not undo: typing, opening in place. */
+/** Shows `address`. With `replace`, Back does not undo the change: for typing and for what opens in place. */
 export function go(address: Address, replace = false): void {
   navigate(writeAddress(address), { replace })
 }

@@ -1,8 +1,8 @@
 import { useEffect, useRef, useState } from 'react'
 
 /**
- * A field's draft that is reported `ms` after the last change. A value that changes from outside (Back, a
- * link) replaces the draft; the field's own reports do not come back to it.
+ * The draft of a field, reported `ms` milliseconds after its last change. A value that changes from outside (Back,
+ * a link) replaces the draft; a value that the field reported itself does not.
  */
 export function useDebounced<T extends string | number>(value: T, report: (value: T) => void, ms = 180) {
   const [draft, setDraft] = useState(value)
@@ -33,7 +33,7 @@ export function useDebounced<T extends string | number>(value: T, report: (value
       clearTimeout(timer.current)
       timer.current = setTimeout(() => send(next), ms)
     },
-    /** Report at once: on Enter, on clearing. */
+    /** Reports at once, as on Enter and on clearing. */
     commit: (next: T) => {
       setDraft(next)
       send(next)

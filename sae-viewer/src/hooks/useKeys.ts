@@ -1,10 +1,11 @@
 import { useEffect, useRef } from 'react'
 
+/** The longest pause between the two keys of a chord, in ms. */
 const CHORD_MS = 1_200
 
 /**
- * Run an action on a key, or on two in a row ("g h"), unless something is being typed or a dialog is open. An
- * action that returns false leaves the key to the browser.
+ * Runs an action on a key or on two keys in a row ("g h"), unless a text field has the focus or a dialog is open.
+ * An action that returns false leaves the key to the browser.
  */
 export function useKeys(actions: Record<string, () => unknown>): void {
   const current = useRef(actions)

@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from 'react'
 import { get, type FeaturesQuery, type HeadlinesQuery } from '../interpAPI'
 import { csv, saveFile, type Row } from '../lib/download'
 
+/** Items that one request asks for: the most that the API allows. */
 const PAGE = 500
 
 export interface ListPage<Item> {
@@ -9,19 +10,19 @@ export interface ListPage<Item> {
   items: Item[]
 }
 
-/** Every page of the headlines that a query finds. */
+/** A function that asks for the page of a query's headlines from `offset` on. */
 export const headlinePages = (query: HeadlinesQuery) => async (offset: number, signal: AbortSignal) => {
   const page = await get('/api/headlines', { ...query, offset, limit: PAGE }, signal)
   return { total: page.total, items: page.headlines }
 }
 
-/** Every page of the features that a query finds. */
+/** A function that asks for the page of a query's features from `offset` on. */
 export const featurePages = (query: FeaturesQuery) => async (offset: number, signal: AbortSignal) => {
   const page = await get('/api/features', { ...query, offset, limit: PAGE }, signal)
   return { total: page.total, items: page.features }
 }
 
-/** Collect a whole list, page after page, and save it; `progress` while that goes on, and a way to stop. */
+/** Saves a whole list, collected page by page, with its progress and a way to stop. */
 export function useListExport<Item>(name: string, pages: (offset: number, signal: AbortSignal) => Promise<ListPage<Item>>, row: (item: Item) => Row) {
   const [progress, setProgress] = useState<{ done: number; total: number }>()
   const stop = useRef<AbortController>(undefined)

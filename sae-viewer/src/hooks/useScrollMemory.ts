@@ -11,9 +11,9 @@ if (typeof window !== 'undefined') {
 }
 
 /**
- * Scroll to the top when `key` changes; on Back, and on return to an address of another view, to where it was.
- * `address` may change under one key: what opens in place does not scroll. Call it above the views, so that
- * they have their height.
+ * Scrolls to the top when `key` changes, or to the former position on Back and on return to an address of another
+ * view. An address that changes under the same key does not scroll: something opened in place. The hook is called
+ * above the views, whose layout effects run first and give them their height.
  */
 export function useScrollMemory(view: string, key: string, address: string): void {
   const before = useRef<{ view: string; key: string } | null>(null)
@@ -32,7 +32,7 @@ export function useScrollMemory(view: string, key: string, address: string): voi
   }, [view, key, address])
 }
 
-/** Whether `address` was scrolled to where it had been left. */
+/** Whether `address` was scrolled to its former position. */
 export function isRestored(address: string): boolean {
   return restored === address
 }

@@ -3,7 +3,7 @@ import { useSyncExternalStore } from 'react'
 export const THEMES = ['system', 'light', 'dark'] as const
 export type Theme = (typeof THEMES)[number]
 
-/** The chosen theme, remembered by the browser; `system` follows it. The style sheet does the rest. */
+/** The chosen theme, remembered by the browser; `system` follows the operating system. The style sheet reads it. */
 export function useTheme(): [Theme, (theme: Theme) => void] {
   return [useSyncExternalStore(subscribe, read), write]
 }
@@ -20,7 +20,7 @@ function write(theme: Theme): void {
     if (theme === 'system') localStorage.removeItem('theme')
     else localStorage.setItem('theme', theme)
   } catch {
-    // Storage is forbidden: the choice lasts as long as the page.
+    // Where the browser forbids storage, the choice lasts as long as the page.
   }
   window.dispatchEvent(new Event('themechange'))
 }

@@ -19,7 +19,7 @@ describe('addresses', () => {
     ['/?min_confidence=0.5&max_confidence=0.95', { ...HEADLINES, minConfidence: 0.5, maxConfidence: 0.95 }],
     ['/?open=0&lit=17&effects=true', { ...HEADLINES, open: 0, lit: 17, effects: true }],
     ['/?bench=a%3Ab&panel=quality&compare=run-002', { ...HEADLINES, bench: 'a:b', panel: 'quality', compare: 'run-002' }],
-    ['/features?token=cuts&order=asc&evidence=thin', { ...FEATURES, token: 'cuts', order: 'asc', support: 'thin' }],
+    ['/features?token=cuts&order=asc&support=thin', { ...FEATURES, token: 'cuts', order: 'asc', support: 'thin' }],
     ['/features?min_density=0.0001&max_density=1e-7', { ...FEATURES, minDensity: 0.0001, maxDensity: 1e-7 }],
     ['/features/3?leaning=1&labelled=true&context=5', { ...FEATURES, feature: 3, leaning: 1, labelled: true, context: 5 }],
   ])('%s is read, and written the same', (link, address) => {
@@ -76,7 +76,7 @@ describe('an address with parts that have no meaning', () => {
     ['/?effects=maybe', 'effects=maybe'],
     ['/?panel=moon', 'panel=moon'],
     ['/features?min_density=1e5', 'min_density=1e5'],
-    ['/features?evidence=some', 'evidence=some'],
+    ['/features?support=some', 'support=some'],
     ['/features?context=near', 'context=near'],
   ])('%s is reported and left out', (link, named) => {
     const { address, problems } = follow(link)

@@ -60,7 +60,7 @@ const FEATURES_PARAMETERS = {
   metric: optionalText('metric', 64),
   order: choice('order', ORDERS, 'desc'),
   /** Only features with this support: how many headlines they fire in. */
-  support: choice('evidence', SUPPORTS, 'all'),
+  support: choice('support', SUPPORTS, 'all'),
   /** Bounds of the share of tokens on which a feature fires, 0 to 1. */
   minDensity: share('min_density'),
   maxDensity: share('max_density'),

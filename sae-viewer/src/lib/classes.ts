@@ -1,4 +1,4 @@
-/** A class's colour and shape. Orange, blue and grey differ for every kind of colour vision; shapes tell too. */
+/** A class's colour and shape. Orange, blue and grey differ for every kind of colour vision, and so do the shapes. */
 
 export type Shape = 'down' | 'up' | 'bar' | 'disc' | 'square' | 'diamond'
 
@@ -19,14 +19,14 @@ const OTHERS: ClassLook[] = [
   { shape: 'diamond', color: 'var(--color-class-3)' },
 ]
 
-/** The look of the class `index` of `labels`. */
+/** The look of class `index`, by its name where the name is known. */
 export function classLook(labels: readonly string[], index: number): ClassLook {
   const label = labels[index] ?? ''
   const known = KNOWN.find(([pattern]) => pattern.test(label))
   return known?.[1] ?? OTHERS[index % OTHERS.length] ?? { shape: 'disc', color: 'currentColor' }
 }
 
-/** The class's name; a class that the run does not name is called by its number. */
+/** The name of class `index`; "class 7" where the run does not name it. */
 export function className(labels: readonly string[], index: number): string {
   return labels[index] ?? `class ${index}`
 }

@@ -1,12 +1,12 @@
-/** Densities on a logarithmic scale: the share of tokens on which a feature fires. */
+/** Density, the share of tokens on which a feature fires, on a logarithmic scale. */
 
 interface Bins {
-  /** log10 of the share, one more than counts. */
+  /** log10 of the share; one more entry than `counts`. */
   edges: number[]
   counts: number[]
 }
 
-/** The bins from the first that holds a feature to the last; empty where none does. */
+/** The bins from the first to the last that holds a feature; empty where none does. */
 export function trimmed({ edges, counts }: Bins): Bins {
   const first = counts.findIndex((n) => n > 0)
   const last = counts.findLastIndex((n) => n > 0)
@@ -14,7 +14,7 @@ export function trimmed({ edges, counts }: Bins): Bins {
   return { edges: edges.slice(first, last + 2), counts: counts.slice(first, last + 1) }
 }
 
-/** The share at an edge, rounded so that it reads well in an address. */
+/** The share at an edge, rounded to three digits so that an address stays short. */
 export function densityAt(edges: readonly number[], step: number): number {
   return Math.min(1, Number((10 ** (edges[step] ?? 0)).toPrecision(3)))
 }

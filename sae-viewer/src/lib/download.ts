@@ -1,10 +1,10 @@
-/** Files made in the browser: tables as CSV or JSON, drawings as SVG or PNG. */
+/** Files made in the browser: tables as CSV or JSON, charts as SVG or PNG. */
 
 export type Cell = string | number | boolean | null | undefined
 export type Row = Record<string, Cell>
 
 const PNG_SCALE = 2
-/** What a drawing takes from the style sheet, and needs on its own. */
+/** Style properties that a saved chart has to carry itself. */
 const STYLES = ['fill', 'fill-opacity', 'stroke', 'stroke-width', 'stroke-opacity', 'stroke-dasharray', 'opacity', 'font-family', 'font-size', 'font-weight', 'font-style', 'text-anchor', 'paint-order']
 
 export function saveFile(name: string, content: string | Blob, type = 'text/plain'): void {
@@ -16,12 +16,12 @@ export function saveFile(name: string, content: string | Blob, type = 'text/plai
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
 }
 
-/** A name that every system takes as a file's. */
+/** A file name that every operating system accepts. */
 export function fileName(name: string): string {
   return name.replace(/[^\w.-]+/g, '-').slice(0, 120)
 }
 
-/** RFC 4180, with the columns of the first row. Text that a spreadsheet would run as a formula stays text. */
+/** CSV by RFC 4180 with the columns of the first row. Text that a spreadsheet would run as a formula is quoted as text. */
 export function csv(rows: Row[]): string {
   const columns = Object.keys(rows[0] ?? {})
   const lines = [columns.map(cell), ...rows.map((row) => columns.map((column) => cell(row[column])))]
@@ -35,7 +35,7 @@ function cell(value: Cell): string {
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe
 }
 
-/** A drawing of the page with its styles in it, as it looks now. */
+/** A chart of the page as an SVG file with its present styles. */
 export function standaloneSvg(svg: SVGSVGElement): string {
   const copy = svg.cloneNode(true) as SVGSVGElement
   const originals = [svg, ...svg.querySelectorAll<SVGElement>('*')]
@@ -50,11 +50,11 @@ export function standaloneSvg(svg: SVGSVGElement): string {
     element.removeAttribute('style')
   })
   const { width, height } = svg.getBoundingClientRect()
-  const paper = document.createElementNS('http://www.w3.org/2000/svg', 'rect')
-  paper.setAttribute('width', '100%')
-  paper.setAttribute('height', '100%')
-  paper.setAttribute('fill', rgb(getComputedStyle(document.documentElement).backgroundColor))
-  copy.prepend(paper)
+  const background = document.createElementNS('http://www.w3.org/2000/svg', 'rect')
+  background.setAttribute('width', '100%')
+  background.setAttribute('height', '100%')
+  background.setAttribute('fill', rgb(getComputedStyle(document.documentElement).backgroundColor))
+  copy.prepend(background)
   copy.setAttribute('xmlns', 'http://www.w3.org/2000/svg')
   copy.setAttribute('width', String(width))
   copy.setAttribute('height', String(height))
@@ -62,7 +62,7 @@ export function standaloneSvg(svg: SVGSVGElement): string {
   return new XMLSerializer().serializeToString(copy)
 }
 
-/** Any CSS colour as rgb, which every program reads. */
+/** A function that converts any CSS colour to rgb, which every program reads. */
 function colours(): (colour: string) => string {
   const canvas = document.createElement('canvas')
   canvas.width = canvas.height = 1
@@ -82,7 +82,7 @@ function colours(): (colour: string) => string {
   }
 }
 
-/** A drawing of the page as pixels, at twice its size. */
+/** A chart of the page as a PNG at twice its size. Rejects where the browser makes no image. */
 export async function pngOf(svg: SVGSVGElement): Promise<Blob> {
   const { width, height } = svg.getBoundingClientRect()
   const image = new Image()
@@ -93,6 +93,6 @@ export async function pngOf(svg: SVGSVGElement): Promise<Blob> {
   canvas.height = Math.round(height * PNG_SCALE)
   canvas.getContext('2d')?.drawImage(image, 0, 0, canvas.width, canvas.height)
   return new Promise((resolve, reject) =>
-    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('no picture'))), 'image/png'),
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('The browser made no image.'))), 'image/png'),
   )
 }

@@ -21,11 +21,11 @@ describe('the waterfall', () => {
     expect(parts).toBeCloseTo(2, 12)
   })
 
-  it('puts into rest what rounding left', () => {
+  it('counts rounding errors to the rest', () => {
     expect(waterfall({ ...causes, logits: [2.001, -2] }, 0).at(-2)?.effect).toBeCloseTo(0.651, 12)
   })
 
-  it('lies on an axis that holds every step, and that magnifies no effect beyond its worth', () => {
+  it('lies on an axis that holds every step and spans at least half a logit', () => {
     const steps = waterfall(causes, 0)
     const { low, high } = waterfallAxis(steps)
     for (const { end } of steps) {

@@ -1,11 +1,11 @@
-/** Causes as numbers to draw: a waterfall from base to logit, what changed between two readings, an audit's scores. */
+/** Numbers for the causal views: the waterfall of a logit, changes between two texts, the scores of an audit. */
 
 export interface WaterfallStep {
   kind: 'base' | 'feature' | 'rest' | 'logit'
   feature: number | undefined
-  /** The step's own length, signed. */
+  /** The signed length of the step, in logits. */
   effect: number
-  /** Where it starts and ends on the axis of the logit. */
+  /** Where the step starts and ends on the axis of the logit. */
   start: number
   end: number
 }
@@ -17,7 +17,7 @@ interface Causes {
   features: readonly { feature: number; effects: readonly number[] }[]
 }
 
-/** base + every listed effect + rest = logit of class `index`. What quadrature and rounding leave is in `rest`. */
+/** The steps base + listed effects + rest = logit of class `index`. The rest includes quadrature and rounding errors. */
 export function waterfall({ base, logits, features }: Causes, index: number): WaterfallStep[] {
   const start = base[index] ?? 0
   const end = logits[index] ?? 0
@@ -33,10 +33,10 @@ export function waterfall({ base, logits, features }: Causes, index: number): Wa
   return steps
 }
 
-/** The least range that is drawn, in logits: effects too small to matter look small. */
+/** The least range that is drawn, in logits, so that negligible effects look small. */
 const LEAST_RANGE = 0.5
 
-/** The part of the logit's axis on which the steps lie, with a margin; 0 may lie outside. */
+/** The range of the logit's axis that holds all steps, with a margin; 0 may lie outside. */
 export function waterfallAxis(steps: readonly WaterfallStep[]): { low: number; high: number } {
   const ends = steps.map(({ end }) => end)
   const [low, high] = [Math.min(...ends), Math.max(...ends)]
@@ -44,7 +44,7 @@ export function waterfallAxis(steps: readonly WaterfallStep[]): { low: number; h
   return { low: low - margin, high: high + margin }
 }
 
-/** "+0.42", "−1.30": an effect with its sign, two decimals; "0.00" without one. */
+/** An effect with its sign and two decimals: "+0.42", "−1.30"; zero has no sign: "0.00". */
 export function signed(effect: number): string {
   const size = Math.abs(effect).toFixed(2)
   return Number(size) === 0 ? '0.00' : `${effect < 0 ? '−' : '+'}${size}`
@@ -57,14 +57,14 @@ export interface FeatureChange {
   after: number
 }
 
-interface Fires {
+interface Firing {
   feature: number
   word: string
   activation: number
 }
 
-/** Features whose activation differs between two lists, the largest change first; absent from a list: not among its strongest. */
-export function changes(before: readonly Fires[], after: readonly Fires[]): FeatureChange[] {
+/** Features whose activation differs between two lists, the largest change first. A feature absent from a list counts as 0. */
+export function changes(before: readonly Firing[], after: readonly Firing[]): FeatureChange[] {
   const found = new Map<number, FeatureChange>()
   for (const { feature, word, activation } of before) found.set(feature, { feature, word, before: activation, after: 0 })
   for (const { feature, word, activation } of after) {
@@ -80,7 +80,7 @@ export interface Scores {
   macroF1: number
 }
 
-/** Accuracy and the unweighted mean of the classes' F1; classes without label or prediction count as 0. */
+/** Accuracy and macro-F1, the unweighted mean of the classes' F1. A class without labels and predictions has F1 = 0. */
 export function scores(labels: readonly number[], predictions: readonly number[], nClasses: number): Scores {
   const n = labels.length
   let f1 = 0
@@ -93,7 +93,7 @@ export function scores(labels: readonly number[], predictions: readonly number[]
   return { n, accuracy: n ? right / n : 0, macroF1: nClasses ? f1 / nClasses : 0 }
 }
 
-/** [before][after] counts of predictions. */
+/** How many predictions changed from one class to another: [before][after]. */
 export function transitions(before: readonly number[], after: readonly number[], nClasses: number): number[][] {
   const counts = Array.from({ length: nClasses }, () => Array.from({ length: nClasses }, () => 0))
   before.forEach((from, i) => {

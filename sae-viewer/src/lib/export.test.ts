@@ -4,7 +4,7 @@ import { csv, fileName } from './download'
 import { headlineHtml } from './standalone'
 
 describe('csv', () => {
-  test('quotes what needs it and keeps formulas text', () => {
+  test('quotes where needed and keeps formulas as text', () => {
     const rows = [
       { feature: 7, name: 'a "b", c', note: 'two\nlines', value: -0.5 },
       { feature: 8, name: '=HYPERLINK("evil")', note: null, value: 2 },
@@ -14,10 +14,10 @@ describe('csv', () => {
     )
   })
 
-  test('of nothing is a line without columns', () => expect(csv([])).toBe('\ufeff\r\n'))
+  test('without rows is one empty line', () => expect(csv([])).toBe('\ufeff\r\n'))
 })
 
-test('a file name keeps nothing that a path could use', () => {
+test('a file name has no character with a meaning in a path', () => {
   expect(fileName('../run 1: “é”/features.csv')).toBe('..-run-1-features.csv')
 })
 

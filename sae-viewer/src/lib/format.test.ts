@@ -19,29 +19,29 @@ describe('number', () => {
 })
 
 describe('counts, shares and times', () => {
-  it('groups and agrees in number', () => {
+  it('group thousands and agree in number', () => {
     expect(count(2377)).toBe('2,377')
     expect(counted(1, 'headline')).toBe('1 headline')
     expect(counted(0, 'feature')).toBe('0 features')
   })
-  it('says how rare what is rare', () => {
+  it('keep two digits of a small share', () => {
     const shares = [0, 0.168, 0.0099, 0.000024, 2e-9]
     expect(shares.map(rarity)).toEqual(['0.0 %', '16.8 %', '0.99 %', '0.0024 %', '<0.00001 %'])
   })
-  it('gives an effect its sign', () => expect([0.41, -2.3, 0].map(signed)).toEqual(['+0.410', '−2.30', '0']))
-  it('does not round a share to none or all', () => {
+  it('give an effect its sign', () => expect([0.41, -2.3, 0].map(signed)).toEqual(['+0.410', '−2.30', '0']))
+  it('never round a share to none or all', () => {
     expect([0, 0.0001, 0.057, 0.9749, 0.99999, 1].map(percent)).toEqual([
       '0.0 %', '<0.1 %', '5.7 %', '97.5 %', '>99.9 %', '100.0 %',
     ])
   })
-  it('passes on what is no time', () => {
+  it('keep text that is no time', () => {
     expect(when('yesterday')).toBe('yesterday')
     expect(when('2026-11-24T00:04:52+00:00')).toMatch(/Nov 2026/)
   })
 })
 
 describe('metrics', () => {
-  it('has units for the metrics of the pipeline and none for a user’s own', () => {
+  it('have units for the metrics of the pipeline and none for the user’s own', () => {
     expect(['mean_activation', 'max_activation', 'entropy', 'kurtosis', 'my_metric'].map(metricUnit)).toEqual([
       'f', 'f', 'bits', '', '',
     ])

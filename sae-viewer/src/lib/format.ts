@@ -1,9 +1,9 @@
-/** Numbers as readers want them: three significant digits, thin grouping, the unit beside them. */
+/** Numbers as text: three significant digits, grouped thousands, units of metrics. */
 
 const grouped = new Intl.NumberFormat('en-US')
 const date = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'short' })
 
-/** 2377 → "2,377". */
+/** A whole number with grouped thousands: "2,377". */
 export function count(n: number): string {
   return grouped.format(n)
 }
@@ -13,7 +13,7 @@ export function counted(n: number, noun: string): string {
   return `${count(n)} ${noun}${n === 1 ? '' : 's'}`
 }
 
-/** Three significant digits: 0.0541, 7.63, 127, 12,300; below 0.001 as "5.4e−5". */
+/** A number with three significant digits: "0.0541", "7.63", "127", "12,300"; below 0.001 as "5.4e−5". */
 export function number(x: number): string {
   if (x === 0) return '0'
   const size = Math.abs(x)
@@ -30,34 +30,34 @@ export function signed(x: number): string {
   return x > 0 ? `+${number(x)}` : number(x)
 }
 
-/** A share as a percentage with one decimal; never "0.0 %" or "100.0 %" for what is only close. */
+/** A share as a percentage with one decimal; "0.0 %" and "100.0 %" mean exactly none and all. */
 export function percent(share: number): string {
   if (share > 0 && share < 0.0005) return '<0.1 %'
   if (share < 1 && share > 0.9995) return '>99.9 %'
   return `${(share * 100).toFixed(1)} %`
 }
 
-/** A share that may be very small, with two significant digits below one per cent: "0.0024 %". */
+/** A share that may be very small: below one per cent with two significant digits, as in "0.0024 %". */
 export function rarity(share: number): string {
   const parts = 100 * share
   if (share === 0 || parts >= 1) return percent(share)
   return parts < 1e-5 ? '<0.00001 %' : `${parts.toFixed(Math.min(7, 1 - Math.floor(Math.log10(parts))))} %`
 }
 
-/** An ISO time in the reader's time zone; what is no time, as it is. */
+/** An ISO time in the reader's time zone; other text stays as it is. */
 export function when(iso: string): string {
   const time = new Date(iso)
   return Number.isNaN(time.getTime()) ? iso : date.format(time)
 }
 
-/** What a metric is measured in; metrics of the user's own have no unit that the viewer could know. */
+/** The unit of a metric; empty for dimensionless metrics and for the user's own. */
 export function metricUnit(name: string): string {
   if (/^(mean|max|min|std)_activation$/.test(name)) return 'f'
   if (/^(effect|ablation)_/.test(name)) return 'logit'
   return name === 'entropy' || name === 'mutual_information' ? 'bits' : ''
 }
 
-/** A metric's value: shares as percentages, areas with two decimals, the rest by significant digits. */
+/** A metric's value: shares as percentages, AUROC with two decimals, all others with significant digits. */
 export function metricValue(name: string, value: number): string {
   if (name.startsWith('auroc_')) return value.toFixed(2)
   return /^(fraction|share)_/.test(name) ? percent(value) : number(value)

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { HEAT_STEPS, heatStep } from './heat'
 
 describe('heatStep', () => {
-  it('gives silence no colour and the faintest activation the first step', () => {
+  it('gives silence no colour and the weakest activation the first step', () => {
     expect(heatStep(0, 5)).toBe(0)
     expect(heatStep(-1, 5)).toBe(0)
     expect(heatStep(NaN, 5)).toBe(0)
@@ -18,7 +18,7 @@ describe('heatStep', () => {
   })
 })
 
-// --- the colours themselves: read from the style sheet, compared by lightness and contrast -------------------
+// The colours are read from the style sheet and compared by lightness and contrast.
 
 type Theme = 0 | 1 // light, dark
 const css = readFileSync('src/index.css', 'utf8')

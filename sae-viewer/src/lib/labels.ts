@@ -1,32 +1,33 @@
-/** What a person says about a feature, and how two people's changes of it come together. */
+/** A person's label of a feature, and how two people's changes of it are merged. */
 
 import type { FeatureLabel, LabelsAnswer } from '../interpAPI'
 
-export type Said = Pick<FeatureLabel, 'name' | 'starred' | 'note'>
+/** The parts of a label that a person writes. */
+export type LabelText = Pick<FeatureLabel, 'name' | 'starred' | 'note'>
 export type Labels = LabelsAnswer['labels']
 
 export const NAME_LENGTH = 120
 export const NOTE_LENGTH = 4000
-export const UNSAID: Said = { name: '', starred: false, note: '' }
+export const NO_LABEL: LabelText = { name: '', starred: false, note: '' }
 
-export function said({ name, starred, note }: Said): Said {
+export function labelText({ name, starred, note }: LabelText): LabelText {
   return { name, starred, note }
 }
 
-export function isSame(one: Said, other: Said): boolean {
+export function isSame(one: LabelText, other: LabelText): boolean {
   return one.name === other.name && one.starred === other.starred && one.note === other.note
 }
 
 export interface Merged {
-  label: Said
-  /** Fields that both changed, each to something else; `label` has mine there. */
-  conflicts: (keyof Said)[]
+  label: LabelText
+  /** Fields that both changed to different values; `label` has mine there. */
+  conflicts: (keyof LabelText)[]
 }
 
-/** `mine` and `theirs` both come from `base`: what only one of them changed is as that one wants it. */
-export function mergeLabel(base: Said, mine: Said, theirs: Said): Merged {
-  const conflicts: (keyof Said)[] = []
-  function pick<K extends keyof Said>(field: K): Said[K] {
+/** Merges two edits of `base`: a field that only one of them changed has that one's value. */
+export function mergeLabel(base: LabelText, mine: LabelText, theirs: LabelText): Merged {
+  const conflicts: (keyof LabelText)[] = []
+  function pick<K extends keyof LabelText>(field: K): LabelText[K] {
     if (mine[field] === base[field]) return theirs[field]
     if (theirs[field] !== base[field] && theirs[field] !== mine[field]) conflicts.push(field)
     return mine[field]

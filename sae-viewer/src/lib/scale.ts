@@ -1,6 +1,6 @@
-/** Axes of drawings. */
+/** Ticks of chart axes. */
 
-/** Round values inside a range on a logarithmic axis: 1, 2 and 5 of each decade, or 1 alone where that is too many. */
+/** Round values inside a range on a logarithmic axis: 1, 2 and 5 of each decade, or only 1 where those are more than `most`. */
 export function logTicks(from: number, to: number, most = 9): number[] {
   const decades = Array.from({ length: 24 }, (_, i) => i - 12)
   const inside = decades
@@ -9,7 +9,7 @@ export function logTicks(from: number, to: number, most = 9): number[] {
   return inside.length <= most ? inside : inside.filter((value) => Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6))
 }
 
-/** Evenly spaced round values that cover a range. */
+/** Evenly spaced round values that cover a range, about `about` of them. */
 export function ticks(from: number, to: number, about = 5): number[] {
   const raw = (to - from) / about
   if (!(raw > 0)) return [from]

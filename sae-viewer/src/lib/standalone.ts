@@ -1,4 +1,4 @@
-/** A headline with its heat as one HTML file that needs nothing else. */
+/** A headline with its heat as one self-contained HTML file. */
 
 import type { FiredFeature, Headline } from '../interpAPI'
 import { className } from './classes'
@@ -6,9 +6,10 @@ import { number, percent } from './format'
 import { HEAT_STEPS, heatStep } from './heat'
 import { activationOn, stretches, visible } from './text'
 
-// The page's heat, from paper to deep plum, with an ink that can be read on each.
+// The heat colours of the page in hexadecimal, from paper to deep plum.
 const HEAT = ['#fbe8f4', '#f7d3ea', '#f1bbde', '#e9a0d0', '#dd82bf', '#c963a6', '#9c3a80', '#6f1a5a']
-const DARK_INK = 6
+/** From this index on the text is white. */
+const WHITE_TEXT = 6
 
 const STYLE = `
 :root { color-scheme: light }
@@ -20,14 +21,14 @@ th, td { padding: .3rem .75rem .3rem 0; border-bottom: 1px solid #e5ddd5; text-a
 td.n { text-align: right }
 p, caption { color: #6b5f58; text-align: left; font-size: .875rem }
 .unread { color: #7d716a }
-${HEAT.map((colour, i) => `.h${i + 1} { background: ${colour};${i >= DARK_INK ? ' color: #fff' : ''} }`).join('\n')}`
+${HEAT.map((colour, i) => `.h${i + 1} { background: ${colour};${i >= WHITE_TEXT ? ' color: #fff' : ''} }`).join('\n')}`
 
 export function escapeHtml(text: string): string {
   const names: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
   return visible(text).replace(/[&<>"']/g, (character) => names[character] ?? '')
 }
 
-/** `lit` is the feature whose heat is shown; `name` what a person calls it. */
+/** The page of a headline. `lit` is the feature whose heat is shown, `name` the name that a person gave it. */
 export function headlineHtml(headline: Headline, lit: FiredFeature, about: { run: string; labels: readonly string[]; name?: string | undefined }): string {
   const { labels, run } = about
   const max = Math.max(...lit.values)

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { breakable, activationOn, around, stretches, utf16Offsets, visible } from './text'
 
-/** A source from words split into pieces; offsets are code points, as the API sends them. */
+/** A headline from its tokens; offsets are code points, as the API sends them. */
 function source(text: string, pieces: [token: string, start: number, end: number, word: number][]) {
   return {
     text,
@@ -21,7 +21,7 @@ describe('around', () => {
     const { parts: cut, cutBefore, cutAfter } = around(parts, position, context)
     return `${cutBefore ? '…' : ''}${cut.map((part) => part.text).join('')}${cutAfter ? '…' : ''}`
   }
-  it('keeps so many words on either side', () => {
+  it('keeps the given number of words on either side', () => {
     expect(shown(3, 1)).toBe('…b c d…')
     expect(shown(3, 0)).toBe('…c…')
     expect(shown(1, 2)).toBe('a b c…')
@@ -125,18 +125,18 @@ describe('activationOn', () => {
 })
 
 describe('visible', () => {
-  it('shows what is hidden, one unit for one', () => {
+  it('shows invisible characters, each unit by one', () => {
     for (const hidden of ['\u0000', '\u001b', '\u007f', '\u0085', '\u200b', '\u202e', '\u2066', '\ufeff']) {
       expect(visible(`a${hidden}b`)).toBe('a\ufffdb')
     }
   })
-  it('leaves text alone', () => {
+  it('leaves other text as it is', () => {
     const text = 'é\t𝄞 <b>&amp; مرحبا 👩‍👩‍👧\n'
     expect(visible(text)).toBe(text)
   })
 })
 
-it('only a very long word gets places to break, none inside what is read as one character', () => {
+it('only a very long word gets places to break, and none inside a visible character', () => {
   expect(breakable('downgrade')).toEqual(['downgrade'])
   const flags = '🇺🇸👩‍👩‍👧é'.repeat(100)
   const pieces = breakable(flags)

@@ -1,13 +1,13 @@
 /**
- * A headline as stretches of its own text: words (or WordPieces) with the token positions they cover, and what
- * lies between them. The API's offsets are code points; JavaScript's strings are UTF-16.
+ * A headline as stretches of its own text: words (or WordPieces) with the token positions they cover, and the text
+ * between them. The API's offsets count code points, JavaScript's strings UTF-16 units.
  */
 
 import type { Prompt } from '../interpAPI'
 
 export interface Stretch {
   text: string
-  /** `gap`: between words; `unread`: text that no token covers, so that the classifier never saw it. */
+  /** `gap` lies between words; `unread` is text that no token covers, so the classifier never saw it. */
   kind: 'word' | 'special' | 'gap' | 'unread'
   /** 0-based token positions in the model's input; empty for gap and unread. */
   positions: number[]
@@ -17,7 +17,7 @@ export type Grain = 'words' | 'pieces'
 
 type Source = Pick<Prompt, 'text' | 'tokens' | 'starts' | 'ends' | 'words'>
 
-/** A function from code points to UTF-16 units of `text`; beyond its end, the end. */
+/** A function from code points to UTF-16 units of `text`. Offsets outside the text give its start or end. */
 export function utf16Offsets(text: string): (codePoint: number) => number {
   if (!/[\ud800-\udbff]/.test(text)) return (at) => Math.min(Math.max(at, 0), text.length)
   const units: number[] = []
@@ -55,7 +55,7 @@ export function stretches(source: Source, grain: Grain = 'words'): Stretch[] {
   return found
 }
 
-/** Token positions that are shown as one: each its own, or those of one word. */
+/** Groups of token positions that are shown as one: single tokens, or the pieces of a word. */
 function groups({ tokens, words }: Source, grain: Grain): number[][] {
   const found: number[][] = []
   for (let position = 0; position < tokens.length; position++) {
@@ -72,7 +72,7 @@ function between(text: string): Stretch {
   return { text, kind: text.trim() ? 'unread' : 'gap', positions: [] }
 }
 
-/** The strongest activation on a stretch's tokens; 0 where the feature does not fire there. */
+/** The highest activation on the tokens of a stretch; 0 where the feature does not fire. */
 export function activationOn(stretch: Stretch, firing: { positions: number[]; values: number[] }): number {
   let strongest = 0
   firing.positions.forEach((position, i) => {
@@ -81,7 +81,7 @@ export function activationOn(stretch: Stretch, firing: { positions: number[]; va
   return strongest
 }
 
-/** The stretches from `context` words before the one at `position` to as many after it; all without `context`. */
+/** The stretches within `context` words of the word at `position`; all where `context` is undefined. */
 export function around(parts: Stretch[], position: number | undefined, context: number | undefined) {
   const isWord = (part: Stretch) => part.kind === 'word' || part.kind === 'special'
   const words = parts.flatMap((part, i) => (isWord(part) ? [i] : []))
@@ -93,16 +93,17 @@ export function around(parts: Stretch[], position: number | undefined, context: 
 }
 
 /**
- * Control characters, marks that reorder text and spaces without width as a visible sign, one UTF-16 unit for
- * one: what a headline hides is shown.
+ * Replaces invisible characters (control characters, zero-width spaces, marks that reorder text) by a visible sign,
+ * each UTF-16 unit by one.
  */
 export function visible(text: string): string {
   return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]/g, '\ufffd')
 }
 
+/** The longest word without a place to break, in UTF-16 units. */
 const LONG = 64
 
-/** Pieces of at most 64 characters (as read) between which a line may break: browsers take seconds over one long word. */
+/** The text in pieces of at most 64 visible characters, between which a line may break. Browsers need seconds for one long word. */
 export function breakable(text: string): string[] {
   if (text.length <= LONG) return [text]
   const characters = Array.from(new Intl.Segmenter().segment(text), ({ segment }) => segment)

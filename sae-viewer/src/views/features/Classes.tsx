@@ -1,29 +1,29 @@
 import type { ReactNode } from 'react'
 import { ClassName } from '../../components/Outcome'
-import type { ClassSplit, FeatureInfo } from '../../interpAPI'
+import type { ClassStatistics, FeatureInfo } from '../../interpAPI'
 import { classLook } from '../../lib/classes'
 import { count, number, percent, signed } from '../../lib/format'
 import { Bar, Interval } from './Interval'
 import { Reading, Section } from './Section'
 
-/** A feature within each true class: how often and how strongly it fires, what it tells, what it does. */
+/** A feature within each true class: how often and how strongly it fires, its AUROC, its effect on the logit. */
 export function Classes({ info }: { info: FeatureInfo }) {
   const { classes, labels } = info
-  const knows = (key: keyof ClassSplit) => classes.some((split) => split[key] !== null)
-  const strongest = Math.max(0, ...classes.map(({ mean_max }) => mean_max ?? 0))
-  const reach = Math.max(1e-12, ...classes.flatMap(({ effect, effect_low, effect_high }) => [effect, effect_low, effect_high].map((x) => Math.abs(x ?? 0))))
-  const columns: [name: string, known: boolean, cell: (split: ClassSplit, color: string) => ReactNode][] = [
-    ['fires on headlines', knows('n_fired'), (split, color) => <Fired split={split} color={color} />],
-    ['mean of maxima (f)', knows('mean_max'), (split, color) => (
-      <Measure text={split.mean_max === null ? null : number(split.mean_max)}>
-        <Bar share={(split.mean_max ?? 0) / (strongest || 1)} color={color} />
+  const knows = (key: keyof ClassStatistics) => classes.some((one) => one[key] !== null)
+  const strongest = Math.max(0, ...classes.map(({ mean_max }) => mean_max))
+  const effects = classes.flatMap(({ effect, effect_low, effect_high }) => [effect ?? 0, effect_low ?? 0, effect_high ?? 0])
+  const reach = Math.max(1e-12, ...effects.map(Math.abs))
+  const columns: [name: string, known: boolean, cell: (one: ClassStatistics, color: string) => ReactNode][] = [
+    ['fires in headlines', true, (one, color) => <Fired of={one} color={color} />],
+    ['mean maximum (f)', true, (one, color) => (
+      <Measure text={number(one.mean_max)}>
+        <Bar share={one.mean_max / (strongest || 1)} color={color} />
       </Measure>
     )],
-    ['AUROC', knows('auroc'), (split, color) => <Auroc split={split} color={color} />],
-    ['effect (logit)', knows('effect'), (split, color) => <Effect split={split} reach={reach} color={color} />],
+    ['AUROC', knows('auroc'), (one, color) => <Auroc of={one} color={color} />],
+    ['effect (logit)', knows('effect'), (one, color) => <Effect of={one} reach={reach} color={color} />],
   ]
   const shown = columns.filter(([, known]) => known)
-  if (shown.length === 0) return null
   return (
     <Section id="classes" title="By class">
       <table className="w-full text-xs max-sm:block">
@@ -36,7 +36,7 @@ export function Classes({ info }: { info: FeatureInfo }) {
           </tr>
         </thead>
         <tbody className="max-sm:block">
-          {classes.map((split, label) => (
+          {classes.map((one, label) => (
             <tr key={label} className="border-t border-line align-top max-sm:grid max-sm:grid-cols-2 max-sm:gap-x-4 max-sm:py-2 sm:first:border-line">
               <th scope="row" className="py-2 text-left font-normal max-sm:col-span-2 max-sm:py-1">
                 <ClassName labels={labels} index={label} />
@@ -44,7 +44,7 @@ export function Classes({ info }: { info: FeatureInfo }) {
               {shown.map(([name, , cell]) => (
                 <td key={name} className="py-2 sm:pl-5 max-sm:py-1">
                   <span aria-hidden="true" className="text-faint sm:hidden">{name}</span>
-                  {cell(split, classLook(labels, label).color)}
+                  {cell(one, classLook(labels, label).color)}
                 </td>
               ))}
             </tr>
@@ -53,14 +53,15 @@ export function Classes({ info }: { info: FeatureInfo }) {
       </table>
       <Reading>
         {knows('auroc') &&
-          'AUROC: how often a headline of the class has the higher maximum than one of another class; 0.5, the line, tells nothing. '}
-        {knows('effect') && 'Effect: what the class’s logit owes to the feature, mean over the headlines tried; the line is 0. '}
-        {(knows('auroc_low') || knows('effect_low')) && 'Whiskers are 95 % intervals over headlines.'}
+          'AUROC is the probability that a headline of the class has a higher maximum of f than one of another class; the line marks 0.5, chance. '}
+        {knows('effect') && 'Effect is the feature’s contribution to the class’s logit, averaged over the n headlines that were measured; the line marks 0. '}
+        {(knows('auroc_low') || knows('effect_low')) && 'Whiskers are 95 % intervals, with headlines resampled.'}
       </Reading>
     </Section>
   )
 }
 
+/** A value in words and, below it, as a drawing. */
 function Measure({ text, small, children }: { text: string | null; small?: string | undefined; children: ReactNode }) {
   if (text === null) return <span className="text-faint">not tested</span>
   return (
@@ -73,19 +74,16 @@ function Measure({ text, small, children }: { text: string | null; small?: strin
   )
 }
 
-function Fired({ split: { n_fired, n_headlines }, color }: { split: ClassSplit; color: string }) {
-  const share = n_fired === null || !n_headlines ? 0 : n_fired / n_headlines
+function Fired({ of: { n_fired, n_headlines }, color }: { of: ClassStatistics; color: string }) {
+  const share = n_headlines > 0 ? n_fired / n_headlines : 0
   return (
-    <Measure
-      text={n_fired === null ? null : n_headlines === null ? count(n_fired) : percent(share)}
-      small={n_fired === null || n_headlines === null ? undefined : `${count(n_fired)} of ${count(n_headlines)}`}
-    >
-      {n_headlines !== null && <Bar share={share} color={color} />}
+    <Measure text={percent(share)} small={`${count(n_fired)} of ${count(n_headlines)}`}>
+      <Bar share={share} color={color} />
     </Measure>
   )
 }
 
-function Auroc({ split: { auroc, auroc_low: low, auroc_high: high, auroc_q: q }, color }: { split: ClassSplit; color: string }) {
+function Auroc({ of: { auroc, auroc_low: low, auroc_high: high, auroc_q: q }, color }: { of: ClassStatistics; color: string }) {
   const interval = low !== null && high !== null ? `${low.toFixed(2)} to ${high.toFixed(2)}` : undefined
   return (
     <Measure text={auroc === null ? null : auroc.toFixed(2)} small={q === null ? interval : `${interval ?? ''} · q ${number(q)}`}>
@@ -94,8 +92,8 @@ function Auroc({ split: { auroc, auroc_low: low, auroc_high: high, auroc_q: q },
   )
 }
 
-function Effect({ split: { effect, effect_low: low, effect_high: high, effect_n: n }, reach, color }: {
-  split: ClassSplit
+function Effect({ of: { effect, effect_low: low, effect_high: high, effect_n: n }, reach, color }: {
+  of: ClassStatistics
   reach: number
   color: string
 }) {

@@ -2,18 +2,18 @@ import { RangeFilter } from '../../components/RangeFilter'
 import { useDensity } from '../../hooks/useDensity'
 import type { FeaturesAddress } from '../../lib/address'
 import { densityAt, nearestEdge, trimmed } from '../../lib/density'
-import { count, counted, rarity } from '../../lib/format'
+import { counted, rarity } from '../../lib/format'
 
 const HEIGHT = 44
 
-/** How many features fire how often, as the filter for it: the bars between the thumbs are listed. */
+/** The histogram of densities as a filter: features in the bars between the thumbs are listed. */
 export function DensityFilter({ address, run, onChange }: {
   address: Pick<FeaturesAddress, 'minDensity' | 'maxDensity'>
   run: string
   onChange: (bounds: Pick<FeaturesAddress, 'minDensity' | 'maxDensity'>) => void
 }) {
   const { data, error } = useDensity(run)
-  if (error && !data) return null // the list beside it says why
+  if (error && !data) return null // the list beside it shows the error
   if (!data) return <span className="skeleton block h-20" />
   const { edges, counts } = trimmed(data)
   const last = edges.length - 1
@@ -30,7 +30,7 @@ export function DensityFilter({ address, run, onChange }: {
       </p>
       <svg
         role="img"
-        aria-label={`Features by density, ${counted(data.n_dead, 'feature')} silent`}
+        aria-label={`Histogram of features by density; ${counted(data.n_dead, 'feature')} never fire`}
         viewBox={`0 0 ${counts.length} ${HEIGHT}`}
         preserveAspectRatio="none"
         className="mt-1 block h-11 w-full px-[0.4375rem]"
@@ -59,10 +59,10 @@ export function DensityFilter({ address, run, onChange }: {
       />
       <p className="flex justify-between text-xs text-faint">
         <span>{named(0)}</span>
-        <span>of tokens, logarithmic</span>
+        <span>share of tokens (log)</span>
         <span>{named(last)}</span>
       </p>
-      {data.n_dead > 0 && <p className="mt-1 text-xs text-faint">{count(data.n_dead)} never fire in this run.</p>}
+      {data.n_dead > 0 && <p className="mt-1 text-xs text-faint">{counted(data.n_dead, 'feature')} never {data.n_dead === 1 ? 'fires' : 'fire'} in this run.</p>}
     </div>
   )
 }

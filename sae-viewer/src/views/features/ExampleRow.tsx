@@ -5,15 +5,16 @@ import type { Prompt } from '../../interpAPI'
 import { number } from '../../lib/format'
 import type { Grain } from '../../lib/text'
 
-/** A headline with a feature's heat, a link to its row in the list of headlines. */
-export function ExampleRow({ place, activation, prompt, labels, heat, grain, context, href }: {
-  place: number
+/** A headline with a feature's heat, linked to its row in the list of headlines. */
+export function ExampleRow({ rank, activation, prompt, labels, heat, grain, context, href }: {
+  /** 1-based rank by activation. */
+  rank: number
   activation: number
   prompt: Prompt
   labels: readonly string[]
   heat: Heat
   grain: Grain
-  /** Words on either side of the strongest; all when undefined. */
+  /** Words shown on either side of the strongest; all when undefined. */
   context: number | undefined
   href: string
 }) {
@@ -21,7 +22,7 @@ export function ExampleRow({ place, activation, prompt, labels, heat, grain, con
     <li className="grid scroll-my-16 grid-cols-[3.25rem_minmax(0,1fr)] gap-x-4 border-b border-line py-2.5 md:grid-cols-[3.5rem_minmax(0,1fr)_5rem_12.5rem]">
       <p className="pt-0.5 text-right">
         <span className="block text-base tabular-nums">{number(activation)}</span>
-        <span className="block text-xs text-faint">no. {place}</span>
+        <span className="block text-xs text-faint">rank {rank}</span>
       </p>
       <Link href={href} data-example className="headline group block self-start">
         <span className="decoration-edge underline-offset-4 group-hover:underline">

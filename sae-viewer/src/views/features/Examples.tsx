@@ -8,10 +8,12 @@ import { count, counted, number } from '../../lib/format'
 import { ExampleRow } from './ExampleRow'
 import { Section } from './Section'
 
+/** Examples of a group shown before it is unfolded. */
 const AT_FIRST = 5
+/** Words on either side of the strongest that a reader can choose; undefined shows the whole headline. */
 const WINDOWS = [3, 6, 12, undefined]
 
-/** The strongest tokens in their headlines, then what a weaker activation looks like, then any. */
+/** The headlines with the highest activations, then examples from each quantile, then random ones. */
 export function Examples({ info, address }: { info: FeatureInfo; address: FeaturesAddress }) {
   const max = Math.max(0, ...info.examples.flatMap(({ values }) => values))
   const others = info.groups.filter(({ kind, examples }) => kind !== 'top' && examples.length > 0)
@@ -32,11 +34,11 @@ export function Examples({ info, address }: { info: FeatureInfo; address: Featur
   )
 }
 
-/** Strongest first: "Strongest quarter of activations". */
+/** The name of quantile group `i` of `n`, strongest first: "Strongest quarter of its headlines". */
 function quantileName(i: number, n: number): string {
   const part = n === 4 ? 'quarter' : n === 5 ? 'fifth' : n === 10 ? 'tenth' : 'part'
-  const places = ['Strongest', 'Second', 'Third', 'Fourth', 'Fifth', 'Sixth', 'Seventh', 'Eighth', 'Ninth']
-  return `${i > 0 && i === n - 1 ? 'Weakest' : (places[i] ?? `${i + 1}th`)} ${part} of its headlines`
+  const ordinals = ['Strongest', 'Second', 'Third', 'Fourth', 'Fifth', 'Sixth', 'Seventh', 'Eighth', 'Ninth']
+  return `${i > 0 && i === n - 1 ? 'Weakest' : (ordinals[i] ?? `${i + 1}th`)} ${part} of its headlines`
 }
 
 function Group({ title, group, info, address, max }: {
@@ -54,15 +56,15 @@ function Group({ title, group, info, address, max }: {
       <h3 className="flex flex-wrap items-baseline gap-x-3 border-b border-line pb-1.5">
         <span className="font-semibold">{group.kind === 'top' ? `Top ${counted(n, 'example')}` : title}</span>
         <span className="text-xs text-soft tabular-nums">
-          {group.kind === 'quantile' && `f ${number(group.low)} to ${number(group.high)} · ${n} of ${counted(group.n_headlines, 'headline')}`}
-          {group.kind === 'random' && `${n} of the ${counted(group.n_headlines, 'headline')} on which it fires`}
+          {group.kind === 'quantile' && `f from ${number(group.low)} to ${number(group.high)} · ${n} of ${counted(group.n_headlines, 'headline')}`}
+          {group.kind === 'random' && `${n} of the ${counted(group.n_headlines, 'headline')} in which it fires`}
         </span>
       </h3>
       <ol>
         {shown.map((example, i) => (
           <ExampleRow
             key={`${example.headline} ${example.position}`}
-            place={i + 1}
+            rank={i + 1}
             activation={example.activation}
             prompt={example.prompt}
             labels={info.labels}
@@ -82,7 +84,7 @@ function Group({ title, group, info, address, max }: {
   )
 }
 
-/** In place of examples: headlines that have the feature among their strongest. */
+/** A substitute for examples: the headlines that have the feature among their strongest. */
 export function StrongestIn({ info, address }: { info: FeatureInfo; address: FeaturesAddress }) {
   const { first } = useHeadlines({ run: info.run_id, feature: info.feature }, [0, 0])
   const found = (first?.headlines ?? []).flatMap((headline) => {
@@ -95,7 +97,7 @@ export function StrongestIn({ info, address }: { info: FeatureInfo; address: Fea
   return (
     <Section
       id="examples"
-      title="Headlines where it is among the strongest"
+      title="Headlines with this feature among their strongest"
       className="mt-8"
       aside={<Controls address={address} max={max} />}
     >
@@ -103,7 +105,7 @@ export function StrongestIn({ info, address }: { info: FeatureInfo; address: Fea
         {shown.map(({ headline, fired }, i) => (
           <ExampleRow
             key={headline.headline}
-            place={i + 1}
+            rank={i + 1}
             activation={fired.activation}
             prompt={headline}
             labels={info.labels}
@@ -118,12 +120,12 @@ export function StrongestIn({ info, address }: { info: FeatureInfo; address: Fea
   )
 }
 
-/** What of the headlines is shown: the heat's legend, words around the strongest one, words or tokens. */
+/** The legend of the heat, and how much of each headline is shown. */
 function Controls({ address, max }: { address: FeaturesAddress; max: number }) {
   return (
     <div className="flex flex-wrap items-center gap-x-6 gap-y-1.5 text-xs text-soft">
       <HeatLegend max={max} what="activation f" />
-      <div role="group" aria-label="Words around the strongest" className="flex items-center gap-1.5">
+      <div role="group" aria-label="Words around the strongest word" className="flex items-center gap-1.5">
         <span>context</span>
         <span className="flex rounded-md border border-edge bg-raised text-ink">
           {WINDOWS.map((words) => (

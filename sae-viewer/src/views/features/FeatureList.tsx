@@ -12,7 +12,7 @@ import { featureChips, FeatureFilters, unfiltered } from './FeatureFilters'
 import { FeatureColumns, FeatureRowLink, SkeletonFeature, shownMetrics } from './FeatureRow'
 import { featuresQuery, useAround, useFeatures } from './useFeatures'
 
-/** The features of an address by its metric; `frame` puts filters and list in their places. */
+/** The list of features that an address describes. `frame` lays out its filters and its rows. */
 export function FeatureList({ address, run, inPane = false, frame }: {
   address: FeaturesAddress
   run: RunMetadata
@@ -26,14 +26,14 @@ export function FeatureList({ address, run, inPane = false, frame }: {
   const list = useRef<VirtualListHandle>(null)
   const pane = useRef<HTMLDivElement>(null)
   const onLeave = useCallback(() => list.current?.focusRow(0), [])
-  // The run's own, and those that came to it later: causal effects.
+  // The answer also names metrics that were added to the run later, such as causal effects.
   const allMetrics = first?.metrics ?? run.metrics
   const metrics = shownMetrics(allMetrics, metric, inPane)
-  // Bars are drawn against the largest value; from the small end it is out of sight.
+  // Bars are relative to the largest value, which the first page does not hold in ascending order.
   const max = address.order === 'asc' ? 0 : Math.max(0, ...(first?.features ?? []).map(({ values }) => values[metric] ?? 0))
 
   const contents = `${inPane ? 'pane' : 'page'} ${shown}`
-  // The list follows the feature that is shown, where it has a place in it.
+  // Beside a feature's page the list scrolls to that feature, if it holds it.
   const { rank } = useAround(query, inPane ? address.feature : undefined)
   useEffect(() => {
     if (typeof rank === 'number' && !stale) list.current?.showRow(rank)
@@ -84,6 +84,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
       {first?.total === 0 && <Nothing address={address} page={first} />}
       {first && first.total > 0 && (
         <>
+          <OrderNote address={address} page={first} metric={allMetrics.find(({ name }) => name === metric)?.label ?? metric} />
           <FeatureColumns
             metrics={metrics}
             metric={metric}
@@ -113,6 +114,19 @@ function Counts({ page }: { page: FeaturesPage }) {
   )
 }
 
+/** Says that exact matches precede the order of the metric, where there are both. */
+function OrderNote({ address: { token }, page, metric }: { address: FeaturesAddress; page: FeaturesPage; metric: string }) {
+  if (page.n_exact === 0 || page.n_exact === page.total) return null
+  const exact = counted(page.n_exact, 'feature')
+  return (
+    <p className="shrink-0 pb-2 text-xs text-soft">
+      {token
+        ? `The first ${exact} ${page.n_exact === 1 ? 'fires' : 'fire'} on “${token}” itself, the others only on longer words. Each group is sorted by ${metric}.`
+        : `The first ${exact} ${page.n_exact === 1 ? 'matches' : 'match'} exactly. The others are sorted by ${metric}.`}
+    </p>
+  )
+}
+
 function Waiting() {
   return (
     <div role="status" aria-label="Loading features" className="border-t border-line">
@@ -135,7 +149,7 @@ function Nothing({ address, page }: { address: FeaturesAddress; page: FeaturesPa
   )
 }
 
-/** What of an address leaves no feature; of several filters none can be blamed. */
+/** Why an address finds no feature. A single filter is named, several are not told apart. */
 function whyNothing(address: FeaturesAddress, page: FeaturesPage): string {
   const only = (filter: Partial<FeaturesAddress>) =>
     writeAddress({ ...unfiltered(address), ...filter }) === writeAddress(address)

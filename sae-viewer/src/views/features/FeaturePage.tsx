@@ -19,10 +19,7 @@ import { Steps } from './Steps'
 import { useFeature, useHeadlineCount } from './useFeature'
 import { Words } from './Words'
 
-/** Fewer headlines than this are thin evidence for anything said about a feature. */
-const THIN = 5
-
-/** A feature's page: what it fires on, how much, what it tells of the classes, and which are like it. */
+/** A feature's page: its words, activations, classes, examples, similar features and statistics. */
 export function FeaturePage({ feature, address, run }: { feature: number; address: FeaturesAddress; run: RunMetadata }) {
   const { data, error, refetch } = useFeature(run.run_id, feature)
   const page = useRef<HTMLElement>(null)
@@ -54,7 +51,7 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
 
 function Body({ info, address, nFeatures }: { info: FeatureInfo; address: FeaturesAddress; nFeatures: number }) {
   const statistics = <Statistics info={info} nFeatures={nFeatures} />
-  // Beside the histogram stands what says most; a run that knows no words has its statistics there.
+  // The words stand beside the histogram; in a run without words the statistics do.
   const beside = info.words.length > 0 ? <Words words={info.words} address={address} /> : statistics
   return (
     <>
@@ -82,20 +79,20 @@ function Body({ info, address, nFeatures }: { info: FeatureInfo; address: Featur
   )
 }
 
-/** The parts of the page, for who looks for one of them. */
+/** Links to the parts of the page. */
 function Contents({ info }: { info: FeatureInfo }) {
   const similar = info.similar_decoder.length + info.similar_cofiring.length + info.family.length > 0
-  const parts: [id: string, name: string, there: boolean][] = [
+  const parts: [id: string, name: string, present: boolean][] = [
     ['words', 'Words', info.words.length > 0],
-    ['classes', 'Classes', info.classes.some(({ n_fired, auroc, effect }) => n_fired !== null || auroc !== null || effect !== null)],
+    ['classes', 'Classes', true],
     ['examples', 'Examples', true],
-    ['similar', 'Features like it', similar],
+    ['similar', 'Similar features', similar],
     ['statistics', 'Statistics', true],
   ]
   return (
     <nav aria-label="On this page" className="mt-2 flex flex-wrap gap-x-4 gap-y-1 text-xs">
-      {parts.map(([id, name, there]) =>
-        there ? (
+      {parts.map(([id, name, present]) =>
+        present ? (
           <button key={id} type="button" className="quiet" onClick={() => document.getElementById(id)?.scrollIntoView()}>
             {name}
           </button>
@@ -105,19 +102,19 @@ function Contents({ info }: { info: FeatureInfo }) {
   )
 }
 
-/** On how many headlines it fires, to which class it leans, and where to see them. */
+/** How many headlines it fires in, which class it indicates, and a link to its headlines. */
 function Reach({ info, address }: { info: FeatureInfo; address: FeaturesAddress }) {
-  const { n_headlines: n, n_headlines_in_run: all, feature, leaning, labels, density } = info
+  const { n_headlines: n, n_headlines_in_run: all, feature, leaning, labels, density, status } = info
   const leading = useHeadlineCount(info.run_id, feature)
-  if (n === 0) return <p className="mt-1.5 leading-6 text-soft">Fires on none of the {counted(all, 'headline')} of this run.</p>
+  if (n === 0) return <p className="mt-1.5 leading-6 text-soft">Fires in none of the {counted(all, 'headline')} of this run.</p>
   return (
     <p className="mt-1.5 leading-6 text-soft">
-      Fires on <span className="text-ink">{counted(n, 'headline')}</span> of {count(all)} ({percent(n / all)}) and on{' '}
+      Fires in <span className="text-ink">{counted(n, 'headline')}</span> of {count(all)} ({percent(n / all)}) and on{' '}
       {rarity(density)} of tokens.{' '}
-      {n < THIN && <strong className="font-semibold text-wrong">Thin evidence: fewer than {THIN} headlines. </strong>}
+      {status === 'thin' && <strong className="font-semibold text-wrong">Thin support: too few headlines for reliable statistics. </strong>}
       {leaning !== null && (
         <>
-          Leans to{' '}
+          Best indicates{' '}
           <span className="inline-flex items-center gap-1.5 text-ink">
             <ClassMark labels={labels} index={leaning} />
             {className(labels, leaning)}
@@ -125,10 +122,10 @@ function Reach({ info, address }: { info: FeatureInfo; address: FeaturesAddress 
           .{' '}
         </>
       )}
-      {leading === 0 && 'In none is it among the strongest features.'}
+      {leading === 0 && 'It is among the strongest features of no headline.'}
       {!!leading && (
         <Link className="quiet" href={writeAddress({ ...HEADLINES, run: address.run, feature })}>
-          {counted(leading, 'headline')} {leading === 1 ? 'has' : 'have'} it among their strongest
+          {counted(leading, 'headline')} {leading === 1 ? 'has' : 'have'} it among {leading === 1 ? 'its' : 'their'} strongest
         </Link>
       )}
     </p>

@@ -9,11 +9,11 @@ import type { Order } from '../../lib/address'
 import { count, counted, metricUnit, metricValue, rarity } from '../../lib/format'
 import { SparkHistogram } from './SparkHistogram'
 
-/** Columns of metrics on wide and on very wide screens. */
+/** The number of metric columns on wide and on very wide screens. */
 const WIDE = 4
 const WIDEST = 7
 
-/** The metrics that have a column beside density: in the pane only the one that sorts. */
+/** The metrics that have a column: the sorting one first, and in the pane only that one. */
 export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boolean): MetricInfo[] {
   const chosen = metrics.filter(({ name }) => name === sorting)
   if (inPane) return chosen
@@ -21,16 +21,16 @@ export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boo
   return [...chosen, ...others].slice(0, WIDEST)
 }
 
-/** Narrow screens show the sorting metric alone, wide ones all columns. */
+/** The columns of a row: narrow screens show the sorting metric alone, wide ones all columns. */
 const GRID =
   'grid items-center gap-x-4 grid-cols-[3.75rem_minmax(0,1fr)_7.25rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(9rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--wide),minmax(5.5rem,7.5rem))] 3xl:grid-cols-[3.25rem_4.75rem_minmax(9rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--widest),minmax(5.5rem,7.5rem))]'
 const PANE_GRID = 'grid items-center gap-x-3 grid-cols-[2.25rem_4rem_minmax(0,1fr)_6.75rem]'
 const grid = (inPane: boolean) => (inPane ? PANE_GRID : GRID)
 const columns = (metrics: MetricInfo[]) => ({ '--wide': Math.min(WIDE, metrics.length), '--widest': metrics.length }) as React.CSSProperties
-/** Where a metric that does not sort is shown. */
+/** The breakpoint from which a metric that does not sort is shown. */
 const shownFrom = (column: number) => (column < WIDE ? 'xl' : '3xl')
 
-/** Headings; a metric's heading sorts by it, the sorting one turns the order round and has an arrow for its unit. */
+/** The headings. A metric's heading sorts by it; the sorting one reverses the order and shows an arrow. */
 export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
   metrics: MetricInfo[]
   metric: string
@@ -41,17 +41,17 @@ export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
   const other = order === 'desc' ? 'asc' : 'desc'
   return (
     <div className={`${grid(inPane)} shrink-0 border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics)}>
-      <span className={`text-right ${inPane ? '' : 'max-sm:hidden'}`}>place</span>
+      <span className={`text-right ${inPane ? '' : 'max-sm:hidden'}`}>rank</span>
       <span className="text-right">feature</span>
       <span className="truncate">
         {!inPane && <span className="hidden sm:inline">strongest </span>}word
       </span>
       {!inPane && (
         <>
-          <span className="hidden sm:block" title="Its activations from weak (left) to strong (right), both axes logarithmic">
+          <span className="hidden sm:block" title="Histogram of activations from weak (left) to strong (right), both axes logarithmic">
             activations
           </span>
-          <span className="hidden text-right xl:block" title="Headlines on which it fires">
+          <span className="hidden text-right xl:block" title="Headlines in which it fires">
             headlines
           </span>
           <span className="hidden text-right xl:block" title="Share of counted tokens on which it fires">
@@ -66,7 +66,7 @@ export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
           <button
             key={name}
             type="button"
-            title={sorting ? `${description} Click to turn the order round.` : description}
+            title={sorting ? `${description} Click to reverse the order.` : description}
             aria-pressed={sorting}
             onClick={() => onSort(name, sorting ? other : 'desc')}
             className={`min-w-0 items-center justify-end gap-1 whitespace-nowrap ${
@@ -83,7 +83,7 @@ export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
   )
 }
 
-/** A feature in the list, a link to its page. */
+/** A row of the list: a feature, linked to its page. */
 export function FeatureRowLink({ row, feature, href, current, labels, metrics, metric, max, inPane }: {
   row: number
   feature: FeatureRow
@@ -92,7 +92,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
   labels: readonly string[]
   metrics: MetricInfo[]
   metric: string
-  /** The largest value of `metric`, for the bars. */
+  /** The largest value of `metric`, which a full bar stands for. */
   max: number
   inPane: boolean
 }) {
@@ -107,7 +107,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
       <span className={`text-right text-xs text-faint tabular-nums ${inPane ? '' : 'max-sm:hidden'}`}>{count(row + 1)}</span>
       <span className={`flex items-center justify-end gap-1.5 tabular-nums ${current ? 'font-semibold text-plum' : ''}`}>
         {feature.leaning !== null && (
-          <span title={`leans to ${labels[feature.leaning] ?? 'a class'}`} className="flex">
+          <span title={`Best indicates ${labels[feature.leaning] ?? 'a class'}`} className="flex">
             <ClassMark labels={labels} index={feature.leaning} />
           </span>
         )}
@@ -142,7 +142,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
 }
 
 function FeatureWord({ feature }: { feature: FeatureRow }) {
-  const remark = feature.status === 'dead' ? 'never fires' : feature.status === 'thin' ? 'thin' : ''
+  const remark = feature.status === 'dead' ? 'never fires' : feature.status === 'thin' ? 'thin support' : ''
   const label = useLabel(feature.feature)
   return (
     <span className="flex min-w-0 items-baseline gap-2">
@@ -153,7 +153,7 @@ function FeatureWord({ feature }: { feature: FeatureRow }) {
         <Word className={label?.name ? 'truncate text-soft' : 'truncate'}>{feature.word}</Word>
       )}
       {remark && (
-        <span className="shrink-0 text-xs text-faint" title={`fires on ${counted(feature.n_headlines, 'headline')}`}>
+        <span className="shrink-0 text-xs text-faint" title={`Fires in ${counted(feature.n_headlines, 'headline')}`}>
           {remark}
         </span>
       )}

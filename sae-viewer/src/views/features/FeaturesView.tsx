@@ -7,10 +7,10 @@ import { FeaturePage } from './FeaturePage'
 
 const PAGE = 'mx-auto grid max-w-[96rem] 3xl:max-w-[114rem] grid-cols-1 gap-x-10 px-4 sm:px-6'
 
-/** The Features tab: all features by a metric; with one chosen, its page beside the list. */
+/** The Features tab: the list of features, or the page of one feature beside the list. */
 export function FeaturesView({ address, run }: { address: FeaturesAddress; run: RunMetadata }) {
-  const one = address.feature
-  if (one === undefined) {
+  const chosen = address.feature
+  if (chosen === undefined) {
     return (
       <FeatureList
         address={address}
@@ -48,7 +48,7 @@ export function FeaturesView({ address, run }: { address: FeaturesAddress; run: 
         <Link href={writeAddress({ ...address, feature: undefined })} className="quiet mt-4 lg:hidden">
           <Icon name="left" size={14} /> All features
         </Link>
-        <FeaturePage feature={one} address={address} run={run} />
+        <FeaturePage feature={chosen} address={address} run={run} />
       </div>
     </div>
   )

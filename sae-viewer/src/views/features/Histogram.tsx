@@ -11,7 +11,7 @@ const RIGHT = 8
 const TOP = 12
 const BOTTOM = 42
 
-/** How often a feature fires how strongly: both axes logarithmic, bars in the colours of the heat. */
+/** The histogram of a feature's activations, both axes logarithmic, with bars in the colours of the heat. */
 export function Histogram({ histogram, feature }: { histogram: Bins; feature: number }) {
   const [pointed, setPointed] = useState<number>()
   const { edges, counts } = histogram
@@ -23,7 +23,7 @@ export function Histogram({ histogram, feature }: { histogram: Bins; feature: nu
   const low = Math.log10(edges[first] ?? 1)
   const high = Math.log10(edges[last + 1] ?? 10)
   const decades = Math.max(1, Math.ceil(Math.log10(Math.max(...counts) + 1)))
-  // log10(n + 1), so that one token has a height and none has not.
+  // The height is log10(n + 1), so that one token is visible and no token has height 0.
   const y = (n: number) => TOP + (1 - Math.log10(n + 1) / decades) * (HEIGHT - TOP - BOTTOM)
   const total = counts.reduce((sum, n) => sum + n, 0)
   const max = edges[(filled.at(-1) ?? 0) + 1] ?? 1
@@ -34,7 +34,7 @@ export function Histogram({ histogram, feature }: { histogram: Bins; feature: nu
       title="Activations of this feature"
       name={`feature-${feature}-activations`}
       aside={bin ? `${counted(bin.n, 'token')} with f from ${number(bin.from)} to ${number(bin.to)}` : `${counted(total, 'token')} with f > 0`}
-      caption="Each bar counts the tokens whose activation lies in its range; tokens on which the feature is silent are left out. The top examples are the right end."
+      caption="Each bar counts the tokens whose activation lies in its range. Tokens on which the feature is silent are left out; the top examples lie at the right end."
     >
       {(width, id) => {
         const x = (value: number) => LEFT + ((Math.log10(value) - low) / (high - low)) * (width - LEFT - RIGHT)

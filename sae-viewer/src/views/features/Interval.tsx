@@ -1,11 +1,11 @@
-/** An estimate as a dot with its 95 % interval as a whisker, on a scale with one line to compare with. */
+/** An estimate as a dot and its 95 % interval as a whisker, on a scale with a reference line. */
 export function Interval({ value, low, high, from, to, line, color }: {
   value: number
   low: number | null
   high: number | null
   from: number
   to: number
-  /** The value that means nothing. */
+  /** The value without any effect, marked by a line. */
   line: number
   color: string
 }) {

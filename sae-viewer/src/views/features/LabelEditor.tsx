@@ -6,11 +6,11 @@ import { NAME_LENGTH, NOTE_LENGTH } from '../../lib/labels'
 import { visible } from '../../lib/text'
 import { useLabelDraft, type SaveState } from './useLabelDraft'
 
-/** A person's own name, star and note for a feature; saved by itself. Give it the feature as its key. */
+/** The name, star and note that a person gives a feature, saved automatically. The feature must be its React key. */
 export function LabelEditor({ feature, run }: { feature: number; run: RunMetadata }) {
   const { label, state, edit, save, settle } = useLabelDraft(run, feature)
   const [writing, setWriting] = useState(false)
-  // A conflict is settled by its buttons: saving as the focus leaves for them would take them from under the pointer.
+  // During a conflict, leaving the field does not save: the buttons that settle it would vanish under the pointer.
   const leave = () => {
     if (!(state instanceof LabelConflict)) save()
   }
@@ -51,11 +51,11 @@ export function LabelEditor({ feature, run }: { feature: number; run: RunMetadat
       {noted && (
         <textarea
           aria-label="Note on this feature"
-          placeholder="What it seems to mean, what speaks against it"
+          placeholder="What it seems to mean, and what speaks against it"
           value={label.note}
           maxLength={NOTE_LENGTH}
           rows={Math.min(8, 2 + label.note.split('\n').length)}
-          // asked for by the click before
+          // The reader has just clicked “Add a note”.
           autoFocus={writing}
           onChange={(event) => edit({ note: event.target.value })}
           onBlur={leave}
@@ -64,7 +64,7 @@ export function LabelEditor({ feature, run }: { feature: number; run: RunMetadat
       )}
       {state instanceof LabelConflict && (
         <p role="alert" className="mt-2 ml-11 max-w-[38rem] rounded-md bg-sunk px-3 py-2">
-          In the meantime it was changed elsewhere
+          This label was changed elsewhere in the meantime
           {state.fields.map((field) => (
             <span key={field}>
               , {field}: <bdi className="font-semibold">{String(state.theirs[field]) ? visible(String(state.theirs[field])) : 'removed'}</bdi>

@@ -1,6 +1,6 @@
 import type { ReactNode } from 'react'
 
-/** A part of a feature's page, which the page's own links lead to. */
+/** A titled part of a feature's page. Its `id` is the target of the links at the top of the page. */
 export function Section({ id, title, aside, children, className = '' }: {
   id: string
   title: string
@@ -20,7 +20,7 @@ export function Section({ id, title, aside, children, className = '' }: {
   )
 }
 
-/** How to read what stands above. */
+/** A note on how to read the section. */
 export function Reading({ children }: { children: ReactNode }) {
   return <p className="mt-2 max-w-[44rem] text-xs text-soft">{children}</p>
 }

@@ -6,18 +6,18 @@ import { number } from '../../lib/format'
 import { Bar } from './Interval'
 import { Reading, Section } from './Section'
 
-/** Features like this one, in this SAE and in the others of its family. */
+/** Similar features, in this SAE and in the other SAEs of its family. */
 export function Similar({ info, address }: { info: FeatureInfo; address: FeaturesAddress }) {
   const { similar_decoder: decoder, similar_cofiring: cofiring, family } = info
   if (decoder.length + cofiring.length + family.length === 0) return null
   return (
-    <Section id="similar" title="Features like it">
+    <Section id="similar" title="Similar features">
       <div className="grid grid-cols-1 gap-x-10 gap-y-6 pt-3 sm:grid-cols-2 xl:grid-cols-3">
         <Neighbours title="by direction" measure="cosine" features={decoder} address={address}>
-          Cosine of the decoder’s rows: they write alike.
+          Cosine of the two decoder rows: 1 means that both write the same direction.
         </Neighbours>
         <Neighbours title="by firing" measure="Jaccard" features={cofiring} address={address}>
-          Headlines on which both fire, of those on which either does.
+          The share of headlines in which both fire, among those in which either fires.
         </Neighbours>
         <Family family={family} />
       </div>
@@ -34,7 +34,7 @@ function Neighbours({ title, measure, features, address, children }: {
 }) {
   if (features.length === 0) return null
   return (
-    <section aria-label={`Like it ${title}`} className="min-w-0">
+    <section aria-label={`Similar ${title}`} className="min-w-0">
       <h3 className="eyebrow flex justify-between pb-1">
         {title} <span className="font-normal">{measure}</span>
       </h3>
@@ -60,14 +60,14 @@ function Neighbours({ title, measure, features, address, children }: {
   )
 }
 
-const VERDICTS = { match: 'the same', split: 'split up', absent: 'not there' } as const
+const VERDICTS = { match: 'matched', split: 'split', absent: 'absent' } as const
 
 function Family({ family }: { family: FamilyMatch[] }) {
   if (family.length === 0) return null
   return (
     <section aria-label="In other SAEs" className="min-w-0">
       <h3 className="eyebrow flex justify-between pb-1">
-        in other SAEs <span className="font-normal">cosine · firing</span>
+        in other SAEs <span className="font-normal">cosine · Jaccard</span>
       </h3>
       <ol>
         {family.map((match) => (
@@ -81,14 +81,14 @@ function Family({ family }: { family: FamilyMatch[] }) {
           </li>
         ))}
       </ol>
-      <Reading>The nearest feature of SAEs trained on the same activations: cosine of decoder rows, and tokens on which both fire of those on which either does.</Reading>
+      <Reading>The nearest feature of each SAE trained on the same activations: cosine of the decoder rows, and the share of tokens on which both fire among those on which either fires.</Reading>
     </section>
   )
 }
 
 function Counterpart({ match: { feature, run_id } }: { match: FamilyMatch }) {
   if (feature === null) return <span />
-  if (run_id === null) return <span className="tabular-nums" title="No run of this SAE has been analysed">{feature}</span>
+  if (run_id === null) return <span className="tabular-nums" title="This SAE has no run">{feature}</span>
   return (
     <Link className="quiet tabular-nums" href={writeAddress({ ...FEATURES, run: run_id, feature })} title={`Feature ${feature} of ${run_id}`}>
       {feature}

@@ -2,7 +2,7 @@ import type { FeatureInfo, FeatureStat, MetricInfo } from '../../interpAPI'
 import { count, metricUnit, metricValue, number } from '../../lib/format'
 import { Reading, Section } from './Section'
 
-/** Every metric of the run for one feature, with its unit, its interval where it has one, and its rank. */
+/** Every metric of one feature with its unit, its rank and, where it is an estimate, its interval. */
 export function Statistics({ info, nFeatures }: { info: FeatureInfo; nFeatures: number }) {
   const estimated = info.stats.some(({ low, n, q }) => low !== null || n !== null || q !== null)
   return (
@@ -25,8 +25,8 @@ export function Statistics({ info, nFeatures }: { info: FeatureInfo; nFeatures: 
         </tbody>
       </table>
       <Reading>
-        f is the activation in units of the normalised residual stream; rank 1 is the highest.
-        {estimated && ' n is how many headlines an estimate rests on, q its false-discovery rate over all features.'}
+        f is the activation in units of the normalised residual stream; rank 1 is the highest value.
+        {estimated && ' n is the number of headlines behind an estimate, q its false-discovery rate over all features.'}
       </Reading>
     </Section>
   )
@@ -35,7 +35,7 @@ export function Statistics({ info, nFeatures }: { info: FeatureInfo; nFeatures: 
 function Line({ stat, metric, estimated }: { stat: FeatureStat; metric: MetricInfo | undefined; estimated: boolean }) {
   const { name, value, rank, low, high, n, q } = stat
   const interval = low === null || high === null ? '' : `${metricValue(name, low)} to ${metricValue(name, high)}`
-  const evidence = [n === null ? '' : count(n), q === null ? '' : number(q)].filter(Boolean).join(' · ')
+  const basis = [n === null ? '' : count(n), q === null ? '' : number(q)].filter(Boolean).join(' · ')
   return (
     <tr className="border-t border-line align-baseline">
       <th scope="row" className="py-2 text-left font-normal">
@@ -44,7 +44,7 @@ function Line({ stat, metric, estimated }: { stat: FeatureStat; metric: MetricIn
         {estimated && interval && (
           <span className="block text-xs text-soft sm:hidden">
             {interval}
-            {evidence && ` (n · q: ${evidence})`}
+            {basis && ` (n · q: ${basis})`}
           </span>
         )}
       </th>
@@ -52,7 +52,7 @@ function Line({ stat, metric, estimated }: { stat: FeatureStat; metric: MetricIn
         {metricValue(name, value)} <span className="text-xs text-faint">{metricUnit(name)}</span>
       </td>
       {estimated && <td className="hidden py-2 pl-4 text-right text-xs whitespace-nowrap text-soft tabular-nums sm:table-cell">{interval}</td>}
-      {estimated && <td className="hidden py-2 pl-4 text-right text-xs whitespace-nowrap text-soft tabular-nums sm:table-cell">{evidence}</td>}
+      {estimated && <td className="hidden py-2 pl-4 text-right text-xs whitespace-nowrap text-soft tabular-nums sm:table-cell">{basis}</td>}
       <td className="py-2 pl-4 text-right tabular-nums">{count(rank)}</td>
     </tr>
   )

@@ -6,7 +6,7 @@ import type { RunMetadata } from '../../interpAPI'
 import type { FeaturesAddress } from '../../lib/address'
 import { featuresQuery, randomFeature, useAround } from './useFeatures'
 
-/** To the neighbours in the list as it is sorted and filtered, by number where the feature is not in it, and to any. */
+/** Buttons to the previous, a random and the next feature of the list; by number where the list does not hold this one. */
 export function Steps({ feature, address, run }: { feature: number; address: FeaturesAddress; run: RunMetadata }) {
   const query = featuresQuery(address, run.run_id)
   const { rank, previous, next } = useAround(query, feature)
@@ -15,19 +15,19 @@ export function Steps({ feature, address, run }: { feature: number; address: Fea
   const after = rank === null && feature < last ? feature + 1 : next
   const show = (id: number | undefined) => id !== undefined && go({ ...address, feature: id })
   const [busy, setBusy] = useState(false)
-  const any = () => {
+  const random = () => {
     if (busy) return
     setBusy(true)
     randomFeature(address, run.run_id)
       .then(show, () => undefined)
       .finally(() => setBusy(false))
   }
-  useKeys({ '[': () => show(before), ']': () => show(after), r: any })
+  useKeys({ '[': () => show(before), ']': () => show(after), r: random })
   const within = rank === null ? 'by number' : 'in the list'
   return (
     <div className="flex gap-2">
       <Step name="[" label={`Previous feature ${within}`} icon="left" to={before} show={show} />
-      <button type="button" className="button px-2.5" aria-label="Random feature of the list" title="Random feature of the list (r)" aria-keyshortcuts="r" onClick={any}>
+      <button type="button" className="button px-2.5" aria-label="Random feature of the list" title="Random feature of the list (r)" aria-keyshortcuts="r" onClick={random}>
         <Icon name="dice" />
       </button>
       <Step name="]" label={`Next feature ${within}`} icon="right" to={after} show={show} />

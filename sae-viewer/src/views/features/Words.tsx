@@ -6,7 +6,7 @@ import { count, number } from '../../lib/format'
 import { Bar } from './Interval'
 import { Reading, Section } from './Section'
 
-/** The words on which a feature fires most; each leads to all features that fire on it. */
+/** The words on which a feature fires most, each linked to all features that fire on it. */
 export function Words({ words, address }: { words: FiredWord[]; address: FeaturesAddress }) {
   if (words.length === 0) return null
   return (
@@ -26,7 +26,7 @@ export function Words({ words, address }: { words: FiredWord[]; address: Feature
               <th scope="row" className="max-w-40 truncate py-1 text-left text-sm font-normal">
                 <Link
                   href={writeAddress({ ...FEATURES, run: address.run, token: word })}
-                  title={`Which features fire on “${word}”?`}
+                  title={`Features that fire on “${word}”`}
                   className="decoration-edge underline-offset-4 hover:underline"
                 >
                   <Word>{word}</Word>
@@ -41,7 +41,7 @@ export function Words({ words, address }: { words: FiredWord[]; address: Feature
           ))}
         </tbody>
       </table>
-      <Reading>Lift: how much more often it fires on this word than on words in general. The bar is the share of the word’s occurrences.</Reading>
+      <Reading>Lift is how many times more often the feature fires on this word than on words in general. The bar is the share of the word’s occurrences on which it fires.</Reading>
     </Section>
   )
 }

@@ -1,26 +1,26 @@
 import { useEffect, useRef, useState } from 'react'
 import { LabelConflict, saveLabel, useLabel } from '../../hooks/useLabels'
 import { ApiError, type RunMetadata } from '../../interpAPI'
-import { isSame, mergeLabel, said, UNSAID, type Said } from '../../lib/labels'
+import { isSame, labelText, mergeLabel, NO_LABEL, type LabelText } from '../../lib/labels'
 
 const SAVE_AFTER_MS = 700
 
 interface Draft {
   /** The label as it was when this edit of it began. */
-  base: Said
-  mine: Said
+  base: LabelText
+  mine: LabelText
 }
 
 export type SaveState = 'saved' | 'saving' | 'idle' | LabelConflict | ApiError
 
 /**
- * The label of a feature being edited: saved a moment after the last key and on leaving. What is not saved yet
- * outlives a reload of the page.
+ * A feature's label while it is edited. It is saved a moment after the last key and on leaving; a draft that is not
+ * saved yet survives a reload of the page.
  */
 export function useLabelDraft(run: RunMetadata, feature: number) {
-  const place = `label ${run.sae_hash} ${feature}`
-  const there = said(useLabel(feature) ?? UNSAID)
-  const [draft, setDraft] = useState<Draft | undefined>(() => recall(place))
+  const storageKey = `label ${run.sae_hash} ${feature}`
+  const saved = labelText(useLabel(feature) ?? NO_LABEL)
+  const [draft, setDraft] = useState<Draft | undefined>(() => recall(storageKey))
   const [state, setState] = useState<SaveState>('idle')
   const current = useRef(draft)
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined)
@@ -28,7 +28,7 @@ export function useLabelDraft(run: RunMetadata, feature: number) {
   function hold(next: Draft | undefined) {
     current.current = next
     setDraft(next)
-    remember(place, next)
+    remember(storageKey, next)
   }
 
   function save() {
@@ -38,9 +38,9 @@ export function useLabelDraft(run: RunMetadata, feature: number) {
     if (isSame(sent.base, sent.mine)) return hold(undefined)
     setState('saving')
     saveLabel(run, feature, sent.base, sent.mine).then(
-      (saved) => {
+      (answer) => {
         const now = current.current
-        hold(now === sent || now === undefined ? undefined : { base: saved, mine: now.mine })
+        hold(now === sent || now === undefined ? undefined : { base: answer, mine: now.mine })
         setState('saved')
       },
       (error: unknown) => setState(error instanceof LabelConflict || error instanceof ApiError ? error : 'idle'),
@@ -52,12 +52,12 @@ export function useLabelDraft(run: RunMetadata, feature: number) {
     saveNow.current = save
   })
   useEffect(() => {
-    saveNow.current() // what a reload interrupted
+    saveNow.current() // a draft that a reload interrupted
     return () => saveNow.current()
   }, [])
 
-  function edit(change: Partial<Said>, atOnce = false) {
-    hold({ base: current.current?.base ?? there, mine: { ...(current.current?.mine ?? there), ...change } })
+  function edit(change: Partial<LabelText>, atOnce = false) {
+    hold({ base: current.current?.base ?? saved, mine: { ...(current.current?.mine ?? saved), ...change } })
     setState('idle')
     clearTimeout(timer.current)
     if (atOnce) save()
@@ -65,36 +65,36 @@ export function useLabelDraft(run: RunMetadata, feature: number) {
   }
 
   return {
-    label: draft?.mine ?? there,
+    label: draft?.mine ?? saved,
     state,
     edit,
     save,
-    /** After a conflict: mine over theirs, or theirs. */
+    /** Settles a conflict by saving mine over theirs, or by taking theirs. */
     settle: (whose: 'mine' | 'theirs') => {
       if (!(state instanceof LabelConflict) || !current.current) return
       const { base, mine } = current.current
       setState('idle')
-      // What only they changed stays theirs.
+      // A field that only they changed keeps their value.
       hold(whose === 'theirs' ? undefined : { base: state.theirs, mine: mergeLabel(base, mine, state.theirs).label })
       save()
     },
   }
 }
 
-function recall(place: string): Draft | undefined {
+function recall(key: string): Draft | undefined {
   try {
-    const text = sessionStorage.getItem(place)
+    const text = sessionStorage.getItem(key)
     return text === null ? undefined : (JSON.parse(text) as Draft)
   } catch {
     return undefined
   }
 }
 
-function remember(place: string, draft: Draft | undefined): void {
+function remember(key: string, draft: Draft | undefined): void {
   try {
-    if (draft) sessionStorage.setItem(place, JSON.stringify(draft))
-    else sessionStorage.removeItem(place)
+    if (draft) sessionStorage.setItem(key, JSON.stringify(draft))
+    else sessionStorage.removeItem(key)
   } catch {
-    // Storage is forbidden: the draft lasts as long as the page.
+    // Where the browser forbids storage, the draft lasts as long as the page.
   }
 }

@@ -1,7 +1,7 @@
 import { RangeFilter } from '../../components/RangeFilter'
 import type { HeadlinesAddress } from '../../lib/address'
 
-/** Bounds of the predicted class's probability, in steps of one per cent. */
+/** A filter by the predicted class's probability, in steps of one per cent. */
 export function ConfidenceFilter({ address, onChange }: {
   address: Pick<HeadlinesAddress, 'minConfidence' | 'maxConfidence'>
   onChange: (bounds: Pick<HeadlinesAddress, 'minConfidence' | 'maxConfidence'>) => void

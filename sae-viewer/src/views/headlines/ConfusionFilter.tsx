@@ -3,12 +3,13 @@ import { ClassMark } from '../../components/Outcome'
 import { count } from '../../lib/format'
 import { useConfusion, type ConfusionQuery } from './useConfusion'
 
+/** A true class and a predicted class, either of which may be any. */
 interface Pair {
   label: number | undefined
   prediction: number | undefined
 }
 
-/** The confusion matrix as the filter for label and prediction: a cell chooses both, a heading one of them. */
+/** The confusion matrix as a filter: a cell chooses label and prediction, a heading one of them. */
 export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
   labels: readonly string[]
   query: ConfusionQuery
@@ -109,7 +110,7 @@ export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
   )
 }
 
-/** Green on the diagonal, red beside it, deeper where more headlines are. */
+/** The colour of a cell: green on the diagonal, red elsewhere, deeper where there are more headlines. */
 function shade(correct: boolean, share: number): string {
   const color = correct ? 'var(--color-correct)' : 'var(--color-wrong)'
   return `color-mix(in oklab, ${color} ${share > 0 ? 6 + 26 * Math.sqrt(share) : 0}%, var(--color-raised))`

@@ -4,7 +4,7 @@ import type { FiredFeature, Headline } from '../../interpAPI'
 import { saveFile } from '../../lib/download'
 import { headlineHtml } from '../../lib/standalone'
 
-/** Save a headline with its heat as a page of its own, or as data. */
+/** Buttons that save a headline with its heat as a page, or as JSON. */
 export function HeadlineExport({ headline, lit, run, labels }: {
   headline: Headline
   lit: FiredFeature

@@ -14,15 +14,15 @@ import { ConfusionFilter } from './ConfusionFilter'
 
 const SORT_NAMES: Record<Sort, [label: string, asc: string, desc: string]> = {
   position: ['order of the run', 'first to last', 'last to first'],
-  confidence: ['confidence', 'least sure first', 'surest first'],
+  confidence: ['confidence', 'lowest first', 'highest first'],
   margin: ['margin', 'narrowest first', 'widest first'],
   loss: ['loss', 'lowest first', 'highest first'],
 }
 const SORT_HELP: Record<Sort, string> = {
   position: '',
-  confidence: 'Probability of the predicted class.',
-  margin: 'Predicted class ahead of the next, in probability.',
-  loss: '−log of the true class’s probability: high is confidently wrong.',
+  confidence: 'The probability of the predicted class.',
+  margin: 'The probability of the predicted class minus that of the runner-up.',
+  loss: '−log of the true class’s probability; high means confidently wrong.',
 }
 const SORT_OPTIONS = SORTS.flatMap((sort) =>
   [...ORDERS].reverse().map((order) => ({
@@ -32,7 +32,7 @@ const SORT_OPTIONS = SORTS.flatMap((sort) =>
   })),
 ).sort((one, other) => Number(other.value === 'position asc') - Number(one.value === 'position asc'))
 
-/** Search, verdict, classes and order of the headlines. Every choice is a step that Back undoes. */
+/** Search, filters and order of the list of headlines. Back undoes every choice. */
 export function HeadlineFilters({ address, page, labels, run, onLeave }: {
   address: HeadlinesAddress
   page: HeadlinesPage | undefined
@@ -83,7 +83,7 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
         onClick={() => setMore(!more)}
         className="quiet text-xs lg:hidden"
       >
-        {more ? 'Fewer filters' : 'Filter by class, confidence, feature; sort'}
+        {more ? 'Fewer filters' : 'Filter by class, confidence or feature; sort'}
       </button>
       <div className={`space-y-5 ${more ? '' : 'hidden lg:block'}`}>
         {labels.length <= 6 && (
@@ -117,13 +117,13 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
   )
 }
 
-/** Whether a cell of the matrix can hold no headline with this verdict. */
+/** Whether no headline of a cell of the matrix can have this verdict. */
 function contradicts(pair: Pick<HeadlinesAddress, 'label' | 'prediction'>, correct: boolean | undefined): boolean {
   if (correct === undefined || pair.label === undefined || pair.prediction === undefined) return false
   return correct !== (pair.label === pair.prediction)
 }
 
-/** Only headlines that have a feature, named by its number, among their strongest. */
+/** A filter for headlines that have a feature, given by its number, among their strongest. */
 function FeatureField({ feature, onFeature }: { feature: number | undefined; onFeature: (feature: number | undefined) => void }) {
   const { draft, type } = useDebounced(feature === undefined ? '' : String(feature), (text) => onFeature(wholeNumber(text)))
   return (
@@ -143,7 +143,7 @@ function FeatureField({ feature, onFeature }: { feature: number | undefined; onF
   )
 }
 
-/** The filters of an address, each removable. */
+/** The filters of an address, each with a way to remove it. */
 export function headlineChips(address: HeadlinesAddress, labels: readonly string[]): FilterChip[] {
   const chips: [string, Partial<HeadlinesAddress>][] = []
   const { q, correct, label, prediction, feature, minConfidence, maxConfidence } = address
@@ -159,7 +159,7 @@ export function headlineChips(address: HeadlinesAddress, labels: readonly string
   return chips.map(([name, without]) => ({ name, remove: () => go({ ...address, open: undefined, ...without }) }))
 }
 
-/** The same view without its filters. */
+/** The address without its filters. */
 export function unfiltered({ run, sort, order, grain, effects }: HeadlinesAddress): HeadlinesAddress {
   return { ...HEADLINES, run, sort, order, grain, effects }
 }

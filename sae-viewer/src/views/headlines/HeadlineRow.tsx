@@ -9,6 +9,7 @@ import { count } from '../../lib/format'
 import type { Grain } from '../../lib/text'
 import { OpenHeadline } from './OpenHeadline'
 
+/** Features shown before the row is opened. */
 const FIRST = 3
 
 interface HeadlineRowProps {

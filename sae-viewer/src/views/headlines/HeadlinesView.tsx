@@ -15,9 +15,10 @@ import { count, counted } from '../../lib/format'
 import { HeadlineFilters, headlineChips, unfiltered } from './HeadlineFilters'
 import { HeadlineRow } from './HeadlineRow'
 
+/** The estimated height of a row, in pixels. */
 const ROW = 92
 
-/** The Headlines tab: every headline of the run, filtered and sorted by the address. */
+/** The Headlines tab: the headlines of the run, filtered and sorted as the address says. */
 export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run: RunMetadata }) {
   const query = headlinesQuery(address, run.run_id)
   const [range, setRange] = useState<Range>([0, 0])
@@ -66,7 +67,7 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
                 checked={address.effects}
                 onChange={(event) => go({ ...address, effects: event.target.checked }, true)}
               />
-              Chips show effects
+              Show effect on prediction
             </label>
           )}
           <label className="flex items-center gap-1.5 text-soft">
@@ -81,11 +82,11 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
           {!!first?.total && <HeadlinesExport query={query} run={run} />}
           </div>
         </div>
-        {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message} What is loaded stays here.</Notice>}
+        {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message} What is loaded stays on this page.</Notice>}
         {!first && error && <Failure error={error} retry={retry} />}
         {!first && !error && <Waiting />}
         {first && first.total > 0 && address.open !== undefined && address.open >= first.total && (
-          <Notice>This list has no row {count(address.open + 1)}; it ends at {count(first.total)}.</Notice>
+          <Notice>This list has no row {count(address.open + 1)}; its last row is {count(first.total)}.</Notice>
         )}
         {first?.total === 0 && <Nothing address={address} run={run} />}
         {first && first.total > 0 && (
@@ -124,7 +125,7 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
         )}
         {first && seen < first.total && (
           <Notice>
-            The first {count(seen)} of {count(first.total)} are listed; a search or a filter brings up the others.
+            The first {count(seen)} of {count(first.total)} headlines are listed. A search or a filter finds the others.
           </Notice>
         )}
       </section>

@@ -1,4 +1,4 @@
-import { FeatureChip, wordsLit } from '../../components/FeatureChip'
+import { FeatureChip, firingWords } from '../../components/FeatureChip'
 import { HeatLegend, Word } from '../../components/HeatText'
 import { ClassMark } from '../../components/Outcome'
 import type { FiredFeature, Headline } from '../../interpAPI'
@@ -95,7 +95,7 @@ function FeatureLine({ headline, fired, isLit, href, onPoint, onLit }: {
         </span>
       </button>
       <span className="col-span-2 truncate pl-2 text-xs text-soft sm:col-span-1 sm:pl-0">
-        {wordsLit(fired, headline).map(({ word, activation, position }, i) => (
+        {firingWords(fired, headline).map(({ word, activation, position }, i) => (
           <span key={position}>
             {i > 0 && <span className="text-faint"> · </span>}
             <Word className="text-ink">{word}</Word> <span className="tabular-nums">{number(activation)}</span>

@@ -6,7 +6,7 @@ import { useSimilarHeadlines } from './useSimilarHeadlines'
 
 const SHOWN = 5
 
-/** The headlines with the most similar features; nothing where none has any of them. */
+/** The headlines whose features are most similar, by the cosine of their strongest features. */
 export function SimilarHeadlines({ run, headline, labels, href }: {
   run: string
   headline: number
@@ -18,32 +18,32 @@ export function SimilarHeadlines({ run, headline, labels, href }: {
   const near = data?.filter(({ similarity }) => similarity > 0)
   if (near?.length === 0) return <p className="mt-4 text-xs text-faint">No other headline has any of these features.</p>
   return (
-    <section aria-label="Like it in features" className="mt-4">
+    <section aria-label="Headlines with similar features" className="mt-4">
       <h2 className="eyebrow flex justify-between gap-4 pb-1">
-        Like it in features
-        <span className="font-normal" title="Cosine of the two headlines’ strongest features">
+        Headlines with similar features
+        <span className="font-normal" title="Cosine of the activations of the two headlines’ strongest features">
           cosine
         </span>
       </h2>
       <ol>
         {near
-          ? near.map(({ similarity, headline: { headline: id, text, ...judged } }) => (
+          ? near.map(({ similarity, headline: { headline: id, text, ...outcome } }) => (
               <li key={id} className="border-t border-line">
                 <Link
                   href={href(id)}
                   className="group grid min-h-8 grid-cols-[1rem_minmax(0,1fr)_auto] items-center gap-x-2.5 py-1 text-xs hover:bg-sunk sm:grid-cols-[1rem_minmax(0,1fr)_5.5rem_3rem]"
                 >
                   <Icon
-                    name={isCorrect(judged) ? 'check' : 'cross'}
+                    name={isCorrect(outcome) ? 'check' : 'cross'}
                     size={12}
-                    className={isCorrect(judged) ? 'text-correct' : 'text-wrong'}
+                    className={isCorrect(outcome) ? 'text-correct' : 'text-wrong'}
                   />
-                  <span className="sr-only">{isCorrect(judged) ? 'Correct' : 'Wrong'}</span>
+                  <span className="sr-only">{isCorrect(outcome) ? 'Correct' : 'Wrong'}</span>
                   <bdi className="truncate font-serif text-[0.9375rem] decoration-edge underline-offset-4 group-hover:underline">
                     {visible(text)}
                   </bdi>
                   <span className="hidden sm:block">
-                    <ClassName labels={labels} index={judged.prediction} />
+                    <ClassName labels={labels} index={outcome.prediction} />
                   </span>
                   <span className="text-right tabular-nums">{similarity.toFixed(2)}</span>
                 </Link>

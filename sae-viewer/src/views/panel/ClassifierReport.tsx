@@ -13,10 +13,10 @@ export function ClassifierReport({ run }: { run: RunMetadata }) {
         Accuracy <Strong>{percent(report.accuracy)}</Strong>, macro-F1 <Strong>{number(report.macro_f1)}</Strong> on{' '}
         {count(report.n_headlines)} {report.split} headlines.
         <span className="block text-xs text-soft">
-          Always the commonest class: {percent(report.majority_accuracy)} and {number(report.majority_macro_f1)}.
+          Predicting the most frequent class: {percent(report.majority_accuracy)} and {number(report.majority_macro_f1)}.
         </span>
       </p>
-      <div role="region" aria-label="How the classifier does by class" tabIndex={0} className="overflow-x-auto">
+      <div role="region" aria-label="Scores of the classifier by class" tabIndex={0} className="overflow-x-auto">
         <table className="w-full">
           <thead>
             <tr>
@@ -25,7 +25,7 @@ export function ClassifierReport({ run }: { run: RunMetadata }) {
               <th scope="col" className={HEAD}>recall</th>
               <th scope="col" className={`${HEAD} pr-2`}>F1</th>
               {run.labels.map((label, i) => (
-                <th key={label} scope="col" className={`${HEAD} pr-1.5`} title={`predicted ${label}, headlines`}>
+                <th key={label} scope="col" className={`${HEAD} pr-1.5`} title={`Headlines predicted ${label}`}>
                   <span aria-hidden="true" className="sm:hidden">
                     <ClassMark labels={run.labels} index={i} />
                   </span>
@@ -53,7 +53,7 @@ export function ClassifierReport({ run }: { run: RunMetadata }) {
           </tbody>
         </table>
       </div>
-      <p className="mt-1.5 text-xs text-soft">A row is a true class; its last columns count how its headlines were predicted.</p>
+      <p className="mt-1.5 text-xs text-soft">Each row is a true class. Its last columns count its headlines by predicted class.</p>
     </Section>
   )
 }

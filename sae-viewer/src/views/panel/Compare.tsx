@@ -12,10 +12,10 @@ import { Section } from './Section'
 import { useComparison, useOneHeadline } from './useCompare'
 import { useRuns } from './useRuns'
 
-/** The most runs that stand side by side. */
+/** The greatest number of runs side by side. */
 const MOST = 4
 
-/** This run beside others: their figures, one headline under each, one feature's nearest in each. */
+/** The shown run beside others: their figures, one headline in each, the nearest features in each. */
 export default function Compare({ run, address }: { run: RunMetadata; address: Address }) {
   const others = address.view === 'unknown' ? [] : (address.compare ?? '').split(',').filter((id) => id && id !== run.run_id)
   const runs = [run.run_id, ...new Set(others)].slice(0, MOST)
@@ -62,7 +62,7 @@ export default function Compare({ run, address }: { run: RunMetadata; address: A
   )
 }
 
-/** The headline that is open in the tab, else the list's first; of a feature's page, one of the feature's. */
+/** The query for the headline to compare: the open one, else the first of the list, or one of the shown feature. */
 function shownHeadline(run: RunMetadata, address: Address): HeadlinesQuery {
   if (address.view === 'unknown') return { run: run.run_id }
   if (address.view === 'features') return { run: run.run_id, feature: address.feature }
@@ -70,18 +70,19 @@ function shownHeadline(run: RunMetadata, address: Address): HeadlinesQuery {
   return { run: run.run_id, q, label, prediction, correct, feature, sort, order, offset: open }
 }
 
+/** The buttons that choose the other runs. */
 function Chooser({ shown, chosen, address }: { shown: string; chosen: string[]; address: Address }) {
   const { data } = useRuns()
   if (address.view === 'unknown') return null
   const others = (data?.runs ?? []).filter(({ run_id, readable }) => readable && run_id !== shown)
   const put = (ids: string[]) => go({ ...address, panel: 'compare', compare: ids.join(',') || undefined }, true)
   if (data && others.length === 0) {
-    return <p className="text-soft">There is only this run. Analyse with another SAE_SIZE, and both can stand side by side here.</p>
+    return <p className="text-soft">There is only this run. Analyse another SAE_SIZE to compare both here.</p>
   }
   return (
     <fieldset>
       <legend className="eyebrow mb-2">
-        {chosen.length === 0 ? `Choose up to ${MOST - 1} runs to stand beside ${shown}` : `Beside ${shown}`}
+        {chosen.length === 0 ? `Choose up to ${MOST - 1} runs to compare with ${shown}` : `Compared with ${shown}`}
       </legend>
       <div className="flex max-h-40 flex-wrap gap-2 overflow-y-auto">
         {others.map(({ run_id, sae_size, layer }) => {

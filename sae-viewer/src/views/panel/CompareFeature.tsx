@@ -4,7 +4,7 @@ import { FEATURES, wholeNumber, writeAddress } from '../../lib/address'
 import { number } from '../../lib/format'
 import { Section } from './Section'
 
-/** Where a feature of this run is found in the others, by the angle between decoder directions. */
+/** The features of the other runs that are nearest to one of this run, by the cosine of their decoder directions. */
 export function CompareFeature({ answer, feature, wanted, onWanted }: {
   answer: CompareAnswer
   feature: number | undefined
@@ -16,7 +16,7 @@ export function CompareFeature({ answer, feature, wanted, onWanted }: {
   const id = wholeNumber(wanted.trim())
   const wrong = wanted.trim() !== '' && (id === undefined || id > last)
   return (
-    <Section title={feature === undefined ? 'A feature’s nearest' : `Nearest to feature ${feature} of ${first?.run_id ?? 'this run'}`}>
+    <Section title={feature === undefined ? 'Nearest features' : `Nearest to feature ${feature} of ${first?.run_id ?? 'this run'}`}>
       <input
         inputMode="numeric"
         aria-label="Number of the feature to find"
@@ -25,13 +25,13 @@ export function CompareFeature({ answer, feature, wanted, onWanted }: {
         onChange={(event) => onWanted(event.target.value)}
         className="field mb-2 max-w-40 px-2.5"
       />
-      {wrong && <p className="text-wrong">There is no feature “{wanted}”: they are numbered 0 to {last}.</p>}
+      {wrong && <p className="text-wrong">There is no feature “{wanted}”: features are numbered 0 to {last}.</p>}
       <div className="grid grid-cols-1 gap-x-10 gap-y-5 md:grid-cols-2">
         {answer.matches.map(({ run_id, features }) => (
           <div key={run_id}>
             <p className="eyebrow mb-1">In {run_id}</p>
             {features.length === 0 && (
-              <p className="text-soft">No match is known: one of the two runs has no decoder saved, or reads another width. Analyse it again.</p>
+              <p className="text-soft">The two runs cannot be matched: one has no decoder saved, or their hidden sizes differ. Analyse the run again.</p>
             )}
             <ol>
               {features.map(({ feature: other, word, similarity }) => (
@@ -50,7 +50,7 @@ export function CompareFeature({ answer, feature, wanted, onWanted }: {
           </div>
         ))}
       </div>
-      <p className="mt-2 text-xs text-soft">Cosine of the decoder directions: 1 is the same direction, 0 has nothing to do with it.</p>
+      <p className="mt-2 text-xs text-soft">Cosine of the decoder directions: 1 is the same direction, 0 an unrelated one.</p>
     </Section>
   )
 }

@@ -4,9 +4,10 @@ import { Outcome } from '../../components/Outcome'
 import type { CompareAnswer, Headline, RunMetadata } from '../../interpAPI'
 import { number } from '../../lib/format'
 
+/** Features shown of each run. */
 const MOST = 8
 
-/** One headline under each run: what was predicted, which features fired; the chosen one is lit. */
+/** One headline in each run: the prediction, the strongest features, and the heat of the chosen one. */
 export function CompareHeadline({ answer, onFeature }: { answer: CompareAnswer; onFeature: (feature: number) => void }) {
   return (
     <div className="grid grid-cols-1 gap-x-10 gap-y-6 md:grid-cols-2">
@@ -17,7 +18,7 @@ export function CompareHeadline({ answer, onFeature }: { answer: CompareAnswer; 
         ) : (
           <div key={run.run_id}>
             <p className="eyebrow">{run.run_id}</p>
-            <p className="mt-1 text-soft">This run does not hold that headline.</p>
+            <p className="mt-1 text-soft">This run does not have this headline.</p>
           </div>
         )
       })}

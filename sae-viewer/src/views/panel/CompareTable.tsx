@@ -7,21 +7,21 @@ import { CELL, HEAD, Section } from './Section'
 type Line = [name: string, title: string, value: (run: RunMetadata) => string]
 
 const LINES: Line[] = [
-  ['model', 'the classifier', ({ classifier }) => classifier.model],
-  ['layer', 'hidden_states[layer] is read', ({ hookpoint }) => String(hookpoint.layer)],
-  ['features', 'd_sae', ({ sae }) => count(sae.d_sae)],
-  ['kind, recipe', 'how the SAE was trained', ({ sae }) => `${sae.kind}, ${sae.recipe}`],
-  ['L0', 'active features per token, train / held out', ({ sae: { report } }) => `${number(report.train.l0)} / ${number(report.held_out.l0)}`],
-  ['FVU', 'share of variance not explained, train / held out', ({ sae: { report } }) => `${number(report.train.fvu)} / ${number(report.held_out.fvu)}`],
-  ['dead', 'features silent on all of train', ({ sae }) => percent(sae.report.dead_share)],
-  ['live here', 'features that fire in the run', ({ totals }) => count(totals.n_live_features)],
-  ['accuracy', 'of the classifier as it is', ({ sae }) => percent(sae.report.spliced.accuracy_clean)],
-  ['spliced', 'accuracy with the reconstruction in place of the activations', ({ sae }) => percent(sae.report.spliced.accuracy_spliced)],
-  ['unchanged', 'predictions that stay the same when spliced', ({ sae }) => percent(sae.report.spliced.unchanged)],
-  ['headlines', 'in the run', ({ totals }) => count(totals.n_headlines)],
+  ['model', 'The classifier', ({ classifier }) => classifier.model],
+  ['layer', 'The layer that is read: hidden_states[layer]', ({ hookpoint }) => String(hookpoint.layer)],
+  ['features', 'The size of the SAE, d_sae', ({ sae }) => count(sae.d_sae)],
+  ['kind, recipe', 'How the SAE was trained', ({ sae }) => `${sae.kind}, ${sae.recipe}`],
+  ['L0', 'Active features per token, train / held out', ({ sae: { report } }) => `${number(report.train.l0)} / ${number(report.held_out.l0)}`],
+  ['FVU', 'Fraction of variance unexplained, train / held out', ({ sae: { report } }) => `${number(report.train.fvu)} / ${number(report.held_out.fvu)}`],
+  ['dead', 'Share of features that never fire on train', ({ sae }) => percent(sae.report.dead_share)],
+  ['live', 'Features that fire in the run', ({ totals }) => count(totals.n_live_features)],
+  ['accuracy', 'Accuracy of the classifier', ({ sae }) => percent(sae.report.spliced.accuracy_clean)],
+  ['spliced', 'Accuracy when the reconstruction replaces the activations', ({ sae }) => percent(sae.report.spliced.accuracy_spliced)],
+  ['unchanged', 'Share of predictions that stay the same when spliced', ({ sae }) => percent(sae.report.spliced.unchanged)],
+  ['headlines', 'Headlines in the run', ({ totals }) => count(totals.n_headlines)],
 ]
 
-/** The figures of several runs, a column each. */
+/** The figures of several runs, one column each. */
 export function CompareTable({ runs }: { runs: RunMetadata[] }) {
   const rows = (): Row[] => LINES.map(([figure, , value]) => ({ figure, ...Object.fromEntries(runs.map((run) => [run.run_id, value(run)])) }))
   return (

@@ -8,7 +8,7 @@ import { ticks } from '../../lib/scale'
 const HEIGHT = 260
 const [LEFT, RIGHT, TOP, BOTTOM] = [52, 8, 10, 42]
 
-/** On which share of tokens the features fire: a histogram over features, logarithmic. */
+/** The histogram of features over the share of tokens on which they fire, on a logarithmic axis. */
 export function Density({ run }: { run: RunMetadata }) {
   const { data, error } = useDensity(run.run_id)
   const [pointed, setPointed] = useState<number>()
@@ -29,10 +29,10 @@ export function Density({ run }: { run: RunMetadata }) {
       name={`${run.run_id}-density`}
       aside={
         pointed === undefined
-          ? `${counted(live, 'live feature')}${dead > 0 ? `, ${count(dead)} never fire here` : ''}`
+          ? `${counted(live, 'live feature')}${dead > 0 ? `, ${count(dead)} never fire in this run` : ''}`
           : `${counted(n, 'feature')} on ${share(edges[pointed] ?? 0)} to ${share(edges[pointed + 1] ?? 0)} of tokens`
       }
-      caption="Each bar counts features by the share of the run’s counted tokens on which they fire; those that never fire are left out."
+      caption="Each bar counts the features that fire on this share of the run’s counted tokens. Features that never fire are left out."
     >
       {(width, id) => {
         const x = (exponent: number) => LEFT + ((exponent - low) / (high - low || 1)) * (width - LEFT - RIGHT)
@@ -71,7 +71,7 @@ export function Density({ run }: { run: RunMetadata }) {
   )
 }
 
-/** 10^exponent as a percentage of three digits. */
+/** 10^exponent as a percentage with two significant digits. */
 function share(exponent: number): string {
   return `${Number((100 * 10 ** exponent).toPrecision(2))} %`
 }

@@ -4,11 +4,11 @@ import { logTicks, ticks } from '../../lib/scale'
 import { placeLabels, type Series } from './fidelityPoints'
 
 const HEIGHT = 272
-const [LEFT, RIGHT, TOP, BOTTOM] = [52, 14, 26, 42] // above the highest mark there is room for its name
-/** A run keeps its mark: filled where it is held out, hollow where it was trained. */
+const [LEFT, RIGHT, TOP, BOTTOM] = [52, 14, 26, 42] // room for the name above the highest mark
+/** The colours of the runs, in order. */
 const COLOURS = ['var(--color-plum)', 'var(--color-bullish)', 'var(--color-bearish)', 'var(--color-class-1)']
 
-/** Sparsity against reconstruction, one point per SAE: left and low is better. */
+/** Sparsity against reconstruction, one pair of marks per SAE; lower left is better. */
 export function Fidelity({ series, name }: { series: Series[]; name: string }) {
   const all = series.flatMap(({ points }) => points.flatMap(({ train, held_out }) => [train, held_out]))
   const l0s = all.map(({ l0 }) => Math.max(l0, 1e-3))
@@ -23,7 +23,7 @@ export function Fidelity({ series, name }: { series: Series[]; name: string }) {
       title="Sparsity and reconstruction"
       name={name}
       aside={series.length > 1 && <Legend series={series} />}
-      caption="One mark per SAE: filled on held-out headlines, hollow on train; the shown one has a ring. Left is sparser, low reconstructs better."
+      caption="Each SAE has a filled mark for held-out headlines and a hollow one for train; a ring marks the shown SAE. Left is sparser, lower reconstructs better."
     >
       {(width, id) => {
         const x = (l0: number) => LEFT + (Math.log(Math.max(l0, 1e-3) / low) / Math.log(high / low)) * (width - LEFT - RIGHT)
@@ -75,7 +75,7 @@ export function Fidelity({ series, name }: { series: Series[]; name: string }) {
   )
 }
 
-/** Ticks of the L0 axis; where the range is within one decade, evenly spaced ones. */
+/** Ticks of the L0 axis: logarithmic, or evenly spaced where those would be fewer than three. */
 function axis(low: number, high: number): number[] {
   const found = logTicks(low, high)
   return found.length >= 3 ? found : ticks(low, high, 5).filter((value) => value > low && value < high)

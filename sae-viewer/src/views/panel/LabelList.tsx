@@ -9,7 +9,7 @@ import { csv, saveFile } from '../../lib/download'
 import { counted, when } from '../../lib/format'
 import { visible } from '../../lib/text'
 
-/** Everything that people said about the features of this SAE. */
+/** All labels that people gave the features of this SAE. */
 export default function LabelList({ run, address }: { run: RunMetadata; address: Address }) {
   const { labels, error } = useLabels(run)
   const [wanted, setWanted] = useState('')
@@ -26,8 +26,8 @@ export default function LabelList({ run, address }: { run: RunMetadata; address:
   if (all.length === 0) {
     return (
       <p className="text-soft">
-        Nobody has named a feature of this SAE yet. Open a feature and write what it means under its title; the name then stands on
-        every chip, in every run of the SAE.
+        No feature of this SAE has a label yet. Open a feature and type a name under its title; the name is then shown wherever the
+        feature appears, in every run of this SAE.
       </p>
     )
   }

@@ -4,14 +4,14 @@ import { saveFile } from '../../lib/download'
 import { count, when } from '../../lib/format'
 import { Section } from './Section'
 
-/** Model, data, parameters, versions and time of a run. */
+/** The origin of a run: model, data, settings, versions and time. */
 export function Provenance({ run }: { run: RunMetadata }) {
   const { report } = run.sae
   const facts: [string, string][] = [
-    ['made', when(run.created_at)],
+    ['created', when(run.created_at)],
     ['preset', run.preset],
     ['model', run.classifier.model],
-    ['read at', `hidden_states[${run.hookpoint.layer}], ${run.hookpoint.module}`],
+    ['activations', `hidden_states[${run.hookpoint.layer}], ${run.hookpoint.module}`],
     ['headlines', `${count(run.totals.n_headlines)}, ${count(run.totals.n_counted_tokens)} counted tokens`],
     ['SAE training', `${report.seconds.toFixed(1)} s, ${count(Math.round(report.tokens_per_second))} tokens/s`],
     ['computed on', `${run.device}, ${run.dtype}, ${run.backend}`],
@@ -20,7 +20,7 @@ export function Provenance({ run }: { run: RunMetadata }) {
   ]
   return (
     <Section
-      title="Where it comes from"
+      title="Provenance"
       className="md:col-span-2"
       aside={
         <SaveButtons

@@ -6,7 +6,7 @@ import { points } from './fidelityPoints'
 import { Provenance } from './Provenance'
 import { SaeFamily } from './SaeFamily'
 
-/** How good a run is: the classifier, the SAE, its features, where all of it comes from. */
+/** The quality of a run: its classifier, its SAE, its features, and its provenance. */
 export default function Quality({ run }: { run: RunMetadata }) {
   return (
     <div className="grid grid-cols-1 gap-x-12 gap-y-9 md:grid-cols-2">

@@ -6,7 +6,7 @@ import { FEATURES, HEADLINES, type Address } from '../../lib/address'
 import { count, number, percent, when } from '../../lib/format'
 import { useRuns } from './useRuns'
 
-/** All runs, newest first: search, switch, or put one beside the one that is shown. */
+/** All runs, newest first, to search, to show, or to compare with the shown one. */
 export function RunList({ shown, address }: { shown: string | undefined; address: Address }) {
   const { data, error } = useRuns()
   const [wanted, setWanted] = useState('')
@@ -24,14 +24,14 @@ export function RunList({ shown, address }: { shown: string | undefined; address
       <input
         type="search"
         aria-label="Search the runs"
-        placeholder="Search by number, model, size, layer or date"
+        placeholder="Number, model, size, layer or date"
         value={wanted}
         onChange={(event) => setWanted(event.target.value)}
         className="field mb-3 px-2.5"
       />
       {error && !data && <p className="py-2 text-wrong">{error.message}</p>}
       {!data && !error && Array.from({ length: 4 }, (_, i) => <span key={i} className="skeleton mb-2 block h-12" />)}
-      {data?.runs.length === 0 && <p className="py-2 text-soft">There are no runs yet: `python -m sae_pipeline analyze` writes one.</p>}
+      {data?.runs.length === 0 && <p className="py-2 text-soft">There are no runs yet; <code className="font-mono">python -m sae_pipeline analyze</code> writes one.</p>}
       {data && data.runs.length > 0 && runs.length === 0 && <p className="py-2 text-soft">No run matches “{wanted}”.</p>}
       <ul>
         {runs.map((run) => (
@@ -47,7 +47,7 @@ export function RunList({ shown, address }: { shown: string | undefined; address
               <span>
                 <span className={run.run_id === shown ? 'font-semibold' : ''}>{run.run_id}</span>
                 {run.is_default && <span className="text-soft"> · served by default</span>}
-                <span className="block text-xs text-soft">{run.readable ? describe(run) : (run.reason ?? 'cannot be read')}</span>
+                <span className="block text-xs text-soft">{run.readable ? describe(run) : (run.reason ?? 'This run cannot be read.')}</span>
               </span>
               {run.readable && <Figures run={run} />}
             </button>
@@ -72,9 +72,9 @@ export function RunList({ shown, address }: { shown: string | undefined; address
 
 function Figures({ run: { l0, fvu, unchanged } }: { run: RunSummary }) {
   const figures: [string, string | null, string][] = [
-    ['L0', l0 === null ? null : number(l0), 'active features per held-out token'],
-    ['FVU', fvu === null ? null : number(fvu), 'share of held-out variance not explained'],
-    ['unchanged', unchanged === null ? null : percent(unchanged), 'predictions that stay when the reconstruction is spliced in'],
+    ['L0', l0 === null ? null : number(l0), 'Active features per held-out token'],
+    ['FVU', fvu === null ? null : number(fvu), 'Fraction of held-out variance unexplained'],
+    ['unchanged', unchanged === null ? null : percent(unchanged), 'Share of predictions that stay the same when the reconstruction replaces the activations'],
   ]
   return (
     <span className="hidden gap-x-5 text-right text-xs sm:flex">

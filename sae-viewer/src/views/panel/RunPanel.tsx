@@ -11,7 +11,7 @@ const LabelList = lazy(() => import('./LabelList'))
 
 const NAMES: Record<Panel, string> = { runs: 'Runs', quality: 'Quality', compare: 'Compare', labels: 'Labels' }
 
-/** Over the tab: the runs, how good this one is, how it stands beside others, what people say of its features. */
+/** The panel over the view: the list of runs, the quality of the shown one, its comparison with others, its labels. */
 export default function RunPanel({ run, address }: { run: RunMetadata | undefined; address: Address }) {
   const panel = shownPanel(address) ?? 'runs'
   const shown = run ? panel : 'runs'

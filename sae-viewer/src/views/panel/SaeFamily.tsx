@@ -1,8 +1,8 @@
 import type { RunMetadata, SaeReport } from '../../interpAPI'
-import { count, number, percent } from '../../lib/format'
+import { count, counted, number, percent } from '../../lib/format'
 import { CELL, HEAD, Section, Strong } from './Section'
 
-/** The SAE of the run among those of its family: sparsity, reconstruction, what splicing costs. */
+/** The SAE of the run among the SAEs of its family: sparsity, reconstruction, and predictions when spliced. */
 export function SaeFamily({ run }: { run: RunMetadata }) {
   const family: [string, SaeReport][] = Object.entries(run.sae_family)
   const rows = family.length > 0 ? family : [[run.sae.size, run.sae.report] as [string, SaeReport]]
@@ -13,19 +13,19 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
         <Strong>{count(run.sae.d_sae)}</Strong> features on layer {run.hookpoint.layer}, {run.sae.kind}, recipe {run.sae.recipe}, L1{' '}
         {run.sae.l1_coefficient}.
         <span className="block text-xs text-soft">
-          Counted positions: {run.sae.positions}. {count(run.totals.n_live_features)} features fire in this run.
+          Counted positions: {run.sae.positions}. {counted(run.totals.n_live_features, 'feature')} {run.totals.n_live_features === 1 ? 'fires' : 'fire'} in this run.
         </span>
       </p>
-      <div role="region" aria-label="The sizes’ figures" tabIndex={0} className="overflow-x-auto">
+      <div role="region" aria-label="Figures by size" tabIndex={0} className="overflow-x-auto">
         <table className="w-full">
           <thead>
             <tr>
               <th scope="col" className={`${HEAD} pl-0! text-left!`}>size</th>
-              <th scope="col" className={HEAD} title="active features per token, train / held out">L0</th>
-              <th scope="col" className={HEAD} title="share of variance not explained, train / held out">FVU</th>
-              <th scope="col" className={HEAD} title="features silent on all of train">dead</th>
-              <th scope="col" className={HEAD} title="accuracy with the reconstruction in place of the activations">spliced</th>
-              <th scope="col" className={HEAD} title="predictions that stay the same when spliced">unchanged</th>
+              <th scope="col" className={HEAD} title="Active features per token, train / held out">L0</th>
+              <th scope="col" className={HEAD} title="Fraction of variance unexplained, train / held out">FVU</th>
+              <th scope="col" className={HEAD} title="Share of features that never fire on train">dead</th>
+              <th scope="col" className={HEAD} title="Accuracy when the reconstruction replaces the activations">spliced</th>
+              <th scope="col" className={HEAD} title="Share of predictions that stay the same when spliced">unchanged</th>
             </tr>
           </thead>
           <tbody>
@@ -43,15 +43,15 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
         </table>
       </div>
       <p className="mt-1.5 text-xs text-soft">
-        Pairs are train / held out. Spliced: {spliced.positions} replaced on {count(spliced.n_headlines)} {spliced.split} headlines;
-        accuracy without it {percent(spliced.accuracy_clean)}.
-        {(spliced.baselines ?? []).map(({ kind, recovered_loss }) => ` Of what ${kind} ablation costs, ${percent(recovered_loss)} of the loss is recovered.`)}
+        Pairs are train / held out. Spliced: the reconstruction replaces the activations of {spliced.positions} in{' '}
+        {count(spliced.n_headlines)} {spliced.split} headlines; accuracy without it is {percent(spliced.accuracy_clean)}.
+        {spliced.baselines.map(({ kind, recovered_loss }) => ` It recovers ${percent(recovered_loss)} of the loss that ${kind} ablation costs.`)}
       </p>
     </Section>
   )
 }
 
-/** Train / held out; one above the other where it is narrow. */
+/** Train / held out, one above the other on narrow screens. */
 function Pair({ train, heldOut }: { train: number; heldOut: number }) {
   return (
     <td className={CELL}>
