@@ -300,7 +300,7 @@ export interface components {
     schemas: {
         /**
          * Agreement
-         * @description How an estimated effect on the predicted class agrees with true ablation, over some features.
+         * @description The agreement of an estimated effect on the predicted class with true ablation, over some features.
          */
         Agreement: {
             /**
@@ -487,7 +487,7 @@ export interface components {
         };
         /**
          * ClassifierReport
-         * @description How well a classifier does on one split, beside always predicting the commonest class.
+         * @description Scores of a classifier on one split, beside those of always predicting the most frequent class.
          */
         ClassifierReport: {
             /** Accuracy */
@@ -515,7 +515,7 @@ export interface components {
         };
         /**
          * CodeQuality
-         * @description How sparse and how faithful an SAE is on one split's counted tokens.
+         * @description Sparsity and reconstruction error of an SAE on one split's counted tokens.
          */
         CodeQuality: {
             /**
@@ -687,7 +687,7 @@ export interface components {
         };
         /**
          * Faithfulness
-         * @description Predictions with the reconstruction in place of the activations, against the classifier's own.
+         * @description Predictions from the SAE's reconstruction, beside the classifier's own.
          */
         Faithfulness: {
             /** Accuracy Clean */
@@ -777,7 +777,7 @@ export interface components {
         };
         /**
          * FeatureEffect
-         * @description What one feature does in one headline. Effects are what a class owes to it: before − after.
+         * @description The effects of one feature in one headline. An effect on a class is its value before − after ablation.
          */
         FeatureEffect: {
             /**
@@ -1082,7 +1082,7 @@ export interface components {
         };
         /**
          * FiredWord
-         * @description A word that fires a feature more often than words do on average.
+         * @description A word on which a feature fires more often than on words on average.
          */
         FiredWord: {
             /**
@@ -1242,7 +1242,7 @@ export interface components {
         };
         /**
          * HeadlineEffects
-         * @description Causes of one prediction. base + Σ effects + rest = logits, exactly.
+         * @description The causes of one prediction. base + Σ effects + rest = logits, exactly.
          */
         HeadlineEffects: {
             /**
@@ -1266,11 +1266,11 @@ export interface components {
              * @description [n_classes] centred
              */
             logits: number[];
-            /** @description from a wrong prediction to the true label; null: likewise */
+            /** @description from a wrong prediction to the true label; null: not searched or not found */
             repair: components["schemas"]["FlipPath"] | null;
             /**
              * Rest
-             * @description [n_classes] what base and the listed effects leave: all other features
+             * @description [n_classes] logits − base − the listed effects: those of all other features
              */
             rest: number[];
             /**
@@ -1348,7 +1348,7 @@ export interface components {
         };
         /**
          * Hookpoint
-         * @description Where activations are read: `hidden_states[layer]`, the output of `module`.
+         * @description The place where activations are read: `hidden_states[layer]`, the output of `module`.
          */
         Hookpoint: {
             /** Layer */
@@ -1624,7 +1624,7 @@ export interface components {
         };
         /**
          * MetricInfo
-         * @description A feature metric: a number for each feature, sortable in the viewer.
+         * @description A metric: a number for each feature, by which the viewer sorts.
          */
         MetricInfo: {
             /** Description */
@@ -1785,14 +1785,14 @@ export interface components {
         };
         /**
          * RemovalCurve
-         * @description What is left of predictions as features are removed from each headline, or as all but some are.
+         * @description How predictions change as n features are removed from each headline, or as all but n are.
          */
         RemovalCurve: {
             /** Accuracy */
             accuracy: number[];
             /**
              * Kind
-             * @description deletion: the first n removed; insertion: only they kept
+             * @description deletion: the first n are removed; insertion: all others are
              * @enum {string}
              */
             kind: "deletion" | "insertion";
@@ -1821,7 +1821,7 @@ export interface components {
         };
         /**
          * RunMetadata
-         * @description `metadata.json`: what was run, on what, with which settings.
+         * @description `metadata.json`: what a run was made from, with which settings and on which machine.
          */
         RunMetadata: {
             /**
@@ -1987,12 +1987,12 @@ export interface components {
         };
         /**
          * SaeReport
-         * @description An SAE's quality. Dead features are those silent over the whole train split.
+         * @description Quality of an SAE. Dead features are those that never fire in the whole train split.
          */
         SaeReport: {
             /**
              * Dead Share
-             * @description share of features silent over one pass of train, final weights
+             * @description share of features that never fire in one pass over train, with the final weights
              */
             dead_share: number;
             held_out: components["schemas"]["CodeQuality"];
@@ -2011,7 +2011,7 @@ export interface components {
         };
         /**
          * SetAblation
-         * @description The classifier with a chosen set of features ablated everywhere.
+         * @description Predictions with a chosen set of features ablated in every headline.
          */
         SetAblation: {
             /** Accuracy After */
@@ -2065,7 +2065,7 @@ export interface components {
         };
         /**
          * SpliceBaseline
-         * @description The reconstruction's scores normalised by what removing all covered activations costs.
+         * @description Scores of the reconstruction on a scale from 0 (its activations ablated) to 1 (the unchanged classifier).
          */
         SpliceBaseline: {
             /** Accuracy */
@@ -2090,7 +2090,7 @@ export interface components {
         };
         /**
          * SpliceReport
-         * @description What the classifier loses when the SAE's reconstruction replaces its activations.
+         * @description Predictions when the SAE's reconstruction replaces the classifier's activations.
          */
         SpliceReport: {
             /**

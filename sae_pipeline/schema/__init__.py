@@ -1,4 +1,4 @@
-"""Every file of a run, typed once; the API and the viewer's TypeScript types are generated from here.
+"""The type of every file of a run. The API and the viewer's TypeScript types are generated from these types.
 
 A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
 
@@ -17,7 +17,9 @@ A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
 
 Beside an SAE: `finbert_sae/evidence/<sae_hash>.json`, `controls.ControlsFile`.
 
+`dicts` has the same records as the pipeline builds them, and `kinds` the kinds of SAE.
+
 Conventions. *position*: 0-based index of a token in the model's input, `[CLS]` = 0. *headline*: 0-based line
 of `prompts.jsonl`. *starts, ends*: code points into the headline's text as written (half open). *activation*:
-f, in units of x_norm (see `sae.py`). Numbers are finite and carry 6 significant digits.
+f, in units of x_norm (see `sae/autoencoder.py`). Numbers are finite and have 6 significant digits.
 """

@@ -1,4 +1,4 @@
-"""Causal evidence about a run: `feature_effects.json` and `interventions.json`."""
+"""Causal findings about a run: `feature_effects.json` and `interventions.json`."""
 
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ CurveKind = Literal["deletion", "insertion"]
 
 
 class FeatureEffectsFile(Record):
-    """`feature_effects.json`: what every feature does to every class, over a run's headlines."""
+    """`feature_effects.json`: the mean effect of every feature on every class, over a run's headlines."""
 
     schema_version: Literal[1]
     run_id: str
@@ -33,7 +33,7 @@ class FeatureEffectsFile(Record):
 
 
 class Agreement(Record):
-    """How an estimated effect on the predicted class agrees with true ablation, over some features."""
+    """The agreement of an estimated effect on the predicted class with true ablation, over some features."""
 
     estimate: EstimateName = Field(
         description="gradient × activation, or integrated gradients along the joint path of all features"
@@ -50,7 +50,7 @@ class Agreement(Record):
 
 
 class Faithfulness(Record):
-    """Predictions with the reconstruction in place of the activations, against the classifier's own."""
+    """Predictions from the SAE's reconstruction, beside the classifier's own."""
 
     n_headlines: NonNegativeInt
     accuracy_clean: Share
@@ -65,9 +65,9 @@ class Faithfulness(Record):
 
 
 class RemovalCurve(Record):
-    """What is left of predictions as features are removed from each headline, or as all but some are."""
+    """How predictions change as n features are removed from each headline, or as all but n are."""
 
-    kind: CurveKind = Field(description="deletion: the first n removed; insertion: only they kept")
+    kind: CurveKind = Field(description="deletion: the first n are removed; insertion: all others are")
     order: Chosen
     n_headlines: NonNegativeInt
     n_features: list[NonNegativeInt] = Field(description="n at each point, per headline")
@@ -77,7 +77,7 @@ class RemovalCurve(Record):
 
 
 class SetAblation(Record):
-    """The classifier with a chosen set of features ablated everywhere."""
+    """Predictions with a chosen set of features ablated in every headline."""
 
     features: list[NonNegativeInt]
     accuracy_before: Share
@@ -88,7 +88,7 @@ class SetAblation(Record):
 
 
 class FeatureEffect(Record):
-    """What one feature does in one headline. Effects are what a class owes to it: before − after."""
+    """The effects of one feature in one headline. An effect on a class is its value before − after ablation."""
 
     feature: NonNegativeInt
     effects: list[FiniteFloat] = Field(description="[n_classes] integrated gradients of centred logits, over tokens")
@@ -108,25 +108,27 @@ class FlipPath(Record):
 
 
 class HeadlineEffects(Record):
-    """Causes of one prediction. base + Σ effects + rest = logits, exactly."""
+    """The causes of one prediction. base + Σ effects + rest = logits, exactly."""
 
     headline: NonNegativeInt
     headline_id: str
     logits: list[FiniteFloat] = Field(description="[n_classes] centred")
     base: list[FiniteFloat] = Field(description="[n_classes] centred, with all features ablated")
     rest: list[FiniteFloat] = Field(
-        description="[n_classes] what base and the listed effects leave: all other features"
+        description="[n_classes] logits − base − the listed effects: those of all other features"
     )
     features: list[FeatureEffect] = Field(description="largest effect on the predicted class first")
     spliced_prediction: NonNegativeInt = Field(description="prediction from the SAE's reconstruction")
     spliced_delta_p: FiniteFloat = Field(description="change of the predicted class's probability when spliced")
     spliced_kl: FiniteFloat = Field(description="KL(clean ‖ spliced), nats")
     flip: FlipPath | None = Field(description="away from the prediction; null: not searched or not found")
-    repair: FlipPath | None = Field(description="from a wrong prediction to the true label; null: likewise")
+    repair: FlipPath | None = Field(
+        description="from a wrong prediction to the true label; null: not searched or not found"
+    )
 
 
 class InterventionsSummary(Record):
-    """Causal evidence for a run's predictions as a whole."""
+    """The causes of a run's predictions as a whole."""
 
     schema_version: Literal[1]
     run_id: str
@@ -149,6 +151,6 @@ class InterventionsSummary(Record):
 
 
 class InterventionsFile(InterventionsSummary):
-    """`interventions.json`: the whole, and one record per headline."""
+    """`interventions.json`: the summary, and one record per headline."""
 
     headlines: list[HeadlineEffects]

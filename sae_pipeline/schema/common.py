@@ -1,4 +1,4 @@
-"""What all records share."""
+"""What the records share: their base, their limits and their names for positions."""
 
 from typing import Annotated, Literal
 

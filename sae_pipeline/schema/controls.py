@@ -9,14 +9,14 @@ from sae_pipeline.schema.reports import CodeQuality, SpliceReport
 
 
 class ProbeScore(Record):
-    """k-sparse probing: how well the k most telling features alone say a headline's label."""
+    """The score of k-sparse probing: a headline's label is predicted from the k most predictive features alone."""
 
     k: NonNegativeInt = Field(description="features per class, chosen on train")
     auroc: Share = Field(description="mean over classes of one-against-rest AUROC on test")
 
 
 class Stability(Record):
-    """How far trainings that differ by seed alone find the same features."""
+    """The share of features that trainings with different seeds have in common."""
 
     seeds: list[int]
     mean_cosine: FiniteFloat = Field(
@@ -27,16 +27,16 @@ class Stability(Record):
 
 
 class Control(Record):
-    """What something that is not an SAE of this classifier scores at the same sparsity."""
+    """The scores of an SAE or of a control at the same sparsity."""
 
     name: Literal["sae", "pca", "neurons", "random model"]
     code: CodeQuality
-    spliced: SpliceReport | None = Field(description="null: another network's activations cannot be spliced in")
+    spliced: SpliceReport | None = Field(description="null: activations of another network cannot be spliced in")
     probing: list[ProbeScore]
 
 
 class ControlsFile(Record):
-    """What the costly part of the evaluation says about one SAE."""
+    """An SAE beside its controls, and its stability over seeds."""
 
     schema_version: Literal[1]
     sae_hash: str

@@ -1,7 +1,7 @@
 """The records of a run as plain dicts, which is how the pipeline builds and writes them.
 
-A dict is made and written many times faster than a model. Each type here has the fields of the model that it is named
-after (`PromptDict`: `Prompt`), so that mypy checks a record where it is made:
+A dict is made and written 10 times as fast as a validated model (0.17 s and 1.9 s for 100,000 prompts). Each type has
+the fields of the model that it is named after (`PromptDict`: `Prompt`), so that mypy checks a record where it is made:
 
     record: PromptDict = {"headline_id": …, "text": …, …}
 

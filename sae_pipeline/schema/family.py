@@ -1,4 +1,4 @@
-"""A run's SAE among its sizes and seeds: `family.json`."""
+"""The counterparts of a run's features in SAEs of other sizes and seeds: `family.json`."""
 
 from typing import Literal
 
@@ -20,10 +20,10 @@ class FamilyMember(Record):
 
 
 class MemberMatches(Record):
-    """What has become of each feature of the run's SAE in one other SAE; lists are [d_sae]."""
+    """The counterparts of the run's features in one other SAE; lists are [d_sae]."""
 
-    feature: list[NonNegativeInt] = Field(description="the other's feature with the nearest decoder row")
-    cosine: list[FiniteFloat] = Field(description="of the two decoder rows")
+    feature: list[NonNegativeInt] = Field(description="feature of the other SAE with the nearest decoder row")
+    cosine: list[FiniteFloat] = Field(description="cosine of the two decoder rows")
     coactivation: list[Share] = Field(description="tokens on which both fire / on which either fires")
     verdict: list[Verdict] = Field(
         description="match: cosine ≥ 0.7; split: cosine ≥ 0.4 and one fires on at least half of the other's tokens; "
@@ -32,11 +32,11 @@ class MemberMatches(Record):
 
 
 class FamilyFile(Record):
-    """`family.json`: the run's SAE among its sizes and seeds."""
+    """`family.json`: the counterparts of a run's features in SAEs of other sizes and seeds."""
 
     schema_version: Literal[1]
     sae_hash: str
     d_sae: int
-    n_tokens: NonNegativeInt = Field(description="counted tokens that co-activation was counted on")
+    n_tokens: NonNegativeInt = Field(description="counted tokens on which co-activation was counted")
     members: list[FamilyMember]
     matches: list[MemberMatches] = Field(description="one per member, in their order")

@@ -1,4 +1,4 @@
-"""How good a classifier and an SAE are: parts of several files."""
+"""Scores of a classifier and of an SAE, which are parts of several files."""
 
 from typing import Literal
 
@@ -18,7 +18,7 @@ class ClassScore(Record):
 
 
 class ClassifierReport(Record):
-    """How well a classifier does on one split, beside always predicting the commonest class."""
+    """Scores of a classifier on one split, beside those of always predicting the most frequent class."""
 
     split: str
     n_headlines: NonNegativeInt
@@ -31,7 +31,7 @@ class ClassifierReport(Record):
 
 
 class CodeQuality(Record):
-    """How sparse and how faithful an SAE is on one split's counted tokens."""
+    """Sparsity and reconstruction error of an SAE on one split's counted tokens."""
 
     split: str
     n_tokens: NonNegativeInt
@@ -48,7 +48,7 @@ class CodeQuality(Record):
 
 
 class SpliceBaseline(Record):
-    """The reconstruction's scores normalised by what removing all covered activations costs."""
+    """Scores of the reconstruction on a scale from 0 (its activations ablated) to 1 (the unchanged classifier)."""
 
     kind: Literal["zero", "mean", "resample"]
     accuracy: Share
@@ -58,7 +58,7 @@ class SpliceBaseline(Record):
 
 
 class SpliceReport(Record):
-    """What the classifier loses when the SAE's reconstruction replaces its activations."""
+    """Predictions when the SAE's reconstruction replaces the classifier's activations."""
 
     split: str
     positions: PositionKind = Field(description="token positions replaced")
@@ -80,11 +80,13 @@ class SpliceReport(Record):
 
 
 class SaeReport(Record):
-    """An SAE's quality. Dead features are those silent over the whole train split."""
+    """Quality of an SAE. Dead features are those that never fire in the whole train split."""
 
     train: CodeQuality
     held_out: CodeQuality
-    dead_share: Share = Field(description="share of features silent over one pass of train, final weights")
+    dead_share: Share = Field(
+        description="share of features that never fire in one pass over train, with the final weights"
+    )
     spliced: SpliceReport = Field(description="the words replaced")
     spliced_all: SpliceReport | None = Field(
         description="every position replaced; null: the SAE never saw [CLS] and [SEP]"

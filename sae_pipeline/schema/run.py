@@ -1,4 +1,4 @@
-"""The files of every run, and the optional ones about a feature's neighbours."""
+"""The five files of every run, and the optional `neighbours.json`."""
 
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from sae_pipeline.schema.reports import ClassifierReport, SaeReport
 
 
 class Hookpoint(Record):
-    """Where activations are read: `hidden_states[layer]`, the output of `module`."""
+    """The place where activations are read: `hidden_states[layer]`, the output of `module`."""
 
     layer: int
     module: str
@@ -41,7 +41,7 @@ class SaeInfo(Record):
 
 
 class MetricInfo(Record):
-    """A feature metric: a number for each feature, sortable in the viewer."""
+    """A metric: a number for each feature, by which the viewer sorts."""
 
     name: str = Field(description="key in feature_stats.json")
     label: str
@@ -60,7 +60,7 @@ class Totals(Record):
 
 
 class RunMetadata(Record):
-    """`metadata.json`: what was run, on what, with which settings."""
+    """`metadata.json`: what a run was made from, with which settings and on which machine."""
 
     schema_version: Literal[1]
     run_id: str = Field(description='"run-034"')
@@ -152,7 +152,7 @@ class FeatureStatsFile(Record):
 
 
 class Firing(Record):
-    """Where one feature fires in one headline."""
+    """The tokens of one headline on which one feature fires."""
 
     activation: FiniteFloat = Field(description="its value at `position`")
     position: NonNegativeInt
@@ -163,7 +163,7 @@ class Firing(Record):
 
 
 class Example(Firing):
-    """A token that fires a feature, with its headline."""
+    """A token on which a feature fires, with its headline."""
 
     headline: NonNegativeInt
 
@@ -172,17 +172,17 @@ GroupKind = Literal["quantile", "random"]
 
 
 class ExampleGroup(Record):
-    """Some of the headlines on which a feature fires, drawn without regard to its strength within [low, high]."""
+    """A random draw from the headlines on which the feature's activation lies within [low, high]."""
 
     kind: GroupKind
-    low: FiniteFloat = Field(description="activation, included")
-    high: FiniteFloat = Field(description="activation, included")
+    low: FiniteFloat = Field(description="smallest activation of the range")
+    high: FiniteFloat = Field(description="largest activation of the range")
     n_headlines: NonNegativeInt = Field(description="headlines of the run in that range, estimated from a sample")
     examples: list[Example] = Field(description="strongest first")
 
 
 class FiredWord(Record):
-    """A word that fires a feature more often than words do on average."""
+    """A word on which a feature fires more often than on words on average."""
 
     word: str = Field(description="case-folded")
     count: NonNegativeInt = Field(description="occurrences on which the feature fires")
@@ -191,18 +191,18 @@ class FiredWord(Record):
 
 
 class FeatureExamples(Record):
-    """A feature's strongest tokens."""
+    """The examples of one feature, and the words on which it fires."""
 
     feature: NonNegativeInt
     word: str = Field(description="the word of its strongest token")
     histogram: list[NonNegativeInt] = Field(description="counted tokens per bin of `histogram_edges`, zeros left out")
     examples: list[Example] = Field(description="strongest first")
     groups: list[ExampleGroup] = Field(description="empty where `examples` are all headlines on which it fires")
-    words: list[FiredWord] = Field(description="most telling first")
+    words: list[FiredWord] = Field(description="most characteristic first")
 
 
 class FeatureTokensFile(Record):
-    """`feature_tokens.json`: examples of the features that lead some metric, or of all that fire."""
+    """`feature_tokens.json`: examples of the features that lead a metric, or of all that fire."""
 
     histogram_edges: list[FiniteFloat] = Field(description="log-spaced bin edges, one more than bins")
     features: list[FeatureExamples]
@@ -226,7 +226,7 @@ class HeadlineFeatures(Record):
 
 
 class HeadlineFeaturesFile(Record):
-    """`headline_features.json`."""
+    """`headline_features.json`: the strongest features of every headline."""
 
     headlines: list[HeadlineFeatures]
 
@@ -241,7 +241,7 @@ class NeighboursFile(Record):
 
     d_sae: int
     k: int
-    n_headlines: NonNegativeInt = Field(description="headlines that co-firing was counted on, drawn by hash")
+    n_headlines: NonNegativeInt = Field(description="headlines that co-firing was counted on, chosen by hash")
     by_decoder: list[list[NonNegativeInt]] = Field(description="[d_sae][≤ k] by cosine of the decoder rows")
     decoder_cosine: list[list[FiniteFloat]]
     by_cofiring: list[list[NonNegativeInt]] = Field(description="[d_sae][≤ k] by Jaccard index over headlines")
