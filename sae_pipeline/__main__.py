@@ -80,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def _run_stages(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) -> None:
     from sae_pipeline.machine.device import pick_device
     from sae_pipeline.machine.processes import torchrun_ranks  # torch loads here, when the flags are known to be right
-    from sae_pipeline.pipeline import check_size
+    from sae_pipeline.study.present import check_size
 
     whole = arguments.verb == "study"
     if whole:
@@ -98,7 +98,7 @@ def _run_stage(
 ) -> None:
     """Call one stage and print what it found; ranks after the first do their share and print nothing."""
     from sae_pipeline import pipeline, quality
-    from sae_pipeline.study import making, report
+    from sae_pipeline.study import making, present, report
     from sae_pipeline.study.export import export
 
     root, layer = place.folder, study.extract.layer
@@ -120,7 +120,7 @@ def _run_stage(
             records = pipeline.sweep(study.extract, study.train, study.sweep, root, device)
             print("\n".join(report.sweep_lines(records)))
         case "analyze":
-            run = pipeline.equal_run(study, root) if reuse_run else None
+            run = present.equal_run(study, root) if reuse_run else None
             run = run or pipeline.analyze(study, root, device, ranks=ranks)
             if ranks.first:
                 print(f"run: {place.shown(run)}" + (f" ({ranks.size} processes)" if ranks.size > 1 else ""))

@@ -21,7 +21,7 @@ from sae_pipeline.schema.family import FAMILY, FamilyFile, FamilyMember
 from sae_pipeline.study import present
 from sae_pipeline.study.layout import Layout, SaeRecord, read_sae_record, record_size
 from sae_pipeline.study.making import ensure_finished, other_seed
-from sae_pipeline.study.present import present_sae
+from sae_pipeline.study.present import load_sae
 
 # --- finish --------------------------------------------------------------------------------------------
 
@@ -29,7 +29,7 @@ from sae_pipeline.study.present import present_sae
 def finish(config: FinishConfig, layer: int, root: Path, device: torch.device) -> SaeRecord:
     """Finish an SAE end to end, evaluate it and alias it as `layer_<L>_<size>-e2e.pt`; an equal one is reused."""
     layout = Layout(root)
-    _, record, sae_hash = present_sae(root, layer, config.sae_size, device)
+    _, record, sae_hash = load_sae(root, layer, config.sae_size, device)
     if record.finish is not None:
         raise UserError(f"{config.sae_size} is finished already; name the SAE it was made from.")
     folder = ensure_finished(config, layout.store / sae_hash, root, device)
@@ -45,7 +45,7 @@ def compare(config: CompareConfig, layer: int, root: Path, device: torch.device)
     """Compare an SAE with controls and with its own other seeds; write `finbert_sae/evidence/<sae_hash>.json`."""
     started = time.perf_counter()
     layout = Layout(root)
-    sae, record, sae_hash = present_sae(root, layer, config.sae_size, device)
+    sae, record, sae_hash = load_sae(root, layer, config.sae_size, device)
     others = [sae if seed == record.train.seed else other_seed(record, seed, root, device) for seed in config.seeds]
     judge = present.held_out(root, layer, device)
     classifier, headlines = present.load_classifier(root, device), present.same_headlines(root)

@@ -8,12 +8,13 @@ from sae_pipeline.activations.extraction import Extraction
 from sae_pipeline.artefacts.writing import file_hash, publish, settings_hash, write_json
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import Classifier
-from sae_pipeline.config import ExtractConfig
+from sae_pipeline.config import ExtractConfig, StudyConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.headlines.dataset import Headlines, load_headlines
 from sae_pipeline.kernels import choose as choose_kernels
-from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.runs.folders import list_runs
+from sae_pipeline.sae.autoencoder import SparseAutoencoder, size_name
 from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.study.layout import (
     Layout,
@@ -71,6 +72,11 @@ def find_sae(layout: Layout, inputs_hash: str) -> Path | None:
     return next((f.parent for f in layout.store.glob("*/sae.json") if made_from(f, inputs_hash)), None)
 
 
+def find_classifier(layout: Layout, inputs_hash: str) -> Path | None:
+    """The folder of the classifier that was made from these inputs, if there is one."""
+    return next((f.parent for f in layout.store.glob("*/classifier.json") if made_from(f, inputs_hash)), None)
+
+
 def held_out(root: Path, layer: int, device: torch.device) -> HeldOut:
     """The judge of the present classifier's SAEs: the test split, read once up to the layer."""
     split = same_headlines(root).test
@@ -113,10 +119,31 @@ def run_parts(root: Path, metadata: RunMetadata, device: torch.device) -> tuple[
     return classifier, sae
 
 
-def present_sae(root: Path, layer: int, size: str, device: torch.device) -> tuple[SparseAutoencoder, SaeRecord, str]:
+def load_sae(root: Path, layer: int, size: str, device: torch.device) -> tuple[SparseAutoencoder, SaeRecord, str]:
     """The newest SAE of a size, with its record and its hash. Raises UserError when there is none."""
     layout = Layout(root)
     path = layout.sae_alias(layer, size)
     sae = SparseAutoencoder.load(path, device)
     sae_hash = file_hash(path)
     return sae, read_sae_record(layout.store / sae_hash), sae_hash
+
+
+def equal_run(study: StudyConfig, root: Path) -> Path | None:
+    """The newest run that was made with the present SAE and these settings, if there is one."""
+    layout = Layout(root)
+    path = layout.sae_alias(study.extract.layer, study.analyze.sae_size)
+    if not path.is_file():
+        return None
+    wanted = (file_hash(path), study.analyze.model_dump())
+    for entry in list_runs(layout.runs):
+        found = entry.metadata
+        if found is not None and (found.sae_hash, found.configs.get("analyze")) == wanted:
+            return entry.folder
+    return None
+
+
+def check_size(study: StudyConfig, root: Path) -> None:
+    """Raise UserError when the analysis of a study wants an SAE that is neither trained nor to be trained."""
+    sizes, wanted = [size_name(d_sae) for d_sae in study.train.latent_dims], study.analyze.sae_size
+    if wanted not in sizes and not Layout(root).sae_alias(study.extract.layer, wanted).is_file():
+        raise UserError(f"No {wanted} SAE is to be trained; choose --sae-size from {', '.join(sizes)}.")

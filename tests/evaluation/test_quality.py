@@ -181,7 +181,7 @@ class TestVerbs:
         pipeline.finetune(study_config("demo", headlines=source, finetune=still), root, CPU)
         pipeline.train(ExtractConfig(layer=4), TrainConfig(kind="batchtopk", k=4, latent_dims=(128,)), root, CPU)
         config = FinishConfig(sae_size="128", epochs=2, learning_rate=1e-3, kl_weight=3e4, tokens_per_batch=128)
-        before = present.present_sae(root, 4, "128", CPU)[1]
+        before = present.load_sae(root, 4, "128", CPU)[1]
         made = quality.finish(config, 4, root, CPU)
         assert made.report.spliced.mean_kl < 0.8 * before.report.spliced.mean_kl  # type: ignore[operator]
         assert made.report.held_out.l0 == pytest.approx(before.report.held_out.l0, rel=0.1)

@@ -12,6 +12,7 @@ import torch
 from sae_pipeline import pipeline
 from sae_pipeline.config import StudyConfig, study_config
 from sae_pipeline.headlines.sample import sample_headlines
+from sae_pipeline.study import present
 
 N_HEADLINES = 800
 
@@ -44,7 +45,7 @@ def build(root: Path) -> StudyConfig:
     device = torch.device("cpu")
     pipeline.finetune(study, root, device)
     pipeline.train(study.extract, study.train, root, device)
-    if pipeline.equal_run(study, root) is None:
+    if present.equal_run(study, root) is None:
         pipeline.analyze(study, root, device)
     return study
 

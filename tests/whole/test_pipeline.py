@@ -123,7 +123,7 @@ def test_everything_is_reused(study: SmallStudy, copy: Path) -> None:
     before = {p for p in copy.rglob("*") if p.is_file()}
     pipeline.finetune(study.config, copy, CPU)
     pipeline.train(study.config.extract, study.config.train, copy, CPU)
-    assert pipeline.equal_run(study.config, copy) is not None
+    assert present.equal_run(study.config, copy) is not None
     assert {p for p in copy.rglob("*") if p.is_file()} == before
 
 

@@ -1,0 +1,41 @@
+"""Writing a run's causal findings: `feature_effects.json` and `interventions.json`."""
+
+from sae_pipeline.artefacts.writing import write_file
+from sae_pipeline.causal.gather import CausalFindings
+from sae_pipeline.errors import UserError
+from sae_pipeline.runs.compact_json import NotFiniteError, array
+from sae_pipeline.runs.folders import Run
+from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS, InterventionsFile
+from sae_pipeline.schema.common import SCHEMA_VERSION
+from sae_pipeline.schema.dicts import FeatureEffectsDict, InterventionsDict, MadeFromDict
+
+
+def write_findings(run: Run, d_sae: int, findings: CausalFindings) -> InterventionsFile:
+    """Write both files into the run's folder, each whole or not at all, and return the second.
+
+    Raises UserError for numbers that are not finite; nothing is then written.
+    """
+    metadata = run.metadata
+    made_from: MadeFromDict = {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": metadata.run_id,
+        "classifier_hash": metadata.classifier_hash,
+        "sae_hash": metadata.sae_hash,
+    }
+    effects: FeatureEffectsDict = {
+        **made_from,
+        "d_sae": d_sae,
+        "n_headlines": len(run.prompts),
+        "metrics": findings.metrics,
+    }
+    interventions: InterventionsDict = {**made_from, **findings.summary}
+    try:
+        files = {
+            FEATURE_EFFECTS: b"".join(array(effects, "columns", findings.columns)),
+            INTERVENTIONS: b"".join(array(interventions, "headlines", findings.headlines)),
+        }
+    except NotFiniteError as error:
+        raise UserError(f"The effects are not finite ({error}); nothing was saved.") from error
+    for name, data in files.items():
+        write_file(run.folder / name, data)
+    return InterventionsFile.model_validate_json(files[INTERVENTIONS])
