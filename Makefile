@@ -1,26 +1,33 @@
 # The two commands of the README are `make demo` and `make test`; each sets up what it needs and can be rerun.
 SHELL := /bin/bash
 PYTHON ?= python3
-API_PORT ?= 8765
 VIEWER_PORT ?= 1234
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTHON_READY := $(VENV)/.installed
 NODE_READY := sae-viewer/node_modules/.installed
+VIEWER_READY := sae-viewer/dist/index.html
+# Folders too, whose times change when a file in them is deleted.
+VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae-viewer/,index.html package.json vite.config.ts)
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: peers demo demo-run serve test test-full lint unit browser chromium bench-analysis bench-quality bench-causal bench-sae bench-serve bench-extract bench-viewer screenshots viewer-build setup clean
+.PHONY: peers demo demo-run serve api test test-full lint unit browser chromium bench-analysis bench-quality bench-causal bench-sae bench-serve bench-extract bench-viewer screenshots viewer-build setup clean
 
-demo: demo-run $(NODE_READY)  ## fine-tune, extract, train, analyse on built-in data, then serve
+demo: demo-run  ## fine-tune, extract, train, analyse on built-in data, then serve
 	@$(MAKE) --no-print-directory serve
 
 demo-run: $(PYTHON_READY)  ## the same without serving
 	@HF_HUB_OFFLINE=1 $(PY) -m sae_pipeline study --preset demo
 
-serve: $(PYTHON_READY) $(NODE_READY)  ## API and viewer, until Ctrl-C
-	@$(PY) -m viz_analysis.serve --api-port $(API_PORT) --viewer-port $(VIEWER_PORT)
+serve: $(PYTHON_READY) $(VIEWER_READY)  ## the viewer and its API at http://localhost:1234, until Ctrl-C (exit code 130)
+	@$(PY) viz_analysis/feature_probe_server.py --port $(VIEWER_PORT) --open || test $$? = 130
+
+api: $(PYTHON_READY) $(NODE_READY)  ## after a change of the API: its description and the viewer's types
+	@$(PY) viz_analysis/feature_probe_server.py --dump-openapi > sae-viewer/openapi.json.new
+	@mv sae-viewer/openapi.json.new sae-viewer/openapi.json
+	@cd sae-viewer && npm run --silent gen-types
 
 test: lint unit browser  ## everything that CI runs
 
@@ -91,7 +98,10 @@ screenshots: viewer-build chromium  ## every view, both themes, 1440 and 390 px,
 		npx playwright test -c bench/playwright.config.ts screenshots.bench
 	@$(PY) sae-viewer/bench/shrink_images.py build/screenshots $(SCREENSHOT_DIR)
 
-viewer-build: $(PYTHON_READY) $(NODE_READY)
+viewer-build: $(PYTHON_READY) $(VIEWER_READY)
+
+$(VIEWER_READY): $(NODE_READY) $(VIEWER_SOURCES)
+	@echo "Building the viewer..."
 	@cd sae-viewer && npm run --silent build -- --logLevel warn
 
 setup: $(PYTHON_READY) $(NODE_READY)

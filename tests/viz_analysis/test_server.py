@@ -434,9 +434,8 @@ def test_an_unchanged_answer_is_not_sent_twice(tmp_path: Path, encoding: str) ->
 
 
 def test_the_committed_openapi_is_current() -> None:
-    command = "python viz_analysis/feature_probe_server.py --dump-openapi > sae-viewer/openapi.json"
     committed = (ROOT / "sae-viewer" / "openapi.json").read_bytes()
-    assert committed == openapi_json(create_app(ROOT / "analysis_data")), f"run: {command}"
+    assert committed == openapi_json(create_app(ROOT / "analysis_data")), "run: make api"
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
@@ -499,4 +498,4 @@ def test_nothing_else_is_served(viewer: FlaskClient, address: str) -> None:
 
 def test_without_a_built_viewer_a_page_says_where_it_is(client: FlaskClient) -> None:
     page = client.get("/")
-    assert page.status_code == 200 and "localhost:1234" in page.text and "npm start" in page.text
+    assert page.status_code == 200 and "localhost:1234" in page.text and "make serve" in page.text

@@ -27,7 +27,9 @@ _EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 0}
 def command_line() -> argparse.ArgumentParser:
     """The flags of `feature_probe_server.py`."""
     parser = argparse.ArgumentParser(
-        prog="feature_probe_server.py", description="Serve the runs of analysis_data/ to the viewer."
+        prog="feature_probe_server.py",
+        usage="%(prog)s [options]",
+        description="Serve the viewer and the runs of analysis_data/.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port_number, default=8765, help="default: %(default)s")
