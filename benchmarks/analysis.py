@@ -25,11 +25,13 @@ import numpy as np
 import torch
 
 from benchmarks.runs.present_study import here_or_small
-from sae_pipeline.analysis.analyze import analyze_headlines, read_blocks
-from sae_pipeline.analysis.examples import Selection, strengths
+from sae_pipeline.analysis.analyze import analyze_headlines
+from sae_pipeline.analysis.blocks import read_blocks
 from sae_pipeline.analysis.feature_stats import FeatureStats, halves
+from sae_pipeline.analysis.headline_records import strongest_features
 from sae_pipeline.analysis.metrics import FEATURE_METRICS
 from sae_pipeline.analysis.neighbours import kept_decoder_neighbours
+from sae_pipeline.analysis.selection import Selection, strength_scores
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint
 from sae_pipeline.config import AnalyzeConfig
@@ -231,8 +233,8 @@ def counting(study: Study, split: Split) -> dict[str, Any]:
         firings = Firings.collect(*columns)
         n = sum(len(h.counted("words")) for h in block.headlines)
         stats.add(firings, n, block.first, np.array(block.labels), halves(block.ids))
-        top.add(firings, strengths(firings))
-        firings.strongest_groups(config.top_features_per_headline)
+        top.add(firings, strength_scores(firings))
+        strongest_features(firings, config.top_features_per_headline)
         counts += time.perf_counter() - started
     started = time.perf_counter()
     top.finish(np.arange(study.sae.config.d_sae))

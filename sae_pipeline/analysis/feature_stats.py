@@ -1,4 +1,4 @@
-"""FeatureStats: all that is counted of every feature in one pass, in bounded memory, mergeable by `+`."""
+"""FeatureStats: the counts and sums of every feature from one pass over the headlines, in bounded memory."""
 
 from dataclasses import dataclass, fields
 
@@ -8,22 +8,22 @@ from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.config import LABELS
 from sae_pipeline.sae.firings import Firings
 
-# Activations are lengths in units where a token has norm √d_in: 20 to 30. Ten bins per factor of ten.
+# Activations are lengths in units where a token has norm √d_in, which is 20 to 30. There are ten bins per decade.
 HISTOGRAM_EDGES = np.logspace(-3, 2, 51)
-CHOOSING, TESTING = 0, 1  # halves of the headlines: one ranks the features, the other tests what is said of them
+CHOOSING, TESTING = 0, 1  # halves of the headlines: one ranks the features, the other tests them
 
 
 def halves(headline_ids: list[str]) -> Ints:
-    """The half of each headline, CHOOSING or TESTING: a coin thrown by the hash of its text, the same in every run."""
+    """The half of each headline, CHOOSING or TESTING, by a bit of its text's hash: the same in every run."""
     return np.array([int(i[-1], 16) & 1 for i in headline_ids], np.int64)
 
 
 @dataclass(eq=False)
 class FeatureStats:
-    """Sums over all counted tokens and over headlines, per feature; those of different headlines merge by `+`.
+    """Sums over counted tokens and over headlines, for each feature. Those of different headlines merge by `+`.
 
-    `class_*` are over headlines, by half (CHOOSING, TESTING) and true label, of m = the feature's maximum over the
-    headline's counted tokens.
+    Let m be the feature's maximum over a headline's counted tokens. `class_*` count headlines and add up m by half
+    (CHOOSING, TESTING) and by true label.
     """
 
     n_tokens: int
@@ -31,16 +31,16 @@ class FeatureStats:
     counts: Ints  # [d_sae] tokens on which the feature fires
     powers: Floats  # [4, d_sae] Σf, Σf², Σf³, Σf⁴
     maximum: Floats  # [d_sae]
-    histogram: Ints  # [d_sae, bins] tokens per bin of HISTOGRAM_EDGES; the outer bins take what lies beyond
+    histogram: Ints  # [d_sae, bins] tokens per bin of HISTOGRAM_EDGES; the outer bins include what lies beyond
     headline_counts: Ints  # [d_sae] headlines on which the feature fires
     mass_log_mass: Floats  # [d_sae] Σ s·ln s over headlines, s = Σf within the headline
     class_sizes: Ints  # [2, n_classes] headlines
-    class_histogram: Ints  # [2, n_classes, d_sae, bins] headlines per bin of m; silent ones are in none
+    class_histogram: Ints  # [2, n_classes, d_sae, bins] headlines per bin of m; those where m is 0 are in no bin
     class_sums: Floats  # [2, n_classes, d_sae] Σ m
 
     @classmethod
     def empty(cls, d_sae: int, n_classes: int = len(LABELS)) -> "FeatureStats":
-        """No tokens seen."""
+        """Statistics over no tokens."""
         bins = len(HISTOGRAM_EDGES) - 1
         return cls(
             n_tokens=0,
@@ -58,26 +58,29 @@ class FeatureStats:
 
     @property
     def n_classes(self) -> int:
-        """Classes of the true label."""
+        """The number of classes of the true label."""
         return int(self.class_sizes.shape[1])
 
     @property
     def class_headline_counts(self) -> Ints:
-        """[n_classes, d_sae] headlines of each class on which the feature fires."""
+        """Headlines of each class on which the feature fires, [n_classes, d_sae]."""
         return np.asarray(self.class_histogram.sum((0, 3), dtype=np.int64))
 
     @property
     def class_means(self) -> Floats:
-        """[n_classes, d_sae] mean of m over each class's headlines."""
+        """The mean of m over each class's headlines, [n_classes, d_sae]."""
         return np.asarray(self.class_sums.sum(0) / np.maximum(self.class_sizes.sum(0), 1)[:, None])
 
     def __add__(self, other: "FeatureStats") -> "FeatureStats":
-        """Statistics over both sets of headlines."""
+        """Statistics over the headlines of both."""
         total = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "maximum"}
         return FeatureStats(maximum=np.maximum(self.maximum, other.maximum), **total)
 
     def add(self, firings: Firings, n_tokens: int, first: int, labels: Ints, half: Ints) -> None:
-        """Count in place headlines first, first + 1, … with their true labels and halves, [n_headlines] each."""
+        """Count headlines first, first + 1, … in place.
+
+        n_tokens are their counted tokens; labels and half [n_headlines] are their true labels and halves.
+        """
         d_sae, bins = self.histogram.shape
         f, values = firings.feature, firings.value.astype(np.float64)
         self.n_tokens += n_tokens
@@ -107,7 +110,7 @@ class FeatureStats:
 
 
 def _bins(values: Floats) -> Ints:
-    """The bin of each value; log-spaced edges make it one logarithm and a look at the neighbours' edges."""
+    """The bin of each value. The edges are log-spaced, so a logarithm finds it, and its two edges correct rounding."""
     low, per_bin = np.log(HISTOGRAM_EDGES[0]), np.log(HISTOGRAM_EDGES[1] / HISTOGRAM_EDGES[0])
     last = len(HISTOGRAM_EDGES) - 2
     guess = np.clip(((np.log(values) - low) / per_bin).astype(np.int64), 0, last)

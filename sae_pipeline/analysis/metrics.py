@@ -1,4 +1,9 @@
-"""Metrics: a number for each feature, computed from `FeatureStats`; a notebook's own are added beside these."""
+"""The metrics of a run: one number for each feature, computed from `FeatureStats`.
+
+To add one, write a function from `FeatureStats` to [d_sae] numbers here, with its formula in the docstring, and add a
+`Metric` with it to `FEATURE_METRICS`. A notebook passes its own to `pipeline.analyze` beside these. The run's files
+and the viewer show every metric of the list, under its label and with its description.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from sae_pipeline.analysis.feature_stats import FeatureStats
-from sae_pipeline.analysis.label_tests import Estimate, auroc, mutual_information, selectivity
+from sae_pipeline.analysis.label_tests import LabelTest, auroc, mutual_information, selectivity
 from sae_pipeline.arrays import Floats
 from sae_pipeline.config import LABELS
 from sae_pipeline.schema.common import MIN_HEADLINES
@@ -16,26 +21,26 @@ from sae_pipeline.schema.run import MetricInfo
 
 @dataclass(frozen=True)
 class Metric:
-    """A number for each feature: `compute(stats)` returns [d_sae], finite, or an `Estimate`."""
+    """A number for each feature. `compute(stats)` returns [d_sae] finite numbers, or a `LabelTest` with them."""
 
     name: str
     label: str
     description: str
-    compute: Callable[[FeatureStats], Floats | Estimate]
+    compute: Callable[[FeatureStats], Floats | LabelTest]
 
     @property
     def info(self) -> MetricInfo:
-        """What the run file says of it."""
+        """Name, label and description, as `metadata.json` holds them."""
         return MetricInfo(name=self.name, label=self.label, description=self.description)
 
 
 def mean_activation(stats: FeatureStats) -> Floats:
-    """Σf / N over all counted tokens."""
+    """Σf / N over the N counted tokens."""
     return np.asarray(stats.powers[0] / max(stats.n_tokens, 1))
 
 
 def max_activation(stats: FeatureStats) -> Floats:
-    """max f over all counted tokens."""
+    """Maximum of f over the counted tokens."""
     return stats.maximum
 
 

@@ -1,7 +1,8 @@
-"""Which features are alike: in what they write (decoder rows) and in where they fire (headlines).
+"""The nearest neighbours of each feature, by decoder row and by the headlines on which it fires.
 
-Decoder neighbours belong to the SAE and are kept beside it. Co-firing is counted exactly on up to 2,048 headlines,
-those with the lowest hashes: a fair sample that any shards agree on, and all headlines of a small run.
+Decoder neighbours belong to the SAE and are kept beside it. Co-firing is counted exactly on up to 2,048 headlines:
+those with the lowest ids, which are hashes. This is a random sample, and it does not depend on how the processes share
+the headlines. A smaller run is counted whole.
 """
 
 from pathlib import Path
@@ -18,22 +19,22 @@ from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.kernels import Lists, largest, most_alike
 from sae_pipeline.runs.compact_json import six_digits
 from sae_pipeline.sae.firings import Firings
+from sae_pipeline.schema.common import MIN_HEADLINES
 from sae_pipeline.schema.dicts import NeighboursDict
 
-K = 10
-SAMPLE = 2048  # headlines that co-firing is counted on
-_LEAST = 5  # features that fire in fewer of them are like nobody
-_ROWS = 1024
+K = 10  # neighbours of a feature
+SAMPLE = 2048  # headlines on which co-firing is counted
+_ROWS = 1024  # decoder rows compared with all others at a time
 
 
 class Cofiring:
-    """The features of each headline of the sample; mergeable."""
+    """The features that fire on each headline of the sample. Samples of different headlines merge by `+`."""
 
     def __init__(self) -> None:
         self.features: dict[str, Ints] = {}  # by headline_id
 
     def add(self, firings: Firings, first: int, headline_ids: list[str]) -> None:
-        """Offer headlines first, first + 1, …"""
+        """Take those of headlines first, first + 1, … that belong to the sample."""
         kept = set(sorted({*self.features, *headline_ids})[:SAMPLE])
         bounds = np.searchsorted(firings.group_headline, np.arange(first, first + len(headline_ids) + 1))
         feature = firings.group_feature.astype(np.int32)
@@ -43,7 +44,7 @@ class Cofiring:
         self._keep(kept)
 
     def __add__(self, other: "Cofiring") -> "Cofiring":
-        """The sample of both sets of headlines."""
+        """The sample from the headlines of both."""
         total = Cofiring()
         total.features = {**self.features, **other.features}
         total._keep(set(sorted(total.features)[:SAMPLE]))
@@ -54,16 +55,19 @@ class Cofiring:
             del self.features[name]
 
     def neighbours(self, d_sae: int) -> tuple[Tensor, Tensor]:
-        """Features and their Jaccard indices [d_sae, K]; −1 and 0 where there are no more."""
+        """The K features with the highest Jaccard index of headlines, and the indices, each [d_sae, K].
+
+        −1 and 0 stand where there are fewer. A feature with thin support (`MIN_HEADLINES`) has no neighbours.
+        """
         rows = [self.features[name] for name in sorted(self.features)]
         ptr = torch.tensor([0, *(len(row) for row in rows)]).cumsum(0)
         cols = torch.from_numpy(np.concatenate([*rows, np.zeros(0, np.int32)]))
-        return most_alike(Lists(ptr, cols, torch.ones(len(cols))), d_sae, K, _LEAST)
+        return most_alike(Lists(ptr, cols, torch.ones(len(cols))), d_sae, K, MIN_HEADLINES)
 
 
 @torch.no_grad()
 def decoder_neighbours(W_dec: Tensor) -> tuple[Tensor, Tensor]:
-    """Features int32 and cosines float32 [d_sae, K] of the nearest decoder rows. W_dec [d_sae, d_in] fp32."""
+    """The features with the nearest rows of W_dec [d_sae, d_in], and the cosines: int32 and float32 [d_sae, K]."""
     unit = W_dec / W_dec.norm(dim=1, keepdim=True).clamp(min=1e-12)
     k = min(K, len(unit) - 1)
     found, cosines = [], []
@@ -78,7 +82,7 @@ def decoder_neighbours(W_dec: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def kept_decoder_neighbours(W_dec: Tensor, path: Path) -> tuple[Tensor, Tensor]:
-    """`decoder_neighbours`, computed once per SAE and kept in the file `path`."""
+    """The result of `decoder_neighbours`, computed once per SAE and kept in the file `path`."""
     try:
         with safe_open(path, framework="pt") as file:
             found, cosines = file.get_tensor("features"), file.get_tensor("cosines")
@@ -92,7 +96,7 @@ def kept_decoder_neighbours(W_dec: Tensor, path: Path) -> tuple[Tensor, Tensor]:
 
 
 def neighbours_record(decoder: tuple[Tensor, Tensor], cofiring: Cofiring, d_sae: int) -> NeighboursDict:
-    """What `neighbours.json` holds."""
+    """The content of `neighbours.json`."""
     alike, jaccard = cofiring.neighbours(d_sae)
     present = (alike >= 0).sum(1).tolist()
     known = [row[:n] for row, n in zip(alike.tolist(), present, strict=True)]
@@ -109,5 +113,5 @@ def neighbours_record(decoder: tuple[Tensor, Tensor], cofiring: Cofiring, d_sae:
 
 
 def decoder_bytes(W_dec: Tensor) -> bytes:
-    """`decoder.safetensors`: W_dec [d_sae, d_in] in float16."""
+    """The content of `decoder.safetensors`: W_dec [d_sae, d_in] in float16."""
     return bytes(save({"W_dec": W_dec.detach().half().cpu().contiguous()}))

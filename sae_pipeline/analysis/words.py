@@ -1,4 +1,4 @@
-"""Which words fire a feature: counts of (feature, word) over a run, in bounded memory, mergeable."""
+"""The words on which each feature fires, counted over a run in bounded memory."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from sae_pipeline.arrays import Ints, ragged, rank_in_run, run_starts
 from sae_pipeline.sae.firings import Firings
 from sae_pipeline.schema.dicts import FiredWordDict
 
-_WORD_BITS = 20  # words beyond the first 2²⁰ different ones are not counted
-_MAX_PAIRS = 1 << 23  # above, each feature's rarest words are forgotten
-_KEPT_WORDS = 128  # words per feature that outlive that; their counts miss what came before they were kept
+_WORD_BITS = 20  # only the first 2²⁰ different words are counted
+_MAX_PAIRS = 1 << 23  # (feature, word) pairs in memory; beyond, each feature's rarest words are dropped
+_KEPT_WORDS = 128  # words that a feature keeps then
 
 
 class WordCounts:
-    """Occurrences of every word, and of every word on which a feature fires. Words are case-folded.
+    """How often each word occurs, and how often each feature fires on it. Words are case-folded; counts merge by `+`.
 
-    Exact while there are at most 2²³ different pairs (tens of thousands of headlines); beyond, the rarest pairs of each
-    feature are forgotten, so that the count of a rare word may be too low.
+    The counts are exact up to 2²³ different pairs of feature and word (tens of thousands of headlines). Beyond, the
+    rarest words of each feature are dropped, so that the count of a rare word may be too low.
     """
 
     def __init__(self, d_sae: int) -> None:
@@ -31,19 +31,19 @@ class WordCounts:
         self._n_pending = 0
 
     def add(
-        self, firings: Firings, first: int, places: Sequence[Sequence[int]], words: Sequence[Sequence[str]]
+        self, firings: Firings, first: int, word_numbers: Sequence[Sequence[int]], words: Sequence[Sequence[str]]
     ) -> None:
-        """Count headlines first, first + 1, …: the word of each position (0-based, -1: none) and its text."""
-        lengths = np.array([len(p) for p in places], np.int64)
+        """Count headlines first, first + 1, …; each position has a word's number (0-based, -1: none) and its text."""
+        lengths = np.array([len(p) for p in word_numbers], np.int64)
         starts = np.cumsum(lengths) - lengths
-        place = np.fromiter((w for p in places for w in p), np.int64, int(lengths.sum()))
+        number = np.fromiter((w for p in word_numbers for w in p), np.int64, int(lengths.sum()))
         ids = np.fromiter((self._id(w) for row in words for w in row), np.int64, int(lengths.sum()))
-        begins = np.diff(np.repeat(np.arange(len(places)), lengths) << 32 | (place + 1), prepend=-1) != 0
-        counted = ids[begins & (place >= 0)]
+        begins = np.diff(np.repeat(np.arange(len(word_numbers)), lengths) << 32 | (number + 1), prepend=-1) != 0
+        counted = ids[begins & (number >= 0)]
         self._count_words(counted, np.ones(len(counted), np.int64))
         token = starts[firings.headline - first] + firings.position
-        word = place[token]
-        new = np.ones(len(token), bool)  # a word fires once, however many of its pieces do
+        word = number[token]
+        new = np.ones(len(token), bool)  # a word counts once, however many of its tokens fire
         new[1:] = (np.diff(word) != 0) | (np.diff(firings.feature) != 0) | (np.diff(firings.headline) != 0)
         new &= word >= 0
         feature, word_id = firings.feature[new], ids[token[new]]
@@ -53,23 +53,23 @@ class WordCounts:
         self._put(keys[begin], np.diff(begin, append=len(keys)))
 
     def __add__(self, other: "WordCounts") -> "WordCounts":
-        """Counts over both sets of headlines."""
+        """Counts over the headlines of both."""
         total = WordCounts(len(self._fired))
         for part in (self, other):
             part._compact()
             words = list(part._ids)
             ids = np.array([total._id(word) for word in words] or [-1], np.int64)
             total._count_words(ids, part._totals[: len(ids)])
-            total._n_words += part._n_words - int(part._totals.sum())  # those of words that are not counted
+            total._n_words += part._n_words - int(part._totals.sum())  # occurrences of words beyond the first 2²⁰
             pairs = (part._pairs >> _WORD_BITS) << _WORD_BITS | ids[part._pairs & ((1 << _WORD_BITS) - 1)]
             total._put(pairs, part._counts)
             total._fired += part._fired
         return total
 
-    def telling(self, features: Ints, limit: int) -> list[list[FiredWordDict]]:
-        """For each feature up to `limit` words: more often than chance, most telling first.
+    def typical(self, features: Ints, limit: int) -> list[list[FiredWordDict]]:
+        """Up to `limit` words for each feature on which it fires more often than on an average word.
 
-        Ranked by count · log(lift), the word's share in how far the feature's words are from all words.
+        They are ranked by count · log(lift), the word's part in how far the feature's words are from all words.
         """
         self._compact()
         names = list(self._ids)
@@ -83,11 +83,12 @@ class WordCounts:
         order = np.lexsort((word, -score, owner))
         order = order[(rank_in_run(owner[order]) < limit) & (lift[order] > 1)]
         result: list[list[FiredWordDict]] = [[] for _ in range(len(features))]
-        for f, w, n, m, by in zip(*(c[order].tolist() for c in (owner, word, count, total, lift)), strict=True):
-            result[f].append({"word": names[w], "count": n, "total": m, "lift": float(f"{by:.6g}")})
+        for f, w, n, m, ratio in zip(*(c[order].tolist() for c in (owner, word, count, total, lift)), strict=True):
+            result[f].append({"word": names[w], "count": n, "total": m, "lift": float(f"{ratio:.6g}")})
         return result
 
     def _id(self, word: str) -> int:
+        """The word's index, given to it now if it is new; -1 beyond the first 2²⁰ words."""
         word = word.casefold()
         found = self._ids.get(word)
         if found is None:
@@ -129,7 +130,10 @@ class WordCounts:
 
 
 def word_texts(text: str, starts: Sequence[int], ends: Sequence[int], words: Sequence[int]) -> list[str]:
-    """The whole word, as written, that each token belongs to; "" for special tokens."""
+    """The whole word, as written, that each token belongs to; "" for special tokens.
+
+    `starts`, `ends` and `words` are those of a `TokenizedHeadline`.
+    """
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for start, end, word in zip(starts, ends, words, strict=True):

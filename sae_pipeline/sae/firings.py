@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_pipeline.arrays import Floats, Ints, ragged, rank_in_run, run_starts
+from sae_pipeline.arrays import Floats, Ints, ragged
 
 
 @dataclass(frozen=True)
@@ -93,25 +92,6 @@ class Firings:
             self.group_max[groups],
             start + offset,
         )
-
-    def strongest_groups(self, k: int) -> Ints:
-        """Indices of the k groups with the largest activation in each headline; needs groups sorted by headline.
-
-        Sorted by headline, then strongest first; among equals the lower feature is first.
-        """
-        headline = self.group_headline
-        bounds = np.append(run_starts(headline), len(headline)).tolist()
-        candidates = []
-        for start, end in pairwise(bounds):
-            peaks = self.group_max[start:end]
-            if len(peaks) > k:
-                weakest = np.partition(peaks, len(peaks) - k)[len(peaks) - k]
-                candidates.append(start + np.flatnonzero(peaks >= weakest))
-            else:
-                candidates.append(np.arange(start, end))
-        found = np.concatenate([*candidates, np.zeros(0, np.int64)])
-        found = found[np.lexsort((self.group_feature[found], -self.group_max[found], headline[found]))]
-        return found[rank_in_run(headline[found]) < k]
 
 
 def _sorting(headline: Ints, feature: Ints, position: Ints) -> Ints:

@@ -5,10 +5,9 @@ import pytest
 from scipy import stats as scipy_stats
 
 from sae_pipeline.analysis.feature_stats import CHOOSING, HISTOGRAM_EDGES, TESTING, FeatureStats
+from sae_pipeline.analysis.label_intervals import RESAMPLES, bootstrap
 from sae_pipeline.analysis.label_tests import (
-    RESAMPLES,
     auroc,
-    bootstrap,
     mann_whitney,
     mutual_information,
     selectivity,

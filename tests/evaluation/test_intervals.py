@@ -1,0 +1,37 @@
+"""Intervals of shares and of paired differences against scipy and against their formula."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from sae_pipeline.evaluation.intervals import paired_interval, wilson_interval
+
+COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+@given(st.lists(COUNTS, min_size=1, max_size=20))
+def test_wilson_equals_scipy(counts: list[tuple[int, int]]) -> None:
+    """Each interval of an array is scipy's for that share."""
+    k, n = np.array(counts).T
+    expected = [scipy_stats.binomtest(*pair).proportion_ci(method="wilson") for pair in counts]
+    low, high = wilson_interval(k, n)
+    np.testing.assert_allclose(low, [interval.low for interval in expected], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(high, [interval.high for interval in expected], rtol=1e-12, atol=1e-12)
+
+
+def test_wilson_without_headlines() -> None:
+    """A share of nothing may be anything."""
+    low, high = wilson_interval(np.zeros(2, np.int64), np.array([0, 10]))
+    assert (low[0], high[0]) == (0, 1) and 0 < high[1] < 1
+
+
+def test_paired_interval() -> None:
+    """Agresti & Min's formula on the 2 × 2 table with half a pair added to each cell; mirrored where sides change."""
+    lost, gained, n = 9, 21, 100
+    p, q = 9.5 / 102, 21.5 / 102
+    half = scipy_stats.norm.ppf(0.975) * np.sqrt((p + q - (q - p) ** 2) / 102)
+    low, high = paired_interval(lost, gained, n)
+    assert (low, high) == pytest.approx((q - p - half, q - p + half))
+    assert paired_interval(gained, lost, n) == pytest.approx((-high, -low))
