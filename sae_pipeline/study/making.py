@@ -1,4 +1,4 @@
-"""What a study lacks, made: activations and SAEs."""
+"""Make what a study lacks: activations, SAEs, finished SAEs. What is there already is reused."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from sae_pipeline.activations.extraction import extract, store_inputs_hash
-from sae_pipeline.activations.manifest import Manifest
+from sae_pipeline.activations.manifest import MANIFEST, Manifest
 from sae_pipeline.activations.store import ActivationStore, open_store
 from sae_pipeline.activations.stream import ActivationStream
 from sae_pipeline.artefacts.checkpoints import discard, unfinished
@@ -15,36 +15,26 @@ from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.config import ExtractConfig, FinishConfig, TrainConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
-from sae_pipeline.sae import finish as ends
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder
+from sae_pipeline.sae.finish import finish
 from sae_pipeline.sae.kinds import nested_prefixes
 from sae_pipeline.sae.training import REVISION, Job, sparsity_weight, train_saes
 from sae_pipeline.schema.kinds import KINDS
-from sae_pipeline.study.layout import (
-    Layout,
-    SaeRecord,
-    classifier_folder,
-    read_sae_record,
-    record_size,
-)
-from sae_pipeline.study.present import (
-    extraction_of,
-    find_sae,
-    held_out,
-    load_classifier,
-    publish_sae,
-    same_headlines,
-)
+from sae_pipeline.study.layout import Layout, SaeRecord, classifier_folder, read_sae_record, record_size
+from sae_pipeline.study.present import extraction_of, find_sae, held_out, load_classifier, publish_sae, same_headlines
 
 
 def ensure_activations(
     config: ExtractConfig, root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS
 ) -> ActivationStore:
-    """Write the layer's activations over the training headlines, or reuse the store made from the same."""
+    """Write the layer's activations over the training headlines, or reuse the store that was made from the same.
+
+    Raises UserError when there is no classifier or when its headlines have changed since.
+    """
     layout = Layout(root)
     folder = classifier_folder(root)
     name = store_inputs_hash(folder.name, classifiers.read_record(folder).data_hash, config)
-    if (layout.activations / name / "manifest.json").is_file():
+    if (layout.activations / name / MANIFEST).is_file():
         discard(layout.checkpoints, name)
         found = open_store(layout.activations / name)
         if (found.name, found.manifest.classifier_hash) != (name, folder.name):
@@ -59,8 +49,8 @@ def ensure_activations(
 def join_training(
     extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device, ranks: Ranks
 ) -> None:
-    """What the further ranks do while rank 0 is in `train`: their share of every step."""
-    ranks.wait()  # for rank 0's extraction
+    """Do a further rank's share of each training step while rank 0 is in `ensure_saes`."""
+    ranks.wait()  # rank 0 extracts first
     tokens = _tokens(extraction, config, root, device)
     missing = ranks.broadcast([""])
     jobs = [job for job in _jobs(tokens, [config]) if job.name in missing]
@@ -75,7 +65,10 @@ def ensure_saes(
     device: torch.device,
     ranks: Ranks = ONE_PROCESS,
 ) -> list[Path]:
-    """The folders of the SAEs of every size of every config; those that are missing are trained together."""
+    """The folders of the SAEs of every size of every config; those that are missing are trained and judged together.
+
+    Rank 0 calls it, and the other ranks call `join_training`.
+    """
     layout = Layout(root)
     tokens = _tokens(extraction, configs[0], root, device)
     ranks.wait()
@@ -84,7 +77,9 @@ def ensure_saes(
     found = {job.name: find_sae(layout, job.name) for job in jobs}
     if None in found.values():
         with unfinished(layout.checkpoints, *work) as checkpoint:
-            found = {job.name: find_sae(layout, job.name) for job in jobs}  # another process may have made them
+            found = {
+                job.name: find_sae(layout, job.name) for job in jobs
+            }  # made meanwhile elsewhere?
             missing = [job for job in jobs if found[job.name] is None]
             ranks.broadcast([job.name for job in missing])
             trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint, ranks)
@@ -110,6 +105,7 @@ def ensure_saes(
 def _tokens(
     extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device
 ) -> ActivationStore | ActivationStream:
+    """The activations to train on: from the classifier itself where the config asks for a stream, else from a store."""
     if config.stream:
         return ActivationStream.open(extraction_of(extraction, root, device))
     return ensure_activations(extraction, root, device)
@@ -120,6 +116,7 @@ def _jobs(tokens: ActivationStore | ActivationStream, configs: Sequence[TrainCon
 
 
 def _job(tokens: ActivationStore | ActivationStream, config: TrainConfig, d_sae: int) -> Job:
+    """One SAE to train, named by everything that it depends on."""
     config = config.model_copy(update={"latent_dims": (d_sae,)})
     template = _sae_config(tokens.manifest, config, d_sae)
     name = settings_hash(REVISION, tokens.name, config.model_dump(), template.model_dump())
@@ -144,23 +141,24 @@ def _sae_config(manifest: Manifest, config: TrainConfig, d_sae: int) -> SaeConfi
 
 
 def ensure_finished(config: FinishConfig, folder: Path, root: Path, device: torch.device) -> Path:
-    """The same for an SAE in the store, without the alias: the finished one's folder."""
+    """The folder of the finished SAE that is made from the SAE in `folder`; an equal one is reused."""
     layout, record = Layout(root), read_sae_record(folder)
     inputs = settings_hash(folder.name, config.model_copy(update={"sae_size": record_size(record)}).model_dump())
     found = find_sae(layout, inputs)
     if found is not None:
         return found
-    tokens = open_store(layout.activations / record.activations)  # an SAE that was trained from a stream has none
+    tokens = open_store(layout.activations / record.activations)  # an SAE that was trained from a stream has no store
     sae, texts = SparseAutoencoder.load(folder / "sae.pt", device), same_headlines(root).train.texts
-    done, seconds = ends.finish(sae, load_classifier(root, device), texts, config)
+    finished, seconds = finish(sae, load_classifier(root, device), texts, config)
     judge = held_out(root, sae.config.hookpoint.layer, device)
-    report = judge.report(done, tokens, seconds, config.epochs * tokens.n_tokens / seconds)
+    report = judge.report(finished, tokens, seconds, config.epochs * tokens.n_tokens / seconds)
     update = {"inputs_hash": inputs, "report": report, "finish": config}
     with unfinished(layout.checkpoints, "finish", inputs) as work:
-        return publish_sae(layout, work.folder / "sae", done, record.model_copy(update=update))
+        return publish_sae(layout, work.folder / "sae", finished, record.model_copy(update=update))
 
 
 def other_seed(record: SaeRecord, seed: int, root: Path, device: torch.device) -> SparseAutoencoder:
+    """The SAE that differs from `record` by its seed alone, finished end to end if `record` is."""
     extraction = open_store(Layout(root).activations / record.activations).manifest.extract
     config = record.train.model_copy(update={"seed": seed})
     folder = ensure_saes(extraction, [config], root, device)[0]
