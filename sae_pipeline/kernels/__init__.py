@@ -1,7 +1,7 @@
-"""Sparse products and the parts of fast training steps for SAEs. Tensors only; nothing here knows of files or configs.
+"""Sparse products, and the parts of fast training steps for SAEs. They take and return tensors only.
 
-`Encoder` serves the analysis, `sparse_decode` the end-to-end finish, the kernels themselves kinds/engine.py. Every
-kernel has a plain-torch twin in reference.py; backend.py chooses. Nothing is compiled before the first call.
+The analysis uses `Encoder`, the end-to-end finish `sparse_decode`, and the training steps in sae/kinds/ the kernels
+that `choose` returns. Every kernel has a plain-torch twin in reference.py. Nothing is compiled before the first call.
 """
 
 from sae_pipeline.kernels.backend import choose

@@ -1,7 +1,7 @@
-// pre = x W_enc + b_enc where pre > threshold (null: 0) on AMX tiles, with the comparison inside the product: dense
-// pre-activations never reach memory. Features are rows of the left operand, tokens columns of the right one, so W_enc
-// needs no packing and the entries come out sorted by feature, then token, which is the order the decoder and the
-// update want.
+// The entries of pre = x W_enc + b_enc above the threshold (null: 0), computed on AMX tiles. The comparison is part of
+// the product, so dense pre-activations never reach memory. Features are the rows of the left operand and tokens the
+// columns of the right one. Hence W_enc needs no packing, and the entries are sorted by feature, then token, which is
+// the order that the decoder and the update need.
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v4,amx-tile,amx-bf16,avx512bf16")
 namespace amx {
@@ -12,7 +12,7 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {};
 };
 
-// Rounds x [n, d] to bf16: plainly to x16 [n, d], and to packed tiles [ceil(n/32)*2][steps][16][16 tokens][2].
+// Rounds x [n, d] to bf16 and writes it twice: to x16 [n, d], and to tiles [ceil(n/32)*2][steps][16][16 tokens][2].
 static void pack(const float* x, int64_t n, int64_t d, bf16* x16, uint32_t* packed) {
   const int64_t tiles = (n + 31) / 32 * 2, steps = (d + 31) / 32;
 #pragma omp parallel for schedule(static)
@@ -32,11 +32,12 @@ static void pack(const float* x, int64_t n, int64_t d, bf16* x16, uint32_t* pack
 
 using Tile = float[16][16];
 
-struct Bounds {  // of 32 features: an entry is where the tiles' sum is greater than `above`, and is the sum plus `bias`
+// For 32 features: where the sum in the tiles is greater than `above`, there is an entry with the value sum + bias.
+struct Bounds {
   float above[32], bias[32];
 };
 
-// Appends the entries in four rows of c to their features' lists.
+// Appends the entries in four rows of c, those of four features and 16 tokens, to the lists of their features.
 static inline void emit(const Tile* c, int group, int64_t first, const Bounds& bounds, int32_t* toks, float* vals,
                         int64_t room, int64_t* count) {
   const int q = group >> 2, row = (group & 3) * 4;
@@ -47,7 +48,8 @@ static inline void emit(const Tile* c, int group, int64_t first, const Bounds& b
     on[i] = _mm512_cmp_ps_mask(_mm512_load_ps(rows[i]), _mm512_set1_ps(bounds.above[feature + i]), _CMP_GT_OQ);
   const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   const __m512i token = _mm512_add_epi32(lane, _mm512_set1_epi32(int(first + (q & 1) * 16)));
-  // Mostly there is none. One branch an entry, not one a row: where one goes wrong the tiles lose their lead.
+  // Most rows have no entry. There is one branch per entry and none per row, since a mispredicted branch stalls the
+  // tiles.
   for (int left = !!on[0] | !!on[1] << 1 | !!on[2] << 2 | !!on[3] << 3; left; left &= left - 1) {
     const int i = __builtin_ctz(left);
     const int64_t at = (feature + i) * room + count[feature + i];
@@ -58,14 +60,15 @@ static inline void emit(const Tile* c, int group, int64_t first, const Bounds& b
   }
 }
 
-// One block of 32 features against all tokens; appends to per-feature lists with room for `room` entries each.
-// The inner dimension is cut so that the block's slice of W stays in L1; between slices the sums wait in `partial`.
-// In the last slice the tiles work on pair p while the vector units look through pair p - 1. Operands are loaded one
-// step ahead, across pairs too: loads that follow a pair's stores would wait for them (4 KiB of stores alias all).
+// Multiplies one block of 32 features with all tokens and appends the entries to lists of `room` entries per feature.
+// The inner dimension is cut into slices, so that the block's slice of W stays in L1; `partial` keeps the sums between
+// slices. In the last slice the tiles work on pair p of 16-token tiles while the vector units search pair p - 1.
+// Operands are loaded one step ahead, across pairs too: loads that follow the stores of a pair would wait for them,
+// because 4 KiB of stores alias every address.
 static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t pairs, const Bounds& bounds,
                   Tile* partial, int32_t* toks, float* vals, int64_t room, int64_t* count) {
   alignas(64) Tile c[2][4];
-  const char* next = reinterpret_cast<const char*>(W + steps * 1024);  // the next block, fetched meanwhile
+  const char* next = reinterpret_cast<const char*>(W + steps * 1024);  // the next block, prefetched during this one
   const int64_t fetch = (steps * 32 + pairs * steps - 1) / (pairs * steps), slices = (steps + 11) / 12;
   const auto operands = [W, steps](int64_t k, const uint32_t* b) __attribute__((always_inline)) {
     _tile_loadd(4, W + k * 512, 64);
@@ -117,7 +120,7 @@ static void block(const bf16* W, int64_t steps, const uint32_t* packed, int64_t 
     emit(c[(pairs + 1) & 1], group, (pairs - 1) * 32, bounds, toks, vals, room, count);
 }
 
-// Returns how many entries there are; -1, with toks and vals untouched, where there are more than `capacity`.
+// Returns the number of entries; -1, without writing to toks and vals, where there are more than `capacity`.
 static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, const float* threshold,
                       const uint32_t* packed, int64_t n, int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals,
                       int64_t capacity) {
@@ -131,7 +134,7 @@ static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, cons
     _tile_loadconfig(&config);
     const int me = omp_get_thread_num(), all = omp_get_num_threads();
     const int64_t from = blocks * me / all, to = blocks * (me + 1) / all;
-    static thread_local Found found;  // kept between calls
+    static thread_local ThreadEntries found;  // kept between calls
     found.toks.clear(), found.vals.clear();
     float* space = scratch(size_t(64 * room + pairs * 1024) + 16);
     space += (64 - reinterpret_cast<uintptr_t>(space) % 64) % 64 / 4;
@@ -148,7 +151,7 @@ static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, cons
       }
       block(tiles + b * 1024 * steps, steps, packed, pairs, bounds, partial, block_toks, block_vals, room, count);
       for (int i = 0; i < here; ++i) {
-        while (count[i] && block_toks[i * room + count[i] - 1] >= n) --count[i];  // the padding of the last tile
+        while (count[i] && block_toks[i * room + count[i] - 1] >= n) --count[i];  // tokens that pad the last tile
         found.toks.insert(found.toks.end(), block_toks + i * room, block_toks + i * room + count[i]);
         found.vals.insert(found.vals.end(), block_vals + i * room, block_vals + i * room + count[i]);
         ptr[b * 32 + i + 1] = count[i];
@@ -163,7 +166,7 @@ static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, cons
 
 extern "C" {
 void amx_pack(const float* x, int64_t n, int64_t d, bf16* x16, uint32_t* packed) { amx::pack(x, n, d, x16, packed); }
-// tiles: ceil(d_sae/32)*2 tile rows, see to_tiles
+// tiles: ceil(d_sae/32)*2 rows of tiles; see to_tiles
 int64_t amx_encode(const bf16* tiles, int64_t d, const float* b_enc, const float* threshold, const uint32_t* packed,
                    int64_t n, int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals, int64_t capacity) {
   return amx::encode(tiles, (d + 31) / 32, b_enc, threshold, packed, n, d_sae, ptr, toks, vals, capacity);

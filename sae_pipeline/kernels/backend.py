@@ -1,12 +1,12 @@
-"""Which implementation runs is decided here, once per process and request, and said aloud on stderr.
+"""The choice of kernels, made once per process and device and printed on stderr.
 
-    auto        the best that the device has, of the next five
+    auto        the best of the next five that the device can run
     triton      CUDA
-    amx         CPU: avx512 + the encoder on AMX tiles in bf16
+    amx         CPU: avx512, with the encoder on AMX tiles in bf16
     avx512, avx2, plain
-    reference   plain torch; also what `auto` falls back to without a compiler, or where a card's kernels are wrong
+    reference   plain torch; `auto` uses it where there is no compiler, or where a card's kernels give wrong results
 
-The environment variable SAE_KERNELS sets it from outside; an argument wins over the variable.
+The environment variable SAE_KERNELS names the kernels; an argument overrides it.
 """
 
 import os
@@ -23,18 +23,22 @@ from sae_pipeline.kernels.cpu import HAS_AMX, HAS_AVX2, HAS_AVX512, CpuKernels, 
 if TYPE_CHECKING:
     from sae_pipeline.kernels.gpu import TritonKernels
 
-NEEDS = {"amx": HAS_AMX, "avx512": HAS_AVX512, "avx2": HAS_AVX2, "plain": 0}  # best first
+CPU_REQUIREMENTS = {"amx": HAS_AMX, "avx512": HAS_AVX512, "avx2": HAS_AVX2, "plain": 0}
+"""The CPU kernels, best first, and the bits of `cpu_features` that each requires."""
 
 
 def choose(requested: str | None = None, device: torch.device | str = "cpu") -> "CpuKernels | TritonKernels | None":
-    """The kernels to use on `device`, or None for plain torch. Raises UserError for those this machine lacks.
+    """The kernels to use on `device`; None means plain torch, that is `reference`.
 
-    The name of another device's kernels means auto.
+    A name that belongs to another device means auto. Raises UserError for an unknown name, and for kernels that this
+    machine cannot run.
     """
     device = torch.device(device)
     requested = requested or os.environ.get("SAE_KERNELS") or "auto"
-    if requested not in ("auto", "reference", "triton", *NEEDS):
-        raise UserError(f"There are no SAE kernels {requested!r}; use auto, reference, triton, {', '.join(NEEDS)}.")
+    if requested not in ("auto", "reference", "triton", *CPU_REQUIREMENTS):
+        raise UserError(
+            f"There are no SAE kernels {requested!r}; use auto, reference, triton, {', '.join(CPU_REQUIREMENTS)}."
+        )
     if requested == "reference" or device.type not in ("cpu", "cuda"):
         return None
     interpreted = requested == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
@@ -45,6 +49,7 @@ def choose(requested: str | None = None, device: torch.device | str = "cpu") -> 
 
 @cache
 def _choose_cpu(requested: str) -> CpuKernels | None:
+    """The requested CPU kernels. For "auto" the best that this CPU can run; None where they cannot be compiled."""
     try:
         has = cpu_features()
     except BuildError as error:
@@ -52,16 +57,16 @@ def _choose_cpu(requested: str) -> CpuKernels | None:
             raise UserError(f"The SAE kernels {requested!r} cannot be used: {error}.") from error
         print(f"SAE kernels: plain torch, several times slower, because {error}.", file=sys.stderr)
         return None
-    name = next(n for n, bit in NEEDS.items() if bit & has == bit) if requested == "auto" else requested
-    if NEEDS[name] & has != NEEDS[name]:
+    name = next(n for n, bit in CPU_REQUIREMENTS.items() if bit & has == bit) if requested == "auto" else requested
+    if CPU_REQUIREMENTS[name] & has != CPU_REQUIREMENTS[name]:
         raise UserError(f"This CPU lacks the instructions for the SAE kernels {name!r}; use auto.")
     print(f"SAE kernels: {name}", file=sys.stderr)
     return CpuKernels("avx512" if name == "amx" else name, amx=name == "amx")
 
 
 @cache
-def _choose_gpu(device: str, insist: bool) -> "TritonKernels | None":
-    """The Triton kernels, if they agree with plain torch on this card."""
+def _choose_gpu(device: str, required: bool) -> "TritonKernels | None":
+    """The Triton kernels, if they agree with plain torch on this card. Otherwise None, or UserError if required."""
     try:
         from sae_pipeline.kernels.gpu import TritonKernels, agree
 
@@ -70,10 +75,10 @@ def _choose_gpu(device: str, insist: bool) -> "TritonKernels | None":
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # no triton, a card that it does not know, a driver that is too old
-        why = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        if insist:
-            raise UserError(f"The SAE kernels 'triton' cannot be used on {device}: {why}.") from error
-        print(f"SAE kernels: plain torch, several times slower, because of triton: {why}.", file=sys.stderr)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        if required:
+            raise UserError(f"The SAE kernels 'triton' cannot be used on {device}: {reason}.") from error
+        print(f"SAE kernels: plain torch, several times slower, because of triton: {reason}.", file=sys.stderr)
         return None
     print(f"SAE kernels: triton on {device}", file=sys.stderr)
     return TritonKernels()

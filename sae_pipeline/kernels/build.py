@@ -1,7 +1,8 @@
-"""Compile the C++ kernels with the machine's own compiler, once per source, flags and compiler.
+"""Compilation of the C++ kernels with the machine's own compiler.
 
-The library goes to a cache folder under a name that is the hash of all three, written under a temporary name and
-renamed, so that several processes may build at once and an interrupted build leaves nothing behind.
+The library is kept in a cache folder. Its name is a hash of source, flags and compiler, so each combination is compiled
+once. It is written under a temporary name and renamed: several processes may build at the same time, and an
+interrupted build leaves nothing behind.
 """
 
 import ctypes
@@ -18,11 +19,11 @@ FLAGS = ("-std=c++20", "-O3", "-fopenmp", "-shared", "-fPIC", "-w")
 
 
 class BuildError(Exception):
-    """The kernels cannot be compiled or loaded here; the message says why."""
+    """The kernels cannot be compiled or loaded on this machine; the message says why."""
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels live: $SAE_KERNEL_CACHE, else the user's cache folder."""
+    """The folder of compiled kernels: $SAE_KERNEL_CACHE, else a folder in the user's cache."""
     if "SAE_KERNEL_CACHE" in os.environ:
         return Path(os.environ["SAE_KERNEL_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sae_pipeline"
@@ -30,7 +31,7 @@ def cache_folder() -> Path:
 
 @cache
 def load() -> ctypes.CDLL:
-    """The kernels' library, compiled first if need be (seconds). Raises BuildError."""
+    """The library of kernels, compiled first if it is not in the cache (seconds). Raises BuildError."""
     compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("c++")
     if compiler is None:
         raise BuildError("no C++ compiler (g++) was found")
@@ -47,6 +48,7 @@ def load() -> ctypes.CDLL:
 
 
 def _compile(compiler: str, source: Path, path: Path) -> None:
+    """Compile `source` to the library `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         built = Path(scratch) / "kernels.so"

@@ -1,12 +1,12 @@
-// The k largest of each row, and the k columns most like each column of a 0/1 matrix. Compiled per instruction set, as
-// sparse_body.h is. Twins: reference.largest, reference.most_alike.
+// The k largest numbers of each row, and the k most similar columns for each column of a 0/1 matrix. Compiled for each
+// instruction set, like sparse_body.h. Twins: reference.largest and reference.most_alike.
 
-// The k best so far, best first, ties to the lower index.
+// The k best candidates so far, best first; among equals the lower index is first.
 struct Best {
   int64_t k, have = 0;
   int32_t* index;
   float* value;
-  float least;  // what a further one has to be above
+  float least;  // the score that a further candidate has to exceed
 
   Best(int64_t k, float floor, int32_t* index, float* value) : k(k), index(index), value(value), least(floor) {
     for (int64_t s = 0; s < k; s++) index[s] = -1, value[s] = 0;
@@ -34,8 +34,8 @@ extern "C" void ISA(largest)(const float* dense, int64_t n, int64_t width, int64
   }
 }
 
-// Jaccard index |both| / |either|, exact. Rows and columns are given as lists; columns with fewer than `least` entries
-// are like nobody.
+// The exact Jaccard index |both| / |either|. The matrix is given by rows and by columns; columns with fewer than
+// `least` entries are left out on both sides.
 template <class Count>
 static void most_alike(const int64_t* row_ptr, const int32_t* row_cols, const int64_t* col_ptr,
                        const int32_t* col_rows, int64_t n_cols, int64_t least, int64_t k, int32_t* alike,
@@ -59,7 +59,7 @@ static void most_alike(const int64_t* row_ptr, const int32_t* row_cols, const in
       both[i] = 0;
       for (int64_t j = 0; j < n_cols; j += 128) {
         const int64_t end = std::min(n_cols, j + 128);
-        const float share = best.least / (1 + best.least) * (1 - 1e-5f);  // both/either > least without a division
+        const float share = best.least / (1 + best.least) * (1 - 1e-5f);  // both/either > least, without division
         int any = 0;
         for (int64_t t = j; t < end; t++) any |= float(both[t]) > share * (size + sizes[t]);
         for (int64_t t = j; any && t < end; t++)
@@ -72,6 +72,6 @@ static void most_alike(const int64_t* row_ptr, const int32_t* row_cols, const in
 extern "C" void ISA(most_alike)(const int64_t* row_ptr, const int32_t* row_cols, const int64_t* col_ptr,
                                 const int32_t* col_rows, int64_t n_rows, int64_t n_cols, int64_t least, int64_t k,
                                 int32_t* alike, float* jaccard) {
-  const auto run = n_rows < 65536 ? most_alike<uint16_t> : most_alike<uint32_t>;  // small counts stay in cache
+  const auto run = n_rows < 65536 ? most_alike<uint16_t> : most_alike<uint32_t>;  // smaller counters stay in cache
   run(row_ptr, row_cols, col_ptr, col_rows, n_cols, least, k, alike, jaccard);
 }

@@ -1,6 +1,6 @@
-"""The compiled kernels for CPU, called through ctypes. Same functions as reference.py; see there for the meaning.
+"""The compiled kernels for the CPU, called through ctypes. reference.py documents what each function computes.
 
-All tensors are contiguous fp32 on the CPU unless a function says otherwise; other layouts are copied.
+Tensors are fp32 and contiguous unless a function says otherwise; other layouts are copied.
 """
 
 import ctypes
@@ -15,12 +15,12 @@ from sae_pipeline.kernels.build import load
 from sae_pipeline.kernels.reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule, stack
 
 HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI = 1, 2, 4, 8
-_CHUNK = 1 << 21  # numbers in a dense block of pre-activations: 8 MiB, so that it is still in cache when compressed
+_CHUNK = 1 << 21  # numbers in a dense block of pre-activations: 8 MiB, which are still in cache when compressed
 _SPARSE = {"avx2": 0.06, "vnni": 0.25}  # share of active entries up to which the int8 encoder is the faster one
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float64: "f64"}
 
 path_counts: Counter[str] = Counter()
-"""How often each path ran, e.g. {"step.sparse.amx": 490, "step.dense": 2}: speed that is lost shows here."""
+"""How often each path ran, e.g. {"step.sparse.amx": 490, "step.dense.cpu": 2}: it shows where slow paths were taken."""
 
 
 class _Features(ctypes.Structure):
@@ -36,23 +36,25 @@ class _Adam(ctypes.Structure):
 
 
 def _at(tensor: Tensor | None) -> c_void_p:
+    """The address of a tensor's numbers; null for None."""
     return c_void_p(None if tensor is None else tensor.data_ptr())
 
 
 def cpu_features() -> int:
-    """Bits of HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI. Raises BuildError without a compiler."""
+    """What this CPU can run, as bits HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI. Raises BuildError without a compiler."""
     return int(load().cpu_features())
 
 
 class CpuKernels:
-    """The kernels of one instruction set: "avx512", "avx2" or "plain"; `amx` adds the fused bf16 encoder."""
+    """The kernels of one instruction set."""
 
     def __init__(self, isa: str, amx: bool = False) -> None:
+        """`isa` is "avx512", "avx2" or "plain"; `amx` adds the encoder on AMX tiles, which needs avx512."""
         self.name = "amx" if amx else isa
         self.amx = amx
         self._isa = isa
         self._lib = load()
-        has = self._lib.cpu_features()  # which also asks the kernel for the tile registers
+        has = self._lib.cpu_features()  # this call also requests the tile registers from the operating system
         self._int8 = "vnni" if isa == "avx512" and has & HAS_VNNI else "avx2"
         if amx:
             self._lib.amx_encode.restype = c_int64
@@ -63,7 +65,7 @@ class CpuKernels:
     # --- products over lists ---------------------------------------------------------------------------------
 
     def compress(self, dense: Tensor) -> Lists:
-        """See reference.compress; fp32."""
+        """See reference.compress."""
         dense = dense.contiguous()
         n, width = dense.shape
         ptr = torch.zeros(n + 1, dtype=torch.int64)
@@ -75,7 +77,7 @@ class CpuKernels:
         return Lists(ptr, cols, values)
 
     def topk_rows(self, lists: Lists, k: int) -> Lists:
-        """See reference.topk_rows; fp32."""
+        """See reference.topk_rows."""
         source, cols, values = (t.contiguous() for t in lists)
         ptr = torch.zeros_like(source)
         torch.cumsum(source.diff().clamp_(max=k), 0, out=ptr[1:])
@@ -117,7 +119,7 @@ class CpuKernels:
         return out
 
     def largest(self, dense: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """See reference.largest; fp32."""
+        """See reference.largest."""
         dense = dense.contiguous()
         n, width = dense.shape
         found, values = torch.empty(n, k, dtype=torch.int32), torch.empty(n, k)
@@ -139,22 +141,25 @@ class CpuKernels:
 
     @property
     def fast_bf16(self) -> bool:
-        """Whether products of bf16 are worth their rounding."""
+        """Whether products in bf16 are so much faster that training uses them."""
         return self.amx
 
     @property
     def preselects(self) -> bool:
-        """Whether a fast product can say which entries may be active, so that only those are computed in fp32."""
+        """Whether a fast, coarse product finds the entries that may be active, so that fp32 computes only those."""
         return self._isa != "plain"
 
     def encode_by_feature(self, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None) -> Lists:
-        """See reference.encode_by_feature; fp32. 8-bit integers preselect where the CPU is fast at them."""
+        """See reference.encode_by_feature. 8-bit integers preselect the entries where the CPU is fast at them."""
         lists = self.encode_int8(x, W_enc, b_enc, threshold) if self.preselects else None
         path_counts["encode.dense" if lists is None else "encode.preselected"] += 1
         return self._encode_dense(x, W_enc, b_enc, threshold) if lists is None else lists
 
     def encode_int8(self, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None) -> Lists | None:
-        """`encode_by_feature`; None where so many entries are, or can be, active that a dense product is faster."""
+        """`encode_by_feature` by preselection in 8-bit integers; the values are computed in fp32.
+
+        None where so many entries are active, or may be, that a dense product is faster.
+        """
         x, W_enc, b_enc = x.contiguous(), W_enc.contiguous(), b_enc.contiguous()
         threshold = None if threshold is None else threshold.contiguous()
         (n, d), d_sae = x.shape, len(b_enc)
@@ -170,7 +175,7 @@ class CpuKernels:
         return None if nnz < 0 else Lists(ptr, cols[:nnz], values[:nnz])
 
     def _encode_dense(self, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None) -> Lists:
-        """In blocks of features that stay in cache."""
+        """`encode_by_feature` by dense products, for blocks of features that stay in cache."""
         if threshold is not None:
             lists = self._encode_dense(x, W_enc, b_enc - threshold, None)
             return lists._replace(values=lists.values + threshold.repeat_interleave(lists.ptr.diff()))
@@ -180,14 +185,14 @@ class CpuKernels:
         return stack([self.compress(torch.addmm(b[:, None], W, x)) for W, b in blocks])
 
     def tiles(self, W_enc: Tensor) -> Tensor:
-        """W_enc [d_sae, d_in] in bf16, laid out for `encode_tiles`."""
+        """W_enc [d_sae, d_in] rounded to bf16, in the layout that `encode_tiles` reads."""
         d_sae, d = W_enc.shape
         tiles = torch.zeros(-(-d_sae // 32) * 2 * -(-d // 32), 16, 32, dtype=torch.bfloat16)
         self._call("tile", _at(W_enc), c_int64(d_sae), c_int64(d), _at(tiles))
         return tiles
 
     def pack(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [n_tokens, d_in] rounded to bf16: as it is, and packed for `encode_tiles`."""
+        """x [n_tokens, d_in] rounded to bf16: in its own layout, and in the one that `encode_tiles` reads."""
         x = x.contiguous()
         n, d = x.shape
         x16 = torch.empty(n, d, dtype=torch.bfloat16)
@@ -199,7 +204,10 @@ class CpuKernels:
         self, packed: Tensor, n: int, d: int, tiles: Tensor, b_enc: Tensor, capacity: int,
         threshold: Tensor | None = None,
     ) -> Lists | None:  # fmt: skip
-        """`encode_by_feature` in bf16 with fp32 sums; None above `capacity` entries."""
+        """`encode_by_feature` on AMX tiles: bf16 products, fp32 sums. None above `capacity` entries.
+
+        `packed` comes from `pack` for x [n, d], `tiles` from `tiles`.
+        """
         ptr = torch.empty(len(b_enc) + 1, dtype=torch.int64)
         cols, values = torch.empty(capacity, dtype=torch.int32), torch.empty(capacity)
         nnz = self._lib.amx_encode(
@@ -209,9 +217,9 @@ class CpuKernels:
         return None if nnz < 0 else Lists(ptr, cols[:nnz], values[:nnz])
 
     def refine(self, found: Lists, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor) -> Lists:
-        """Of lists by feature the entries whose exact value is above `threshold`; overwrites `found`.
+        """Compute the listed entries in fp32 and keep those above `threshold`; overwrites `found`, lists by feature.
 
-        x [n_tokens, d_in], W_enc [d_sae, d_in], b_enc and threshold [d_sae]; fp32, contiguous.
+        x [n_tokens, d_in], W_enc [d_sae, d_in], b_enc and threshold [d_sae], all contiguous.
         """
         ptr, cols, values = found
         n_features, d = W_enc.shape
@@ -225,7 +233,7 @@ class CpuKernels:
     def residual(
         self, by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor, dtype: torch.dtype = torch.float32
     ) -> Residual:
-        """See reference.residual; r is stored in `dtype` (fp32 or bf16), the sums are of the unrounded r."""
+        """See reference.residual; `dtype` is fp32 or bf16."""
         x = x.contiguous()
         n, d = x.shape
         r, mean, squared = torch.empty(n, d, dtype=dtype), torch.empty(d), c_double()
@@ -240,7 +248,7 @@ class CpuKernels:
         self, by_feature: Lists, x: Tensor, r: Tensor, features: Features, adam: AdamSettings,
         rule: Rule = NO_RULE, tiles: Tensor | None = None,
     ) -> None:  # fmt: skip
-        """See reference.update; x and r both fp32 or both bf16. `tiles` are kept equal to W_enc."""
+        """See reference.update; x and r are both fp32 or both bf16. `tiles`, if given, follow the changes of W_enc."""
         x = x.contiguous()
         n, d = x.shape
         self._call(

@@ -1,8 +1,8 @@
-"""The kernels for CUDA, in Triton. Same functions as reference.py; see there for the meaning.
+"""The kernels for CUDA, in Triton. reference.py documents what each function computes.
 
-The encoder's dense product is cuBLAS's, in the dtype of x with fp32 sums, a block of features at a time; what is
-written here follows the lists. Every sum has one program and one order, so results do not depend on timing: nothing
-is added atomically. With TRITON_INTERPRET=1 the kernels run on the CPU, a line at a time, for the tests.
+cuBLAS computes the encoder's dense product, in the dtype of x with fp32 sums, for a block of features at a time. The
+kernels in this file follow the lists. One program computes each sum in one order, without atomic additions, so results
+do not depend on timing. With TRITON_INTERPRET=1 the kernels run on the CPU, line by line, for the tests.
 """
 
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ from sae_pipeline.kernels.reference import NO_RULE, AdamSettings, Features, List
 
 _BLOCK = 1 << 26  # numbers in a dense block of pre-activations: 256 MiB
 _TILE = 1 << 13  # numbers of gathered rows that a program holds at a time: 32 KiB of registers
-_TOKENS = tl.constexpr(1024)  # of a row of pre-activations at a time
+_TOKENS = tl.constexpr(1024)  # tokens of a row of pre-activations that a program reads at a time
 
 
 class TritonKernels:
@@ -28,7 +28,7 @@ class TritonKernels:
 
     @property
     def fast_bf16(self) -> bool:
-        """Whether products of bf16 are worth their rounding."""
+        """Whether products in bf16 are so much faster that training uses them."""
         return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
 
     # --- products over lists ---------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class TritonKernels:
     # --- the training step -----------------------------------------------------------------------------------
 
     def encode_by_feature(self, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None) -> Lists:
-        """See reference.encode_by_feature; the product is of x's dtype, fp32 or bf16, the sums are fp32."""
+        """See reference.encode_by_feature; products are in the dtype of x, fp32 or bf16, sums in fp32."""
         W_enc, columns = W_enc.to(x.dtype), x.T
         threshold = torch.zeros_like(b_enc) if threshold is None else threshold.contiguous()
         step = max(1, _BLOCK // max(1, len(x)))
@@ -82,7 +82,7 @@ class TritonKernels:
     def residual(
         self, by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor, dtype: torch.dtype = torch.float32
     ) -> Residual:
-        """See reference.residual; r is stored in `dtype`, the sums are of the unrounded r."""
+        """See reference.residual; `dtype` is fp32 or bf16."""
         r = self.spmm(self.transpose(by_feature, len(x))[0], W_dec) + (b_dec - x)
         return Residual(r.to(dtype), r.mean(0), float(r.square().sum()))
 
@@ -90,7 +90,7 @@ class TritonKernels:
         self, by_feature: Lists, x: Tensor, r: Tensor, features: Features, adam: AdamSettings,
         rule: Rule = NO_RULE,
     ) -> None:  # fmt: skip
-        """See reference.update; x and r in fp32 or bf16."""
+        """See reference.update; x and r are fp32 or bf16."""
         n, d = x.shape
         features.n_steps.add_(by_feature.ptr.diff() > 0)
         first, second = (1 - beta ** features.n_steps.double() for beta in (adam.beta1, adam.beta2))
@@ -106,7 +106,7 @@ class TritonKernels:
 
 
 def agree(device: torch.device) -> bool:
-    """Whether this device's kernels say what plain torch says, on one small step in each dtype that training uses."""
+    """Whether the kernels give the results of plain torch on this device, for one small step in each training dtype."""
     ours = TritonKernels()
     return all(_step_agrees(ours, device, dtype) for dtype in (torch.float32, torch.bfloat16)[: 1 + ours.fast_bf16])
 
@@ -130,11 +130,12 @@ def _step_agrees(ours: TritonKernels, device: torch.device, dtype: torch.dtype) 
 
 
 def _entries(width: int) -> int:
+    """How many rows of `width` numbers a program gathers at a time."""
     return max(1, min(32, _TILE // width))
 
 
 def _launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
-    """Run on the card of the first argument, which need not be the present one."""
+    """Run a kernel on the card of its first argument, which need not be the current one."""
     device = arguments[0].device
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         kernel[grid](*arguments, **options)
@@ -148,7 +149,7 @@ def _product(W: Tensor, columns: Tensor) -> Tensor:
 
 
 def _compress(pre: Tensor, b_enc: Tensor, threshold: Tensor) -> Lists:
-    """The entries of pre [n_features, n_tokens] + b_enc that are above `threshold`, feature by feature."""
+    """The entries of pre [n_features, n_tokens] + b_enc above `threshold` [n_features], as lists by feature."""
     n_features, n = pre.shape
     counts = torch.empty(n_features, dtype=torch.int32, device=pre.device)
     _launch(_count, (n_features,), pre, b_enc, threshold, counts, n)
@@ -160,12 +161,12 @@ def _compress(pre: Tensor, b_enc: Tensor, threshold: Tensor) -> Lists:
     return Lists(ptr, cols, values)
 
 
-# --- kernels: one program a row ------------------------------------------------------------------------
+# --- kernels: one program per row -----------------------------------------------------------------------
 
 
 @triton.jit
 def _count(pre, b_enc, threshold, counts, n):
-    """counts[i] = entries of row i of pre [rows, n] with pre + b_enc[i] > threshold[i]."""
+    """counts[i] = number of entries in row i of pre [n_rows, n] with pre + b_enc[i] > threshold[i]."""
     row = tl.program_id(0)
     b, low = tl.load(b_enc + row), tl.load(threshold + row)
     found = tl.zeros([_TOKENS], tl.int32)
@@ -178,7 +179,7 @@ def _count(pre, b_enc, threshold, counts, n):
 
 @triton.jit
 def _fill(pre, b_enc, threshold, ptr, cols, values, n):
-    """Write those entries to cols and values from ptr[i] on."""
+    """Write the entries that `_count` counts to cols and values, those of row i from ptr[i] on."""
     row = tl.program_id(0)
     b, low, at = tl.load(b_enc + row), tl.load(threshold + row), tl.load(ptr + row)
     for start in range(0, n, _TOKENS):
@@ -193,13 +194,13 @@ def _fill(pre, b_enc, threshold, ptr, cols, values, n):
 
 @triton.jit
 def _rows(matrix, row, dim, d, on):
-    """matrix[row, dim] in its dtype for vectors row and dim, 0 where `on` is false or dim ≥ d; [len(row), len(dim)]."""
+    """matrix[row, dim] of vectors row and dim in its dtype, 0 where `on` is false or dim ≥ d: [len(row), len(dim)]."""
     return tl.load(matrix + row.to(tl.int64)[:, None] * d + dim[None, :], on[:, None] & (dim < d)[None, :], 0.0)
 
 
 @triton.jit
 def _spmm(ptr, cols, values, weight, out, d, D: tl.constexpr, E: tl.constexpr):
-    """D numbers of one row of lists · weight, E entries at a time."""
+    """Compute D numbers of one row of lists · weight, E entries at a time."""
     row, dim = tl.program_id(0), tl.program_id(1) * D + tl.arange(0, D)
     total = tl.zeros([D], out.dtype.element_ty)
     last = tl.load(ptr + row + 1)
@@ -213,7 +214,7 @@ def _spmm(ptr, cols, values, weight, out, d, D: tl.constexpr, E: tl.constexpr):
 
 @triton.jit
 def _sddmm(ptr, cols, a, b, out, d, D: tl.constexpr, E: tl.constexpr):
-    """a[row] · b[col] at the entries of one row, E entries and D dimensions at a time."""
+    """Compute a[row] · b[col] at the entries of one row, E entries and D dimensions at a time."""
     row = tl.program_id(0)
     last = tl.load(ptr + row + 1)
     for start in range(tl.load(ptr + row), last, E):
@@ -230,10 +231,10 @@ def _sddmm(ptr, cols, a, b, out, d, D: tl.constexpr, E: tl.constexpr):
 
 @triton.jit
 def _delta(g, m, v, c1, c2, d, lr, beta1, beta2, eps, at, inside, momentum: tl.constexpr, row):
-    """The optimiser's step for one row's gradient g; moves its moments. See kinds/engine.py."""
+    """The optimiser's step for the gradient g of one row; updates its moments. See sae/kinds/engine.py."""
     square = tl.sum(g * g) / d
     moment = beta2 * tl.load(v + row) + (1 - beta2) * square
-    tl.debug_barrier()  # all threads have read it before one of them writes it
+    tl.debug_barrier()  # all threads have read v before one of them writes it
     tl.store(v + row, moment)
     if momentum:
         g = beta1 * tl.load(m + at, inside, 0.0) + (1 - beta1) * g
@@ -249,7 +250,7 @@ def _update(
     momentum: tl.constexpr, has_gain: tl.constexpr, has_extra: tl.constexpr, has_slope: tl.constexpr,
     D: tl.constexpr, E: tl.constexpr,
 ):  # fmt: skip
-    """One feature: its gradients over the entries, E at a time, and at once the optimiser's step."""
+    """Sum the gradients of one feature over its entries, E at a time, and take the optimiser's step."""
     row, dim = tl.program_id(0), tl.arange(0, D)
     first, last = tl.load(ptr + row), tl.load(ptr + row + 1)
     if last > first:

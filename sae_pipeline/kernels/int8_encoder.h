@@ -1,24 +1,24 @@
-// pre = x W_enc + b_enc where pre > threshold, in fp32: a product in 8-bit integers, several times as fast as one in
-// fp32, finds the entries that can be active, and only those are computed. Compiled for AVX2 and for
-// AVX-512 with VNNI, see sparse.cpp. Each entry is a sum of its own, so nothing depends on the threads.
+// The entries of pre = x W_enc + b_enc above the threshold, in fp32. A product in 8-bit integers, several times as fast
+// as one in fp32, first finds the entries that can be active, and only those are computed. Compiled for AVX2 and for
+// AVX-512 with VNNI, see sparse.cpp. Each entry is a sum of its own, so results do not depend on the number of threads.
 //
-// With x = e + s u (u whole numbers, s the token's step) and w = f + t q likewise, Cauchy-Schwarz bounds what the
-// integers miss:  |x.w - s t u.q| <= |e| |w| + |s u| |f|.
+// Write x = e + s u, where u are integers and s is the token's step, and w = f + t q likewise. Cauchy-Schwarz bounds
+// the error of the integer product:  |x.w - s t u.q| <= |e| |w| + |s u| |f|.
 namespace int8 {
 
-constexpr int64_t TOKENS = 32;     // tokens that are worked on together: as bytes they stay in L1
-constexpr int64_t FEATURES = 128;  // features, at most: their rows stay in L2, in fp32 too
+constexpr int64_t TOKENS = 32;     // tokens that are processed together: as bytes they stay in L1
+constexpr int64_t FEATURES = 128;  // the most features in a block: their rows stay in L2, also in fp32
 constexpr int64_t L2 = 192 << 10;
-constexpr size_t KEPT = 1 << 20;  // entries whose memory a thread keeps for its next call
+constexpr size_t KEPT = 1 << 20;  // number of entries up to which a thread keeps their memory for its next call
 constexpr int TOP_Q = 127;
 constexpr int64_t WIDEST = 1 << 17;  // numbers in a token: TOP_Q * 127 * WIDEST < 2^31
 
-// u is stored as the byte u + ZERO, so that it is not negative: these instructions multiply unsigned by signed bytes.
+// u is stored as the byte u + ZERO, which is not negative: the instructions multiply unsigned by signed bytes.
 #ifdef VNNI
 // dpbusd adds four products to a sum in 32 bits.
 constexpr int64_t LANES = 16, ROWS = 8, GROUPS = 2;  // ROWS features by GROUPS * LANES tokens fill the registers
 constexpr int TOP_X = 127, ZERO = 128;
-constexpr int64_t WORTH = 2;  // where one entry in so many has to be computed, a dense product is faster
+constexpr int64_t WORTH = 2;  // where more than one entry in WORTH has to be computed, a dense product is faster
 #else
 // maddubs adds pairs, and four such sums stay in 16 bits where the |q| of the eight numbers add up to no more than
 // TOP_SUM: 127 * 258 < 2^15.
@@ -44,10 +44,10 @@ static inline V load(const void* from) {
   return out;
 }
 
-// Appends first + l for every lane l where `mask` is true; returns how many. May write LANES numbers.
+// Appends first + l for every lane l where `mask` is true; returns how many there are. May write LANES numbers.
 static inline int64_t append(Ints mask, int32_t first, int32_t* to) {
 #ifdef VNNI
-  // A branch would often be guessed wrong, which costs more than the write.
+  // A branch would often be mispredicted, which costs more than the write.
   const __mmask16 on = _mm512_movepi32_mask(__m512i(mask));
   _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(on, __m512i(LANE + first)));
   return __builtin_popcount(on);
@@ -59,14 +59,14 @@ static inline int64_t append(Ints mask, int32_t first, int32_t* to) {
 #endif
 }
 
-// The nearest whole number of -top..top, halves to even; NaN becomes -top. (Adding 1.5 * 2^23 leaves no fraction.)
+// The nearest integer in -top..top, halves to even; NaN becomes -top. (A sum with 1.5 * 2^23 has no fraction.)
 static inline float whole(float v, float top) {
   v = v > -top ? v : -top;
   v = v < top ? v : top;
   return v + 0x1.8p23f - 0x1.8p23f;
 }
 
-// Tokens as integers, and per token, all divided by its step: 1, |e|, |s u|.
+// The tokens as integers; and for each token the numbers 1, |e| and |s u|, divided by its step s.
 struct Tokens {
   std::vector<uint8_t> bytes;  // [groups of LANES][d/4][LANES tokens][4]
   std::vector<float> one, error, norm;
@@ -96,6 +96,7 @@ struct Tokens {
   }
 };
 
+// Writes the lanes, which fit into 8 bits, as LANES bytes.
 static inline void store(Ints small, int8_t* to) {
 #ifdef VNNI
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(__m512i(small)));
@@ -105,7 +106,7 @@ static inline void store(Ints small, int8_t* to) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packs_epi16(words, words));
 #endif
 }
-// All lanes folded into one by an operation on halves.
+// Folds all lanes into one by an operation on halves.
 static inline float fold(Floats v, auto operation) {
 #pragma GCC unroll 4
   for (int half = LANES / 2; half; half /= 2) v = operation(v, __builtin_shuffle(v, LANE ^ half));
@@ -118,14 +119,14 @@ static inline float largest(Floats v) {
   return fold(v, [](Floats a, Floats b) { return a > b ? a : b; });
 }
 
-// Rows of W_enc as integers, and per feature: t, |w|, |f|, and the sum of q times ZERO.
+// Rows of W_enc as integers; and for each feature t, |w|, |f|, and the sum of q times ZERO.
 struct Rows {
-  float* row;     // [padded d], the one that is read
+  float* row;     // [padded d] the row that is being converted
   int8_t* bytes;  // [FEATURES][padded d]
   float step[FEATURES], norm[FEATURES], error[FEATURES];
   int32_t offset[FEATURES];
 
-  // `count` rows, and rows of zeros up to a multiple of ROWS.
+  // Converts `count` rows, and adds rows of zeros up to a multiple of ROWS.
   void read(const float* W, int64_t count, int64_t d) {
     const int64_t width = padded(d);
     std::memset(row, 0, size_t(width) * sizeof(float));
@@ -133,15 +134,15 @@ struct Rows {
       if (i == count) std::memset(row, 0, size_t(d) * sizeof(float));
       if (i < count) std::memcpy(row, W + i * d, size_t(d) * sizeof(float));
       for (int64_t j = 0; j < d; j += 16) __builtin_prefetch(W + (i + 4) * d + j, 0, 2);  // and of the next block
-      const float coarse = look(width), inverse = coarse > 0 ? 1 / coarse : 1;
+      const float coarse = finest_step(width), inverse = coarse > 0 ? 1 / coarse : 1;
       step[i] = 1 / inverse;
       round(width, inverse, i);
     }
   }
 
  private:
-  // The finest step that no sum overflows with.
-  float look(int64_t width) const {
+  // The finest step with which no sum overflows.
+  float finest_step(int64_t width) const {
     Floats most{};
     [[maybe_unused]] Floats sums{};
     for (int64_t j = 0; j < width; j += 16) {
@@ -152,7 +153,7 @@ struct Rows {
         most = most > v ? most : v, sum += v;
       }
 #ifndef VNNI
-      // of 16 numbers the 1st, 2nd, 5th, 6th, ... meet in one 16-bit sum, and the others
+      // Of 16 numbers the 1st, 2nd, 5th, 6th, ... are added in one 16-bit sum, and the others in another.
       sum += __builtin_shuffle(sum, Ints{4, 5, 6, 7, 0, 1, 2, 3});
       sum += __builtin_shuffle(sum, Ints{1, 0, 3, 2, 5, 4, 7, 6});
       sums = sums > sum ? sums : sum;
@@ -166,8 +167,8 @@ struct Rows {
 #endif
   }
 
-  // Writes the integers and what is known of them. Norms are taken of numbers up to TOP_Q: the row's own squares may be
-  // too small for a float.
+  // Writes row i as integers, with its norms. These are taken of the numbers in units of the step, because the squares
+  // of the row itself may be too small for a float.
   void round(int64_t width, float inverse, int64_t i) {
     Floats missed{}, sum{}, square{};
     for (int64_t j = 0; j < width; j += LANES) {
@@ -181,7 +182,7 @@ struct Rows {
   }
 };
 
-// u.q for ROWS features and GROUPS groups of tokens, in whole numbers.
+// The integer products u.q for ROWS features and GROUPS groups of tokens.
 static inline void products(const Rows& rows, int64_t first, const uint8_t* u, int64_t width,
                             Ints (&sums)[ROWS][GROUPS]) {
   const int8_t* q = rows.bytes + first * width;
@@ -212,12 +213,12 @@ static inline void products(const Rows& rows, int64_t first, const uint8_t* u, i
 #endif
 }
 
-// The entries of TOKENS tokens that can be active; of each feature by token.
+// The entries of TOKENS tokens that can be active, those of each feature by token.
 struct Candidates {
   int32_t entries[FEATURES * TOKENS + LANES];  // feature * TOKENS + token
   int64_t count;
 
-  // Of the tokens from `from` to n; `least` [features]: threshold - b_enc.
+  // Searches the tokens `from` to n - 1 at most; `least` [features] is threshold - b_enc.
   void find(const Rows& rows, int64_t features_here, const float* least, const Tokens& tokens, int64_t from, int64_t n,
             int64_t width) {
     count = 0;
@@ -233,7 +234,7 @@ struct Candidates {
           for (int64_t f = first; f < std::min(first + ROWS, features_here); ++f) {
             const Floats product = __builtin_convertvector(sums[f - first][g], Floats);
             const Floats above = product * rows.step[f] + error * rows.norm[f] + norm * rows.error[f] - one * least[f];
-            // "not at most 0": what is not a number is looked at too
+            // written as "not at most 0", so that NaN is a candidate too
             count += append(~(above <= 0), int32_t(f * TOKENS + here), entries + count);
           }
         }
@@ -243,14 +244,14 @@ struct Candidates {
   }
 };
 
-// Lists of a block of features, in the making.
+// The lists of a block of features while they are being filled.
 struct Lists {
   int32_t* toks;  // [FEATURES][room]
   float* vals;
   int64_t room, count[FEATURES];
 };
 
-// x.w + b of up to four candidates; what is above the threshold is listed.
+// Computes x.w + b for up to four candidates and appends those above the threshold to the lists.
 static inline void compute(const float* x, int64_t token, const float* W, int64_t d, const int32_t* entries,
                            int64_t count, const float* b_enc, const float* threshold, Lists& lists) {
   const float *row[4], *token_row[4];
@@ -272,7 +273,7 @@ static inline void compute(const float* x, int64_t token, const float* W, int64_
   }
 }
 
-// Returns how many entries there are; -1, with toks and vals untouched, where there are more than `capacity`, or where
+// Returns the number of entries; -1, without writing to toks and vals, where there are more than `capacity`, or where
 // more than one in WORTH had to be computed.
 static int64_t encode(const float* x, const float* W, const float* b_enc, const float* threshold, int64_t n, int64_t d,
                       int64_t d_sae, int64_t* ptr, int32_t* toks, float* vals, int64_t capacity) {
@@ -287,17 +288,17 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
   {
     const int me = omp_get_thread_num(), all = omp_get_num_threads();
     const int64_t from = blocks * me / all, to = blocks * (me + 1) / all;
-    static thread_local Found found;  // kept between calls
+    static thread_local ThreadEntries found;  // kept between calls
     found.toks.clear(), found.vals.clear();
     Candidates candidates;
     Rows rows;
     Lists lists;
-    lists.room = n + 17;  // one more than is ever listed, and no power of two: those would fall on one cache line
+    lists.room = n + 17;  // more than is ever listed, and no power of two, which would map all lists to one cache line
     rows.row = scratch(size_t(width + features * (width / 4 + 2 * lists.room)));
     rows.bytes = reinterpret_cast<int8_t*>(rows.row + width);
     lists.vals = rows.row + width + features * width / 4;
     lists.toks = reinterpret_cast<int32_t*>(lists.vals + features * lists.room);
-    int64_t looked_at = 0;
+    int64_t computed = 0;
     for (int64_t b = from; b < to; ++b) {
       const int64_t base = b * features, here = std::min(features, d_sae - base);
       const float *own = W + base * d, *bias = b_enc + base, *above = threshold ? threshold + base : nullptr;
@@ -313,7 +314,7 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
         candidates.find(rows, here, least, tokens, first, n, width);
         for (int64_t c = 0; c < candidates.count; c += 4)
           compute(x, first, own, d, candidates.entries + c, candidates.count - c, bias, above, lists);
-        looked_at += candidates.count;
+        computed += candidates.count;
       }
       for (int64_t i = 0; i < here; ++i) {
         const int64_t at = i * lists.room, count = lists.count[i];
@@ -321,9 +322,9 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
         found.vals.insert(found.vals.end(), lists.vals + at, lists.vals + at + count);
         ptr[base + i + 1] = count;
       }
-      if (int64_t(found.toks.size()) > capacity || looked_at > gathering.worth) break;
+      if (int64_t(found.toks.size()) > capacity || computed > gathering.worth) break;
     }
-    gathering.take(found, looked_at);
+    gathering.take(found, computed);
     if (found.toks.capacity() > KEPT) found = {};
   }
   return gathering.finish(ptr, d_sae);

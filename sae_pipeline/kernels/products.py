@@ -1,4 +1,4 @@
-"""Products over ragged lists, on the chosen backend, and their gradients."""
+"""The encoder for many tokens, and products over ragged lists with their gradients, on the chosen backend."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,17 +12,19 @@ from sae_pipeline.kernels.cpu import CpuKernels, path_counts
 from sae_pipeline.kernels.reference import Lists, stack
 
 _BLOCK = 1 << 24  # numbers in a dense block of pre-activations: 64 MiB
-_TOKENS = 1024  # of a preselected block: they stay in cache
-_MANY = 256  # tokens in one call that pay for a second copy of W_enc
+_TOKENS = 1024  # tokens in a block that is preselected, so that they stay in cache
+_MANY = 256  # tokens in one call that make a second copy of W_enc worth its time
 
 
 class Encoder:
-    """x [n, d_in] → the active entries of x · W_enc + b_enc as lists by token; fp32, in bounded memory, for many calls.
+    """Lists the active entries of x · W_enc + b_enc by token, in fp32 and bounded memory.
 
-    Listed are the entries above `threshold` [d_sae] (None: 0), and of each token only the `k` largest where k is given
-    (equals by feature). Where the CPU has a fast product of low precision (bf16 on AMX, else 8-bit integers), that one
-    first finds the entries that can be active: by Cauchy-Schwarz x · w lies within ‖x − x̃‖·‖w‖ + ‖x̃‖·‖w − w̃‖ of the
-    rounded x̃ · w̃. Only those are computed in fp32.
+    An entry is active where it is above its feature's threshold. Where k is given, only the k largest of each token
+    are; among equals the lower feature comes first. Make one encoder for many calls.
+
+    Where the CPU has a fast product of low precision (bf16 on AMX, else 8-bit integers), that product first finds the
+    entries that can be active, and only those are computed in fp32. By Cauchy-Schwarz, x · w lies within
+    ‖x − x̃‖·‖w‖ + ‖x̃‖·‖w − w̃‖ of the rounded product x̃ · w̃.
     """
 
     def __init__(
@@ -33,7 +35,7 @@ class Encoder:
         k: int | None = None,
         backend: str | None = None,
     ) -> None:
-        """W_enc [d_in, d_sae], b_enc [d_sae]; they must not change afterwards."""
+        """W_enc [d_in, d_sae], b_enc and `threshold` [d_sae] (None: 0); they must not change afterwards."""
         self._W_enc, self._b_enc, self._k = W_enc, b_enc.contiguous(), k
         self._threshold = torch.zeros_like(b_enc) if threshold is None else threshold.contiguous()
         self._kernels = choose(backend, W_enc.device)
@@ -41,7 +43,7 @@ class Encoder:
         self._rounded: _Rounded | None = None
 
     def __call__(self, x: Tensor) -> Lists:
-        """The active entries of x."""
+        """The active entries of x [n_tokens, d_in]."""
         topk_rows = (self._kernels or reference).topk_rows
         kernels = self._kernels if isinstance(self._kernels, CpuKernels) and self._kernels.preselects else None
         many = len(x) >= (_MANY if self._rows is None else 1)
@@ -49,6 +51,7 @@ class Encoder:
         return stack([block if self._k is None else topk_rows(block, self._k) for block in blocks])
 
     def _dense(self, x: Tensor) -> Iterator[Lists]:
+        """Encode block by block with dense products."""
         path_counts["encode.dense"] += 1
         compress = (self._kernels or reference).compress
         bias = self._b_enc - self._threshold
@@ -57,6 +60,7 @@ class Encoder:
             yield lists._replace(values=lists.values + self._threshold[lists.cols])
 
     def _preselected(self, x: Tensor, kernels: CpuKernels) -> Iterator[Lists]:
+        """Encode block by block; fp32 computes only the entries that can be active."""
         path_counts["encode.preselected"] += 1
         if self._rows is None:
             self._rows = self._W_enc.T.contiguous()
@@ -72,7 +76,7 @@ class Encoder:
                 yield kernels.transpose(lists, len(block))[0]
 
     def _encode_bf16(self, kernels: CpuKernels, rows: Tensor, x: Tensor) -> Lists | None:
-        """Lists by feature; None where too many can be active."""
+        """The active entries of a block as lists by feature; None where too many can be active."""
         self._rounded = self._rounded or _Rounded.of(kernels, rows)
         low = self._threshold - self._rounded.margin(x, self._b_enc.abs() + self._threshold.abs())
         n, d = x.shape
@@ -82,23 +86,26 @@ class Encoder:
 
 
 class _Rounded(NamedTuple):
-    """W_enc as the preselection needs it, and how far bf16 is from it."""
+    """W_enc rounded to bf16 for the preselection, and the size of the rounding."""
 
-    tiles: Tensor
+    tiles: Tensor  # see CpuKernels.tiles
     norm: Tensor  # [d_sae] ‖w‖
     error: Tensor  # [d_sae] ‖w − w̃‖
 
     @classmethod
     def of(cls, kernels: CpuKernels, rows: Tensor) -> "_Rounded":
-        """Of W_enc [d_sae, d_in]."""
+        """Round W_enc [d_sae, d_in]."""
         return cls(kernels.tiles(rows), rows.norm(dim=1), (rows - rows.bfloat16()).norm(dim=1))
 
     def margin(self, x: Tensor, offset: Tensor) -> Tensor:
-        """How far below its threshold a feature's bf16 product can be for any of these tokens; [d_sae]."""
+        """How far each feature's bf16 product can be below the exact one for any of these tokens; [d_sae].
+
+        `offset` [d_sae] bounds the size of the bias and threshold that are added to the product.
+        """
         error, norm = (x - x.bfloat16()).norm(dim=1).max(), x.norm(dim=1).max()
         rounding = x.shape[1] * 2.0**-23  # of the fp32 sums, here and in the exact product
         margin: Tensor = error * self.norm + (norm + error) * self.error + rounding * (norm * self.norm + offset)
-        return margin.nan_to_num(nan=torch.inf)  # a token that holds no numbers: every entry is computed
+        return margin.nan_to_num(nan=torch.inf)  # a token holds NaN or infinity: every entry is computed
 
 
 def spmm(lists: Lists, weight: Tensor, backend: str | None = None) -> Tensor:
@@ -107,17 +114,17 @@ def spmm(lists: Lists, weight: Tensor, backend: str | None = None) -> Tensor:
 
 
 def sddmm(lists: Lists, a: Tensor, b: Tensor, backend: str | None = None) -> Tensor:
-    """Dense · denseᵀ at the lists' places [nnz]; see reference.sddmm."""
+    """Dense · denseᵀ at the listed entries [nnz]; see reference.sddmm."""
     return _on(a, backend).sddmm(lists, a, b)  # type: ignore[no-any-return]
 
 
 def transpose(lists: Lists, n_cols: int, backend: str | None = None) -> tuple[Lists, Tensor]:
-    """The lists by column, and every entry's place in the old ones; see reference.transpose."""
+    """The lists by column, and the index of every entry in the old ones; see reference.transpose."""
     return _on(lists.ptr, backend).transpose(lists, n_cols)  # type: ignore[no-any-return]
 
 
 def largest(dense: Tensor, k: int, backend: str | None = None) -> tuple[Tensor, Tensor]:
-    """The k largest of each row, largest first; see reference.largest."""
+    """The k largest numbers of each row, largest first; see reference.largest."""
     return _on(dense, backend).largest(dense, k)  # type: ignore[no-any-return]
 
 
@@ -127,11 +134,12 @@ def most_alike(lists: Lists, n_cols: int, k: int, least: int = 1, backend: str |
 
 
 def sparse_decode(lists: Lists, values: Tensor, W_dec: Tensor, backend: str | None = None) -> Tensor:
-    """f · W_dec [n_rows, d_in] with f given by `lists`' places and `values` [nnz]; differentiable in both."""
+    """f · W_dec [n_rows, d_in], where f is `values` [nnz] at the listed entries; differentiable in both."""
     return _SparseDecode.apply(lists.ptr, lists.cols, values, W_dec, backend)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def _on(tensor: Tensor, backend: str | None) -> Any:
+    """The kernels for the device of a tensor, or their plain-torch twins."""
     return choose(backend, tensor.device) or reference
 
 

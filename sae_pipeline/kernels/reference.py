@@ -1,6 +1,7 @@
-"""Plain-torch twins of the kernels: the same functions, slow, on any device and in any float dtype.
+"""Plain-torch twins of the kernels: the same functions, slower, on any device and in any float dtype.
 
-They define what the kernels compute, serve as the fallback, and are the dense path.
+They define what the kernels compute and serve as the fallback. `dense_step` is the training step for many active
+entries.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,10 @@ from torch import Tensor, nn
 
 
 class Lists(NamedTuple):
-    """Ragged lists. By token (CSR): row r's features are cols[ptr[r]:ptr[r+1]], ascending. By feature: its tokens."""
+    """A sparse matrix as ragged lists (CSR). The entries of row r are ptr[r] … ptr[r+1] − 1, by ascending column.
+
+    Lists by token have tokens as rows and features as columns; lists by feature are the transpose.
+    """
 
     ptr: Tensor  # [n_rows + 1] int64
     cols: Tensor  # [nnz] int32
@@ -19,13 +23,13 @@ class Lists(NamedTuple):
 
     @property
     def rows(self) -> Tensor:
-        """The row of every entry [nnz] int64."""
+        """The row of every entry, int64 [nnz]."""
         n_rows = len(self.ptr) - 1
         rows = torch.arange(n_rows, device=self.ptr.device)
         return torch.repeat_interleave(rows, self.ptr.diff(), output_size=len(self.cols))
 
     def part(self, span: slice) -> "Lists":
-        """The rows of `span` (start:stop) alone; entries are not copied."""
+        """The rows start … stop − 1 of `span`; entries are not copied."""
         ptr = self.ptr[span.start : span.stop + 1]
         entries = slice(int(ptr[0]), int(ptr[-1]))
         return Lists(ptr - ptr[0], self.cols[entries], self.values[entries])
@@ -35,33 +39,33 @@ class Residual(NamedTuple):
     """r = x̂ − x of a batch."""
 
     r: Tensor  # [n_tokens, d_in]
-    mean: Tensor  # [d_in], mean of r over tokens
-    squared: float  # Σ r²
+    mean: Tensor  # [d_in] mean of r over tokens, before r is rounded to its dtype
+    squared: float  # Σ r², likewise
 
 
 class AdamSettings(NamedTuple):
-    """One step's settings; see kinds/engine.py for the algorithm."""
+    """The settings of one step; see sae/kinds/engine.py for the algorithm."""
 
     lr: float
-    l1: float
+    l1: float  # weight of Σf
     beta1: float = 0.0
     beta2: float = 0.999
     eps: float = 1e-8
 
 
 class Rule(NamedTuple):
-    """How an entry's df follows from its slope 2/n·r·W_dec[i]: df = gain·slope + extra. None: 1, and l1/n."""
+    """How the gradient df of an entry follows from its slope 2/n·r·W_dec[i]: df = gain·slope + extra."""
 
-    gain: Tensor | None = None  # [nnz]
-    extra: Tensor | None = None  # [nnz]
-    slope: Tensor | None = None  # [nnz], written
+    gain: Tensor | None = None  # [nnz]; None: 1
+    extra: Tensor | None = None  # [nnz]; None: l1 / n
+    slope: Tensor | None = None  # [nnz], if given the slopes are written to it
 
 
 NO_RULE = Rule()
 
 
 class Features(NamedTuple):
-    """All features' rows and optimiser state; updated in place."""
+    """The parameters and the optimiser's state of all features; updated in place."""
 
     W_enc: Tensor  # [d_sae, d_in]: feature i's encoder column as a row
     W_dec: Tensor  # [d_sae, d_in]
@@ -69,14 +73,14 @@ class Features(NamedTuple):
     v_enc: Tensor  # [d_sae] second moments, one per row
     v_dec: Tensor  # [d_sae]
     v_b: Tensor  # [d_sae]
-    m_enc: Tensor  # [d_sae, d_in] first moments, like the rows; unused (and [d_sae, 0]) where beta1 is 0
+    m_enc: Tensor  # [d_sae, d_in] first moments, like the rows; unused, and [d_sae, 0], where beta1 is 0
     m_dec: Tensor  # [d_sae, d_in]
     m_b: Tensor  # [d_sae]
     n_steps: Tensor  # [d_sae] int32, steps in which the feature had an entry
 
 
 def stack(parts: Sequence[Lists]) -> Lists:
-    """The rows of all parts, at least one, one after another."""
+    """The rows of all parts, of which there is at least one, one after another."""
     if len(parts) == 1:
         return parts[0]
     counts = torch.cat([part.ptr.diff() for part in parts])
@@ -93,7 +97,7 @@ def compress(dense: Tensor) -> Lists:
 
 
 def topk_rows(lists: Lists, k: int) -> Lists:
-    """The k largest entries of every row, equals by their order; the order stays."""
+    """The k largest entries of every row, in their old order; among equals the first are kept."""
     rows = lists.rows
     order = torch.argsort(lists.values, descending=True, stable=True)
     order = order[torch.argsort(rows[order], stable=True)]
@@ -110,7 +114,7 @@ def keep(lists: Lists, on: Tensor) -> Lists:
 
 
 def transpose(lists: Lists, n_cols: int) -> tuple[Lists, Tensor]:
-    """The same entries sorted by column, stably, and each one's place [nnz] in `lists`."""
+    """The same entries as lists by column, and the index of each in `lists` [nnz]. Within a column the order stays."""
     order = torch.argsort(lists.cols, stable=True)
     ptr = torch.zeros(n_cols + 1, dtype=torch.int64, device=order.device)
     ptr[1:] = torch.bincount(lists.cols, minlength=n_cols).cumsum(0)
@@ -118,20 +122,20 @@ def transpose(lists: Lists, n_cols: int) -> tuple[Lists, Tensor]:
 
 
 def spmm(lists: Lists, weight: Tensor) -> Tensor:
-    """Sparse · dense: out[r] = Σ_e values[e] · weight[cols[e]] over row r's entries; [n_rows, d]."""
+    """Sparse · dense: out[r] = Σ values[e] · weight[cols[e]] over the entries e of row r; [n_rows, d]."""
     out = weight.new_zeros(len(lists.ptr) - 1, weight.shape[1])
     return out.index_add_(0, lists.rows, lists.values[:, None] * weight[lists.cols.long()])
 
 
 def sddmm(lists: Lists, a: Tensor, b: Tensor) -> Tensor:
-    """Dense · denseᵀ sampled at the lists: out[e] = a[row of e] · b[cols[e]]; [nnz]."""
+    """Dense · denseᵀ at the listed entries: out[e] = a[row of e] · b[cols[e]]; [nnz]."""
     return (a[lists.rows] * b[lists.cols.long()]).sum(1)
 
 
 def largest(dense: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row of dense [n, width], largest first, ties to the lower column: int32 and float [n, k].
+    """The columns (int32 [n, k]) and values (float [n, k]) of the k largest numbers in each row of dense [n, width].
 
-    −1 and 0 where there are fewer than k columns.
+    Largest first, among equals the lower column first; −1 and 0 where there are fewer than k columns.
     """
     best = torch.sort(dense, dim=1, descending=True, stable=True)
     missing = (0, max(0, k - dense.shape[1]))
@@ -140,10 +144,11 @@ def largest(dense: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def most_alike(lists: Lists, n_cols: int, k: int, least: int = 1) -> tuple[Tensor, Tensor]:
-    """For each column of a 0/1 matrix the k columns with the highest Jaccard index |both| / |either|, and the index.
+    """For each column of a 0/1 matrix the k other columns with the highest Jaccard index |both| / |either|.
 
-    int32 and float32 [n_cols, k], highest first, ties to the lower column; −1 and 0 where there are no more with an
-    entry in common. Columns with fewer than `least` entries have none and are nobody's.
+    Returns the columns (int32 [n_cols, k]) and the index (float32 [n_cols, k]), highest first, among equals the lower
+    column first; −1 and 0 where no further column has an entry in common. Columns with fewer than `least` entries are
+    left out on both sides.
     """
     dense = torch.zeros(len(lists.ptr) - 1, n_cols, device=lists.ptr.device)
     dense[lists.rows, lists.cols.long()] = 1
@@ -162,7 +167,10 @@ def most_alike(lists: Lists, n_cols: int, k: int, least: int = 1) -> tuple[Tenso
 
 
 def encode_by_feature(x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None) -> Lists:
-    """pre = x · W_encᵀ + b_enc where pre > threshold [d_sae] (None: 0), as lists by feature; W_enc [d_sae, d_in]."""
+    """The entries of pre = x · W_encᵀ + b_enc above `threshold` [d_sae] (None: 0), as lists by feature.
+
+    x [n_tokens, d_in], W_enc [d_sae, d_in], b_enc [d_sae].
+    """
     if threshold is None:
         return compress(torch.addmm(b_enc[:, None], W_enc, x.T))
     lists = compress(torch.addmm((b_enc - threshold)[:, None], W_enc, x.T))
@@ -170,7 +178,10 @@ def encode_by_feature(x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor
 
 
 def residual(by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> Residual:
-    """r = f · W_dec + b_dec − x from lists by feature; r is stored in `dtype` (None: x's), the sums are unrounded."""
+    """r = f · W_dec + b_dec − x for x [n_tokens, d_in], with f as lists by feature.
+
+    r is stored in `dtype` (None: that of x); mean and Σr² are taken before.
+    """
     r = (b_dec - x).index_add_(0, by_feature.cols.long(), by_feature.values[:, None] * W_dec[by_feature.rows])
     return Residual(r.to(dtype or x.dtype), r.mean(0), float(r.square().sum()))
 
@@ -178,7 +189,10 @@ def residual(by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor, dtype: 
 def update(
     by_feature: Lists, x: Tensor, r: Tensor, features: Features, adam: AdamSettings, rule: Rule = NO_RULE
 ) -> None:
-    """The gradients at the active entries, then `step_rows`."""
+    """One optimiser step of all features with an active entry, from the gradients at the active entries.
+
+    x and r [n_tokens, d_in]; f, `by_feature`, with the gradients that `rule` describes.
+    """
     n, n_features = len(x), len(features.b_enc)
     row, token = by_feature.rows, by_feature.cols.long()
     g = 2 / n * (r[token] * features.W_dec[row]).sum(1)
@@ -196,7 +210,10 @@ def update(
 def step_rows(
     active: Tensor, g_enc: Tensor, g_dec: Tensor, g_b: Tensor, features: Features, adam: AdamSettings
 ) -> None:
-    """One optimiser step of the active features [d_sae] bool, from dense gradients; see kinds/engine.py."""
+    """One optimiser step of the `active` features, bool [d_sae]; see sae/kinds/engine.py.
+
+    Gradients of all features: g_enc and g_dec [d_sae, d_in], g_b [d_sae].
+    """
     on = active.nonzero(as_tuple=True)[0]
     features.n_steps[on] += 1
     n_steps = features.n_steps[on].to(g_b.dtype)
@@ -219,7 +236,7 @@ def step_rows(
 
 
 class BatchSums(NamedTuple):
-    """What one step saw of its batch."""
+    """Sums over the batch of one step, before the parameters moved."""
 
     squared: float  # Σ‖x̂ − x‖²
     activation: float  # Σ f
@@ -229,9 +246,9 @@ class BatchSums(NamedTuple):
 def dense_step(
     x: Tensor, b_dec: Tensor, features: Features, adam: AdamSettings, dtype: torch.dtype, chunk: int = 4096
 ) -> tuple[Tensor, BatchSums]:
-    """The whole step without lists: five products in `dtype`, `chunk` features at a time; then `step_rows`.
+    """A whole ReLU step without lists: five dense products in `dtype`, `chunk` features at a time, then `step_rows`.
 
-    Updates `features`; returns the mean of r over tokens [d_in], which b_dec's step needs, and the sums.
+    Updates `features`. Returns the mean of r over tokens [d_in], from which b_dec's gradient follows, and the sums.
     """
     n, x_low = len(x), x.to(dtype)
     spans = [slice(i, i + chunk) for i in range(0, len(features.b_enc), chunk)]

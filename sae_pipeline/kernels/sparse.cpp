@@ -1,9 +1,8 @@
-// Sparse products and the fused training step for SAEs on CPU. Plain C interface, called through ctypes by cpu.py;
-// needs neither torch's headers nor a build system: g++ -O3 -fopenmp -shared.
+// Sparse products and the fused training step for SAEs on the CPU. cpu.py calls the plain C interface through ctypes.
+// The build needs neither torch's headers nor a build system: g++ -O3 -fopenmp -shared.
 //
-// One source, three instruction sets: sparse_body.h is compiled under each target and its functions carry the
-// suffix _avx512, _avx2 or _plain; Python picks the suffix once, from cpu_features(). The encoders that need more, AMX
-// or VNNI, are separate.
+// sparse_body.h is compiled for three instruction sets, and its functions carry the suffix _avx512, _avx2 or _plain.
+// Python picks the suffix once, from cpu_features(). The encoders that need AMX or VNNI have files of their own.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -19,10 +18,10 @@ struct bf16 {
   uint16_t bits;
 };
 
-// How many features ahead their rows are asked for: far enough to hide memory, near enough to stay in L1.
+// How many features ahead rows are requested: enough to hide the latency of memory, few enough to stay in L1.
 constexpr int64_t AHEAD = 3;
 
-// All features' rows and optimiser state; the twin of reference.Features.
+// The parameters and the optimiser's state of all features; the twin of reference.Features.
 struct Features {
   float *W_enc, *W_dec, *b_enc;  // [d_sae, d], [d_sae, d], [d_sae]
   float *v_enc, *v_dec, *v_b;    // [d_sae] second moments
@@ -35,12 +34,12 @@ struct Adam {  // the twin of reference.AdamSettings
   float lr, l1, beta1, beta2, eps;
 };
 
-struct Rule {  // per entry or null; the twin of reference.Rule
+struct Rule {  // arrays over entries, or null; the twin of reference.Rule
   const float *gain, *extra;
   float* slope;
 };
 
-// Each thread's own memory, kept between calls (touching fresh pages costs more than the work).
+// Memory of the calling thread for n numbers, kept between calls: touching fresh pages costs more than the work.
 static float* scratch(size_t n) {
   static thread_local std::unique_ptr<float[]> memory;
   static thread_local size_t size = 0;
@@ -48,23 +47,23 @@ static float* scratch(size_t n) {
   return memory.get();
 }
 
-// What one thread of an encoder has found, by feature.
-struct Found {
+// The active entries that one thread of an encoder has found, by feature.
+struct ThreadEntries {
   std::vector<int32_t> toks;
   std::vector<float> vals;
 };
 
-// All threads' entries one after another in toks and vals; none where there are more than `capacity`, or where more
-// than `worth` entries had to be computed for them, so that a dense product is faster.
+// Joins the entries of all threads, one thread after the other, in toks and vals. Nothing is written where there are
+// more than `capacity` entries, or where more than `worth` had to be computed, so that a dense product is faster.
 struct Gathering {
   int32_t* toks;
   float* vals;
   int64_t capacity, worth = INT64_MAX;
   std::vector<int64_t> start = std::vector<int64_t>(size_t(omp_get_max_threads()) + 1, 0), computed = start;
-  int64_t total = 0;  // -1: none
+  int64_t total = 0;  // number of entries; -1 where nothing is written
 
-  // Called by every thread of a parallel region, with what it has found.
-  void take(const Found& found, int64_t computed_here = 0) {
+  // Every thread of a parallel region calls it with the entries that it has found.
+  void take(const ThreadEntries& found, int64_t computed_here = 0) {
     const int me = omp_get_thread_num(), all = omp_get_num_threads();
     computed[me] = computed_here;
     start[me + 1] = int64_t(found.toks.size());
@@ -80,7 +79,7 @@ struct Gathering {
     std::copy(found.vals.begin(), found.vals.end(), vals + start[me]);
   }
 
-  // Afterwards: turns the features' counts in ptr[1:] into offsets; returns how many entries there are, or -1.
+  // After the parallel region: turns the counts of the features in ptr[1:] into offsets. Returns `total`.
   int64_t finish(int64_t* ptr, int64_t d_sae) const {
     ptr[0] = 0;
     if (total >= 0) std::partial_sum(ptr + 1, ptr + 1 + d_sae, ptr + 1);
@@ -142,7 +141,7 @@ extern "C" int cpu_features() {
   if (__builtin_cpu_supports("x86-64-v3")) has |= HAS_AVX2;
   if (__builtin_cpu_supports("x86-64-v4")) has |= HAS_AVX512;
   if ((has & HAS_AVX512) && __builtin_cpu_supports("avx512vnni")) has |= HAS_VNNI;
-  // The kernel hands out the tile registers only on request: arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA).
+  // Linux gives a process the tile registers only on request: arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA).
   if ((has & HAS_AVX512) && __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, 0x1023, 18) == 0)
     has |= HAS_AMX;
   return has;

@@ -1,9 +1,9 @@
-// The portable kernels, written as plain loops and compiled once per instruction set (see sparse.cpp, which sets
-// the target and defines ISA(name)). No include guard: it is meant to be included several times.
+// The portable kernels, written as plain loops and compiled once per instruction set. sparse.cpp sets the target and
+// defines ISA(name). There is no include guard, since the file is included several times.
 //
-// Lists. "CSR": row_ptr [n_rows+1] int64, cols [nnz] int32, ascending inside a row. "CSC" is the same read by
-// features: ptr [d_sae+1], toks [nnz]. Every output element is computed by one thread in list order, so results do
-// not depend on the number of threads unless a comment says so.
+// Lists by token ("CSR"): row_ptr [n_rows+1] int64, cols [nnz] int32, ascending within a row. Lists by feature ("CSC"):
+// ptr [d_sae+1], toks [nnz]. One thread computes each output element in list order, so results do not depend on the
+// number of threads unless a comment says so.
 
 static inline float widen(float v) { return v; }
 static inline double widen(double v) { return v; }
@@ -36,7 +36,8 @@ static inline void axpy(T* __restrict y, S alpha, const auto* __restrict x, int6
   for (int64_t j = 0; j < d; ++j) y[j] += alpha * widen(x[j]);
 }
 
-// Positions of positive values of one dense row; returns how many. With cols == nullptr it only counts.
+// Writes the columns and values of the positive numbers in one dense row; returns how many there are. With
+// cols == nullptr it only counts.
 static inline int64_t compress_row(const float* row, int64_t n, int32_t* cols, float* vals) {
   int64_t k = 0;
   for (int64_t j = 0; j < n; ++j)
@@ -49,13 +50,13 @@ static inline int64_t compress_row(const float* row, int64_t n, int32_t* cols, f
 
 extern "C" {
 
-// counts[r] = how many of pre[r, :] are positive
+// counts[r] = number of positive entries in pre[r, :]
 void ISA(count_positive)(const float* pre, int64_t n, int64_t width, int64_t* counts) {
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < n; ++r) counts[r] = compress_row(pre + r * width, width, nullptr, nullptr);
 }
 
-// writes the positive entries of pre[r, :] at row_ptr[r]
+// Writes the positive entries of pre[r, :] from row_ptr[r] on.
 void ISA(compress)(const float* pre, int64_t n, int64_t width, const int64_t* row_ptr, int32_t* cols, float* vals) {
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < n; ++r) compress_row(pre + r * width, width, cols + row_ptr[r], vals + row_ptr[r]);
@@ -87,8 +88,8 @@ SDDMM(sddmm_f32, float)
 SDDMM(sddmm_f64, double)
 #undef SDDMM
 
-// Lists by feature: values are computed, vals[e] = W[feature of e, :] . X[toks[e], :] + b, and those not above the
-// feature's threshold are left out; in place.
+// For lists by feature: computes vals[e] = W[feature of e, :] . X[toks[e], :] + b[feature of e] and removes the entries
+// that are not above their feature's threshold; in place.
 void ISA(refine)(int64_t* ptr, int32_t* toks, float* vals, const float* X, const float* W, const float* b,
                  const float* threshold, int64_t n_features, int64_t d) {
   std::vector<int64_t> kept(n_features);
@@ -113,7 +114,8 @@ void ISA(refine)(int64_t* ptr, int32_t* toks, float* vals, const float* X, const
   ptr[n_features] = at;
 }
 
-// The k largest entries of every row, equals by column; out_ptr[r+1] - out_ptr[r] = min(k, entries of r). Order stays.
+// The k largest entries of every row in their old order; among equals the first are kept.
+// out_ptr[r+1] - out_ptr[r] = min(k, entries of r).
 void ISA(topk_rows)(const int64_t* row_ptr, const int32_t* cols, const float* vals, int64_t n, int64_t k,
                     const int64_t* out_ptr, int32_t* out_cols, float* out_vals) {
 #pragma omp parallel
@@ -139,7 +141,7 @@ void ISA(topk_rows)(const int64_t* row_ptr, const int32_t* cols, const float* va
   }
 }
 
-// The same entries sorted by column: a stable counting sort. order[k] = index in the CSR lists of the k-th entry.
+// Sorts the entries by column (a stable counting sort). order[k] = index of the k-th sorted entry in the old lists.
 void ISA(transpose)(const int64_t* row_ptr, const int32_t* cols, int64_t n_rows, int64_t n_cols, int64_t* col_ptr,
                     int32_t* rows, int64_t* order) {
   const int n_threads = omp_get_max_threads();
@@ -175,10 +177,11 @@ void ISA(transpose)(const int64_t* row_ptr, const int32_t* cols, int64_t n_rows,
 }
 }  // extern "C"
 
-// Row i of W_enc into the AMX encoder's tiles [d_sae/16][d/32][16 features][32], padded with zeros.
+// Where row i of W_enc begins in the AMX encoder's tiles [d_sae/16][d/32][16 features][32].
 static inline bf16* tile_row(bf16* tiles, int64_t i, int64_t d) {
   return tiles + i / 16 * ((d + 31) / 32) * 512 + i % 16 * 32;
 }
+// Rounds row i of W_enc to bf16 and writes it to the tiles; padding is left as it is.
 static inline void to_tiles(const float* row, int64_t i, int64_t d, bf16* tiles) {
   bf16* to = tile_row(tiles, i, d);
   for (int64_t j = 0; j < d; j += 32, to += 512) {
@@ -191,7 +194,7 @@ static inline void to_tiles(const float* row, int64_t i, int64_t d, bf16* tiles)
   }
 }
 
-// Features that have an entry, ascending.
+// The features that have an entry, ascending.
 static std::vector<int32_t> active_features(const int64_t* ptr, int64_t d_sae) {
   std::vector<int32_t> active;
   active.reserve(size_t(d_sae));
@@ -200,16 +203,16 @@ static std::vector<int32_t> active_features(const int64_t* ptr, int64_t d_sae) {
   return active;
 }
 
-// Rows are visited in no order that the hardware could foresee: ask for the row after next.
+// Requests a row that will be needed soon: rows are visited in an order that the hardware cannot predict.
 static inline void prefetch(const float* row, int64_t d) {
   for (int64_t j = 0; j < d; j += 16) __builtin_prefetch(row + j, 1, 2);
 }
 
-constexpr int64_t PART = 16;  // tokens
+constexpr int64_t PART = 16;  // tokens whose sums of r and r^2 are added up first
 
-// r = f W_dec + b_dec - x from feature-major lists. Each thread owns a range of tokens and walks all features, so
-// that a row of W_dec is read once and the tokens' sums stay in its cache. Also the sum of r^2, and the mean of r over
-// tokens, which are added up in parts of PART tokens, whoever owns them.
+// r = f W_dec + b_dec - x from lists by feature. Each thread owns a range of tokens and goes through all features, so
+// that it reads a row of W_dec once and the sums of its tokens stay in its cache. Also computes the sum of r^2 and the
+// mean of r over tokens. These are added up in parts of PART tokens, so they do not depend on the number of threads.
 template <class R>
 static void residual(const int64_t* ptr, const int32_t* toks, const float* vals, const float* W_dec,
                      const float* b_dec, const float* x, int64_t n, int64_t d, int64_t d_sae, R* r, float* col_mean,
@@ -254,21 +257,23 @@ static void residual(const int64_t* ptr, const int32_t* toks, const float* vals,
   for (int64_t j = 0; j < d; ++j) col_mean[j] /= float(n);
 }
 
-// What the moments of a feature are divided by after so many steps (a power is as slow as hundreds of sums).
+// Adam's bias correction: the divisors of a feature's moments after a number of steps. It is computed once per feature,
+// because a power takes as long as hundreds of sums.
 struct Correction {
   float first, second;
   Correction(const Adam& a, float steps)
       : first(a.beta1 ? 1 - std::pow(a.beta1, steps) : 1), second(1 - std::pow(a.beta2, steps)) {}
 };
 
-// The step length of one row: Adam with one second moment v for the whole row, clipped; see kinds/engine.py. No step
-// is longer than lr per coordinate (rms): else one odd batch throws a row up to 1/sqrt(1 - beta2) = 31 times as far.
+// The step length of one row: Adam with one second moment v for the whole row, clipped; see sae/kinds/engine.py. No
+// step is longer than lr per coordinate (rms). Without the clipping one unusual batch could move a row up to
+// 1/sqrt(1 - beta2) = 31 times as far.
 static inline float rate(float* v, float mean_square, const Adam& a, const Correction& correction) {
   *v = a.beta2 * *v + (1 - a.beta2) * mean_square;
   return a.lr / (std::max(std::sqrt(*v / correction.second), std::sqrt(mean_square)) + a.eps);
 }
 
-// One optimiser step of a row w [d] with gradient g, whose sum of squares is given; returns the new row's.
+// One optimiser step of a row w [d] with gradient g, whose sum of squares is `square`; returns that of the new row.
 static inline float descend(float* __restrict w, const float* __restrict g, float* __restrict m, float* v, int64_t d,
                             float square, const Adam& a, const Correction& correction) {
   const float step = rate(v, square / float(d), a, correction), beta1 = a.beta1;
@@ -289,8 +294,8 @@ struct Slopes {  // sums over entries
   float along = 0;  // g_dec . w
 };
 
-// Adds N entries' share to the gradients of one feature's rows; N at a time, so that the sums are read and written
-// once for all of them. df is gain * 2/n r.w + extra (1 and l1/n where there is no array).
+// Adds the contributions of N entries to the gradients of one feature's rows. With N at a time, the sums are read and
+// written once for all of them. df = gain * 2/n r.w + extra; without these arrays gain is 1 and extra is l1/n.
 template <int N, class T>
 static inline void entries(const int32_t* toks, const float* vals, int64_t e, const T* x, const T* r, int64_t d,
                            float scale, float l1, const Rule& rule, const float* __restrict w,
@@ -327,7 +332,8 @@ static inline void entries(const int32_t* toks, const float* vals, int64_t e, co
   }
 }
 
-// Gradients, step, renormalisation and bf16 copy of every feature with an entry, in one pass over its rows.
+// For every feature with an entry: gradients, optimiser step, scaling of the decoder row to length 1, and the copy of
+// the encoder row in the tiles, in one pass over its rows.
 template <class T>
 static void update(const int64_t* ptr, const int32_t* toks, const float* vals, const T* x, const T* r, int64_t n,
                    int64_t d, int64_t d_sae, const Features& p, const Adam& a, const Rule& rule) {
@@ -362,7 +368,7 @@ static void update(const int64_t* ptr, const int32_t* toks, const float* vals, c
       float square_dec = 0, square_enc = 0;
 #pragma omp simd reduction(+ : square_dec, square_enc)
       for (int64_t j = 0; j < d; ++j) {
-        g_dec[j] -= sums.along * w[j];  // only the part that turns the row: its length is fixed
+        g_dec[j] -= sums.along * w[j];  // only the part at a right angle to the row, whose length is fixed
         square_dec += g_dec[j] * g_dec[j], square_enc += g_enc[j] * g_enc[j];
       }
       const float norm = descend(w, g_dec, p.m_dec + i * d, p.v_dec + i, d, square_dec, a, correction);
@@ -377,7 +383,7 @@ static void update(const int64_t* ptr, const int32_t* toks, const float* vals, c
 }
 
 extern "C" {
-// W_enc [d_sae, d] into zeroed tiles
+// Writes W_enc [d_sae, d] to tiles that hold zeros.
 void ISA(tile)(const float* W_enc, int64_t d_sae, int64_t d, bf16* tiles) {
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < d_sae; ++i) to_tiles(W_enc + i * d, i, d, tiles);

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.kernels import Encoder, Lists, choose, path_counts, reference, sddmm, sparse_decode, spmm, transpose
-from sae_pipeline.kernels.backend import NEEDS
+from sae_pipeline.kernels.backend import CPU_REQUIREMENTS
 from sae_pipeline.kernels.cpu import cpu_features
 from sae_pipeline.sae.kinds.relu import ReluStep
 
-COMPILED = [name for name, bit in NEEDS.items() if name == "plain" or cpu_features() & bit]
+COMPILED = [name for name, bit in CPU_REQUIREMENTS.items() if name == "plain" or cpu_features() & bit]
 SHAPES = [(1, 1, 1), (7, 5, 3), (33, 70, 65), (64, 32, 96), (50, 97, 300)]  # tokens, d_in, d_sae
 
 
@@ -344,7 +344,7 @@ def test_resumes_bit_for_bit() -> None:
 
 def test_path_by_density() -> None:
     """Few active entries go over lists, many over dense products; the counter tells; both learn the same thing."""
-    if not cpu_features() & NEEDS["amx"]:
+    if not cpu_features() & CPU_REQUIREMENTS["amx"]:
         pytest.skip("on a CPU without AMX every density goes over lists")
     x = torch.randn(64, 64)
     for bias, path in ((-2.5, "step.sparse.amx"), (2.0, "step.dense.cpu")):
@@ -380,7 +380,7 @@ def test_without_a_compiler(tmp_path: Path) -> None:
 
 def test_amx_in_software(tmp_path: Path) -> None:
     """Where there is AVX-512 but no AMX, the AMX encoder passes the tests of this file with tiles made in C++."""
-    if cpu_features() & NEEDS["amx"] or not cpu_features() & NEEDS["avx512"]:
+    if cpu_features() & CPU_REQUIREMENTS["amx"] or not cpu_features() & CPU_REQUIREMENTS["avx512"]:
         pytest.skip("this CPU has AMX itself, or not what the encoder needs besides")
     compiler = tmp_path / "g++"
     real = shutil.which(os.environ.get("CXX", "g++"))
