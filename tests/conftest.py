@@ -10,6 +10,8 @@ import torch
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.config import StudyConfig
 from sae_pipeline.study import present
+from tests.support.cases import Case
+from tests.support.encoders import ENCODERS, save_encoder
 from tests.support.small_study import build
 
 REAL_DATA = Path(__file__).parent.parent.parent / "shared" / "data" / "twitter-financial-news-sentiment"
@@ -47,3 +49,19 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"the real headlines are not at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="module", params=list(ENCODERS))
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """One per family."""
+    folder = tmp_path_factory.mktemp(request.param)
+    save_encoder(request.param, folder)
+    return Case(folder)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """BERT alone, where families do not matter."""
+    folder = tmp_path_factory.mktemp("bert")
+    save_encoder("bert", folder)
+    return Case(folder)

@@ -15,8 +15,8 @@ from sae_pipeline.sae.kinds.engine import SparseStepper
 from sae_pipeline.sae.saelens import saelens
 from sae_pipeline.sae.training import Job, sparsity_weight, train_saes
 from sae_pipeline.schema.kinds import KINDS, KindRecord, PenaltyUnit
-from tests.sae.test_autoencoder import sae_config
 from tests.sae.test_training import D_IN, mixtures
+from tests.support.saes import sae_config
 
 
 class SquaredPenaltyStep(SparseStepper):

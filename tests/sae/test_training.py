@@ -11,7 +11,7 @@ from sae_pipeline.config import TrainConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation.code_quality import code_quality
 from sae_pipeline.sae.training import Job, TrainedSae, sparsity_weight, train_saes
-from tests.sae.test_autoencoder import sae_config
+from tests.support.saes import sae_config
 
 D_IN, N_TOKENS = 64, 6000
 

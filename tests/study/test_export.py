@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from sae_pipeline.__main__ import main
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.study.layout import Layout
-from tests.sae.test_autoencoder import random_sae
+from tests.support.saes import random_sae
 
 PEERS = Path(__file__).parents[2] / "build" / "peers" / "bin" / "python"
 

@@ -1,0 +1,63 @@
+"""The same features in other SAEs, with known answers."""
+
+import pytest
+import torch
+
+from sae_pipeline.config import study_config
+from sae_pipeline.errors import UserError
+from sae_pipeline.evaluation.family import match_features, nearest_rows, stability
+from sae_pipeline.kernels.reference import compress
+from tests.support.saes import drawn
+
+
+def unit(rows: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+class TestFamily:
+    """The same features elsewhere."""
+
+    def test_stability_known_answers(self) -> None:
+        """Permuted copies are perfectly stable; dead features do not count; independent directions are at chance."""
+        rows = unit(torch.randn(200, 64, generator=torch.Generator().manual_seed(0)))
+        other = unit(torch.randn(200, 64, generator=torch.Generator().manual_seed(9)))
+        live = torch.ones(200, dtype=torch.bool)
+        same = stability([0, 1], [rows, rows.flip(0)], [live, live])
+        assert same.mean_cosine == pytest.approx(1, abs=1e-5) and same.matched_share == 1
+        different = stability([0, 1], [rows, other], [live, live])
+        assert different.mean_cosine == pytest.approx(different.chance_cosine, abs=0.02)
+        assert different.matched_share == 0
+        part = live.clone()
+        part[:100] = False
+        mixed = torch.cat([other[:100], rows[100:]])
+        assert stability([0, 1], [rows, mixed], [part, part]).matched_share == 1
+
+    def test_one_seed(self) -> None:
+        """One seed says nothing about stability."""
+        rows = unit(drawn(0, 4, 3))
+        with pytest.raises(UserError, match="at least two different seeds"):
+            stability([7], [rows], [torch.ones(4, dtype=torch.bool)])
+        with pytest.raises(UserError, match="at least two different seeds"):
+            study_config("demo", compare={"seeds": (1, 1)})
+
+    def test_verdicts(self) -> None:
+        """A kept direction is a match, a direction that became two is split, a lost one absent."""
+        e = torch.eye(5)
+        own = e[[0, 1, 2]]
+        other = torch.stack([e[0], unit((e[1] + e[3])[None] * 1.0)[0] * 1.0, unit((e[1] - 1.6 * e[3])[None])[0], e[4]])
+        f_own = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]])
+        f_other = torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+        other[1] = unit((e[3] + 0.01 * e[1])[None])[0]
+        found = match_features(own, other, compress(f_own), compress(f_other))
+        assert found.verdict == ["match", "split", "absent"]
+        assert found.feature[:2] == [0, 2]
+        assert found.coactivation == pytest.approx([1, 1, 0])
+        assert found.cosine[:2] == pytest.approx([1, 1 / (1 + 1.6**2) ** 0.5])
+
+    def test_nearest_rows_against_float64(self) -> None:
+        """Indices and cosines as computed whole, whatever the chunks."""
+        a, b = unit(drawn(0, 2500, 16)), unit(drawn(1, 300, 16))
+        index, cosine = nearest_rows(a, b)
+        whole = (a.double() @ b.double().T).max(1)
+        assert cosine == pytest.approx(whole.values.float(), abs=1e-5)
+        assert (index == whole.indices).float().mean() > 0.999

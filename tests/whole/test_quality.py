@@ -1,0 +1,89 @@
+"""Controls, probes, stability, family and the end-to-end finish: known answers, and the verbs on the small study."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from sae_pipeline import pipeline, quality
+from sae_pipeline.__main__ import main
+from sae_pipeline.config import CompareConfig, ExtractConfig, FamilyConfig, FinishConfig, TrainConfig, study_config
+from sae_pipeline.errors import UserError
+from sae_pipeline.runs.folders import read_run
+from sae_pipeline.schema.family import FAMILY, FamilyFile
+from sae_pipeline.study import present
+from tests.conftest import SmallStudy
+from tests.support.small_study import N_HEADLINES, write_headlines
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def root(study: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the small study that may be added to."""
+    root = tmp_path_factory.mktemp("quality")
+    shutil.copytree(study.root, root, dirs_exist_ok=True)
+    return root
+
+
+class TestVerbs:
+    """finish, compare and family on the small study."""
+
+    def test_finish(self, tmp_path: Path) -> None:
+        """On held-out headlines the KL falls and L0 stays; the result is a size of its own that is reused.
+
+        Of a classifier that has learned no headlines: what it makes of those that the SAE is fitted on and of others
+        is alike, so that what is gained on the ones is gained on the others.
+        """
+        root = tmp_path
+        write_headlines(root / "headlines.csv", N_HEADLINES)
+        source, still = {"source": str(root / "headlines.csv")}, {"epochs": 1, "learning_rate": 1e-9}
+        pipeline.finetune(study_config("demo", headlines=source, finetune=still), root, CPU)
+        pipeline.train(ExtractConfig(layer=4), TrainConfig(kind="batchtopk", k=4, latent_dims=(128,)), root, CPU)
+        config = FinishConfig(sae_size="128", epochs=2, learning_rate=1e-3, kl_weight=3e4, tokens_per_batch=128)
+        before = present.load_sae(root, 4, "128", CPU)[1]
+        made = quality.finish(config, 4, root, CPU)
+        assert made.report.spliced.mean_kl < 0.8 * before.report.spliced.mean_kl  # type: ignore[operator]
+        assert made.report.held_out.l0 == pytest.approx(before.report.held_out.l0, rel=0.1)
+        assert quality.finish(config, 4, root, CPU) == made
+        assert (root / "finbert_sae" / "layer_4_128-e2e.pt").is_file()
+        with pytest.raises(UserError, match="finished already"):
+            quality.finish(FinishConfig(sae_size="128-e2e"), 4, root, CPU)
+        run = read_run(pipeline.analyze(study_config("demo", analyze={"sae_size": "128-e2e"}), root, CPU))
+        assert run.metadata.sae.size == "128-e2e" and set(run.metadata.sae_family) == {"128", "128-e2e"}
+
+    def test_compare_and_family(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Controls score worse, finished SAEs of two seeds are compared, and the family names sizes and seeds."""
+        quality.finish(FinishConfig(sae_size="1k"), 4, root, CPU)
+        file = quality.compare(CompareConfig(sae_size="1k-e2e", seeds=(0, 1), probe_sizes=(1, 5)), 4, root, CPU)
+        by_name = {c.name: c for c in file.controls}
+        assert list(by_name) == ["sae", "pca", "neurons", "random model"]
+        assert by_name["sae"].code.fvu < by_name["neurons"].code.fvu
+        assert by_name["sae"].spliced.unchanged > 0.9  # type: ignore[union-attr]
+        assert by_name["random model"].spliced is None
+        assert by_name["sae"].probing[1].auroc > by_name["random model"].probing[1].auroc
+        assert file.stability.mean_cosine > file.stability.chance_cosine
+        found = quality.family(FamilyConfig(), root, CPU)
+        run = max((root / "analysis_data").glob("*_run-*"))
+        assert FamilyFile.model_validate_json((run / FAMILY).read_bytes()) == found
+        assert {m.size for m in found.members} >= {"1k"}
+        assert all(len(m.verdict) == found.d_sae for m in found.matches)
+        assert main(["family", "--root", str(root)]) == 0
+        assert "match" in capsys.readouterr().out
+        assert main(["report", "--root", str(root)]) == 0
+        told = capsys.readouterr().out
+        page = (root / "finbert_sae" / "training_report.html").read_text(encoding="utf-8")
+        for text in (told, page):
+            assert "random model" in text and "recovered loss" in text and "stability over seeds 0, 1" in text
+        assert "Wilson interval" in page and "Feature density" in page
+        for controls in (root / "finbert_sae" / "evidence").iterdir():
+            controls.write_text("{")
+        assert main(["report", "--root", str(root)]) == 2
+        assert "is damaged" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("verb", ["compare", "evidence"])
+    def test_one_seed_on_the_command_line(self, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """A seed list of one ends with one sentence; `evidence` is another name of `compare`."""
+        assert main([verb, "--seeds", "3"]) == 2
+        assert "at least two different seeds" in capsys.readouterr().err
