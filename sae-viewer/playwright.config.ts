@@ -1,12 +1,13 @@
 import { existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { defineConfig, type PlaywrightTestConfig } from '@playwright/test'
+import { portFor } from './e2e/ports'
 
-const API_PORT = Number(process.env.E2E_API_PORT ?? 8766)
-const VIEWER_PORT = Number(process.env.E2E_VIEWER_PORT ?? 1235)
+const API_PORT = await portFor('E2E_API_PORT')
+const VIEWER_PORT = await portFor('E2E_VIEWER_PORT')
 const analysisDir = process.env.E2E_ANALYSIS_DIR ?? '../analysis_data'
 
-/** The system's Chromium where there is one, else Playwright's own. */
+/** The Chromium of the system; undefined where there is none, so that Playwright uses its own. */
 function chromium(): string | undefined {
   const folders = (process.env.PATH ?? '').split(delimiter)
   const files = ['chromium', 'chromium-browser', 'google-chrome'].flatMap((name) => folders.map((folder) => join(folder, name)))
@@ -17,7 +18,7 @@ const executablePath = chromium()
 const config: PlaywrightTestConfig = {
   testDir: 'e2e',
   outputDir: 'test-results',
-  timeout: 60_000, // ceilings for a busy machine with two cores
+  timeout: 60_000, // in ms, as is the next one: enough for a busy machine with two cores
   expect: { timeout: 15_000 },
   fullyParallel: true,
   workers: 2,
@@ -43,7 +44,7 @@ const config: PlaywrightTestConfig = {
   },
   webServer: [
     {
-      // The real server on a real run; it serves the build of the second one too.
+      // The real server on a real run. It also serves the build that the second command makes.
       command: `../.venv/bin/python ../viz_analysis/feature_probe_server.py --analysis-dir "${analysisDir}" --port ${API_PORT} --viewer-dir ../build/viewer-e2e`,
       url: `http://127.0.0.1:${API_PORT}/api/health`,
       stdout: 'ignore',

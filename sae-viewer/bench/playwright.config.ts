@@ -1,10 +1,11 @@
 import { defineConfig } from '@playwright/test'
+import { portFor } from '../e2e/ports'
 import base from '../playwright.config'
 
-const API_PORT = Number(process.env.E2E_API_PORT ?? 8767)
+const API_PORT = await portFor('E2E_API_PORT')
 const analysisDir = process.env.E2E_ANALYSIS_DIR ?? '../../analysis_data'
 
-/** What is measured and pictured: the production build as the Flask server serves it, one page at a time. */
+/** Benchmark and screenshots of the production build as the Flask server serves it, one page at a time. */
 export default defineConfig({
   ...base,
   testDir: '.',

@@ -15,7 +15,7 @@ for (const theme of ['light', 'dark'] as const) {
         await ready(page)
         await page.evaluate(() => document.fonts.ready)
         await page.mouse.move(0, 0)
-        await page.waitForTimeout(400) // what comes after the list: counts, neighbours
+        await page.waitForLoadState('networkidle') // counts and similar headlines come after the list
         await page.screenshot({ path: `${folder}/${name}-${theme}-${width}.png` })
       }
     })

@@ -1,4 +1,4 @@
-"""`python sae-viewer/bench/shrink_images.py FROM TO`: screenshots with a palette of their own, a third of the size."""
+"""Shrink screenshots to a third of their size by a palette: `python sae-viewer/bench/shrink_images.py FROM TO`."""
 
 import sys
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# Flat areas keep their very colour, what is rare (smoothed edges, small marks) gets one near it.
+# Common colours (flat areas) are kept; rare ones (smoothed edges, small marks) are replaced by a similar one.
 COMMON, RARE = 64, 192
 
 
 def main(source: Path, target: Path) -> None:
-    """Write every PNG of `source` into `target` and print what they take."""
+    """Write every PNG of `source` into `target` with a palette, and print their number and total size."""
     target.mkdir(parents=True, exist_ok=True)
     pictures = sorted(source.glob("*.png"))
     for path in pictures:
@@ -21,7 +21,7 @@ def main(source: Path, target: Path) -> None:
 
 
 def with_palette(image: Image.Image) -> Image.Image:
-    """The RGB picture with at most 256 colours, each pixel with the nearest of them."""
+    """Return the RGB image with at most 256 colours, each pixel with the nearest one."""
     pixels = np.asarray(image).reshape(-1, 3)
     colours, which, counts = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
     common = colours[np.argsort(-counts, kind="stable")[:COMMON]]

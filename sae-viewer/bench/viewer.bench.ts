@@ -1,4 +1,4 @@
-/** How fast the production build is with a large run. The last line is one JSON object. */
+/** Measures the speed of the production build with a large run, and writes `build/bench-viewer.json`. */
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import AxeBuilder from '@axe-core/playwright'
@@ -8,9 +8,9 @@ import { allViews } from '../e2e/views'
 
 const LOADS = 5
 const SCROLL_MS = 4_000
-/** Scrolled per frame, px: 3,600 a second, a fast wheel. */
+/** Pixels scrolled per frame: 3,600 a second, as with a fast wheel. */
 const SCROLL_STEP = 60
-/** Durations below this are not reported by the browser, in ms; they count as this. */
+/** The browser reports no interaction shorter than this, in ms, so shorter ones count as this. */
 const FLOOR_MS = 16
 
 const median = (values: number[]) => quantile(values, 0.5)
@@ -26,7 +26,7 @@ declare global {
   }
 }
 
-/** Note when the first headline is there, and how long each interaction takes to its next paint. */
+/** Records when the first headline is painted, and how long each interaction takes until its next paint. */
 function watch(): void {
   window.interactions = new Map()
   new MutationObserver((_, observer) => {
@@ -45,7 +45,7 @@ function watch(): void {
 
 const listed = (page: Page) => expect(page.locator('[data-index="0"]').locator('article, a').first()).toBeVisible()
 
-/** What a reader does in two minutes, as fast as the page allows; how many interactions that is. */
+/** Does what a reader does in two minutes, with short pauses, and returns the number of interactions. */
 async function session(page: Page): Promise<number> {
   let acts = 0
   const act = async (what: Promise<unknown>) => {
@@ -84,6 +84,7 @@ async function session(page: Page): Promise<number> {
   return acts
 }
 
+/** The durations of the frames while the list scrolls, in ms. */
 async function scroll(page: Page): Promise<number[]> {
   await page.goto('/')
   await listed(page)

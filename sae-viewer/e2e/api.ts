@@ -1,8 +1,7 @@
-/** What the tests expect, asked of the API itself; and servers of a test's own, to be killed or fed by it. */
+/** The API, of which tests ask what to expect, and servers that a test starts and stops itself. */
 
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { expect, test as base, type APIRequestContext, type Locator, type Page } from '@playwright/test'
@@ -67,7 +66,7 @@ export class Api {
   }
 }
 
-/** `api` answers for the served run; a test fails when the page throws. */
+/** A test with `api`, which answers for the served run. The test fails when the page throws. */
 export const test = base.extend<{ api: Api; quietPage: undefined }>({
   api: async ({ request }, use) => use(new Api(request)),
   quietPage: [
@@ -82,18 +81,19 @@ export const test = base.extend<{ api: Api; quietPage: undefined }>({
 })
 
 export { expect }
+export { freePort } from './ports'
 
 /** 2377 → "2,377". */
 export const count = (n: number) => n.toLocaleString('en-US')
 
-/** What a list says of its length. */
+/** The text in which a list states its length. */
 export const listed = (total: number, all: number, noun: string) =>
   total === all ? `${count(all)} ${noun}s` : `${count(total)} of ${count(all)} ${noun}s`
 
-/** The headline's row, by its place in the list (0-based). */
-export const row = (page: Page, place: number): Locator => page.locator(`[data-index="${place}"]`)
+/** A row of the list, 0-based. */
+export const row = (page: Page, index: number): Locator => page.locator(`[data-index="${index}"]`)
 
-/** The words most lit in a headline, in the hottest colour: several when they are equal as written. */
+/** The words of a headline with the highest activation and the deepest colour; several where they are equal as written. */
 export async function strongest(shown: Locator): Promise<string[]> {
   const lit = await shown.locator('mark').evaluateAll((marks) =>
     marks.map((mark) => ({ word: mark.textContent, activation: Number(mark.dataset['activation']), heat: mark.dataset['heat'] })),
@@ -102,17 +102,9 @@ export async function strongest(shown: Locator): Promise<string[]> {
   return lit.filter(({ activation, heat }) => activation === most && heat === '8').map(({ word }) => word)
 }
 
-/** The first list of the page is there. */
+/** Waits until the list of the page has its first row. */
 export async function loaded(page: Page): Promise<void> {
   await expect(row(page, 0).locator('article, a').first()).toBeVisible()
-}
-
-export async function freePort(): Promise<number> {
-  const probe = createServer()
-  await new Promise<void>((done) => probe.listen(0, '127.0.0.1', done))
-  const { port } = probe.address() as AddressInfo
-  await new Promise((done) => probe.close(done))
-  return port
 }
 
 export class Server {
@@ -135,7 +127,7 @@ export class Server {
     return new Server([PYTHON, program, ...options], port, '/api/health')
   }
 
-  /** The viewer as `npm run preview` shows it, before an API at `apiUrl`. */
+  /** The viewer as `npm run preview` serves it, in front of an API at `apiUrl`. */
   static viewer(apiUrl: string, port: number): Server {
     const vite = resolve('node_modules', 'vite', 'bin', 'vite.js')
     return new Server(['node', vite, 'preview', '--outDir', BUILD, '--port', String(port)], port, '/', { API_URL: apiUrl })
@@ -159,7 +151,7 @@ export class Server {
   }
 }
 
-/** A folder with made-up runs, each of headlines from its own words; gone after `remove`. */
+/** A folder with made-up runs, each with headlines from its own words. `remove` deletes it. */
 export function madeUpRuns(...wordLists: string[][]): { folder: string; remove: () => void } {
   const folder = mkdtempSync(join(tmpdir(), 'viewer-e2e-'))
   const program = `

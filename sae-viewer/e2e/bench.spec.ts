@@ -111,7 +111,7 @@ test('the open headline says why, and opens on the bench with flip and repair', 
   const bench = page.getByRole('dialog', { name: 'Bench' })
   await expect(bench.getByRole('textbox', { name: 'Headline' })).toHaveValue(headline?.text ?? '')
   await bench.getByRole('button', { name: /^Flip it to the label/ }).click()
-  await expect(bench.getByText(/\.$/).filter({ hasText: /turns? it to|No set/ })).toBeVisible({ timeout: 15_000 })
+  await expect(bench.getByText(/\.$/).filter({ hasText: /changes the prediction to|No set/ })).toBeVisible({ timeout: 15_000 })
   await bench.getByRole('button', { name: 'Close' }).click()
   await expect(bench).toBeHidden()
 })
