@@ -125,7 +125,7 @@ def _run_stage(
             if ranks.first:
                 print(f"run: {place.shown(run)}" + (f" ({ranks.size} processes)" if ranks.size > 1 else ""))
         case "intervene":
-            print("\n".join(report.summary_lines(pipeline.intervene(study.intervene, root, device))))
+            print("\n".join(report.causal_lines(pipeline.intervene(study.intervene, root, device))))
         case "finish":
             quality.finish(study.finish, layer, root, device)
             print("\n".join(report.study_report(root).lines()))

@@ -1,4 +1,4 @@
-"""Where a study's artefacts are under one root, and the records that stand beside them."""
+"""Where the artefacts of a study are, and the records beside them."""
 
 import json
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class SaeRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where artefacts are, under one root."""
+    """The paths of a study's artefacts under one root."""
 
     root: Path
 
@@ -61,7 +61,7 @@ class Layout:
 
     @property
     def checkpoints(self) -> Path:
-        """Unfinished work, one folder each; see checkpoints.py."""
+        """Checkpoints of unfinished work, one folder each; see artefacts/checkpoints.py."""
         return self.weights / "checkpoints"
 
     @property
@@ -70,12 +70,12 @@ class Layout:
         return self.root / "analysis_data"
 
     def controls(self, sae_hash: str) -> Path:
-        """What an SAE scores beside controls and other seeds."""
+        """The file that compares an SAE with controls and other seeds."""
         return self.weights / "evidence" / f"{sae_hash}.json"
 
     @property
     def classifier_alias(self) -> Path:
-        """Names the newest classifier."""
+        """The file that names the newest classifier."""
         return self.weights / "classifier.json"
 
     @property
@@ -89,7 +89,7 @@ class Layout:
 
 
 def present_classifier(root: Path) -> PresentClassifier:
-    """Which classifier the later stages work on. Raises UserError when there is none."""
+    """The classifier that the later stages work on. Raises UserError when there is none."""
     layout = Layout(root)
     try:
         return PresentClassifier.model_validate_json(layout.classifier_alias.read_bytes())
@@ -113,7 +113,7 @@ def made_from(record: Path, inputs_hash: str) -> bool:
 
 
 def read_sae_record(folder: Path) -> SaeRecord:
-    """The record beside an SAE's weights. Raises UserError when it is missing or damaged."""
+    """Read the record beside an SAE's weights. Raises UserError when it is missing or damaged."""
     try:
         return SaeRecord.model_validate_json((folder / "sae.json").read_bytes())
     except (OSError, ValidationError) as error:
@@ -121,7 +121,7 @@ def read_sae_record(folder: Path) -> SaeRecord:
 
 
 def record_size(record: SaeRecord) -> str:
-    """The user's name for an SAE: "4k", or "4k-e2e" where it was finished end to end."""
+    """The size name of an SAE: "4k", or "4k-e2e" if it was finished end to end."""
     return size_name(record.config.d_sae) + ("-e2e" if record.finish else "")
 
 

@@ -1,5 +1,9 @@
-"""The notebook's pictures: one function per question, artefact in, figure out."""
+"""The plots of the notebook and of the training report: one function per question, artefact in, figure out.
 
+Each figure has a sentence below it (its `supxlabel`) that says how to read it.
+"""
+
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,9 +32,15 @@ def _axes(title: str, width: float = 6.4, height: float = 4.0) -> tuple[Figure, 
     return figure, axes
 
 
+def _say_how_to_read(figure: Figure, sentence: str) -> None:
+    """Put a sentence below a figure, in lines of its width."""
+    text = textwrap.fill(sentence, int(14 * figure.get_figwidth()))
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=9, color=_MUTED)
+
+
 def fine_tuning(record: ClassifierRecord) -> Figure:
-    """Loss and dev scores per epoch; the kept epoch is the one with the best macro-F1."""
-    figure, axes = _axes("Fine-tuning: the epoch with the best macro-F1 on dev is kept")
+    """Train loss and dev scores of the classifier after each epoch."""
+    figure, axes = _axes("Fine-tuning: scores on dev and loss on train")
     epochs = [e.epoch for e in record.history]
     axes.plot(epochs, [e.dev_accuracy for e in record.history], "o-", color=_ACCENT, label="dev accuracy")
     axes.plot(epochs, [e.dev_macro_f1 for e in record.history], "s-", color=_INK, label="dev macro-F1")
@@ -44,13 +54,16 @@ def fine_tuning(record: ClassifierRecord) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles = [*axes.get_legend_handles_labels()[0], *losses.get_legend_handles_labels()[0]]
     axes.legend(handles, [str(h.get_label()) for h in handles], frameon=False, loc="lower left")
+    _say_how_to_read(
+        figure, "The epoch with the best macro-F1 on dev is kept. Scores use the left axis, the loss the right one."
+    )
     return figure
 
 
 def confusion(report: ClassifierReport) -> Figure:
-    """Counts of (true, predicted); shading is the share of the row, so the diagonal is recall."""
+    """Headlines by true and predicted class."""
     figure, axes = _axes(
-        f"Confusion on {report.split}\naccuracy {report.accuracy:.3f}, macro-F1 {report.macro_f1:.3f}", 4.6, 4.0
+        f"Confusion matrix on {report.split}\naccuracy {report.accuracy:.3f}, macro-F1 {report.macro_f1:.3f}", 4.6, 4.0
     )
     counts = np.array(report.confusion)
     share = counts / counts.sum(1, keepdims=True).clip(1)
@@ -60,22 +73,25 @@ def confusion(report: ClassifierReport) -> Figure:
         axes.text(column, row, f"{n:,}\n{share[row, column]:.0%}", ha="center", va="center", color=ink)
     axes.set_xticks(range(len(LABELS)), LABELS)
     axes.set_yticks(range(len(LABELS)), LABELS)
-    axes.set(xlabel="predicted", ylabel="true")
+    axes.set(xlabel="predicted class", ylabel="true class")
     axes.spines[:].set_visible(False)
+    _say_how_to_read(
+        figure, "Shading and percentages are shares of the row, so the diagonal shows each class's recall."
+    )
     return figure
 
 
 def sae_training(records: Mapping[str, SaeRecord]) -> Figure:
-    """FVU, L0 and silent features while training, every size from the same batches."""
+    """FVU, L0 and silent features of each SAE during training."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12.6, 3.8), layout="constrained")
     for colour, (size, record) in zip(_SIZES * len(records), records.items(), strict=False):
         curve = record.curve
         left.plot(curve.tokens, curve.fvu, color=colour, label=size)
         middle.plot(curve.tokens, curve.l0, color=colour, label=size)
         right.plot(curve.tokens[len(curve.tokens) - len(curve.silent) :], curve.silent, color=colour, label=size)
-    left.set(title="Unexplained variance (FVU)", xlabel="tokens seen", ylabel="FVU", ylim=(0, 1))
-    middle.set(title="Active features per token (L0)", xlabel="tokens seen", ylabel="L0", yscale="log")
-    right.set(title="Features silent for one pass", xlabel="tokens seen", ylabel="share of features", ylim=(0, 1))
+    left.set(title="Unexplained variance (FVU)", xlabel="training tokens", ylabel="FVU", ylim=(0, 1))
+    middle.set(title="Active features per token (L0)", xlabel="training tokens", ylabel="L0", yscale="log")
+    right.set(title="Features silent for one pass", xlabel="training tokens", ylabel="share of features", ylim=(0, 1))
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
     for axes in (left, middle, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -83,12 +99,17 @@ def sae_training(records: Mapping[str, SaeRecord]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     left.legend(frameon=False, title="SAE size")
+    _say_how_to_read(
+        figure,
+        "Each point of FVU and L0 is the mean since the previous point. Silent features did not fire for a whole pass "
+        "over the training tokens.",
+    )
     return figure
 
 
 def l0_against_fvu(records: Mapping[str, SaeRecord]) -> Figure:
-    """The trade-off of the sizes: left and down is better; filled = held-out, hollow = train."""
-    figure, axes = _axes("Sparsity against faithfulness: left and down is better")
+    """L0 and FVU of each SAE, on train and held-out."""
+    figure, axes = _axes("Sparsity and reconstruction error of each SAE")
     for colour, (size, record) in zip(_SIZES * len(records), records.items(), strict=False):
         train, test = record.report.train, record.report.held_out
         axes.plot([train.l0, test.l0], [train.fvu, test.fvu], color=colour, lw=1)
@@ -97,13 +118,14 @@ def l0_against_fvu(records: Mapping[str, SaeRecord]) -> Figure:
     axes.scatter([], [], color=_MUTED, label="held-out")
     axes.scatter([], [], facecolor="white", edgecolor=_MUTED, label="train")
     axes.legend(frameon=False, ncols=2)
-    axes.set(xlabel="L0 (active features per token)", ylabel="FVU (share of variance left out)")
+    axes.set(xlabel="L0 (active features per token)", ylabel="FVU (share of variance unexplained)")
     axes.margins(0.15)
+    _say_how_to_read(figure, "Further left is sparser, lower is closer to the activations.")
     return figure
 
 
 def feature_density(run: Path) -> Figure:
-    """How often features fire: a histogram of the share of counted tokens, log scale."""
+    """Histogram of the share of a run's counted tokens on which each feature fires."""
     stats = read_run(run).feature_stats
     share = np.array(next(m.values for m in stats.metrics if m.name == "fraction_active"))
     live = share[share > 0]
@@ -112,12 +134,13 @@ def feature_density(run: Path) -> Figure:
     )
     low = np.log10(live.min()) if len(live) else -5
     axes.hist(live, bins=np.logspace(low, 0, 50).tolist(), color=_ACCENT)
-    axes.set(xscale="log", xlabel="share of tokens on which the feature fires", ylabel="features")
+    axes.set(xscale="log", xlabel="share of tokens on which the feature fires", ylabel="number of features")
+    _say_how_to_read(figure, "A feature at 0.1 fires on every tenth token. Features that never fire are left out.")
     return figure
 
 
 def headline_heat(run: Path, headline: int = 0) -> Figure:
-    """One headline, its words shaded by each of its strongest features."""
+    """The activations of a headline's strongest features, by token."""
     loaded = read_run(run)
     prompt, fired = loaded.prompts[headline], loaded.headline_features.headlines[headline].features
     counted = [i for i, word in enumerate(prompt.words) if word >= 0]
@@ -136,43 +159,51 @@ def headline_heat(run: Path, headline: int = 0) -> Figure:
     image = axes.imshow(heat, aspect="auto", cmap="Blues", vmin=0)
     axes.set_xticks(range(len(counted)), [prompt.tokens[i] for i in counted], rotation=60, ha="right")
     axes.set_yticks(range(len(fired)), [f"{f.feature}: {f.word}" for f in fired])
+    axes.set(xlabel="token", ylabel="feature: word where it is strongest")
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="activation f")
+    _say_how_to_read(figure, "Each row is a feature, strongest first. The darker a token, the larger its activation.")
     return figure
 
 
 def unchanged_predictions(records: Mapping[str, SaeRecord]) -> Figure:
-    """Predictions kept when each size's reconstruction replaces the activations."""
-    figure, axes = _axes("Predictions unchanged with the reconstruction spliced in", 5.2, 3.2)
+    """Share of test predictions that stay the same when an SAE's reconstruction replaces the activations."""
+    figure, axes = _axes("Predictions unchanged with the reconstruction spliced in", 5.2, 3.4)
     sizes = list(records)
     kept = [records[size].report.spliced.unchanged for size in sizes]
     axes.barh(sizes, kept, color=_SIZES[: len(sizes)] if len(sizes) <= len(_SIZES) else _ACCENT)
     for row, share in enumerate(kept):
         ink = _INK if row == 0 and len(sizes) > 1 else "white"  # the first bar is the palest
         axes.text(share - 0.01, row, f"{share:.1%}", ha="right", va="center", color=ink)
-    axes.set(xlim=(0, 1), xlabel="share of test headlines")
+    axes.set(xlim=(0, 1), xlabel="share of test headlines", ylabel="SAE")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.invert_yaxis()
+    _say_how_to_read(figure, "The reconstruction replaces the activations of the words of each headline.")
     return figure
 
 
-def agreement(evidence: InterventionsFile) -> Figure:
-    """Estimated effects on the predicted class against true ablation, by how features were chosen."""
-    chosen = [a for a in evidence.agreement if a.estimate == "gradient"]
+def agreement(file: InterventionsFile) -> Figure:
+    """Estimated effects of features on the predicted class against true ablation, by how features were chosen."""
+    chosen = [a for a in file.agreement if a.estimate == "gradient"]
     figure, panels = plt.subplots(1, max(len(chosen), 1), figsize=(11.4, 4), layout="constrained", squeeze=False)
     for axes, a in zip(panels[0], chosen, strict=False):
         reach = max(map(abs, [*a.estimates, *a.truths]), default=1.0) * 1.05
         axes.plot([-reach, reach], [-reach, reach], color=_MUTED, lw=1)
         axes.scatter(a.estimates, a.truths, s=12, alpha=0.5, color=_ACCENT, edgecolor="none")
-        axes.set(xlabel="estimated effect, logits (gradient × activation)", ylabel="true effect, logits (ablation)")
-        axes.set_title(f"features by {a.chosen}: r = {a.pearson:.3f}, ρ = {a.spearman:.3f}", fontsize=11)
+        axes.set(xlabel="estimated effect (gradient × activation), logits", ylabel="true effect (ablation), logits")
+        axes.set_title(f"features chosen by {a.chosen}: r = {a.pearson:.3f}, ρ = {a.spearman:.3f}", fontsize=11)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.spines[["top", "right"]].set_visible(False)
+    _say_how_to_read(
+        figure,
+        "Each point is one feature in one headline. On the line, the estimate equals the true effect. "
+        "r is Pearson's and ρ Spearman's correlation.",
+    )
     return figure
 
 
 def density_of_sizes(records: Mapping[str, SaeRecord]) -> Figure:
-    """How often the features of every size fire on the held-out tokens; silent ones are in the legend."""
+    """Histogram of the share of held-out tokens on which each feature fires, for every SAE."""
     figure, axes = _axes("Feature density on held-out tokens")
     for colour, (size, record) in zip(_SIZES * len(records), records.items(), strict=False):
         found = record.report.held_out
@@ -181,23 +212,33 @@ def density_of_sizes(records: Mapping[str, SaeRecord]) -> Figure:
         axes.stairs([n / record.config.d_sae for n in found.density], edges, color=colour, lw=2, label=label)
     axes.set(xscale="log", xlabel="share of tokens on which a feature fires", ylabel="share of features")
     axes.legend(frameon=False)
+    _say_how_to_read(
+        figure,
+        "A feature at 0.1 fires on every tenth token. The legend gives the share that never fires on these tokens.",
+    )
     return figure
 
 
 def controls(file: ControlsFile) -> Figure:
-    """FVU and label probes of an SAE beside PCA, raw neurons and an SAE on a randomly initialised model."""
+    """FVU and label probes of an SAE beside PCA, raw neurons and an SAE of a randomly initialised model."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
     names = [f"{c.name} (L0 {c.code.l0:.0f})" for c in file.controls]
     colours = [_ACCENT, *["#c3cad6"] * (len(names) - 1)]
     left.barh(names, [c.code.fvu for c in file.controls], color=colours)
     left.invert_yaxis()
+    left.set(xlabel="FVU", ylabel="code")
     left.set_title(f"{file.size}: unexplained variance (FVU), held-out", loc="left", fontsize=11, color=_INK)
     for control, style in zip(file.controls, ("o-", "s--", "^--", "D--"), strict=False):
         sizes, scores = [p.k for p in control.probing], [p.auroc for p in control.probing]
         right.plot(sizes, scores, style, color=_ACCENT if style == "o-" else _MUTED, label=control.name)
-    right.set(xscale="log", xlabel="features per class", ylabel="AUROC of the labels", ylim=(0.5, 1))
+    right.set(xscale="log", xlabel="features per class (k)", ylabel="AUROC of the labels", ylim=(0.5, 1))
     right.set_title("k-sparse probes of the labels, held-out", loc="left", fontsize=11, color=_INK)
     right.legend(frameon=False, loc="lower right")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
+    _say_how_to_read(
+        figure,
+        f"SAE {file.sae_hash} is blue, its controls are grey. A shorter bar is a better reconstruction; a higher line "
+        "says that k features tell more about the label.",
+    )
     return figure

@@ -1,4 +1,4 @@
-"""The figures of the present classifier and its SAEs."""
+"""The figures of a study as text tables: classifier, SAEs, sweeps, controls, families and causal effects."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ class StudyReport(BaseModel):
     controls: list[ControlsFile]
 
     def summary(self) -> dict[str, Any]:
-        """The few numbers that a script wants."""
+        """The main figures as a dict for JSON, which scripts read."""
         test = self.classifier.test
         return {
             "classifier": {
@@ -56,7 +56,7 @@ class StudyReport(BaseModel):
         }
 
     def lines(self) -> Iterator[str]:
-        """The same as text tables."""
+        """The figures as text tables, line by line."""
         record, test = self.classifier, self.classifier.test
         yield f"classifier {self.classifier_hash}: {record.model}, fine-tuned in {record.seconds:.0f} s"
         yield (
@@ -111,7 +111,7 @@ def _read_controls(path: Path) -> ControlsFile:
 
 
 def _spliced_lines(saes: dict[str, SaeRecord]) -> Iterator[str]:
-    """Predictions with the reconstruction spliced in, with intervals and recovered scores."""
+    """A table of predictions with the reconstruction spliced in: intervals, KL and recovered loss."""
     reports = [(size, s) for size, r in saes.items() for s in (r.report.spliced, r.report.spliced_all) if s]
     yield ""
     yield "spliced     positions  unchanged [95 %]           accuracy change [95 %]   McNemar      KL  recovered loss"
@@ -121,7 +121,7 @@ def _spliced_lines(saes: dict[str, SaeRecord]) -> Iterator[str]:
         kept = f"{s.unchanged:.2%} {_interval(s.unchanged_interval, '.1%')}"
         yield f"{size:12}{s.positions:10} {kept:26}{change:26}{s.mcnemar_p:6.3f} {s.mean_kl:8.4f}  {recovered}"
     if any(s.n_headlines < 30 for _, s in reports):
-        yield "Fewer than 30 headlines are too few for an interval."
+        yield "An interval needs at least 30 headlines."
 
 
 def _interval(ends: tuple[float, float] | None, form: str) -> str:
@@ -129,7 +129,7 @@ def _interval(ends: tuple[float, float] | None, form: str) -> str:
 
 
 def sweep_lines(records: Sequence[SaeRecord]) -> Iterator[str]:
-    """A row for each SAE of a sweep, sparsest first within a size."""
+    """A table of the SAEs of a sweep, by size and then by L0."""
     yield "SAE     kind        setting         seed  L0 held-out  FVU held-out    dead  unchanged  store"
     for record in sorted(records, key=lambda r: (r.config.d_sae, r.report.held_out.l0)):
         train, r = record.train, record.report
@@ -147,9 +147,9 @@ def sweep_lines(records: Sequence[SaeRecord]) -> Iterator[str]:
 
 
 def compare_lines(file: ControlsFile) -> Iterator[str]:
-    """What an SAE scores beside its controls, as text tables."""
+    """An SAE beside its controls and its other seeds, as a text table."""
     sizes = "".join(f"{f'k={p.k}':>8}" for p in file.controls[0].probing)
-    yield f"{file.size} ({file.sae_hash}) beside controls, held-out; AUROC of probes on k features per class:"
+    yield f"{file.size} ({file.sae_hash}) and its controls, held-out; AUROC of probes on k features per class:"
     yield f"{'':14}{'L0':>7}{'FVU':>8}{'cosine':>8}{'unchanged':>11}{sizes}"
     for c in file.controls:
         kept = f"{c.spliced.unchanged:.1%}" if c.spliced else "-"
@@ -163,7 +163,7 @@ def compare_lines(file: ControlsFile) -> Iterator[str]:
 
 
 def family_lines(file: FamilyFile) -> Iterator[str]:
-    """What becomes of a run's features in its relatives."""
+    """How many of a run's features match, split or are absent in each related SAE."""
     yield f"{file.d_sae:,} features of {file.sae_hash}, on {file.n_tokens:,} tokens:"
     for member, found in zip(file.members, file.matches, strict=True):
         counts = Counter(found.verdict)
@@ -171,8 +171,8 @@ def family_lines(file: FamilyFile) -> Iterator[str]:
         yield f"  in {member.size:8} seed {member.seed}: {shares}"
 
 
-def summary_lines(file: InterventionsFile) -> Iterator[str]:
-    """What a run's evidence says, as text tables."""
+def causal_lines(file: InterventionsFile) -> Iterator[str]:
+    """The causal effects of a run, as text tables."""
     f = file.faithfulness
     yield f"{file.run_id}: {f.n_headlines} headlines in {file.seconds:.0f} s on {file.device}"
     yield ""

@@ -1,4 +1,4 @@
-"""The training report: one page with the tables and plots of the present classifier and its SAEs."""
+"""The training report: one HTML page with the tables and plots of the present classifier and its SAEs."""
 
 import html
 import io
@@ -28,31 +28,31 @@ figcaption {{ color: #525b6e }}
 <h1>Training report: {title}</h1>
 <pre>{table}</pre>
 {figures}
-<h2>What the numbers are</h2>
+<h2>What the figures mean</h2>
 <dl>{formulas}</dl>
-<h2>Where they come from</h2>
+<h2>What they were made from</h2>
 <pre>{provenance}</pre>
 </html>
 """
 
 _FORMULAS = {
     "L0": "mean number of active features per counted token.",
-    "FVU": "Σ‖x − x̂‖² / Σ‖x − m‖², m the mean of the evaluated tokens: 0 is perfect, 1 is predicting the mean.",
+    "FVU": "Σ‖x − x̂‖² / Σ‖x − m‖², with m the mean of the evaluated tokens. 0 is perfect, 1 is predicting the mean.",
     "dead": "share of features silent over one pass of the training split.",
-    "unchanged": "share of test predictions that stay the same with x̂ in the place of x at the positions named; "
+    "unchanged": "share of test predictions that stay the same when x̂ replaces x at the positions named, with a "
     "Wilson interval.",
-    "accuracy change": "spliced − clean on the same headlines; interval of Agresti & Min (2005) for pairs, exact "
-    "McNemar test of the discordant ones.",
+    "accuracy change": "accuracy spliced − accuracy clean on the same headlines, with the interval for pairs of "
+    "Agresti & Min (2005), and the exact McNemar test of the headlines on which they differ.",
     "KL": "mean over headlines of KL(clean ‖ spliced), nats.",
-    "recovered loss": "(CE removed − CE spliced) / (CE removed − CE clean), with the activations removed by zero, "
-    "mean or resample ablation at the same positions.",
-    "controls": "PCA with L0 components; the L0 largest coordinates of x_norm; an SAE trained in the same way on the "
-    "same network with random weights.",
-    "probes": "per class, the k features that differ most between the class and the rest on train (in pooled standard "
-    "deviations of their maximum over a headline), then a logistic regression on these; one-against-rest AUROC on "
-    "test, mean over classes (Gurnee et al. 2023).",
-    "stability": "for every live feature the cosine of the nearest decoder row in a training with another seed; mean, "
-    "and share of at least 0.7 (Paulo & Belrose 2025).",
+    "recovered loss": "(CE removed − CE spliced) / (CE removed − CE clean), with CE the cross-entropy of the labels "
+    "and the activations removed by zero, mean or resample ablation at the same positions.",
+    "controls": "PCA with L0 components; the L0 largest coordinates of x_norm (neurons); an SAE trained in the same "
+    "way on the same network with random weights (random model).",
+    "probes": "for each class, a logistic regression on the k features that differ most between the class and the "
+    "rest on train, in pooled standard deviations of their maximum over a headline. The figure is the "
+    "one-against-rest AUROC on test, as a mean over classes (Gurnee et al. 2023).",
+    "stability": "for every live feature, the cosine of the nearest decoder row in an SAE trained with another seed: "
+    "its mean, and the share of features with at least 0.7 (Paulo & Belrose 2025).",
 }
 
 
@@ -69,21 +69,21 @@ def _provenance(report: StudyReport) -> str:
 
 
 def write_report(root: Path, report: StudyReport) -> Path:
-    """Write `finbert_sae/training_report.html`, which needs no other file. Returns its path."""
+    """Write `finbert_sae/training_report.html`, a page that needs no other file. Returns its path."""
     record, saes = report.classifier, report.saes
     figures = [
-        (plots.fine_tuning(record), "Train loss and dev scores after each pass; the best pass is kept."),
-        (plots.confusion(record.test), "Rows are true labels; shading is the share of the row."),
-        (plots.sae_training(saes), "Means between points; dead features are those silent for a whole pass."),
-        (plots.l0_against_fvu(saes), "Filled points are held-out headlines, hollow ones train."),
-        (plots.density_of_sizes(saes), "Features that fire on a tenth of all tokens or more are hardly features."),
-        (plots.unchanged_predictions(saes), "On the test split, with the words' activations replaced."),
+        plots.fine_tuning(record),
+        plots.confusion(record.test),
+        plots.sae_training(saes),
+        plots.l0_against_fvu(saes),
+        plots.density_of_sizes(saes),
+        plots.unchanged_predictions(saes),
+        *map(plots.controls, report.controls),
     ]
-    figures += [(plots.controls(file), f"SAE {file.sae_hash}; grey are controls.") for file in report.controls]
     page = _PAGE.format(
         title=html.escape(f"{record.model}, classifier {report.classifier_hash}"),
         table=html.escape("\n".join(report.lines())),
-        figures="\n".join(_figure(figure, caption) for figure, caption in figures),
+        figures="\n".join(map(_figure, figures)),
         formulas="".join(f"<dt><b>{name}</b></dt><dd>{html.escape(text)}</dd>" for name, text in _FORMULAS.items()),
         provenance=html.escape(_provenance(report)),
     )
@@ -92,8 +92,10 @@ def write_report(root: Path, report: StudyReport) -> Path:
     return path
 
 
-def _figure(figure: Figure, caption: str) -> str:
-    """As SVG inside the page; the figure is closed."""
+def _figure(figure: Figure) -> str:
+    """A figure as SVG, with the sentence below it as the caption. The figure is closed."""
+    caption = figure.get_supxlabel().replace("\n", " ")
+    figure.supxlabel("")
     buffer = io.StringIO()
     with plt.rc_context({"svg.hashsalt": "report"}):  # the same ids each time
         figure.savefig(buffer, format="svg", metadata={"Date": None})

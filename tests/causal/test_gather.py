@@ -18,7 +18,7 @@ from sae_pipeline.headlines.tokens import counted_mask
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS, FeatureEffectsFile, InterventionsFile
 from sae_pipeline.study import present
-from sae_pipeline.study.report import summary_lines
+from sae_pipeline.study.report import causal_lines
 from tests.conftest import SmallStudy
 
 CPU = torch.device("cpu")
@@ -94,7 +94,7 @@ class TestFiles:
         assert len(evidence.curves) == 6 and all(c.n_headlines == 10 for c in evidence.curves)
         assert all(a.pearson > 0.8 for a in evidence.agreement if a.estimate == "gradient")
         assert evidence.set_ablation is not None and evidence.set_ablation.features == [3, 5]
-        text = "\n".join(summary_lines(evidence))
+        text = "\n".join(causal_lines(evidence))
         assert "recovered loss" in text and "features 3, 5 ablated everywhere" in text
 
     def test_feature_effects(self, run: Run, evidence: InterventionsFile) -> None:
