@@ -1,16 +1,16 @@
-"""The one exception that means "the user can mend this"."""
+"""The exceptions whose message tells the user what to do."""
 
 
 class UserError(Exception):
-    """A bad input. The message is one sentence: what is wrong and what to do.
+    """A bad input. The message is one sentence that says what is wrong and what to do.
 
     Programs print it without a traceback and exit with code 2.
     """
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows: the sentence alone."""
+        """Show a notebook the sentence without a traceback."""
         return [f"error: {self}"]
 
 
 class ResourceError(UserError):
-    """A disk or a memory that is too small. What was done is kept: the same command goes on from there."""
+    """A disk or a memory that is too small. Finished work is kept, and the same command goes on from there."""

@@ -1,7 +1,11 @@
 """The built-in sample: labelled financial headlines from a small grammar, so that everything runs offline.
 
-The text is ours (`sample.txt`); companies, banks and people in it are invented. The generator is deterministic
-on every platform and Python. What the sample is worth is measured by `benchmarks/sample_quality.py`.
+`sample.txt` holds templates for each class and the words that fill them. The templates of a class take turns until it
+has enough different headlines. Each headline is made in three steps: companies are drawn, the template is filled with
+them (`expand`), and some texts get what posts add to a headline (`dress`).
+
+Companies, banks and people are invented. The headlines are the same on every platform and in every version of Python.
+`benchmarks/sample_quality.py` measures how well a classifier does that was fine-tuned on them.
 """
 
 import re
@@ -13,36 +17,17 @@ from random import Random
 from typing import TypeVar
 
 CLASS_SIZES = (900, 1200, 3900)  # Bearish, Bullish, Neutral: the proportions of the real headlines
-_SECTIONS = ("bearish", "bullish", "neutral")  # of sample.txt, in the order of the labels
+_SECTIONS = ("bearish", "bullish", "neutral")  # of sample.txt, in the order of LABELS
 _SEED = 20
-_COMMON = 4  # headlines from a template marked "* " for one from another
-_TRIES = 5  # of one template in one round, before it counts as used up for this round
-_LONG = 105  # characters; headlines beyond it are sometimes cut short like a post
+_COMMON = 4  # turns of a template marked "* " in a round; the others have one
+_TRIES = 5  # draws of a template for a headline that is new, before its turn is over
+_LONG = 105  # characters; a longer headline may be cut short, as posts are
 _SLOT = re.compile(r"\{(\w+)\}")
 _RANGE = re.compile(r"<(\d+(?:\.(\d+))?)\.\.(\d+(?:\.\d+)?)>")
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
-_SMALL_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "as",
-        "at",
-        "by",
-        "for",
-        "from",
-        "in",
-        "into",
-        "of",
-        "on",
-        "or",
-        "over",
-        "the",
-        "to",
-        "vs.",
-        "with",
-    ]
-)
+_SMALL_WORDS = {
+    "a", "an", "and", "as", "at", "by", "for", "from", "in", "into", "of", "on", "or", "over", "the", "to", "vs.", "with",
+}  # fmt: skip
 _TAGS = ("#stocks", "#markets", "#economy", "#investing", "#finance", "#trading", "#business")
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 
@@ -58,16 +43,18 @@ class _Company:
 
 @dataclass(frozen=True)
 class _Grammar:
+    """The content of `sample.txt`; its first lines explain the notation."""
+
     companies: list[_Company]
-    products: dict[str, list[str]]  # of each sector
-    numbers: dict[str, list[str]]  # of each kind, the ways to write it
-    slots: dict[str, list[str]]
-    templates: dict[str, list[str]]  # of each section in _SECTIONS
+    products: dict[str, list[str]]  # by sector
+    numbers: dict[str, list[str]]  # by slot: ways to write the number
+    slots: dict[str, list[str]]  # by slot: its values
+    templates: dict[str, list[str]]  # by section; a common one stands there several times
 
 
 @cache
 def sample_headlines() -> tuple[tuple[str, int], ...]:
-    """(text, label) of every headline of the sample, in an order that mixes the classes."""
+    """The text and label of every headline of the sample, in an order that mixes the classes."""
     grammar = _read_grammar()
     rng = Random(_SEED)
     rows: list[tuple[str, int]] = []
@@ -103,8 +90,8 @@ def _read_grammar() -> _Grammar:
 
 
 def _headlines(grammar: _Grammar, templates: list[str], count: int, rng: Random) -> list[str]:
-    """`count` different headlines, as evenly from all templates as their variety allows."""
-    found: dict[str, str] = {}  # by the text before links, tags and letter case are varied
+    """Make `count` different headlines, as evenly from all templates as their variety allows."""
+    found: dict[str, str] = {}  # by the text in lower case, before it is dressed
     while len(found) < count:
         before = len(found)
         for template in templates:
@@ -124,14 +111,14 @@ def _headlines(grammar: _Grammar, templates: list[str], count: int, rng: Random)
 
 @dataclass
 class _Headline:
-    """One headline in the making: words are drawn once and stay, numbers are drawn afresh at every use."""
+    """One headline in the making. A word is drawn once and stays; a number is drawn afresh at every use."""
 
     grammar: _Grammar
     rng: Random
     words: dict[str, str] = field(default_factory=dict)
 
     def expand(self, template: str) -> str:
-        """The plain text of a template."""
+        """Fill a template; return the plain text."""
         sectors, mark, body = template.rpartition("> ")
         self._draw_companies(sectors.split(",") if mark else None)
         for pattern, value in ((_SLOT, self._slot), (_CHOICE, self._choice)):
@@ -144,7 +131,7 @@ class _Headline:
         return text[0].upper() + text[1:]
 
     def dress(self, text: str) -> str:
-        """What a post adds to its headline now and then: a ticker, capitals, tags, a link, an early end."""
+        """Add now and then what posts add to a headline: a ticker, capitals, tags, a link, an early end."""
         about_company = self.words["co"] in text
         if text[0] not in '$@."' and self._chance(0.12):
             text = " ".join(w if w in _SMALL_WORDS else w[:1].upper() + w[1:] for w in text.split(" "))
@@ -160,6 +147,7 @@ class _Headline:
         return text
 
     def _draw_companies(self, sectors: list[str] | None) -> None:
+        """Draw two companies of one sector, a product of theirs and two prices; `sectors` limits the choice."""
         companies = self.grammar.companies
         first = self._pick([c for c in companies if sectors is None or c.sector in sectors])
         second = self._pick([c for c in companies if c.sector == first.sector and c != first])
@@ -169,6 +157,7 @@ class _Headline:
         self.words |= {"lo": str(low), "hi": str(max(high, low + 2))}
 
     def _slot(self, match: re.Match[str]) -> str:
+        """The value of a slot; {name2} differs from {name}."""
         name = match[1]
         if name in self.words:
             return self.words[name]
@@ -183,6 +172,7 @@ class _Headline:
         return value
 
     def _choice(self, match: re.Match[str]) -> str:
+        """One of the options in brackets."""
         return self._pick(str(match[1]).split("|"))
 
     def _fresh(self, name: str) -> str | None:
@@ -197,15 +187,17 @@ class _Headline:
         return None
 
     def _in_range(self, match: re.Match[str]) -> str:
-        """A number with as many digits as the lower bound has: <01..48> gives 07, <0.1..1.9> gives 0.7."""
+        """A number in a range, with as many digits as its lower bound: <01..48> gives 07, <0.1..1.9> gives 0.7."""
         low, decimals, high = match[1], match[2], match[3]
         if decimals:
             return f"{float(low) + self.rng.random() * (float(high) - float(low)):.{len(decimals)}f}"
         return f"{self._number(int(low), int(high) + 1):0{len(low)}}"
 
     def _number(self, low: int, high: int) -> int:
-        """A whole number from `low` to `high - 1`. Random.randrange may change between versions of Python, as
-        Random.choice may; Random.random may not."""
+        """A whole number from `low` to `high - 1`.
+
+        Random.randrange and Random.choice may change between versions of Python; Random.random may not.
+        """
         return low + int(self.rng.random() * (high - low))
 
     def _pick(self, items: Sequence[T]) -> T:

@@ -1,4 +1,4 @@
-"""Rows of a table in a file: CSV, TSV, JSONL or Parquet, in any encoding that can be told."""
+"""Rows of a table in a file: CSV, TSV, JSONL or Parquet, in any encoding that can be recognised."""
 
 import csv
 import io
@@ -10,8 +10,10 @@ from typing import Any
 
 from sae_pipeline.errors import UserError
 
-Row = tuple[str, dict[str, Any]]  # (where it stands, for messages; its columns)
-MAX_CHARACTERS = 2_000_000  # of one cell: beyond it a closing quote is missing
+Row = tuple[str, dict[str, Any]]
+"""Where a row stands ("line 3"), for messages, and its cells by column."""
+
+MAX_CHARACTERS = 2_000_000  # of one cell; a longer one most likely lacks its closing quote
 _DELIMITERS = ",;\t|"
 _HIGH_RUN = re.compile(rb"[\x80-\xff]{4,}")
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
@@ -25,9 +27,10 @@ _BOMS = (
 
 
 def read_table(path: Path, notes: list[str]) -> Iterator[Row]:
-    """Rows of a file, by its ending; what the user should know about the reading is added to `notes`.
+    """Yield the rows of a file, whose ending names its format.
 
-    Raises UserError, at the latest at the row that cannot be read.
+    What the user should know about how it was read is added to `notes`. Raises UserError for a file that cannot be
+    read, at the latest when the bad row is reached.
     """
     reader = FORMATS.get(path.suffix.lower())
     if not path.exists():
@@ -49,7 +52,7 @@ def _csv_rows(data: bytes, name: str, notes: list[str]) -> Iterator[Row]:
     delimiter = "\t" if name.lower().endswith(".tsv") else max(_DELIMITERS, key=header.count)
     csv.field_size_limit(MAX_CHARACTERS + 1)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    line = 0  # the last one of the row before, as an editor counts
+    line = 0  # the last line of the previous row, as an editor counts
     try:
         reader.fieldnames  # noqa: B018 - reads the header
         line = reader.line_num
@@ -68,7 +71,7 @@ def _csv_rows(data: bytes, name: str, notes: list[str]) -> Iterator[Row]:
 
 
 def _jsonl_rows(data: bytes, name: str, notes: list[str]) -> Iterator[Row]:
-    # Not str.splitlines: a headline may hold U+2028, which is no end of line in JSON.
+    # str.splitlines would also split at U+2028, which a headline may hold and which ends no line in JSON.
     for number, line in enumerate(_decode(data, name, notes).split("\n"), start=1):
         if not line.strip():
             continue
@@ -105,7 +108,7 @@ FORMATS: dict[str, Callable[[bytes, str, list[str]], Iterator[Row]]] = {
 
 
 def _decode(data: bytes, name: str, notes: list[str]) -> str:
-    """Text of a file: UTF-8, UTF-16 and UTF-32 by their mark, Windows-1252 where it is plausible."""
+    """The text of a file in UTF-8, in UTF-16 or UTF-32 with a byte order mark, or plausibly in Windows-1252."""
     encoding = next((codec for mark, codec in _BOMS if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
@@ -124,8 +127,10 @@ def _decode(data: bytes, name: str, notes: list[str]) -> str:
 
 
 def _plausible_cp1252(data: bytes) -> bool:
-    """Western text has single accented letters: long runs of high bytes are another alphabet, and bytes that
-    mostly form UTF-8 sequences are damaged UTF-8."""
+    """Whether bytes that are not UTF-8 look like Western text, whose accented letters stand alone.
+
+    Long runs of high bytes are another alphabet. Bytes that mostly form UTF-8 sequences are damaged UTF-8.
+    """
     high = sum(byte >= 0x80 for byte in data)
     in_utf8 = sum(map(len, _UTF8_SEQUENCE.findall(data)))
     try:

@@ -1,4 +1,4 @@
-"""What the text of a headline is to the rest: its links, its key for duplicates, its name."""
+"""Links in a headline's text, the key by which its copies are found, and its id."""
 
 import hashlib
 import re
@@ -7,15 +7,15 @@ _LINK = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"“”«»]*[^\s<>\"“”«»
 
 
 def link_spans(text: str) -> list[tuple[int, int]]:
-    """Where links stand in `text`: half-open spans in code points."""
+    """The spans of links in `text`: half-open, in code points."""
     return [match.span() for match in _LINK.finditer(text)]
 
 
 def normalise(text: str) -> str:
-    """The key by which duplicates are found and splits are drawn: no links, white space folded, lower case."""
+    """The key by which copies are found and splits are drawn: no links, white space folded, lower case."""
     return " ".join(_LINK.sub(" ", text).split()).lower()
 
 
 def headline_id(text: str) -> str:
-    """12 hex characters that name a headline by its text as written: the same in every run."""
+    """12 hex characters that depend on the text as written alone, so a headline has the same id in every run."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""From headlines to tokens: offsets into the text as written, words, and which positions count."""
+"""Tokenised headlines with their words and offsets, the positions that count, and padded batches."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 from sae_pipeline.headlines.text import link_spans
 from sae_pipeline.schema.common import PositionKind
 
-# A word as a reader sees it: a ticker, a number with its sign and unit, a word with its inner marks, or one mark.
+# A word is a ticker, a number with its sign and unit, letters with the marks among them, or a single mark.
 _WORD = re.compile(r"\$[A-Za-z][\w.]*\b|[+-]?[$€£]?\d+(?:[.,]\d+)*%?|\w+(?:['’.&-]\w+)*|\S")
 
 
@@ -29,7 +29,7 @@ class TokenizedHeadline:
     words: list[int]  # 0-based word, -1 for special tokens
 
     def word_at(self, position: int) -> str:
-        """The whole word, as written, that the token at `position` belongs to."""
+        """The whole word, as written, of the token at `position`; the token itself where it is special."""
         word = self.words[position]
         if word < 0:
             return self.tokens[position]
@@ -37,16 +37,16 @@ class TokenizedHeadline:
         return self.text[self.starts[members[0]] : self.ends[members[-1]]]
 
     def counted(self, positions: PositionKind) -> list[int]:
-        """0-based positions that count: those of words, or all of them."""
+        """The 0-based positions that count: those of words, or all of them."""
         if positions == "all":
             return list(range(len(self.words)))
         return [i for i, word in enumerate(self.words) if word >= 0]
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int, strip_links: bool) -> list[TokenizedHeadline]:
-    """Tokenise headlines with a fast Hugging Face tokenizer.
+    """Tokenise headlines with a fast Hugging Face tokenizer, each cut to `max_length` tokens.
 
-    Links are cut out before tokenising when `strip_links`; offsets still point into the text as written.
+    With `strip_links` the tokenizer does not see links; offsets still point into the text as written.
     """
     if not texts:
         return []
@@ -79,7 +79,10 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int, strip_links:
 
 
 def length_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[NDArray[np.int64]]:
-    """Indices grouped into batches of similar length, longest first, padding kept inside the token budget."""
+    """Group headlines, as indices, into batches of similar length, longest first.
+
+    A batch with its padding stays within `tokens_per_batch`, unless a single headline is longer.
+    """
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
     batches, start = [], 0
     while start < len(order):
@@ -90,9 +93,10 @@ def length_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[NDArra
 
 
 def shuffled_batches(lengths: Sequence[int], batch_size: int, seed: Sequence[int]) -> list[NDArray[np.int64]]:
-    """One pass over all headlines in random batches of similar length, the same for the same seed.
+    """Group all headlines, as indices, into random batches of similar length; the same seed gives the same batches.
 
-    50 batches' worth are drawn at random and sorted by length, so that little is padded; then batches are shuffled.
+    Pools of 50 batches are drawn at random and each is sorted by length, so that little is padded. Then the batches are
+    shuffled.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(lengths))
@@ -106,7 +110,7 @@ def shuffled_batches(lengths: Sequence[int], batch_size: int, seed: Sequence[int
 
 
 def collate(headlines: Sequence[TokenizedHeadline], pad_id: int) -> tuple[Tensor, Tensor]:
-    """`input_ids` and `attention_mask`, both int64 [n_headlines, longest]."""
+    """Pad headlines to `input_ids` and `attention_mask`, both int64 [n_headlines, longest]."""
     longest = max(len(h.input_ids) for h in headlines)
     input_ids = np.full((len(headlines), longest), pad_id, dtype=np.int64)
     mask = np.zeros_like(input_ids)
@@ -135,7 +139,7 @@ def padded_batches(
 
 
 def counted_mask(headlines: Sequence[TokenizedHeadline], positions: PositionKind) -> Tensor:
-    """bool [n_headlines, longest]: the positions that count; padding never does."""
+    """The positions that count, bool [n_headlines, longest]; padding never counts."""
     longest = max(len(h.input_ids) for h in headlines)
     mask = np.zeros((len(headlines), longest), dtype=bool)
     for row, headline in enumerate(headlines):
@@ -144,7 +148,10 @@ def counted_mask(headlines: Sequence[TokenizedHeadline], positions: PositionKind
 
 
 def _without_links(text: str) -> tuple[str, list[int] | None]:
-    """The text without its links, and for each remaining code point its index in the text as written."""
+    """The text without its links, and the index in the text as written of each code point that remains.
+
+    There are no indices (None) where the text has no links.
+    """
     spans = link_spans(text)
     if not spans:
         return text, None
@@ -159,29 +166,32 @@ def _without_links(text: str) -> tuple[str, list[int] | None]:
 
 def _words(text: str, starts: Sequence[int], ends: Sequence[int]) -> list[int]:
     """The 0-based word of each token; tokens that cover no text (specials) get -1."""
-    spans = [*link_spans(text)]
-    links = iter([*spans, (len(text), len(text))])
-    link_start, link_end = next(links)
-    bounds: list[int] = []  # end of each word, in order
-    cursor = 0
-    while cursor < len(text):
-        if cursor == link_start:
-            bounds.append(link_end)
-            cursor = link_end
-            link_start, link_end = next(links)
-            continue
-        match = _WORD.match(text, cursor, link_start)
-        if match:
-            bounds.append(match.end())
-            cursor = match.end()
-        else:
-            cursor += 1
-    word_of: dict[int, int] = {}
+    word_ends = _word_ends(text)
+    number_of: dict[int, int] = {}  # words without tokens, such as links that were left out, get no number
     words = []
     for start, end in zip(starts, ends, strict=True):
         if start == end:
             words.append(-1)
             continue
-        span = int(np.searchsorted(bounds, start, side="right"))
-        words.append(word_of.setdefault(span, len(word_of)))
+        word = int(np.searchsorted(word_ends, start, side="right"))
+        words.append(number_of.setdefault(word, len(number_of)))
     return words
+
+
+def _word_ends(text: str) -> list[int]:
+    """The end of each word of `text`, ascending, in code points. A link is one word."""
+    links = iter([*link_spans(text), (len(text), len(text))])
+    link_start, link_end = next(links)
+    found: list[int] = []
+    cursor = 0
+    while cursor < len(text):
+        if cursor == link_start:
+            cursor = link_end
+            link_start, link_end = next(links)
+            found.append(cursor)
+        elif match := _WORD.match(text, cursor, link_start):
+            cursor = match.end()
+            found.append(cursor)
+        else:
+            cursor += 1
+    return found
