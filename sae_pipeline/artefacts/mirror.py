@@ -1,13 +1,14 @@
-"""A local copy of what is at an address (`s3://…`, `gs://…`, all that fsspec knows), so that other code reads files.
+"""A local copy of the files at an address, so that other code reads and writes plain files.
 
-The copy lies in the cache, in a folder named by a hash of the address; it may be deleted when all is sent. `.mirror/`
-holds, for every file that once was the same on both sides, what the address said of it then (ETag or time of change,
-size) and the local size and time: whichever differs now has changed since. A file appears whole or not at all, on
-either side; object stores show an upload when it is complete.
+The copy lies in the cache, in a folder named by a hash of the address. It may be deleted when all is sent. A file
+appears whole or not at all, on either side.
+
+A file is in step when both sides hold the same content. `.mirror/NAME` records how both looked at that moment: the
+stamp of the file at the address (ETag or time of change, and size), and the size and time of change of the copy. A side
+that differs from the record has changed since.
 """
 
 import contextlib
-import errno
 import json
 import os
 import tempfile
@@ -18,268 +19,188 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
+from sae_pipeline.artefacts.remote_files import MissingFileError, RemoteError, RemoteFile, RemoteFolder
 from sae_pipeline.artefacts.writing import settings_hash, write_file
 from sae_pipeline.errors import ResourceError, UserError
 
-_SEEN = ".mirror"
+_RECORDS = ".mirror"
 _PARTIAL = ".partial-"
 _DAY = 86_400.0  # seconds
-_AT_ONCE = 8  # transfers
-_LOCAL = ("file", "local")
-_NO_STORES = ("http", "https", "data")  # cannot be listed or written
-_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
-_CREDENTIALS = {
-    "s3fs": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-    "gcsfs": "set GOOGLE_APPLICATION_CREDENTIALS",
-}
-_STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # an address has no such errors: it is the copy's disk
+_TRANSFERS = 8  # at the same time
 
-Progress = Callable[[int, int], None]  # bytes done, of
-
-
-class RemoteError(UserError):
-    """The address cannot be read or written as it should."""
-
-
-class NotThereError(RemoteError):
-    """There is no such file or bucket."""
+Progress = Callable[[int, int], None]  # told the bytes done, and the bytes in all
 
 
 @dataclass(frozen=True)
-class RemoteFile:
-    """A file at an address: `stamp` changes with its content; `size` in bytes."""
+class _Record:
+    """How both sides of a file looked when they were in step."""
 
-    stamp: str
-    size: int
-
-
-def is_remote(address: str) -> bool:
-    """Whether it names something that is not on this machine's disks."""
-    scheme, found, _ = address.partition("://")
-    return bool(found) and scheme not in _LOCAL
+    stamp: str  # of the file at the address
+    size: int  # of the copy, bytes
+    changed: int  # time of change of the copy, ns
 
 
-def local_path(address: str) -> Path:
-    """The folder that a path or `file://` address names."""
-    scheme, found, path = address.partition("://")
-    return Path(path if found and scheme in _LOCAL else address)
+_NO_RECORD = _Record("", -1, -1)
 
 
 class Mirror:
-    """The local copy of an address. Names are relative to it, with `/`; hidden ones exist on neither side.
+    """The local copy of an address. Names are relative to it, with `/`; hidden files are on neither side.
 
-    All methods raise RemoteError for what is wrong with the address, ResourceError for a copy that cannot be written.
+    The methods raise RemoteError when the address cannot be used, and ResourceError when the copy cannot be written.
     """
 
     def __init__(self, address: str) -> None:
-        self.address = address.rstrip("/")
-        self._package = _PACKAGES.get(self.address.partition("://")[0], "")
-        self._files, self._path = self._filesystem()
-        self.folder = _cache() / settings_hash(
-            self.address, os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        )
+        self._remote = RemoteFolder(address)
+        self.address = self._remote.address
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        self.folder = _cache() / settings_hash(self.address, endpoint)
         self._write(self.folder / ".address", f"{self.address}\n".encode())
 
-    # --- looking ---------------------------------------------------------------------------------------
+    # --- comparing both sides --------------------------------------------------------------------------
 
-    def look(self, within: str = "") -> dict[str, RemoteFile]:
-        """All files at the address, or below the folder `within`, as they are now."""
-        with self._explained():
-            self._files.invalidate_cache()
-            found = self._files.find(f"{self._path}/{within}".rstrip("/"), detail=True)
-        start = f"{self._path}/"
-        names = {key.removeprefix(start): info for key, info in found.items() if key.startswith(start)}
-        return {name: _remote_file(info) for name, info in names.items() if _is_plain(name) and info["type"] == "file"}
+    def list_files(self, within: str = "") -> dict[str, RemoteFile]:
+        """All files at the address, or below its folder `within`, as they are now."""
+        return {name: file for name, file in self._remote.list_files(within).items() if _is_plain(name)}
+
+    def recorded(self) -> set[str]:
+        """The names of the files that were in step at some time."""
+        records = self.folder / _RECORDS
+        found = ((folder, name) for folder, _, names in os.walk(records) for name in names)
+        return {Path(folder, name).relative_to(records).as_posix() for folder, name in found}
 
     def changed(self) -> list[str]:
-        """Local files that the address does not have, or not like this."""
-        found = [
-            Path(folder, name).relative_to(self.folder).as_posix()
-            for folder, _, names in os.walk(self.folder)
-            for name in names
-        ]
-        return sorted(name for name in found if _is_plain(name) and not self._is_as_seen(name))
+        """The names of the copies that are new, or have changed since they were in step."""
+        found = ((folder, name) for folder, _, names in os.walk(self.folder) for name in names)
+        paths = (Path(folder, name).relative_to(self.folder).as_posix() for folder, name in found)
+        return sorted(name for name in paths if _is_plain(name) and not self._copy_is_unchanged(name))
 
     def is_current(self, name: str, file: RemoteFile) -> bool:
-        """Whether the copy of a file is there and the same."""
-        return self._is_as_seen(name) and self._seen(name)[0] == file.stamp
+        """Whether the copy of `file` exists and is in step."""
+        return self._copy_is_unchanged(name) and self._record(name).stamp == file.stamp
 
     def is_changed_here_only(self, name: str, file: RemoteFile) -> bool:
-        """Whether a file waits for its upload, and nobody else has replaced it meanwhile."""
-        here = (self.folder / name).exists()
-        return here and self._seen(name)[0] == file.stamp and not self._is_as_seen(name)
+        """Whether the copy has changed since it was in step, and `file` at the address has not."""
+        exists = (self.folder / name).exists()
+        return exists and self._record(name).stamp == file.stamp and not self._copy_is_unchanged(name)
 
     # --- fetching --------------------------------------------------------------------------------------
 
     def pull(self, files: Mapping[str, RemoteFile], progress: Progress | None = None) -> None:
-        """Make the copies of these files current; `progress` is told of bytes."""
-        for error in self.pull_what_comes(files, progress).values():
+        """Make the copies of these files current."""
+        for error in self.pull_available(files, progress).values():
             raise error
 
-    def pull_what_comes(
-        self, files: Mapping[str, RemoteFile], progress: Progress | None = None
-    ) -> dict[str, UserError]:
-        """The same for what can be fetched; why the others cannot."""
+    def pull_available(self, files: Mapping[str, RemoteFile], progress: Progress | None = None) -> dict[str, UserError]:
+        """Make the copies of those files current that can be fetched. Returns the errors of the others by name."""
         wanted = {name: file for name, file in files.items() if not self.is_current(name, file)}
-        told = _Told(sum(file.size for file in wanted.values()), progress)
-        failed: dict[str, UserError] = {}
+        count = _ByteCount(sum(file.size for file in wanted.values()), progress)
+        errors: dict[str, UserError] = {}
 
         def fetch(name: str) -> None:
             try:
-                self._fetch(name, wanted[name], told)
+                self._fetch(name, wanted[name], count)
             except UserError as error:
-                failed[name] = error
+                errors[name] = error
 
         _in_parallel(fetch, wanted)
-        return failed
+        return errors
 
-    def known(self) -> set[str]:
-        """What was the same on both sides once."""
-        seen = self.folder / _SEEN
-        return {Path(folder, name).relative_to(seen).as_posix() for folder, _, names in os.walk(seen) for name in names}
+    def refresh(self, name: str) -> None:
+        """Make the copy of one file current, or remove it if the address does not have the file."""
+        try:
+            self.pull({name: self._remote.info(name)})
+        except MissingFileError:
+            _remove(self.folder, name)
+            _remove(self.folder / _RECORDS, name)
 
     def forget(self, names: Iterable[str]) -> None:
-        """Remove the copies of files that the address no longer has; what has changed here since stays."""
+        """Remove the copies of files that the address no longer has, but keep those that have changed here."""
         for name in names:
-            if self._is_as_seen(name):
+            if self._copy_is_unchanged(name):
                 _remove(self.folder, name)
-            _remove(self.folder / _SEEN, name)
+            _remove(self.folder / _RECORDS, name)
 
-    def _fetch(self, name: str, file: RemoteFile, told: "_Told") -> None:
+    def _fetch(self, name: str, file: RemoteFile, count: "_ByteCount") -> None:
         path = self.folder / name
-        with self._in_the_copy():
+        with self._disk_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(path.parent)
-            handle, temporary = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
+            _remove_old_partials(path.parent)
+            handle, partial_name = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
             os.close(handle)
+        partial = Path(partial_name)
         try:
-            with self._explained(name):
-                self._files.get_file(f"{self._path}/{name}", temporary, callback=told.callback())
-            if Path(temporary).stat().st_size != file.size:
+            with self._disk_errors():
+                self._remote.download(name, partial, count.add)
+            if partial.stat().st_size != file.size:
                 raise RemoteError(f"{self.address}/{name} has changed while it was read; try again.")
-            with self._in_the_copy():
-                Path(temporary).chmod(0o644)
-                Path(temporary).replace(path)
-                self._see(name, file.stamp, path.stat())
+            with self._disk_errors():
+                partial.chmod(0o644)
+                partial.replace(path)
+                self._keep_record(name, file.stamp, path.stat())
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
 
     # --- sending ---------------------------------------------------------------------------------------
 
     def push(self, names: Iterable[str], progress: Progress | None = None) -> None:
-        """Send local files to the address, whatever is there."""
+        """Send copies to the address, whatever it has."""
         names = list(names)
-        told = _Told(sum((self.folder / name).stat().st_size for name in names), progress)
+        count = _ByteCount(sum((self.folder / name).stat().st_size for name in names), progress)
 
         def send(name: str) -> None:
-            status = (self.folder / name).stat()  # of what is sent: it may be replaced meanwhile
-            with self._explained(name):
-                self._files.put_file(str(self.folder / name), f"{self._path}/{name}", callback=told.callback())
-            self._see(name, self._now(name).stamp, status)
+            path = self.folder / name
+            status = path.stat()  # before it is sent, as the copy may be replaced meanwhile
+            with self._disk_errors():
+                self._remote.upload(path, name, count.add)
+            self._keep_record(name, self._remote.info(name).stamp, status)
 
         _in_parallel(send, names)
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file at the address, and then its copy, which the next `pull` compares with what is there by then."""
-        with self._explained(name):
-            self._files.pipe_file(f"{self._path}/{name}", data)
+        """Write a file at the address, then its copy. The next `pull` compares both, as another may write meanwhile."""
+        self._remote.write(name, data)
         self._write(self.folder / name, data)
-        self._see(name, "", (self.folder / name).stat())
+        self._keep_record(name, "", (self.folder / name).stat())
 
-    def refresh(self, name: str) -> None:
-        """Make the copy of one file current, or remove it where the address has none."""
+    # --- records and disk errors -----------------------------------------------------------------------
+
+    def _keep_record(self, name: str, stamp: str, status: os.stat_result) -> None:
+        record = [stamp, status.st_size, status.st_mtime_ns]
+        self._write(self.folder / _RECORDS / name, json.dumps(record).encode())
+
+    def _record(self, name: str) -> _Record:
         try:
-            self.pull({name: self._now(name)})
-        except NotThereError:
-            _remove(self.folder, name)
-            _remove(self.folder / _SEEN, name)
-
-    def _now(self, name: str) -> RemoteFile:
-        with self._explained(name):
-            self._files.invalidate_cache()
-            return _remote_file(self._files.info(f"{self._path}/{name}"))
-
-    # --- what was seen ---------------------------------------------------------------------------------
-
-    def _see(self, name: str, stamp: str, status: os.stat_result) -> None:
-        seen = [stamp, status.st_size, status.st_mtime_ns]
-        self._write(self.folder / _SEEN / name, json.dumps(seen).encode())
-
-    def _seen(self, name: str) -> tuple[str, int, int]:
-        try:
-            stamp, size, changed = json.loads((self.folder / _SEEN / name).read_bytes())
+            return _Record(*json.loads((self.folder / _RECORDS / name).read_bytes()))
         except (OSError, ValueError, TypeError):
-            return ("", -1, -1)
-        return (stamp, size, changed)
+            return _NO_RECORD
 
-    def _is_as_seen(self, name: str) -> bool:
+    def _copy_is_unchanged(self, name: str) -> bool:
+        """Whether the copy exists as it was when it was in step."""
         try:
             status = (self.folder / name).stat()
         except OSError:
             return False
-        return self._seen(name)[1:] == (status.st_size, status.st_mtime_ns)
-
-    # --- errors ----------------------------------------------------------------------------------------
-
-    def _filesystem(self) -> tuple[Any, str]:
-        from fsspec.core import url_to_fs
-
-        scheme, _, place = self.address.partition("://")
-        if not place.strip("/") or scheme in _NO_STORES:
-            raise UserError(f"{self.address} is no place to keep files; name a folder, s3://bucket/… or gs://bucket/….")
-        try:
-            files, path = url_to_fs(self.address, skip_instance_cache=True)
-        except ImportError as error:
-            cure = f"pip install {self._package}" if self._package else str(error)
-            raise UserError(f"{scheme}:// needs {self._package or 'another package'}: {cure}.") from error
-        except ValueError as error:
-            raise UserError(f"{self.address} is no address that can be used ({error}).") from error
-        return files, path.rstrip("/")
+        record = self._record(name)
+        return (record.size, record.changed) == (status.st_size, status.st_mtime_ns)
 
     def _write(self, path: Path, data: bytes) -> None:
-        with self._in_the_copy():
+        with self._disk_errors():
             write_file(path, data)
 
     @contextmanager
-    def _in_the_copy(self) -> Iterator[None]:
+    def _disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise self._no_room(error) from error
-
-    def _no_room(self, error: OSError) -> ResourceError:
-        return ResourceError(
-            f"The copy of {self.address} in {self.folder} cannot be written ({error.strerror or error}); free some "
-            "space or name another folder in SAE_CACHE, and run the same command again."
-        )
-
-    @contextmanager
-    def _explained(self, name: str = "") -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # each kind of address has exceptions of its own
-            raise self._reason(error, name) from error
-
-    def _reason(self, error: Exception, name: str) -> UserError:
-        place = f"{self.address}/{name}".rstrip("/")
-        if isinstance(error, OSError) and error.errno in _DISK:
-            return self._no_room(error)
-        text = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
-        if isinstance(error, FileNotFoundError):
-            return NotThereError(f"{place} is not there ({text}); check the address.")
-        if "Credentials" in type(error).__name__:
-            cure = _CREDENTIALS.get(self._package, "see the documentation of fsspec")
-            return RemoteError(f"There are no credentials for {self.address} ({text}); {cure}.")
-        if isinstance(error, PermissionError):
-            return RemoteError(f"{place} may not be used ({text}); check the credentials and the bucket's policy.")
-        return RemoteError(f"{place} cannot be reached ({text}); try again when it can.")
+            raise ResourceError(
+                f"The copy of {self.address} in {self.folder} cannot be written ({error.strerror or error}); free some "
+                "space or name another folder in SAE_CACHE, and run the same command again."
+            ) from error
 
 
-class _Told:
-    """Counts bytes of transfers at once."""
+class _ByteCount:
+    """The bytes of several transfers at the same time, reported together."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self._done, self._total, self._progress, self._lock = 0, max(total, 1), progress, Lock()
@@ -290,21 +211,9 @@ class _Told:
                 self._done = min(self._done + n_bytes, self._total)
                 self._progress(self._done, self._total)
 
-    def callback(self) -> Any:
-        """What fsspec tells of one transfer."""
-        from fsspec.callbacks import Callback
-
-        told = self
-
-        class Bytes(Callback):  # type: ignore[misc]
-            def relative_update(self, inc: int = 1) -> None:
-                told.add(inc)
-
-        return Bytes()
-
 
 def _in_parallel(work: Callable[[str], None], names: Iterable[str]) -> None:
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_TRANSFERS) as pool:
         try:
             for job in [pool.submit(work, name) for name in names]:
                 job.result()
@@ -318,20 +227,14 @@ def _cache() -> Path:
     return Path(os.environ.get("SAE_CACHE") or Path(home) / "finbert-sae-explorer").absolute()
 
 
-def _remote_file(info: Mapping[str, Any]) -> RemoteFile:
-    size = int(info["size"] or 0)
-    stamp = next((str(info[key]) for key in _STAMPS if info.get(key)), "")
-    return RemoteFile(f"{stamp} {size}", size)
-
-
 def _is_plain(name: str) -> bool:
-    """Whether a name leads to a file below the folder on any disk: keys of an object store may be anything."""
+    """Whether a name leads to a file below the folder on any disk; an object store's keys may be anything."""
     parts = name.split("/")
     return all(part and part[0] != "." and len(part.encode()) < 200 and not set(part) & set("\\\0") for part in parts)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what fetches left that were killed."""
+def _remove_old_partials(folder: Path) -> None:
+    """Remove the partial files of processes that were killed."""
     for path in folder.glob(f"{_PARTIAL}*"):
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_mtime < time.time() - _DAY:
@@ -339,7 +242,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _remove(folder: Path, name: str) -> None:
-    """Remove a file, and the folders that it leaves empty."""
+    """Remove a file, and the folders that become empty."""
     path = folder / name
     path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sae_pipeline.artefacts.locks import locked
-from sae_pipeline.artefacts.mirror import Mirror, RemoteError, RemoteFile, is_remote, local_path
+from sae_pipeline.artefacts.mirror import Mirror
+from sae_pipeline.artefacts.remote_files import RemoteError, RemoteFile, is_remote, local_path
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.folders import METADATA, find_run, read_metadata
 from sae_pipeline.runs.index import INDEX, shown_progress
@@ -98,10 +99,10 @@ class RemoteStudy(StudyRoot):
         with locked(self.folder / ".lock"):  # processes of one command share the mirror
             before: Mapping[str, RemoteFile] | None = None
             for _ in range(_LOOKS):
-                known, files = self._mirror.known(), self._mirror.look()
+                recorded, files = self._mirror.recorded(), self._mirror.list_files()
                 if files == before:
                     return
-                self._forget(known - files.keys())
+                self._forget(recorded - files.keys())
                 self._fetch({name: file for name, file in files.items() if _SMALL.fullmatch(name)})
                 self._send(files)
                 self._fetch(self._needed(files))

@@ -1,9 +1,10 @@
-"""A local S3 server (moto) that tests can make slow, closed or fatal for whoever asks."""
+"""A local S3 server (moto) whose answers a test can delay, refuse or count."""
 
 import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import fsspec
@@ -24,7 +25,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 class S3:
-    """The server, and a client of its own. `on_request(method, path)` may return the status to answer with instead."""
+    """The server, and a client of it. `on_request(method, path)` may return the status to answer with instead."""
 
     def __init__(self) -> None:
         moto = DomainDispatcherApplication(create_backend_app)
@@ -52,7 +53,7 @@ class S3:
         self._numbers = itertools.count()
 
     def stop(self) -> None:
-        """Be gone."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -68,6 +69,19 @@ class S3:
             name = path.relative_to(folder).as_posix()
             if path.is_file() and not name.startswith(leave_out) and path.name != "index.sqlite":
                 self.files.put_file(str(path), f"{address}/{name}")
+
+    def wait_for_two_listings(self, address: str) -> None:
+        """Wait until a client that lists a bucket again and again has begun twice, so that it has ended once."""
+        bucket = address.removeprefix("s3://").partition("/")[0]
+        listings = Semaphore(0)
+
+        def count(method: str, path: str) -> None:
+            if method == "GET" and path.strip("/") == bucket:
+                listings.release()
+
+        self.on_request = count
+        assert listings.acquire(timeout=60) and listings.acquire(timeout=60)
+        self.on_request = lambda method, path: None
 
     def names(self, address: str) -> set[str]:
         """All files at an address, relative to it."""

@@ -1,9 +1,10 @@
-"""Studies and runs at addresses: an S3 server (moto) over HTTP; the command line and the server as people use them."""
+"""Studies and runs at the address of an S3 server (moto), used by the command line and by the server."""
 
 import json
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -41,7 +42,7 @@ def s3_server() -> Iterator[S3]:
 
 @pytest.fixture
 def s3(s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    """The server as the environment names it, on a machine that has an empty cache."""
+    """The server, named by the environment of a machine with an empty cache."""
     for name, value in {**KEYS, "AWS_ENDPOINT_URL": s3_server.endpoint, "SAE_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
     yield s3_server
@@ -51,12 +52,12 @@ def s3(s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one sentence with which a command ends."""
     assert main(arguments) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert said[-1].startswith("error: ") and "Traceback" not in "".join(said)
-    return said[-1]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: ") and "Traceback" not in "".join(lines)
+    return lines[-1]
 
 
-def eventually(true: Callable[[], Any], seconds: float = 10.0) -> None:
+def wait_until(true: Callable[[], Any], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -82,9 +83,9 @@ class TestStudy:
             assert main([arguments[0], "--root", address, *arguments[1:]]) == 0
             return capsys.readouterr().out
 
-        said = on("a", "analyze", "--sae-size", "1k", "--max-samples", "40", "--top-features", "5")
+        printed = on("a", "analyze", "--sae-size", "1k", "--max-samples", "40", "--top-features", "5")
         (run,) = {name.split("/")[0] for name in s3.names(f"{address}/analysis_data")}
-        assert f"run: {address}/analysis_data/{run}\n" in said
+        assert f"run: {address}/analysis_data/{run}\n" in printed
         added = {Path(name).name for name in s3.names(f"{address}/analysis_data/{run}")}
         assert added == {path.name for path in study.run.iterdir()} - {"index.sqlite"}
         s3.files.get(f"{address}/analysis_data/{run}", str(tmp_path / run), recursive=True)
@@ -117,7 +118,7 @@ class TestStudy:
 
         def interrupt(method: str, path: str) -> str | None:
             if method == "PUT" and path.endswith("feature_tokens.json") and process:
-                eventually(lambda: s3.names(f"{address}/analysis_data"))  # files are sent side by side
+                wait_until(lambda: s3.names(f"{address}/analysis_data"))  # files are sent side by side
                 process.send_signal(by)
                 if by == signal.SIGKILL:
                     process.wait()
@@ -127,10 +128,10 @@ class TestStudy:
         s3.on_request = interrupt
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
-        _, said = process.communicate()
-        assert process.returncode == code and b"Traceback" not in said
-        there = s3.names(f"{address}/analysis_data/{run.name}")
-        assert there and "metadata.json" not in there, "the upload had begun; nobody takes the half for a run"
+        _, errors = process.communicate()
+        assert process.returncode == code and b"Traceback" not in errors
+        uploaded = s3.names(f"{address}/analysis_data/{run.name}")
+        assert uploaded and "metadata.json" not in uploaded, "the upload had begun; half a run is not taken for a run"
         monkeypatch.setenv("SAE_CACHE", str(tmp_path / "other"))
         assert run_source(f"{address}/analysis_data", 3600).entries() == []
         monkeypatch.setenv("SAE_CACHE", str(tmp_path / "cache"))
@@ -138,13 +139,13 @@ class TestStudy:
         sent: list[str] = []
         s3.on_request = lambda method, path: sent.append(path.split("/")[-1]) if method == "PUT" else None
         subprocess.run(command, capture_output=True, cwd=ROOT)
-        assert sent[-1] == "metadata.json" and not set(sent) & there
+        assert sent[-1] == "metadata.json" and not set(sent) & uploaded
         s3.files.get(f"{address}/analysis_data/{run.name}", str(tmp_path / run.name), recursive=True)
         assert replace(read_run(tmp_path / run.name), folder=run) == read_run(run)
 
 
 class TestMistakes:
-    """One sentence each, exit code 2. The flag that is wrong too is not reached, or ends the command at once."""
+    """Each mistake is one sentence and exit code 2. The wrong --epochs ends a command that gets past the address."""
 
     command = ("finetune", "--epochs", "0", "--root")
 
@@ -164,8 +165,10 @@ class TestMistakes:
         monkeypatch.setattr("s3fs.core.S3FileSystem.retries", 1)
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        assert "cannot be reached" in refused(capsys, *self.command, address)
+        with socket.socket() as closed:  # a port that is taken and does not listen
+            closed.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+            assert "cannot be reached" in refused(capsys, *self.command, address)
 
     @pytest.mark.parametrize(("scheme", "package"), [("s3", "s3fs"), ("gs", "gcsfs")])
     def test_a_package_that_is_not_installed(self, s3: S3, scheme: str, package: str) -> None:
@@ -183,15 +186,15 @@ class TestMistakes:
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # writing beyond it fails as on a full disk
         try:
-            said = refused(capsys, "analyze", "--root", address)
+            message = refused(capsys, "analyze", "--root", address)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        assert "SAE_CACHE" in said and "free some space" in said
+        assert "SAE_CACHE" in message and "free some space" in message
         assert not list(Mirror(address).folder.rglob(".partial-*"))
 
 
 class RemoteServer(Server):
-    """The program, serving an address."""
+    """The server's process, with the runs of an address."""
 
     def __init__(self, address: str, *flags: str) -> None:
         super().__init__("--analysis-dir", address, "--look-every", "0.2", *flags)
@@ -209,7 +212,7 @@ class RemoteServer(Server):
             return error.code, json.load(error), error.headers
 
     def runs(self) -> dict[str, Any]:
-        """Run ids and what is said of them."""
+        """Every listed run by its id."""
         return {run["run_id"]: run for run in self.ask("/api/runs")[1]["runs"]}
 
 
@@ -217,7 +220,7 @@ class TestServer:
     """`--analysis-dir ADDRESS`."""
 
     def test_runs_come_and_go_without_a_restart(self, s3: S3, tmp_path: Path) -> None:
-        """Listed when whole, fetched when asked for, gone when deleted; answers are those of a local server."""
+        """A run is listed when it is whole, fetched when it is asked for, and gone when it is deleted."""
         address, local = s3.bucket() + "/study/analysis_data", tmp_path / "local"
         first = write_run(local, 5, 64)
         s3.put(first, f"{address}/{first.name}")
@@ -228,10 +231,10 @@ class TestServer:
             for path in second.iterdir():
                 if path.name != "metadata.json":
                     s3.files.put_file(str(path), f"{address}/{second.name}/{path.name}")
-            time.sleep(0.6)
+            s3.wait_for_two_listings(address)
             assert list(server.runs()) == ["run-001"], "a run whose metadata is not there yet is no run"
             s3.files.put_file(str(second / "metadata.json"), f"{address}/{second.name}/metadata.json")
-            eventually(lambda: "run-002" in server.runs())
+            wait_until(lambda: "run-002" in server.runs())
             found = server.runs()["run-002"]
             assert found["readable"] and found["is_default"]
             assert {path.name for path in (tmp_path / "cache").rglob(f"*/{second.name}/*")} == {"metadata.json"}
@@ -240,7 +243,7 @@ class TestServer:
                 assert server.ask(path)[1] == client.get(path).json, path
 
             s3.files.rm(f"{address}/{second.name}", recursive=True)
-            eventually(lambda: list(server.runs()) == ["run-001"])
+            wait_until(lambda: list(server.runs()) == ["run-001"])
             status, answer, _ = server.ask("/api/headlines?run=run-002")
             assert (status, answer["error"]["code"]) == (404, "unknown_run") and address in answer["error"]["message"]
             assert server.ask("/api/headlines")[1]["run_id"] == "run-001"
@@ -248,8 +251,8 @@ class TestServer:
         finally:
             assert server.stop(signal.SIGTERM) == (0, "")
 
-    def test_damage_at_the_address_is_said_and_stays_there(self, s3: S3, tmp_path: Path) -> None:
-        """Cut, missing, replaced and foreign files: a reason at that run; what was mended is read anew."""
+    def test_damage_at_the_address_is_reported_and_stays_there(self, s3: S3, tmp_path: Path) -> None:
+        """A run with cut, missing or foreign files has a reason in the list; a file that was mended is read again."""
         address, local = s3.bucket() + "/runs", tmp_path / "local"
         cut, lacking, good = (write_run(local, 5, 64) for _ in range(3))
         s3.put(local, address, leave_out=(f"{lacking.name}/prompts.jsonl",))
@@ -268,12 +271,12 @@ class TestServer:
             assert "is not at" in reasons["run-009"] and "feature_tokens.json" in reasons["run-001"]
             assert not list(tmp_path.rglob("outside"))
             s3.files.pipe_file(f"{address}/{cut.name}/feature_tokens.json", tokens)
-            eventually(lambda: server.ask("/api/headlines?run=1")[0] == 200)
+            wait_until(lambda: server.ask("/api/headlines?run=1")[0] == 200)
         finally:
             server.stop(signal.SIGTERM)
 
     def test_an_address_that_vanishes(self, s3: S3, tmp_path: Path) -> None:
-        """What was fetched is served on; the rest is answered 503 in a sentence, and 200 when it is back."""
+        """Runs that were fetched are still served; the others are answered 503 until the address is back."""
         address, local = s3.bucket() + "/runs", tmp_path / "local"
         write_run(local, 5, 64)
         write_run(local, 6, 64)
@@ -291,8 +294,8 @@ class TestServer:
             assert server.ask("/api/headlines?run=1")[0] == 200
             assert server.ask("/api/labels", labels, If_Match=etag)[0] == 200
         finally:
-            code, said = server.stop(signal.SIGTERM)
-        assert code == 0 and "Traceback" not in said and len(said.splitlines()) <= 1
+            code, errors = server.stop(signal.SIGTERM)
+        assert code == 0 and "Traceback" not in errors and len(errors.splitlines()) <= 1
         (name,) = s3.names(f"{address}/labels")
         assert json.loads(s3.files.cat_file(f"{address}/labels/{name}"))["labels"]["3"]["name"] == "profit"
 
@@ -305,11 +308,11 @@ class TestServer:
         try:
             etag = servers[0].ask("/api/labels")[2]["ETag"]
             assert servers[1].ask("/api/labels", {"labels": {"1": {"name": "one"}}}, If_Match=etag)[0] == 200
-            eventually(lambda: servers[0].ask("/api/labels")[1]["labels"])
+            wait_until(lambda: servers[0].ask("/api/labels")[1]["labels"])
             seen = servers[0].ask("/api/labels")[2]["ETag"]
             assert servers[0].ask("/api/labels", {"labels": {"2": {"name": "two"}}}, If_Match=seen)[0] == 200
             stale = servers[1].ask("/api/labels", {"labels": {}}, If_Match=seen)
-            assert stale[0] == 412, "the one that looks seldom reads before it writes"
+            assert stale[0] == 412, "the server that seldom looks reads before it writes"
             assert list(servers[1].ask("/api/labels")[1]["labels"]) == ["2"]
         finally:
             for server in servers:
@@ -317,7 +320,7 @@ class TestServer:
 
 
 class TestMirror:
-    """The copy itself, at an address that needs no server."""
+    """The copy of an address that needs no server."""
 
     folders = st.lists(st.sampled_from(["d", "ö ?#%", "..", ".hidden", "back\\slash"]), max_size=2)
     names = st.builds(lambda path, name: "/".join([*path, name]), folders, st.sampled_from(["a", "b.json", ".c"]))
@@ -327,7 +330,7 @@ class TestMirror:
     def test_it_follows_the_address(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, str, bytes]]
     ) -> None:
-        """Whatever others put or delete and we send: in the end both hold the same files, and none lies elsewhere."""
+        """After any sequence of changes on both sides, both hold the same files, and no file lies elsewhere."""
         monkeypatch.setenv("SAE_CACHE", str(tmp_path / "cache"))
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
         memory = fsspec.filesystem("memory")
@@ -349,8 +352,8 @@ class TestMirror:
                 mirror.push(mirror.changed())
                 expected[name] = data
                 assert memory.cat_file(f"/study/{name}") == data
-            known, files = mirror.known(), mirror.look()
-            mirror.forget(known - files.keys())
+            recorded, files = mirror.recorded(), mirror.list_files()
+            mirror.forget(recorded - files.keys())
             mirror.pull(files)
             assert {name: (mirror.folder / name).read_bytes() for name in files} == expected
             assert mirror.changed() == [] and all(mirror.is_current(name, file) for name, file in files.items())

@@ -1,8 +1,8 @@
-"""Where the runs that are served come from: a folder, or an address of which a folder in the cache is the copy.
+"""Where the runs that are served come from: a folder, or an address with a copy in a folder of the cache.
 
-Of an address, the list of runs and their `metadata.json` are looked at every few seconds in the background; no request
-waits for that. A run's other files are fetched when somebody first asks for the run. Only files that belong to a run
-are ever fetched, and an index never: it is made here.
+A thread in the background looks every few seconds at the list of runs at an address and fetches their `metadata.json`;
+no request waits for that. The other files of a run are fetched when a request first names the run. Only files that
+belong to a run are fetched. The index is not fetched but built here.
 """
 
 import json
@@ -13,7 +13,8 @@ from collections import defaultdict
 from pathlib import Path
 from threading import Thread
 
-from sae_pipeline.artefacts.mirror import Mirror, RemoteFile, is_remote, local_path
+from sae_pipeline.artefacts.mirror import Mirror
+from sae_pipeline.artefacts.remote_files import RemoteFile, is_remote, local_path
 from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.folders import (
@@ -34,7 +35,7 @@ _RUN_FILES = {*INDEXED_FILES, DECODER}
 
 
 def run_source(address: str, pause: float = 10.0) -> "RunFolder":
-    """The runs at a path or an address; the latter is watched from now on, every `pause` seconds.
+    """The runs at a path or an address. An address is looked at every `pause` seconds from now on.
 
     Raises UserError for an address that cannot be read.
     """
@@ -57,11 +58,11 @@ class RunFolder:
         return list_runs(self.folder)
 
     def find(self, run_id: str | None) -> Path:
-        """The folder of a run, which need not be ready. Raises UnknownRunError."""
+        """The folder of a run, whose files may still be missing. Raises UnknownRunError."""
         return find_run(self.folder, run_id)
 
     def stamp(self, run: Path) -> str:
-        """Equal as long as nobody has touched the run."""
+        """A stamp that changes when the run's files change."""
         return run_stamp(run)
 
     def holds(self, run: Path, name: str) -> bool:
@@ -69,14 +70,14 @@ class RunFolder:
         return (run / name).is_file()
 
     def make_ready(self, run: Path, progress: Progress) -> None:
-        """Have all files of a run in its folder."""
+        """Fetch the files of a run that are missing in its folder; here none are."""
 
     def study(self, run: RunMetadata) -> Path:
         """The folder whose `finbert_sae/` has the classifier and the SAE of a run."""
         return self.folder.resolve().parent
 
     def refresh(self, path: Path) -> None:
-        """Have a file beside the runs as it is now."""
+        """Fetch the present state of a file beside the runs; here it is always present."""
 
     def write(self, path: Path, data: bytes) -> None:
         """Write a file beside the runs, whole or not at all."""
@@ -93,37 +94,38 @@ class RemoteRuns(RunFolder):
         super().__init__(self._mirror.folder)
 
     def look(self) -> None:
-        """Learn of new runs and labels, forget deleted ones. Raises RemoteError."""
-        known, files = self._mirror.known(), self._mirror.look()  # in this order: a label may be written meanwhile
+        """Note new runs and labels, and forget deleted ones. Raises RemoteError."""
+        recorded = self._mirror.recorded()  # before the files are listed, as a label may be written meanwhile
+        files = self._mirror.list_files()
         runs = defaultdict[str, dict[str, RemoteFile]](dict)
         for path, file in files.items():
             folder, _, name = path.partition("/")
             if name in _RUN_FILES:
                 runs[folder][name] = file
-        whole = {folder: held for folder, held in runs.items() if METADATA in held}  # it is sent last
+        whole = {folder: held for folder, held in runs.items() if METADATA in held}  # which is sent last
         small = {f"{folder}/{METADATA}": held[METADATA] for folder, held in whole.items()}
         small |= {n: f for n, f in files.items() if n.startswith(f"{LABELS}/") and n.endswith(".json")}
         small = {name: file for name, file in small.items() if file.size <= MAX_METADATA_BYTES}
-        self._unread = self._mirror.pull_what_comes(small)
-        for folder in whole:  # of which metadata.json could not be fetched, too
+        self._unread = self._mirror.pull_available(small)
+        for folder in whole:  # also those whose metadata.json could not be fetched
             (self.folder / folder).mkdir(exist_ok=True)
         self._runs = whole
-        self._mirror.forget(known - files.keys())
+        self._mirror.forget(recorded - files.keys())
         for left in self.folder.iterdir():
             if left.is_dir() and left.name[0] != "." and left.name != LABELS and left.name not in whole:
                 shutil.rmtree(left, ignore_errors=True)
 
     def watch(self, pause: float) -> None:
-        """Look every `pause` seconds for ever; while the address cannot be read, what was seen last holds."""
+        """Look every `pause` seconds for ever. While the address cannot be read, the runs seen last are served."""
         failing = False
         while True:
             time.sleep(pause)
             try:
                 self.look()
                 failing = False
-            except Exception as error:  # whatever it is: the runs that are here are served on
+            except Exception as error:  # of any kind: the runs that were fetched are still served
                 if not failing:
-                    logging.getLogger(__name__).warning("%s Serving what was there before.", error)
+                    logging.getLogger(__name__).warning("%s Serving the runs that were fetched before.", error)
                 failing = True
 
     def entries(self) -> list[RunEntry]:
@@ -131,14 +133,14 @@ class RemoteRuns(RunFolder):
         return list_runs(self.folder, self._runs, self._check)
 
     def find(self, run_id: str | None) -> Path:
-        """The folder of a run, which need not be ready. Raises UnknownRunError."""
+        """The folder of a run, whose files may still be missing. Raises UnknownRunError."""
         try:
             return find_run(self.folder, run_id, self._runs)
         except UnknownRunError as error:
             raise UnknownRunError(str(error).replace(str(self.folder), self._mirror.address)) from error
 
     def stamp(self, run: Path) -> str:
-        """Equal as long as nobody has touched the run at the address."""
+        """A stamp that changes when the run's files at the address change."""
         return json.dumps(sorted((name, file.stamp) for name, file in self._runs.get(run.name, {}).items()))
 
     def holds(self, run: Path, name: str) -> bool:
@@ -146,7 +148,7 @@ class RemoteRuns(RunFolder):
         return name in self._runs.get(run.name, {})
 
     def make_ready(self, run: Path, progress: Progress) -> None:
-        """Fetch what is missing of a run. Raises RemoteError."""
+        """Fetch the files of a run that are missing in its folder. Raises RemoteError."""
         held = self._runs.get(run.name)
         if held is None:
             raise UnknownRunError(f"Run {run.name} is no longer at {self._mirror.address}.")
@@ -157,21 +159,21 @@ class RemoteRuns(RunFolder):
             shutil.rmtree(run, ignore_errors=True)
 
     def study(self, run: RunMetadata) -> Path:
-        """Fetch classifier and SAE of a run from beside the runs. Raises RemoteError."""
+        """Fetch a run's classifier and SAE into a folder of the cache; that folder. Raises RemoteError."""
         parent = self._mirror.address.rpartition("/")[0]
         if parent.endswith(":/"):
             raise UserError(f"{self._mirror.address} has no finbert_sae/ beside it; serve a folder of the bucket.")
         mirror, store = Mirror(parent), "finbert_sae/store"
         for name in (run.classifier_hash, run.sae_hash):
-            mirror.pull(mirror.look(f"{store}/{name}"))
+            mirror.pull(mirror.list_files(f"{store}/{name}"))
         return mirror.folder
 
     def refresh(self, path: Path) -> None:
-        """Have a file beside the runs as it is at the address now. Raises RemoteError."""
+        """Fetch the present state of a file beside the runs. Raises RemoteError."""
         self._mirror.refresh(path.relative_to(self.folder).as_posix())
 
     def write(self, path: Path, data: bytes) -> None:
-        """Write a file at the address, then here. Raises RemoteError."""
+        """Write a file at the address, then its copy. Raises RemoteError."""
         self._mirror.write(path.relative_to(self.folder).as_posix(), data)
 
     def _check(self, run: Path, name: str) -> None:
