@@ -1,8 +1,9 @@
-"""Checkpoints: work that was killed goes on from its last one.
+"""Checkpoints, from which work that was killed goes on.
 
-`finbert_sae/checkpoints/<hash>/` belongs to one piece of work, named by everything that goes into it, so that one
-made from other inputs is never taken up. It is held by one process at a time: the kernel frees the lock when its
-process dies. What is in it appears whole or not at all, and it is gone when the artefact is published.
+`finbert_sae/checkpoints/<hash>/` belongs to one piece of work. The hash covers all inputs of the work, so a checkpoint
+that was made from other inputs is never used. One process at a time holds the folder, by a lock that the operating
+system frees when the process dies. A file in it appears whole or not at all. The folder is removed when the artefact
+is published.
 """
 
 import json
@@ -22,9 +23,9 @@ from sae_pipeline.artefacts.locks import HeldError, locked
 from sae_pipeline.artefacts.writing import readable_os_errors, settings_hash
 from sae_pipeline.errors import ResourceError, UserError
 
-_FORMAT = 1  # raise it when a checkpoint of before can no longer be read
-_PAUSE = 20.0  # seconds between checkpoints; CHECKPOINT_SECONDS sets it from outside
-_SHARE = 20  # a checkpoint is due after this many times what the last one cost: at most 5 % of the time
+_FORMAT = 1  # raise it when older checkpoints can no longer be read
+_PAUSE = 20.0  # seconds between checkpoints, unless the environment sets CHECKPOINT_SECONDS
+_PAUSE_PER_COST = 20  # a pause is at least 20 times as long as the last `save` took: at most 5 % of the time
 
 
 def _pause() -> float:
@@ -39,7 +40,7 @@ class Checkpoint:
     """The folder of one piece of unfinished work, and the state in it."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` must be held; see `unfinished`."""
+        """The caller must hold `folder`; see `unfinished`."""
         self.folder = folder
         self._pause = _pause()
         self._cost = 0.0
@@ -47,24 +48,24 @@ class Checkpoint:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next `save`: bounded loss, bounded cost."""
-        return time.monotonic() - self._last >= max(self._pause, _SHARE * self._cost if self._pause else 0.0)
+        """Whether it is time for the next `save`, so that little work can be lost and little time is spent on saving."""
+        return time.monotonic() - self._last >= max(self._pause, _PAUSE_PER_COST * self._cost if self._pause else 0.0)
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], name: str = "state") -> None:
-        """Write tensors and JSON-able facts in the place of those of before."""
+        """Write tensors and JSON-able facts, replacing those of the last call."""
         started = time.monotonic()
         path = self.folder / f"{name}.safetensors"
         temporary = path.with_suffix(".partial")
         with readable_os_errors(self.folder):
             save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"facts": json.dumps(facts)})
             with temporary.open("rb") as file:
-                os.fsync(file.fileno())  # a power cut after the rename leaves a whole file too
+                os.fsync(file.fileno())  # so that the file is whole even if the power fails after the rename
             temporary.replace(path)
         self._last = time.monotonic()
         self._cost = self._last - started
 
     def load(self, name: str = "state") -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What `save` wrote last: tensors on the CPU and facts; None when there is nothing."""
+        """The tensors (on the CPU) and facts that `save` wrote last; None before the first `save`."""
         path = self.folder / f"{name}.safetensors"
         if not path.is_file():
             return None
@@ -75,10 +76,10 @@ class Checkpoint:
 
 @contextmanager
 def unfinished(parent: Path, *inputs: Any) -> Iterator[Checkpoint]:
-    """Hold the checkpoint of the work that is named by `inputs`; the same inputs find it again.
+    """Hold the checkpoint of the work with these `inputs`; the same inputs name the same checkpoint.
 
-    It is removed when the block ends, and when the work cannot succeed (UserError); an interruption, a full disk
-    or memory leaves it. Raises UserError when another process is at the same work.
+    The checkpoint is removed when the block ends, and when the work cannot succeed (UserError). It stays after an
+    interruption and when the disk or the memory is full. Raises UserError when another process holds it.
     """
     folder = _folder(parent, inputs)
     with ExitStack() as held:
@@ -100,7 +101,7 @@ def unfinished(parent: Path, *inputs: Any) -> Iterator[Checkpoint]:
 
 
 def discard(parent: Path, *inputs: Any) -> None:
-    """Remove what a process left that was killed between publishing its artefact and clearing up."""
+    """Remove the checkpoint of a process that was killed after publishing its artefact and before removing it."""
     shutil.rmtree(_folder(parent, inputs), ignore_errors=True)
 
 

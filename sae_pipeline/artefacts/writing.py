@@ -1,4 +1,4 @@
-"""Writing artefacts so that nothing is ever half-written, and naming them by their content."""
+"""Writing artefacts whole or not at all, and naming them by their content."""
 
 import errno
 import hashlib
@@ -19,13 +19,13 @@ _PARTIAL = ".partial-"
 
 
 def settings_hash(*parts: Any) -> str:
-    """12 hex characters over JSON-able settings: the same settings give the same hash."""
+    """A hash of JSON-able settings, 12 hex characters. Equal settings have equal hashes."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
 
 
 def file_hash(*paths: Path) -> str:
-    """12 hex characters over the contents of files, in the order given."""
+    """A hash of the contents of files in the order given, 12 hex characters."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -34,7 +34,7 @@ def file_hash(*paths: Path) -> str:
 
 
 def publish(folder: Path, target: Path) -> Path:
-    """Rename a whole partial folder to its final name; an equal artefact that is already there stays."""
+    """Rename a partial folder, now whole, to its final name. An equal artefact that exists already is kept."""
     if target.exists():
         return target
     folder.chmod(0o755)
@@ -57,15 +57,15 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically."""
+    """Write a file of indented JSON, like `write_file`."""
     write_file(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def alias(source: Path, target: Path) -> None:
-    """Make `target` a hard link to `source` (a copy where links are not to be had), replacing it at once."""
+    """Make `target` a hard link to `source`, or a copy on a disk without links, and replace it atomically."""
     with readable_os_errors(target.parent):
         if target.exists() and target.samefile(source):
-            return  # renaming one link of a file onto another does nothing, and would leave the first
+            return  # renaming one link of a file to another does nothing, and would leave the temporary one
         temporary = target.with_name(_PARTIAL + target.name)
         temporary.unlink(missing_ok=True)
         try:
@@ -77,10 +77,10 @@ def alias(source: Path, target: Path) -> None:
 
 @contextmanager
 def readable_os_errors(folder: Path) -> Iterator[None]:
-    """Turn "disk full" and "read-only" into a ResourceError that names the folder."""
+    """Turn "disk full", "read-only" and the like into a ResourceError that names the folder."""
     try:
         yield
-    except Exception as error:  # safetensors wraps the system's error and keeps its number in the text
+    except Exception as error:  # safetensors wraps the system's error and keeps only its number, in the message
         number = error.errno if isinstance(error, OSError) else None
         wrapped = re.search(r"\(os error (\d+)\)", str(error))
         reason = {
