@@ -26,7 +26,8 @@ _SLOT = re.compile(r"\{(\w+)\}")
 _RANGE = re.compile(r"<(\d+(?:\.(\d+))?)\.\.(\d+(?:\.\d+)?)>")
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _SMALL_WORDS = {
-    "a", "an", "and", "as", "at", "by", "for", "from", "in", "into", "of", "on", "or", "over", "the", "to", "vs.", "with",
+    "a", "an", "and", "as", "at", "by", "for", "from", "in",
+    "into", "of", "on", "or", "over", "the", "to", "vs.", "with",
 }  # fmt: skip
 _TAGS = ("#stocks", "#markets", "#economy", "#investing", "#finance", "#trading", "#business")
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"

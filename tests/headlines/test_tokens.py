@@ -1,20 +1,35 @@
 """Tokens: offsets into the text as written, words, batches, counted positions."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sae_pipeline.classifier.pretrained import load_base
-from sae_pipeline.headlines.tokens import collate, counted_mask, length_batches, tokenize
+from sae_pipeline.headlines.tokens import (
+    collate,
+    counted_mask,
+    length_batches,
+    padded_batches,
+    shuffled_batches,
+    tokenize,
+)
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    """MiniLM's own."""
+@cache
+def minilm() -> Any:
+    """MiniLM's tokenizer, for Hypothesis too, which takes no fixture."""
     return load_base("minilm")[1]
+
+
+@pytest.fixture
+def tokenizer() -> Any:
+    """MiniLM's tokenizer."""
+    return minilm()
 
 
 def one(tokenizer: Any, text: str, strip_links: bool = True) -> Any:
@@ -53,7 +68,7 @@ def test_links_leave_but_offsets_stay(tokenizer: Any) -> None:
 @settings(max_examples=150, deadline=None)
 def test_offsets_are_code_points(text: str) -> None:
     """For any text: columns are parallel, offsets ascend inside the text, words ascend from 0."""
-    headline = one(load_cached(), text)
+    headline = one(minilm(), text)
     n = len(headline.input_ids)
     assert len(headline.tokens) == len(headline.starts) == len(headline.ends) == len(headline.words) == n
     spans = [(s, e) for s, e, w in zip(headline.starts, headline.ends, headline.words, strict=True) if w >= 0]
@@ -61,16 +76,6 @@ def test_offsets_are_code_points(text: str) -> None:
     assert spans == sorted(spans)
     numbers = [w for w in headline.words if w >= 0]
     assert numbers == sorted(numbers) and set(numbers) == set(range(len(set(numbers))))
-
-
-_CACHE: list[Any] = []
-
-
-def load_cached() -> Any:
-    """One tokenizer for all of Hypothesis' examples."""
-    if not _CACHE:
-        _CACHE.append(load_base("minilm")[1])
-    return _CACHE[0]
 
 
 def test_position_kinds(tokenizer: Any) -> None:
@@ -91,7 +96,31 @@ def test_length_batches_cover_everything_within_the_budget(lengths: list[int], b
         assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= budget
 
 
+@given(st.lists(st.integers(1, 300), max_size=300), st.integers(1, 5), st.integers(0, 3))
+def test_shuffled_batches_cover_everything(lengths: list[int], batch_size: int, seed: int) -> None:
+    """Every headline once, in full batches but for the last one drawn; the same seed gives the same batches."""
+    batches = shuffled_batches(lengths, batch_size, (seed, 0))
+    assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(lengths)))
+    assert len(batches) == -(-len(lengths) // batch_size) and all(len(batch) <= batch_size for batch in batches)
+    again = shuffled_batches(lengths, batch_size, (seed, 0))
+    assert [batch.tolist() for batch in again] == [batch.tolist() for batch in batches]
+
+
+def test_padded_batches_hold_the_headlines_that_were_asked_for(tokenizer: Any) -> None:
+    """Rows, headlines and tensors belong together, in the order of the indices."""
+    headlines = tokenize(tokenizer, ["Shares surge on record profit", "Up", "Fed holds"], 128, True)
+    pad, batches = tokenizer.pad_token_id, [np.array([2, 0]), np.array([1])]
+    found = list(padded_batches(headlines, batches, pad, torch.device("cpu")))
+    assert [rows.tolist() for rows, *_ in found] == [[2, 0], [1]]
+    for rows, members, input_ids, mask in found:
+        assert members == [headlines[i] for i in rows]
+        for member, ids, counts in zip(members, input_ids, mask, strict=True):
+            n = len(member.input_ids)
+            assert ids.tolist() == member.input_ids + [pad] * (len(ids) - n)
+            assert counts.tolist() == [1] * n + [0] * (len(ids) - n)
+
+
 def test_long_headline_is_cut(tokenizer: Any) -> None:
-    """A 1 MB headline is cut to max_length and stays quick."""
+    """A 1 MB headline is cut to max_length."""
     headline = one(tokenizer, "surge " * 170_000)
     assert len(headline.input_ids) == 128
