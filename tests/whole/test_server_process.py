@@ -105,7 +105,7 @@ def test_what_keeps_the_server_from_starting_is_one_sentence(runs: Path, tmp_pat
         sentence = failure("--analysis-dir", str(runs), "--port", port)
     assert f"Port {port} is in use" in sentence and f"make serve VIEWER_PORT={int(port) + 1}" in sentence
     assert "--host" in failure("--analysis-dir", str(runs), "--host", "no such host")
-    assert "99999 is no port" in failure("--port", "99999")
+    assert "'99999' is no port" in failure("--port", "99999")
 
 
 def test_the_server_starts_without_torch(runs: Path) -> None:

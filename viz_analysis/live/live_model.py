@@ -1,4 +1,4 @@
-"""A run's classifier and SAE in memory, answering about texts that are in no run. Torch is imported here only."""
+"""A run's classifier and SAE in memory, which answer about any text. Only this module of the server loads torch."""
 
 import time
 from collections import OrderedDict
@@ -41,8 +41,8 @@ from viz_analysis.api.live_types import (
 )
 from viz_analysis.runs.sources import RunFolder
 
-READINGS_KEPT = 32  # texts; about 0.1 MB each
-FLIP_SECONDS = 10.0
+TEXTS_KEPT = 32  # about 0.1 MB each
+FLIP_SECONDS = 10.0  # for one search
 _WARM_UP = "Shares fall after the company cuts its outlook"
 
 
@@ -51,8 +51,8 @@ class TextError(UserError):
 
 
 @dataclass
-class _Read:
-    """One text read, and what has been computed of it since."""
+class _TextRead:
+    """A text that was read, and what has been computed from it since."""
 
     headline: TokenizedHeadline
     reading: Reading
@@ -60,25 +60,28 @@ class _Read:
 
 
 class LiveModel:
-    """The model of one run. Not thread-safe: one thread asks."""
+    """The model of one run. It is not thread-safe: `ModelQueue` calls it from one thread."""
 
     def __init__(self, source: RunFolder, run: RunMetadata, device: str | None = None) -> None:
-        """Load both parts from beside the runs, checked by hash. Raises UserError when they are gone or changed."""
+        """Load classifier and SAE from beside the runs and check their hashes.
+
+        Raises UserError where one of them is missing or has changed.
+        """
         self.run = run
         self._source = source
         classifier, sae = present.run_parts(source.study(run), run, pick_device(device))
         self._classifier: Classifier = classifier
         self._probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id)
-        self._read: OrderedDict[str, _Read] = OrderedDict()
+        self._read: OrderedDict[str, _TextRead] = OrderedDict()
         self.probe(ProbeBody(text=_WARM_UP, steps=1, ablate=1))
 
     @property
     def device(self) -> str:
-        """Where it computes."""
+        """The device on which the model computes."""
         return str(self._probe.sae.W_dec.device)
 
     def probe(self, body: ProbeBody) -> ProbeAnswer:
-        """What the classifier says of a text and which features cause it. Raises TextError."""
+        """The prediction for a text and the effects of its features. Raises TextError."""
         started = time.perf_counter()
         read = self._reading(body.text)
         attribution = self._attribution(read, body.steps)
@@ -110,11 +113,11 @@ class LiveModel:
         )
 
     def intervene(self, body: InterveneBody) -> InterveneAnswer:
-        """Probabilities before and after edits. Raises TextError, and UserError for edits that do not fit."""
+        """The probabilities before and after edits. Raises TextError, and UserError for edits that do not fit."""
         started = time.perf_counter()
         read = self._reading(body.text)
         edits = [_edit(edit, row if body.separately else 1) for row, edit in enumerate(body.edits, 1)]
-        # Row 0 is left as it is: before and after come from one pass.
+        # Row 0 stays as it is, so that before and after come from one pass.
         rows = np.zeros(1 + (len(edits) if body.separately else 1), np.int64)
         hidden, mask = read.reading.padded(rows)
         counted = counted_mask([read.headline], self._probe.sae.config.positions).to(hidden.device)
@@ -131,7 +134,7 @@ class LiveModel:
         )
 
     def flip(self, body: FlipBody) -> FlipAnswer:
-        """The smallest set of features found whose change turns the prediction. Raises TextError."""
+        """The smallest set of features found whose change changes the prediction. Raises TextError."""
         started = time.perf_counter()
         read = self._reading(body.text)
         attribution = self._attribution(read, 0)
@@ -153,14 +156,13 @@ class LiveModel:
             patience=FLIP_SECONDS,
         )[0]
         groups = found.groups if found else []
-        change = "ablated" if body.level == 0 else f"set to {body.level:g}"
-        goal = "the prediction" if body.target is None else f"it to {labels[body.target]}"
+        goal = "the prediction" if body.target is None else f"the prediction to {labels[body.target]}"
         return FlipAnswer(
             **self._run,
             found=found is not None,
-            message=f"{len(groups)} feature{'s' * (len(groups) != 1)} {change} turn{'s' * (len(groups) == 1)} {goal}."
+            message=f"{_change(len(groups), body.level)} changes {goal}."
             if found
-            else f"No set of up to {body.max_size} features {change} was found that turns {goal}.",
+            else f"No set of up to {body.max_size} features was found that changes {goal}.",
             before=LivePrediction(**before),
             steps=[
                 FlipStep(
@@ -174,7 +176,7 @@ class LiveModel:
         )
 
     def audit(self, body: AuditBody) -> AuditAnswer:
-        """Ablate features in the run's headlines from `offset` on. Raises UserError."""
+        """The predictions for the run's headlines from `offset` on, before and after an ablation. Raises UserError."""
         started = time.perf_counter()
         check_edits([Edit(feature) for feature in body.features], self._probe.sae.config.d_sae)
         prompts = self._prompts
@@ -212,7 +214,7 @@ class LiveModel:
             result.append(EditedFeature(feature=feature, positions=places, before=f, after=f_new))
         return result
 
-    # --- parts ---
+    # --- parts of answers ---
 
     @property
     def _run(self) -> dict[str, Any]:
@@ -220,13 +222,13 @@ class LiveModel:
 
     @cached_property
     def _prompts(self) -> list[tuple[str, int]]:
-        """(text, true class) of the run's headlines."""
+        """The text and the true class of each headline of the run."""
         lines = (self._source.find(self.run.run_id) / "prompts.jsonl").read_bytes().splitlines()
         records = map(orjson.loads, lines)
         return [(record["text"], record["label"]) for record in records]
 
-    def _reading(self, text: str) -> _Read:
-        """The text read up to the hookpoint; the last ones are kept, for edit follows edit of the same text."""
+    def _reading(self, text: str) -> _TextRead:
+        """A text read up to the hookpoint. The last texts are kept, because people edit the same text many times."""
         if text in self._read:
             self._read.move_to_end(text)
             return self._read[text]
@@ -239,13 +241,13 @@ class LiveModel:
             )
         if not headline.counted("words"):
             raise TextError("The text has no word that the classifier reads; write a headline.")
-        read = self._read[text] = _Read(headline, self._probe.read([headline], logits=False))
-        while len(self._read) > READINGS_KEPT:
+        read = self._read[text] = _TextRead(headline, self._probe.read([headline], logits=False))
+        while len(self._read) > TEXTS_KEPT:
             self._read.popitem(last=False)
         return read
 
-    def _attribution(self, read: _Read, steps: int) -> Attribution:
-        """Of a text; it brings the text's logits with it."""
+    def _attribution(self, read: _TextRead, steps: int) -> Attribution:
+        """The attribution of a text, which is computed once for each number of steps and brings the logits with it."""
         if steps not in read.attributions:
             read.attributions[steps] = attribute(self._probe, read.reading, steps)
             read.reading = replace(read.reading, logits=read.attributions[steps].logits)
@@ -270,7 +272,7 @@ class LiveModel:
         return LivePrediction(**_prediction(self._probe.replaced_logits(reading, rebuilt)[0]))
 
     def _feature(
-        self, read: _Read, attribution: Attribution, group: int, effects: Floats, ablation: LiveAblation | None
+        self, read: _TextRead, attribution: Attribution, group: int, effects: Floats, ablation: LiveAblation | None
     ) -> LiveFeature:
         firings = read.reading.firings
         start = firings.group_start[group]
@@ -289,7 +291,7 @@ class LiveModel:
             ablation=ablation,
         )
 
-    def _word(self, read: _Read, group: int) -> str:
+    def _word(self, read: _TextRead, group: int) -> str:
         firings = read.reading.firings
         return read.headline.word_at(int(firings.position[firings.group_argmax[group]]))
 
@@ -299,8 +301,13 @@ def _edit(edit: LiveEdit, row: int | None) -> Edit:
     return Edit(edit.feature, edit.operation, edit.value, row, positions)
 
 
+def _change(n_features: int, level: float) -> str:
+    features = f"{n_features} feature{'s' * (n_features != 1)}"
+    return f"Ablating {features}" if level == 0 else f"Setting {features} to {level:g}"
+
+
 def _prediction(logits: Floats) -> dict[str, Any]:
-    """Fields of LivePrediction."""
+    """The fields of LivePrediction, from logits [n_classes]."""
     return {
         "prediction": int(logits.argmax()),
         "probabilities": softmax(logits).tolist(),

@@ -4,12 +4,14 @@ from viz_analysis.api.types import CompareAnswer, CompareQuery, FeatureMatches
 from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.runs.library import RunLibrary
 
-_MATCHES = 10
+_MATCHES = 10  # features listed of each run
 
 
 def compare_runs(runs: RunLibrary, query: CompareQuery) -> CompareAnswer:
-    """One headline in every run, and a feature of the first one beside the others' features. Raises like
-    `RunLibrary.get`."""
+    """One headline in every run, and the features of the other runs that are most like a feature of the first.
+
+    Features are compared only between runs on the same activations. Raises like `RunLibrary.get`.
+    """
     first, *others = query.runs.split(",")
     metadata = [runs.get(name).metadata for name in (first, *others)]
     feature, row = query.feature, None

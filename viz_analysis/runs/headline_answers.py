@@ -7,6 +7,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from sae_pipeline.arrays import Flags, Ints
 from viz_analysis.api.problems import UnknownHeadlineError
 from viz_analysis.api.types import (
     Confusion,
@@ -19,12 +20,11 @@ from viz_analysis.api.types import (
 )
 from viz_analysis.runs.reader import RunReader
 
-Mask = NDArray[np.bool_]
 _PIECE = re.compile(r'"([^"]*)"|([^\s"]+)')
 
 
 def headlines_page(run: RunReader, query: HeadlinesQuery) -> HeadlinesPage:
-    """The headlines that match all filters, sorted; ties stay in the run's order."""
+    """A page of the headlines that match all filters, sorted; ties stay in the run's order."""
     start, end = query.offset, query.offset + query.limit
     if not _filters(query):
         total = run.n_headlines
@@ -64,7 +64,10 @@ def confusion(run: RunReader, query: ConfusionQuery) -> Confusion:
 
 
 def similar_headlines(run: RunReader, query: SimilarHeadlinesQuery) -> SimilarHeadlines:
-    """The headlines whose strongest features are most like one's, by cosine. Raises `UnknownHeadlineError`."""
+    """The headlines with the highest cosine to one, as vectors of their strongest features' activations.
+
+    Raises `UnknownHeadlineError`.
+    """
     if query.headline >= run.n_headlines:
         raise UnknownHeadlineError(
             f"There is no headline {query.headline}: {run.metadata.run_id} has 0 to {run.n_headlines - 1}."
@@ -92,10 +95,10 @@ def similar_headlines(run: RunReader, query: SimilarHeadlinesQuery) -> SimilarHe
 
 
 def match_expression(text: str) -> str | None:
-    """`text` as an FTS5 query for headlines with all its words, the last of which may be only begun.
+    """`text` as an FTS5 query for headlines that hold all its words; None where it has no word.
 
-    Words in double quotes are found in that order. One letter is no beginning: it would find nearly everything.
-    None where there is no word in it.
+    The last word may be the beginning of a longer one, unless it is a single letter, which would match nearly
+    everything. Words in double quotes must stand in this order.
     """
     pieces = [(quoted or plain, bool(plain)) for quoted, plain in _PIECE.findall(text.replace("\0", " "))]
     pieces = [(piece, plain) for piece, plain in pieces if any(map(str.isalnum, piece))]
@@ -117,13 +120,13 @@ def _unfiltered(run: RunReader, query: HeadlinesQuery, start: int, end: int) -> 
 
 
 def _filters(query: HeadlinesQuery) -> set[str]:
-    """The filters that are set."""
+    """The names of the filters that are set."""
     paging = {"run", "limit", "offset", "sort", "order"}
     return {name for name, value in query if name not in paging and value is not None and value != ""}
 
 
 def _with_words(run: RunReader, query: HeadlinesQuery) -> tuple[int, list[int]]:
-    """(total, page) of a search for text alone: the text index counts and pages by itself, in the run's order."""
+    """(total, page) of a search for text alone, which the text index counts and pages itself, in the run's order."""
     expression = match_expression(query.q or "")
     if expression is None:
         return 0, []
@@ -135,7 +138,7 @@ def _with_words(run: RunReader, query: HeadlinesQuery) -> tuple[int, list[int]]:
     return total, [n for (n,) in run.rows(statement, [expression, query.limit, query.offset])]
 
 
-def _matching(run: RunReader, query: ConfusionQuery) -> Mask:
+def _matching(run: RunReader, query: ConfusionQuery) -> Flags:
     """The headlines that match text, feature and confidence, as a mask [n_headlines]."""
     mask = np.ones(run.n_headlines, bool)
     if query.min_confidence is not None or query.max_confidence is not None:
@@ -152,7 +155,7 @@ def _matching(run: RunReader, query: ConfusionQuery) -> Mask:
     return mask
 
 
-def _in_cells(run: RunReader, query: HeadlinesQuery) -> Mask:
+def _in_cells(run: RunReader, query: HeadlinesQuery) -> Flags:
     """The headlines that match label, prediction and correctness, as a mask [n_headlines]."""
     n_labels = len(run.metadata.labels)
     wanted = [
@@ -165,18 +168,18 @@ def _in_cells(run: RunReader, query: HeadlinesQuery) -> Mask:
     ]
     table = np.zeros(n_labels * n_labels, bool)
     table[wanted] = True
-    mask: Mask = table[run.vector("cell")]
+    mask: Flags = table[run.vector("cell")]
     return mask
 
 
-def _mask(run: RunReader, found: list[NDArray[np.integer]]) -> Mask:
+def _mask(run: RunReader, found: list[Ints]) -> Flags:
     mask = np.zeros(run.n_headlines, bool)
     for headlines in found:
         mask[headlines] = True
     return mask
 
 
-def _postings(run: RunReader, feature: int) -> list[tuple[NDArray[np.integer], NDArray[np.float32]]]:
-    """(headlines, weights) of a feature, in pieces."""
+def _postings(run: RunReader, feature: int) -> list[tuple[Ints, NDArray[np.float32]]]:
+    """The headlines with a feature among their strongest ones, and its weight in each; in several pieces."""
     rows = run.rows("SELECT headlines, weights FROM posting WHERE feature = ? ORDER BY rowid", [feature])
     return [(np.frombuffer(headlines, np.uint32), np.frombuffer(weights, np.float32)) for headlines, weights in rows]

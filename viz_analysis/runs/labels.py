@@ -1,9 +1,9 @@
 """Human labels: names, stars and notes that people give to features.
 
-They belong to the SAE, not to a run: `analysis_data/labels/<sae_hash>.json` outlives every run of it. The document
-is replaced as a whole, and only by somebody who has seen what is replaced: its ETag says so. Checking and writing
-happen under a lock, so that several servers may share a folder. Of an address, `labels/` is there too: the document
-is read anew before it is replaced, but of two servers that write within the same moment the later wins.
+Labels belong to an SAE and not to a run: `analysis_data/labels/<sae_hash>.json` outlives every run. A change replaces
+the whole document, and its ETag proves that the client has read what it replaces. Checking and writing happen under a
+lock, so that several servers may share a folder. At an address no lock is possible: the document is read again before
+it is replaced, but of two servers that write at the same moment the later one wins.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def _one_line(text: str) -> str:
 
 
 class FeatureLabel(Record):
-    """What a person says about a feature."""
+    """A human label of a feature."""
 
     name: Annotated[str, StringConstraints(max_length=120), AfterValidator(_one_line)] = ""
     starred: bool = False
@@ -39,7 +39,8 @@ class FeatureLabel(Record):
     updated_at: str | None = Field(None, max_length=40, description="ISO 8601, UTC; set by the server")
 
     @property
-    def said(self) -> tuple[str, bool, str]:
+    def content(self) -> tuple[str, bool, str]:
+        """What a person entered; a label with nothing in it is no label."""
         return self.name, self.starred, self.note
 
 
@@ -63,13 +64,13 @@ class LabelsAnswer(Record):
 
 
 class LabelsChange(Record):
-    """The labels from now on: a feature that is left out loses its label. Their `updated_at` is ignored."""
+    """All labels of an SAE after the change: a feature that is left out loses its label. `updated_at` is ignored."""
 
     labels: Labels = Field(max_length=20_000)
 
 
 class LabelStore:
-    """The labels beside the runs of a source. Read files are kept until they change."""
+    """The labels beside the runs of a source. Files that were read stay in memory until they change."""
 
     def __init__(self, source: RunFolder) -> None:
         self._source = source
@@ -77,7 +78,7 @@ class LabelStore:
         self._read: dict[Path, tuple[tuple[int, int, int], LabelsAnswer]] = {}
 
     def get(self, sae_hash: str) -> LabelsAnswer:
-        """The labels of an SAE, none where nobody gave any. Raises `DamagedLabelsError`."""
+        """The labels of an SAE; none where there is no file yet. Raises `DamagedLabelsError`."""
         path = self._path(sae_hash)
         try:
             status = path.stat()
@@ -92,19 +93,19 @@ class LabelStore:
         return kept[1]
 
     def names(self, sae_hash: str) -> dict[int, str]:
-        """What people call the features that have a label; "" for those that are only starred or noted."""
+        """The names of the features that have a label; "" where a feature has only a star or a note."""
         return {feature: label.name for feature, label in self.get(sae_hash).labels.items()}
 
     def put(self, sae_hash: str, labels: Labels, d_sae: int, seen: set[str] | None) -> LabelsAnswer:
         """Replace the labels of an SAE of `d_sae` features.
 
-        `seen` are ETags that were read; None: replace whatever there is. Empty labels are left out; one that does
-        not change keeps its time. Raises `LabelsChangedError` where something else is there, `BadLabelsError`,
-        `DamagedLabelsError`, and `UserError` where the folder cannot be written.
+        `seen` are the ETags that the client has read; None replaces whatever is stored. Empty labels are left out, and
+        a label that does not change keeps its time. Raises `LabelsChangedError` where none of `seen` is stored,
+        `BadLabelsError`, `DamagedLabelsError`, and `UserError` where the folder cannot be written.
         """
-        beyond = max(labels, default=0)
-        if beyond >= d_sae:
-            raise BadLabelsError(f"There is no feature {beyond}: this SAE's are numbered 0 to {d_sae - 1}.")
+        highest = max(labels, default=0)
+        if highest >= d_sae:
+            raise BadLabelsError(f"There is no feature {highest}: this SAE has features 0 to {d_sae - 1}.")
         with self._locked(sae_hash) as path:
             self._source.refresh(path)
             before = self.get(sae_hash)
@@ -114,8 +115,8 @@ class LabelStore:
             after: Labels = {}
             for feature, label in sorted(labels.items()):
                 old = before.labels.get(feature)
-                if any(label.said):
-                    unchanged = old is not None and old.said == label.said
+                if any(label.content):
+                    unchanged = old is not None and old.content == label.content
                     after[feature] = old if unchanged and old else label.model_copy(update={"updated_at": now})
             if after != before.labels:
                 file = LabelsFile(sae_hash=sae_hash, labels=after)
@@ -123,8 +124,8 @@ class LabelStore:
             return self.get(sae_hash)
 
     def _path(self, sae_hash: str) -> Path:
-        if not _SAFE_HASH.fullmatch(sae_hash):  # of a run made elsewhere: it names a file here
-            raise DamagedLabelsError(f"{sae_hash[:64]!r} is no hash of an SAE; its labels have no file.")
+        if not _SAFE_HASH.fullmatch(sae_hash):  # it may come from elsewhere, and names a file
+            raise DamagedLabelsError(f"{sae_hash[:64]!r} is no hash of an SAE, so it has no labels; analyse again.")
         return self._folder / f"{sae_hash}.json"
 
     @contextmanager
@@ -148,7 +149,7 @@ def _load(path: Path, sae_hash: str) -> LabelsAnswer:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         reason = f"{path.name} in {FOLDER} is damaged ({place}: {first['msg']})"
-        raise DamagedLabelsError(f"{reason}; mend it or move it away: it is not touched.") from error
+        raise DamagedLabelsError(f"{reason}; repair it or move it away.") from error
     return LabelsAnswer(sae_hash=sae_hash, etag=_etag(data), labels=file.labels)
 
 

@@ -1,7 +1,7 @@
-"""A run on disk, read through its index: nothing is kept in memory but what the run says about itself.
+"""A run on disk, read through its index; only the run's metadata stay in memory.
 
-Every thread has its own connection to the index; records are read from the JSON files where the index says they lie,
-and checked by their schema again. Files are opened once, so that a run that is deleted meanwhile still answers.
+Each thread has its own connection to the index. The index says where a record lies in the JSON files; the record is
+read there and validated again. Files are opened once, so that a run that is deleted meanwhile still answers.
 """
 
 import os
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from sae_pipeline.runs.feature_tables import FeatureFacts
-from sae_pipeline.runs.folders import FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS, read_metadata
+from sae_pipeline.runs.folders import read_metadata
 from sae_pipeline.runs.index import open_index
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects
+from sae_pipeline.schema.common import FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS
 from sae_pipeline.schema.run import FeatureExamples, HeadlineFeatures, MetricInfo, Prompt, RunMetadata
 from viz_analysis.api.types import Headline
 
@@ -28,7 +29,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class IndexMisfitError(Exception):
-    """The index does not fit the run: it has to be made anew."""
+    """The index does not fit the run and has to be built again."""
 
 
 class RunReader:
@@ -57,7 +58,7 @@ class RunReader:
     # --- the index -------------------------------------------------------------------------------------
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows that a statement finds."""
+        """The rows that an SQL statement finds."""
         connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
         if connection is None:
             connection = self._threads.connection = open_index(self._index)
@@ -78,12 +79,12 @@ class RunReader:
         return np.frombuffer(data, dtype)
 
     def facts(self, feature: int) -> FeatureFacts:
-        """What is known of a feature beside metrics and examples."""
+        """What is known of a feature besides metrics and examples."""
         ((text,),) = self.rows("SELECT facts FROM feature WHERE feature = ?", [feature]) or [(None,)]
         return _checked(FeatureFacts, text or b"")
 
     def words(self, features: Sequence[int]) -> dict[int, str]:
-        """The strongest word of those features that have one."""
+        """The words of the features that have one: for each, the word of its strongest token."""
         marks = ",".join("?" * len(features))
         found = self.rows(f"SELECT feature, word FROM feature WHERE word NOT NULL AND feature IN ({marks})", features)
         return dict(found)
@@ -96,12 +97,12 @@ class RunReader:
         return self._record(PROMPTS, at, size, Prompt)
 
     def strongest(self, headline: int) -> HeadlineFeatures:
-        """A headline's strongest features."""
+        """The strongest features of a headline."""
         ((at, size),) = self._places("features_at, features_bytes", headline)
         return self._record(HEADLINE_FEATURES, at, size, HeadlineFeatures)
 
     def headline(self, headline: int) -> Headline:
-        """All of a headline."""
+        """A headline with its strongest features and, where the run has them, causal findings."""
         columns = "prompt_at, prompt_bytes, features_at, features_bytes, effects_at, effects_bytes"
         ((prompt_at, prompt_size, at, size, effects_at, effects_size),) = self._places(columns, headline)
         effects = self._record(INTERVENTIONS, effects_at, effects_size, HeadlineEffects) if effects_size else None
@@ -113,12 +114,12 @@ class RunReader:
         )
 
     def headline_of_id(self, headline_id: str) -> Headline | None:
-        """The headline of an id; the first of several."""
+        """The first headline with an id, where there is one."""
         found = self.rows("SELECT min(headline) FROM headline WHERE headline_id = ?", [headline_id])
         return self.headline(found[0][0]) if found[0][0] is not None else None
 
     def examples(self, feature: int) -> FeatureExamples | None:
-        """A feature's examples, where they were saved."""
+        """The examples of a feature, where they were saved."""
         places = self.rows("SELECT examples_at, examples_bytes FROM feature WHERE feature = ?", [feature])
         at, size = places[0] if places else (None, None)
         return self._record(FEATURE_TOKENS, at, size, FeatureExamples) if size else None

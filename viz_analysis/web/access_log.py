@@ -1,4 +1,4 @@
-"""A line of JSON for every request: when, what, how it ended, how long it took."""
+"""The access log: a line of JSON for each request with its time, address, status, size and duration."""
 
 import json
 import logging
@@ -15,9 +15,10 @@ _LOG = logging.getLogger("feature_probe_server.access")
 
 
 def log_requests(app: Flask, path: str) -> None:
-    """Append to the file `path`, or write to stdout for "-". A file that is moved away is begun anew.
+    """Append a line for each request to the file `path`, or write it to stdout for "-".
 
-    Call before any other hooks, so that their time counts too. Raises `UserError` where the file cannot be written.
+    A file that is moved away is created again. Call this before other hooks are registered, so that the log counts
+    their time too. Raises `UserError` where the file cannot be written.
     """
     try:
         handler = logging.StreamHandler(sys.stdout) if path == "-" else WatchedFileHandler(path, encoding="utf-8")
