@@ -1,4 +1,4 @@
-"""Every kind of SAE against plain fp32 autograd of the same algorithm, and on data whose features are known."""
+"""Every kind of SAE against fp32 autograd of the same algorithm, and on data with known features."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,16 +34,16 @@ def known_features(n: int, seed: int) -> Tensor:
 
 
 def fresh(kind: Kind, **options: Any) -> Stepper:
-    """The kind at its start."""
+    """The step of a kind at its start."""
     return stepper(kind, rows(D_SAE, 7), K, PREFIXES, **options)
 
 
 class Jump(torch.autograd.Function):
-    """pre where pre > θ, and H(pre − θ), with the paper's pseudo-derivatives for θ."""
+    """pre where pre > θ, and the step function H(pre − θ), with the paper's pseudo-derivatives for θ."""
 
     @staticmethod
     def forward(ctx: Any, pre: Tensor, theta: Tensor, width: float) -> tuple[Tensor, Tensor]:
-        """[n, d_sae] twice."""
+        """Both functions, [n, d_sae] each."""
         ctx.save_for_backward(pre, theta)
         ctx.width = width
         on = (pre > theta).float()
@@ -51,25 +51,25 @@ class Jump(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g_f: Tensor, g_on: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Straight through a rectangle of that width."""
+        """The straight-through estimate, with a rectangle of width `width`."""
         pre, theta = ctx.saved_tensors
         kernel = ((pre - theta).abs() < ctx.width / 2) / ctx.width
         return g_f * (pre > theta), -(kernel * (theta * g_f + g_on)).sum(0), None
 
 
 class Autograd:
-    """The algorithm of a kind as its paper has it, dense and in fp32, with the optimiser of kinds/engine.py."""
+    """The algorithm of a kind as in its paper, dense and in fp32, with the optimiser of sae/kinds/engine.py."""
 
     def __init__(self, kind: Kind, start: Stepper) -> None:
         self.kind, self.beta1, self.width = kind, getattr(start, "beta1", 0.0), getattr(start, "bandwidth", 0.0)
         names = ("W_enc", "b_enc", "W_dec", "b_dec", "log_threshold", "stretch", "shift")
         self.p = {name: start.state_dict()[name].clone() for name in names if name in start.state_dict()}
-        self.m, self.v, self.ticks = ({name: torch.zeros(()) for name in self.p} for _ in range(3))
+        self.m, self.v, self.n_steps = ({name: torch.zeros(()) for name in self.p} for _ in range(3))
         self.least = torch.zeros(())
         self.steps = 0
 
     def losses(self, p: dict[str, Tensor], x: Tensor, lam: float) -> tuple[Tensor, Tensor, Tensor]:
-        """(loss, f, entries that count as active for the optimiser)."""
+        """(loss, f, values that are positive where an entry is active for the optimiser)."""
         pre = x @ p["W_enc"].T + p["b_enc"]
         f, penalty = torch.relu(pre), torch.zeros(())
         listed = f
@@ -93,7 +93,7 @@ class Autograd:
         return (torch.stack(squared).mean() + penalty) / len(x), f, listed
 
     def step(self, x: Tensor, lr: float, lam: float) -> None:
-        """Gradients by autograd, then the documented optimiser."""
+        """Take a step of the documented optimiser along the gradients of autograd."""
         leaves = {name: tensor.clone().requires_grad_() for name, tensor in self.p.items()}
         loss, _, listed = self.losses(leaves, x, lam)
         gradients = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
@@ -112,30 +112,30 @@ class Autograd:
 
     def _adam(self, name: str, g: Tensor, on: Tensor, lr: float, beta1: float, per_row: bool) -> None:
         square = g.square().mean(1, keepdim=True) if per_row else g.square()
-        self.ticks[name] = ticks = self.ticks[name] + on[:, None]
+        self.n_steps[name] = n_steps = self.n_steps[name] + on[:, None]
         self.m[name] = m = torch.where(on[:, None], beta1 * self.m[name] + (1 - beta1) * g, self.m[name])
         self.v[name] = v = torch.where(on[:, None], 0.999 * self.v[name] + 0.001 * square, self.v[name])
-        root = v / (1 - 0.999 ** ticks.clamp_min(1))
+        root = v / (1 - 0.999 ** n_steps.clamp_min(1))
         root = (torch.maximum(root, square) if per_row else root).sqrt() + 1e-8
-        move = lr * m / (1 - beta1 ** ticks.clamp_min(1)) / root * on[:, None]
+        move = lr * m / (1 - beta1 ** n_steps.clamp_min(1)) / root * on[:, None]
         self.p[name] -= move.reshape(self.p[name].shape)
 
 
 def batches(x: Tensor, epochs: int) -> list[tuple[Tensor, float]]:
-    """Shuffled batches and the learning rate's factor at each."""
+    """Shuffled batches, each with its factor on the learning rate."""
     order = torch.cat([torch.randperm(len(x), generator=torch.Generator().manual_seed(s)) for s in range(epochs)])
     parts = order.split(BATCH)
     return [(x[part], min(1.0, (i + 1) / 20, (len(parts) - i) / 60)) for i, part in enumerate(parts)]
 
 
 def train(step: Callable[[Tensor, float, float], Any], kind: Kind, x: Tensor, epochs: int) -> None:
-    """Whole passes over x."""
+    """Train for whole passes over x."""
     for batch, factor in batches(x, epochs):
         step(batch, LEARNING_RATE * factor, LAMBDA.get(kind, 0.0))
 
 
 def quality(model: Stepper, kind: Kind, x: Tensor) -> tuple[float, float]:
-    """(FVU, L0) by the one rule of inference."""
+    """(FVU, L0) of the trained weights."""
     weights = model.weights()
     pre = x @ weights.W_enc + weights.b_enc
     f = torch.relu(pre) * (pre > weights.threshold)
@@ -147,9 +147,9 @@ def quality(model: Stepper, kind: Kind, x: Tensor) -> tuple[float, float]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_parity(kind: Kind) -> None:
-    """The fast step in bf16 trains as well as fp32 autograd: held-out FVU and L0 within 1 %.
+    """The fast step in bf16 reaches the held-out FVU and L0 of fp32 autograd within 1 %.
 
-    From a start near the truth, so that rounding does not decide which of the true features are found.
+    The start is near the truth, so that rounding does not decide which of the true features are found.
     """
     x, held_out = known_features(20_000, 6), known_features(8_000, 8)
     torch.manual_seed(0)
@@ -169,7 +169,7 @@ def test_parity(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_finds_known_features(kind: Kind) -> None:
-    """From random rows, the decoder comes to hold the true directions."""
+    """From random rows, the decoder learns the true directions."""
     fast = fresh(kind)
     train(fast.step, kind, known_features(30_000, 6), 3)
     matched = (rows(N_TRUE, 5) @ fast.weights().W_dec.T).max(1).values
@@ -179,7 +179,10 @@ def test_finds_known_features(kind: Kind) -> None:
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_steps_equal_autograd(kind: Kind, backend: str) -> None:
-    """Three steps in fp32 move every parameter as autograd does, but where an entry sits on the k-th place's edge."""
+    """Three steps in fp32 move every parameter as autograd does.
+
+    For kinds that fix k two rows may differ, where rounding decides which entry is the k-th largest.
+    """
     x = known_features(3 * BATCH, 1)
     fast = fresh(kind, precision="fp32", backend=backend)
     autograd = Autograd(kind, fast)
@@ -193,7 +196,7 @@ def test_steps_equal_autograd(kind: Kind, backend: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_resumes_bit_for_bit(kind: Kind) -> None:
-    """A state saved and loaded into a fresh step continues as if nothing had happened."""
+    """A state that is loaded into a fresh step continues with the same bits."""
     x = known_features(6 * BATCH, 2).split(BATCH)
     first, second = fresh(kind), stepper(kind, rows(D_SAE, 8), K, PREFIXES)
     for batch in x[:3]:
@@ -207,9 +210,9 @@ def test_resumes_bit_for_bit(kind: Kind) -> None:
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_topk_is_exact(backend: str) -> None:
-    """However high the running threshold stands, exactly the k largest of every token are active."""
+    """Exactly the k largest entries of every token are active, however high the running threshold is."""
     x = known_features(100, 3)
-    x[:40] *= 0.01  # these have nothing above any threshold of the others
+    x[:40] *= 0.01  # these have no entry above the threshold that suits the others
     step = TopKStep(rows(D_SAE, 7), K, backend=backend)
     for _ in range(4):
         f = torch.relu(x @ step.features.W_enc.T + step.features.b_enc)
@@ -228,7 +231,7 @@ def squared_error(step: TopKStep, f: Tensor) -> float:
 
 
 def test_kinds_run_sparse() -> None:
-    """Every kind goes over lists, and says so."""
+    """The step of every kind works on lists of active entries, as `path_counts` shows."""
     x = known_features(BATCH, 4)
     for kind in KINDS:
         before = sum(count for path, count in path_counts.items() if path.startswith("step.sparse"))

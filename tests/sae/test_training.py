@@ -1,4 +1,4 @@
-"""SAE training: both recipes, reproducible, honest about failure."""
+"""SAE training: both recipes, reproducibility, errors and checkpoints."""
 
 from pathlib import Path
 
@@ -11,13 +11,14 @@ from sae_pipeline.config import TrainConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation.code_quality import code_quality
 from sae_pipeline.sae.training import Job, TrainedSae, sparsity_weight, train_saes
+from sae_pipeline.schema.kinds import KINDS
 from tests.support.saes import sae_config
 
 D_IN, N_TOKENS = 64, 6000
 
 
 def mixtures(seed: int) -> torch.Tensor:
-    """Tokens [n, d_in] that are sums of a few of 128 directions, off-centre and in odd units."""
+    """Tokens [N_TOKENS, D_IN] that are sums of a few of 128 directions, with a mean and a scale of their own."""
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(128, D_IN, generator=torch.Generator().manual_seed(9))
     strength = torch.rand(N_TOKENS, 128, generator=generator) * (torch.rand(N_TOKENS, 128, generator=generator) < 0.03)
@@ -47,7 +48,7 @@ def acts() -> torch.Tensor:
 
 @pytest.mark.parametrize("recipe", ["default", "seed"])
 def test_learns_held_out_structure(acts: torch.Tensor, recipe: str) -> None:
-    """Both recipes explain tokens they never saw; all sizes come from one call; rows of W_dec have norm 1."""
+    """Both recipes explain held-out tokens; one call trains all sizes; rows of W_dec have length 1."""
     config = TrainConfig(
         latent_dims=(192, 320), recipe=recipe, batch_size=100, num_epochs=6, learning_rate=4e-3, l1_coefficient=2e-4
     )
@@ -63,7 +64,7 @@ def test_learns_held_out_structure(acts: torch.Tensor, recipe: str) -> None:
 
 
 def test_default_recipe_is_the_sparser(acts: torch.Tensor) -> None:
-    """The default recipe uses fewer features per token than the notebook's loop."""
+    """The default recipe uses fewer features per token than the recipe seed."""
     l0 = {
         recipe: code_quality(
             train(acts, TrainConfig(latent_dims=(96,), recipe=recipe, batch_size=200))[0].sae, "train", [acts], N_TOKENS
@@ -89,7 +90,7 @@ def test_sizes_do_not_disturb_each_other(acts: torch.Tensor) -> None:
 
 
 def test_bad_input(acts: torch.Tensor) -> None:
-    """Too few tokens, a sparsity that kills every feature, a diverging rate: one sentence each."""
+    """Too few tokens and a penalty that kills every feature each raise an error that says what to change."""
     config = TrainConfig(latent_dims=(96,), batch_size=500, num_epochs=2)
     with pytest.raises(UserError, match="fewer than one batch of 500"):
         train(acts[:400], config)
@@ -99,7 +100,7 @@ def test_bad_input(acts: torch.Tensor) -> None:
 
 
 def test_activations_that_are_no_numbers(acts: torch.Tensor) -> None:
-    """NaN and infinity stop the training with a sentence; a constant dimension is fine; constant tokens are not."""
+    """NaN, infinity and constant tokens raise an error; a constant dimension does not."""
     config = TrainConfig(latent_dims=(96,), batch_size=500, num_epochs=1)
     mean, scale = acts.mean(0), torch.tensor(1.0)
     for value in (float("nan"), float("inf")):
@@ -126,29 +127,26 @@ def test_target_l0(acts: torch.Tensor) -> None:
     "changes", [{"kind": "topk", "k": 97}, {"kind": "relu", "k": 4}, {"recipe": "seed", "target_l0": 9}]
 )
 def test_settings_that_do_not_fit(changes: dict[str, object]) -> None:
-    """k larger than d_sae, k where it means nothing, a target for the notebook's loop: refused where they are made."""
+    """The config refuses k above d_sae, k for a kind without one, and a target L0 for the recipe seed."""
     with pytest.raises(ValueError, match=r"more than the 96|k belongs to|recipe seed"):
         TrainConfig.model_validate({"latent_dims": (96,), **changes})
 
 
 def test_sparsity_weight() -> None:
-    """seed: the squared error's mean over d_in makes λ = l1·d_in; default: λ = l1·λ_unit, growing with the width."""
+    """Recipe seed: λ = l1·d_in. Recipe default: λ is proportional to l1 and grows with d_in."""
     assert sparsity_weight("seed", 1e-3, 384, 4096) == pytest.approx(0.384)
     assert sparsity_weight("default", 2e-3, 384, 4096) == 2 * sparsity_weight("default", 1e-3, 384, 4096)
     assert sparsity_weight("default", 1e-3, 768, 4096) > sparsity_weight("default", 1e-3, 384, 4096)
 
 
-@pytest.mark.parametrize("kind", ["relu", "topk", "batchtopk", "jumprelu", "gated", "matryoshka", "seed"])
+@pytest.mark.parametrize("kind", [*KINDS, "seed"])
 def test_resumes_in_the_same_bits(acts: torch.Tensor, tmp_path: Path, kind: str) -> None:
-    """Two SAEs stopped in the middle go on from their checkpoint as if nothing had happened, whatever the kind."""
+    """A training of two SAEs that is interrupted resumes from its checkpoint and ends in the same bits."""
     recipe, kind = ("seed", "relu") if kind == "seed" else ("default", kind)
     config = TrainConfig(latent_dims=(96,), kind=kind, recipe=recipe, batch_size=500, num_epochs=2, buffer_mib=1)
     mean, scale = acts.mean(0), (acts - acts.mean(0)).square().mean().sqrt()
-    k = None if kind in ("relu", "jumprelu", "gated") else 8
-    template = sae_config(D_IN, 96).model_copy(
-        update={"kind": kind, "k": k, "recipe": recipe, "sparsity_weight": 1.0}
-        | ({"prefixes": (32, 96)} if kind == "matryoshka" else {})
-    )
+    sizes = {"k": 8 if KINDS[kind].fixes_k else None, "prefixes": (32, 96) if KINDS[kind].nested else ()}
+    template = sae_config(D_IN, 96).model_copy(update={"kind": kind, "recipe": recipe, "sparsity_weight": 1.0, **sizes})
     jobs = [Job(str(seed), template, config.model_copy(update={"seed": seed})) for seed in (0, 1)]
 
     def run(tokens: HeldTokens, checkpoint: Checkpoint | None) -> list[TrainedSae]:

@@ -1,4 +1,4 @@
-"""What one rank does in test_shared_training.py: `torchrun … -m tests.support.shared_training OUT`."""
+"""One rank of test_shared_training.py: `torchrun … -m tests.support.shared_training FOLDER`."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ CASES: list[tuple[Kind, Literal["features", "tokens"]]] = [
 
 
 def train(kind: Kind, sharing: StepSharing) -> dict[str, Tensor]:
-    """A short training on data with known sparse features; the whole SAE and its figures, on every rank."""
+    """Train for a short time on data with known sparse features; returns the whole SAE and its figures."""
     generator = torch.Generator().manual_seed(0)
     truth = unit_rows(48, D_IN, generator)
     rows = unit_rows(D_SAE, D_IN, generator)[sharing.features(D_SAE)]
@@ -34,7 +34,7 @@ def train(kind: Kind, sharing: StepSharing) -> dict[str, Tensor]:
 
 
 def main(folder: Path) -> None:
-    """Every case, as one of two ranks."""
+    """Train every case and save the results of this rank in the folder."""
     with torchrun_ranks(torch.device("cpu")) as ranks:
         results = {(kind, share_by): train(kind, StepSharing(ranks, share_by)) for kind, share_by in CASES}
         torch.save({"size": ranks.size, "results": results}, folder / f"{ranks.rank}.pt")

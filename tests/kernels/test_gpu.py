@@ -1,6 +1,6 @@
-"""The Triton kernels against their plain-torch twins, on a card or line by line on the CPU; and compiled for cards.
+"""The Triton kernels against their plain-torch twins, and their compilation for cards.
 
-__init__.py sets TRITON_INTERPRET where there is no card.
+They run on a card where there is one, else line by line on the CPU: tests/__init__.py sets TRITON_INTERPRET.
 """
 
 import importlib
@@ -32,7 +32,7 @@ def drawn(seed: int, *shape: int) -> Tensor:
 
 
 def uneven_lists(n_rows: int, n_cols: int, seed: int) -> Lists:
-    """float64; some rows empty, the second full, some columns nobody's."""
+    """Lists in float64: some rows are empty, the second is full, some columns have no entry."""
     dense = drawn(seed, n_rows, n_cols) - 1
     dense[::3], dense[1:2] = 0, 1
     dense[:, 2::4] = 0
@@ -40,14 +40,14 @@ def uneven_lists(n_rows: int, n_cols: int, seed: int) -> Lists:
 
 
 def single(lists: Lists) -> Lists:
-    """The same in fp32."""
+    """The same lists in fp32."""
     return lists._replace(values=lists.values.float())
 
 
 @given(n=st.integers(1, 40), d=st.integers(1, 30), d_sae=st.integers(1, 12), seed=st.integers(0, 2**31))
 @settings(deadline=None, max_examples=12)
 def test_products(n: int, d: int, d_sae: int, seed: int) -> None:
-    """Encoding, decoding and sampled products are the twins', whatever the shapes."""
+    """Encoding, decoding and sampled products equal those of the twins for all shapes."""
     x, W, b, low = drawn(seed, n, d), drawn(seed + 1, d_sae, d), drawn(seed + 2, d_sae), drawn(seed + 3, d_sae)
     found = OURS.encode_by_feature(x.float(), W.float(), b.float(), low.float())
     f = x @ W.T + b
@@ -70,19 +70,19 @@ def test_products(n: int, d: int, d_sae: int, seed: int) -> None:
 @pytest.mark.parametrize("ruled", [False, True])
 @pytest.mark.parametrize(("n", "d", "d_sae"), [(9, 5, 3), (40, 37, 12)])
 def test_update(n: int, d: int, d_sae: int, ruled: bool, beta1: float, dtype: torch.dtype) -> None:
-    """Every weight and moment moves as the float64 twin's; features without an entry stay, bit for bit."""
+    """Every weight and moment moves as in the float64 twin; features without an entry keep their bits."""
     lists = uneven_lists(d_sae, n, 0)
     x, r = (drawn(seed, n, d).to(dtype) for seed in (1, 2))
     rows = unit_rows(d_sae, d, torch.Generator().manual_seed(3)).double().to(DEVICE)
     moments = [drawn(seed, d_sae).abs() for seed in (4, 5, 6)]
     first = [drawn(7, d_sae, d), drawn(8, d_sae, d), drawn(9, d_sae)] if beta1 else [drawn(7, d_sae, 0)] * 3
     start = [drawn(10, d_sae, d), rows, drawn(11, d_sae), *moments, *first]
-    ticks = torch.arange(d_sae, dtype=torch.int32, device=DEVICE)
+    n_steps = torch.arange(d_sae, dtype=torch.int32, device=DEVICE)
     rule = Rule(*(drawn(seed, len(lists.cols)) for seed in (12, 13, 14))) if ruled else Rule()
     adam = AdamSettings(1e-2, 0.3, beta1)
-    expected = Features(*(tensor.clone() for tensor in start), ticks.clone())
+    expected = Features(*(tensor.clone() for tensor in start), n_steps.clone())
     reference.update(lists, x.double(), r.double(), expected, adam, rule)
-    found = Features(*(tensor.float() for tensor in start), ticks.clone())
+    found = Features(*(tensor.float() for tensor in start), n_steps.clone())
     ours = Rule(*(None if tensor is None else tensor.float() for tensor in rule))
     OURS.update(single(lists), x, r, found, adam, ours)
     for name, tensor, twin in zip(Features._fields, found, expected, strict=True):
@@ -112,7 +112,7 @@ def test_every_kind_steps(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_steps_in_bf16(kind: Kind) -> None:
-    """Products of bf16, as on a card by default, see the same loss, L0 and error but for rounding."""
+    """With products in bf16, the default on a card, loss, L0 and error are the same up to rounding."""
     rows = unit_rows(64, 20, torch.Generator().manual_seed(0)).to(DEVICE)
     x = drawn(1, 200, 20).float() * 2
     ours, plain = (
@@ -125,7 +125,7 @@ def test_every_kind_steps_in_bf16(kind: Kind) -> None:
 
 
 def test_bf16_products() -> None:
-    """With x in bf16 the encoder's sums are those of the rounded numbers, not rounded again."""
+    """With x in bf16 the encoder adds products of the rounded numbers, and the sums are not rounded to bf16."""
     x, W, b = drawn(0, 30, 50).bfloat16(), drawn(1, 8, 50).float(), torch.zeros(8, device=DEVICE)
     found = OURS.encode_by_feature(x, W, b)
     exact = (W.bfloat16().double() @ x.double().T)[found.rows, found.cols.long()]
@@ -133,7 +133,7 @@ def test_bf16_products() -> None:
 
 
 def test_nothing_is_active() -> None:
-    """Lists without entries are fine everywhere."""
+    """Every product accepts lists without entries."""
     x, W = drawn(0, 3, 4).float() * 0, drawn(1, 5, 4).float()
     lists = OURS.encode_by_feature(x, W, W[:, 0] * 0)
     assert lists.ptr.tolist() == [0] * 6 and OURS.spmm(lists, x).tolist() == [[0] * 4] * 5
@@ -141,7 +141,7 @@ def test_nothing_is_active() -> None:
 
 
 def test_wrong_kernels_are_not_used(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A card on which they are wrong gets plain torch and a sentence; who insists gets an error."""
+    """Where the kernels give wrong results, plain torch is used with a warning; asking for triton is an error."""
     assert kernels.agree(DEVICE)
     monkeypatch.setattr(kernels.TritonKernels, "spmm", lambda self, lists, weight: reference.spmm(lists, weight) + 1)
     backend._choose_gpu.cache_clear()
@@ -155,7 +155,7 @@ def test_wrong_kernels_are_not_used(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_compiles_for_cards(tmp_path: Path) -> None:
-    """Down to machine code for A100 and H100, at the widths of MiniLM and FinBERT."""
+    """All kernels compile to machine code for A100 and H100, at the widths of MiniLM and FinBERT."""
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "tests.support.compile_gpu_kernels"]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
