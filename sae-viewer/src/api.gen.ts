@@ -881,7 +881,7 @@ export interface components {
         };
         /**
          * FeatureLabel
-         * @description What a person says about a feature.
+         * @description A human label of a feature.
          */
         FeatureLabel: {
             /**
@@ -1467,7 +1467,7 @@ export interface components {
         };
         /**
          * LabelsChange
-         * @description The labels from now on: a feature that is left out loses its label. Their `updated_at` is ignored.
+         * @description All labels of an SAE after the change: a feature that is left out loses its label. `updated_at` is ignored.
          */
         LabelsChange: {
             /** Labels */
