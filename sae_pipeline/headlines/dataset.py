@@ -44,6 +44,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def first(self, n: int | None) -> "Split":
+        """The first n headlines; all of them for None."""
+        return Split(self.texts[:n], self.labels[:n], self.ids[:n])
+
 
 @dataclass(frozen=True)
 class CleaningReport:

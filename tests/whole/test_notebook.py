@@ -1,13 +1,8 @@
-"""The notebook is executed whole: the demo preset, and the real preset on a model folder with FinBERT's config."""
+"""The whole notebook runs: with the demo preset, and with the real preset on a model of FinBERT's architecture."""
 
-import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-import time
-import urllib.request
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +17,10 @@ from sae_pipeline.config import LABELS
 from sae_pipeline.runs.folders import read_run
 from tests.conftest import SmallStudy
 from tests.support.small_study import write_headlines
+from tests.whole.test_server_process import Server
 from viz_analysis.feature_probe_server import create_app
 
-REPOSITORY = Path(__file__).parents[2]
-NOTEBOOK = REPOSITORY / "Sentiment_Classification.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "Sentiment_Classification.ipynb"
 
 
 def execute(folder: Path, parameters: dict[str, Any]) -> Any:
@@ -45,7 +40,7 @@ def pictures(notebook: Any) -> int:
 
 
 def test_demo_preset(study: SmallStudy, tmp_path: Path) -> None:
-    """Every stage, eight plots, and a metric registered in a cell that the API lists."""
+    """Every stage runs, eight plots appear, and the API lists the metric that a cell adds."""
     root = Path(shutil.copytree(study.root, tmp_path / "study"))
     notebook = execute(
         root,
@@ -82,7 +77,7 @@ def finbert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_real_preset(finbert_folder: Path, tmp_path: Path) -> None:
-    """The default preset on a local folder: layer 8, all four sizes, a run, and the server's own command on it."""
+    """The default preset trains four sizes on layer 8 of a local model and writes a run, which the server serves."""
     write_headlines(tmp_path / "headlines.csv", 130)
     execute(
         tmp_path,
@@ -103,20 +98,11 @@ def test_real_preset(finbert_folder: Path, tmp_path: Path) -> None:
 
 
 def _check_server(root: Path) -> None:
-    """The seed's command, run where the artefacts are."""
-    script = REPOSITORY / "viz_analysis" / "feature_probe_server.py"
-    command = [sys.executable, str(script), "--host", "127.0.0.1", "--port", "8797", "--run-id", "1"]
-    server = subprocess.Popen([*command, "--analysis-dir", str(root / "analysis_data")], env=os.environ)
+    """The README's command serves the run."""
+    server = Server("--host", "127.0.0.1", "--run-id", "1", "--analysis-dir", str(root / "analysis_data"))
     try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                page = json.load(urllib.request.urlopen("http://127.0.0.1:8797/api/headlines?limit=3", timeout=5))
-                break
-            except OSError:
-                assert time.monotonic() < deadline and server.poll() is None
-                time.sleep(0.1)
-        assert page["run_id"] == "run-001" and page["total"] == 10 and len(page["headlines"][0]["features"]) == 10
+        page = server.get("/api/headlines?limit=3")
     finally:
-        server.terminate()
-        server.wait(10)
+        code, errors = server.stop(signal.SIGTERM)
+    assert (code, errors) == (0, "")
+    assert page["run_id"] == "run-001" and page["total"] == 10 and len(page["headlines"][0]["features"]) == 10
