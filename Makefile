@@ -90,13 +90,12 @@ bench-viewer: viewer-build chromium  ## the production build with a run of 100,0
 	@cd sae-viewer && E2E_ANALYSIS_DIR=$(CURDIR)/build/viewer-run npx playwright test -c bench/playwright.config.ts viewer.bench
 	@cat build/bench-viewer.json
 
-# Of which runs, and where to.
+# The runs that are pictured. docs/images/ holds five of the pictures, copied there by hand.
 SCREENSHOT_RUNS ?= $(CURDIR)/analysis_data
-SCREENSHOT_DIR ?= $(CURDIR)/docs/images
-screenshots: viewer-build chromium  ## every view, both themes, 1440 and 390 px, into docs/images/
+screenshots: viewer-build chromium  ## every view, both themes, 1440 and 390 px, into build/screenshots/
 	@cd sae-viewer && E2E_ANALYSIS_DIR=$(SCREENSHOT_RUNS) SCREENSHOTS=$(CURDIR)/build/screenshots \
 		npx playwright test -c bench/playwright.config.ts screenshots.bench
-	@$(PY) sae-viewer/bench/shrink_images.py build/screenshots $(SCREENSHOT_DIR)
+	@$(PY) sae-viewer/bench/shrink_images.py build/screenshots build/screenshots
 
 viewer-build: $(PYTHON_READY) $(VIEWER_READY)
 

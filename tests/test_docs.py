@@ -86,7 +86,7 @@ def _makefile() -> str:
 @cache
 def _sources() -> str:
     """All program text in one string."""
-    paths = [ROOT / "Makefile", ROOT / "Sentiment_Classification.ipynb"]
+    paths = [ROOT / name for name in ("Makefile", "Sentiment_Classification.ipynb", "sae-viewer/vite.config.ts")]
     for folder in ("sae_pipeline", "viz_analysis", "benchmarks", "tests"):
         paths += [path for path in (ROOT / folder).rglob("*.py") if path != Path(__file__)]
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)
@@ -147,8 +147,8 @@ def test_files(page: Path) -> None:
             continue
         suffix = Path(name).suffix
         if name.endswith("/"):
-            written = any(name.rstrip("/").rpartition("/")[2] in text for text in (_sources(),))
-            assert written or (ROOT / name).is_dir() or (page.parent / name).is_dir(), f"{_name(page)}: {name}"
+            written = name.rstrip("/").rpartition("/")[2] in _sources()
+            assert written or _exists(page, name), f"{_name(page)}: {name}"
         elif suffix in SOURCE_FILES | {".ts", ".tsx", ".ipynb", ".toml", ".md", ".cff"}:
             assert _exists(page, name), f"{_name(page)}: {name}"
         elif suffix in {".json", ".jsonl", ".pt", ".safetensors", ".sqlite", ".html"}:
@@ -158,10 +158,10 @@ def test_files(page: Path) -> None:
 
 def _exists(page: Path, name: str) -> bool:
     """Whether a path from the root or the page exists, or a plain name stands in a folder that the page names."""
-    if (ROOT / name).exists() or (page.parent / name).exists():
+    if any((folder / name).exists() for folder in (ROOT, page.parent, page.parent / "src")):
         return True
-    folders = [text for text in inline_code(page) if "/" in text]
-    return any((ROOT / folder / name).is_file() or (ROOT / folder).with_name(name).is_file() for folder in folders)
+    named = [ROOT / text for text in inline_code(page) if re.fullmatch(r"\w[\w./-]*/[\w./-]*", text)]
+    return any((path / name).is_file() or (path.parent / name).is_file() for path in named)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
@@ -330,6 +330,19 @@ def test_snippets_compile_and_import(block: Code) -> None:
 
 def _is_module(package: ModuleType, name: str) -> bool:
     return importlib.import_module(f"{package.__name__}.{name}") is not None
+
+
+def test_the_snippet_of_the_front_page(
+    study: SmallStudy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The README's six lines, with an SAE of the small study, print five features with their words."""
+    (snippet,) = [block.text for block in PYTHON if block.page == README]
+    assert len([line for line in snippet.splitlines() if line]) == 6
+    assert snippet.count("layer_4_32k.pt") == 1
+    monkeypatch.chdir(study.root)
+    exec(snippet.replace("layer_4_32k.pt", "layer_4_2k.pt"), {})
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^\d+ \[['\"].+\]$", printed, re.M)) == 5, printed
 
 
 def _extend(title: str) -> list[str]:
