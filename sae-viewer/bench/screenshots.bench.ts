@@ -1,5 +1,5 @@
 import { mkdirSync } from 'node:fs'
-import { test } from '../e2e/api'
+import { expect, test } from '../e2e/api'
 import { allViews } from '../e2e/views'
 
 const folder = process.env.SCREENSHOTS ?? '../build/screenshots'
@@ -15,7 +15,7 @@ for (const theme of ['light', 'dark'] as const) {
         await ready(page)
         await page.evaluate(() => document.fonts.ready)
         await page.mouse.move(0, 0)
-        await page.waitForLoadState('networkidle') // counts and similar headlines come after the list
+        await expect(page.locator('.skeleton')).toHaveCount(0) // counts and similar headlines come after the list
         await page.screenshot({ path: `${folder}/${name}-${theme}-${width}.png` })
       }
     })

@@ -11,7 +11,8 @@ export function Faithfulness({ prediction, spliced, deltaP, labels }: {
   labels: readonly string[]
 }) {
   const same = spliced === prediction
-  const change = Number((100 * deltaP).toFixed(1)) === 0 ? 'p unchanged' : `p ${signed(100 * deltaP)} points`
+  const p = `p(${className(labels, prediction)})`
+  const change = Number((100 * deltaP).toFixed(1)) === 0 ? `${p} unchanged` : `${p} ${signed(100 * deltaP)} points`
   const title = same
     ? 'The prediction stays the same when the SAE’s reconstruction replaces the activations.'
     : `The prediction becomes ${className(labels, spliced)} when the SAE’s reconstruction replaces the activations.`

@@ -24,7 +24,7 @@ interface Row {
   edit: FeatureEdit | undefined
 }
 
-/** The features that fire and those that are edited although they are silent, each with a slider. */
+/** The features with the largest effect and any other edited features, each with a slider. */
 export function FeatureSliders({ fired, edits, maxEdits, prediction, labels, href, lit, onLight, onEdits }: {
   fired: readonly LiveFeature[]
   edits: readonly FeatureEdit[]
@@ -37,10 +37,10 @@ export function FeatureSliders({ fired, edits, maxEdits, prediction, labels, hre
   onLight: (feature: number | undefined) => void
   onEdits: (edits: FeatureEdit[]) => void
 }) {
-  const silent = edits.filter(({ feature }) => !fired.some((one) => one.feature === feature))
+  const others = edits.filter(({ feature }) => !fired.some((one) => one.feature === feature))
   const rows: Row[] = [
     ...fired.map((one) => ({ feature: one.feature, fired: one, edit: edits.find(({ feature }) => feature === one.feature) })),
-    ...silent.map((edit) => ({ feature: edit.feature, fired: undefined, edit })),
+    ...others.map((edit) => ({ feature: edit.feature, fired: undefined, edit })),
   ]
   return (
     <section aria-label="Features">
@@ -56,11 +56,11 @@ export function FeatureSliders({ fired, edits, maxEdits, prediction, labels, hre
         {rows.map(({ feature, fired: one, edit }) => (
           <li
             key={feature}
-            className={`grid grid-cols-[minmax(0,1fr)_6.5rem] items-center gap-x-3 gap-y-0.5 border-b border-line py-1 sm:grid-cols-[minmax(0,1fr)_3.5rem_5.5rem_9rem_4.25rem] ${lit === feature ? 'bg-sunk' : ''}`}
+            className={`grid grid-cols-[5.5rem_minmax(0,1fr)_4.25rem] items-center gap-x-3 gap-y-1 border-b border-line py-1.5 sm:py-1 sm:grid-cols-[minmax(0,1fr)_3.5rem_5.5rem_9rem_4.25rem] ${lit === feature ? 'bg-sunk' : ''}`}
             onPointerEnter={() => onLight(feature)}
           >
-            <Link href={href(feature)} className="truncate hover:underline">
-              <span className="text-soft">Feature {feature}</span> {one ? <Word>{one.word}</Word> : <i className="text-faint">silent here</i>}
+            <Link href={href(feature)} className="truncate hover:underline max-sm:col-span-2">
+              <span className="text-soft">Feature {feature}</span> {one ? <Word>{one.word}</Word> : <i className="text-faint">not in the top {fired.length}</i>}
             </Link>
             <span
               className="text-right font-semibold tabular-nums"

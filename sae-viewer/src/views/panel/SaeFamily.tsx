@@ -45,7 +45,8 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
       <p className="mt-1.5 text-xs text-soft">
         Pairs are train / held out. Spliced: the reconstruction replaces the activations of {spliced.positions} in{' '}
         {count(spliced.n_headlines)} {spliced.split} headlines; accuracy without it is {percent(spliced.accuracy_clean)}.
-        {spliced.baselines.map(({ kind, recovered_loss }) => ` It recovers ${percent(recovered_loss)} of the loss that ${kind} ablation costs.`)}
+        {spliced.baselines.length > 0 &&
+          ` Recovered loss: ${spliced.baselines.map(({ kind, recovered_loss }) => `${percent(recovered_loss)} (${kind} ablation)`).join(', ')}.`}
       </p>
     </Section>
   )
