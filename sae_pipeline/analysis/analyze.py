@@ -25,8 +25,8 @@ from sae_pipeline.headlines.dataset import Split
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.runs.compact_json import RecordWriter
 from sae_pipeline.runs.drafts import RunDraft, RunPart
-from sae_pipeline.runs.folders import HEADLINE_FEATURES, PROMPTS
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS
 from sae_pipeline.schema.run import Totals
 
 _LEADERS = 100  # length of a metric's top list when every feature gets examples

@@ -48,7 +48,7 @@ class Checkpoint:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next `save`, so that little work can be lost and little time is spent on saving."""
+        """Whether the next `save` is due, so that little work can be lost and little time is spent on saving."""
         return time.monotonic() - self._last >= max(self._pause, _PAUSE_PER_COST * self._cost if self._pause else 0.0)
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], name: str = "state") -> None:

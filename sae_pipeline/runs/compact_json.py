@@ -1,7 +1,8 @@
-"""Records as compact JSON: floats with 6 significant digits, never NaN, one record per line for streaming.
+"""Writing records as compact JSON: floats have 6 significant digits, and each record is one line.
 
-Records are plain dicts, lists, strings and numbers; numpy arrays and numbers are welcome in them. A record may also be
-finished JSON (bytes), where it was made in bulk.
+A record is a dict of strings, numbers, lists, dicts, models, and numpy arrays and numbers. It may also be finished
+JSON, as bytes: making many records as JSON at once is faster. A reader can take the lines one by one
+(`json_records.py`).
 """
 
 import math
@@ -17,17 +18,17 @@ Record = Mapping[str, Any] | bytes
 
 
 class NotFiniteError(ValueError):
-    """A number that JSON cannot hold (orjson would write null). The message says where it stands."""
+    """A number is NaN or infinite, which JSON cannot hold. The message says where the number stands."""
 
 
 def lines(records: Iterable[Record]) -> Iterator[bytes]:
-    """Each record as one line."""
+    """The records as lines."""
     for line in _records(records):
         yield line + b"\n"
 
 
 def array(header: Mapping[str, Any], key: str, records: Iterable[Record]) -> Iterator[bytes]:
-    """One JSON object: the header's fields, then `key` with an array of the records, one per line."""
+    """One JSON object: the fields of the header, then the field `key`, an array with one record per line."""
     yield array_start(header, key)
     separator = b"\n"
     for line in _records(records):
@@ -37,8 +38,8 @@ def array(header: Mapping[str, Any], key: str, records: Iterable[Record]) -> Ite
 
 
 def array_start(header: Mapping[str, Any], key: str) -> bytes:
-    """What stands before the records of `array`, each of which follows a line break."""
-    start = orjson.dumps(_tidy(header), option=orjson.OPT_SERIALIZE_NUMPY)[:-1]
+    """The beginning of `array`, up to the line break before its first record."""
+    start = orjson.dumps(_writable(header), option=orjson.OPT_SERIALIZE_NUMPY)[:-1]
     return start + (b"," if header else b"") + orjson.dumps(key) + b":["
 
 
@@ -46,12 +47,15 @@ ARRAY_END = b"\n]}\n"
 
 
 def indented(record: Mapping[str, Any]) -> bytes:
-    """One small record, laid out for people."""
-    return orjson.dumps(_tidy(record), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    """One small record with indentation, for human readers."""
+    return orjson.dumps(_writable(record), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def six_digits(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """`values` rounded to 6 significant decimal digits: the doubles whose shortest spelling has no more."""
+    """`values` rounded to 6 significant decimal digits, of any shape; float64. Raises NotFiniteError.
+
+    Each result is the double nearest to the rounded decimal, so that it is printed with at most 6 digits.
+    """
     values = np.asarray(values, np.float64)
     finite = np.isfinite(values)
     if not finite.all():
@@ -59,8 +63,7 @@ def six_digits(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
         raise NotFiniteError(f"{values.flat[index]} at index {index} is not a finite number")
     size = np.abs(values)
     places = 5 - np.floor(np.log10(size, where=size > 0, out=np.zeros_like(size)))
-    # Powers of ten up to 22 are exact in float64, so an integer divided by one is the double nearest to the
-    # decimal, which is the one that is spelled shortest.
+    # Powers of ten up to 22 are exact in float64, so an integer divided by one is the double nearest to the decimal.
     up, down = 10.0 ** np.clip(places, 0, 22), 10.0 ** np.clip(-places, 0, 22)
     rounded: npt.NDArray[np.float64] = np.round(values / down * up) / up * down
     for index in np.flatnonzero(np.abs(places) > 22).tolist():
@@ -69,7 +72,7 @@ def six_digits(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def nullable(values: npt.ArrayLike) -> orjson.Fragment:
-    """`values` with 6 significant digits and null for NaN; infinite ones are refused."""
+    """The JSON of `values` with 6 significant digits and null for NaN. Raises NotFiniteError for infinite values."""
     values = np.asarray(values, np.float64)
     rounded = np.full(values.shape, np.nan)
     rounded[~np.isnan(values)] = six_digits(values[~np.isnan(values)])
@@ -77,7 +80,7 @@ def nullable(values: npt.ArrayLike) -> orjson.Fragment:
 
 
 class RecordWriter:
-    """Records handed over bit by bit: `between` stands between two of them."""
+    """Writes records as they come, with the bytes `between` between two of them."""
 
     def __init__(self, write: Callable[[bytes], Any], between: bytes) -> None:
         self._write, self._between = write, between
@@ -90,7 +93,7 @@ class RecordWriter:
             self.n += 1
 
     def append(self, pieces: Iterable[bytes]) -> None:
-        """Write what another writer with the same `between` has written, piece by piece."""
+        """Write the output of another writer with the same `between`, piece by piece."""
         for index, piece in enumerate(pieces):
             self._write(self._between + piece if self.n and not index else piece)
             self.n += 1
@@ -102,14 +105,14 @@ def _records(records: Iterable[Record], first: int = 0) -> Iterator[bytes]:
             yield record
             continue
         try:
-            yield orjson.dumps(_tidy(record), option=orjson.OPT_SERIALIZE_NUMPY)
+            yield orjson.dumps(_writable(record), option=orjson.OPT_SERIALIZE_NUMPY)
         except NotFiniteError as error:
             name = f" ({record['name']})" if "name" in record else ""
             raise NotFiniteError(f"record {index}{name}: {error}") from error
 
 
-def _tidy(value: Any) -> Any:
-    """What orjson then writes as wanted."""
+def _writable(value: Any) -> Any:
+    """The value as orjson can write it: floats rounded, arrays contiguous, models as dicts. Raises NotFiniteError."""
     match value:
         case str() | bool() | int() | None | orjson.Fragment():
             return value
@@ -118,16 +121,16 @@ def _tidy(value: Any) -> Any:
                 raise NotFiniteError(f"{value} is not a finite number")
             return float(f"{value:.6g}")
         case dict():
-            return {key: _tidy(item) for key, item in value.items()}
+            return {key: _writable(item) for key, item in value.items()}
         case BaseModel():
-            return _tidy(value.model_dump())
+            return _writable(value.model_dump())
         case list() | tuple():
-            if len(value) > 64 and isinstance(value[0], float):  # where an array's overhead pays
+            if len(value) > 64 and isinstance(value[0], float):  # from this length on an array is faster
                 return six_digits(value)
-            return [_tidy(item) for item in value]
+            return [_writable(item) for item in value]
         case np.ndarray():
             if value.size <= 64:
-                return _tidy(value.tolist())
+                return _writable(value.tolist())
             return six_digits(value) if value.dtype.kind == "f" else np.ascontiguousarray(value)
         case np.generic():
             return value.item()

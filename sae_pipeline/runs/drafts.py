@@ -1,8 +1,8 @@
-"""Writing runs: a hidden draft folder, which is numbered and renamed when it is whole.
+"""Writing runs: a run begins as a hidden draft folder, which is numbered and renamed when it is whole.
 
-So a folder named `<YYYYmmdd-HHMMSS>_run-XXX` (UTC) is never half-written. Numbers are given under a lock, one higher
-than the highest there is, so no two writers get the same one. The kernel frees a lock when its process dies: that is
-how the drafts of dead writers are told from those of living ones. What the files hold is defined in `schema/`.
+So a folder named `<YYYYmmdd-HHMMSS>_run-XXX` (UTC) is never half-written. A run's number is one higher than the highest
+number in the folder, and is given under a lock, so that no two writers get the same one. A writer also holds a lock in
+its draft. That lock is free when the writer has died, and then the next writer removes the draft.
 """
 
 import errno
@@ -25,16 +25,16 @@ from sae_pipeline.runs.compact_json import (
     indented,
     lines,
 )
-from sae_pipeline.runs.folders import (
+from sae_pipeline.runs.folders import reason_of, run_folders
+from sae_pipeline.schema.common import (
     FEATURE_STATS,
     FEATURE_TOKENS,
     HEADLINE_FEATURES,
     METADATA,
     PROMPTS,
-    run_folders,
-    why,
+    RUN_FILES,
+    SCHEMA_VERSION,
 )
-from sae_pipeline.schema.common import RUN_FILES, SCHEMA_VERSION
 from sae_pipeline.schema.dicts import (
     FeatureExamplesDict,
     FeatureStatsDict,
@@ -53,20 +53,20 @@ _LOCK = ".lock"
 
 @contextmanager
 def new_run(analysis_dir: Path) -> Iterator["RunDraft"]:
-    """A draft to fill; it becomes a run with `finish` and is gone when the block is left without.
+    """Make a draft to fill. `finish` turns it into a run; a draft that is not finished in the block is removed.
 
-    Raises `UserError` where the folder cannot be written.
+    Raises `UserError` if the folder cannot be written.
     """
-    with ExitStack() as leaving:
-        with _saving(analysis_dir), locked(analysis_dir / _LOCK):
+    with ExitStack() as cleanup:
+        with _errors_as_sentences(analysis_dir), locked(analysis_dir / _LOCK):
             _remove_dead_drafts(analysis_dir)
             folder = analysis_dir / f"{_DRAFT}{secrets.token_hex(8)}"
-            leaving.callback(shutil.rmtree, folder, ignore_errors=True)
-            leaving.enter_context(locked(folder / _ALIVE))
+            cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+            cleanup.enter_context(locked(folder / _ALIVE))
         yield RunDraft(folder)
 
 
-# Of the files with a record for each headline: what stands before, between and after records.
+# The bytes before, between and after the records of the files that have a record for each headline.
 _PER_HEADLINE = {
     PROMPTS: (b"", b"\n", b"\n"),
     HEADLINE_FEATURES: (array_start({}, "headlines") + b"\n", b",\n", ARRAY_END),
@@ -74,25 +74,31 @@ _PER_HEADLINE = {
 
 
 class RunPart:
-    """One process's share of the files that have a record for each headline, in a folder of its own."""
+    """One process's share of the files that have a record for each headline, in a folder of its own.
+
+    Each process writes its share, and rank 0 joins them in the draft.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @contextmanager
     def writing(self, name: str) -> Iterator[RecordWriter]:
-        """Write `prompts.jsonl` or `headline_features.json` bit by bit, from records like the schema's."""
+        """Write the records of `prompts.jsonl` or `headline_features.json` as they come."""
         with self._file(name) as write:
             yield RecordWriter(write, _PER_HEADLINE[name][1])
 
     @contextmanager
     def _file(self, name: str) -> Iterator[Callable[[bytes], None]]:
-        """What writes to a file of the run; the system's errors and numbers that are not finite are UserErrors."""
-        with _saving(self.folder.parent):
+        """Open a file and give the function that writes to it.
+
+        An error of the system and a number that is not finite become a UserError.
+        """
+        with _errors_as_sentences(self.folder.parent):
             file = (self.folder / name).open("wb", buffering=1 << 20)
 
-        def write(data: bytes) -> None:  # records are made by the caller, whose own OSErrors are not ours to explain
-            with _saving(self.folder.parent):
+        def write(data: bytes) -> None:  # only here, because the block's own OSErrors are not about this file
+            with _errors_as_sentences(self.folder.parent):
                 file.write(data)
 
         try:
@@ -100,20 +106,20 @@ class RunPart:
         except NotFiniteError as error:
             raise UserError(f"{name}, {error}; make it finite, no run was saved.") from error
         finally:
-            with _saving(self.folder.parent):
+            with _errors_as_sentences(self.folder.parent):
                 file.close()
 
 
 class RunDraft(RunPart):
-    """The files of a run being written, plain records in. See `new_run`.
+    """The files of a run that is being written, made by `new_run`.
 
-    Records may hold numpy arrays and numbers. Floats are written with 6 significant digits; one that is not
-    finite is a `UserError` that names its place.
+    The records are of the types in `schema/dicts.py`, or their finished JSON. Floats are written with 6 significant
+    digits. A number that is not finite is a `UserError` that names its place.
     """
 
     @contextmanager
     def writing(self, name: str) -> Iterator[RecordWriter]:
-        """See RunPart; the file is whole when the block is left."""
+        """Write the whole of `prompts.jsonl` or `headline_features.json`, record by record as they come."""
         start, between, end = _PER_HEADLINE[name]
         with self._file(name) as write:
             write(start)
@@ -151,7 +157,7 @@ class RunDraft(RunPart):
         if missing:
             raise ValueError(f"write {', '.join(missing)} before finish")
         analysis_dir = self.folder.parent
-        with _saving(analysis_dir):
+        with _errors_as_sentences(analysis_dir):
             for path in self.folder.iterdir():
                 if path.is_file():
                     _sync(path)
@@ -192,7 +198,7 @@ def _remove_dead_drafts(analysis_dir: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold what was written to a file or folder."""
+    """Wait until the disk holds what was written to a file or folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -201,7 +207,7 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _saving(analysis_dir: Path) -> Iterator[None]:
+def _errors_as_sentences(analysis_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -215,4 +221,4 @@ def _unsaved(analysis_dir: Path, error: OSError) -> UserError:
         errno.EACCES: "make the folder writable",
         errno.EROFS: "choose a folder on a writable disk",
     }.get(error.errno or 0, "choose another folder")
-    return UserError(f"The run cannot be saved in {analysis_dir} ({why(error)}); {cure} and analyse again.")
+    return UserError(f"The run cannot be saved in {analysis_dir} ({reason_of(error)}); {cure} and analyse again.")

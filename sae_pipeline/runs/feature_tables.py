@@ -1,4 +1,4 @@
-"""Features in a run's index: metrics, what is known of each, where its examples lie, on which words it fires."""
+"""Features in a run's index: their metrics and facts, where their examples lie, and the words on which they fire."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -7,11 +7,11 @@ import numpy as np
 import orjson
 
 from sae_pipeline.runs.fit import column_problems, examples_problems, metric_problems, stats_problems
-from sae_pipeline.runs.folders import FEATURE_STATS, FEATURE_TOKENS, METADATA, damaged, parse_record, plain_file
+from sae_pipeline.runs.folders import damaged, parse_record, plain_file
 from sae_pipeline.runs.index_tables import OPTIONAL, RunTables
 from sae_pipeline.runs.json_records import Span
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
-from sae_pipeline.schema.common import Record
+from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, METADATA, Record
 from sae_pipeline.schema.family import FAMILY, FamilyFile, Verdict
 from sae_pipeline.schema.run import (
     NEIGHBOURS,
@@ -27,7 +27,7 @@ SPARK_BINS = 16
 
 
 class Estimate(Record):
-    """One metric of one feature with its uncertainty; null where the run does not say."""
+    """The uncertainty of one metric of one feature; None where the run does not have it."""
 
     tested: float | None = None
     n: float | None = None
@@ -37,7 +37,7 @@ class Estimate(Record):
 
 
 class Counterpart(Record):
-    """A feature's counterpart in another SAE."""
+    """The counterpart of a feature in another SAE."""
 
     size: str
     sae_hash: str
@@ -48,7 +48,7 @@ class Counterpart(Record):
 
 
 class FeatureFacts(Record):
-    """What the run says of one feature beside its metrics and examples."""
+    """What the run has on one feature beside its metrics and examples."""
 
     estimates: dict[str, Estimate]
     class_headlines: list[int]
@@ -59,13 +59,13 @@ class FeatureFacts(Record):
 
 
 class FeatureTables:
-    """Fills what is about features. Its methods raise `DamagedRunError`."""
+    """Fills the tables of features. The methods raise `DamagedRunError`."""
 
     def __init__(self, run: RunTables) -> None:
         self._run = run
 
     def fill(self) -> None:
-        """From `feature_stats.json`, `feature_effects.json` and `neighbours.json`."""
+        """Read `feature_stats.json`, and where they exist `feature_effects.json`, `neighbours.json`, `family.json`."""
         spans = self._run.spans(FEATURE_STATS, "metrics")
         stats = parse_record(self._run.folder, FEATURE_STATS, next(spans).text, FeatureStatsFile)
         self._run.check(FEATURE_STATS, "", stats_problems(stats, self._run.n_labels))
@@ -75,7 +75,7 @@ class FeatureTables:
         columns = {column.name: column for column in self._columns(FEATURE_STATS, "metrics", spans)}
         self._run.check(FEATURE_STATS, "", metric_problems(list(columns), self._run.metadata))
         metrics = list(self._run.metadata.metrics)
-        if self._run.there(FEATURE_EFFECTS):
+        if self._run.has(FEATURE_EFFECTS):
             metrics += self._effects(columns, {metric.name for metric in metrics})
         for metric in metrics:
             self._run.vector(f"metric {metric.name}", np.array(columns[metric.name].values, np.float64))
@@ -92,7 +92,7 @@ class FeatureTables:
             yield column
 
     def _effects(self, columns: dict[str, MetricColumn], taken: set[str]) -> list[MetricInfo]:
-        """Add the columns of `feature_effects.json`; the metrics that they are."""
+        """Add the columns of `feature_effects.json` to `columns`. Returns their metrics."""
         spans = self._run.spans(FEATURE_EFFECTS, "columns")
         head = parse_record(self._run.folder, FEATURE_EFFECTS, next(spans).text, FeatureEffectsFile)
         if (head.sae_hash, head.d_sae) != (self._run.metadata.sae_hash, self.d_sae):
@@ -120,7 +120,7 @@ class FeatureTables:
         fields = tuple(Estimate.model_fields)
         rows = [(c.name, f, getattr(c, f)) for c in columns for f in fields if getattr(c, f) is not None]
         table = np.array([row for _, _, row in rows], np.float64).reshape(len(rows), stats.d_sae)  # null: NaN
-        near, family = self._neighbours(), self._family()
+        neighbours, family = self._neighbours(), self._family()
 
         def fact(feature: int) -> bytes:
             estimates: dict[str, dict[str, float]] = {}
@@ -131,8 +131,10 @@ class FeatureTables:
                     "estimates": estimates,
                     "class_headlines": [counts[feature] for counts in stats.class_headline_counts],
                     "class_means": [means[feature] for means in stats.class_means],
-                    "by_decoder": _pairs(near.by_decoder, near.decoder_cosine, feature) if near else [],
-                    "by_cofiring": _pairs(near.by_cofiring, near.cofiring, feature) if near else [],
+                    "by_decoder": _pairs(neighbours.by_decoder, neighbours.decoder_cosine, feature)
+                    if neighbours
+                    else [],
+                    "by_cofiring": _pairs(neighbours.by_cofiring, neighbours.cofiring, feature) if neighbours else [],
                     "family": _counterparts(family, feature) if family else [],
                 }
             )
@@ -141,7 +143,7 @@ class FeatureTables:
         self._run.sql.executemany(statement, ((feature, fact(feature).decode()) for feature in range(stats.d_sae)))
 
     def _neighbours(self) -> NeighboursFile | None:
-        if not self._run.there(NEIGHBOURS):
+        if not self._run.has(NEIGHBOURS):
             return None
         text = plain_file(self._run.folder, NEIGHBOURS).read_bytes()
         self._run.advance(len(text))
@@ -155,7 +157,7 @@ class FeatureTables:
         return near
 
     def _family(self) -> FamilyFile | None:
-        if not self._run.there(FAMILY):
+        if not self._run.has(FAMILY):
             return None
         text = plain_file(self._run.folder, FAMILY).read_bytes()
         self._run.advance(len(text))
@@ -168,7 +170,7 @@ class FeatureTables:
         return family
 
     def examples(self, n_tokens: Sequence[int]) -> None:
-        """From `feature_tokens.json`; `n_tokens` of every headline."""
+        """Read `feature_tokens.json`; `n_tokens` has the number of tokens of every headline."""
         spans = self._run.spans(FEATURE_TOKENS, "features")
         head = parse_record(self._run.folder, FEATURE_TOKENS, next(spans).text, FeatureTokensFile)
         n_bins = len(head.histogram_edges) - 1
@@ -191,7 +193,7 @@ class FeatureTables:
 
 
 def _spark(histogram: list[int]) -> str:
-    """The same counts in at most SPARK_BINS bins, as JSON."""
+    """A histogram in at most SPARK_BINS bins, as JSON."""
     width = max(-(-len(histogram) // SPARK_BINS), 1)
     return str([sum(histogram[start : start + width]) for start in range(0, len(histogram), width)])
 

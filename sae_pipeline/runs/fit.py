@@ -1,11 +1,12 @@
-"""Whether the records of a run, each valid by itself, fit together.
+"""Checks that the records of a run, each valid by itself, fit together.
 
-Each function yields (field, problem) of one record; nothing where it fits.
+Each function yields a pair (field, problem) for everything that is wrong with one record.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
+from sae_pipeline.schema.common import METADATA, PROMPTS
 from sae_pipeline.schema.run import (
     FeatureExamples,
     FeatureStatsFile,
@@ -18,11 +19,10 @@ from sae_pipeline.schema.run import (
 
 Problems = Iterator[tuple[str, str]]
 _COLUMN_LISTS = ("values", "tested", "n", "low", "high", "q")
-METADATA, PROMPTS = "metadata.json", "prompts.jsonl"
 
 
 def prompt_problems(prompt: Prompt, n_labels: int) -> Problems:
-    """A headline against the labels."""
+    """Check a headline against the number of labels."""
     if len(prompt.probabilities) != n_labels:
         yield "probabilities", f"has {len(prompt.probabilities)} of {n_labels} classes"
     if max(prompt.label, prompt.prediction) >= n_labels:
@@ -32,7 +32,7 @@ def prompt_problems(prompt: Prompt, n_labels: int) -> Problems:
 
 
 def stats_problems(stats: FeatureStatsFile, n_labels: int) -> Problems:
-    """The statistics beside their columns, which `column_problems` judges."""
+    """Check the statistics but for their columns, which `column_problems` checks."""
     if stats.d_sae < 1:
         yield "d_sae", f"is {stats.d_sae}"
     if max(stats.headline_counts, default=0) > stats.n_headlines:
@@ -51,14 +51,14 @@ def stats_problems(stats: FeatureStatsFile, n_labels: int) -> Problems:
 
 
 def metric_problems(names: Sequence[str], metadata: RunMetadata) -> Problems:
-    """The columns that there are against the metrics that the metadata names."""
+    """Check that each metric of the metadata has a column."""
     for metric in metadata.metrics:
         if metric.name not in names:
             yield "metrics", f"lacks {metric.name!r}, which {METADATA} names"
 
 
 def column_problems(column: MetricColumn, d_sae: int) -> Problems:
-    """One metric against the number of features."""
+    """Check one metric against the number of features."""
     lists: dict[str, Sequence[object] | None] = {name: getattr(column, name) for name in _COLUMN_LISTS}
     yield from _lengths(f"{column.name} ", d_sae, lists.items())
     if max(column.top, default=0) >= d_sae:
@@ -66,7 +66,7 @@ def column_problems(column: MetricColumn, d_sae: int) -> Problems:
 
 
 def examples_problems(saved: FeatureExamples, n_bins: int, d_sae: int, n_tokens: Sequence[int]) -> Problems:
-    """The examples of one feature; `n_tokens` of every headline."""
+    """Check the examples of one feature; `n_tokens` has the number of tokens of every headline."""
     if saved.feature >= d_sae:
         yield "feature", f"is {saved.feature} of {d_sae} features"
     if len(saved.histogram) != n_bins:
@@ -81,7 +81,7 @@ def examples_problems(saved: FeatureExamples, n_bins: int, d_sae: int, n_tokens:
 
 
 def headline_problems(record: HeadlineFeatures, n: int, prompt: Prompt, d_sae: int) -> Problems:
-    """The strongest features of headline `n`."""
+    """Check the strongest features of headline `n`."""
     if record.headline != n or record.headline_id != prompt.headline_id:
         yield "headline_id", f"is not line {n + 1} of {PROMPTS}"
     for k, fired in enumerate(record.features):
@@ -90,7 +90,7 @@ def headline_problems(record: HeadlineFeatures, n: int, prompt: Prompt, d_sae: i
 
 
 def _fits(firing: Firing, n_tokens: int) -> bool:
-    """Whether all its positions are tokens of a headline of `n_tokens`, each with a value."""
+    """Whether all positions lie in a headline of `n_tokens` tokens, and each has a value."""
     return len(firing.positions) == len(firing.values) and max(firing.position, *firing.positions, 0) < n_tokens
 
 

@@ -1,6 +1,6 @@
-"""Run folders: which there are, and validated reading. What the files hold is defined in `schema/`.
+"""Finding run folders, and reading a whole run.
 
-A run is a folder `<YYYYmmdd-HHMMSS>_run-XXX`; `run_drafts.py` writes them.
+A run is a folder `<YYYYmmdd-HHMMSS>_run-XXX`, written by `drafts.py`. `schema/` defines its files.
 """
 
 import re
@@ -23,7 +23,14 @@ from sae_pipeline.runs.fit import (
     prompt_problems,
     stats_problems,
 )
-from sae_pipeline.schema.common import RUN_FILES
+from sae_pipeline.schema.common import (
+    FEATURE_STATS,
+    FEATURE_TOKENS,
+    HEADLINE_FEATURES,
+    METADATA,
+    PROMPTS,
+    RUN_FILES,
+)
 from sae_pipeline.schema.run import (
     FeatureExamples,
     FeatureStatsFile,
@@ -33,8 +40,6 @@ from sae_pipeline.schema.run import (
     RunMetadata,
 )
 
-METADATA, PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES = RUN_FILES
-
 MAX_METADATA_BYTES = 1 << 26
 _RUN_FOLDER = re.compile(r"[^.].*_run-([0-9]{1,9})")
 _RUN_NUMBER = re.compile(r"(?:run-)?([0-9]{1,9})")
@@ -43,16 +48,16 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class UnknownRunError(UserError):
-    """There is no such run."""
+    """No run has the number or name that was asked for."""
 
 
 class DamagedRunError(UserError):
-    """The run is there but cannot be read; the message names file and field."""
+    """A run exists but cannot be read; the message names file and field."""
 
 
 @dataclass(frozen=True)
 class RunEntry:
-    """A run folder in a list. `metadata` is there unless `reason` says why the run cannot be read."""
+    """A run folder in a list. `metadata` is None if the run cannot be read; `reason` then says why."""
 
     run_id: str
     number: int
@@ -93,10 +98,10 @@ class Run:
 def list_runs(
     analysis_dir: Path, known: Container[str] | None = None, check: Callable[[Path, str], object] | None = None
 ) -> list[RunEntry]:
-    """All runs, newest first, judged by their metadata and by whether their files are there.
+    """All runs, newest first. A run counts as readable if its files exist and its metadata is valid.
 
-    Folders not among `known` are left out. `check(folder, name)` raises `DamagedRunError` where a file is missing; the
-    default looks into the folder.
+    Folders that are not among `known` are left out. `check(folder, name)` raises `DamagedRunError` if a file is
+    missing; the default looks into the folder.
     """
     entries = []
     for folder, number in run_folders(analysis_dir, known):
@@ -112,9 +117,9 @@ def list_runs(
 
 
 def find_run(analysis_dir: Path, run_id: str | int | None, known: Container[str] | None = None) -> Path:
-    """The folder of run "34", "run-034", 34, a folder name, or the latest for None; of those `known`, if given.
+    """The folder of run "34", "run-034", 34 or of a folder name; the latest for None. Only `known` folders, if given.
 
-    `run_id` is only compared with the names of the folders there are; no path is made of it. Raises
+    `run_id` is only compared with the names of the folders; it never becomes part of a path. Raises
     `UnknownRunError`.
     """
     folders = run_folders(analysis_dir, known)
@@ -134,7 +139,7 @@ def find_run(analysis_dir: Path, run_id: str | int | None, known: Container[str]
 
 
 def read_run(folder: Path) -> Run:
-    """All five files, validated and fitting together. Raises `DamagedRunError` naming file and field."""
+    """Read all five files and check that they fit together. Raises `DamagedRunError`, which names file and field."""
     run = Run(
         folder,
         read_metadata(folder),
@@ -160,20 +165,20 @@ def run_folders(analysis_dir: Path, known: Container[str] | None = None) -> list
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UserError(f"{analysis_dir} cannot be read ({why(error)}).") from error
+        raise UserError(f"{analysis_dir} cannot be read ({reason_of(error)}).") from error
     found = [(int(match[1]), name) for name in names if (match := _RUN_FOLDER.fullmatch(name))]
     found = [(number, name) for number, name in found if known is None or name in known]
     return [(analysis_dir / name, number) for number, name in sorted(found, reverse=True)]
 
 
 def damaged(folder: Path, file: str, field: str, problem: str) -> DamagedRunError:
-    """What to raise for a run whose `file` is wrong at `field` ("": as a whole)."""
+    """The error of a run whose `file` is wrong at `field` ("": as a whole)."""
     place = f"{file}, {field}:" if field else file
     return DamagedRunError(f"Run {folder.name} is damaged: {place} {problem}; delete it or analyse again.")
 
 
 def plain_file(folder: Path, name: str) -> Path:
-    """A run's file: a plain one, reached without links, so that nothing outside the folder is ever read."""
+    """The path of a run's file, which must be a plain file. No link is followed, so nothing outside the run is read."""
     path = folder / name
     try:
         if not stat.S_ISDIR(folder.lstat().st_mode):
@@ -181,7 +186,7 @@ def plain_file(folder: Path, name: str) -> Path:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise damaged(folder, name, "", "is not a plain file")
     except OSError as error:
-        raise damaged(folder, name, "", f"cannot be read ({why(error)})") from error
+        raise damaged(folder, name, "", f"cannot be read ({reason_of(error)})") from error
     return path
 
 
@@ -191,11 +196,11 @@ def _bytes(folder: Path, name: str) -> bytes:
             raise damaged(folder, name, "", f"is larger than {MAX_METADATA_BYTES >> 20} MiB")
         return plain_file(folder, name).read_bytes()
     except OSError as error:
-        raise damaged(folder, name, "", f"cannot be read ({why(error)})") from error
+        raise damaged(folder, name, "", f"cannot be read ({reason_of(error)})") from error
 
 
 def parse_record(folder: Path, name: str, text: bytes, model: type[Model], prefix: str = "") -> Model:
-    """A record of a run's file, which stands there at `prefix`. Raises `DamagedRunError`."""
+    """Validate a record, which stands at `prefix` in a run's file. Raises `DamagedRunError`."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
@@ -209,12 +214,12 @@ def _read(folder: Path, name: str, model: type[Model]) -> Model:
 
 
 def _read_prompts(folder: Path) -> list[Prompt]:
-    lines = _bytes(folder, PROMPTS).splitlines()  # on bytes: at \n and \r only, which JSON strings never hold
+    lines = _bytes(folder, PROMPTS).splitlines()  # bytes split at \n and \r only, which no JSON string contains
     return [parse_record(folder, PROMPTS, line, Prompt, f"line {n}") for n, line in enumerate(lines, 1)]
 
 
 def read_metadata(folder: Path) -> RunMetadata:
-    """`metadata.json` alone. Raises `DamagedRunError`."""
+    """Read `metadata.json` alone. Raises `DamagedRunError`."""
     metadata = _read(folder, METADATA, RunMetadata)
     match = _RUN_FOLDER.fullmatch(folder.name)
     if match and metadata.run_id != f"run-{int(match[1]):03d}":
@@ -223,7 +228,7 @@ def read_metadata(folder: Path) -> RunMetadata:
 
 
 def _misfits(run: Run) -> Iterator[tuple[str, str, str]]:
-    """(file, field, problem) wherever files that are valid by themselves do not fit together."""
+    """The places (file, field, problem) where files that are valid by themselves do not fit together."""
     stats, n_tokens = run.feature_stats, [len(prompt.tokens) for prompt in run.prompts]
     for n, prompt in enumerate(run.prompts, 1):
         yield from _at(PROMPTS, f"line {n} ", prompt_problems(prompt, len(run.metadata.labels)))
@@ -251,6 +256,6 @@ def _at(file: str, place: str, problems: Problems) -> Iterator[tuple[str, str, s
     return ((file, f"{place}{field}", problem) for field, problem in problems)
 
 
-def why(error: OSError) -> str:
-    """A system error in a few words."""
+def reason_of(error: OSError) -> str:
+    """The reason of a system error, in a few words."""
     return (error.strerror or str(error)).lower()

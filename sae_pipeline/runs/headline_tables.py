@@ -1,4 +1,4 @@
-"""Headlines in a run's index: where they lie, their words, their order by each sort key, which features they have."""
+"""Headlines in a run's index: where their records lie, their words, their order by each key, and their features."""
 
 import math
 import sqlite3
@@ -9,30 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_pipeline.runs.fit import headline_problems, prompt_problems
-from sae_pipeline.runs.folders import FEATURE_STATS, HEADLINE_FEATURES, PROMPTS, damaged, parse_record
+from sae_pipeline.runs.folders import damaged, parse_record
 from sae_pipeline.runs.index_tables import OPTIONAL, RunTables
 from sae_pipeline.runs.json_records import Span
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects, InterventionsFile
+from sae_pipeline.schema.common import FEATURE_STATS, HEADLINE_FEATURES, PROMPTS
 from sae_pipeline.schema.run import HeadlineFeatures, HeadlineFeaturesFile, Prompt
 
 SORT_KEYS = ("confidence", "margin", "loss")
 _BATCH = 1000  # rows per statement
-_POSTED = 1 << 18  # headlines per row of `posting`
+_HEADLINES_PER_POSTING = 1 << 18
 
 
 class HeadlineTables:
-    """Fills what is about headlines. Its methods raise `DamagedRunError`."""
+    """Fills the tables of headlines. The methods raise `DamagedRunError`."""
 
     def __init__(self, run: RunTables, d_sae: int, n_headlines: int) -> None:
         self._run, self._d_sae, self._n_headlines = run, d_sae, n_headlines
         self.n_tokens = array("I")  # of every headline
 
     def fill(self) -> None:
-        """From `prompts.jsonl` and `headline_features.json`."""
+        """Read `prompts.jsonl` and `headline_features.json`, which have a record for each headline, side by side."""
         spans = self._run.spans(HEADLINE_FEATURES, "headlines")
         parse_record(self._run.folder, HEADLINE_FEATURES, next(spans).text, HeadlineFeaturesFile)
         keys = {name: array("f") for name in SORT_KEYS}
-        cells, posted = array("I"), _Postings(self._run.sql)
+        cells, postings = array("I"), _Postings(self._run.sql)
         rows: list[tuple[Any, ...]] = []
         texts: list[tuple[int, str]] = []
         lines = self._run.spans(PROMPTS)
@@ -40,10 +41,10 @@ class HeadlineTables:
             prompt = self._prompt(n, line)
             span = next(spans, None)
             if span is None:
-                there = n + 1 + sum(1 for _ in lines)
-                raise damaged(self._run.folder, HEADLINE_FEATURES, "headlines", f"has {n} of {there}")
+                n_prompts = n + 1 + sum(1 for _ in lines)
+                raise damaged(self._run.folder, HEADLINE_FEATURES, "headlines", f"has {n} of {n_prompts}")
             record = self._strongest(n, span, prompt)
-            posted.add(n, record)
+            postings.add(n, record)
             cells.append(prompt.label * self._run.n_labels + prompt.prediction)
             for key, value in zip(SORT_KEYS, _sort_keys(prompt), strict=True):
                 keys[key].append(value)
@@ -52,7 +53,7 @@ class HeadlineTables:
             if len(rows) == _BATCH:
                 self._insert_headlines(rows, texts)
         self._insert_headlines(rows, texts)
-        posted.flush()
+        postings.flush()
         extra = sum(1 for _ in spans)
         if extra:
             n = len(cells)
@@ -82,7 +83,7 @@ class HeadlineTables:
     def _sorted(self, cells: NDArray[np.uint32], keys: dict[str, NDArray[Any]]) -> None:
         self._run.vector("cell", cells.astype(np.uint8) if self._run.n_labels**2 <= 256 else cells)
         self._run.vector("confidence", keys["confidence"])
-        for name, key in keys.items():  # ties stay in the run's order, both ways
+        for name, key in keys.items():  # ties keep the run's order in both directions
             self._run.vector(f"{name} asc", np.argsort(key, kind="stable").astype(np.uint32))
             self._run.vector(f"{name} desc", np.argsort(-key, kind="stable").astype(np.uint32))
         self._run.about("n_headlines", len(cells))
@@ -90,8 +91,8 @@ class HeadlineTables:
         self._run.about("n_correct", int((labels == predictions).sum()))
 
     def interventions(self) -> None:
-        """From `interventions.json`, where there is one."""
-        if not self._run.there(INTERVENTIONS):
+        """Read `interventions.json`, if the run has it."""
+        if not self._run.has(INTERVENTIONS):
             return
         spans = self._run.spans(INTERVENTIONS, "headlines")
         head = parse_record(self._run.folder, INTERVENTIONS, next(spans).text, InterventionsFile)
@@ -110,7 +111,7 @@ class HeadlineTables:
 
 
 class _Postings:
-    """Collects which features are among which headlines' strongest, and writes them feature by feature."""
+    """Collects the strongest features of headlines, and writes for each feature the headlines that have it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection
@@ -122,7 +123,7 @@ class _Postings:
             self._headlines.append(n)
             self._features.append(fired.feature)
             self._weights.append(fired.activation / length)
-        if n % _POSTED == _POSTED - 1:
+        if n % _HEADLINES_PER_POSTING == _HEADLINES_PER_POSTING - 1:
             self.flush()
 
     def flush(self) -> None:
@@ -144,7 +145,7 @@ class _Postings:
 
 
 def _sort_keys(prompt: Prompt) -> tuple[float, float, float]:
-    """SORT_KEYS: confidence and margin of the prediction, loss −log p(true label) in nats, p at least 1e-12."""
+    """The values of SORT_KEYS: confidence and margin of the prediction, and the loss −log p(true label) in nats."""
     chosen = prompt.probabilities[prompt.prediction]
     others = max((p for n, p in enumerate(prompt.probabilities) if n != prompt.prediction), default=0.0)
     return chosen, chosen - others, -math.log(max(prompt.probabilities[prompt.label], 1e-12))

@@ -1,17 +1,17 @@
-"""`index.sqlite`: where each record of a run lies in its JSON files, and what it takes to search and sort them.
+"""`index.sqlite`: where each record lies in a run's JSON files, and the tables for searching and sorting them.
 
-The JSON files stay the run; the index is made from them alone and can be deleted at any time. It is stamped with their
-sizes and times of change, so that one that no longer fits them is known. Building it reads the files record by record;
-besides one record, memory holds about 40 bytes per headline and the columns of d_sae numbers.
+The index is made from the JSON files alone and can be deleted at any time. Its stamp has their sizes and times of
+change, so that an index that no longer fits the files is recognised. Building it reads the files record by record.
+Besides one record, memory holds about 40 bytes per headline and the columns of d_sae numbers.
 
 | table | a row is |
 | --- | --- |
 | `about` | one fact: version, stamp, totals, metrics, histogram edges, `interventions.json` without its headlines |
 | `vector` | one numpy array over all headlines or all features |
-| `headline` | a headline: its id, and where its records lie (byte offsets and lengths) |
+| `headline` | a headline: its id, and the byte offsets and lengths of its records |
 | `headline_text` | its words (FTS5) |
 | `posting` | a feature's headlines among 262,144 consecutive ones, and its weight in each (uint32, float32) |
-| `feature` | a feature: where its examples lie, its word, a coarse histogram, and `FeatureFacts` as JSON |
+| `feature` | a feature: the place of its examples, its word, a coarse histogram, and `FeatureFacts` as JSON |
 | `fired` | a case-folded word on which a feature fires |
 
 The weights of a headline are its strongest features' activations divided by their Euclidean length. Vectors over
@@ -46,7 +46,7 @@ Progress = Callable[[int, int], None]
 
 
 def run_stamp(folder: Path) -> str:
-    """Sizes and times of change of a run's files: equal as long as nobody has touched them."""
+    """The sizes and times of change of a run's files as text, which changes when a file does."""
     stamps: dict[str, list[int]] = {}
     for name in INDEXED_FILES:
         try:
@@ -58,9 +58,9 @@ def run_stamp(folder: Path) -> str:
 
 
 def open_index(path: Path) -> sqlite3.Connection:
-    """A read-only connection to an index that nobody writes. Raises `sqlite3.Error`.
+    """A read-only connection to a finished index. Raises `sqlite3.Error`.
 
-    The file is not trusted: nothing in its schema may call functions, and its pages are checked as they are read.
+    The file is not trusted: its schema may not call functions, and its pages are checked as they are read.
     """
     if path.is_symlink() or not path.is_file():
         raise sqlite3.DatabaseError(f"{path.name} is not a plain file")
@@ -70,7 +70,7 @@ def open_index(path: Path) -> sqlite3.Connection:
 
 
 def index_is_current(folder: Path, path: Path | None = None) -> bool:
-    """Whether the run's index is there, whole and of the files as they are."""
+    """Whether the run has an index that is whole and fits its files."""
     try:
         with closing(open_index(path or folder / INDEX)) as connection:
             found = connection.execute("SELECT value FROM about WHERE name = 'stamp'").fetchone()
@@ -80,11 +80,11 @@ def index_is_current(folder: Path, path: Path | None = None) -> bool:
 
 
 def build_index(folder: Path, progress: Progress | None = None, into: Path | None = None) -> Path:
-    """Make the index of a run, unless a current one is there; its path.
+    """Make the index of a run, unless it has a current one. Returns the path of the index.
 
-    It is written into the run's folder, or `into` another one, under a temporary name. Builders wait for each other.
-    `progress` is told of bytes read and in all. Raises `DamagedRunError` for a run that cannot be read, `UserError`
-    where the index cannot be written.
+    The index is written in the run's folder, or in the folder `into`, under a temporary name. Processes that build the
+    same index wait for each other. `progress` is told the bytes read and the bytes in all. Raises `DamagedRunError`
+    for a run that cannot be read, and `UserError` if the index cannot be written.
     """
     target = (into or folder) / INDEX
     partial = target.with_name(_PARTIAL)
@@ -104,7 +104,7 @@ def build_index(folder: Path, progress: Progress | None = None, into: Path | Non
 
 
 def index_run(folder: Path) -> None:
-    """Make the index of a run just written, with a progress bar; the run is none the worse where that fails."""
+    """Make the index of a new run, with a progress bar. A failure to write it is printed, as the run needs no index."""
     try:
         with shown_progress("Indexing the run") as progress:
             build_index(folder, progress)
@@ -139,7 +139,7 @@ def _write(folder: Path, path: Path, progress: Progress | None) -> None:
 
     path.unlink(missing_ok=True)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        # Nobody sees the file before it is whole, so that a journal would guard nothing.
+        # The file is used only when it is whole, so a journal would protect nothing.
         connection.executescript(
             "PRAGMA page_size = 8192; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;"
         )

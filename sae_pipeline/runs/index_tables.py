@@ -1,7 +1,7 @@
-"""What filling a run's index needs: its tables, and the run's JSON files read record by record.
+"""The tables of a run's index, and reading the run's JSON files record by record to fill them.
 
-Every record is checked by its schema and against the others, like `runs.read_run` does with the whole. What the tables
-are for: see `run_index.py`.
+Each record is checked by its schema and against the others, as `read_run` checks the whole run. `index.py` says what
+the tables are for.
 """
 
 import sqlite3
@@ -36,13 +36,13 @@ CREATE INDEX headline_by_id ON headline (headline_id);
 CREATE INDEX posting_by_feature ON posting (feature);
 CREATE INDEX feature_by_word ON feature (folded);
 """
-OPTIONAL = "delete this file or make it anew"  # what to do about a damaged file that a run can do without
+OPTIONAL = "delete this file or make it anew"  # the cure for a damaged file that a run can do without
 
 
 class RunTables:
-    """The run in `folder`, and `sql`, the index that is filled from it; `advance` is told of bytes that were read.
+    """The run in `folder`, and `sql`, the index that is filled from it.
 
-    All methods raise `DamagedRunError`.
+    `advance` is told the number of bytes of each record that is read. The methods raise `DamagedRunError`.
     """
 
     def __init__(self, folder: Path, sql: sqlite3.Connection, advance: Callable[[int], None]) -> None:
@@ -51,7 +51,7 @@ class RunTables:
         self.n_labels = len(self.metadata.labels)
 
     def spans(self, name: str, key: str | None = None) -> Iterator[Span]:
-        """The records of a file: of the array of `key`, after the rest of the object; or the lines."""
+        """The records of a file: its lines, or the rest of its object and then the records of the array `key`."""
         path = plain_file(self.folder, name)
         try:
             for span in json_lines(path) if key is None else json_records(path, key):
@@ -60,20 +60,20 @@ class RunTables:
         except (RecordsError, OSError) as error:
             raise damaged(self.folder, name, "", str(error)) from error
 
-    def there(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
         """Whether the run has an optional file, even one that cannot be read."""
         return (self.folder / name).exists() or (self.folder / name).is_symlink()
 
     def check(self, name: str, place: str, problems: Problems) -> None:
-        """Raise for the first problem of the record at `place`."""
+        """Raise the first problem of the record at `place`."""
         for field, problem in problems:
             raise damaged(self.folder, name, f"{place}{field}", problem)
 
     def about(self, name: str, value: Any) -> None:
-        """A row of `about`."""
+        """Insert a row of `about`."""
         self.sql.execute("INSERT INTO about VALUES (?, ?)", (name, value))
 
     def vector(self, name: str, values: NDArray[Any]) -> None:
-        """A row of `vector`."""
+        """Insert a row of `vector`."""
         row = (name, values.dtype.str, np.ascontiguousarray(values).tobytes())
         self.sql.execute("INSERT INTO vector VALUES (?, ?, ?)", row)

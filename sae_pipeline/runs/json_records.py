@@ -1,8 +1,8 @@
-"""Reading what `compact_json` writes, a record at a time, with the place of each record in its file.
+"""Reading the files of `compact_json` record by record, with the place of each record in its file.
 
-A file is one JSON object of which one field is an array of objects, the records. `compact_json` puts each record on a
-line of its own, which is read line by line. Any other layout (a file that went through a formatter) is read too, by
-looking for its brackets; that is some ten times slower and equally flat in memory.
+Such a file is one JSON object, and one of its fields is an array of objects: the records. `compact_json` writes each
+record on its own line, so the file is read line by line. A file in any other layout, such as from a formatter, is
+searched for its brackets. That is some ten times slower, and needs as little memory.
 """
 
 import mmap
@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MAX_RECORD_BYTES = 1 << 26  # far beyond any honest one; what is longer would have to be held in memory
+MAX_RECORD_BYTES = 1 << 26  # far more than any record has; the limit bounds the memory that a damaged file can take
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
 
 class RecordsError(ValueError):
-    """Not such a file. The message goes on from the file's name."""
+    """The file has another layout. The message continues a sentence that begins with the file's name."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """One record: its bytes, and where they begin in the file."""
+    """One record: its bytes, and the offset of the first in the file."""
 
     start: int
     text: bytes
@@ -37,9 +37,9 @@ def json_lines(path: Path) -> Iterator[Span]:
 
 
 def json_records(path: Path, key: str) -> Iterator[Span]:
-    """First the object without its records (the array of `key` empty), then every record in order.
+    """First the object with the array `key` empty, then every record of that array in order.
 
-    Raises `RecordsError` for what is not laid out so; whether records are valid JSON is for their reader to find.
+    Raises `RecordsError` for a file without such an array. The JSON of the records is not checked.
     """
     with path.open("rb") as file:
         first = _line(file.readline(MAX_RECORD_BYTES))
@@ -60,12 +60,14 @@ def json_records(path: Path, key: str) -> Iterator[Span]:
 
 
 def _line(line: bytes) -> bytes:
+    """The line, unless it is too long for a record."""
     if len(line) == MAX_RECORD_BYTES:
         raise RecordsError(f"has a record of more than {MAX_RECORD_BYTES >> 20} MiB")
     return line
 
 
 def _scanned(path: Path, key: str) -> Iterator[Span]:
+    """The same as `json_records` for a file of any layout."""
     if not path.stat().st_size:
         raise RecordsError("is empty: EOF while parsing a value")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -88,7 +90,7 @@ def _scanned(path: Path, key: str) -> Iterator[Span]:
 
 
 def _array_of(data: mmap.mmap, key: str) -> tuple[int, int]:
-    """Where the array of `key` of the outermost object begins and ends, inside its brackets."""
+    """The offsets at which the array `key` of the outermost object begins and ends, inside its brackets."""
     depth, name, begin = 0, b"", 0
     for token in _TOKEN.finditer(data):
         match token[0]:

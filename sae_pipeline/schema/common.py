@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 SCHEMA_VERSION = 1
 MIN_HEADLINES = 5  # support on fewer headlines is thin: no interval, no test
-RUN_FILES = (
+METADATA, PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES = RUN_FILES = (
     "metadata.json",
     "prompts.jsonl",
     "feature_stats.json",

@@ -17,8 +17,9 @@ from sae_pipeline.artefacts.locks import locked
 from sae_pipeline.artefacts.mirror import Mirror
 from sae_pipeline.artefacts.remote_files import RemoteError, RemoteFile, is_remote, local_path
 from sae_pipeline.errors import UserError
-from sae_pipeline.runs.folders import METADATA, find_run, read_metadata
+from sae_pipeline.runs.folders import find_run, read_metadata
 from sae_pipeline.runs.index import INDEX, shown_progress
+from sae_pipeline.schema.common import METADATA
 
 _LOOKS = 5  # listings of the address before a sync gives up; it is done when two in a row are equal
 _RECORDS = {METADATA, "manifest.json", "sae.json", "classifier.json"}

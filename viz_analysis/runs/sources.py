@@ -19,7 +19,6 @@ from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.folders import (
     MAX_METADATA_BYTES,
-    METADATA,
     DamagedRunError,
     RunEntry,
     UnknownRunError,
@@ -28,6 +27,7 @@ from sae_pipeline.runs.folders import (
     list_runs,
 )
 from sae_pipeline.runs.index import INDEXED_FILES, Progress, run_stamp
+from sae_pipeline.schema.common import METADATA
 from sae_pipeline.schema.run import DECODER, RunMetadata
 
 LABELS = "labels"  # the folder of human labels beside the runs
