@@ -226,7 +226,7 @@ def controls(file: ControlsFile) -> Figure:
     colours = [_ACCENT, *["#c3cad6"] * (len(names) - 1)]
     left.barh(names, [c.code.fvu for c in file.controls], color=colours)
     left.invert_yaxis()
-    left.set(xlabel="FVU", ylabel="code")
+    left.set(xlabel="FVU", ylabel="SAE or control")
     left.set_title(f"{file.size}: unexplained variance (FVU), held-out", loc="left", fontsize=11, color=_INK)
     for control, style in zip(file.controls, ("o-", "s--", "^--", "D--"), strict=False):
         sizes, scores = [p.k for p in control.probing], [p.auroc for p in control.probing]
