@@ -225,6 +225,3 @@ def test_runs_are_compared_by_headline_and_decoder(folder: Path, tmp_path: Path,
     for bad, status in {"1,9": 404, "1,2,3,1,2": 400, ",": 400, "1,": 400}.items():
         assert client.get(f"/api/compare?runs={bad}").status_code == status
     assert client.get(f"/api/compare?runs=1,2&feature={D_SAE}").status_code == 404
-
-
-# --- the index itself ----------------------------------------------------------------------------------

@@ -55,12 +55,9 @@ def add_evidence(run: Path) -> None:
 
 
 def headline_effects(run: Path, n: int) -> dict[str, Any]:
-    """A record like `schema.HeadlineEffects`."""
+    """A record of `interventions.json` about headline `n`."""
     three = [0.5, -0.25, -0.25]
     prompt = json.loads((run / "prompts.jsonl").read_text().splitlines()[n])
     record: dict[str, Any] = {"headline": n, "headline_id": prompt["headline_id"], "features": []}
     record |= {"logits": three, "base": three, "rest": three, "flip": None, "repair": None}
     return record | {"spliced_prediction": 1, "spliced_delta_p": 0.1, "spliced_kl": 0.1}
-
-
-# --- answers equal the files ---------------------------------------------------------------------------
