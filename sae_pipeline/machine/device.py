@@ -1,4 +1,4 @@
-"""Which device and which precision: chosen here, once, and recorded in every artefact."""
+"""The choice of device and precision. Every artefact records both."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,10 @@ T = TypeVar("T")
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The device asked for, else CUDA where there is one, else the CPU. Raises UserError for an absent one."""
+    """The device called `name`; without a name CUDA where there is one, else the CPU.
+
+    Raises UserError for a device that this machine lacks.
+    """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -26,7 +29,7 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def use_bf16(device: torch.device, precision: Precision) -> bool:
-    """Whether to compute products in bf16. "auto" does where the chip has instructions for it."""
+    """Whether to compute products in bf16; "auto" means where the chip has instructions for it."""
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
@@ -36,26 +39,29 @@ def use_bf16(device: torch.device, precision: Precision) -> bool:
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """Run products in bf16 where `use_bf16` says so; otherwise do nothing."""
+    """A context in which torch computes products in bf16 where `use_bf16` says so, else a context without effect."""
     if use_bf16(device, precision):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
 
 
 def dtype_name(device: torch.device, precision: Precision) -> str:
-    """ "bf16" or "fp32", for the record."""
+    """The name of the products' dtype for the record: "bf16" or "fp32"."""
     return "bf16" if use_bf16(device, precision) else "fp32"
 
 
 class MicroBatches:
-    """Runs a batch in as few parts as fit into the device's memory: out of memory halves the part, aloud."""
+    """Runs a batch in as few parts as fit into the device's memory.
+
+    When memory runs out, the size of the parts is halved and a line on stderr says so.
+    """
 
     def __init__(self, work: str, size: int) -> None:
-        """`work` names it in the message; `size` items at once to begin with."""
+        """Start with parts of `size` items. `work` is the name of the work in messages."""
         self.work, self.size = work, size
 
     def run(self, function: Callable[[list[slice]], T], n: int) -> T:
-        """`function` of the parts of n items; called again, from its start, with smaller parts when memory is out.
+        """The result of `function` for the parts of n items; it is called again with smaller ones when memory runs out.
 
         Raises ResourceError when a single item does not fit.
         """

@@ -1,4 +1,4 @@
-"""Two processes under torchrun write what one writes."""
+"""Two processes under torchrun write the same files as one."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.conftest import SmallStudy
 
 
 def torchrun(n: int, *arguments: str, program: tuple[str, ...] = ("-m", "sae_pipeline")) -> Any:
-    """`python -m sae_pipeline …`, or another program, in n processes on the CPU."""
+    """Run `python -m sae_pipeline …`, or another program, in n processes on the CPU."""
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)) if n > 1 else ()
     command = [sys.executable, *launcher]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
@@ -29,7 +29,7 @@ def torchrun(n: int, *arguments: str, program: tuple[str, ...] = ("-m", "sae_pip
 
 
 def test_shares_cover_everything_once() -> None:
-    """Contiguous, in order, sizes differing by at most one; some may be empty."""
+    """Shares are contiguous, in order, and differ by at most one item; some may be empty."""
     for n in (0, 1, 5, 100):
         for size in (1, 2, 3, 7):
             shares = [Ranks(rank, size).share(n) for rank in range(size)]
@@ -38,7 +38,7 @@ def test_shares_cover_everything_once() -> None:
 
 
 def test_two_processes_analyze_as_one(study: SmallStudy, tmp_path: Path) -> None:
-    """Counts, choices and words are the same; sums agree to 1e-5 (batches differ, and so do roundings)."""
+    """Counts, choices and words are the same. Sums agree to 1e-5, since batches and so roundings differ."""
     root = Path(shutil.copytree(study.root, tmp_path / "copy", ignore=shutil.ignore_patterns("activations")))
     done = torchrun(2, "analyze", "--root", str(root), "--sae-size", "2k", "--top-features", "30", "--device", "cpu")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -73,7 +73,7 @@ def test_two_processes_analyze_as_one(study: SmallStudy, tmp_path: Path) -> None
 
 
 def test_two_processes_extract_as_one(study: SmallStudy, tmp_path: Path) -> None:
-    """The store is the same bit for bit, its time aside. Shards are small, so that both have some."""
+    """The store is the same bit for bit but for its seconds. Shards are small, so that each process writes some."""
     script = tmp_path / "small_shards.py"
     script.write_text(
         "import sys\nfrom sae_pipeline.activations import extraction\nfrom sae_pipeline.__main__ import main\n"
@@ -99,8 +99,8 @@ def test_two_processes_extract_as_one(study: SmallStudy, tmp_path: Path) -> None
     assert not any((tmp_path / "2" / "finbert_sae" / "checkpoints").glob("*"))
 
 
-def test_other_verbs_stay_alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A verb that cannot be shared says so in one sentence."""
+def test_other_verbs_run_in_one_process(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verb that cannot be shared is refused with one sentence."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["intervene"]) == 2
     assert "error: intervene runs in one process; torchrun is for extract, train, analyze" in capsys.readouterr().err
