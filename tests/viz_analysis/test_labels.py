@@ -1,4 +1,4 @@
-"""Human labels over HTTP: nobody's change is lost, nobody else's page may change them."""
+"""Human labels over HTTP: no change is lost, and pages of other sites may not change them."""
 
 import json
 import threading
@@ -38,7 +38,7 @@ def read(client: FlaskClient) -> Any:
     return response.json
 
 
-def test_a_label_is_there_for_every_reader_and_every_run_of_the_sae(client: FlaskClient, runs: Path) -> None:
+def test_every_reader_and_every_run_of_the_sae_gets_a_label(client: FlaskClient, runs: Path) -> None:
     empty = read(client)
     assert (empty["sae_hash"], empty["labels"]) == ("5ae", {})
     saved = put(client, {"7": {"name": "  beats\n estimates ", "starred": True, "note": "a\nb "}}, empty["etag"])
@@ -77,8 +77,8 @@ def test_a_change_must_name_what_it_replaces(client: FlaskClient) -> None:
     assert client.put("/api/labels", json={"labels": {}}, headers={"If-Match": "*"}).status_code == 200
 
 
-def test_of_many_writers_at_once_no_label_is_lost(runs: Path) -> None:
-    """Each adds its own label by read, change, write, again where it was late; on four servers of one folder."""
+def test_many_writers_at_once_lose_no_label(runs: Path) -> None:
+    """Each writer adds its own label on one of four servers, and tries again where another one was faster."""
     clients = [create_app(runs).test_client() for _ in range(4)]
 
     def add(client: FlaskClient, feature: int) -> None:
@@ -117,7 +117,7 @@ def test_only_the_viewer_itself_may_change_labels(client: FlaskClient, headers: 
     assert ("1" in read(client)["labels"]) == (status == 200)
 
 
-def test_another_origin_gets_no_leave_to_put(client: FlaskClient) -> None:
+def test_another_origin_may_not_put(client: FlaskClient) -> None:
     asked = {"Origin": "http://localhost:1234", "Access-Control-Request-Method": "PUT"}
     assert "PUT" not in client.options("/api/labels", headers=asked).headers.get("Access-Control-Allow-Methods", "")
 
@@ -148,7 +148,7 @@ def test_bad_labels_are_refused_in_a_sentence(client: FlaskClient, body: Any, st
         assert response.json["error"]["message"].endswith(".") and read(client)["labels"] == {}
 
 
-def test_what_is_no_json_is_refused(client: FlaskClient) -> None:
+def test_a_body_that_is_no_json_is_refused(client: FlaskClient) -> None:
     for data, kind in ((b"{", "application/json"), (b"{}", "text/plain"), (b"\xff\xfe", "application/json")):
         response = client.put("/api/labels", data=data, content_type=kind, headers={"If-Match": "*"})
         assert response.status_code in (400, 415) and response.json["error"]["message"]

@@ -1,4 +1,4 @@
-"""The server as a process: started as the README says, stopped as people stop it."""
+"""The server as a process: started with the commands of the README, and stopped by a signal."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Server:
-    """The program itself, started as the README says, on a free port."""
+    """The program itself, on a free port."""
 
     def __init__(self, *flags: str, port: int = 0) -> None:
         arguments = [sys.executable, str(SCRIPT), "--port", str(port), *flags]
@@ -39,13 +39,13 @@ class Server:
         self.address = (re.findall(r"http://\S+", self.line) or [""])[0]
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.address + path, timeout=5) as response:
+        with urllib.request.urlopen(self.address + path, timeout=60) as response:
             return json.load(response)
 
     def stop(self, with_signal: int) -> tuple[int, str]:
-        """(exit code, what it wrote to stderr)."""
+        """The exit code and what the program wrote to stderr."""
         self.process.send_signal(with_signal)
-        _, errors = self.process.communicate(timeout=10)
+        _, errors = self.process.communicate(timeout=60)
         return self.process.returncode, errors
 
 
@@ -63,7 +63,7 @@ def test_the_server_says_what_it_serves_and_stops_quietly(runs: Path, with_signa
 def test_a_request_under_way_is_answered_before_the_server_stops(runs: Path) -> None:
     server = Server("--analysis-dir", str(runs))
     host, port = server.address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b"GET /api/headlines?limit=500 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         first = connection.recv(1)
         result = server.stop(signal.SIGTERM)
