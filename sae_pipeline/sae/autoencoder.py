@@ -65,7 +65,7 @@ class SparseAutoencoder(nn.Module):
     Parameters: W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in] with rows of length 1, b_dec [d_in].
     Buffers: threshold [d_sae], mean [d_in], scale [].
 
-        sae = SparseAutoencoder.load(Path("finbert_sae/layer_8_32k.pt"))
+        sae = SparseAutoencoder.load("finbert_sae/layer_8_32k.pt")
         feature_acts = sae.encode(hidden_states)    # [..., d_in] → [..., d_sae]
         reconstruction = sae.decode(feature_acts)   # [..., d_sae] → [..., d_in]
 

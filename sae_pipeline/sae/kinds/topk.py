@@ -44,13 +44,14 @@ class TopKStep(SparseStepper):
         """Choose the active entries; lists by feature."""
         by_token = self._by_token(batch, self._floor)
         kept: Lists = self._ops.topk_rows(by_token, self.k)
-        short = (by_token.ptr.diff() < self.k).nonzero(as_tuple=True)[0]
+        short = (by_token.ptr.diff() < self.k).nonzero(as_tuple=True)[0]  # tokens with fewer than k entries
         share = len(short) / len(batch.x)
-        for floor in (_LOWER * self._floor, torch.zeros_like(self._floor)) if self._floor > 0 else ():
-            if len(short):
-                again = self._by_token(self._read(batch.x[short]), floor)
-                kept = _replace_rows(kept, short, self._ops.topk_rows(again, self.k))
-                short = short[again.ptr.diff() < self.k]
+        if self._floor > 0:
+            for floor in (_LOWER * self._floor, torch.zeros_like(self._floor)):
+                if len(short):
+                    again = self._by_token(self._read(batch.x[short]), floor)
+                    kept = _replace_rows(kept, short, self._ops.topk_rows(again, self.k))
+                    short = short[again.ptr.diff() < self.k]
         self._move_floor(kept, share)
         kept = self._largest_of_all(kept)
         selected: Lists = self._ops.transpose(kept, len(self.features.b_enc))[0]
