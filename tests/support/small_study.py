@@ -1,4 +1,4 @@
-"""One small study through the real pipeline (real BERT weights, real training), shared by all tests.
+"""A small study made by the real pipeline, with real BERT weights and real training, which all tests share.
 
 `python -m tests.support.small_study` builds it into the folder named by TEST_STUDY, for the browser tests.
 """
@@ -39,7 +39,7 @@ def write_headlines(path: Path, n: int) -> None:
 
 
 def build(root: Path) -> StudyConfig:
-    """Run every stage under `root`; an analysis that is already there is kept."""
+    """Run every stage under `root`. An equal analysis is reused."""
     study = small_config(root)
     write_headlines(root / "headlines.csv", N_HEADLINES)
     device = torch.device("cpu")

@@ -1,12 +1,6 @@
-"""The verbs on real artefacts: what they write, what they reuse, how they fail, through the command line too."""
+"""The verbs of `pipeline` on real artefacts: what they write, what they reuse and how they fail."""
 
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +8,6 @@ import pytest
 import torch
 
 from sae_pipeline import pipeline
-from sae_pipeline.__main__ import main
 from sae_pipeline.analysis.metrics import FEATURE_METRICS, Metric
 from sae_pipeline.config import PRESETS, HeadlinesConfig, study_config
 from sae_pipeline.errors import UserError
@@ -28,20 +21,6 @@ from sae_pipeline.study.report import study_report
 from tests.conftest import SmallStudy
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def copy(study: SmallStudy, tmp_path: Path) -> Path:
-    """A copy of the small study that a test may change."""
-    return Path(shutil.copytree(study.root, tmp_path / "copy", copy_function=_link))
-
-
-def _link(source: str, target: str) -> None:
-    """Immutable artefacts are linked, all else is copied."""
-    if "store" in source or source.endswith(".safetensors"):
-        os.link(source, target)
-    else:
-        shutil.copy2(source, target)
 
 
 class TestRun:
@@ -178,117 +157,6 @@ def test_headlines_that_changed_since(study: SmallStudy, copy: Path) -> None:
     own.write_text(own.read_text(encoding="utf-8") + "Brand new headline about nothing,Neutral\n", encoding="utf-8")
     with pytest.raises(UserError, match="have changed since the classifier was fine-tuned"):
         pipeline.analyze(changed, copy, CPU)
-
-
-class TestCommandLine:
-    """Flags, exit codes and one sentence per mistake."""
-
-    def test_report(self, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """The last line is one JSON object with the promised numbers; the page holds a plot for each question."""
-        assert main(["report", "--root", str(copy), "--json"]) == 0
-        page = (copy / "finbert_sae" / "training_report.html").read_text(encoding="utf-8")
-        assert page.count("<svg") == page.count("<figcaption>") == 6 and "http-equiv" not in page
-        summary = json.loads(capsys.readouterr().out.splitlines()[-1])
-        assert set(summary["saes"]) == {"1k", "2k"}
-        for sae in summary["saes"].values():
-            assert sae["l0"]["train"] > 0 and 0 < sae["fvu"]["held_out"] < 1
-            assert 0 <= sae["dead_share"]["train"] <= 1 and 0 <= sae["spliced_accuracy"] <= 1
-        assert 0 < summary["classifier"]["macro_f1"] <= summary["classifier"]["accuracy"] <= 1
-
-    def test_sweep(self, study: SmallStudy, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """Every combination is trained, each as it would be alone; the newest SAEs keep their names."""
-        aliases = {p: p.read_bytes() for p in (copy / "finbert_sae").glob("*.pt")}
-        flags = ["--root", str(copy), "--latent-dims", "256", "--batch-size", "256"]
-        assert main(["sweep", *flags, "--l1-coefficients", "5e-4,2e-3", "--seeds", "0,1"]) == 0
-        rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("256")]
-        assert sorted((row[3], row[4]) for row in rows) == [(l1, s) for l1 in ("0.0005", "0.002") for s in "01"]
-        l0 = {(row[3], row[4]): float(row[5]) for row in rows}
-        assert l0["0.0005", "0"] > l0["0.002", "0"]
-        assert len({tuple(row[5:]) for row in rows}) == 4
-        assert {p: p.read_bytes() for p in (copy / "finbert_sae").glob("*.pt")} == aliases
-        before = set((copy / "finbert_sae" / "store").iterdir())
-        alone = study.config.train.model_copy(
-            update={"latent_dims": (256,), "batch_size": 256, "l1_coefficient": 2e-3, "seed": 1}
-        )
-        assert pipeline.train(study.config.extract, alone, copy, CPU)["256"].report.held_out.l0 > 0
-        assert set((copy / "finbert_sae" / "store").iterdir()) == before  # found, not trained again
-
-    @pytest.mark.parametrize(
-        ("arguments", "sentence"),
-        [
-            (["nonsense"], "invalid choice"),
-            (["train", "--no-such-flag", "1"], "unrecognized arguments"),
-            (["train", "--num-epochs", "many"], "num_epochs"),
-            (["train", "--latent-dims", "64,64"], "different sizes"),
-            (["extract"], "There is no classifier"),
-            (["report"], "There is no classifier"),
-            (["finetune", "--source", "missing.csv"], "missing.csv"),
-            (["finetune", "--source", "sample", "--model", "."], "no config.json"),
-            (["finetune", "--source", "sample", "--model", "minilm", "--max-length", "9999"], "use --max-length"),
-            (["study", "--preset", "demo", "--latent-dims", "64,2048"], "choose --sae-size from 64, 2k"),
-            (["train", "--device", "cuda:77"], "not available here"),
-        ],
-    )
-    def test_mistakes(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
-    ) -> None:
-        """Exit code 2, one sentence on stderr, nothing written."""
-        root = [] if arguments == ["nonsense"] else ["--root", str(tmp_path)]
-        assert main([*arguments, *root]) == 2
-        error = capsys.readouterr().err
-        assert "error: " in error and sentence in error and "Traceback" not in error
-        assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
-
-    def test_layer_that_does_not_exist(self, study: SmallStudy, capsys: pytest.CaptureFixture[str]) -> None:
-        """The layers there are stand in the message."""
-        assert main(["extract", "--root", str(study.root), "--layer", "9"]) == 2
-        assert "layers 1 to 6" in capsys.readouterr().err
-
-    def test_flags_are_the_fields(self) -> None:
-        """Every field of every config is a flag of `study`, prefixed where two stages share the name."""
-        from sae_pipeline.__main__ import _fields
-
-        flags = [flag for _, _, flag, _ in _fields(["headlines", "finetune", "extract", "train", "analyze"])]
-        assert len(flags) == len(set(flags))
-        assert {"--source", "--model", "--layer", "--latent-dims", "--sae-size", "--finetune-seed", "--train-seed"} <= {
-            *flags
-        }
-
-    def test_ctrl_c(self, tmp_path: Path) -> None:
-        """Ctrl-C in the middle of fine-tuning: exit code 130, one line, a checkpoint to go on from."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sae_pipeline", "finetune", "--preset", "demo", "--root", str(tmp_path)],
-            env={**os.environ, "CHECKPOINT_SECONDS": "0.5"},
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-        )
-        checkpoints, store = (tmp_path / "finbert_sae" / name for name in ("checkpoints", "store"))
-        deadline = time.monotonic() + 120
-        while not list(checkpoints.glob("*/state.safetensors")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
-        assert process.returncode == 130, error
-        assert "Interrupted" in error and "Traceback" not in error
-        assert not store.exists() and len(list(checkpoints.glob("*/state.safetensors"))) == 1
-
-    def test_disk_that_cannot_be_written(self, study: SmallStudy, copy: Path) -> None:
-        """A file size limit stands in for a full disk: one sentence, exit code 2, no run."""
-        limited = (
-            "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
-            "from sae_pipeline.__main__ import main; sys.exit(main(sys.argv[1:]))"
-        )
-        before = sorted((copy / "analysis_data").glob("*_run-*"))
-        for verb in (["analyze", "--sae-size", "1k"], ["train", "--latent-dims", "512", "--batch-size", "256"]):
-            done = subprocess.run(
-                [sys.executable, "-c", limited, *verb, "--root", str(copy)], capture_output=True, text=True
-            )
-            assert done.returncode == 2, done.stderr[-2000:]
-            assert "error: " in done.stderr and "Traceback" not in done.stderr
-        assert sorted((copy / "analysis_data").iterdir()) in (before, [copy / "analysis_data" / ".lock", *before])
-        assert not list((copy / "finbert_sae").rglob(".partial*"))
 
 
 def test_presets_differ_where_they_should() -> None:
