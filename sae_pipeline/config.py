@@ -195,7 +195,7 @@ class InterveneConfig(Config):
 
 
 class FinishConfig(Config):
-    """How an SAE is finished end to end; see end_to_end.py."""
+    """How an SAE is finished end to end; see sae/finish.py."""
 
     sae_size: str = Field("4k", description='SAE_SIZE: the SAE to finish; the result is named "4k-e2e"')
     epochs: int = Field(1, ge=1, description="passes over the training headlines")

@@ -1,4 +1,4 @@
-"""From headlines to features: which ones are active, where, and how strongly."""
+"""The features of headlines: which ones are active, where, and how strongly."""
 
 from torch import Tensor
 

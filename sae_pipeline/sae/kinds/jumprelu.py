@@ -10,7 +10,7 @@ from sae_pipeline.kernels import AdamSettings, keep
 from sae_pipeline.sae.kinds.engine import Options, Scalars, SparseStepper, by_feature
 from sae_pipeline.sae.kinds.stepper import StepStats
 
-_ACTIVE = 90  # features per token at the start; from many more (32k, b_enc = 0) training does not become sparse again
+_ACTIVE = 90  # features per token at the start; from many more (32k, b_enc = 0) training does not recover
 _SHARE = 0.03  # largest share of a small dictionary's features that is active at the start
 
 
