@@ -11,7 +11,7 @@ test('a copied link names the run', async ({ page, context, api }) => {
   expect(link.pathname + link.search).toBe(`/features?run=${run_id}&q=1`)
 })
 
-test('each tab is left and found as it was', async ({ page, api }) => {
+test('each tab keeps its state while the other is shown', async ({ page, api }) => {
   const info = await api.topFeature()
   const metric = info.metrics.at(-1)?.name ?? ''
   await page.goto(`/features/${info.feature}?metric=${metric}`)
@@ -31,7 +31,7 @@ test('each tab is left and found as it was', async ({ page, api }) => {
   await expect(page).toHaveURL(feature)
 })
 
-test('the run of the address is shown; another is chosen from the list', async ({ page, api }) => {
+test('the run in the address is shown, and the list of runs shows another', async ({ page, api }) => {
   const run = await api.run()
   await page.goto(`/?run=${run.run_id}`)
   await loaded(page)
@@ -48,10 +48,10 @@ test('the run of the address is shown; another is chosen from the list', async (
   await dialog.getByRole('searchbox').fill(`${run.classifier.model} ${run.sae.size}`)
   await dialog.getByRole('button', { name: new RegExp(`^${run.run_id}`) }).click()
   await expect(dialog).toHaveCount(0)
-  await expect(page).toHaveURL(/\/$/) // the served run needs no name
+  await expect(page).toHaveURL(/\/$/) // the address does not name the served run
 })
 
-test('an address edited to nonsense is answered by a sentence, the rest works', async ({ page, api }) => {
+test('a meaningless part of an address is reported in a sentence, and the rest works', async ({ page, api }) => {
   const { total } = await api.get('/api/headlines', { limit: 1 })
   await page.goto('/?label=banana&sort=up&correct=false')
   await expect(page.getByText('“label=banana” in the address is no whole number; it was ignored.')).toBeVisible()
@@ -73,11 +73,11 @@ test('an address edited to nonsense is answered by a sentence, the rest works', 
   await loaded(page)
 })
 
-test('what the API does not have is said in its own words, in place', async ({ page, api }) => {
+test('a missing feature, metric or run is reported in the API’s own words', async ({ page, api }) => {
   const { n_features, run_id } = await api.get('/api/features', { limit: 1 })
   await page.goto('/features/99999999')
   await expect(page.getByText(`There is no feature 99999999: ${run_id} has features 0 to ${n_features - 1}.`)).toBeVisible()
-  await expect(page.getByRole('complementary').getByRole('link').first()).toBeVisible() // the list is alive
+  await expect(page.getByRole('complementary').getByRole('link').first()).toBeVisible() // the list still works
 
   await page.goto('/features?metric=beauty')
   await expect(page.getByText(`${run_id} has no metric 'beauty'`)).toBeVisible()

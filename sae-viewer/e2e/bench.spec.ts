@@ -48,7 +48,7 @@ async function ask<T>(path: string, question: object): Promise<T> {
 
 const probe = (text: string) => ask<Probe>('/api/probe', { text, steps: 4, top: 12 })
 
-test('a typed headline is read: probabilities, features, waterfall, faithfulness', async ({ page }) => {
+test('a typed headline shows probabilities, features, waterfall and faithfulness', async ({ page }) => {
   await page.goto(at(benchOf('')))
   await page.getByRole('textbox', { name: 'Headline' }).fill(TEXT)
   const bench = page.getByRole('dialog', { name: 'Bench' })
@@ -62,7 +62,7 @@ test('a typed headline is read: probabilities, features, waterfall, faithfulness
   await expect.poll(() => readBench(new URL(page.url()).searchParams.get('bench') ?? '').text).toBe(TEXT)
 })
 
-test('a slider changes the probabilities, and the address brings it back', async ({ page }) => {
+test('a slider changes the probabilities, and a reload restores it from the address', async ({ page }) => {
   await page.goto(at(benchOf(TEXT)))
   const bench = page.getByRole('dialog', { name: 'Bench' })
   const first = (await probe(TEXT)).features[0]?.feature ?? -1
@@ -82,7 +82,7 @@ test('a slider changes the probabilities, and the address brings it back', async
   await expect(bench.getByRole('region', { name: 'After: no edits yet' })).toBeVisible()
 })
 
-test('an edited text stands beside the original; a silent feature can be steered; the set is audited', async ({ page }) => {
+test('an edited text is compared with the original; an unlisted feature is edited; the edits are audited', async ({ page }) => {
   await page.goto(at(writeBench({ text: 'Shares fall after profit misses forecasts', from: TEXT, edits: [] })))
   const bench = page.getByRole('dialog', { name: 'Bench' })
   await expect(bench.getByRole('region', { name: 'Before: the original text' })).toBeVisible()
@@ -96,12 +96,12 @@ test('an edited text stands beside the original; a silent feature can be steered
   await expect(audit).toContainText('macro-F1')
 })
 
-test('a feature beyond the SAE is one sentence', async ({ page }) => {
+test('a feature that the SAE does not have is reported in a sentence', async ({ page }) => {
   await page.goto(at(writeBench({ text: TEXT, from: TEXT, edits: [{ feature: 999_999, operation: 'ablate', value: 0 }] })))
   await expect(page.getByText(/There is no feature 999999/)).toBeVisible()
 })
 
-test('the open headline says why, and opens on the bench with flip and repair', async ({ page }) => {
+test('the open headline shows its causes, and opens on the bench, which flips it to its label', async ({ page }) => {
   const wrong = (await (await fetch(`${server.url}/api/headlines?correct=false&sort=confidence&limit=1`)).json()) as HeadlinesPage
   const headline = wrong.headlines[0]
   expect(headline?.effects).toBeTruthy()
@@ -123,14 +123,14 @@ test('chips switch to signed effects', async ({ page }) => {
   await expect(row(page, 0).locator('a.chip').first()).toContainText(/^[+−]?\d\.\d\d/)
 })
 
-test('nothing in the bench is out of reach', async ({ page }) => {
+test('the bench has no accessibility fault', async ({ page }) => {
   await page.goto(at(writeBench({ text: TEXT, from: TEXT, edits: [{ feature: 7, operation: 'add', value: 5 }] })))
   await expect(page.getByRole('figure', { name: /Waterfall/ })).toBeVisible()
   const { violations } = await new AxeBuilder({ page }).include('dialog').analyze()
   expect(violations.map(({ id, nodes }) => [id, nodes[0]?.html])).toEqual([])
 })
 
-test('without --live it says how to turn it on', async ({ page }) => {
+test('without --live the bench says how to start the server with it', async ({ page }) => {
   await page.goto(`/?${new URLSearchParams({ bench: benchOf(TEXT) })}`)
   await expect(page.getByRole('dialog', { name: 'Bench' })).toContainText('--live')
 })

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { count, expect, freePort, loaded, madeUpRuns, row, Server, test } from './api'
 
-test('the API is started late, stopped and started again: the page says so and goes on by itself', async ({ page }) => {
+test('while the API is down the page says so, and it continues by itself', async ({ page }) => {
   test.setTimeout(60_000)
   const { folder, remove } = madeUpRuns(['shares', 'fall', 'on', 'weak', 'outlook'])
   const api = Server.api(folder, await freePort())
@@ -17,7 +17,7 @@ test('the API is started late, stopped and started again: the page says so and g
 
     await api.stop()
     await expect(page.getByRole('alert')).toContainText('python viz_analysis/feature_probe_server.py', { timeout: 20_000 })
-    await expect(row(page, 0)).toBeVisible() // what is loaded stays
+    await expect(row(page, 0)).toBeVisible() // what is loaded stays on the page
     await page.getByRole('group', { name: 'Filter by verdict' }).getByRole('button', { name: 'Wrong' }).click()
     await expect(page.getByRole('region', { name: 'Headlines' })).toBeVisible()
     await page.getByRole('link', { name: 'Features', exact: true }).click()
@@ -35,7 +35,7 @@ test('the API is started late, stopped and started again: the page says so and g
   }
 })
 
-test('a run deleted while it is open is missed in a sentence; the other one is a click away', async ({ page }) => {
+test('a run deleted while it is open is reported in a sentence, and another can be chosen', async ({ page }) => {
   test.setTimeout(40_000)
   const { folder, remove } = madeUpRuns(['old', 'news'], ['new', 'news', 'today'])
   const api = await Server.api(folder, await freePort()).start()
@@ -56,7 +56,7 @@ test('a run deleted while it is open is missed in a sentence; the other one is a
   }
 })
 
-test('a newer run is offered, not slipped in', async ({ page, api }) => {
+test('a newer run is offered and not shown unasked', async ({ page, api }) => {
   const run = await api.run()
   let served = run.run_id
   await page.route('**/api/health', (route) => route.fulfill({ json: { status: 'ok', version: '0', run_id: served } }))
@@ -67,7 +67,7 @@ test('a newer run is offered, not slipped in', async ({ page, api }) => {
   await expect(page.getByRole('button', { name: 'Show run-999' })).toBeVisible({ timeout: 20_000 })
 })
 
-test('a slow answer shows a skeleton, then says that it is waited for', async ({ page }) => {
+test('a slow answer shows a skeleton, then a sentence', async ({ page }) => {
   let go = () => {}
   const held = new Promise<void>((done) => (go = done))
   await page.route('**/api/headlines*', async (route) => {
@@ -87,7 +87,7 @@ for (const [name, answer] of [
   ['an answer cut off in the middle', { status: 200, contentType: 'application/json', body: '{"run_id": "run-001", "headl' }],
   ['another program’s answer', { status: 200, contentType: 'text/html', body: '<h1>It works!</h1>' }],
 ] as const) {
-  test(`${name} is a sentence in place, and recovers`, async ({ page, api }) => {
+  test(`${name} is reported in a sentence, and the page recovers`, async ({ page, api }) => {
     const { total } = await api.get('/api/headlines', { limit: 1 })
     await page.route('**/api/headlines*', (route) => route.fulfill(answer))
     await page.goto('/')

@@ -19,7 +19,7 @@ test('the first view is the headlines, with prediction, label and verdict in wor
   }
 })
 
-test('right is green and wrong is red', async ({ page, api }) => {
+test('correct is green and wrong is red', async ({ page, api }) => {
   const { n_correct, n_headlines } = await api.get('/api/headlines', { limit: 1 })
   for (const [correct, n, word] of [[true, n_correct, 'Correct'], [false, n_headlines - n_correct, 'Wrong']] as const) {
     if (n === 0) continue
@@ -36,7 +36,7 @@ test('right is green and wrong is red', async ({ page, api }) => {
   }
 })
 
-test('three chips name feature and word; hover and focus show the activations and light the words', async ({ page, api }) => {
+test('three chips name feature and word; hover and focus show the activations and colour the words', async ({ page, api }) => {
   const headline = await api.firstHeadline()
   await page.goto('/')
   const shown = row(page, 0)
@@ -54,7 +54,7 @@ test('three chips name feature and word; hover and focus show the activations an
     await point()
     await expect(page.getByRole('tooltip')).toContainText(`Feature ${fired.feature}: activation ${fired.activation.toPrecision(3)}`)
     const lit = () => shown.locator('mark').evaluateAll((marks) => marks.map((mark) => Number(mark.dataset['activation'])).sort())
-    // One mark a word: the strongest of its pieces.
+    // A word has one mark, with the highest activation of its pieces.
     const words = new Map<number, number>()
     fired.positions.forEach((position, i) => {
       const word = headline.words[position] ?? -1
@@ -74,7 +74,7 @@ test('"Show all" opens the headline to all its features, and the address says so
   await row(page, 0).getByRole('button', { name: `Show all ${headline.features.length}` }).click()
   await expect(row(page, 0).locator('.chip')).toHaveCount(headline.features.length)
   await expect(page).toHaveURL(/open=0/)
-  await expect(row(page, 0).locator('mark').first()).toBeVisible() // the strongest is lit
+  await expect(row(page, 0).locator('mark').first()).toBeVisible() // the strongest feature is coloured
 
   const last = headline.features.at(-1)
   await row(page, 0).getByRole('button', { name: new RegExp(`Highlight feature ${last?.feature},`) }).click()
@@ -129,7 +129,7 @@ test('the confusion matrix counts and filters', async ({ page, api }) => {
   await expect(page.getByRole('status').first()).toHaveText(`${count(n_headlines)} headlines`)
 })
 
-test('a search while one types is one request', async ({ page, api }) => {
+test('typing a search sends one request', async ({ page, api }) => {
   const headline = await api.firstHeadline()
   const wanted = headline.text.split(/\s+/).sort((one, other) => other.length - one.length)[0]?.slice(0, 12) ?? ''
   const { total, n_headlines, headlines } = await api.get('/api/headlines', { q: wanted, limit: 1 })

@@ -25,7 +25,7 @@ for (const width of [1440, 390]) {
       await page.goto(`${api.url}/?open=0`)
       await loaded(page)
       const shown = (await row(page, 0).locator('bdi').first().textContent()) ?? ''
-      // What cannot be seen is shown as a sign, unit for unit; all else stands as written.
+      // Invisible characters are replaced by a sign, unit for unit; all other text is unchanged.
       expect(shown.length).toBe(headlines[0]?.text.length)
       expect(shown.replaceAll('\ufffd', '')).not.toMatch(/[\u0000\u0007\u001b\u202e]/)
       expect(await page.locator('main img, main script').count()).toBe(0)

@@ -1,6 +1,6 @@
 import { expect, loaded, row, test } from './api'
 
-test('keys lead through the lists, between the tabs and to the help', async ({ page }) => {
+test('keys move through the lists, between the tabs and to the help', async ({ page }) => {
   await page.goto('/')
   await loaded(page)
   await page.keyboard.press('j')
@@ -37,7 +37,7 @@ test('keys lead through the lists, between the tabs and to the help', async ({ p
   await expect(page).toHaveURL(/\/$/)
 })
 
-test('the focus is always seen', async ({ page }) => {
+test('the focus is always visible', async ({ page }) => {
   for (const path of ['/', '/features']) {
     await page.goto(path)
     await loaded(page)

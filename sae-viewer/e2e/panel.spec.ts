@@ -1,4 +1,4 @@
-/** Labels, sharing and the panel over the tabs, on servers of the tests' own: labels are written. */
+/** Labels, saved files and the panel, on servers that the tests start themselves because labels are written. */
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -19,7 +19,7 @@ test.afterAll(async () => {
 
 const labelsFile = () => join(folder, 'labels', readdirSync(join(folder, 'labels')).find((name) => name.endsWith('.json')) ?? '')
 
-test('a name given to a feature stands on its chips, survives a reload and another run, and is found', async ({ page }) => {
+test('a name given to a feature is shown on its chips, survives a reload, holds in another run, and is found', async ({ page }) => {
   await page.goto(`${server.url}/`)
   await loaded(page)
   const chip = row(page, 0).locator('a.chip').first()
@@ -30,7 +30,7 @@ test('a name given to a feature stands on its chips, survives a reload and anoth
   await page.getByRole('button', { name: 'Add a note' }).click()
   await page.getByRole('textbox', { name: 'Note on this feature' }).fill('fires on\nguidance')
   await expect(page.getByRole('status').filter({ hasText: 'Saved' })).toBeVisible()
-  await page.reload() // whatever was saved or not
+  await page.reload() // whether or not the draft was saved
   await expect(page.getByRole('textbox', { name: 'Name of this feature' })).toHaveValue('<i>beats</i> & raises')
   await expect(page.getByRole('textbox', { name: 'Note on this feature' })).toHaveValue('fires on\nguidance')
   await page.goto(`${server.url}/?feature=${feature}`)
@@ -47,7 +47,7 @@ test('a name given to a feature stands on its chips, survives a reload and anoth
   expect(labels).toMatchObject([{ feature, name: '<i>beats</i> & raises' }])
 })
 
-test('two tabs: changes of different fields both stay, of the same one the later is asked', async ({ page, context }) => {
+test('changes in two tabs are merged; a conflict about one field is put to the reader', async ({ page, context }) => {
   const other = await context.newPage()
   const address = `${server.url}/features/7`
   const name = (tab: typeof page) => tab.getByRole('textbox', { name: 'Name of this feature' })
@@ -56,7 +56,7 @@ test('two tabs: changes of different fields both stay, of the same one the later
   await name(page).fill('mine')
   await expect(name(other)).toHaveValue('mine') // told by the first tab
 
-  // Somebody else writes the file behind both tabs.
+  // The file changes without either tab knowing.
   await expect(page.getByRole('status').filter({ hasText: 'Saved' })).toBeVisible()
   const file = JSON.parse(readFileSync(labelsFile(), 'utf8')) as { labels: Record<string, { name: string; note: string }> }
   file.labels['7'] = { ...file.labels['7'], name: 'theirs', note: 'kept' }
@@ -69,7 +69,7 @@ test('two tabs: changes of different fields both stay, of the same one the later
   await expect.poll(() => (JSON.parse(readFileSync(labelsFile(), 'utf8')) as typeof file).labels['7']?.name).toBe('mine again')
 })
 
-test('hostile headlines are text wherever they stand, in the saved page too', async ({ page }) => {
+test('hostile headlines are shown as text, in the saved page too', async ({ page }) => {
   await page.goto(`${server.url}/?q=bold&open=0`)
   await loaded(page)
   await expect(row(page, 0).locator('.headline')).toContainText('<b>bold</b>')
@@ -88,7 +88,7 @@ test('hostile headlines are text wherever they stand, in the saved page too', as
   await expect(page.locator('script, img, h1 b')).toHaveCount(0)
 })
 
-test('a list is saved whole, as its filters find it; a chart as a drawing of its own', async ({ page }) => {
+test('a whole filtered list is saved, and a chart as SVG and PNG', async ({ page }) => {
   await page.goto(`${server.url}/?correct=false`)
   await loaded(page)
   const total = Number((await page.getByRole('status').first().innerText()).split(' ')[0])
@@ -109,7 +109,7 @@ test('a list is saved whole, as its filters find it; a chart as a drawing of its
   expect(readFileSync(await (await pixels).path()).subarray(1, 4).toString()).toBe('PNG')
 })
 
-test('runs stand side by side: figures, the same headline, the nearest features', async ({ page }) => {
+test('runs are compared by their figures, one headline and the nearest features', async ({ page }) => {
   await page.goto(`${server.url}/?panel=runs`)
   const dialog = page.getByRole('dialog')
   await dialog.getByRole('button', { name: 'Compare with run-001' }).click()

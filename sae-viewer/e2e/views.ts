@@ -1,4 +1,4 @@
-/** Every view of the viewer, for what is asked of all of them. */
+/** All views of the viewer, for tests and screenshots of each. */
 
 import type { Page } from '@playwright/test'
 import { expect, type Api } from './api'
@@ -6,7 +6,7 @@ import { expect, type Api } from './api'
 export interface View {
   name: string
   path: string
-  /** Text or a role that is there once the view is whole. */
+  /** Waits until the view is complete. */
   ready: (page: Page) => Promise<void>
 }
 

@@ -1,4 +1,4 @@
-/** The list of features that an address describes: its pages, a feature's place in it, a random one of it. */
+/** The list of features that an address describes: its pages, the rank of a feature in it, a random one of its features. */
 
 import { useQuery } from '@tanstack/react-query'
 import { useEffect } from 'react'
