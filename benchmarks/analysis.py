@@ -1,9 +1,13 @@
-"""How fast, how large and how exact the analysis is. The last line is one JSON object.
+"""Measures the analysis: seconds, memory, and how both grow with the number of headlines.
 
-`make bench-analysis`, or `QUICK=1 make bench-analysis` (under 50 s). Works on the classifier and the widest SAE under
---root; without any, on the tests' small study, which it builds. Every measurement has a process of its own, so that its
-peak memory is its own. Beside it: plain inference plus encoding of the same tokens by one dense fp32 product (the
-floor), the same reading by our encoder, which computes only what can be active, and the naive notebook way.
+`make bench-analysis`, or `QUICK=1 make bench-analysis` (under 50 s). The last line is one JSON object.
+
+It uses the classifier and the widest SAE under --root. If there is none, it builds the tests' small study and uses
+that. Each measurement runs in a process of its own, so that its peak memory is its own. The analysis is compared with
+
+- the floor: plain inference, and encoding of the same tokens by one dense fp32 product;
+- the same reading with our encoder, which computes only the features that can be active;
+- the naive way of a notebook: Python loops over tokens and features.
 """
 
 import argparse
@@ -58,11 +62,11 @@ FILES = (
 
 
 def main() -> None:
-    """Measure, print tables, end with JSON."""
+    """Measure everything, print the tables, and end with JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, help="folder with finbert_sae/")
-    parser.add_argument("--headlines", type=int, help="how many of the test split; default: all, 300 when QUICK")
-    parser.add_argument("--growth", help="sizes of the growth table, e.g. 1000,10000,100000; default by QUICK")
+    parser.add_argument("--headlines", type=int, help="headlines to read; default: all of test, with QUICK 300")
+    parser.add_argument("--growth", help="sizes of the growth table [1000,10000,100000; with QUICK none]")
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # what a process of the benchmark measures
     arguments = parser.parse_args()
     root = arguments.root or here_or_small(any(Path("finbert_sae").glob("layer_*_*.pt")), "SAE")
@@ -87,7 +91,7 @@ def main() -> None:
     show(n, base, reading, {"100": some, "all": everything}, notebook)
     own = max(some["seconds"] - reading, 1e-3) / n
     loops = notebook["loops"] / NAIVE_HEADLINES
-    print(f"loops over tokens and features {loops * n:.1f} s, the same findings by our code {counted['counts']:.2f} s")
+    print(f"loops over tokens and features: {loops * n:.1f} s; our code finds the same in {counted['counts']:.2f} s")
     sizes = (arguments.growth or ("" if QUICK else "1000,10000,100000")).split(",")
     grows = show_growth([(int(size), child("grow", int(size))) for size in sizes if size])
     figures = {
@@ -130,7 +134,7 @@ class Study:
 
 
 def grown(split: Split, n: int) -> Split:
-    """n headlines: the split's, then the same again, each with a few words swapped or dropped."""
+    """n headlines: those of the split, then copies of them with a few words swapped or dropped."""
     draw = random.Random(0)
     texts, labels = list(split.texts[:n]), list(split.labels[:n])
     while len(texts) < n:
@@ -150,7 +154,7 @@ def grown(split: Split, n: int) -> Split:
 
 
 def measure(study: Study, what: str, n: int) -> dict[str, Any]:
-    """Seconds, peak memory and what else there is to say."""
+    """Run one measurement; its seconds, its peak memory in MiB, and the figures of its own."""
     split = grown(study.split, n)
     works: dict[str, Callable[[], dict[str, Any]]] = {
         "floor": lambda: floor(study, split),
@@ -166,13 +170,13 @@ def measure(study: Study, what: str, n: int) -> dict[str, Any]:
 
 
 def peak_mib() -> float:
-    """Largest resident size of this process so far."""
+    """The largest resident size of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 @torch.inference_mode()
 def floor(study: Study, split: Split, plain: bool = True) -> dict[str, Any]:
-    """Inference on all headlines sorted by length, and encoding of their words' activations; nothing is kept."""
+    """Run all headlines, sorted by length, through the classifier, and encode their words. Nothing is kept."""
     model, sae = study.classifier.model, study.sae
     module, _ = resolve_hookpoint(model, sae.config.hookpoint.layer)
     tokenized = study.classifier.tokenize(split.texts)
@@ -194,7 +198,7 @@ def floor(study: Study, split: Split, plain: bool = True) -> dict[str, Any]:
 
 
 def analysis(study: Study, split: Split, what: str) -> dict[str, Any]:
-    """A whole run, written to disk; with examples of the leaders, or of all features."""
+    """Make a whole run and write it to disk, with examples of the leading features ("100") or of all ("all")."""
     config = AnalyzeConfig(top_features=100 if what == "100" else "all")
     with tempfile.TemporaryDirectory(dir=study.root) as folder, new_run(Path(folder)) as draft:
         started = time.perf_counter()
@@ -214,9 +218,10 @@ def analysis(study: Study, split: Split, what: str) -> dict[str, Any]:
 
 
 def counting(study: Study, split: Split) -> dict[str, Any]:
-    """What the notebook finds, by our code: sums, top headlines of all features, top 10 of all headlines. `counts`: it.
+    """Find with our code what the naive notebook finds: sums, top headlines per feature, top 10 per headline.
 
-    Model and SAE are outside of that time, `reading` is theirs alone; entries come as the SAE lists them, by token.
+    `counts` are the seconds of this without classifier and SAE; `reading` are the seconds of those two alone. Entries
+    come in the order in which the SAE lists them, by token.
     """
     started = time.perf_counter()
     floor(study, split, plain=False)
@@ -243,7 +248,7 @@ def counting(study: Study, split: Split) -> dict[str, Any]:
 
 @torch.inference_mode()
 def naive(study: Study, split: Split) -> dict[str, Any]:
-    """The straightforward notebook: Python loops over tokens and firing features. `loops`: without model and SAE."""
+    """The naive notebook: Python loops over tokens and features. `loops` are its seconds without classifier and SAE."""
     model, sae = study.classifier.model, study.sae
     tokens_of: dict[int, list[tuple[float, int, int, str]]] = {}
     sums, counts = np.zeros(sae.config.d_sae), np.zeros(sae.config.d_sae)
@@ -281,7 +286,7 @@ def show(
     rows: dict[str, dict[str, Any]],
     naive: dict[str, Any],
 ) -> None:
-    """One analysis beside its floor and the notebook."""
+    """Print the analysis beside its floor and the naive notebook."""
     print(f"\n{n:,} headlines                          seconds  of floor  MiB above model  MiB on disk  with examples")
     print(f"{'inference, dense encoding (floor)':36} {floor['seconds']:8.2f} {1:9.2f} {above(floor):16.0f}")
     print(f"{'inference, our encoding':36} {reading:8.2f} {reading / floor['seconds']:9.2f}")
@@ -296,7 +301,7 @@ def show(
 
 
 def show_growth(rows: list[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Time and memory by number of headlines, with examples of all features."""
+    """Print time and memory by number of headlines, with examples of all features; the same rows for the JSON."""
     if not rows:
         return []
     print("\n  headlines   seconds  ms per headline  MiB above model  MiB on disk")
@@ -311,7 +316,7 @@ def show_growth(rows: list[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def above(row: dict[str, Any]) -> float:
-    """MiB above what the process held with model and SAE loaded and warm."""
+    """Peak memory in MiB above what the process held with classifier and SAE loaded and warm."""
     return float(row["peak_mib"] - row["before_mib"])
 
 

@@ -1,8 +1,10 @@
-"""How fast and how true the causal evidence is. The last line is one JSON object.
+"""Measures the causal findings: how fast they are, and how well estimates agree with true ablations.
 
-`make bench-causal`, or `QUICK=1 make bench-causal` (under 50 s). Works on the newest run under --root; without any, on
-the tests' small study, which it builds. captum (peers/requirements-causal.txt) is an optional peer. Ratios are taken
-within one process; times are medians after a warm-up.
+`make bench-causal`, or `QUICK=1 make bench-causal` (under 50 s). The last line is one JSON object.
+
+It uses the newest run under --root. If there is none, it builds the tests' small study and uses that. Captum is
+compared too if it is installed (peers/requirements-causal.txt). Ratios compare times of one process, and times are
+medians after a warm-up. `causal_control.py` adds the control: the same findings on a classifier with random weights.
 """
 
 import argparse
@@ -45,11 +47,11 @@ TOP = 10
 
 
 def main() -> None:
-    """Measure, print tables, end with JSON."""
+    """Measure everything, print the tables, and end with JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, help="folder with finbert_sae/ and analysis_data/")
-    parser.add_argument("--run", help="a run of it; default: the newest")
-    parser.add_argument("--headlines", type=int, default=1024, help="how many of the run's to use")
+    parser.add_argument("--run", help="the run to use; default: the newest")
+    parser.add_argument("--headlines", type=int, default=1024, help="headlines of the run to use")
     parser.add_argument("--device")
     arguments = parser.parse_args()
     device = pick_device(arguments.device)
@@ -106,7 +108,7 @@ def blocks(headlines: list[TokenizedHeadline]) -> list[list[TokenizedHeadline]]:
 
 
 def throughput(probe: Probe, headlines: list[TokenizedHeadline]) -> dict[str, Any]:
-    """Attribution and ablation in passes of the whole model over the same headlines."""
+    """Compare attribution and ablation with passes of the whole model over the same headlines."""
     model, pad_id, parts = probe.model, probe.pad_id, blocks(headlines)
     predict(model, headlines[:BLOCK], pad_id)
     forward_backward(model, headlines[:32], pad_id)
@@ -142,7 +144,7 @@ INTEGRATED = f"+ both, integrated in {STEPS} steps"
 
 
 def stage_seconds(probe: Probe, parts: list[list[TokenizedHeadline]], everything: bool) -> dict[str, float]:
-    """Seconds of every stage over the blocks of headlines; the first two without `everything`."""
+    """Seconds of each stage over the blocks of headlines; without `everything`, of the first two only."""
     readings = [probe.read(part) for part in parts]
     attribute(probe, readings[0], 0)  # warm-up
     times = {READ: seconds(lambda: [probe.read(part, logits=False) for part in parts])}
@@ -156,7 +158,7 @@ def stage_seconds(probe: Probe, parts: list[list[TokenizedHeadline]], everything
 
 
 def forward_backward(model: Any, headlines: list[TokenizedHeadline], pad_id: int) -> None:
-    """One pass with gradients of all weights, as in fine-tuning, without the step."""
+    """Run one pass with gradients of all weights, as in fine-tuning, but without the step."""
     for batch in length_batches([len(h.input_ids) for h in headlines], 4096):
         input_ids, mask = (t.to(model.device) for t in collate([headlines[i] for i in batch], pad_id))
         model(input_ids=input_ids, attention_mask=mask).logits.square().sum().backward()
@@ -164,19 +166,19 @@ def forward_backward(model: Any, headlines: list[TokenizedHeadline], pad_id: int
 
 
 def wide_size(probe: Probe) -> int:
-    """The widest SAE there is to be."""
+    """d_sae of the widest SAE to measure: at least 32,768."""
     return max(32768, probe.sae.config.d_sae)
 
 
 def wide_sae(probe: Probe, headlines: list[TokenizedHeadline]) -> SparseAutoencoder:
-    """A random SAE of 32k features, about 50 active per token: for times, not for meaning."""
+    """A random SAE of 32k features with about 50 active per token. It serves for timing only."""
     reading = probe.read(headlines[:32])
     x = probe.acts(reading)
     return random_sae(x, wide_size(probe), probe.sae.config)
 
 
 def random_sae(x: torch.Tensor, d_sae: int, like: SaeConfig) -> SparseAutoencoder:
-    """Random directions with the bias that leaves 50 of them active on tokens like x [n, d_in]."""
+    """An SAE of random directions, with the bias that leaves 50 of them active on tokens like x [n, d_in]."""
     generator = torch.Generator().manual_seed(0)
     sae = SparseAutoencoder(like.model_copy(update={"d_sae": d_sae}), x.mean(0), x.std())
     with torch.no_grad():
@@ -191,7 +193,7 @@ def random_sae(x: torch.Tensor, d_sae: int, like: SaeConfig) -> SparseAutoencode
 
 
 def truth(probe: Probe, headlines: list[TokenizedHeadline]) -> dict[str, Any]:
-    """Correlation of the estimates with true ablation; the quadrature's error by steps."""
+    """Correlate the estimates with true ablations, and print the error of the quadrature by its steps."""
     readings = [probe.read(part) for part in blocks(headlines)]
     print("\nestimate     features by   pearson  spearman   (pooled, predicted class, 10 features per headline)")
     found = {}
@@ -224,7 +226,7 @@ def truth(probe: Probe, headlines: list[TokenizedHeadline]) -> dict[str, Any]:
 
 
 def flips(probe: Probe, headlines: list[TokenizedHeadline], pool: int = 12) -> dict[str, Any]:
-    """Greedy flips against all sets of up to three of the same candidates."""
+    """Compare greedy flips with a search of all sets of up to three of the same candidates."""
     reading = probe.read(headlines)
     effects = attribute(probe, reading, 0).by_feature(reading.firings, "gradient")
     margin = np.sort(reading.logits, 1)[:, -1] - np.sort(reading.logits, 1)[:, -2]
@@ -253,11 +255,11 @@ def flips(probe: Probe, headlines: list[TokenizedHeadline], pool: int = 12) -> d
     return {"greedy_equals_exhaustive": [equal, len(flippable)]}
 
 
-# --- a peer --------------------------------------------------------------------------------------------
+# --- captum --------------------------------------------------------------------------------------------
 
 
 def peer(probe: Probe, headlines: list[TokenizedHeadline]) -> dict[str, Any]:
-    """captum's LayerIntegratedGradients on the embeddings, text by text, against all features here; all classes."""
+    """Compare with captum: its LayerIntegratedGradients on embeddings, text by text; here all features. All classes."""
     try:
         from captum.attr import LayerIntegratedGradients
     except ImportError:
@@ -294,7 +296,7 @@ def peer(probe: Probe, headlines: list[TokenizedHeadline]) -> dict[str, Any]:
 
 
 def live(tokenizer: Any, device: torch.device) -> dict[str, Any]:
-    """One headline of 20 tokens through a model of BERT-base's size, layer 8, 32k features, fp32."""
+    """Time live answers: a headline of 20 tokens, a model of BERT-base's size, layer 8, 32k features, fp32."""
     torch.manual_seed(0)
     model = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), num_labels=3)).eval().to(device)
     ids = torch.randint(1000, 20000, (20,)).tolist()
@@ -363,7 +365,7 @@ def live(tokenizer: Any, device: torch.device) -> dict[str, Any]:
 def clients(
     question: Callable[[], Any], duration: float, n_clients: int = 8, period: float = 2.0
 ) -> tuple[float, float]:
-    """Latencies (p50, p99) in seconds of 8 clients that ask one thread every 2 s, as the server has it."""
+    """Latencies (p50, p99) in seconds of 8 clients that each ask every 2 s. One thread answers, as in the server."""
     waits: list[float] = []
 
     def client(first: float, worker: ThreadPoolExecutor) -> None:

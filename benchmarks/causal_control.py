@@ -1,9 +1,9 @@
-"""The control: do feature stories fail where there is nothing to tell?
+"""The control of the causal findings: an SAE on a classifier with random weights, which knows nothing of the labels.
 
-An SAE is trained on a randomly initialised copy of the classifier and gets the same evidence as the real one. A story
-is "this feature speaks for class c": its mean effect on c should go with how over-represented c's true label is among
-the headlines on which it fires. In a random model effects are as real as ever (they agree with ablation), but they
-tell nothing about the labels.
+It is a part of `make bench-causal`. The claim under test is "this feature speaks for class c". If it is true, the mean
+effect on c rises with the share of headlines of class c among those on which the feature fires. In the random
+classifier effects are as real as in the trained one, because they agree with ablation. But they must not go with the
+labels.
 """
 
 from collections.abc import Sequence
@@ -24,18 +24,18 @@ from sae_pipeline.config import TrainConfig
 from sae_pipeline.headlines.tokens import TokenizedHeadline
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.training import Job, sparsity_weight, train_saes
+from sae_pipeline.schema.common import MIN_HEADLINES
 
-_THIN = 5  # headlines; fewer tell nothing about a feature
 _REMOVED = 8
 
 
 def control(probe: Probe, headlines: list[TokenizedHeadline], labels: Sequence[int]) -> dict[str, Any]:
-    """Print the real classifier's figures beside the random one's; the story scores as JSON."""
+    """Print the figures of the trained classifier beside those of the random one; the two correlations as JSON."""
     truth = np.asarray(labels, np.int64)
-    print("\nmodel     accuracy  story: effect with label   attribution with ablation   logit lost, top 8 / random 8")
+    print("\nmodel     accuracy  effects against labels     attribution with ablation   logit lost, top 8 / random 8")
     found = {}
     for name, subject in (("trained", probe), ("random", random_probe(probe, headlines))):
-        f = evidence(subject, headlines, truth)
+        f = findings(subject, headlines, truth)
         print(
             f"{name:8} {f['accuracy']:9.3f}  ρ = {f['story']:6.3f} ({f['n_features']} features)   "
             f"r = {f['pearson']:6.3f}             {f['lost']:10.3f} / {f['lost_random']:.3f}"
@@ -45,7 +45,7 @@ def control(probe: Probe, headlines: list[TokenizedHeadline], labels: Sequence[i
 
 
 def random_probe(probe: Probe, headlines: list[TokenizedHeadline]) -> Probe:
-    """The same architecture with random weights, and an SAE trained on it with the default recipe."""
+    """A classifier of the same architecture with random weights, and an SAE trained on it with the default recipe."""
     torch.manual_seed(0)
     sae = probe.sae
     model = AutoModelForSequenceClassification.from_config(probe.model.config).eval().to(sae.W_dec.device)
@@ -63,14 +63,14 @@ def random_probe(probe: Probe, headlines: list[TokenizedHeadline]) -> Probe:
     return Probe.of(model, fitted, probe.pad_id)
 
 
-def evidence(probe: Probe, headlines: list[TokenizedHeadline], truth: Any) -> dict[str, float]:
-    """Accuracy; rank correlation of mean effects with labels over features; agreement; logit lost by removal."""
+def findings(probe: Probe, headlines: list[TokenizedHeadline], truth: Any) -> dict[str, float]:
+    """Accuracy, rank correlation of mean effects with labels, agreement with ablation, and logit lost by removal."""
     reading = probe.read(headlines)
     firings, attribution = reading.firings, attribute(probe, reading, 0)
     effects = attribution.by_feature(firings, "gradient")
     feature, headline = firings.group_feature, firings.group_headline
     _, index, counts = np.unique(feature, return_inverse=True, return_counts=True)
-    solid = counts >= _THIN
+    solid = counts >= MIN_HEADLINES
     base = np.bincount(truth, minlength=effects.shape[1]) / len(truth)
     means, shares = [], []
     for c in range(effects.shape[1]):

@@ -1,9 +1,12 @@
-"""How fast fine-tuning, extraction and four SAEs are, and what a study takes. The last line is one JSON object.
+"""Measures fine-tuning, extraction and the training of four SAEs, and adds them up to a whole study.
 
-`make bench-extract` (some 3 minutes on 2 cores), or `QUICK=1 make bench-extract` (MiniLM alone). Two encoders: MiniLM
-(6 layers, d 384, layer 4) and FinBERT's size (12 layers, d 768, layer 8; ProsusAI/finbert's configuration with random
-weights). Each way is timed on a few steps or headlines of the real data beside the checkout, else of the built-in
-sample, and extrapolated to the real training set: 8,463 headlines, 167,614 tokens of words, 3 passes.
+`make bench-extract` (some 3 minutes on 2 cores), or `QUICK=1 make bench-extract` (MiniLM alone, under 50 s). The last
+line is one JSON object.
+
+There are two encoders: MiniLM (6 layers, d 384, layer 4), and one of FinBERT's size (12 layers, d 768, layer 8), which
+has the configuration of ProsusAI/finbert and random weights. Each way is timed on a few steps or headlines: of the real
+data if it lies beside the checkout, else of the built-in sample. The times are extrapolated to the real training set of
+8,463 headlines with 167,614 tokens of words, and 3 passes.
 """
 
 import argparse
@@ -41,7 +44,7 @@ CPU = torch.device("cpu")
 
 
 def main() -> None:
-    """Measure, print a table, end with JSON."""
+    """Measure each encoder, print the table, and end with JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoders", nargs="*", default=["minilm"] if QUICK else ["minilm", "finbert"])
     arguments = parser.parse_args()
@@ -90,7 +93,7 @@ def measure(name: str, headlines: Headlines, folder: Path) -> dict[str, Any]:
 
 
 def finbert_size(folder: Path) -> str:
-    """ProsusAI/finbert's configuration with random weights, saved."""
+    """Save an encoder with the configuration of ProsusAI/finbert and random weights; its folder."""
     labels = ["positive", "negative", "neutral"]
     torch.manual_seed(0)
     config = BertConfig(id2label=dict(enumerate(labels)), label2id={label: i for i, label in enumerate(labels)})
@@ -103,7 +106,7 @@ def finbert_size(folder: Path) -> str:
 
 
 def extraction(network: Any, tokenized: list[TokenizedHeadline], pad: int, layer: int, name: str) -> dict[str, Any]:
-    """Tokens of words per second; `acts` are the activations of our way, for the SAEs."""
+    """Tokens of words per second of each way. `acts` are the activations that our way extracted, for the SAEs."""
     few, some = (32, 128) if name == "finbert" else (64, 512)
     many = tokenized[: 1500 if name == "finbert" else len(tokenized)]
 
@@ -133,7 +136,7 @@ def extraction(network: Any, tokenized: list[TokenizedHeadline], pad: int, layer
 
 
 def rate(work: Callable[[], int]) -> float:
-    """Tokens per second of one call."""
+    """Call `work` once; the tokens per second that it made."""
     started = time.perf_counter()
     return work() / (time.perf_counter() - started)
 
@@ -144,7 +147,7 @@ def rate(work: Callable[[], int]) -> float:
 def fine_tuning(
     model: str, headlines: Headlines, tokenized: list[TokenizedHeadline], pad: int, folder: Path, name: str
 ) -> dict[str, float]:
-    """Seconds a step of 32 headlines."""
+    """Seconds of a step of 32 headlines, for each way."""
     n = BATCH * (12 if name == "finbert" else 40)
     few = Split(headlines.dev.texts[:64], headlines.dev.labels[:64], headlines.dev.ids[:64])
     train = headlines.train
@@ -164,7 +167,7 @@ def fine_tuning(
 def plain_steps(
     model: str, tokenized: list[TokenizedHeadline], labels: list[int], pad: int, pad_to: int | None, cast: bool, n: int
 ) -> float:
-    """A plain loop: torch's AdamW, batches of similar length."""
+    """Seconds of a step of a plain loop: torch's AdamW on batches of similar length."""
     network = load_base(model)[0].train()
     adam = torch.optim.AdamW(network.parameters(), lr=2e-5, fused=True)
     seconds = 0.0

@@ -1,15 +1,19 @@
-"""How good our SAEs are beside the best of other libraries. The last line is one JSON object.
+"""Measures the quality of our SAEs beside the best of other libraries.
 
     make bench-quality                       trains the rows that are missing, then prints the table
     QUICK=1 make bench-quality               prints what is stored
-    python -m benchmarks.quality --root STUDY --peers-data      what benchmarks/peers/sweep.py trains peers on
-    python -m benchmarks.quality --root STUDY --judge-peers     the peers' chosen rows on test
+    python -m benchmarks.quality --root STUDY --peers-data      writes the tokens that benchmarks/peers/sweep.py needs
+    python -m benchmarks.quality --root STUDY --judge-peers     reads the chosen rows of the peers on test
 
-MiniLM fine-tuned on the real headlines beside the checkout, layer 4, word tokens, 3 passes. A row of ours is one
-ordinary training (`sae_pipeline train --kind … --k … --latent-dims … --seed …`), finished or not, stored
-in quality_ours.jsonl; a peer's row is one command of benchmarks/peers/sweep.py, chosen on dev by FVU, and read on
-test once, stored in quality_peers_test.jsonl. All are of one classifier. `unchanged_all` is of the same kind trained
-with [CLS] and [SEP].
+The last line is one JSON object. All rows are of one classifier: MiniLM fine-tuned on the real headlines beside the
+checkout. SAEs read layer 4 at the words, in 3 passes.
+
+- A row of ours is one ordinary training (`sae_pipeline train --kind … --k … --latent-dims … --seed …`), finished or
+  not. It is stored in results/quality_ours.jsonl.
+- A row of a peer is one command of benchmarks/peers/sweep.py. It is chosen on dev by FVU and read on test once. It is
+  stored in results/quality_peers_test.jsonl.
+
+`unchanged_all` is a figure of SAEs that were trained with [CLS] and [SEP].
 """
 
 import argparse
@@ -33,6 +37,7 @@ from sae_pipeline.evaluation.code_quality import code_quality
 from sae_pipeline.evaluation.family import stability
 from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder, size_name
+from sae_pipeline.schema import kinds
 from sae_pipeline.study import making, present
 from sae_pipeline.study.layout import read_sae_record
 
@@ -40,13 +45,13 @@ QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 HERE = Path(__file__).parent
 OURS, PEERS = HERE / "results" / "quality_ours.jsonl", HERE / "results" / "quality_peers_test.jsonl"
 REAL_DATA = HERE.parent.parent / "shared" / "data" / "twitter-financial-news-sentiment"
-BEST, BEST_WIDE = "batchtopk", "matryoshka"  # at 4k; with more features than the tokens can teach
+BEST, BEST_WIDE = "batchtopk", "matryoshka"  # at 4k; at 32k, where the tokens are too few for all features
 LAYER, CPU = 4, torch.device("cpu")
 _KEYS = ("kind", "d_sae", "k", "seed", "positions", "finished")
 
 
 def wanted() -> Iterator[Row]:
-    """Our rows."""
+    """The rows of ours that the table needs."""
 
     def row(
         kind: str, k: int, d_sae: int = 4096, seed: int = 0, positions: str = "words", finished: bool = False
@@ -70,8 +75,8 @@ def wanted() -> Iterator[Row]:
 
 
 def train_row(row: Row, root: Path) -> Row:
-    """Train one row of ours, or find it in the study's store; its figures on test."""
-    fixed = row["kind"] in ("topk", "batchtopk", "matryoshka")
+    """Train one row of ours, or find it in the store of the study; its figures on test."""
+    fixed = kinds.KINDS[row["kind"]].fixes_k
     config = TrainConfig(
         latent_dims=(row["d_sae"],), kind=row["kind"], seed=row["seed"],
         **({"k": row["k"]} if fixed else {"target_l0": row["k"]}),
@@ -103,7 +108,7 @@ def train_row(row: Row, root: Path) -> Row:
 
 
 def stability_to_first(row: Row, folder: Path) -> float | None:
-    """Mean cosine of the live features and their nearest in the same training with seed 0, both ways; None there."""
+    """Mean cosine of live features and the nearest ones in the training with seed 0, both ways; None for seed 0."""
     wanted = {**{key: row[key] for key in _KEYS}, "seed": 0, "classifier_hash": classifier_hash(folder.parents[2])}
     same = [other for other in rows(OURS) if wanted.items() <= other.items()]
     first = next((other["sae_hash"] for other in same), None)
@@ -116,27 +121,27 @@ def stability_to_first(row: Row, folder: Path) -> float | None:
 
 
 def study(root: Path) -> None:
-    """The classifier on the real headlines, made when it is not there (minutes)."""
+    """Fine-tune the classifier on the real headlines if it is missing. This takes minutes."""
     if not (root / "finbert_sae" / "classifier.json").is_file():
         if not REAL_DATA.is_dir():
-            raise SystemExit(f"The real headlines are not at {REAL_DATA}; QUICK=1 prints what is stored.")
+            raise SystemExit(f"The real headlines are not at {REAL_DATA}; set QUICK=1 to print what is stored.")
         source = {"source": str(REAL_DATA / "sent_train.csv"), "test_source": str(REAL_DATA / "sent_valid.csv")}
         pipeline.finetune(study_config("demo", headlines=source), root, CPU)
 
 
 def classifier_hash(root: Path) -> str:
-    """Which classifier the study is about: figures of different ones cannot be compared."""
+    """The hash of the study's classifier. Figures of different classifiers cannot be compared."""
     return str(json.loads((root / "finbert_sae" / "classifier.json").read_bytes())["classifier_hash"])
 
 
 def check_classifier(root: Path, *stored: list[Row]) -> None:
-    """Stop where stored rows are of another classifier than the study's."""
+    """Exit if stored rows are of another classifier than that of the study."""
     others = {row["classifier_hash"] for some in stored for row in some} - {classifier_hash(root)}
     if others:
         raise SystemExit(
             f"The stored rows are of classifier {', '.join(sorted(others))}, the study at {root} has "
-            f"{classifier_hash(root)}: take that study with --root, or move {OURS.name}, {PEERS.name} and "
-            f"{RESULTS.name} away and measure all rows anew."
+            f"{classifier_hash(root)}. Name the right study with --root, or move {OURS.name}, {PEERS.name} and "
+            f"{RESULTS.name} away to measure all rows again."
         )
 
 
@@ -144,7 +149,7 @@ def check_classifier(root: Path, *stored: list[Row]) -> None:
 
 
 def write_peers_data(root: Path) -> None:
-    """x_norm of train and dev, as the peers' trainers take it."""
+    """Write x_norm of train and dev in the form that the trainers of the peers take."""
     store = pipeline.extract(ExtractConfig(layer=LAYER), root, CPU)
     dev = present.same_headlines(root).dev
     read = HeldOut.read(present.load_classifier(root, CPU), "dev", dev.texts, dev.labels, LAYER)
@@ -154,7 +159,7 @@ def write_peers_data(root: Path) -> None:
 
 
 def chosen(done: list[Row]) -> Iterator[Row]:
-    """Of each library, size and k the row that is best on dev."""
+    """The row that is best on dev, for each library, size and k."""
     for d_sae, k in sorted({(row["d_sae"], row["k"]) for row in done}):
         found = (best(done, library=library, d_sae=d_sae, k=k) for library in KINDS)
         yield from (row for row in found if row)
@@ -194,13 +199,13 @@ def test_figures(sae: SparseAutoencoder, judge: HeldOut, train: Any) -> Row:
 
 
 def append(path: Path, row: Row) -> None:
-    """One more line."""
+    """Append one line."""
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
 
 
 def train_missing(root: Path) -> None:
-    """Train our rows that are not stored; those that are must be of the study's classifier."""
+    """Train the rows of ours that are not stored. Stored rows must be of the study's classifier."""
     have = [{key: row[key] for key in _KEYS} for row in rows(OURS)]
     left = [row for row in wanted() if row not in have]
     if left:
@@ -215,7 +220,7 @@ def train_missing(root: Path) -> None:
 
 
 def summary(ours: list[Row], peers: list[Row]) -> list[Row]:
-    """Means over seeds of our rows, beside the best peer (by FVU on test, among the rows chosen on dev)."""
+    """Means over the seeds of our rows, beside the peer with the best FVU on test among the rows chosen on dev."""
     groups: dict[Any, list[Row]] = defaultdict(list)
     for row in ours:
         groups[row["kind"], row["d_sae"], row["k"], row["positions"], row["finished"]].append(row)
@@ -249,10 +254,10 @@ def averages(found: list[Row]) -> Row:
 
 
 def print_table(table: list[Row]) -> None:
-    """What `summary` found, for people."""
-    print("held-out (test), MiniLM layer 4; words, all: predictions unchanged with the reconstruction spliced in;")
-    print("KL: of the predictions then, in 1/1000 nat; stable: mean cosine of live features' nearest decoder rows in")
-    print("trainings that differ by seed")
+    """Print the rows of `summary` as a table."""
+    print("Held-out figures (test), MiniLM layer 4. words, all: predictions unchanged when spliced.")
+    print("KL: of the spliced predictions, in 1/1000 nat. stable: mean cosine of live features and the nearest ones")
+    print("in a training with another seed.")
     own = f"{'L0':>7}{'FVU':>8}{'dead':>7}{'words':>8}{'KL':>6}{'all':>8}{'stable':>8}"
     print(f"{'':34}{own}   best peer: {'L0':>6}{'FVU':>8}{'words':>8}{'KL':>6}")
     for r in table:
@@ -271,11 +276,11 @@ def print_table(table: list[Row]) -> None:
 
 
 def main() -> None:
-    """Train what is missing, print the table, end with JSON."""
+    """Train the missing rows, print the table, and end with JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=DATA / "study", help="the study on the real headlines")
-    parser.add_argument("--peers-data", action="store_true", help="only write what the peers are trained on")
-    parser.add_argument("--judge-peers", action="store_true", help="only read the peers' chosen rows on test")
+    parser.add_argument("--peers-data", action="store_true", help="only write the tokens that the peers are trained on")
+    parser.add_argument("--judge-peers", action="store_true", help="only read the chosen rows of the peers on test")
     args = parser.parse_args()
     if args.peers_data:
         study(args.root)

@@ -1,9 +1,9 @@
-"""What the built-in sample is worth: a classifier trained on it alone, read on real headlines it never saw.
+"""Measures the built-in headlines: a classifier trained on them alone is tested on real headlines.
 
     python benchmarks/sample_quality.py [--final]
 
-The generator is improved on the dev part of the real training file (10 % by hash); `--final` also reads the
-real validation file, once, for the report. The last line is one JSON object.
+The generator is improved on the dev part of the real training file (10 % by hash). `--final` also reads the real
+validation file, once, for the report. The last line is one JSON object.
 """
 
 import argparse
@@ -28,6 +28,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data" / "twitter-financial-news-s
 
 
 def main() -> None:
+    """Fine-tune on the sample, report on the real splits, and end with JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, default=DATA / "sent_train.csv", help="real file; its dev part is read")
     parser.add_argument("--valid", type=Path, default=DATA / "sent_valid.csv", help="real file, read with --final")
@@ -79,7 +80,7 @@ def main() -> None:
 
 
 def print_report(report: ClassifierReport) -> None:
-    """A classifier's report beside the majority baseline."""
+    """Print a classifier's report beside the majority baseline."""
     print(
         f"{report.split}: {report.n_headlines:,} headlines, accuracy {report.accuracy:.3f}, "
         f"macro-F1 {report.macro_f1:.3f} (always {LABELS[-1]}: {report.majority_accuracy:.3f}, "
@@ -90,7 +91,7 @@ def print_report(report: ClassifierReport) -> None:
 
 
 def print_errors(split: Split, predictions: np.ndarray) -> None:
-    """The headlines read wrongly, by kind of error."""
+    """Print the headlines that were predicted wrongly, by kind of error."""
     for true in range(len(LABELS)):
         for wrong in range(len(LABELS)):
             rows = [i for i, label in enumerate(split.labels) if (label, predictions[i]) == (true, wrong)]

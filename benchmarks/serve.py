@@ -1,10 +1,11 @@
-"""How fast a run of a million headlines is served, and in how much memory. The last line is one JSON object.
+"""Measures the server on a run of a million headlines: start, memory, latencies, and the highest rate it sustains.
 
-`make bench-serve`, or `QUICK=1 make bench-serve` (20,000 headlines, under 50 s). The run is made once (`large_run.py`)
-and kept under build/. The server is started as users start it and asked over HTTP on this machine: an open loop of
-CLIENTS clients, each sending a request a second however long the last one took, latency counted from the moment at
-which it was due. Then the rate is raised step by step until a bound is broken. /api/health, which reads nothing, is the
-floor.
+`make bench-serve`, or `QUICK=1 make bench-serve` (20,000 headlines, under 50 s). The last line is one JSON object.
+
+The run is made once by `runs/large_run.py` and kept under build/. The server is started as users start it and asked
+over HTTP on this machine. The load is an open loop: each of CLIENTS clients sends a request a second, however long the
+last one took, and latency counts from the moment at which the request was due. Then the rate rises step by step until a
+bound is broken. /api/health reads nothing and is the floor.
 """
 
 import argparse
@@ -39,7 +40,7 @@ TEXT_BOUND, BOUND = 250.0, 100.0  # ms, p99 of text searches and of everything e
 
 @dataclass(frozen=True)
 class Answer:
-    """One request: what was asked, ms from when it was due until it was answered, whether it was a 200."""
+    """One answered request: its endpoint, milliseconds since it was due, and whether the status was 200."""
 
     endpoint: str
     ms: float
@@ -47,7 +48,7 @@ class Answer:
 
 
 class Questions:
-    """What a viewer asks, drawn by chance in the proportions of browsing."""
+    """The requests of a viewer, drawn at random in the proportions of browsing."""
 
     def __init__(self, n_headlines: int, d_sae: int, words: list[str], seed: int = 0) -> None:
         self.n, self.d_sae, self.words, self.random = n_headlines, d_sae, words, random.Random(seed)
@@ -84,7 +85,7 @@ class Questions:
 
     def _text(self) -> str:
         words = self.random.sample(self.words, self.random.choice([1, 1, 2]))
-        text = " ".join(words)[: self.random.choice([3, 5, 100])]  # people type: some words are only begun
+        text = " ".join(words)[: self.random.choice([3, 5, 100])]  # as people type: some words are incomplete
         return f"/api/headlines?limit=50&q={urllib.parse.quote(text)}"
 
     def _features(self) -> str:
@@ -103,7 +104,7 @@ class Questions:
 
 
 async def load(port: int, questions: Questions, rate: float, seconds: float) -> list[Answer]:
-    """An open loop: CLIENTS clients send `rate` requests per second between them for a while."""
+    """Run the open loop: together CLIENTS clients send `rate` requests per second for `seconds`."""
     begin, period = time.perf_counter() + 0.5, CLIENTS / rate
     clients = [_client(port, questions, begin + n / rate, period, begin + seconds) for n in range(CLIENTS)]
     return [answer for answers in await asyncio.gather(*clients) for answer in answers]
@@ -158,18 +159,18 @@ class Server:
         return {name: int(re.findall(rf"{name}:\s+(\d+)", status)[0]) / 1024 for name in ("VmRSS", "VmHWM")}
 
     def cpu_s(self) -> float:
-        """CPU time used so far, seconds: unlike latency, hardly touched by what else the machine does."""
+        """CPU time used so far, in seconds. Unlike latency it hardly depends on other programs."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
-        """End it as Ctrl-C would."""
+        """Stop the process as Ctrl-C would."""
         self.process.send_signal(signal.SIGINT)
         self.process.wait(30)
 
 
 def per_endpoint(answers: list[Answer]) -> dict[str, dict[str, float]]:
-    """Percentiles of latency, ms."""
+    """Percentiles of latency by endpoint, in ms."""
     table: dict[str, dict[str, float]] = {}
     for kind in sorted({answer.endpoint for answer in answers}):
         times = [answer.ms for answer in answers if answer.endpoint == kind]
@@ -179,32 +180,32 @@ def per_endpoint(answers: list[Answer]) -> dict[str, dict[str, float]]:
 
 
 def holds(answers: list[Answer]) -> bool:
-    """Whether nothing failed and the bounds were kept."""
+    """Whether no request failed and all bounds were kept."""
     bounds = {kind: TEXT_BOUND if "text" in kind else BOUND for kind in {answer.endpoint for answer in answers}}
     slow = [kind for kind, row in per_endpoint(answers).items() if row["p99_ms"] >= bounds[kind]]
     return not slow and all(answer.ok for answer in answers)
 
 
 def some_run(n_headlines: int, d_sae: int, source: Path | None) -> tuple[Path, float]:
-    """The folder with the run, made where it is not there, with its index; and seconds that the index took, else 0."""
+    """The folder with the run and its index, made if missing; the seconds that the index took, 0 if it was there."""
     folder = ROOT / "build" / "bench-serve" / f"{n_headlines}x{d_sae}"
     if not list_runs(folder):
         write_large_run(folder, n_headlines, d_sae, source)
     run = list_runs(folder)[0].folder
-    begin, there = time.perf_counter(), (run / INDEX).exists()
+    begin, was_indexed = time.perf_counter(), (run / INDEX).exists()
     with shown_progress("indexing") as progress:
         build_index(run, progress)
-    return folder, 0.0 if there else time.perf_counter() - begin
+    return folder, 0.0 if was_indexed else time.perf_counter() - begin
 
 
 def main() -> None:
-    """Measure, print the tables, end with JSON."""
+    """Measure, print the tables, and end with JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--headlines", type=int, default=20_000 if QUICK else 1_000_000)
     parser.add_argument("--features", type=int, default=4096 if QUICK else 32_768)
     parser.add_argument("--source", type=Path, help="headlines to perturb, a table with a column `text`")
-    parser.add_argument("--threads", type=int, default=4, help="of the server")
-    parser.add_argument("--folder", type=Path, help="a folder with such a run, in place of build/")
+    parser.add_argument("--threads", type=int, default=4, help="threads of the server")
+    parser.add_argument("--folder", type=Path, help="a folder that has such a run, instead of build/")
     arguments = parser.parse_args()
     folder, index_s = arguments.folder, 0.0
     if folder is None:

@@ -1,10 +1,11 @@
-"""How a training step and its exchange grow with the ranks. The last line is one JSON object.
+"""Measures how a training step and its exchange depend on the number of ranks.
 
     torchrun --standalone --nproc-per-node 2 -m benchmarks.shared
 
-Every rank computes with one thread, so that one and two ranks have the same cores each. `bytes` is what a rank hands
-to the all-reduces of one step; the link is measured by an all-reduce of 64 MiB. `share of N` is the work that is left
-to one of N ranks, without the exchange: d_sae / N features, k / N of them active. docs/scaling.md puts them together.
+The last line is one JSON object. QUICK=1 takes a third of the steps. Every rank computes with one thread, so that one
+rank and each of two have the same core. `bytes` is what a rank hands to the all-reduces of one step. The link is
+measured by an all-reduce of 64 MiB. `share of N` is the work of one of N ranks without the exchange: d_sae / N
+features, of which k / N are active. docs/scaling.md puts the figures together.
 """
 
 import json
@@ -24,18 +25,18 @@ QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 
 
 class CountedRanks(Ranks):
-    """Ranks that count the bytes of their sums."""
+    """Ranks that count the bytes of what they sum."""
 
     sent = 0
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """See Ranks."""
+        """Sum as `Ranks` does, and count the bytes."""
         CountedRanks.sent += tensor.numel() * tensor.element_size()
         return super().sum(tensor)
 
 
 def measure(sharing: StepSharing, x: list[torch.Tensor], d_sae: int = D_SAE, k: int = K) -> dict[str, float]:
-    """Median seconds of a step, bytes exchanged in it, active features per token."""
+    """Median seconds of a step, the bytes exchanged in it, and active features per token."""
     generator = torch.Generator().manual_seed(0)
     step = stepper("batchtopk", unit_rows(d_sae, D_IN, generator)[sharing.features(d_sae)], k, sharing=sharing)
     seconds, stats = [], None
@@ -50,7 +51,7 @@ def measure(sharing: StepSharing, x: list[torch.Tensor], d_sae: int = D_SAE, k: 
 
 
 def link() -> float:
-    """Bytes a second that an all-reduce of 64 MiB moves through this link."""
+    """Bytes per second of an all-reduce of 64 MiB over this link."""
     tensor = torch.zeros(1 << 24)
     times = []
     for _ in range(5):
@@ -62,7 +63,7 @@ def link() -> float:
 
 
 def main() -> None:
-    """One rank alone, then all of them, by features and by tokens."""
+    """Measure one rank alone, then all of them, sharing features and sharing tokens."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     rank, size = dist.get_rank(), dist.get_world_size()

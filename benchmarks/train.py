@@ -1,14 +1,19 @@
-"""How fast SAEs train here, beside a plain loop and other libraries. The last line is one JSON object.
+"""Measures the speed of SAE training beside a plain loop and other libraries.
 
 `make bench-sae` (some 15 minutes), or `QUICK=1 make bench-sae` (under 50 s: width 384 on half of the headlines, without
-peers and kinds). Width 384: MiniLM's layer 4 on the real headlines beside the checkout, else on the built-in sample;
-trained for three passes with L0 near 64, and its FVU and L0 are of held-out tokens. Width 768: made-up sparse mixtures,
-for timing. The others take a few steps of 4,096 tokens; for their FVU they are trained for three passes at 384 x 4k,
-and the fastest of them, which holds L0 at 64, at 32k too. Every kind of ours has a row at width 384, steered to L0 64.
-Each trains in a process of its own, in which memory is counted above the data; rates are of the optimiser steps,
-batches given. The floor is torch's encoder product alone, in bf16 where the chip is fast at it, else in fp32.
-`--peers-python` names an interpreter with benchmarks/peers/requirements.txt (`make peers` makes one). The share of the
-CPU that other programs took meanwhile (`other_cpu`) tells whether the figures can be trusted.
+other libraries and kinds). The last line is one JSON object.
+
+- Width 384 is MiniLM's layer 4: on the real headlines if they lie beside the checkout, else on the built-in sample.
+  SAEs are trained for three passes with L0 near 64, and FVU and L0 are of held-out tokens. Each kind has a row,
+  steered to L0 64.
+- Width 768 is made-up sparse mixtures. It serves for timing only.
+- The plain loop and the other libraries take a few steps of 4,096 tokens. For their FVU they are trained for three
+  passes at 384 x 4k. The fastest of them holds L0 at 64 and is trained at 32k too.
+- The floor is torch's encoder product alone, in bf16 where the chip is fast at it, else in fp32.
+
+Each training has a process of its own, in which memory is counted above the data. Rates are of the optimiser steps,
+with the batches given. `--peers-python` names an interpreter with benchmarks/peers/requirements.txt, which `make peers`
+makes. `other_cpu` is the share of the CPU that other programs took meanwhile: if it is high, do not trust the figures.
 """
 
 import argparse
@@ -42,14 +47,14 @@ HERE = Path(__file__).parent
 REAL_DATA = HERE.parent.parent / "shared" / "data" / "twitter-financial-news-sentiment"
 OTHERS = ("dictionary_learning", "sae_lens", "sparsify", "overcomplete")
 BATCH, KIND_BATCH, PEER_BATCH = 1024, 512, 4096
-# λ at the start and the L0 it is steered to in training, found by hand so that L0 of held-out tokens is near 64.
+# λ at the start, and the L0 that training is steered to. Both were found by hand, so that held-out L0 is near 64.
 START = {(384, 4096): (1.2, 64.0), (384, 32768): (2.3, 57.0), (768, 4096): (0.35, 64.0), (768, 32768): (4.0, 48.0)}
-# Trained for as long as ours.
+# Shapes at which other programs are trained for as many passes as ours.
 WHOLE = {(384, 4096): ("plain", *OTHERS), (384, 32768): ("sparsify",), (768, 32768): ("sparsify",)}
 
 
 def main() -> None:
-    """Measure every width and size, print the table, end with JSON."""
+    """Measure every width and size, print the table, and end with JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     default = HERE.parent / "build" / "peers" / "bin" / "python"
     parser.add_argument("--peers-python", type=Path, default=default)
@@ -85,7 +90,7 @@ def main() -> None:
 
 
 def compare(train: Tensor, path: Path, d_sae: int, peers: tuple[str, ...], python: Path) -> dict[str, Any]:
-    """One shape: ours, the plain loop, the peers, the floor."""
+    """Measure one shape: our training, the plain loop, the peers, and the floor."""
     d_in = train.shape[1]
     floor = encoder_alone(train, d_sae)
     rows = {"ours": ours("ours", path, d_sae)}
@@ -124,7 +129,7 @@ def compare(train: Tensor, path: Path, d_sae: int, peers: tuple[str, ...], pytho
 
 
 def every_kind(path: Path, d_sae: int) -> dict[str, Any]:
-    """Three passes of each kind at its own settings, steered to L0 64."""
+    """Train each kind for three passes at its own settings, steered to L0 64."""
     rows = {}
     for kind in KINDS:
         rows[kind] = ours(kind, path, d_sae)
@@ -133,7 +138,7 @@ def every_kind(path: Path, d_sae: int) -> dict[str, Any]:
 
 
 def ours(kind: str, path: Path, d_sae: int) -> dict[str, Any]:
-    """`trained` in a process of its own."""
+    """Run `trained` in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.train", "--train", kind, str(path), str(d_sae)]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     row: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
@@ -141,7 +146,7 @@ def ours(kind: str, path: Path, d_sae: int) -> dict[str, Any]:
 
 
 def trained(name: str, data: dict[str, Tensor], d_sae: int) -> dict[str, Any]:
-    """A whole training: "ours" is the default recipe, else one kind. In QUICK one pass at 32k."""
+    """Train for three passes, with QUICK at 32k for one. "ours" is the default recipe; other names are kinds."""
     train = data["train"]
     d_in = train.shape[1]
     kind: Kind = "relu" if name == "ours" else name
@@ -183,7 +188,7 @@ def trained(name: str, data: dict[str, Tensor], d_sae: int) -> dict[str, Any]:
 
 
 def print_row(label: str, row: dict[str, Any], floor: float | None) -> None:
-    """One line of the table."""
+    """Print one line of the table."""
     fvu, l0 = (f"{row[key]:{form}}" if key in row else "" for key, form in (("fvu", ".4f"), ("l0", ".1f")))
     share = f"{row['tokens_per_s'] / floor:.2f}" if floor else ""
     silent = f"{row['silent']:.1%}" if "silent" in row else ""
@@ -194,7 +199,7 @@ def print_row(label: str, row: dict[str, Any], floor: float | None) -> None:
 
 
 def used_by_others() -> float:
-    """CPU seconds since the machine started, less those of this process and its children."""
+    """CPU seconds since the machine started, without those of this process and its children."""
     user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:8])
     return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
@@ -218,7 +223,7 @@ def real() -> dict[str, Tensor]:
     found = REAL_DATA.is_dir()
     train, test = (str(REAL_DATA / f"sent_{split}.csv") if found else None for split in ("train", "valid"))
     if not found:
-        print(f"{REAL_DATA.name} is not beside the checkout: the built-in sample is used, whose FVU is its own.")
+        print(f"{REAL_DATA.name} is not beside the checkout, so the built-in sample is used, whose FVU differs.")
     splits = load_headlines(HeadlinesConfig(source=train or "sample", test_source=test))
     network, tokenizer = load_base("minilm")
     parts = []
@@ -246,7 +251,7 @@ def made_up() -> dict[str, Tensor]:
 
 
 def normalised(train: Tensor, held_out: Tensor) -> dict[str, Tensor]:
-    """Both in units of train's mean and scale, see sae.py."""
+    """Both splits as x_norm, by the mean and scale of train; see sae/autoencoder.py."""
     mean = train.mean(0)
     scale = (train - mean).square().mean().sqrt()
     return {"train": (train - mean) / scale, "held_out": (held_out - mean) / scale}

@@ -1,16 +1,18 @@
-"""Other people's sparse SAEs, trained on given activations and brought into one common form.
+"""Trains one SAE with another library on given activations, and saves it in one common form.
 
-    python benchmarks/quality_peers.py LIBRARY KIND DATA.pt OUT.pt --d-sae 4096 --k 64 --lr 1e-3
+    python benchmarks/peers/quality.py LIBRARY KIND DATA.pt OUT.pt --d-sae 4096 --k 64 --lr 1e-3
 
 DATA.pt holds x_norm as `train` and `dev` [n, d_in]. Each library takes its own optimiser steps with its own defaults,
-under bf16 autocast where it offers that and the CPU has instructions for it; schedules that count steps (warm-up,
-decay, dead-feature windows, the start of the threshold's average) are told how long the training is, since their
-defaults never end in a few hundred steps.
+under bf16 autocast if it offers that and the CPU has instructions for it. One thing is changed. Schedules that count
+steps (warm-up, decay, dead-feature windows, the start of the threshold's average) get the length of the training,
+because their defaults would not end in a few hundred steps.
+
 OUT.pt holds the common form, in x_norm and with unit-norm decoder rows:
 
     f = relu(x·W_enc + b_enc) where that is above `threshold`, or the `k` largest of a token;  x̂ = f·W_dec + b_dec
 
-The last line is one JSON object: settings, versions, seconds, and L0 and FVU on dev. Needs torch and the library only.
+The last line is one JSON object: settings, versions, seconds, and L0 and FVU on dev. The program needs torch and the
+library only.
 """
 
 import argparse
@@ -29,7 +31,7 @@ BF16 = bool({"amx_bf16", "avx512_bf16"} & {name for name, has in torch.cpu.get_c
 
 
 class Training(NamedTuple):
-    """What a library is told about the training."""
+    """The settings of a training that a library gets."""
 
     d_in: int
     d_sae: int
@@ -47,7 +49,7 @@ class Peer(NamedTuple):
     weights: Callable[[], dict[str, Tensor]]
 
 
-def sae_lens(kind: str, told: Training) -> Peer:
+def sae_lens(kind: str, settings: Training) -> Peer:
     """decoderesearch/SAELens: SAETrainer.step; TopK or BatchTopK with auxiliary loss, Adam."""
     from sae_lens import (
         BatchTopKTrainingSAE,
@@ -62,13 +64,13 @@ def sae_lens(kind: str, told: Training) -> Peer:
         "topk": (TopKTrainingSAEConfig, TopKTrainingSAE),
         "batchtopk": (BatchTopKTrainingSAEConfig, BatchTopKTrainingSAE),
     }[kind]
-    sae: Any = sae_class(config(d_in=told.d_in, d_sae=told.d_sae, k=told.k))
+    sae: Any = sae_class(config(d_in=settings.d_in, d_sae=settings.d_sae, k=settings.k))
     trainer: Any = SAETrainer(
         cfg=SAETrainerConfig(
-            total_training_samples=told.steps * told.batch, train_batch_size_samples=told.batch, lr=told.lr,
-            lr_warm_up_steps=max(2, told.steps // 20), lr_decay_steps=told.steps * 3 // 10,
-            lr_end=told.lr / 10, autocast=BF16,
-            dead_feature_window=max(1, told.steps // 10), logger=LoggingConfig(log_to_wandb=False),
+            total_training_samples=settings.steps * settings.batch, train_batch_size_samples=settings.batch,
+            lr=settings.lr, lr_warm_up_steps=max(2, settings.steps // 20), lr_decay_steps=settings.steps * 3 // 10,
+            lr_end=settings.lr / 10, autocast=BF16,
+            dead_feature_window=max(1, settings.steps // 10), logger=LoggingConfig(log_to_wandb=False),
         ),
         sae=sae, data_provider=iter(()),
     )  # fmt: skip
@@ -81,30 +83,30 @@ def sae_lens(kind: str, told: Training) -> Peer:
         norm = sae.W_dec.norm(dim=1)  # its encoder's output is multiplied by it, and the decoder divides it away
         b_enc = sae.b_enc - sae.b_dec @ sae.W_enc if sae.cfg.apply_b_dec_to_input else sae.b_enc
         out = {"W_enc": sae.W_enc * norm, "b_enc": b_enc * norm, "W_dec": sae.W_dec / norm[:, None]}
-        chosen = {"k": torch.tensor(told.k)} if kind == "topk" else {"threshold": sae.topk_threshold.float()}
+        chosen = {"k": torch.tensor(settings.k)} if kind == "topk" else {"threshold": sae.topk_threshold.float()}
         return {**out, "b_dec": sae.b_dec, **chosen}
 
     return Peer(step, weights)
 
 
-def dictionary_learning(kind: str, told: Training) -> Peer:
+def dictionary_learning(kind: str, settings: Training) -> Peer:
     """saprmarks/dictionary_learning: TopK or BatchTopK (auxiliary loss), JumpReLU (target L0); trainer.update, Adam."""
     from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer
     from dictionary_learning.trainers.jumprelu import JumpReluTrainer
     from dictionary_learning.trainers.top_k import TopKTrainer
 
     common = {
-        "steps": told.steps, "activation_dim": told.d_in, "dict_size": told.d_sae, "layer": 0, "lm_name": "",
-        "device": "cpu", "lr": told.lr, "warmup_steps": max(1, told.steps // 20),
-        "decay_start": told.steps * 7 // 10, "seed": told.seed,
+        "steps": settings.steps, "activation_dim": settings.d_in, "dict_size": settings.d_sae,
+        "layer": 0, "lm_name": "", "device": "cpu", "lr": settings.lr, "warmup_steps": max(1, settings.steps // 20),
+        "decay_start": settings.steps * 7 // 10, "seed": settings.seed,
     }  # fmt: skip
     trainer: Any
     if kind == "jumprelu":
-        trainer = JumpReluTrainer(**common, target_l0=told.k, sparsity_warmup_steps=told.steps // 10)
+        trainer = JumpReluTrainer(**common, target_l0=settings.k, sparsity_warmup_steps=settings.steps // 10)
     else:
-        average = {"threshold_start_step": told.steps * 7 // 10, "threshold_beta": 0.98}
-        trainer = {"topk": TopKTrainer, "batchtopk": BatchTopKTrainer}[kind](**common, **average, k=told.k)
-        trainer.dead_feature_threshold = told.steps * told.batch // 10
+        average = {"threshold_start_step": settings.steps * 7 // 10, "threshold_beta": 0.98}
+        trainer = {"topk": TopKTrainer, "batchtopk": BatchTopKTrainer}[kind](**common, **average, k=settings.k)
+        trainer.dead_feature_threshold = settings.steps * settings.batch // 10
     at = iter(range(10**9))
 
     def step(x: Tensor) -> None:
@@ -118,28 +120,28 @@ def dictionary_learning(kind: str, told: Training) -> Peer:
             return {**out, "threshold": ae.threshold}
         W_enc, W_dec = ae.encoder.weight.T, ae.decoder.weight.T
         out = {"W_enc": W_enc, "b_enc": ae.encoder.bias - ae.b_dec @ W_enc, "W_dec": W_dec, "b_dec": ae.b_dec}
-        return {**out, **({"k": torch.tensor(told.k)} if kind == "topk" else {"threshold": ae.threshold})}
+        return {**out, **({"k": torch.tensor(settings.k)} if kind == "topk" else {"threshold": ae.threshold})}
 
     return Peer(step, weights)
 
 
-def sparsify(kind: str, told: Training) -> Peer:
+def sparsify(kind: str, settings: Training) -> Peer:
     """EleutherAI/sparsify: SparseCoder (TopK) in fp32 with its trainer's Adam, or with its SignSGD ("topk-signum")."""
     from schedulefree import ScheduleFreeWrapper
     from sparsify import SparseCoder, SparseCoderConfig
     from sparsify.sign_sgd import SignSGD
     from transformers import get_linear_schedule_with_warmup
 
-    coder = SparseCoder(told.d_in, SparseCoderConfig(num_latents=told.d_sae, k=told.k))
-    coder.b_dec.data = torch.zeros(told.d_in)  # its trainer starts from the mean of the data, which is 0 here
+    coder = SparseCoder(settings.d_in, SparseCoderConfig(num_latents=settings.d_sae, k=settings.k))
+    coder.b_dec.data = torch.zeros(settings.d_in)  # its trainer starts from the mean of the data, which is 0 here
     optimizer: Any
     schedule: Any = None
     if kind == "topk-signum":
-        optimizer = ScheduleFreeWrapper(SignSGD(coder.parameters(), lr=told.lr), momentum=0.95)
+        optimizer = ScheduleFreeWrapper(SignSGD(coder.parameters(), lr=settings.lr), momentum=0.95)
         optimizer.train()
     else:
-        optimizer = torch.optim.Adam(coder.parameters(), lr=told.lr)
-        schedule = get_linear_schedule_with_warmup(optimizer, max(1, told.steps // 20), told.steps)
+        optimizer = torch.optim.Adam(coder.parameters(), lr=settings.lr)
+        schedule = get_linear_schedule_with_warmup(optimizer, max(1, settings.steps // 20), settings.steps)
 
     def step(x: Tensor) -> None:
         loss = coder(x).fvu
@@ -158,7 +160,7 @@ def sparsify(kind: str, told: Training) -> Peer:
         W_enc = coder.encoder.weight.T
         b_enc = coder.encoder.bias - coder.b_dec @ W_enc
         out = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": coder.W_dec, "b_dec": coder.b_dec}
-        return {**out, "k": torch.tensor(told.k)}
+        return {**out, "k": torch.tensor(settings.k)}
 
     return Peer(step, weights)
 
@@ -190,7 +192,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--d-sae", type=int, default=4096)
-    parser.add_argument("--k", type=int, default=64, help="active features per token that are aimed at")
+    parser.add_argument("--k", type=int, default=64, help="wanted active features per token")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--epochs", type=int, default=3)
@@ -201,8 +203,8 @@ def main() -> None:
     train = data["train"]
     per_epoch = len(train) // args.batch  # libraries that count steps want full batches
     steps = per_epoch * args.epochs
-    told = Training(train.shape[1], args.d_sae, args.k, args.lr, args.batch, steps, args.seed)
-    peer = LIBRARIES[args.peer](args.kind, told)
+    settings = Training(train.shape[1], args.d_sae, args.k, args.lr, args.batch, steps, args.seed)
+    peer = LIBRARIES[args.peer](args.kind, settings)
     started = time.perf_counter()
     for _ in range(args.epochs):
         for rows in torch.randperm(len(train))[: per_epoch * args.batch].split(args.batch):

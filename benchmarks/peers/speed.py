@@ -1,10 +1,11 @@
-"""Other people's SAE training steps behind one interface, each timed in a process of its own.
+"""Times the SAE training step of another library, or of a plain loop, in a process of its own.
 
     python benchmarks/peers/speed.py NAME DATA.pt D_SAE --steps 3        tokens/s and peak memory
     python benchmarks/peers/speed.py NAME DATA.pt D_SAE --epochs 3       the same, and held-out FVU and L0
 
-Each takes its own optimiser step with its own defaults on given batches of x_norm; nothing is tuned except that
-schedules which would never end in so short a training are told its length. Needs torch and the peer, nothing of ours.
+The last line is one JSON object. Each library takes its own optimiser step with its own defaults on given batches of
+x_norm. Nothing is tuned, except that schedules which would not end in so short a training get its length. The program
+needs torch and the library only.
 """
 
 import argparse
@@ -135,7 +136,7 @@ PEERS = {peer.__name__: peer for peer in (plain, dictionary_learning, sae_lens, 
 
 
 def reset_peak() -> int:
-    """Forget the process's peak memory so far; returns what is resident now, in KiB."""
+    """Reset the peak memory of this process; returns what is resident now, in KiB."""
     Path("/proc/self/clear_refs").write_text("5")
     return memory("VmRSS")
 

@@ -1,10 +1,11 @@
-"""The peers' sweep: trains what is missing, and appends one JSON line per training to quality_peers.jsonl.
+"""Sweeps the settings of other libraries: trains the missing rows, and appends one JSON line each to the results.
 
-    python -m benchmarks.quality --peers-data                                     the tokens, once
+    python -m benchmarks.quality --peers-data                                         the tokens, once
     python -m benchmarks.peers.sweep --peers-python build/peers/bin/python            all that is missing
     python -m benchmarks.peers.sweep --peers-python … --dry                           each library's next command
 
-Everything is chosen on dev, three epochs over the same tokens as ours; for each library's best kind:
+The rows go to results/quality_peers.jsonl. All is chosen on dev, after three epochs over the tokens that ours see.
+For the best kind of each library:
 
 1. at 4k and k = 64 with 256 tokens a step, as ours: learning rate 3e-3, then doubled and halved until the best rate
    has a worse one on either side; then the best rate doubled with 1,024 tokens a step;
@@ -33,23 +34,23 @@ _SETTINGS = ("library", "kind", "d_sae", "k", "lr", "batch", "seed")
 
 
 def rows(path: Path = RESULTS) -> list[Row]:
-    """What has been measured."""
+    """The rows that have been measured."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def name(row: Row) -> str:
-    """A row's name: its settings."""
+    """The name of a row, made of its settings."""
     return "-".join(str(row[key]) for key in _SETTINGS)
 
 
 def best(done: list[Row], **wanted: Any) -> Row | None:
-    """Of the rows that fit the one that is best on dev."""
+    """The row with the best FVU on dev among those that fit `wanted`."""
     fitting = [row for row in done if all(row[key] == value for key, value in wanted.items())]
     return min(fitting, key=lambda row: float(row["fvu_dev"]), default=None)
 
 
 def next_row(done: list[Row], library: str) -> Row | None:
-    """The library's next training; it depends on what those before it show. None: all is done."""
+    """The next training of a library, which depends on earlier results. None when all is done."""
     rate = next_rate(done, library)
     row = dict(zip(_SETTINGS, (library, KINDS[library], 4096, 64, rate, BATCH, 0), strict=True))
     top = best(done, library=library, d_sae=4096, k=64) or row
@@ -61,7 +62,7 @@ def next_row(done: list[Row], library: str) -> Row | None:
 
 
 def next_rate(done: list[Row], library: str) -> float:
-    """The next learning rate to try at 4k, k = 64; one that was tried when the best has a neighbour on both sides."""
+    """The next learning rate to try at 4k, k = 64. If the best has neighbours on both sides, it is returned again."""
     where = {"library": library, "batch": BATCH, "d_sae": 4096, "k": 64}
     tried = {row["lr"] for row in done if all(row[key] == value for key, value in where.items())}
     top = best(done, **where)
@@ -71,14 +72,14 @@ def next_rate(done: list[Row], library: str) -> float:
 
 
 def command(python: str, row: Row) -> list[str]:
-    """The command that makes one row."""
+    """The command line that makes one row."""
     flags = [f"--{key.replace('_', '-')}={row[key]}" for key in _SETTINGS[2:]]
     out = DATA / "peers" / f"{name(row)}.pt"
     return [python, str(HERE / "quality.py"), row["library"], row["kind"], str(DATA / "x.pt"), str(out), *flags]
 
 
 def sweep(library: str, python: str, threads: int) -> None:
-    """Train the library's missing rows, one after another."""
+    """Train the missing rows of a library, one after another."""
     environment = {**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": str(threads)}
     while row := next_row(rows(), library):
         line = command(python, row)
@@ -91,7 +92,7 @@ def sweep(library: str, python: str, threads: int) -> None:
 
 
 def main() -> None:
-    """Train until no row is missing, `--jobs` libraries at a time."""
+    """Train until no row is missing, with `--jobs` libraries at a time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers-python", default=str(HERE.parents[1] / "build" / "peers" / "bin" / "python"))
     parser.add_argument("--jobs", type=int, default=1, help="libraries at a time")

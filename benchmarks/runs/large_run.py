@@ -1,9 +1,10 @@
-"""Writes a run of any size, for measurements only: real headlines with words exchanged, features by a power law.
+"""Writes a made-up run of any size for measurements.
 
     python -m benchmarks.runs.large_run FOLDER --headlines 1000000 [--source FILE.csv]
 
-Without a source it takes the built-in headlines. Its JSON files and their sizes are near a real run's of that size: ten
-features per headline, 20 top and 5 random examples of every feature that fires. What features mean is made up.
+Headlines are those of the source, else the built-in ones, with words exchanged. Features fire by a power law and mean
+nothing. The JSON files are about as large as those of a real run: ten features per headline, and 20 top and 5 random
+examples of every feature that fires.
 """
 
 import argparse
@@ -31,7 +32,7 @@ _CHUNK = 10_000
 
 
 class Headlines:
-    """Makes headlines and remembers what the statistics need: the same `seed`, the same headlines."""
+    """Makes headlines and counts what the statistics need. The same `seed` gives the same headlines."""
 
     def __init__(self, n: int, d_sae: int, texts: list[str], seed: int = 0) -> None:
         self.n, self.d_sae = n, d_sae
@@ -40,11 +41,10 @@ class Headlines:
         self.random = np.random.default_rng(seed)
         share = (np.arange(d_sae) + 10.0) ** -0.9
         self.cumulative = np.cumsum(share / share.sum())
-        self.features_of: list[list[dict[str, Any]]] = []
         self.counts = np.zeros(d_sae, np.int64)
 
     def prompts(self) -> Iterator[dict[str, Any]]:
-        """Records like `schema.Prompt`; the features of each stand in `features_of` until they are taken."""
+        """The records of `prompts.jsonl`."""
         for start in tqdm(range(0, self.n, _CHUNK), desc="headlines", unit_scale=_CHUNK):
             size = min(_CHUNK, self.n - start)
             base = self.random.integers(len(self.texts), size=size).tolist()
@@ -59,7 +59,7 @@ class Headlines:
                 yield _prompt(start + n, text, labels[n], probabilities[n].tolist())
 
     def strongest(self, prompts: Path) -> Iterator[dict[str, Any]]:
-        """Records like `schema.HeadlineFeatures`, for the prompts as written."""
+        """The records of `headline_features.json`, for the prompts that were written."""
         lines = enumerate(json_lines(prompts))
         for start in tqdm(range(0, self.n, _CHUNK), desc="features", unit_scale=_CHUNK):
             size = min(_CHUNK, self.n - start)
@@ -114,7 +114,7 @@ def _firing(prompt: dict[str, Any], place: float, strength: float) -> dict[str, 
 
 
 def _examples(headlines: Headlines, prompts: Path) -> Iterator[dict[str, Any]]:
-    """Records like `schema.FeatureExamples`, at headlines drawn by chance."""
+    """The records of `feature_tokens.json`, at headlines drawn at random."""
     random, offsets = headlines.random, array("Q")
     for line in json_lines(prompts):
         offsets.append(line.start)
@@ -179,7 +179,7 @@ def _statistics(headlines: Headlines) -> dict[str, Any]:
 
 
 def write_large_run(folder: Path, n: int, d_sae: int, source: Path | None) -> Path:
-    """A run in `folder`; its path."""
+    """Write a run into `folder`; its path."""
     texts = (
         [str(row["text"]) for _, row in read_table(source, [])] if source else [text for text, _ in sample_headlines()]
     )

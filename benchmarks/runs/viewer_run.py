@@ -10,9 +10,9 @@ N_HEADLINES, D_SAE = 100_000, 8192
 
 
 def main(folder: Path) -> None:
-    """Write the run into `folder`, which keeps it for the next time."""
+    """Write the run into `folder` if it is not there yet."""
     if folder.is_dir() and any(entry.metadata for entry in list_runs(folder)):
-        print(f"{folder} is there already.")
+        print(f"{folder} exists already.")
         return
     print(f"Writing {N_HEADLINES:,} headlines into {folder} (about two minutes, once)...", flush=True)
     write_run(folder, n_headlines=N_HEADLINES, d_sae=D_SAE, top=200)
