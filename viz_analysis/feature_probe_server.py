@@ -71,8 +71,8 @@ def create_app(
     app = _empty_app()
     if access_log:
         log_requests(app, access_log)
-    guard(app, host)
     set_answer_rules(app)
+    guard(app, host)
     source = analysis_dir if isinstance(analysis_dir, RunFolder) else RunFolder(analysis_dir)
     runs, labels = RunLibrary(source, run_id), LabelStore(source)
     app.extensions |= {"runs": runs, "labels": labels}

@@ -27,6 +27,7 @@ from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.runs.reader import IndexMisfitError
 from viz_analysis.runs.sources import RunFolder
 
+_LOG = logging.getLogger(__name__)
 _PATIENCE = 5.0  # seconds that a request waits for an index
 Answer = TypeVar("Answer")
 
@@ -79,12 +80,12 @@ class RunLibrary:
         return self._run_of(folder, opening)
 
     def ask(self, run_id: str | None, question: Callable[[IndexedRun], Answer]) -> Answer:
-        """A run's answer to a question. An index that proves damaged is built anew, once. Raises like `get`."""
+        """A run's answer to a question. A damaged index is built again, once. Raises like `get`."""
         run = self.get(run_id)
         try:
             return question(run)
         except (sqlite3.Error, IndexMisfitError, LookupError, ValueError) as error:
-            logging.getLogger(__name__).warning("The index of %s is damaged (%s); building it anew.", run.folder, error)
+            _LOG.warning("The index of %s is damaged (%s); building it again.", run.folder, error)
             self._discard(run)
         try:
             return question(self.get(run_id))
@@ -120,7 +121,7 @@ class RunLibrary:
         return self._source.find(run_id or self._pinned)
 
     def _opening(self, folder: Path) -> _Opening:
-        """The opening of a run, begun anew where its files have changed."""
+        """The opening of a run, which begins again where its files have changed."""
         stamp = self._source.stamp(folder)
         with self._lock:
             for deleted in [path for path in self._openings if not path.exists()]:
@@ -143,7 +144,7 @@ class RunLibrary:
             opening.index = build_index(folder, opening.advance, into)
             try:
                 run = IndexedRun(folder, opening.index)
-            except (sqlite3.Error, IndexMisfitError):  # an index that was there already and is damaged
+            except (sqlite3.Error, IndexMisfitError):  # the index was built earlier and is damaged
                 opening.index.unlink(missing_ok=True)
                 run = IndexedRun(folder, build_index(folder, opening.advance, into))
             opening.result.set_result(run)
@@ -151,7 +152,10 @@ class RunLibrary:
             opening.result.set_exception(error)
 
     def _run_of(self, folder: Path, opening: _Opening) -> IndexedRun:
-        """The run of an opening that is done. A failure that may pass, like a full disk, is tried anew next time."""
+        """The run of an opening that is done, or its error.
+
+        After an error that may pass, like a full disk, the next request tries again.
+        """
         error = opening.result.exception()
         if error is not None and not isinstance(error, DamagedRunError):
             with self._lock:
