@@ -171,7 +171,7 @@ HOSTILE: dict[str, Callable[[Path], Any]] = {
     ),
     "neighbours beyond": lambda folder: (folder / NEIGHBOURS).write_text('{"d_sae":100,"k":1,"n_headlines":1}'),
     "a folder of neighbours": lambda folder: (folder / NEIGHBOURS).mkdir(),
-    "a family of nobody": lambda folder: (folder / FAMILY).write_text("{}"),
+    "an empty family": lambda folder: (folder / FAMILY).write_text("{}"),
     "effects of another SAE": lambda folder: (folder / FEATURE_EFFECTS).write_text('{"columns":[]}'),
     "a link of interventions": lambda folder: (folder / INTERVENTIONS).symlink_to("/etc/passwd"),
 }

@@ -27,6 +27,8 @@ class _Quiet(WSGIRequestHandler):
 class S3:
     """The server, and a client of it. `on_request(method, path)` may return the status to answer with instead."""
 
+    _bucket_numbers = itertools.count()  # of all servers, because moto keeps its buckets in the process
+
     def __init__(self) -> None:
         moto = DomainDispatcherApplication(create_backend_app)
         self.on_request: Callable[[str, str], str | None] = lambda method, path: None
@@ -50,7 +52,6 @@ class S3:
             use_listings_cache=False,
             skip_instance_cache=True,
         )
-        self._numbers = itertools.count()
 
     def stop(self) -> None:
         """Stop the server."""
@@ -59,7 +60,7 @@ class S3:
 
     def bucket(self) -> str:
         """The address of a new bucket."""
-        address = f"s3://bucket-{next(self._numbers)}"
+        address = f"s3://bucket-{next(self._bucket_numbers)}"
         self.files.mkdir(address)
         return address
 
