@@ -23,7 +23,7 @@ from sae_pipeline.artefacts.locks import HeldError, locked
 from sae_pipeline.artefacts.writing import readable_os_errors, settings_hash
 from sae_pipeline.errors import ResourceError, UserError
 
-_FORMAT = 1  # raise it when older checkpoints can no longer be read
+_FORMAT = 2  # raise it when older checkpoints can no longer be read
 _PAUSE = 20.0  # seconds between checkpoints, unless the environment sets CHECKPOINT_SECONDS
 _PAUSE_PER_COST = 20  # a pause is at least 20 times as long as the last `save` took: at most 5 % of the time
 

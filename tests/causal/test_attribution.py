@@ -10,37 +10,13 @@ from sae_pipeline.causal.attribution import Attribution, ablate, attribute, rank
 from sae_pipeline.causal.faithfulness import curve, spliced
 from sae_pipeline.causal.flips import flip
 from sae_pipeline.causal.probe import Probe, Reading, Variants
-from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.logits import centred, softmax
 from sae_pipeline.classifier.tail import Tail
-from sae_pipeline.headlines.sample import sample_headlines
-from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.firings import Firings
-from tests.conftest import SmallStudy
+from tests.causal.conftest import TEXTS
 from tests.support.cases import LAYER, Case
 from tests.support.encoders import save_encoder
 from tests.support.whole_model import spliced_logits
-
-TEXTS = [text for text, _ in sample_headlines()[700:740]]
-
-
-@pytest.fixture(scope="module")
-def probe(study: SmallStudy, classifier: Classifier) -> Probe:
-    """The trained classifier and SAE."""
-    sae = SparseAutoencoder.load(study.root / "finbert_sae" / "layer_4_2k.pt")
-    return Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id, tokens_per_batch=512)
-
-
-@pytest.fixture(scope="module")
-def reading(probe: Probe, classifier: Classifier) -> Reading:
-    """Forty headlines."""
-    return probe.read(classifier.tokenize(TEXTS))
-
-
-@pytest.fixture(scope="module")
-def attribution(probe: Probe, reading: Reading) -> Attribution:
-    """Both estimates."""
-    return attribute(probe, reading, steps=8)
 
 
 class TestEstimates:
