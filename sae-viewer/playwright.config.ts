@@ -18,7 +18,7 @@ const executablePath = chromium()
 const config: PlaywrightTestConfig = {
   testDir: 'e2e',
   outputDir: 'test-results',
-  timeout: 60_000, // in ms, as is the next one: enough for a busy machine with two cores
+  timeout: 120_000, // in ms, as is the next one: enough for a busy machine with two cores
   expect: { timeout: 15_000 },
   fullyParallel: true,
   workers: 2,

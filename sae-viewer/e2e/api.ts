@@ -137,7 +137,7 @@ export class Server {
     const [program = '', ...options] = this.command
     this.process = spawn(program, options, { env: { ...process.env, ...this.environment }, stdio: 'ignore' })
     await expect
-      .poll(() => fetch(this.url + this.probe).then((answer) => answer.ok).catch(() => false), { timeout: 60_000 })
+      .poll(() => fetch(this.url + this.probe).then((answer) => answer.ok).catch(() => false), { timeout: 120_000 })
       .toBe(true)
     return this
   }

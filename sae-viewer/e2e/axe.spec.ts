@@ -4,7 +4,7 @@ import { allViews } from './views'
 
 for (const width of [1440, 390]) {
   test(`no view has an accessibility fault in either theme: ${width} px`, async ({ page, api }) => {
-    test.setTimeout(120_000)
+    test.setTimeout(240_000)
     await page.setViewportSize({ width, height: 900 })
     for (const { name, path, ready } of await allViews(api)) {
       await page.goto(path)

@@ -21,7 +21,7 @@ let folder: string
 let server: Server
 
 test.beforeAll(async () => {
-  test.setTimeout(120_000)
+  test.setTimeout(240_000)
   folder = mkdtempSync(join(tmpdir(), 'bench-e2e-'))
   cpSync(resolve(ANALYSIS, '..', 'finbert_sae'), join(folder, 'finbert_sae'), { recursive: true, filter: (path) => !path.includes('activations') })
   const newest = readdirSync(ANALYSIS).filter((name) => name.includes('_run-')).sort().at(-1) ?? ''

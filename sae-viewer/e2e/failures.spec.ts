@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { count, expect, freePort, loaded, madeUpRuns, row, Server, test } from './api'
 
 test('while the API is down the page says so, and it continues by itself', async ({ page }) => {
-  test.setTimeout(60_000)
   const { folder, remove } = madeUpRuns(['shares', 'fall', 'on', 'weak', 'outlook'])
   const api = Server.api(folder, await freePort())
   const viewer = await Server.viewer(api.url, await freePort()).start()
@@ -36,7 +35,6 @@ test('while the API is down the page says so, and it continues by itself', async
 })
 
 test('a run deleted while it is open is reported in a sentence, and another can be chosen', async ({ page }) => {
-  test.setTimeout(40_000)
   const { folder, remove } = madeUpRuns(['old', 'news'], ['new', 'news', 'today'])
   const api = await Server.api(folder, await freePort()).start()
   try {

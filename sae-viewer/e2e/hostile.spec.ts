@@ -14,7 +14,6 @@ const HOSTILE = [
 
 for (const width of [1440, 390]) {
   test(`hostile text is text at ${width} px: in rows, chips, titles and on a feature’s page`, async ({ page }) => {
-    test.setTimeout(60_000)
     await page.setViewportSize({ width, height: 900 })
     const { folder, remove } = madeUpRuns(HOSTILE)
     const api = await Server.api(folder, await freePort()).start()
