@@ -90,7 +90,7 @@ bench-viewer: viewer-build chromium  ## the production build with a run of 100,0
 	@cd sae-viewer && E2E_ANALYSIS_DIR=$(CURDIR)/build/viewer-run npx playwright test -c bench/playwright.config.ts viewer.bench
 	@cat build/bench-viewer.json
 
-# The runs that are pictured. docs/images/ holds five of the pictures, copied there by hand.
+# The runs that are pictured.
 SCREENSHOT_RUNS ?= $(CURDIR)/analysis_data
 screenshots: viewer-build chromium  ## every view, both themes, 1440 and 390 px, into build/screenshots/
 	@cd sae-viewer && E2E_ANALYSIS_DIR=$(SCREENSHOT_RUNS) SCREENSHOTS=$(CURDIR)/build/screenshots \
