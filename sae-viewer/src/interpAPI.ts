@@ -82,6 +82,8 @@ const client = createClient<paths>({
   },
 })
 
+// `as never` below: TypeScript cannot infer the client's options for a path that is itself a type parameter.
+
 /** Answers `GET path`. Throws `ApiError`; an abort by `signal` is thrown as it is. */
 export function get<P extends GetPath>(path: P, query: Query<P>, signal?: AbortSignal): Promise<MethodResponse<Client, 'get', P>> {
   return ask((init) => client.GET(path, { params: { query }, ...init } as never), signal)
