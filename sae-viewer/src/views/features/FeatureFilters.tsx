@@ -15,8 +15,8 @@ import { randomFeature } from './useFeatures'
 const SUPPORT_NAMES: Record<Support, [label: string, description: string]> = {
   all: ['any', 'All features, including those that never fire.'],
   live: ['live', 'Features that fire in at least one headline of this run.'],
-  solid: ['solid', 'Features that fire in at least 5 headlines.'],
-  thin: ['thin', 'Features that fire in 1 to 4 headlines, too few for reliable statistics.'],
+  solid: ['solid', 'Features that fire in enough headlines for reliable statistics.'],
+  thin: ['thin', 'Features that fire, but in too few headlines for reliable statistics.'],
   dead: ['dead', 'Features that never fire in this run.'],
 }
 
