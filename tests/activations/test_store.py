@@ -15,8 +15,10 @@ from sae_pipeline.classifier.hooks import resolve_hookpoint
 from sae_pipeline.classifier.pretrained import load_base
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
+from sae_pipeline.headlines.sample import sample_headlines
 from tests.conftest import SmallStudy
-from tests.support.cases import TEXTS
+
+TEXTS = [text for text, _ in sample_headlines()[:12]]
 
 
 def test_store_holds_every_word_token_once(study: SmallStudy, classifier: Classifier) -> None:
@@ -90,10 +92,12 @@ def test_store_and_stream_read_the_same(
 ) -> None:
     """Any spans of rows, over the shards' borders, from disk and straight from the classifier."""
     monkeypatch.setattr("sae_pipeline.activations.extraction.SHARD_TOKENS", 40)
-    wanted = Extraction(classifier.model, classifier.tokenize(TEXTS), 0, ExtractConfig(layer=2), "c", "d")
+    config = ExtractConfig(layer=2, tokens_per_batch=128)
+    wanted = Extraction(classifier.model, classifier.tokenize(TEXTS), 0, config, "c", "d")
     store = extract(wanted, tmp_path, tmp_path / "unfinished")
     stream = ActivationStream.open(wanted)
     assert (stream.name, stream.n_tokens, stream.d_in) == (store.name, store.n_tokens, 384)
+    assert len(store.manifest.shards) >= 2
     spans = [(100, 131), (3, 9), (0, 50), (store.n_tokens - 5, store.n_tokens)]
     rows = store.read(spans)
     assert torch.equal(rows, torch.cat([store.load()[a:b] for a, b in spans]))
