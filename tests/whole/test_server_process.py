@@ -36,7 +36,8 @@ class Server:
         self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
         assert self.process.stdout
         self.line = self.process.stdout.readline()
-        self.address = (re.findall(r"http://\S+", self.line) or [""])[0]
+        assert self.line, self.process.communicate()[1]  # it has stopped and says why
+        (self.address,) = re.findall(r"http://\S+", self.line)
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(self.address + path, timeout=60) as response:
