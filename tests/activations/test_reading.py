@@ -69,7 +69,7 @@ class _SmallDevice(torch.nn.Module):
 
 
 def test_out_of_memory_halves(classifier: Classifier, capsys: pytest.CaptureFixture[str]) -> None:
-    """Batches that do not fit are read in parts, aloud; where one headline does not fit it ends with a sentence."""
+    """Batches that do not fit are read in parts, with a message; a headline that does not fit ends with a sentence."""
     headlines = classifier.tokenize(TEXTS)
     whole = read_activations(classifier.model, headlines, 0, 2, "words")[0]
     parts = read_activations(_SmallDevice(classifier.model, 4), headlines, 0, 2, "words")[0]
