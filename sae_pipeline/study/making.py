@@ -77,9 +77,7 @@ def ensure_saes(
     found = {job.name: find_sae(layout, job.name) for job in jobs}
     if None in found.values():
         with unfinished(layout.checkpoints, *work) as checkpoint:
-            found = {
-                job.name: find_sae(layout, job.name) for job in jobs
-            }  # made meanwhile elsewhere?
+            found = {job.name: find_sae(layout, job.name) for job in jobs}  # made meanwhile elsewhere?
             missing = [job for job in jobs if found[job.name] is None]
             ranks.broadcast([job.name for job in missing])
             trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint, ranks)

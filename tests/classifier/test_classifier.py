@@ -136,7 +136,9 @@ def test_fine_tuning_is_adamw(
     """Without dropout an epoch ends in the weights of a plain loop of torch's AdamW, autocast for bf16; so it does
     where a batch of 64 does not fit and is read in parts.
     """
-    monkeypatch.setattr("sae_pipeline.classifier.finetuning.logits_only", lambda model: _SmallDevice(logits_only(model), most))
+    monkeypatch.setattr(
+        "sae_pipeline.classifier.finetuning.logits_only", lambda model: _SmallDevice(logits_only(model), most)
+    )
     finbert_like(tmp_path / "model", ["negative", "positive", "neutral"], dropout=0.0)
     data = HeadlinesConfig(source="sample")
     headlines = load_headlines(data)

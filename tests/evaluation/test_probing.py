@@ -14,7 +14,7 @@ class TestProbing:
     """k-sparse probes of labels."""
 
     def test_known_answers(self) -> None:
-        """A feature that is the label scores 1; noise scores about a half; the telling one is found among many."""
+        """A feature that is the label scores 1; noise scores about a half; the right one is found among many."""
         rng = np.random.default_rng(0)
         y, z = rng.integers(0, 3, 900), rng.integers(0, 3, 900)
         noise = [np.abs(rng.normal(size=(900, 30))) for _ in range(2)]
