@@ -164,6 +164,14 @@ def _exists(page: Path, name: str) -> bool:
     return any((path / name).is_file() or (path.parent / name).is_file() for path in named)
 
 
+def test_names_in_files() -> None:
+    """Where a page says "`name` in `file`", the file has the name."""
+    pairs = [pair for page in PAGES for pair in re.findall(r"`(\w+)` in `([\w/.]+\.py)`", prose(page))]
+    assert len(pairs) >= 3
+    for name, file in pairs:
+        assert re.search(rf"\b{name}\b", (ROOT / file).read_text(encoding="utf-8")), f"{name} in {file}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_variables(page: Path) -> None:
     """Every environment variable and parameter that a page names in capitals is read by the code."""
