@@ -1,7 +1,7 @@
-"""One small frozen config per stage, and the two presets. Validated where they are made.
+"""One small frozen config per stage, validated when it is made, and the two presets.
 
-The command line's flags and the notebook's parameters are these fields; each artefact stores the config it was
-made with.
+The command line's flags and the notebook's parameters are these fields. Each artefact stores the config it was made
+with.
 """
 
 from collections.abc import Mapping
@@ -139,7 +139,7 @@ class TrainConfig(Config):
 
 
 class SweepConfig(Config):
-    """What a sweep varies; every combination is trained at every size."""
+    """The values that a sweep combines; every combination is trained at every size."""
 
     l1_coefficients: tuple[Annotated[float, Field(ge=0)], ...] = Field((), description="values of L1_COEFFICIENT")
     target_l0s: tuple[Annotated[float, Field(gt=0)], ...] = Field((), description="values of TARGET_L0")
@@ -147,7 +147,7 @@ class SweepConfig(Config):
     seeds: tuple[int, ...] = Field((), description="seeds of the weights at the start")
 
     def settings(self, config: TrainConfig) -> list[TrainConfig]:
-        """The training configs of all combinations, `config` where a field is not varied."""
+        """The training configs of all combinations; a field that is not varied is taken from `config`."""
         varied = {"l1_coefficient": self.l1_coefficients, "target_l0": self.target_l0s, "k": self.ks}
         varied["seed"] = self.seeds
         fields = {name: dict.fromkeys(values) for name, values in varied.items() if values}
@@ -161,7 +161,7 @@ class SweepConfig(Config):
 
 
 class AnalyzeConfig(Config):
-    """What a run holds."""
+    """How much of the test split is read, and what a run keeps of it."""
 
     sae_size: str = Field("32k", description='SAE_SIZE: "4k", "8k", "16k", "32k"')
     max_samples: int | None = Field(None, ge=1, description="MAX_SAMPLES: test headlines to read; none: all")
@@ -206,7 +206,7 @@ class FinishConfig(Config):
 
 
 class CompareConfig(Config):
-    """What is measured of one SAE beyond its report: controls, probing, stability."""
+    """What an SAE is compared with beyond its report: controls, probes, and trainings from other seeds."""
 
     sae_size: str = Field("4k", description="SAE_SIZE: the SAE that is held against controls")
     seeds: tuple[int, ...] = Field((0, 1, 2), description="trainings that differ by seed alone; at least two")
@@ -226,14 +226,14 @@ class FamilyConfig(Config):
 
 
 class ExportConfig(Config):
-    """Which SAE is written for other tools, and where to."""
+    """Which SAE is written for other tools, and to which folder."""
 
     sae_size: str = Field("32k", description='SAE_SIZE: "4k", "8k", "16k", "32k", "4k-e2e"')
     to: str | None = Field(None, description="folder; none: finbert_sae/saelens/layer_<L>_<size>")
 
 
 class StudyConfig(Config):
-    """All stages of one study."""
+    """The configs of all stages of one study."""
 
     preset: str = "finbert"
     headlines: HeadlinesConfig = HeadlinesConfig()
@@ -261,7 +261,7 @@ PRESETS: dict[str, StudyConfig] = {
 
 
 def study_config(preset: str = "finbert", **changes: Mapping[str, Any]) -> StudyConfig:
-    """A preset with some fields changed: `study_config("demo", train={"num_epochs": 5})`.
+    """Take a preset and change some fields: `study_config("demo", train={"num_epochs": 5})`.
 
     Raises UserError for an unknown preset, stage or field and for a value that does not fit.
     """
