@@ -72,3 +72,24 @@ def save_encoder(name: str, folder: Path) -> None:
     """Save a random three-layer encoder of one family, d_model 32, with its tokenizer."""
     torch.manual_seed(0)
     ENCODERS[name](folder).save_pretrained(folder)
+
+
+def finbert_like(folder: Path, labels: list[str], dropout: float = 0.1) -> BertForSequenceClassification:
+    """A tiny random BERT classifier whose head's rows mean `labels`."""
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(model_source("minilm"))
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    model = BertForSequenceClassification(config).eval()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model

@@ -1,0 +1,81 @@
+"""Fine-tuning ends in the weights of a plain loop."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from sae_pipeline.classifier.finetuning import finetune
+from sae_pipeline.classifier.pretrained import load_base
+from sae_pipeline.classifier.tail import logits_only
+from sae_pipeline.config import FinetuneConfig, HeadlinesConfig
+from sae_pipeline.headlines.dataset import load_headlines
+from sae_pipeline.headlines.tokens import collate, shuffled_batches, tokenize
+from tests.support.encoders import finbert_like
+
+
+class _SmallDevice(torch.nn.Module):
+    """A model on a device that trains on no more than `most` headlines at a time."""
+
+    def __init__(self, model: torch.nn.Module, most: int) -> None:
+        super().__init__()
+        self.model, self.config, self.most = model, model.config, most
+
+    def forward(self, input_ids: torch.Tensor, **inputs: torch.Tensor) -> object:
+        """Out of memory where the batch is too large."""
+        if self.model.training and len(input_ids) > self.most:
+            raise torch.OutOfMemoryError
+        return self.model(input_ids=input_ids, **inputs)
+
+
+@pytest.mark.parametrize(("precision", "most", "bound"), [("fp32", 64, 1e-4), ("fp32", 20, 1e-4), ("bf16", 64, 0.05)])
+def test_fine_tuning_is_adamw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    precision: Literal["fp32", "bf16"], most: int, bound: float,
+) -> None:  # fmt: skip
+    """Without dropout an epoch ends in the weights of a plain loop of torch's AdamW, autocast for bf16; so it does
+    where a batch of 64 does not fit and is read in parts.
+    """
+    monkeypatch.setattr(
+        "sae_pipeline.classifier.finetuning.logits_only", lambda model: _SmallDevice(logits_only(model), most)
+    )
+    finbert_like(tmp_path / "model", ["negative", "positive", "neutral"], dropout=0.0)
+    data = HeadlinesConfig(source="sample")
+    headlines = load_headlines(data)
+    config = FinetuneConfig(
+        model=str(tmp_path / "model"),
+        epochs=1,
+        batch_size=64,
+        learning_rate=1e-3,
+        precision=precision,
+        label_smoothing=0.0,
+    )
+    made = finetune(headlines, data, config, tmp_path / "store", tmp_path / "checkpoints", torch.device("cpu"))
+    ours = dict(load_base(str(made))[0].named_parameters())
+    assert ("out of memory, goes on with 16 at a time" in capsys.readouterr().err) == (most == 20)
+
+    network, tokenizer = load_base(config.model)
+    assert network.config.vocab_size > 4096  # so that on a CPU its gradient is sparse
+    tokens = tokenize(tokenizer, headlines.train.texts, config.max_length, data.strip_links)
+    batches = shuffled_batches([len(h.input_ids) for h in tokens], config.batch_size, (config.seed, 0))
+    rates = [min((i + 1) / round(0.1 * len(batches)), (1 - i / len(batches)) / 0.9) for i in range(len(batches))]
+    matrices, others = ([p for p in network.parameters() if (p.ndim > 1) == wide] for wide in (True, False))
+    adam = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}])
+    for batch, rate in zip(batches, rates, strict=True):
+        ids, mask = collate([tokens[i] for i in batch], tokenizer.pad_token_id)
+        labels = torch.tensor([headlines.train.labels[i] for i in batch])
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits = network(input_ids=ids, attention_mask=mask).logits
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+        adam.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for group in adam.param_groups:
+            group["lr"] = config.learning_rate * rate
+        adam.step()
+    start = dict(load_base(config.model)[0].named_parameters())
+    for name, weight in network.named_parameters():
+        moved = (weight - start[name]).norm()
+        if not name.endswith("key.bias"):  # softmax takes it away: its gradient is rounding
+            assert (ours[name] - weight).norm() <= bound * moved, name
