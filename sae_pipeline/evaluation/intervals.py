@@ -10,13 +10,14 @@ Z = 1.959963984540054  # the standard normal's 97.5 % quantile
 def wilson_interval(k: Ints, n: Ints) -> tuple[Floats, Floats]:
     """Wilson's interval of the share k / n, elementwise: its lower and its upper end (Wilson 1927).
 
-    The ends are 0 and 1 where n is 0.
+    The lower end is 0 where k is 0, and the upper end is 1 where k is n. So a share of nothing may be anything.
     """
-    n = np.maximum(n, 1e-12)
+    none, all_ = np.equal(k, 0), np.equal(k, n)
+    n = np.maximum(n, 1)
     share = k / n
     middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
-    return np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0)
+    return np.where(none, 0.0, middle - half), np.where(all_, 1.0, middle + half)
 
 
 def paired_interval(lost: int, gained: int, n: int) -> tuple[float, float]:
