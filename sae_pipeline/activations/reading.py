@@ -92,8 +92,9 @@ def read_activations(
 
     The longest headlines come first. `options` are those of `read_batches`.
     """
-    batches = list(read_batches(model, headlines, pad_id, layer, positions, **options))
-    return torch.cat([batch.acts for batch in batches]), torch.cat([batch.headlines for batch in batches])
+    batches = read_batches(model, headlines, pad_id, layer, positions, **options)
+    acts, members = zip(*((batch.acts, batch.headlines) for batch in batches), strict=True)  # without the padding
+    return torch.cat(acts), torch.cat(members)
 
 
 @torch.no_grad()
