@@ -20,9 +20,9 @@ def pca(acts: Tensor, like: SparseAutoencoder, k: int) -> SparseAutoencoder:
 
     Its L0 is k, and no code of rank k has a lower FVU. Raises UserError when there are fewer than k components.
     """
-    d_in = like.config.d_in
-    if not 1 <= k <= d_in:
-        raise UserError(f"PCA has 1 to {d_in} components here, not {k}.")
+    n_components = min(acts.shape)
+    if not 1 <= k <= n_components:
+        raise UserError(f"PCA has 1 to {n_components} components here, not {k}.")
     x_norm = like.normalise(acts.to(like.mean.device).float()).cpu().numpy()
     components = PCA(k, svd_solver="covariance_eigh").fit(x_norm).components_
     return _pairs(like, torch.from_numpy(components).float(), {"d_sae": 2 * k})

@@ -69,14 +69,14 @@ class HeldOut:
         rebuilt = torch.cat([reconstruct(chunk) for chunk in self.acts(positions).split(_CHUNK)])
         return self._replaced(positions, rebuilt)
 
-    def removed(self, positions: PositionKind, mean: Tensor, seed: int = 0) -> dict[Removal, Floats]:
+    def removed(self, positions: PositionKind, mean: Tensor) -> dict[Removal, Floats]:
         """Logits with the counted tokens' activations set to zero, to `mean` [d_in], or resampled; see `removals`.
 
         The answer is kept, as all SAEs of one activation store share their mean.
         """
         key = (positions, mean.cpu().numpy().tobytes())
         if key not in self._removed:
-            replacements = removals(self.acts(positions), mean, seed)
+            replacements = removals(self.acts(positions), mean, seed=0)
             self._removed[key] = {kind: self._replaced(positions, acts) for kind, acts in replacements.items()}
         return self._removed[key]
 

@@ -38,6 +38,8 @@ class TestControls:
         assert three.fvu == pytest.approx(float(z.square().sum() / total), rel=1e-4)
 
     def test_more_components_than_there_are(self) -> None:
-        """A sentence."""
+        """Components are limited by the width and by the number of tokens."""
         with pytest.raises(UserError, match="1 to 12 components"):
             pca(self.x, self.like(), 13)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match="1 to 5 components"):
+            pca(self.x[:5], self.like(), 6)  # type: ignore[arg-type]
