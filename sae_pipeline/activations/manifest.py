@@ -1,4 +1,4 @@
-"""What activations are described by: the manifest of a store, and their moments."""
+"""The description of activations: the manifest of a store, and the moments that give their mean and scale."""
 
 import json
 from collections.abc import Sequence

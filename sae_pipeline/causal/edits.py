@@ -122,7 +122,7 @@ def intervene(
 ) -> Iterator[None]:
     """Edit every forward pass of `model` inside the context, on the batch that `counted` describes.
 
-    `counted`, bool [n_headlines, n_positions] from `tokens.counted_mask`, holds the positions that the SAE was trained
+    `counted`, bool [n_headlines, n_positions] from `counted_mask`, holds the positions that the SAE was trained
     on. The hook is removed in any case. Raises UserError for edits that do not fit and for another layer's SAE.
     """
     layer = hookpoint if isinstance(hookpoint, int) else hookpoint.layer

@@ -43,9 +43,9 @@ def flip(
        six are chosen it keeps two per round, from nine on three, and so on.
     3. Members without which the goal is still reached are dropped.
 
-    The result is None where `max_size` features do not suffice, where all candidates together do not, and after
-    `patience` seconds. With a `level` the features are set to it where they fire instead of being ablated; `effects`
-    are then those of `clamp_effects`.
+    The result is None where `max_size` features do not suffice, and where neither one candidate nor all of them
+    together do. After `patience` seconds it is None for the headlines whose goal is not reached yet. With a `level` the
+    features are set to it where they fire instead of being ablated; `effects` are then those of `clamp_effects`.
     """
     search = _Search(probe, reading, headlines, targets, level)
     deadline = time.monotonic() + patience

@@ -45,7 +45,7 @@ class FlipSearches:
 
 
 class HeadlineEffectsList:
-    """Collects one record per headline, and what the records leave unsaid."""
+    """Collects one record per headline, with the true effects and the completeness gaps of them all."""
 
     def __init__(self, probe: Probe, ids: Sequence[str], features_per_headline: int) -> None:
         self._probe, self._ids, self._k = probe, ids, features_per_headline

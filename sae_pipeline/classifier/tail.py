@@ -32,7 +32,7 @@ class Tail:
     """The layers after `layer` and the head. It shares the model's weights and leaves the model as it is."""
 
     def __init__(self, model: Any, layer: int) -> None:
-        """Raises UserError for a model that cannot be rerun from `layer`."""
+        """Cut `model` after `layer`. Raises UserError for a model that cannot be rerun from there."""
         self.n_classes: int = model.config.num_labels
         for first_position_only in (True, False):
             self._network = _cut(model, layer, first_position_only)

@@ -10,7 +10,7 @@ Z = 1.959963984540054  # the standard normal's 97.5 % quantile
 def wilson_interval(k: Ints, n: Ints) -> tuple[Floats, Floats]:
     """Wilson's interval of the share k / n, elementwise: its lower and its upper end (Wilson 1927).
 
-    The lower end is 0 where k is 0, and the upper end is 1 where k is n. So a share of nothing may be anything.
+    The lower end is 0 where k is 0, and the upper end is 1 where k is n. For n = 0 it is 0 to 1.
     """
     none, all_ = np.equal(k, 0), np.equal(k, n)
     n = np.maximum(n, 1)

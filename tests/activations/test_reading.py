@@ -1,4 +1,4 @@
-"""Activations: the right layer, the right tokens, nothing run in vain, hooks gone, stores that fit."""
+"""Reading: the right layer and tokens, no later layers run, hooks are removed, batches fit into memory."""
 
 from pathlib import Path
 

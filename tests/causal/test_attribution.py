@@ -1,4 +1,4 @@
-"""Estimated effects against autograd in float64 and against true ablations; flips against exhaustive search."""
+"""Estimated effects against autograd in float64 and against true ablations; rankings, curves and splicing."""
 
 from pathlib import Path
 

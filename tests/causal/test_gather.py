@@ -1,4 +1,4 @@
-"""Causal evidence for a run: the files, their figures against brute force, and bad input."""
+"""Causal findings about a run: the files, their figures against brute force, and bad input."""
 
 import shutil
 from pathlib import Path
@@ -44,7 +44,7 @@ def run(root: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def evidence(root: Path, run: Run) -> InterventionsFile:
+def interventions(root: Path, run: Run) -> InterventionsFile:
     """`interventions.json`, written by the verb."""
     before = {path.name: path.read_bytes() for path in run.folder.iterdir() if path.suffix != ".sqlite"}
     found = pipeline.intervene(CONFIG, root, CPU)
@@ -55,11 +55,11 @@ def evidence(root: Path, run: Run) -> InterventionsFile:
 class TestFiles:
     """What the verb writes."""
 
-    def test_interventions(self, run: Run, evidence: InterventionsFile) -> None:
+    def test_interventions(self, run: Run, interventions: InterventionsFile) -> None:
         """Read back alike; one record per headline; predictions are the run's; effects add up to the logits."""
-        assert InterventionsFile.model_validate_json((run.folder / INTERVENTIONS).read_bytes()) == evidence
-        assert [h.headline_id for h in evidence.headlines] == [p.headline_id for p in run.prompts]
-        for record, prompt in zip(evidence.headlines, run.prompts, strict=True):
+        assert InterventionsFile.model_validate_json((run.folder / INTERVENTIONS).read_bytes()) == interventions
+        assert [h.headline_id for h in interventions.headlines] == [p.headline_id for p in run.prompts]
+        for record, prompt in zip(interventions.headlines, run.prompts, strict=True):
             assert int(np.argmax(record.logits)) == prompt.prediction
             total = np.sum([f.effects for f in record.features], 0) + record.base + record.rest
             np.testing.assert_allclose(total, record.logits, atol=1e-4)
@@ -70,34 +70,34 @@ class TestFiles:
                 assert record.flip.prediction != prompt.prediction
             if record.repair:
                 assert record.repair.prediction == prompt.label != prompt.prediction
-        assert evidence.completeness_gap < 1e-3
+        assert interventions.completeness_gap < 1e-3
 
-    def test_listed_effects_are_true(self, root: Path, run: Run, evidence: InterventionsFile) -> None:
+    def test_listed_effects_are_true(self, root: Path, run: Run, interventions: InterventionsFile) -> None:
         """An ablation in the file equals the whole model inside `intervene`."""
         classifier, sae = present.run_parts(root, run.metadata, CPU)
         probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id)
         headline = classifier.tokenize([run.prompts[7].text])
         hidden, mask = probe.read(headline).padded(np.array([0]))
         counted = counted_mask(headline, "words")
-        for feature in evidence.headlines[7].features:
+        for feature in interventions.headlines[7].features:
             with torch.no_grad():
                 after = probe.tail(edit_hidden(hidden, counted, sae, [Edit(feature.feature)]), mask).numpy()[0]
-            expected = np.array(evidence.headlines[7].logits) - centred(after)
+            expected = np.array(interventions.headlines[7].logits) - centred(after)
             np.testing.assert_allclose(feature.ablation_logits, expected, atol=1e-4)
 
-    def test_report(self, run: Run, evidence: InterventionsFile) -> None:
+    def test_report(self, run: Run, interventions: InterventionsFile) -> None:
         """Splicing as the SAE's own report has it; all curves; estimates that agree with the truth; a table of it."""
         report = run.metadata.sae.report.spliced
-        assert evidence.faithfulness.accuracy_spliced == pytest.approx(report.accuracy_spliced, abs=0.02)
-        assert evidence.faithfulness.unchanged == pytest.approx(report.unchanged, abs=0.02)
-        assert np.sum(evidence.faithfulness.flips) == len(run.prompts)
-        assert len(evidence.curves) == 6 and all(c.n_headlines == 10 for c in evidence.curves)
-        assert all(a.pearson > 0.8 for a in evidence.agreement if a.estimate == "gradient")
-        assert evidence.set_ablation is not None and evidence.set_ablation.features == [3, 5]
-        text = "\n".join(causal_lines(evidence))
+        assert interventions.faithfulness.accuracy_spliced == pytest.approx(report.accuracy_spliced, abs=0.02)
+        assert interventions.faithfulness.unchanged == pytest.approx(report.unchanged, abs=0.02)
+        assert np.sum(interventions.faithfulness.flips) == len(run.prompts)
+        assert len(interventions.curves) == 6 and all(c.n_headlines == 10 for c in interventions.curves)
+        assert all(a.pearson > 0.8 for a in interventions.agreement if a.estimate == "gradient")
+        assert interventions.set_ablation is not None and interventions.set_ablation.features == [3, 5]
+        text = "\n".join(causal_lines(interventions))
         assert "recovered loss" in text and "features 3, 5 ablated everywhere" in text
 
-    def test_feature_effects(self, run: Run, evidence: InterventionsFile) -> None:
+    def test_feature_effects(self, run: Run, interventions: InterventionsFile) -> None:
         """Columns of d_sae numbers with names of their own; classes cancel; leaders lead."""
         file = FeatureEffectsFile.model_validate_json((run.folder / FEATURE_EFFECTS).read_bytes())
         labels = {metric.label for metric in file.metrics}
@@ -113,13 +113,13 @@ class TestFiles:
         # A value within rounding of zero may fire in one batch and not in another.
         assert np.abs(np.subtract(columns["effect_bullish"].n, run.feature_stats.headline_counts)).sum() <= 5
 
-    def test_again_and_by_command(self, root: Path, run: Run, evidence: InterventionsFile) -> None:
+    def test_again_and_by_command(self, root: Path, run: Run, interventions: InterventionsFile) -> None:
         """The verb runs from the command line, replaces the files and gives the same figures."""
         flags = ["--steps=1", "--bootstrap=100", "--agreement-headlines=0", "--curve-headlines=0", "--flip-headlines=0"]
         assert main(["intervene", "--root", str(root), "--device", "cpu", *flags]) == 0
         again = InterventionsFile.model_validate_json((run.folder / INTERVENTIONS).read_bytes())
         assert (again.config["steps"], again.curves, again.flips_searched) == (1, [], 0)
-        assert again.faithfulness.accuracy_clean == evidence.faithfulness.accuracy_clean
+        assert again.faithfulness.accuracy_clean == interventions.faithfulness.accuracy_clean
 
 
 class TestBadInput:

@@ -28,7 +28,7 @@ class TestStatistics:
                 assert found[f, c] == pytest.approx(expected, rel=1e-6)
 
     def test_bootstrap(self) -> None:
-        """Equals resampling the dense array, zeros included; none for thin evidence; 95 % is about ± 1.96 errors."""
+        """Equals resampling the dense array, zeros included; none for thin support; 95 % is about ± 1.96 errors."""
         headline, feature, effects = self.random_effects()
         found = bootstrap_means(headline, feature, effects, self.n_headlines, self.d_sae, 2000, seed=1)
         n = self.n_headlines

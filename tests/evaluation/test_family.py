@@ -44,10 +44,9 @@ class TestFamily:
         """A kept direction is a match, a direction that became two is split, a lost one absent."""
         e = torch.eye(5)
         own = e[[0, 1, 2]]
-        other = torch.stack([e[0], unit((e[1] + e[3])[None] * 1.0)[0] * 1.0, unit((e[1] - 1.6 * e[3])[None])[0], e[4]])
+        other = unit(torch.stack([e[0], e[3] + 0.01 * e[1], e[1] - 1.6 * e[3], e[4]]))
         f_own = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]])
         f_other = torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-        other[1] = unit((e[3] + 0.01 * e[1])[None])[0]
         found = match_features(own, other, compress(f_own), compress(f_other))
         assert found.verdict == ["match", "split", "absent"]
         assert found.feature[:2] == [0, 2]
