@@ -29,7 +29,7 @@ def nearest_rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def stability(seeds: Sequence[int], decoders: Sequence[Tensor], live: Sequence[Tensor]) -> Stability:
-    """How far the live features of trainings that differ by seed find one another.
+    """Compare the live features of SAEs that differ by seed alone, each with the nearest ones of the others.
 
     `decoders` are unit-norm W_dec [d_sae, d_in], `live` bool [d_sae]. Raises UserError for fewer than two seeds.
     """
@@ -48,10 +48,10 @@ def stability(seeds: Sequence[int], decoders: Sequence[Tensor], live: Sequence[T
 
 
 def match_features(own: Tensor, other: Tensor, own_lists: Lists, other_lists: Lists) -> MemberMatches:
-    """What has become of every feature of one SAE in another; see schema.MemberMatches for the verdicts.
+    """Match every feature of one SAE with its nearest one in another; see `MemberMatches` for the verdicts.
 
-    `own` [d_sae, d_in] and `other` are unit-norm decoder rows, the lists both SAEs' active entries on the same tokens.
-    A feature that never fires in either is judged by its direction alone.
+    `own` and `other` are unit-norm decoders [d_sae, d_in]; the lists are the SAEs' active entries on the same tokens.
+    Two features that never fire on the same token are a match or absent, by their directions alone.
     """
     index, cosine = nearest_rows(own, other)
     feature = index.cpu().numpy()

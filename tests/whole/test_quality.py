@@ -1,4 +1,4 @@
-"""Controls, probes, stability, family and the end-to-end finish: known answers, and the verbs on the small study."""
+"""The verbs finish, compare and family on the small study."""
 
 import shutil
 from pathlib import Path
@@ -28,13 +28,13 @@ def root(study: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestVerbs:
-    """finish, compare and family on the small study."""
+    """What the verbs write, and what they refuse."""
 
     def test_finish(self, tmp_path: Path) -> None:
         """On held-out headlines the KL falls and L0 stays; the result is a size of its own that is reused.
 
-        Of a classifier that has learned no headlines: what it makes of those that the SAE is fitted on and of others
-        is alike, so that what is gained on the ones is gained on the others.
+        The classifier has not learned its training headlines by heart, so it treats them like the held-out ones, and
+        the gain on the first carries over to the second.
         """
         root = tmp_path
         write_headlines(root / "headlines.csv", N_HEADLINES)
@@ -54,7 +54,7 @@ class TestVerbs:
         assert run.metadata.sae.size == "128-e2e" and set(run.metadata.sae_family) == {"128", "128-e2e"}
 
     def test_compare_and_family(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """Controls score worse, finished SAEs of two seeds are compared, and the family names sizes and seeds."""
+        """The SAE beats neurons and a random model; two seeds are compared; the family names sizes and seeds."""
         quality.finish(FinishConfig(sae_size="1k"), 4, root, CPU)
         file = quality.compare(CompareConfig(sae_size="1k-e2e", seeds=(0, 1), probe_sizes=(1, 5)), 4, root, CPU)
         by_name = {c.name: c for c in file.controls}
@@ -72,9 +72,9 @@ class TestVerbs:
         assert main(["family", "--root", str(root)]) == 0
         assert "match" in capsys.readouterr().out
         assert main(["report", "--root", str(root)]) == 0
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
         page = (root / "finbert_sae" / "training_report.html").read_text(encoding="utf-8")
-        for text in (told, page):
+        for text in (output, page):
             assert "random model" in text and "recovered loss" in text and "stability over seeds 0, 1" in text
         assert "Wilson interval" in page and "Feature density" in page
         for controls in (root / "finbert_sae" / "evidence").iterdir():
