@@ -105,8 +105,7 @@ def analyze(
     """
     layout, config = Layout(root), study.analyze
     classifier = present.load_classifier(root, device)
-    sae, record, sae_hash = present.load_sae(root, study.extract.layer, config.sae_size, device)
-    present.check_fit(sae, classifier, layout.sae_alias(study.extract.layer, config.sae_size))
+    sae, record, sae_hash = present.load_sae(root, study.extract.layer, config.sae_size, device, classifier)
     split = present.same_headlines(root).test.first(config.max_samples)
     parts = (classifier, sae, split, config, metrics)
     neighbours = layout.store / sae_hash / "neighbours.safetensors"

@@ -49,6 +49,7 @@ def hooked(module: nn.Module, edit: Callable[[Tensor], Tensor | None], stop: boo
     try:
         yield
     except _StopForward:
-        pass
+        if not stop:
+            raise
     finally:
         handle.remove()

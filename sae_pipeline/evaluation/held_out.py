@@ -24,7 +24,7 @@ Reconstruct = Callable[[Tensor], Tensor]
 _CHUNK = 4096  # tokens that are reconstructed at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HeldOut:
     """A split that judges any SAE of its classifier and layer."""
 

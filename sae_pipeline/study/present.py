@@ -119,11 +119,18 @@ def run_parts(root: Path, metadata: RunMetadata, device: torch.device) -> tuple[
     return classifier, sae
 
 
-def load_sae(root: Path, layer: int, size: str, device: torch.device) -> tuple[SparseAutoencoder, SaeRecord, str]:
-    """The newest SAE of a size, with its record and its hash. Raises UserError when there is none."""
+def load_sae(
+    root: Path, layer: int, size: str, device: torch.device, classifier: Classifier | None = None
+) -> tuple[SparseAutoencoder, SaeRecord, str]:
+    """The newest SAE of a size, with its record and its hash.
+
+    Raises UserError when there is none, and when it does not belong to `classifier`.
+    """
     layout = Layout(root)
     path = layout.sae_alias(layer, size)
     sae = SparseAutoencoder.load(path, device)
+    if classifier is not None:
+        check_fit(sae, classifier, path)
     sae_hash = file_hash(path)
     return sae, read_sae_record(layout.store / sae_hash), sae_hash
 

@@ -28,3 +28,15 @@ def test_no_such_layer(classifier: Classifier) -> None:
     for layer in (0, 7):
         with pytest.raises(UserError, match=f"Layer {layer} does not exist: this model has layers 1 to 6"):
             resolve_hookpoint(classifier.model, layer)
+
+
+def test_a_plain_hook_inside_a_stopping_one(classifier: Classifier) -> None:
+    """The pass ends after the stopping hook's module, and so does the block of that hook, not only the inner one."""
+    seen: list[int] = []
+    first, last = (resolve_hookpoint(classifier.model, layer)[0] for layer in (1, 3))
+    input_ids, mask = collate(classifier.tokenize(TEXTS[:1]), 0)
+    with hooked(last, lambda _: seen.append(3), stop=True):
+        with hooked(first, lambda _: seen.append(1)):
+            classifier.model(input_ids=input_ids, attention_mask=mask)
+        seen.append(99)
+    assert seen == [1, 3]
