@@ -81,10 +81,13 @@ def test_threads_exclude_each_other(tmp_path: Path) -> None:
 def test_a_child_that_was_forked_meanwhile_does_not_keep_the_lock(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     code = f"""
+reader, writer = os.pipe()
 with locked(path):
     if os.fork():
+        os.read(reader, 1)  # until the child runs
         {WAIT}
     else:
+        os.write(writer, b".")
         sys.stdin.read()
 """
     with other_process(code, path) as parent:
