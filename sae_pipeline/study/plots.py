@@ -191,7 +191,7 @@ def agreement(file: InterventionsFile) -> Figure:
         axes.plot([-reach, reach], [-reach, reach], color=_MUTED, lw=1)
         axes.scatter(a.estimates, a.truths, s=12, alpha=0.5, color=_ACCENT, edgecolor="none")
         axes.set(xlabel="estimated effect (gradient × activation), logits", ylabel="true effect (ablation), logits")
-        axes.set_title(f"features chosen by {a.chosen}: r = {a.pearson:.3f}, ρ = {a.spearman:.3f}", fontsize=11)
+        axes.set_title(f"features chosen by {a.chosen}\nr = {a.pearson:.3f}, ρ = {a.spearman:.3f}", fontsize=11)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.spines[["top", "right"]].set_visible(False)
     _say_how_to_read(
