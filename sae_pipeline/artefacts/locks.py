@@ -35,14 +35,21 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
 
 
 @contextmanager
+def locked_descriptor(descriptor: int) -> Iterator[None]:
+    """Hold a lock on an open file or folder."""
+    lock_descriptor(descriptor, poll_interval=_POLL)
+    try:
+        yield
+    finally:
+        unlock_descriptor(descriptor)  # closing alone would leave the lock to children forked meanwhile
+
+
+@contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
     """Hold a lock on a folder itself, in which no file is left behind. Raises `OSError` if it cannot be opened."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        lock_descriptor(descriptor, poll_interval=_POLL)
-        try:
+        with locked_descriptor(descriptor):
             yield
-        finally:
-            unlock_descriptor(descriptor)  # closing alone would leave the lock to children forked meanwhile
     finally:
         os.close(descriptor)

@@ -6,12 +6,12 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from sae_pipeline.artefacts.locks import locked_descriptor
 from sae_pipeline.errors import ResourceError
 
 HASH_LENGTH = 12
@@ -43,17 +43,41 @@ def publish(folder: Path, target: Path) -> Path:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, then rename it. Raises ResourceError on a full or read-only disk."""
+    """Write a file under a temporary name, then rename it. Raises ResourceError on a full or read-only disk.
+
+    The temporary name belongs to `path`, so a writer that was killed leaves nothing behind once the file is written
+    again. Writers of one path take turns.
+    """
     with readable_os_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        temporary = path.with_name(_PARTIAL + path.name)
+        with _opened_alone(temporary) as file:
+            try:
                 file.write(data)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+                file.truncate()  # a killed writer may have left more
+                file.flush()
+                temporary.chmod(0o644)
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+
+@contextmanager
+def _opened_alone(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing from its start, and keep other writers of the same file out until it is closed."""
+    while True:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file, locked_descriptor(file.fileno()):
+            if _is_at(path, file.fileno()):  # else the writer before has renamed it meanwhile
+                yield file
+                return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -116,9 +116,7 @@ def _check(whole: Whole, root: Path) -> None:
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
     names = (path.name for path in (root / "finbert_sae").rglob("*"))
-    # A ".partial-" file is one record that was whole and not yet renamed; a kill at that instant leaves it behind.
-    leftovers = [n for n in names if n == "state.safetensors" or ("partial" in n and not n.startswith(".partial-"))]
-    assert leftovers == []
+    assert [name for name in names if "partial" in name or name == "state.safetensors"] == []
 
 
 def test_killed_at_random_moments(whole: Whole, tmp_path: Path) -> None:
