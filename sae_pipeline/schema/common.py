@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 
 SCHEMA_VERSION = 1
 MIN_HEADLINES = 5  # support on fewer headlines is thin: no interval, no test
@@ -22,3 +22,13 @@ class Record(BaseModel):
     """A frozen record that refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+FileName = Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")]  # in the record's own folder
+
+
+class FileSum(Record):
+    """What a record says of a file beside it."""
+
+    size: NonNegativeInt = Field(description="bytes")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")

@@ -1,0 +1,172 @@
+"""Checksums: whether a file is still the one that was written.
+
+Every artefact has a record, a JSON file that is written last. It names the size and the SHA-256 of the artefact's other
+files under `files`, and begins with its own checksum: the SHA-256 of all bytes after `{"checksum":"…",`. So a change of
+any byte is found when the file is first read. A JSON file that is added to an artefact later is sealed in the same way
+and says by hashes what it belongs to.
+
+A checksum finds damage and mix-ups. It does not stop a person who recomputes it.
+"""
+
+import hashlib
+import re
+import stat
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sae_pipeline.artefacts.writing import write_file
+from sae_pipeline.schema.common import FileSum
+
+_SEAL = re.compile(rb'\{"checksum":"([0-9a-f]{64})",')
+_SEAL_BYTES = len('{"checksum":"",') + 64
+_CHANGED = "has changed since it was written: its checksum does not fit"
+_THREADS = 4  # files that are read at the same time
+_SETTLED = 1_000_000_000  # ns after which a further change of a file is sure to get another time of change
+
+Stamp = tuple[int, int, int, int]  # size, time of change of the content and of the inode in ns, inode
+
+
+class DamageError(ValueError):
+    """A file is not the one that was written. The message continues a sentence that begins with the file's name."""
+
+
+class MissingError(DamageError):
+    """A file is not there."""
+
+
+# --- sealed JSON ---------------------------------------------------------------------------------------
+
+
+def seal(data: bytes) -> bytes:
+    """JSON of an object that is not empty, with the checksum of the bytes that follow it as its first field."""
+    rest = data[1:]
+    return b'{"checksum":"' + hashlib.sha256(rest).hexdigest().encode() + b'",' + rest
+
+
+def unseal(data: bytes) -> bytes:
+    """The JSON that was sealed. Raises DamageError."""
+    if hashlib.sha256(data[_SEAL_BYTES:]).hexdigest() != seal_of(data):
+        raise DamageError(_CHANGED)
+    return without_seal(data)
+
+
+def without_seal(data: bytes) -> bytes:
+    """The JSON without the checksum that it may begin with, which is not compared."""
+    return b"{" + data[_SEAL_BYTES:] if _SEAL.match(data) else data
+
+
+def seal_of(data: bytes) -> str:
+    """The checksum with which sealed JSON begins, as it stands there. Raises DamageError."""
+    found = _SEAL.match(data)
+    if found is None:
+        raise DamageError("has no checksum, so it is damaged or from an earlier version")
+    return found[1].decode()
+
+
+def write_sealed(path: Path, data: bytes) -> None:
+    """Seal the JSON of an object and write it whole or not at all. Raises ResourceError, like `write_file`."""
+    write_file(path, seal(data))
+
+
+def read_sealed(path: Path, limit: int) -> bytes:
+    """The JSON that `write_sealed` wrote, of at most `limit` bytes. Raises DamageError."""
+    if _size(path) > limit:
+        raise DamageError(f"is larger than {limit >> 20} MiB")
+    try:
+        return unseal(path.read_bytes())
+    except OSError as error:
+        raise DamageError(f"cannot be read ({(error.strerror or str(error)).lower()})") from error
+
+
+def check_sealed(path: Path) -> None:
+    """Compare a sealed file of any size with its checksum, in bounded memory. Raises DamageError."""
+    _size(path)
+    try:
+        with path.open("rb") as file:
+            known = seal_of(file.read(_SEAL_BYTES))
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DamageError(f"cannot be read ({(error.strerror or str(error)).lower()})") from error
+    if found != known:
+        raise DamageError(_CHANGED)
+
+
+# --- files beside a record -----------------------------------------------------------------------------
+
+
+def file_sums(folder: Path, names: Iterable[str]) -> dict[str, FileSum]:
+    """The sizes and checksums of files in a folder, for its record. Raises DamageError where one cannot be read."""
+    names = sorted(names)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        sums = pool.map(lambda name: FileSum(size=_size(folder / name), sha256=sha256(folder / name)), names)
+        return dict(zip(names, sums, strict=True))
+
+
+def check_files(folder: Path, files: Mapping[str, FileSum]) -> None:
+    """Compare all files with what their record says of them. Raises the DamageError of the first, with its name."""
+
+    def check(name: str) -> None:
+        try:
+            check_file(folder / name, files[name])
+        except DamageError as error:
+            raise type(error)(f"{name} {error}") from error
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(check, sorted(files)):
+            pass
+
+
+def check_file(path: Path, known: FileSum) -> None:
+    """Compare a file with what its record says of it. Raises DamageError."""
+    check_size(path, known)
+    if sha256(path) != known.sha256:
+        raise DamageError(_CHANGED)
+
+
+def check_size(path: Path, known: FileSum) -> None:
+    """Compare the size alone, without reading the file. Raises DamageError."""
+    size = _size(path)
+    if size != known.size:
+        raise DamageError(f"has {size:,} of {known.size:,} bytes")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a plain file, 64 hex characters. A file is read again only after a change. Raises DamageError."""
+    try:
+        before = stamp(path)
+        key = str(path.absolute())
+        if _known.get(key, (None,))[0] == before:
+            return _known[key][1]
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise MissingError("is missing") from error
+    except OSError as error:
+        raise DamageError(f"cannot be read ({(error.strerror or str(error)).lower()})") from error
+    if time.time_ns() - before[2] > _SETTLED:
+        _known[key] = before, found
+    return found
+
+
+_known: dict[str, tuple[Stamp, str]] = {}  # what this process has read, by path
+
+
+def stamp(path: Path) -> Stamp:
+    """What changes when a file does. Raises OSError."""
+    status = path.lstat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _size(path: Path) -> int:
+    """The size of a plain file. A link is none, so nothing outside the folder is read. Raises DamageError."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError as error:
+        raise MissingError("is missing") from error
+    except OSError as error:
+        raise DamageError(f"cannot be read ({(error.strerror or str(error)).lower()})") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DamageError("is not a plain file")
+    return status.st_size
