@@ -71,9 +71,9 @@ def create_app(
     app = _empty_app()
     if access_log:
         log_requests(app, access_log)
-    set_answer_rules(app)
-    guard(app, host)
     source = analysis_dir if isinstance(analysis_dir, RunFolder) else RunFolder(analysis_dir)
+    set_answer_rules(app, source.folder.parent)
+    guard(app, host)
     runs, labels = RunLibrary(source, run_id), LabelStore(source)
     app.extensions |= {"runs": runs, "labels": labels}
 

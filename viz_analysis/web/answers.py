@@ -1,6 +1,8 @@
 """How answers leave the server: models and errors as JSON, each answer only if it is new to the client, compressed."""
 
 import logging
+from functools import partial
+from pathlib import Path
 
 import orjson
 from flask import Flask, Response, request
@@ -54,9 +56,12 @@ def bad_query(error: ValidationError) -> Response:
     return error_answer(400, "bad_request", f"Parameter {parameter!r}: {first['msg']}.")
 
 
-def set_answer_rules(app: Flask) -> None:
-    """Have an app send errors as JSON, answer conditional requests, and compress what is worth it."""
-    app.register_error_handler(UserError, _user_error)
+def set_answer_rules(app: Flask, study: Path) -> None:
+    """Have an app send errors as JSON, answer conditional requests, and compress what is worth it.
+
+    Errors name files by their path from the folder `study`, so that they do not say where it lies on this machine.
+    """
+    app.register_error_handler(UserError, partial(_user_error, study))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
     app.config |= COMPRESSION
@@ -86,8 +91,9 @@ def _send_only_news(response: Response) -> None:
     response.make_conditional(request)
 
 
-def _user_error(error: UserError) -> Response:
-    answer = error_answer(*status_and_code(error), str(error))
+def _user_error(study: Path, error: UserError) -> Response:
+    message = str(error).replace(f"{study.absolute()}/", "").replace(f"{study.resolve()}/", "")
+    answer = error_answer(*status_and_code(error), message)
     if isinstance(error, ApiError) and error.retry_after is not None:
         answer.headers["Retry-After"] = str(error.retry_after)
     return answer
