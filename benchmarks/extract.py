@@ -26,7 +26,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from sae_pipeline.activations.batches import HeldTokens
 from sae_pipeline.activations.reading import read_batches
-from sae_pipeline.classifier.classifier import read_record
+from sae_pipeline.classifier.classifier import classifier_record
 from sae_pipeline.classifier.finetuning import finetune
 from sae_pipeline.classifier.pretrained import load_base, model_source
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, TrainConfig
@@ -160,7 +160,7 @@ def fine_tuning(
         "autocast, similar lengths, fused AdamW": plain_steps(
             model, tokenized[:n], train.labels[:n], pad, None, True, n // BATCH
         ),
-        "ours": read_record(made).seconds / (n // BATCH),
+        "ours": classifier_record(made).seconds / (n // BATCH),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from sae_pipeline.artefacts.checksums import fields_of
 from sae_pipeline.config import PRESETS, StudyConfig, study_config
 from sae_pipeline.errors import UserError
 from sae_pipeline.study.root import StudyRoot, study_root
@@ -216,10 +217,7 @@ def _parse(info: FieldInfo, text: str) -> Any:
 
 
 def _present_preset(root: Path) -> str | None:
-    try:
-        name = json.loads((root / "finbert_sae" / "classifier.json").read_bytes())["preset"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    name = fields_of(root / "finbert_sae" / "classifier.json").get("preset")
     return name if name in PRESETS else None
 
 

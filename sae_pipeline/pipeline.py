@@ -16,7 +16,8 @@ from sae_pipeline.activations.store import ActivationStore
 from sae_pipeline.analysis.analyze import analyze_headlines
 from sae_pipeline.analysis.metrics import FEATURE_METRICS, Metric
 from sae_pipeline.artefacts.checkpoints import discard
-from sae_pipeline.artefacts.writing import alias, write_json
+from sae_pipeline.artefacts.checksums import write_record
+from sae_pipeline.artefacts.writing import alias
 from sae_pipeline.causal.files import write_findings
 from sae_pipeline.causal.gather import gather
 from sae_pipeline.causal.probe import Probe
@@ -33,8 +34,9 @@ from sae_pipeline.runs.index import index_run
 from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.study import present
-from sae_pipeline.study.layout import Layout, PresentClassifier, SaeRecord, read_sae_record
+from sae_pipeline.study.layout import SAE, Layout, PresentClassifier, SaeRecord, read_sae_record
 from sae_pipeline.study.making import ensure_activations, ensure_saes
+from sae_pipeline.study.places import recorded, remember
 from sae_pipeline.study.provenance import provenance
 
 
@@ -46,14 +48,14 @@ def finetune(study: StudyConfig, root: Path, device: torch.device) -> Classifier
         tqdm.write(line)
     inputs_hash = classifiers.inputs_hash(headlines, study.headlines, study.finetune)
     folder = present.find_classifier(layout, inputs_hash)
+    data = recorded(study.headlines, root)
     if folder is None:
-        folder = finetuning.finetune(
-            headlines, study.headlines, study.finetune, layout.store, layout.checkpoints, device
-        )
+        folder = finetuning.finetune(headlines, data, study.finetune, layout.store, layout.checkpoints, device)
     discard(layout.checkpoints, inputs_hash)
-    newest = PresentClassifier(classifier_hash=folder.name, preset=study.preset, headlines=study.headlines)
-    write_json(layout.classifier_alias, newest.model_dump())
-    return classifiers.read_record(folder)
+    newest = PresentClassifier(classifier_hash=folder.name, preset=study.preset, headlines=data)
+    remember(study.headlines, root)
+    write_record(layout.classifier_alias, newest)
+    return classifiers.classifier_record(folder)
 
 
 def extract(config: ExtractConfig, root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS) -> ActivationStore:
@@ -77,7 +79,7 @@ def train(
     for folder in ensure_saes(extraction, [config], root, device, ranks):
         record = read_sae_record(folder)
         size = size_name(record.config.d_sae)
-        alias(folder / "sae.pt", Layout(root).sae_alias(record.config.hookpoint.layer, size))
+        alias(folder / SAE, Layout(root).sae_alias(record.config.hookpoint.layer, size))
         records[size] = record
     return records
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from sae_pipeline.activations.reading import read_activations
+from sae_pipeline.artefacts.checksums import write_record
 from sae_pipeline.artefacts.writing import alias, write_json
 from sae_pipeline.config import CompareConfig, FamilyConfig, FinishConfig
 from sae_pipeline.errors import UserError
@@ -14,12 +15,11 @@ from sae_pipeline.evaluation import controls
 from sae_pipeline.evaluation.family import match_features, stability
 from sae_pipeline.evaluation.rivals import Comparison, live_features, random_model
 from sae_pipeline.runs.folders import find_run, read_run
-from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.common import SCHEMA_VERSION
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.family import FAMILY, FamilyFile, FamilyMember
 from sae_pipeline.study import present
-from sae_pipeline.study.layout import Layout, SaeRecord, read_sae_record, record_size
+from sae_pipeline.study.layout import SAE, Layout, SaeRecord, read_sae_record, record_size, sae_folders
 from sae_pipeline.study.making import ensure_finished, other_seed
 from sae_pipeline.study.present import load_sae
 
@@ -34,7 +34,7 @@ def finish(config: FinishConfig, layer: int, root: Path, device: torch.device) -
         raise UserError(f"{config.sae_size} is finished already; name the SAE it was made from.")
     folder = ensure_finished(config, layout.store / sae_hash, root, device)
     made = read_sae_record(folder)
-    alias(folder / "sae.pt", layout.sae_alias(layer, record_size(made)))
+    alias(folder / SAE, layout.sae_alias(layer, record_size(made)))
     return made
 
 
@@ -68,7 +68,7 @@ def compare(config: CompareConfig, layer: int, root: Path, device: torch.device)
         controls=judged,
         stability=stability(config.seeds, [other.W_dec for other in others], live),
     )
-    write_json(layout.controls(sae_hash), file.model_dump())
+    write_record(layout.controls(sae_hash), file)
     return file
 
 
@@ -93,7 +93,7 @@ def family(config: FamilyConfig, root: Path, device: torch.device) -> FamilyFile
     own_lists = sae.encode_lists(acts)
     members, matches = [], []
     for folder, record in relatives.items():
-        other = SparseAutoencoder.load(folder / "sae.pt", device)
+        other = present.stored_sae(folder, device)
         matches.append(match_features(sae.W_dec, other.W_dec, own_lists, other.encode_lists(acts)))
         members.append(
             FamilyMember(
@@ -101,14 +101,13 @@ def family(config: FamilyConfig, root: Path, device: torch.device) -> FamilyFile
             )
         )
     file = FamilyFile(
-        schema_version=SCHEMA_VERSION,
-        sae_hash=run.metadata.sae_hash,
+        **made_from(run),
         d_sae=sae.config.d_sae,
         n_tokens=len(acts),
         members=members,
         matches=matches,
     )
-    write_json(run.folder / FAMILY, file.model_dump())
+    add_file(run, FAMILY, file.model_dump_json().encode())
     return file
 
 
@@ -116,9 +115,9 @@ def _relatives(layout: Layout, own: SaeRecord) -> Iterator[tuple[Path, SaeRecord
     """The SAEs that differ from `own` by size and seed alone, finished ones among them; smallest first."""
     free = {"latent_dims": (1,), "seed": 0}
     found = []
-    for path in layout.store.glob("*/sae.json"):
-        record = read_sae_record(path.parent)
+    for folder in sae_folders(layout):
+        record = read_sae_record(folder)
         same = record.train.model_copy(update=free) == own.train.model_copy(update=free)
         if same and record.activations == own.activations and record.finish in (None, own.finish):
-            found.append((path.parent, record))
+            found.append((folder, record))
     yield from sorted(found, key=lambda pair: (pair[1].config.d_sae, pair[1].train.seed, pair[0].name))

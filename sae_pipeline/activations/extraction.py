@@ -6,6 +6,7 @@ write shards in turn.
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,21 +15,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from pydantic import BaseModel
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from sae_pipeline.activations.manifest import MANIFEST, Manifest, Moments
 from sae_pipeline.activations.reading import HiddenBatch, read_batches
-from sae_pipeline.activations.store import ActivationStore, open_store
+from sae_pipeline.activations.store import ActivationStore, check_store, open_store
 from sae_pipeline.artefacts.checkpoints import unfinished
-from sae_pipeline.artefacts.writing import publish, readable_os_errors, settings_hash, write_json
+from sae_pipeline.artefacts.checksums import DamageError, check_file, file_sums, read_record, write_record
+from sae_pipeline.artefacts.writing import publish, readable_os_errors, settings_hash
 from sae_pipeline.classifier.hooks import resolve_hookpoint
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
 from sae_pipeline.machine.device import dtype_name
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
+from sae_pipeline.schema.common import FileSum
 
 SHARD_TOKENS = 1 << 16
 
@@ -88,7 +91,7 @@ class Extraction:
             precision=self.config.precision,
         )
 
-    def manifest(self, moments: Moments, shards: list[str], seconds: float) -> Manifest:
+    def manifest(self, moments: Moments, shards: dict[str, FileSum], seconds: float) -> Manifest:
         """The description of the activations that were read."""
         mean, scale = moments.finish()
         device = next(self.model.parameters()).device
@@ -103,7 +106,7 @@ class Extraction:
             d_in=len(mean),
             n_tokens=int(self.counts.sum()),
             n_headlines=len(self.headlines),
-            shards=shards,
+            files=shards,
             mean=mean,
             scale=scale,
             seconds=round(seconds, 2),
@@ -117,8 +120,8 @@ def extract(extraction: Extraction, root: Path, checkpoints: Path, ranks: Ranks 
     one process. Raises UserError for a layer that does not exist and for activations that are not finite.
     """
     target = root / extraction.name
-    if (target / MANIFEST).is_file():
-        return open_store(target)
+    with suppress(DamageError):
+        return check_store(target)
     resolve_hookpoint(extraction.model, extraction.config.layer)
     started = time.perf_counter()
     if not ranks.first:
@@ -129,14 +132,14 @@ def extract(extraction: Extraction, root: Path, checkpoints: Path, ranks: Ranks 
         work = checkpoint.folder / "store"
         work.mkdir(exist_ok=True)
         _write_share(extraction, ranks.broadcast(work), ranks)
-        shards = [_shard_name(i) for i in range(len(extraction.plan))]
-        moments = Moments()
-        for name in shards:
-            moments.merge(_shard_moments(work / name))
-        manifest = extraction.manifest(moments, shards, time.perf_counter() - started)
-        write_json(work / MANIFEST, manifest.model_dump())
+        moments, files = Moments(), {}
+        for i in range(len(extraction.plan)):
+            shard = read_record(_shard_record(work, i), _Shard)
+            moments.merge(Moments(**shard.moments))
+            files[_shard_name(i)] = shard.file
+        write_record(work / MANIFEST, extraction.manifest(moments, files, time.perf_counter() - started))
         root.mkdir(parents=True, exist_ok=True)
-        publish(work, target)
+        publish(work, target, check_store)
     ranks.wait()
     return open_store(target)
 
@@ -149,7 +152,7 @@ def _write_share(extraction: Extraction, work: Path, ranks: Ranks) -> None:
     total = sum(int(extraction.counts[batch].sum()) for i in own for batch in extraction.plan[i])
     with tqdm(total=total, desc="extract", unit="tok", unit_scale=True, disable=not ranks.first) as bar:
         for i in own:
-            bar.update(_write_shard(extraction, extraction.plan[i], work / _shard_name(i)))
+            bar.update(_write_shard(extraction, i, work))
     ranks.wait()
 
 
@@ -157,23 +160,33 @@ def _shard_name(i: int) -> str:
     return f"acts-{i:05d}.safetensors"
 
 
-def _write_shard(extraction: Extraction, batches: list[NDArray[np.int64]], path: Path) -> int:
-    """Write one shard with its moments unless it is there already; returns its number of tokens."""
-    if path.is_file():
-        return _shard_moments(path).n
-    read = [(b.acts.cpu().half(), b.headlines.cpu(), b.positions.cpu()) for b in extraction.read(batches)]
+class _Shard(BaseModel):
+    """What is known of a shard that is whole. It is kept in the checkpoint until the manifest is written."""
+
+    file: FileSum
+    moments: dict[str, Any]
+
+
+def _shard_record(work: Path, i: int) -> Path:
+    return work.parent / f"{_shard_name(i)}.json"
+
+
+def _write_shard(extraction: Extraction, i: int, work: Path) -> int:
+    """Write one shard, then its record, unless both are there already; returns its number of tokens."""
+    path = work / _shard_name(i)
+    with suppress(DamageError):
+        known = read_record(_shard_record(work, i), _Shard)
+        check_file(path, known.file)
+        return int(known.moments["n"])
+    read = [(b.acts.cpu().half(), b.headlines.cpu(), b.positions.cpu()) for b in extraction.read(extraction.plan[i])]
     acts, headlines, positions = (torch.cat(column) for column in zip(*read, strict=True))
     moments = Moments()
     moments.add(acts)
     temporary = path.with_suffix(".partial")
     tensors = {"acts": acts, "headlines": headlines.int(), "positions": positions.short()}
     with readable_os_errors(path.parent):
-        save_file(tensors, temporary, metadata={"moments": moments.to_json()})
+        save_file(tensors, temporary)
         temporary.replace(path)
+    file = file_sums(work, [path.name])[path.name]
+    write_record(_shard_record(work, i), _Shard(file=file, moments=moments.to_dict()))
     return moments.n
-
-
-def _shard_moments(path: Path) -> Moments:
-    """The moments that stand in a shard's header, so that its rows need not be read again."""
-    with safe_open(path, framework="pt") as file:
-        return Moments.from_json(file.metadata()["moments"])

@@ -1,19 +1,18 @@
 """The description of activations: the manifest of a store, and the moments that give their mean and scale."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sae_pipeline.activations.batches import HeldTokens, chunks
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
-from sae_pipeline.schema.common import PositionKind
+from sae_pipeline.schema.common import FileName, FileSum, PositionKind
 from sae_pipeline.schema.run import Hookpoint
 
 MANIFEST = "manifest.json"
@@ -34,7 +33,7 @@ class Manifest(BaseModel):
     d_in: int
     n_tokens: int
     n_headlines: int
-    shards: list[str]
+    files: dict[FileName, FileSum] = Field(description="the shards, in the order of their rows")
     mean: list[float]
     scale: float
     seconds: float
@@ -108,11 +107,6 @@ class Moments:
             raise UserError("All activations are the same; an SAE has nothing to learn: check the headlines.")
         return self.mean.tolist(), float(scale)
 
-    def to_json(self) -> str:
-        """The moments as one line of JSON."""
-        return json.dumps({"n": self.n, "mean": self.mean.tolist(), "squares": self.squares})
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The moments that `to_json` wrote."""
-        return cls(**json.loads(text))
+    def to_dict(self) -> dict[str, Any]:
+        """The moments as JSON-able fields; the constructor takes them."""
+        return {"n": self.n, "mean": self.mean.tolist(), "squares": self.squares}

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from sae_pipeline.activations.manifest import MANIFEST, Activations, Manifest
 from sae_pipeline.arrays import Ints
+from sae_pipeline.artefacts.checksums import DamageError, check_files, read_record
 from sae_pipeline.errors import UserError
 
 
@@ -49,29 +49,29 @@ class ActivationStore(Activations):
     def _shards(self) -> tuple[Ints, list[Any]]:
         """The number of rows up to the end of each shard, and the memory-mapped shards."""
         shards = []
-        for name in self.manifest.shards:
-            try:
-                shards.append(safe_open(self.folder / name, framework="pt").get_slice("acts"))  # type: ignore[no-untyped-call]
-            except (OSError, SafetensorError) as error:
-                raise _damaged(self.folder / name, self.folder) from error
-        shapes = [shard.get_shape() for shard in shards]
-        ends = np.cumsum([rows for rows, _ in shapes], dtype=np.int64)
-        if not shapes or ends[-1] != self.n_tokens or any(width != self.d_in for _, width in shapes):
-            raise _damaged(self.folder, self.folder)
-        return ends, shards
+        for name in self.manifest.files:
+            shards.append(safe_open(self.folder / name, framework="pt").get_slice("acts"))  # type: ignore[no-untyped-call]
+        return np.cumsum([shard.get_shape()[0] for shard in shards], dtype=np.int64), shards
+
+
+def check_store(folder: Path) -> ActivationStore:
+    """The activation store in a folder, all of whose files are as they were written. Raises DamageError."""
+    try:
+        manifest = read_record(folder / MANIFEST, Manifest)
+    except DamageError as error:
+        raise type(error)(f"{MANIFEST} {error}") from error
+    if manifest.inputs_hash != folder.name:
+        raise DamageError(f"{MANIFEST} is of other activations")
+    check_files(folder, manifest.files)
+    return ActivationStore(manifest, folder)
 
 
 def open_store(folder: Path) -> ActivationStore:
     """Open an activation store. Raises UserError when it is missing or damaged."""
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise UserError(f"{folder} holds no activations; run `python -m sae_pipeline extract`.") from error
-    for shard in manifest.shards:
-        if not (folder / shard).is_file():
-            raise _damaged(folder / shard, folder)
-    return ActivationStore(manifest, folder)
-
-
-def _damaged(what: Path, folder: Path) -> UserError:
-    return UserError(f"{what} is missing or damaged; delete {folder} and run `python -m sae_pipeline extract`.")
+        return check_store(folder)
+    except DamageError as error:
+        again = "`python -m sae_pipeline extract`"
+        if not folder.exists():
+            raise UserError(f"There are no activations in {folder}; run {again}.") from error
+        raise UserError(f"The activations in {folder} are damaged: {error}; {again} makes them again.") from error

@@ -34,7 +34,7 @@ class ActivationStream(Activations):
                 acts = batch.acts
                 moments.add(acts.cpu().half())
                 bar.update(len(acts))
-        return cls(extraction.manifest(moments, [], time.perf_counter() - started), extraction)
+        return cls(extraction.manifest(moments, {}, time.perf_counter() - started), extraction)
 
     def read(self, spans: Sequence[tuple[int, int]]) -> Tensor:
         """The rows of half-open spans in the order given, float16 [n, d_in]."""

@@ -5,22 +5,24 @@ those with the lowest ids, which are hashes. This is a random sample, and it doe
 the headlines. A smaller run is counted whole.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 from orjson import Fragment, dumps
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from sae_pipeline.arrays import Ints
+from sae_pipeline.artefacts.checksums import DamageError
+from sae_pipeline.artefacts.tensor_files import load_tensors, tensor_bytes, tensors_checksum
 from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.kernels import Lists, largest, most_alike
 from sae_pipeline.runs.compact_json import six_digits
 from sae_pipeline.sae.firings import Firings
 from sae_pipeline.schema.common import MIN_HEADLINES
-from sae_pipeline.schema.dicts import NeighboursDict
+from sae_pipeline.schema.dicts import MadeWithDict, NeighboursDict
 
 K = 10  # neighbours of a feature
 SAMPLE = 2048  # headlines on which co-firing is counted
@@ -83,15 +85,13 @@ def decoder_neighbours(W_dec: Tensor) -> tuple[Tensor, Tensor]:
 
 def kept_decoder_neighbours(W_dec: Tensor, path: Path) -> tuple[Tensor, Tensor]:
     """The result of `decoder_neighbours`, computed once per SAE and kept in the file `path`."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            found, cosines = file.get_tensor("features"), file.get_tensor("cosines")
-            if len(found) == len(W_dec):
-                return found, cosines
-    except (OSError, SafetensorError):
-        pass
+    made_from = {"W_dec": tensors_checksum({"W_dec": W_dec})}
+    with suppress(DamageError):
+        kept, facts = load_tensors(path)
+        if facts == made_from:
+            return kept["features"], kept["cosines"]
     found, cosines = decoder_neighbours(W_dec)
-    write_file(path, save({"features": found, "cosines": cosines}))
+    write_file(path, tensor_bytes({"features": found, "cosines": cosines}, made_from))
     return found, cosines
 
 
@@ -112,6 +112,7 @@ def neighbours_record(decoder: tuple[Tensor, Tensor], cofiring: Cofiring, d_sae:
     }
 
 
-def decoder_bytes(W_dec: Tensor) -> bytes:
-    """The content of `decoder.safetensors`: W_dec [d_sae, d_in] in float16."""
-    return bytes(save({"W_dec": W_dec.detach().half().cpu().contiguous()}))
+def decoder_bytes(W_dec: Tensor, made_with: MadeWithDict) -> bytes:
+    """The content of `decoder.safetensors`: W_dec [d_sae, d_in] in float16, and the run's models as JSON."""
+    header = {"made_with": dumps(made_with).decode()}  # one entry only, as safetensors writes several in any order
+    return bytes(save({"W_dec": W_dec.detach().half().cpu().contiguous()}, header))

@@ -6,7 +6,6 @@ system frees when the process dies. A file in it appears whole or not at all. Th
 is published.
 """
 
-import json
 import os
 import shutil
 import time
@@ -15,15 +14,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from sae_pipeline.artefacts.checksums import DamageError
 from sae_pipeline.artefacts.locks import HeldError, locked
-from sae_pipeline.artefacts.writing import readable_os_errors, settings_hash
+from sae_pipeline.artefacts.tensor_files import load_tensors, save_tensors
+from sae_pipeline.artefacts.writing import readable_os_errors, set_aside, settings_hash
 from sae_pipeline.errors import ResourceError, UserError
 
-_FORMAT = 2  # raise it when older checkpoints can no longer be read
+_FORMAT = 3  # raise it when older checkpoints can no longer be read
 _PAUSE = 20.0  # seconds between checkpoints, unless the environment sets CHECKPOINT_SECONDS
 _PAUSE_PER_COST = 20  # a pause is at least 20 times as long as the last `save` took: at most 5 % of the time
 
@@ -54,24 +53,32 @@ class Checkpoint:
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], name: str = "state") -> None:
         """Write tensors and JSON-able facts, replacing those of the last call."""
         started = time.monotonic()
-        path = self.folder / f"{name}.safetensors"
-        temporary = path.with_suffix(".partial")
-        with readable_os_errors(self.folder):
-            save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"facts": json.dumps(facts)})
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())  # so that the file is whole even if the power fails after the rename
-            temporary.replace(path)
+        save_tensors(self._path(name), tensors, {"work": self._work(name), **facts})
         self._last = time.monotonic()
         self._cost = self._last - started
 
     def load(self, name: str = "state") -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The tensors (on the CPU) and facts that `save` wrote last; None before the first `save`."""
-        path = self.folder / f"{name}.safetensors"
-        if not path.is_file():
+        """The tensors (on the CPU) and facts that `save` wrote last.
+
+        None before the first `save`, and where the file is damaged or of another work, which is said in one line.
+        """
+        path = self._path(name)
+        if not path.exists():
             return None
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-            return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118 - no mapping
+        try:
+            tensors, facts = load_tensors(path)
+            if facts.pop("work", None) != self._work(name):
+                raise DamageError("belongs to another work")
+        except DamageError as error:
+            set_aside(path, f"{error}, so the work starts afresh")
+            return None
+        return tensors, facts
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+    def _work(self, name: str) -> str:
+        return f"{self.folder.name} {name}"
 
 
 @contextmanager

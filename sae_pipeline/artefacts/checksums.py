@@ -15,8 +15,12 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
-from sae_pipeline.artefacts.writing import write_file
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from sae_pipeline.artefacts.writing import HASH_LENGTH, write_file
 from sae_pipeline.schema.common import FileSum
 
 _SEAL = re.compile(rb'\{"checksum":"([0-9a-f]{64})",')
@@ -25,6 +29,8 @@ _CHANGED = "has changed since it was written: its checksum does not fit"
 _THREADS = 4  # files that are read at the same time
 _SETTLED = 1_000_000_000  # ns after which a further change of a file is sure to get another time of change
 
+MAX_RECORD_BYTES = 1 << 26
+Model = TypeVar("Model", bound=BaseModel)
 Stamp = tuple[int, int, int, int]  # size, time of change of the content and of the inode in ns, inode
 
 
@@ -93,6 +99,30 @@ def check_sealed(path: Path) -> None:
         raise DamageError(_CHANGED)
 
 
+def write_record(path: Path, record: BaseModel) -> None:
+    """Write a record, sealed and indented. Raises ResourceError, like `write_file`."""
+    write_sealed(path, orjson.dumps(record.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def read_record(path: Path, model: type[Model]) -> Model:
+    """Read a record that `write_record` wrote. Raises DamageError."""
+    try:
+        return model.model_validate_json(read_sealed(path, MAX_RECORD_BYTES))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise DamageError(f"is of another version ({field}: {first['msg']})") from error
+
+
+def fields_of(path: Path) -> dict[str, Any]:
+    """The fields of a JSON object that nothing depends on yet, unchecked; none where it cannot be read."""
+    try:
+        value = orjson.loads(path.read_bytes()) if path.stat().st_size <= MAX_RECORD_BYTES else None
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 # --- files beside a record -----------------------------------------------------------------------------
 
 
@@ -151,6 +181,20 @@ def sha256(path: Path) -> str:
 
 
 _known: dict[str, tuple[Stamp, str]] = {}  # what this process has read, by path
+
+
+def file_hash(*paths: Path) -> str:
+    """A hash of the contents of files in the order given, 12 hex characters. Raises DamageError."""
+    return _short(sha256(path) for path in paths)
+
+
+def content_hash(known: FileSum) -> str:
+    """The `file_hash` of the file that a record describes."""
+    return _short([known.sha256])
+
+
+def _short(sums: Iterable[str]) -> str:
+    return hashlib.sha256(b"".join(map(bytes.fromhex, sums))).hexdigest()[:HASH_LENGTH]
 
 
 def stamp(path: Path) -> Stamp:

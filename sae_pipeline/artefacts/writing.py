@@ -2,14 +2,17 @@
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from tqdm.auto import tqdm
 
 from sae_pipeline.artefacts.locks import locked_descriptor
 from sae_pipeline.errors import ResourceError
@@ -24,22 +27,29 @@ def settings_hash(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
 
 
-def file_hash(*paths: Path) -> str:
-    """A hash of the contents of files in the order given, 12 hex characters."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:HASH_LENGTH]
+def publish(folder: Path, target: Path, check: Callable[[Path], object]) -> Path:
+    """Rename a partial folder, now whole, to its final name.
 
-
-def publish(folder: Path, target: Path) -> Path:
-    """Rename a partial folder, now whole, to its final name. An equal artefact that exists already is kept."""
+    An equal artefact that exists already is kept. One that `check` refuses with a ValueError is set aside.
+    """
     if target.exists():
-        return target
+        try:
+            check(target)
+            return target
+        except ValueError as error:
+            set_aside(target, str(error))
     folder.chmod(0o755)
     folder.rename(target)
     return target
+
+
+def set_aside(path: Path, problem: str) -> None:
+    """Rename a damaged file or folder, so that it can be made again and nothing of it is lost; say so in one line."""
+    with readable_os_errors(path.parent):
+        names = (path.with_name(f".damaged-{path.name}-{n}") for n in itertools.count(1))
+        aside = next(name for name in names if not name.exists())
+        path.rename(aside)
+    tqdm.write(f"{path} {problem}; it is made again, and the damaged one is kept as {aside.name}.")
 
 
 def write_file(path: Path, data: bytes) -> None:

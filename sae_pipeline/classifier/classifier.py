@@ -8,20 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from tqdm.auto import tqdm
 
 from sae_pipeline.arrays import Floats, Ints
-from sae_pipeline.artefacts.writing import file_hash, settings_hash
-from sae_pipeline.classifier.pretrained import EMBEDDED, load_base
+from sae_pipeline.artefacts.checksums import DamageError, MissingError, check_files, content_hash, read_record
+from sae_pipeline.artefacts.writing import settings_hash
+from sae_pipeline.classifier.pretrained import load_base, recorded_model
 from sae_pipeline.config import LABELS, FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.dataset import Headlines
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches, padded_batches, tokenize
 from sae_pipeline.machine.device import autocast
+from sae_pipeline.schema.common import FileName, FileSum
 from sae_pipeline.schema.reports import ClassifierReport, ClassScore
 
-RECORD = "classifier.json"
+RECORD, WEIGHTS = "classifier.json", "model.safetensors"
 
 
 class EpochRecord(BaseModel):
@@ -51,6 +53,12 @@ class ClassifierRecord(BaseModel):
     seconds: float
     device: str
     precision: str
+    files: dict[FileName, FileSum] = Field(description="all other files of the folder")
+
+    @property
+    def name(self) -> str:
+        """The hash that names the classifier: of its weights and of what it was made from."""
+        return settings_hash(content_hash(self.files[WEIGHTS]), self.inputs_hash)
 
 
 @dataclass(frozen=True)
@@ -73,28 +81,57 @@ class Classifier:
         return tokenize(self.tokenizer, texts, self.record.finetune.max_length, self.record.headlines.strip_links)
 
 
-def read_record(folder: Path) -> ClassifierRecord:
+def check_classifier(folder: Path) -> ClassifierRecord:
+    """The record of a classifier in the store, all of whose files are as they were written. Raises DamageError."""
+    record = check_record(folder)
+    check_files(folder, record.files)
+    others = {path.name for path in folder.iterdir() if path.name[0] != "."} - {RECORD, *record.files}
+    if others:  # transformers would read some of them
+        raise DamageError(f"{', '.join(sorted(others))} is not the classifier's; move it away")
+    return record
+
+
+def check_record(folder: Path) -> ClassifierRecord:
+    """The record of a classifier in the store, compared with the folder's name. Raises DamageError."""
+    try:
+        record = read_record(folder / RECORD, ClassifierRecord)
+    except DamageError as error:
+        raise type(error)(f"{RECORD} {error}") from error
+    if WEIGHTS not in record.files or record.name != folder.name:
+        raise DamageError(f"{RECORD} is of another classifier")
+    return record
+
+
+def classifier_record(folder: Path) -> ClassifierRecord:
     """Read the record beside a classifier's weights. Raises UserError when there is none."""
     try:
-        return ClassifierRecord.model_validate_json((folder / RECORD).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise UserError(f"{folder} holds no classifier; run `python -m sae_pipeline finetune`.") from error
+        return check_record(folder)
+    except DamageError as error:
+        raise _unusable(folder, error) from error
 
 
 def load_classifier(folder: Path, device: torch.device) -> Classifier:
-    """Read a classifier that `finetune` has written. Raises UserError when there is none."""
-    record = read_record(folder)
+    """Read a classifier that `finetune` has written. Raises UserError when there is none or when a file has changed."""
+    try:
+        record = check_classifier(folder)
+    except DamageError as error:
+        raise _unusable(folder, error) from error
     network, tokenizer = load_base(str(folder))
     return Classifier(network.to(device), tokenizer, record, folder.name, folder)
 
 
+def _unusable(folder: Path, error: DamageError) -> UserError:
+    if isinstance(error, MissingError) and not (folder / RECORD).exists():
+        return UserError(f"{folder} holds no classifier; run `python -m sae_pipeline finetune`.")
+    return UserError(
+        f"The classifier in {folder} is damaged: {error}; `python -m sae_pipeline finetune` makes it again."
+    )
+
+
 def inputs_hash(headlines: Headlines, data: HeadlinesConfig, config: FinetuneConfig) -> str:
-    """Hash everything that goes into a fine-tuning, a local model's weights included."""
-    parts: list[Any] = [headlines.data_hash, data.strip_links, config.model_dump()]
-    folder = Path(config.model)
-    if config.model != EMBEDDED and folder.is_dir():
-        parts.append(file_hash(*sorted(f for f in folder.iterdir() if f.is_file())))
-    return settings_hash(*parts)
+    """Hash everything that goes into a fine-tuning, a local model's weights included but not where they lie."""
+    made_with = config.model_copy(update={"model": recorded_model(config.model)})
+    return settings_hash(headlines.data_hash, data.strip_links, made_with.model_dump())
 
 
 @torch.inference_mode()

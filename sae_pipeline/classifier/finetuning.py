@@ -26,18 +26,20 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sae_pipeline.artefacts.checkpoints import Checkpoint, unfinished
-from sae_pipeline.artefacts.writing import file_hash, publish, settings_hash, write_json
+from sae_pipeline.artefacts.checksums import file_sums, write_record
+from sae_pipeline.artefacts.writing import publish, readable_os_errors
 from sae_pipeline.classifier.classifier import (
     RECORD,
     ClassifierRecord,
     EpochRecord,
+    check_classifier,
     classifier_report,
     inputs_hash,
     predict,
 )
 from sae_pipeline.classifier.dropout import Masks, fast_dropout
 from sae_pipeline.classifier.masters import MasterWeights
-from sae_pipeline.classifier.pretrained import load_base
+from sae_pipeline.classifier.pretrained import load_base, recorded_model
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.config import LABELS, FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.errors import UserError
@@ -78,10 +80,10 @@ def finetune(
 ) -> Path:
     """Fine-tune on train, keep the epoch with the best macro-F1 on dev, report on test.
 
-    Returns the new folder `store/<hash>`. A call that was killed goes on from its last checkpoint. Raises UserError for
-    a `max_length` that the model cannot read.
+    `data` stands in the record as it is given. Returns the new folder `store/<hash>`. A call that was killed goes on
+    from its last checkpoint. Raises UserError for a `max_length` that the model cannot read.
     """
-    inputs = inputs_hash(headlines, data, config)
+    inputs, model = inputs_hash(headlines, data, config), recorded_model(config.model)
     torch.manual_seed(config.seed)  # a new head is drawn when the model is loaded
     network, tokenizer = load_base(config.model)
     longest = min(getattr(network.config, "max_position_embeddings", math.inf), tokenizer.model_max_length)
@@ -99,28 +101,30 @@ def finetune(
         progress = _fit(network.to(device), pad_id, train, dev, config, checkpoint)
         _load_best(network, checkpoint)
         short = logits_only(network)
+        dev_report, test_report = _report(short, dev, pad_id), _report(short, test, pad_id)
+        final = checkpoint.folder / "classifier"
+        with readable_os_errors(final):
+            network.save_pretrained(final)
+            tokenizer.save_pretrained(final)
         record = ClassifierRecord(
             inputs_hash=inputs,
             data_hash=headlines.data_hash,
-            model=config.model,
+            model=model,
             n_layers=network.config.num_hidden_layers,
             d_model=network.config.hidden_size,
             headlines=data,
-            finetune=config,
+            finetune=config.model_copy(update={"model": model}),
             history=progress.history,
-            dev=_report(short, dev, pad_id),
-            test=_report(short, test, pad_id),
+            dev=dev_report,
+            test=test_report,
             seconds=round(progress.seconds, 1),
             device=str(device),
             precision=dtype_name(device, config.precision),
+            files=file_sums(final, (path.name for path in final.iterdir() if path.name != RECORD)),
         )
-        final = checkpoint.folder / "classifier"
-        network.save_pretrained(final)
-        tokenizer.save_pretrained(final)
-        write_json(final / RECORD, record.model_dump())
-        name = settings_hash(file_hash(final / "model.safetensors"), inputs)
+        write_record(final / RECORD, record)
         store.mkdir(parents=True, exist_ok=True)
-        return publish(final, store / name)
+        return publish(final, store / record.name, check_classifier)
 
 
 def _fit(
@@ -246,7 +250,7 @@ def _save(progress: _Progress, masters: MasterWeights, checkpoint: Checkpoint) -
 def _resumed(masters: MasterWeights, checkpoint: Checkpoint) -> _Progress:
     """Return to the last checkpoint, or start where there is none."""
     saved = checkpoint.load()
-    if saved is None:
+    if saved is None or (saved[1]["history"] and checkpoint.load("best") is None):
         return _Progress()
     tensors, facts = saved
     masters.restore(tensors)

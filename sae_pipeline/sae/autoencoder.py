@@ -12,15 +12,17 @@ classifier's own units. (Bricken et al. 2023, "Towards Monosemanticity"; Cunning
 """
 
 import io
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from sae_pipeline.artefacts.tensor_files import tensors_checksum
 from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.errors import UserError
 from sae_pipeline.kernels import Encoder, Lists, spmm
@@ -159,33 +161,36 @@ class SparseAutoencoder(nn.Module):
     def save(self, path: Path) -> None:
         """Write weights and config to one file. `torch.load(path, weights_only=True)` reads it too."""
         tensors = {name: getattr(self, name).detach().cpu().contiguous() for name in _TENSORS}
+        config = self.config.model_dump()
+        checksum = tensors_checksum(tensors, json.dumps(config))
         buffer = io.BytesIO()  # torch's own writer turns a full disk into an unreadable RuntimeError
-        torch.save({"config": self.config.model_dump(), "state_dict": tensors}, buffer)
+        torch.save({"config": config, "checksum": checksum, "state_dict": tensors}, buffer)
         write_file(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "SparseAutoencoder":
         """Read an SAE that `save` wrote, with gradients off. Nothing in the file is executed.
 
-        Raises UserError when the file is missing, damaged or not an SAE of this program.
+        Raises UserError when the file is missing, has changed since, or is not an SAE of this program.
         """
         path = Path(path)
+        verb = "finish" if path.stem.endswith("-e2e") else "train"
+        again = f"`python -m sae_pipeline {verb}` makes it again"
         if not path.is_file():
-            verb = "finish" if path.stem.endswith("-e2e") else "train"
             raise UserError(f"There is no SAE at {path}; make it first with `python -m sae_pipeline {verb}`.")
         try:
-            payload: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-            config = SaeConfig.model_validate(payload["config"])
-            tensors = payload["state_dict"]
-            sae = cls(config, tensors["mean"], tensors["scale"]).to(device)
+            payload: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            config, tensors = SaeConfig.model_validate(payload["config"]), payload["state_dict"]
+            checksum = tensors_checksum(tensors, json.dumps(payload["config"]))
+            sae = cls(config, tensors["mean"], tensors["scale"])
             sae.load_state_dict(tensors)
-        except (ValidationError, KeyError, TypeError, ValueError, RuntimeError, EOFError, OSError) as error:
-            raise UserError(
-                f"{path} is not an SAE of this program; train it again with `python -m sae_pipeline train`."
-            ) from error
-        except Exception as error:  # torch raises pickle's own errors for a file that is no archive
-            raise UserError(f"{path} is damaged; train it again with `python -m sae_pipeline train`.") from error
-        return sae.requires_grad_(False)
+        except Exception as error:  # torch raises errors of many kinds for files that are damaged or no archives
+            raise UserError(f"{path} is damaged, or is no SAE of this program; {again}.") from error
+        if checksum != payload.get("checksum"):
+            raise UserError(f"{path} has changed since it was written: its checksum does not fit; {again}.")
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise UserError(f"{path} holds weights that are not finite; train it with a smaller --learning-rate.")
+        return sae.to(device).requires_grad_(False)
 
 
 def size_name(d_sae: int) -> str:

@@ -1,16 +1,25 @@
 """Where the artefacts of a study are, and the records beside them."""
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
+from tqdm.auto import tqdm
 
-from sae_pipeline.artefacts.writing import file_hash
+from sae_pipeline.artefacts.checksums import (
+    DamageError,
+    MissingError,
+    check_files,
+    content_hash,
+    file_hash,
+    read_record,
+)
 from sae_pipeline.config import FinishConfig, HeadlinesConfig, TrainConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.sae.autoencoder import SaeConfig, size_name
 from sae_pipeline.sae.training import TrainingCurve
+from sae_pipeline.schema.common import FileName, FileSum
 from sae_pipeline.schema.reports import SaeReport
 
 
@@ -22,6 +31,9 @@ class PresentClassifier(BaseModel):
     classifier_hash: str
     preset: str
     headlines: HeadlinesConfig
+
+
+SAE, SAE_RECORD = "sae.pt", "sae.json"
 
 
 class SaeRecord(BaseModel):
@@ -36,6 +48,7 @@ class SaeRecord(BaseModel):
     report: SaeReport
     curve: TrainingCurve
     finish: FinishConfig | None
+    files: dict[FileName, FileSum] = {}
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,11 @@ class Layout:
         return self.weights / "classifier.json"
 
     @property
+    def places(self) -> Path:
+        """Where the headlines' files are on this machine; see study/places.py."""
+        return self.weights / ".places.json"
+
+    @property
     def training_report(self) -> Path:
         """The page with the figures and plots of the present classifier and SAEs."""
         return self.weights / "training_report.html"
@@ -90,13 +108,15 @@ class Layout:
 
 def present_classifier(root: Path) -> PresentClassifier:
     """The classifier that the later stages work on. Raises UserError when there is none."""
-    layout = Layout(root)
+    path = Layout(root).classifier_alias
     try:
-        return PresentClassifier.model_validate_json(layout.classifier_alias.read_bytes())
-    except (OSError, ValidationError) as error:
+        return read_record(path, PresentClassifier)
+    except MissingError as error:
         raise UserError(
-            f"There is no classifier under {layout.weights}; run `python -m sae_pipeline finetune` first."
+            f"There is no classifier under {path.parent}; run `python -m sae_pipeline finetune` first."
         ) from error
+    except DamageError as error:
+        raise UserError(f"{path} {error}; `python -m sae_pipeline finetune` makes it again.") from error
 
 
 def classifier_folder(root: Path) -> Path:
@@ -104,20 +124,38 @@ def classifier_folder(root: Path) -> Path:
     return Layout(root).store / present_classifier(root).classifier_hash
 
 
-def made_from(record: Path, inputs_hash: str) -> bool:
-    """Whether an artefact's record says that it was made from these inputs."""
+# --- SAEs in the store ---------------------------------------------------------------------------------
+
+
+def sae_folders(layout: Layout) -> Iterator[Path]:
+    """The folders of the store that hold an SAE, in the order of their names."""
+    return (path.parent for path in sorted(layout.store.glob(f"[!.]*/{SAE_RECORD}")))
+
+
+def check_sae_record(folder: Path) -> SaeRecord:
+    """The record of an SAE in the store, compared with the folder's name. Raises DamageError."""
     try:
-        return bool(json.loads(record.read_bytes())["inputs_hash"] == inputs_hash)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        record = read_record(folder / SAE_RECORD, SaeRecord)
+    except DamageError as error:
+        raise type(error)(f"{SAE_RECORD} {error}") from error
+    if SAE not in record.files or content_hash(record.files[SAE]) != folder.name:
+        raise DamageError(f"{SAE_RECORD} is of another SAE")
+    return record
+
+
+def check_sae(folder: Path) -> SaeRecord:
+    """The record of an SAE in the store, whose weights are as they were written. Raises DamageError."""
+    record = check_sae_record(folder)
+    check_files(folder, record.files)
+    return record
 
 
 def read_sae_record(folder: Path) -> SaeRecord:
     """Read the record beside an SAE's weights. Raises UserError when it is missing or damaged."""
     try:
-        return SaeRecord.model_validate_json((folder / "sae.json").read_bytes())
-    except (OSError, ValidationError) as error:
-        raise UserError(f"{folder} holds no SAE; run `python -m sae_pipeline train`.") from error
+        return check_sae_record(folder)
+    except DamageError as error:
+        raise UserError(f"The SAE in {folder} is damaged: {error}; train it again with the same command.") from error
 
 
 def record_size(record: SaeRecord) -> str:
@@ -135,12 +173,17 @@ def sae_family(layout: Layout, member: SaeRecord) -> dict[str, SaeRecord]:
 
 
 def aliased_saes(layout: Layout, classifier_hash: str) -> dict[str, SaeRecord]:
-    """The SAEs of a classifier that `finbert_sae/layer_*_*.pt` name, by size name, smallest first."""
+    """The SAEs of a classifier that `finbert_sae/layer_*_*.pt` name, by size name, smallest first.
+
+    A file that is no SAE of the store is left out, which is said in one line.
+    """
     records = []
-    for path in layout.weights.glob("layer_*_*.pt"):
-        folder = layout.store / file_hash(path)
-        if (folder / "sae.json").is_file():
-            record = read_sae_record(folder)
+    for path in sorted(layout.weights.glob("layer_*_*.pt")):
+        try:
+            record = check_sae_record(layout.store / file_hash(path))
+        except DamageError:
+            tqdm.write(f"{path} is damaged or not from this study, so it is left out; train it again or move it away.")
+        else:
             if record.config.classifier_hash == classifier_hash:
                 records.append(record)
     return {record_size(r): r for r in sorted(records, key=lambda r: (r.config.d_sae, r.finish is not None))}

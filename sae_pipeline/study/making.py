@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 
 from sae_pipeline.activations.extraction import extract, store_inputs_hash
-from sae_pipeline.activations.manifest import MANIFEST, Manifest
-from sae_pipeline.activations.store import ActivationStore, open_store
+from sae_pipeline.activations.manifest import Manifest
+from sae_pipeline.activations.store import ActivationStore, check_store, open_store
 from sae_pipeline.activations.stream import ActivationStream
 from sae_pipeline.artefacts.checkpoints import discard, unfinished
+from sae_pipeline.artefacts.checksums import DamageError
 from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.config import ExtractConfig, FinishConfig, TrainConfig
-from sae_pipeline.errors import UserError
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder
 from sae_pipeline.sae.finish import finish
@@ -21,7 +21,15 @@ from sae_pipeline.sae.kinds import nested_prefixes
 from sae_pipeline.sae.training import REVISION, Job, sparsity_weight, train_saes
 from sae_pipeline.schema.kinds import KINDS
 from sae_pipeline.study.layout import Layout, SaeRecord, classifier_folder, read_sae_record, record_size
-from sae_pipeline.study.present import extraction_of, find_sae, held_out, load_classifier, publish_sae, same_headlines
+from sae_pipeline.study.present import (
+    extraction_of,
+    find_sae,
+    held_out,
+    load_classifier,
+    publish_sae,
+    same_headlines,
+    stored_sae,
+)
 
 
 def ensure_activations(
@@ -33,17 +41,13 @@ def ensure_activations(
     """
     layout = Layout(root)
     folder = classifier_folder(root)
-    name = store_inputs_hash(folder.name, classifiers.read_record(folder).data_hash, config)
-    if (layout.activations / name / MANIFEST).is_file():
-        discard(layout.checkpoints, name)
-        found = open_store(layout.activations / name)
-        if (found.name, found.manifest.classifier_hash) != (name, folder.name):
-            raise UserError(
-                f"{found.folder} holds the activations of classifier {found.manifest.classifier_hash}, not of "
-                f"{folder.name}; delete it and run `python -m sae_pipeline extract`."
-            )
-        return found
-    return extract(extraction_of(config, root, device), layout.activations, layout.checkpoints, ranks)
+    name = store_inputs_hash(folder.name, classifiers.classifier_record(folder).data_hash, config)
+    try:
+        found = check_store(layout.activations / name)
+    except DamageError:  # then `extract` makes it again
+        return extract(extraction_of(config, root, device), layout.activations, layout.checkpoints, ranks)
+    discard(layout.checkpoints, name)
+    return found
 
 
 def join_training(
@@ -146,7 +150,7 @@ def ensure_finished(config: FinishConfig, folder: Path, root: Path, device: torc
     if found is not None:
         return found
     tokens = open_store(layout.activations / record.activations)  # an SAE that was trained from a stream has no store
-    sae, texts = SparseAutoencoder.load(folder / "sae.pt", device), same_headlines(root).train.texts
+    sae, texts = stored_sae(folder, device), same_headlines(root).train.texts
     finished, seconds = finish(sae, load_classifier(root, device), texts, config)
     judge = held_out(root, sae.config.hookpoint.layer, device)
     report = judge.report(finished, tokens, seconds, config.epochs * tokens.n_tokens / seconds)
@@ -162,4 +166,4 @@ def other_seed(record: SaeRecord, seed: int, root: Path, device: torch.device) -
     folder = ensure_saes(extraction, [config], root, device)[0]
     if record.finish is not None:
         folder = ensure_finished(record.finish, folder, root, device)
-    return SparseAutoencoder.load(folder / "sae.pt", device)
+    return stored_sae(folder, device)

@@ -1,11 +1,13 @@
 """What a study has: its classifier, headlines and SAEs, found and checked."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from sae_pipeline.activations.extraction import Extraction
-from sae_pipeline.artefacts.writing import file_hash, publish, settings_hash, write_json
+from sae_pipeline.artefacts.checksums import DamageError, MissingError, file_hash, file_sums, write_record
+from sae_pipeline.artefacts.writing import publish
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.config import ExtractConfig, StudyConfig
@@ -17,13 +19,17 @@ from sae_pipeline.runs.folders import list_runs
 from sae_pipeline.sae.autoencoder import SparseAutoencoder, size_name
 from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.study.layout import (
+    SAE,
+    SAE_RECORD,
     Layout,
     SaeRecord,
+    check_sae,
+    check_sae_record,
     classifier_folder,
-    made_from,
     present_classifier,
-    read_sae_record,
+    sae_folders,
 )
+from sae_pipeline.study.places import located
 
 
 def load_classifier(root: str | Path = ".", device: str | torch.device = "cpu") -> Classifier:
@@ -49,11 +55,11 @@ def same_headlines(root: Path) -> Headlines:
 
     Raises UserError when their source has changed since.
     """
-    config = present_classifier(root).headlines
-    headlines = load_headlines(config)
-    if headlines.data_hash != classifiers.read_record(classifier_folder(root)).data_hash:
+    present, record = present_classifier(root), classifiers.classifier_record(classifier_folder(root))
+    headlines = load_headlines(located(present, record, root))
+    if headlines.data_hash != record.data_hash:
         raise UserError(
-            f"The headlines in {config.source} have changed since the classifier was fine-tuned; "
+            f"The headlines in {present.headlines.source} have changed since the classifier was fine-tuned; "
             "run `python -m sae_pipeline finetune` again."
         )
     return headlines
@@ -61,20 +67,31 @@ def same_headlines(root: Path) -> Headlines:
 
 def publish_sae(layout: Layout, whole: Path, sae: SparseAutoencoder, record: SaeRecord) -> Path:
     """Write an SAE and its record into the folder `whole` and move it into the store. Returns the new folder."""
-    sae.save(whole / "sae.pt")
-    write_json(whole / "sae.json", record.model_dump())
+    sae.save(whole / SAE)
+    files = file_sums(whole, [SAE])
+    write_record(whole / SAE_RECORD, record.model_copy(update={"files": files}))
     layout.store.mkdir(parents=True, exist_ok=True)
-    return publish(whole, layout.store / file_hash(whole / "sae.pt"))
+    return publish(whole, layout.store / file_hash(whole / SAE), check_sae)
 
 
 def find_sae(layout: Layout, inputs_hash: str) -> Path | None:
-    """The folder of the SAE that was made from these inputs, if there is one."""
-    return next((f.parent for f in layout.store.glob("*/sae.json") if made_from(f, inputs_hash)), None)
+    """The folder of the SAE that was made from these inputs, if there is one; a damaged one is none."""
+    for folder in sae_folders(layout):
+        with suppress(DamageError):
+            if check_sae_record(folder).inputs_hash == inputs_hash:
+                check_sae(folder)
+                return folder
+    return None
 
 
 def find_classifier(layout: Layout, inputs_hash: str) -> Path | None:
-    """The folder of the classifier that was made from these inputs, if there is one."""
-    return next((f.parent for f in layout.store.glob("*/classifier.json") if made_from(f, inputs_hash)), None)
+    """The folder of the classifier that was made from these inputs, if there is one; a damaged one is none."""
+    for path in sorted(layout.store.glob(f"[!.]*/{classifiers.RECORD}")):
+        with suppress(DamageError):
+            if classifiers.check_record(path.parent).inputs_hash == inputs_hash:
+                classifiers.check_classifier(path.parent)
+                return path.parent
+    return None
 
 
 def held_out(root: Path, layer: int, device: torch.device) -> HeldOut:
@@ -106,17 +123,33 @@ def check_fit(sae: SparseAutoencoder, classifier: Classifier, path: Path) -> Non
 def run_parts(root: Path, metadata: RunMetadata, device: torch.device) -> tuple[Classifier, SparseAutoencoder]:
     """The classifier and the SAE that a run was made with. Raises UserError when they are gone or have changed."""
     store = Layout(root).store
-    folder, sae_path = store / metadata.classifier_hash, store / metadata.sae_hash / "sae.pt"
-    for path in (folder / "model.safetensors", sae_path):
-        if not path.is_file():
-            raise UserError(f"{metadata.run_id} was made with {path}, which is gone; analyse again.")
-    record = classifiers.read_record(folder)
-    found = settings_hash(file_hash(folder / "model.safetensors"), record.inputs_hash)
-    if found != metadata.classifier_hash or file_hash(sae_path) != metadata.sae_hash:
-        raise UserError(f"The classifier or the SAE of {metadata.run_id} has been changed since; analyse again.")
-    classifier, sae = classifiers.load_classifier(folder, device), SparseAutoencoder.load(sae_path, device)
-    check_fit(sae, classifier, sae_path)
+    for folder, check in (
+        (store / metadata.classifier_hash, classifiers.check_classifier),
+        (store / metadata.sae_hash, check_sae),
+    ):
+        try:
+            check(folder)
+        except DamageError as error:
+            if not folder.exists():
+                raise UserError(f"{metadata.run_id} was made with {folder}, which is gone; analyse again.") from error
+            raise UserError(
+                f"{metadata.run_id} was made with {folder}, which is damaged: {error}; "
+                "make it again with the same settings, or analyse again."
+            ) from error
+    classifier = classifiers.load_classifier(store / metadata.classifier_hash, device)
+    path = store / metadata.sae_hash / SAE
+    sae = SparseAutoencoder.load(path, device)
+    check_fit(sae, classifier, path)
     return classifier, sae
+
+
+def stored_sae(folder: Path, device: torch.device) -> SparseAutoencoder:
+    """The SAE in a folder of the store. Raises UserError when it is damaged."""
+    try:
+        check_sae(folder)
+    except DamageError as error:
+        raise UserError(f"The SAE in {folder} is damaged: {error}; train it again with the same command.") from error
+    return SparseAutoencoder.load(folder / SAE, device)
 
 
 def load_sae(
@@ -124,7 +157,7 @@ def load_sae(
 ) -> tuple[SparseAutoencoder, SaeRecord, str]:
     """The newest SAE of a size, with its record and its hash.
 
-    Raises UserError when there is none, and when it does not belong to `classifier`.
+    Raises UserError when there is none, when it is damaged, and when it does not belong to `classifier`.
     """
     layout = Layout(root)
     path = layout.sae_alias(layer, size)
@@ -132,7 +165,17 @@ def load_sae(
     if classifier is not None:
         check_fit(sae, classifier, path)
     sae_hash = file_hash(path)
-    return sae, read_sae_record(layout.store / sae_hash), sae_hash
+    try:
+        return sae, check_sae_record(layout.store / sae_hash), sae_hash
+    except MissingError as error:
+        raise UserError(
+            f"{path} is not an SAE of this study: {layout.store} has none with its hash ({sae_hash}); "
+            "`python -m sae_pipeline train` makes it again."
+        ) from error
+    except DamageError as error:
+        raise UserError(
+            f"The SAE in {layout.store / sae_hash} is damaged: {error}; `python -m sae_pipeline train` makes it again."
+        ) from error
 
 
 def equal_run(study: StudyConfig, root: Path) -> Path | None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from sae_pipeline.artefacts.writing import file_hash
+from sae_pipeline.artefacts.checksums import DamageError, MissingError, content_hash, read_record
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.errors import UserError
@@ -16,7 +16,7 @@ from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.family import FamilyFile
-from sae_pipeline.study.layout import Layout, SaeRecord, aliased_saes, classifier_folder
+from sae_pipeline.study.layout import SAE, Layout, SaeRecord, aliased_saes, classifier_folder
 
 
 class StudyReport(BaseModel):
@@ -93,21 +93,27 @@ def study_report(root: Path) -> StudyReport:
     if not saes:
         raise UserError("There are no SAEs of the present classifier; run `python -m sae_pipeline train` first.")
     layout = Layout(root)
-    hashes = [file_hash(p) for p in sorted(layout.weights.glob("layer_*_*.pt"))]
-    files = [layout.controls(sae_hash) for sae_hash in dict.fromkeys(hashes)]
+    hashes = [content_hash(record.files[SAE]) for record in saes.values()]
     return StudyReport(
         classifier_hash=folder.name,
-        classifier=classifiers.read_record(folder),
+        classifier=classifiers.classifier_record(folder),
         saes=saes,
-        controls=[_read_controls(f) for f in files if f.is_file()],
+        controls=[file for sae_hash in hashes if (file := _controls(layout, sae_hash)) is not None],
     )
 
 
-def _read_controls(path: Path) -> ControlsFile:
+def _controls(layout: Layout, sae_hash: str) -> ControlsFile | None:
+    """What `compare` found about an SAE; None where there is nothing. Raises UserError for a damaged file."""
+    path = layout.controls(sae_hash)
     try:
-        return ControlsFile.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise UserError(f"{path} is damaged; delete it and run `python -m sae_pipeline compare` again.") from error
+        file = read_record(path, ControlsFile)
+        if file.sae_hash != sae_hash:
+            raise DamageError("is about another SAE")
+    except MissingError:
+        return None
+    except DamageError as error:
+        raise UserError(f"{path} {error}; `python -m sae_pipeline compare` makes it again.") from error
+    return file
 
 
 def _spliced_lines(saes: dict[str, SaeRecord]) -> Iterator[str]:

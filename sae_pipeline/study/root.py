@@ -6,13 +6,13 @@ artefact. The aliases of the newest artefacts are sent last. So a reader at the 
 next command completes an upload that was interrupted. Checkpoints are never sent, nor are files made from other files.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from sae_pipeline.artefacts.checksums import fields_of
 from sae_pipeline.artefacts.locks import locked
 from sae_pipeline.artefacts.mirror import Mirror
 from sae_pipeline.artefacts.remote_files import RemoteError, RemoteFile, is_remote, local_path
@@ -171,9 +171,7 @@ def _rank(name: str) -> int:
 
 def _classifier_of(record: Path) -> str | None:
     """The hash of the classifier that an artefact's record names; None where it cannot be read."""
-    try:
-        value = json.loads(record.read_bytes())
-        found = value.get("classifier_hash") or value["config"]["classifier_hash"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return str(found)
+    fields = fields_of(record)
+    config = fields.get("config")
+    found = fields.get("classifier_hash") or (config.get("classifier_hash") if isinstance(config, dict) else None)
+    return None if found is None else str(found)

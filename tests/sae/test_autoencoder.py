@@ -60,7 +60,7 @@ def test_round_trip(tmp_path: Path) -> None:
     """Weights, units and config come back; the file loads with weights_only."""
     sae = random_sae()
     sae.save(tmp_path / "sae.pt")
-    assert set(torch.load(tmp_path / "sae.pt", weights_only=True)) == {"config", "state_dict"}
+    assert set(torch.load(tmp_path / "sae.pt", weights_only=True)) == {"config", "checksum", "state_dict"}
     loaded = SparseAutoencoder.load(tmp_path / "sae.pt")
     assert loaded.config == sae.config
     x = drawn(9, 5, 12)
@@ -79,8 +79,31 @@ def test_bad_files(tmp_path: Path) -> None:
     wrong = random_sae().state_dict() | {"W_dec": torch.zeros(3, 3)}
     torch.save({"config": sae_config().model_dump(), "state_dict": wrong}, tmp_path / "shape.pt")
     for name in ("cut.pt", "other.pt", "pickled.pt", "shape.pt"):
-        with pytest.raises(UserError, match="train it again"):
+        with pytest.raises(UserError, match="train` makes it again"):
             SparseAutoencoder.load(tmp_path / name)
+
+
+def test_changed_weights_are_refused(tmp_path: Path) -> None:
+    """A file whose weights or config are not those that were saved is refused, and so are weights without a number."""
+    path = tmp_path / "sae.pt"
+    random_sae().save(path)
+    payload = torch.load(path, weights_only=True)
+    payload["state_dict"]["W_enc"][0, 0] += 1e-6
+    torch.save(payload, path)
+    with pytest.raises(UserError, match="its checksum does not fit"):
+        SparseAutoencoder.load(path)
+    random_sae().save(path)
+    payload = torch.load(path, weights_only=True)
+    payload["config"]["l1_coefficient"] *= 2
+    torch.save(payload, path)
+    with pytest.raises(UserError, match="its checksum does not fit"):
+        SparseAutoencoder.load(path)
+    sae = random_sae()
+    with torch.no_grad():
+        sae.W_dec[0, 0] = float("nan")
+    sae.save(path)
+    with pytest.raises(UserError, match="not finite"):
+        SparseAutoencoder.load(path)
 
 
 def test_size_names() -> None:
