@@ -54,7 +54,7 @@ class Mirror:
         self._remote = RemoteFolder(address)
         self.address = self._remote.address
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        self.folder = _cache() / settings_hash(self.address, endpoint)
+        self.folder = _cache() / settings_hash(address.rstrip("/"), endpoint)
         self._write(self.folder / ".address", f"{self.address}\n".encode())
 
     # --- comparing both sides --------------------------------------------------------------------------

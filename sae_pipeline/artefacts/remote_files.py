@@ -5,6 +5,7 @@ wrong and what to do.
 """
 
 import errno
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,8 +55,13 @@ def local_path(address: str) -> Path:
     return Path(path if separator and scheme in _LOCAL else address)
 
 
+def without_secrets(address: str) -> str:
+    """An address without a password and without the part after `?`, which may hold a token."""
+    return re.sub(r"(://[^/:@]*):[^/@]*@", r"\1@", address.partition("?")[0])
+
+
 class RemoteFolder:
-    """The files below an address. Names are relative to it, with `/`.
+    """The files below an address, which is shown without secrets. Names are relative to it, with `/`.
 
     The methods raise RemoteError, and pass on an OSError of the local disk.
     """
@@ -64,13 +70,13 @@ class RemoteFolder:
         """Raises UserError if no files can be kept at the address, or if a package is missing."""
         from fsspec.core import url_to_fs  # most commands need no address
 
-        self.address = address.rstrip("/")
+        self.address = without_secrets(address).rstrip("/")
         scheme, _, place = self.address.partition("://")
         self._package = _PACKAGES.get(scheme, "")
         if not place.strip("/") or scheme in _CANNOT_BE_WRITTEN:
             raise UserError(f"{self.address} is no place to keep files; name a folder, s3://bucket/… or gs://bucket/….")
         try:
-            self._files, path = url_to_fs(self.address, skip_instance_cache=True)
+            self._files, path = url_to_fs(address.rstrip("/"), skip_instance_cache=True)
         except ImportError as error:
             cure = f"pip install {self._package}" if self._package else str(error)
             raise UserError(f"{scheme}:// needs {self._package or 'another package'}: {cure}.") from error

@@ -1,4 +1,9 @@
-"""Load any Hugging Face encoder as a classifier with our labels in our order."""
+"""Load any Hugging Face encoder as a classifier with our labels in our order.
+
+A model is data and never code. transformers is told not to run modules that come with a model, and a model that needs
+them is refused. Weights that are pickled (`pytorch_model.bin`, which ProsusAI/finbert is published as) are read by
+torch's restricted unpickler (`weights_only`), which makes tensors and plain containers and calls nothing else.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -7,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sae_pipeline.artefacts.content_names import content_name
 from sae_pipeline.config import LABELS
 from sae_pipeline.errors import UserError
 
@@ -28,11 +34,20 @@ def model_source(model: str) -> str:
     return str(Path(spec.origin).parent / "model")
 
 
+def recorded_model(model: str) -> str:
+    """A model as records name it: "minilm", a hub id, or `name@hash` for a local folder, wherever it lies.
+
+    Raises UserError for a folder with a file that cannot be read.
+    """
+    return content_name(Path(model)) if model != EMBEDDED and Path(model).is_dir() else model
+
+
 def load_base(model: str) -> tuple[Any, Any]:
     """A sequence classifier with our labels in our order, and its tokenizer, on the CPU in fp32.
 
     A head whose labels are ours by another name (ProsusAI/finbert: positive, negative, neutral) keeps its weights, and
-    its rows are permuted. Any other head is replaced by a new one. Raises UserError when there is no such model.
+    its rows are permuted. Any other head is replaced by a new one. Raises UserError when there is no such model, and
+    when the model brings code of its own.
     """
     import transformers
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
@@ -43,14 +58,22 @@ def load_base(model: str) -> tuple[Any, Any]:
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise UserError(f"{source} is no model folder: it has no config.json; name a folder saved by transformers.")
     try:
-        config = AutoConfig.from_pretrained(source)
+        _refuse_code(model, source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         order = _label_order(config.id2label)
         if order is None:
             config.num_labels = len(LABELS)
         network = AutoModelForSequenceClassification.from_pretrained(
-            source, config=config, dtype=torch.float32, ignore_mismatched_sizes=order is None
+            source,
+            config=config,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=order is None,
+            trust_remote_code=False,
+            weights_only=True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
+    except UserError:
+        raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError and more for the same mistakes
         raise UserError(_not_loaded(model, source)) from error
     if tokenizer.pad_token_id is None:
@@ -62,6 +85,16 @@ def load_base(model: str) -> tuple[Any, Any]:
     network.config.id2label = dict(enumerate(LABELS))
     network.config.label2id = {label: i for i, label in enumerate(LABELS)}
     return network.eval(), tokenizer
+
+
+def _refuse_code(model: str, source: str) -> None:
+    """Raise UserError for a model that names modules of its own, also where transformers could do without them."""
+    from transformers import PretrainedConfig
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    settings, _ = PretrainedConfig.get_config_dict(source)
+    if "auto_map" in settings or "auto_map" in get_tokenizer_config(source):
+        raise UserError(f"{model} brings Python code of its own (auto_map), which is never run; use another model.")
 
 
 def _not_loaded(model: str, source: str) -> str:

@@ -114,26 +114,28 @@ def _read(config: HeadlinesConfig, notes: list[str]) -> tuple[list[Labelled], li
     def labelled(rows: Iterable[Row], source: str) -> list[Labelled]:
         return list(labelled_rows(rows, config, known, source))
 
-    def read_file(name: str) -> list[Labelled]:
-        path = Path(name).expanduser()
+    def read_file(path: Path) -> list[Labelled]:
         return labelled(read_table(path, notes), path.name)
 
     if config.source == SAMPLE:
         splits = [list(sample_headlines())]
-    elif _is_file(config.source):
-        splits = [read_file(config.source)]
+    elif path := file_of(config.source):
+        splits = [read_file(path)]
     else:
         rows_of = hub_splits(config.source, config.label_column, need_test=config.test_source is None)
         splits = [labelled(rows, config.source) for rows in rows_of]
     if config.test_source is not None:
-        splits.append(read_file(config.test_source))
+        splits.append(read_file(Path(config.test_source).expanduser()))
     return splits[0], splits[1] if len(splits) > 1 else None
 
 
-def _is_file(source: str) -> bool:
-    """Whether a source means a file; if not, it is the name of a data set on the hub."""
+def file_of(source: str | None) -> Path | None:
+    """The file that a source means; None for no source, for the sample and for a data set on the hub."""
+    if source is None or source == SAMPLE:
+        return None
     path = Path(source).expanduser()
-    return path.suffix.lower() in FORMATS or path.exists() or not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", source)
+    is_file = path.suffix.lower() in FORMATS or path.exists() or not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", source)
+    return path if is_file else None
 
 
 # --- splitting -----------------------------------------------------------------------------------------

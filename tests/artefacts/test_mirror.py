@@ -51,3 +51,14 @@ def test_the_copy_follows_the_address(
     copies = [path for path in mirror.folder.rglob("*") if path.is_file() and ".mirror" not in path.parts]
     assert len(copies) == len(expected) + 1  # and .address
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_secrets_in_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password or a token leads to the files and is neither shown nor kept."""
+    monkeypatch.setenv("SAE_CACHE", str(tmp_path))
+    fsspec.filesystem("memory").pipe_file("/anna:secret@host/study?token=secret/a", b"content")
+    mirror = Mirror("memory://anna:secret@host/study?token=secret/")
+    mirror.pull(mirror.list_files())
+    assert (mirror.folder / "a").read_bytes() == b"content"
+    assert mirror.address == "memory://anna@host/study"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]

@@ -1,12 +1,15 @@
 """Any encoder loads with our labels in our order; what is no classifier is refused in one sentence."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from sae_pipeline.classifier.pretrained import load_base
+from sae_pipeline.classifier.pretrained import load_base, recorded_model
 from sae_pipeline.config import LABELS
 from sae_pipeline.errors import UserError
 from tests.support.encoders import finbert_like
@@ -50,3 +53,61 @@ def test_missing_hub_names_the_offline_way(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"--preset demo.*--model FOLDER"):
         load_base("ProsusAI/finbert")
+
+
+class _Opens:
+    """An object that pickle makes by opening a file for writing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, (str(self.path), "w")
+
+
+class TestCode:
+    """A model's code never runs, and no question is asked."""
+
+    @pytest.mark.parametrize("model_type", ["bert", "of_its_own"])
+    @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+    def test_modules(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_type: str, file: str) -> None:
+        """A model with modules of its own is refused in one sentence, whether or not transformers knows its type."""
+        folder, mark = tmp_path / "model", tmp_path / "ran"
+        finbert_like(folder, ["negative", "positive", "neutral"])
+        (folder / "own.py").write_text(f"open({str(mark)!r}, 'w')\nclass Own: pass\n")
+        modules = {name: "own.Own" for name in ("AutoConfig", "AutoModel", "AutoModelForSequenceClassification")}
+        for name, more in (("config.json", {"model_type": model_type}), (file, {"auto_map": modules})):
+            settings = json.loads((folder / name).read_text()) | more
+            (folder / name).write_text(json.dumps(settings))
+        monkeypatch.setattr("builtins.input", lambda _: pytest.fail("a question was asked"))
+        with pytest.raises(UserError, match=r"brings Python code of its own \(auto_map\)") as caught:
+            load_base(str(folder))
+        assert "\n" not in str(caught.value) and not mark.exists()
+
+    def test_pickle(self, tmp_path: Path) -> None:
+        """Weights as the hub has FinBERT's are read, and a pickle that would do something is refused."""
+        folder, mark = tmp_path / "model", tmp_path / "ran"
+        original = finbert_like(folder, ["positive", "negative", "neutral"])
+        weights = load_file(folder / "model.safetensors")
+        (folder / "model.safetensors").unlink()
+        torch.save(weights, folder / "pytorch_model.bin")
+        loaded = load_base(str(folder))[0]
+        assert torch.equal(loaded.bert.pooler.dense.weight, original.bert.pooler.dense.weight)
+        torch.save({**weights, "more": _Opens(mark)}, folder / "pytorch_model.bin")
+        with pytest.raises(UserError, match="not a text encoder"):
+            load_base(str(folder))
+        assert not mark.exists()
+        torch.load(folder / "pytorch_model.bin", weights_only=False)
+        assert mark.exists()  # so it would have been made
+
+
+def test_recorded_model(tmp_path: Path) -> None:
+    """Records name a folder by name and content, not by its place; hub ids stay as they are."""
+    finbert_like(tmp_path / "anna" / "finbert", ["negative", "positive", "neutral"])
+    name = recorded_model(str(tmp_path / "anna" / "finbert"))
+    shutil.copytree(tmp_path / "anna" / "finbert", tmp_path / "other" / "finbert")
+    (tmp_path / "other" / "finbert" / ".hidden").touch()
+    assert name.startswith("finbert@") and recorded_model(str(tmp_path / "other" / "finbert")) == name
+    (tmp_path / "other" / "finbert" / "config.json").write_text("{}")
+    assert recorded_model(str(tmp_path / "other" / "finbert")) != name
+    assert [recorded_model(model) for model in ("minilm", "ProsusAI/finbert")] == ["minilm", "ProsusAI/finbert"]

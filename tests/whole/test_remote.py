@@ -71,6 +71,7 @@ class TestStudy:
     ) -> None:
         address = s3.bucket() + "/study"
         s3.put(study.root / "finbert_sae", f"{address}/finbert_sae", leave_out=("checkpoints",))
+        monkeypatch.chdir(study.root)  # which holds the headlines; an address does not
 
         def on(machine: str, *arguments: str) -> str:
             monkeypatch.setenv("SAE_CACHE", str(tmp_path / machine))

@@ -88,6 +88,7 @@ class RemoteRuns(RunFolder):
     """The runs at an address."""
 
     def __init__(self, address: str) -> None:
+        self._parent = address.rstrip("/").rpartition("/")[0]
         self._mirror = Mirror(address)
         self._runs: dict[str, dict[str, RemoteFile]] = {}  # replaced as a whole, so that readers need no lock
         self._unread: dict[str, UserError] = {}
@@ -160,10 +161,9 @@ class RemoteRuns(RunFolder):
 
     def study(self, run: RunMetadata) -> Path:
         """Fetch a run's classifier and SAE into a folder of the cache; that folder. Raises RemoteError."""
-        parent = self._mirror.address.rpartition("/")[0]
-        if parent.endswith(":/"):
+        if self._parent.endswith(":/"):
             raise UserError(f"{self._mirror.address} has no finbert_sae/ beside it; serve a folder of the bucket.")
-        mirror, store = Mirror(parent), "finbert_sae/store"
+        mirror, store = Mirror(self._parent), "finbert_sae/store"
         for name in (run.classifier_hash, run.sae_hash):
             mirror.pull(mirror.list_files(f"{store}/{name}"))
         return mirror.folder
