@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sae_pipeline.activations.extraction import Extraction, extract
-from sae_pipeline.activations.store import open_store
+from sae_pipeline.activations.store import ActivationStore, open_store
 from sae_pipeline.activations.stream import ActivationStream
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.hooks import resolve_hookpoint
@@ -34,15 +34,26 @@ def test_store_holds_every_word_token_once(study: SmallStudy, classifier: Classi
 
 
 def test_damaged_store_and_broken_activations(tmp_path: Path, classifier: Classifier) -> None:
-    """A missing shard is named; activations that are not finite stop the extraction and leave nothing."""
+    """Damage is named, and extraction mends it; activations that are not finite stop it and leave nothing."""
     headlines = classifier.tokenize(TEXTS)
     wanted = Extraction(classifier.model, headlines, 0, ExtractConfig(layer=1), "c", "d")
     store = extract(wanted, tmp_path, tmp_path / "unfinished")
-    (store.folder / store.manifest.shards[0]).unlink()
+    (store.folder / next(iter(store.manifest.files))).unlink()
     with pytest.raises(UserError, match=r"acts-00000\.safetensors is missing"):
         open_store(store.folder)
-    with pytest.raises(UserError, match="holds no activations"):
+    with pytest.raises(UserError, match="There are no activations in"):
         open_store(tmp_path / "nowhere")
+    shard = _with_a_flipped_bit(extract(wanted, tmp_path, tmp_path / "unfinished").folder / "acts-00000.safetensors")
+    with pytest.raises(UserError, match=r"acts-00000\.safetensors has changed .*extract` makes them again"):
+        open_store(store.folder)
+    manifest = store.folder / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"scale": ', b'"scale": 1'))
+    with pytest.raises(UserError, match=r"manifest\.json has changed"):
+        open_store(store.folder)
+    again = extract(wanted, tmp_path, tmp_path / "unfinished")
+    assert torch.equal(again.load(), store_of(wanted, tmp_path / "fresh").load())
+    aside = [path for path in tmp_path.glob(".damaged-*") if (path / shard.name).exists()]
+    assert len(aside) == 1, "the damaged store is kept"
 
     broken, _ = load_base("minilm")
     with torch.no_grad():
@@ -52,15 +63,32 @@ def test_damaged_store_and_broken_activations(tmp_path: Path, classifier: Classi
     assert not (tmp_path / "broken").exists() and list((tmp_path / "unfinished").iterdir()) == []
 
 
+def store_of(wanted: Extraction, root: Path) -> ActivationStore:
+    """The store of an extraction, made in a folder of its own."""
+    return extract(wanted, root, root / "unfinished")
+
+
+def _with_a_flipped_bit(path: Path) -> Path:
+    """Flip the lowest bit of a file's last byte."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("damaged", [False, True])
 def test_interrupted_extraction_keeps_its_shards(
-    tmp_path: Path, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, classifier: Classifier, monkeypatch: pytest.MonkeyPatch, damaged: bool
 ) -> None:
-    """Shards that are whole are not computed again, and the store is the one of an uninterrupted extraction."""
+    """Shards that are whole are not computed again, and the store is the one of an uninterrupted extraction.
+
+    A shard that is damaged meanwhile is computed again.
+    """
     monkeypatch.setattr("sae_pipeline.activations.extraction.SHARD_TOKENS", 40)
     headlines = classifier.tokenize(TEXTS * 3)
     wanted = Extraction(classifier.model, headlines, 0, ExtractConfig(layer=1, tokens_per_batch=128), "c", "d")
     expected = extract(wanted, tmp_path / "whole", tmp_path / "unfinished")
-    assert len(expected.manifest.shards) >= 3
+    assert len(expected.manifest.files) >= 3
     module, _ = resolve_hookpoint(classifier.model, 1)
     calls = 0
 
@@ -77,9 +105,11 @@ def test_interrupted_extraction_keeps_its_shards(
             extract(wanted, tmp_path / "again", tmp_path / "unfinished")
         done, limit = len(list((tmp_path / "unfinished").rglob("*.safetensors"))), 0
         assert done >= 1
+        if damaged:
+            _with_a_flipped_bit(next((tmp_path / "unfinished").rglob("acts-00000.safetensors")))
         calls = 0
         found = extract(wanted, tmp_path / "again", tmp_path / "unfinished")
-        assert calls < len(expected.manifest.shards) * 2
+        assert calls < len(expected.manifest.files) * 2
     finally:
         handle.remove()
     assert torch.equal(found.load(), expected.load())
@@ -97,7 +127,7 @@ def test_store_and_stream_read_the_same(
     store = extract(wanted, tmp_path, tmp_path / "unfinished")
     stream = ActivationStream.open(wanted)
     assert (stream.name, stream.n_tokens, stream.d_in) == (store.name, store.n_tokens, 384)
-    assert len(store.manifest.shards) >= 2
+    assert len(store.manifest.files) >= 2
     spans = [(100, 131), (3, 9), (0, 50), (store.n_tokens - 5, store.n_tokens)]
     rows = store.read(spans)
     assert torch.equal(rows, torch.cat([store.load()[a:b] for a, b in spans]))

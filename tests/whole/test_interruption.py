@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,6 +123,32 @@ def _check(whole: Whole, root: Path) -> None:
 def test_killed_at_random_moments(whole: Whole, tmp_path: Path) -> None:
     """Fine-tuning, extraction and training, each killed a few times: the same bits, nothing left over."""
     _kill_until_done(whole, tmp_path, random.Random(0), 3)
+    _check(whole, tmp_path)
+
+
+def _flip(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def _empty(data: bytes) -> bytes:
+    return b""
+
+
+def _cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize("damage", [_flip, _empty, _cut])
+def test_damaged_checkpoints(whole: Whole, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    """What a killed command left is damaged before the next one: the work starts afresh and ends in the same bits."""
+    for stage in STAGES:
+        code, _ = _run(_arguments(stage, tmp_path, whole.root), tmp_path, whole.events[stage] * 3 // 4)
+        assert code == -signal.SIGKILL
+        left = [p for p in (tmp_path / "finbert_sae" / "checkpoints").rglob("*.safetensors") if p.stat().st_size]
+        assert left, f"nothing of {stage} is left"
+        for path in left:
+            path.write_bytes(damage(path.read_bytes()))
+        assert _run(_arguments(stage, tmp_path, whole.root), tmp_path)[0] == 0
     _check(whole, tmp_path)
 
 
