@@ -56,7 +56,7 @@ def same_headlines(root: Path) -> Headlines:
     Raises UserError when their source has changed since.
     """
     present, record = present_classifier(root), classifiers.classifier_record(classifier_folder(root))
-    headlines = load_headlines(located(present, record, root))
+    headlines = load_headlines(located(present.headlines, root))
     if headlines.data_hash != record.data_hash:
         raise UserError(
             f"The headlines in {present.headlines.source} have changed since the classifier was fine-tuned; "

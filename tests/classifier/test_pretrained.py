@@ -75,7 +75,7 @@ class TestCode:
         folder, mark = tmp_path / "model", tmp_path / "ran"
         finbert_like(folder, ["negative", "positive", "neutral"])
         (folder / "own.py").write_text(f"open({str(mark)!r}, 'w')\nclass Own: pass\n")
-        modules = {name: "own.Own" for name in ("AutoConfig", "AutoModel", "AutoModelForSequenceClassification")}
+        modules = dict.fromkeys(("AutoConfig", "AutoModel", "AutoModelForSequenceClassification"), "own.Own")
         for name, more in (("config.json", {"model_type": model_type}), (file, {"auto_map": modules})):
             settings = json.loads((folder / name).read_text()) | more
             (folder / name).write_text(json.dumps(settings))
