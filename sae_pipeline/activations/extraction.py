@@ -130,7 +130,8 @@ def extract(extraction: Extraction, root: Path, checkpoints: Path, ranks: Ranks 
         return open_store(target)
     with unfinished(checkpoints, extraction.name) as checkpoint:
         work = checkpoint.folder / "store"
-        work.mkdir(exist_ok=True)
+        with readable_os_errors(work):
+            work.mkdir(exist_ok=True)
         _write_share(extraction, ranks.broadcast(work), ranks)
         moments, files = Moments(), {}
         for i in range(len(extraction.plan)):
@@ -138,7 +139,6 @@ def extract(extraction: Extraction, root: Path, checkpoints: Path, ranks: Ranks 
             moments.merge(Moments(**shard.moments))
             files[_shard_name(i)] = shard.file
         write_record(work / MANIFEST, extraction.manifest(moments, files, time.perf_counter() - started))
-        root.mkdir(parents=True, exist_ok=True)
         publish(work, target, check_store)
     ranks.wait()
     return open_store(target)

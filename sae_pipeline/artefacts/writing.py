@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from tqdm.auto import tqdm
 
 from sae_pipeline.artefacts.locks import locked_descriptor
-from sae_pipeline.errors import ResourceError
+from sae_pipeline.errors import ResourceError, UserError
 
 HASH_LENGTH = 12
 _PARTIAL = ".partial-"
@@ -38,8 +38,10 @@ def publish(folder: Path, target: Path, check: Callable[[Path], object]) -> Path
             return target
         except ValueError as error:
             set_aside(target, str(error))
-    folder.chmod(0o755)
-    folder.rename(target)
+    with readable_os_errors(target.parent):
+        folder.chmod(0o755)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
     return target
 
 
@@ -109,22 +111,43 @@ def alias(source: Path, target: Path) -> None:
         temporary.replace(target)
 
 
+_FREE = "free some space and run the same command again"
+_PROBLEMS = {
+    errno.ENOSPC: f"the disk is full; {_FREE}",
+    errno.EDQUOT: f"the disk quota is used up; {_FREE}",
+    errno.EROFS: "the disk is read-only; choose another folder with {flag}",
+    errno.EACCES: "permission is denied; choose another folder with {flag}",
+    errno.EPERM: "permission is denied; choose another folder with {flag}",
+    errno.EFBIG: "the file is larger than this disk allows; choose another folder with {flag}",
+}
+
+
 @contextmanager
-def readable_os_errors(folder: Path) -> Iterator[None]:
-    """Turn "disk full", "read-only" and the like into a ResourceError that names the folder."""
+def readable_os_errors(folder: Path, flag: str = "--root") -> Iterator[None]:
+    """Turn "disk full", "read-only" and the like into a ResourceError that names the folder.
+
+    `flag` is what chooses another folder.
+    """
     try:
         yield
-    except Exception as error:  # safetensors wraps the system's error and keeps only its number, in the message
-        number = error.errno if isinstance(error, OSError) else None
-        wrapped = re.search(r"\(os error (\d+)\)", str(error))
-        reason = {
-            errno.ENOSPC: "the disk is full; free some space and run the same command again",
-            errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-            errno.EROFS: "the disk is read-only; choose another folder with --root",
-            errno.EACCES: "permission is denied; choose another folder with --root",
-            errno.EPERM: "permission is denied; choose another folder with --root",
-            errno.EFBIG: "the file is larger than this disk allows; choose another folder with --root",
-        }.get(number or int(wrapped[1] if wrapped else 0))
-        if reason is None:
+    except UserError:
+        raise
+    except Exception as error:
+        problem = _PROBLEMS.get(_system_number(error))
+        if problem is None:
             raise
-        raise ResourceError(f"Cannot write to {folder}: {reason}.") from error
+        raise ResourceError(f"Cannot write to {folder}: {problem.format(flag=flag)}.") from error
+
+
+def _system_number(error: BaseException | None) -> int:
+    """The number of the system's error behind an exception; 0 where there is none.
+
+    Libraries wrap it. Those written in Rust (safetensors, tokenizers) keep the number in their message alone.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        if wrapped := re.search(r"\(os error (\d+)\)", str(error)):
+            return int(wrapped[1])
+        error = error.__cause__
+    return 0

@@ -123,7 +123,6 @@ def finetune(
             files=file_sums(final, (path.name for path in final.iterdir() if path.name != RECORD)),
         )
         write_record(final / RECORD, record)
-        store.mkdir(parents=True, exist_ok=True)
         return publish(final, store / record.name, check_classifier)
 
 

@@ -6,6 +6,7 @@ torch's restricted unpickler (`weights_only`), which makes tensors and plain con
 """
 
 import importlib.util
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from sae_pipeline.artefacts.content_names import content_name
+from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.config import LABELS
 from sae_pipeline.errors import UserError
 
@@ -58,20 +60,21 @@ def load_base(model: str) -> tuple[Any, Any]:
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise UserError(f"{source} is no model folder: it has no config.json; name a folder saved by transformers.")
     try:
-        _refuse_code(model, source)
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        order = _label_order(config.id2label)
-        if order is None:
-            config.num_labels = len(LABELS)
-        network = AutoModelForSequenceClassification.from_pretrained(
-            source,
-            config=config,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=order is None,
-            trust_remote_code=False,
-            weights_only=True,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
+        with _download_errors(source):
+            _refuse_code(model, source)
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+            order = _label_order(config.id2label)
+            if order is None:
+                config.num_labels = len(LABELS)
+            network = AutoModelForSequenceClassification.from_pretrained(
+                source,
+                config=config,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=order is None,
+                trust_remote_code=False,
+                weights_only=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
     except UserError:
         raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError and more for the same mistakes
@@ -85,6 +88,13 @@ def load_base(model: str) -> tuple[Any, Any]:
     network.config.id2label = dict(enumerate(LABELS))
     network.config.label2id = {label: i for i, label in enumerate(LABELS)}
     return network.eval(), tokenizer
+
+
+def _download_errors(source: str) -> AbstractContextManager[None]:
+    """The context of a download, in which a full disk becomes a sentence; a local folder needs none."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return nullcontext() if Path(source).is_dir() else readable_os_errors(Path(HF_HUB_CACHE), "HF_HOME")
 
 
 def _refuse_code(model: str, source: str) -> None:

@@ -1,8 +1,10 @@
 """Rows of a data set on the Hugging Face hub."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.table_files import Row
 
@@ -27,7 +29,8 @@ def hub_splits(source: str, label_column: str, need_test: bool) -> list[Iterator
 def _load(source: str) -> Any:
     """The data set, or the copy of it that was downloaded before where the hub does not answer.
 
-    The hub is asked once, with a short timeout, as its own client retries a missing network for half a minute.
+    The hub is asked once, with a short timeout, as its own client retries a missing network for half a minute. No code
+    of a data set runs: `datasets` reads files of data alone since version 4.
     """
     import datasets
     from huggingface_hub import constants, get_session
@@ -39,7 +42,10 @@ def _load(source: str) -> Any:
                 get_session().head(constants.ENDPOINT, timeout=_TIMEOUT)
             except Exception:
                 datasets.config.HF_HUB_OFFLINE = True
-        return datasets.load_dataset(source)
+        with readable_os_errors(Path(datasets.config.HF_DATASETS_CACHE), "HF_HOME"):
+            return datasets.load_dataset(source)
+    except UserError:
+        raise
     except Exception as error:
         if datasets.config.HF_HUB_OFFLINE:
             reason = "the hub cannot be reached and no copy was downloaded before"

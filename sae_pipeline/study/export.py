@@ -31,7 +31,7 @@ def export(config: ExportConfig, layer: int, root: Path) -> Path:
     folder = Path(config.to) if config.to else layout.weights / "saelens" / f"layer_{layer}_{config.sae_size}"
     tensors, settings = saelens(sae)
     try:
-        with readable_os_errors(folder):
+        with readable_os_errors(folder, "--to"):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "cfg.json").unlink(missing_ok=True)  # an older SAE's settings must not stand beside new weights
     except (FileExistsError, NotADirectoryError) as error:
