@@ -155,6 +155,12 @@ def check_file(path: Path, known: FileSum) -> None:
         raise DamageError(_CHANGED)
 
 
+def check_bytes(data: bytes, known: FileSum) -> None:
+    """Compare the content of a file, which was read whole, with what its record says of it. Raises DamageError."""
+    if hashlib.sha256(data).hexdigest() != known.sha256:
+        raise DamageError(_CHANGED)
+
+
 def check_size(path: Path, known: FileSum) -> None:
     """Compare the size alone, without reading the file. Raises DamageError."""
     size = _size(path)
