@@ -45,6 +45,7 @@ from sae_pipeline.headlines.tokens import collate, counted_mask, length_batches
 from sae_pipeline.runs.drafts import new_run
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.firings import Firings
+from sae_pipeline.schema.dicts import MadeWithDict
 from sae_pipeline.study import present
 from sae_pipeline.study.layout import Layout, aliased_saes, present_classifier
 
@@ -200,7 +201,8 @@ def floor(study: Study, split: Split, plain: bool = True) -> dict[str, Any]:
 def analysis(study: Study, split: Split, what: str) -> dict[str, Any]:
     """Make a whole run and write it to disk, with examples of the leading features ("100") or of all ("all")."""
     config = AnalyzeConfig(top_features=100 if what == "100" else "all")
-    with tempfile.TemporaryDirectory(dir=study.root) as folder, new_run(Path(folder)) as draft:
+    made_with: MadeWithDict = {"classifier_hash": study.classifier.hash, "sae_hash": ""}
+    with tempfile.TemporaryDirectory(dir=study.root) as folder, new_run(Path(folder), made_with) as draft:
         started = time.perf_counter()
         totals = analyze_headlines(study.classifier, study.sae, split, config, FEATURE_METRICS, draft, study.neighbours)
         seconds = time.perf_counter() - started

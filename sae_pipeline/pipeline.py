@@ -115,13 +115,12 @@ def analyze(
         with TemporaryDirectory() as folder:
             analyze_headlines(*parts, RunPart(Path(folder)), neighbours, ranks)
         return ranks.broadcast(Path())
-    with new_run(layout.runs) as draft:
+    with new_run(layout.runs, {"classifier_hash": classifier.hash, "sae_hash": sae_hash}) as draft:
         totals = analyze_headlines(*parts, draft, neighbours, ranks)
         assert totals is not None
         run = draft.finish(
             {
                 **provenance(study, classifier, sae.config, record, layout),
-                "sae_hash": sae_hash,
                 "device": str(device),
                 "backend": present.kernel_backend(sae.W_dec.device),
                 "dtype": "fp32",

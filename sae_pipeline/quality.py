@@ -8,12 +8,13 @@ import torch
 
 from sae_pipeline.activations.reading import read_activations
 from sae_pipeline.artefacts.checksums import write_record
-from sae_pipeline.artefacts.writing import alias, write_json
+from sae_pipeline.artefacts.writing import alias
 from sae_pipeline.config import CompareConfig, FamilyConfig, FinishConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation import controls
 from sae_pipeline.evaluation.family import match_features, stability
 from sae_pipeline.evaluation.rivals import Comparison, live_features, random_model
+from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.folders import find_run, read_run
 from sae_pipeline.schema.common import SCHEMA_VERSION
 from sae_pipeline.schema.controls import ControlsFile

@@ -8,7 +8,7 @@ examples of every feature that fires.
 """
 
 import argparse
-import hashlib
+import json
 import os
 from array import array
 from collections.abc import Iterator
@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 import orjson
+from safetensors.numpy import save
 from tqdm import tqdm
 
 from sae_pipeline.headlines.sample import sample_headlines
 from sae_pipeline.headlines.table_files import read_table
+from sae_pipeline.headlines.text import headline_id
 from sae_pipeline.runs.drafts import new_run
 from sae_pipeline.runs.json_records import json_lines
-from tests.support.run_factory import EDGES, LABELS, metadata
+from tests.support.run_factory import D_IN, EDGES, LABELS, MADE_WITH, metadata
 
 TOP, RANDOM, PER_HEADLINE, NEIGHBOURS = 20, 5, 10, 10
 ESTIMATES = [f"auroc_{label.lower()}" for label in LABELS]
@@ -42,6 +44,10 @@ class Headlines:
         share = (np.arange(d_sae) + 10.0) ** -0.9
         self.cumulative = np.cumsum(share / share.sum())
         self.counts = np.zeros(d_sae, np.int64)
+        self.class_counts = np.zeros((len(LABELS), d_sae), np.int64)
+        self.class_sizes = np.zeros(len(LABELS), np.int64)
+        self.n_tokens = 0
+        self.ids: set[str] = set()
 
     def prompts(self) -> Iterator[dict[str, Any]]:
         """The records of `prompts.jsonl`."""
@@ -56,7 +62,13 @@ class Headlines:
                 text = list(self.texts[base[n]])
                 for place, word in zip(changed[n], words[n], strict=True):
                     text[int(place * len(text))] = self.vocabulary[word]
-                yield _prompt(start + n, text, labels[n], probabilities[n].tolist())
+                while headline_id(" ".join(text)) in self.ids:  # no two headlines are the same
+                    text.append(self.vocabulary[int(self.random.integers(len(self.vocabulary)))])
+                prompt = _prompt(text, labels[n], probabilities[n].tolist())
+                self.ids.add(prompt["headline_id"])
+                self.class_sizes[prompt["label"]] += 1
+                self.n_tokens += len(prompt["tokens"])
+                yield prompt
 
     def strongest(self, prompts: Path) -> Iterator[dict[str, Any]]:
         """The records of `headline_features.json`, for the prompts that were written."""
@@ -73,6 +85,7 @@ class Headlines:
                 prompt = orjson.loads(line.text)
                 features = list(dict.fromkeys(features))[:PER_HEADLINE]
                 self.counts[features] += 1
+                self.class_counts[prompt["label"], features] += 1
                 fired = [
                     {"feature": feature, **_firing(prompt, place, strength)}
                     for feature, strength, place in zip(features, strengths, where, strict=False)
@@ -80,14 +93,14 @@ class Headlines:
                 yield {"headline": n, "headline_id": prompt["headline_id"], "features": fired}
 
 
-def _prompt(n: int, words: list[str], label: int, probabilities: list[float]) -> dict[str, Any]:
+def _prompt(words: list[str], label: int, probabilities: list[float]) -> dict[str, Any]:
     text = " ".join(words)
     starts, at = [0], 0
     for word in words:
         starts.append(at)
         at += len(word) + 1
     return {
-        "headline_id": hashlib.sha256(f"{n} {text}".encode()).hexdigest()[:12],
+        "headline_id": headline_id(text),
         "text": text,
         "label": label,
         "prediction": int(np.argmax(probabilities)),
@@ -124,9 +137,8 @@ def _examples(headlines: Headlines, prompts: Path) -> Iterator[dict[str, Any]]:
             n = min(TOP + RANDOM, int(headlines.counts[feature]))
             strengths = np.sort(random.gamma(4.0, 3.0, n))[::-1].round(4).tolist()
             examples = []
-            for headline, place, strength in zip(
-                random.integers(headlines.n, size=n).tolist(), random.random(n).tolist(), strengths, strict=True
-            ):
+            chosen = random.choice(headlines.n, n, replace=False).tolist()
+            for headline, place, strength in zip(chosen, random.random(n).tolist(), strengths, strict=True):
                 line = os.pread(file.fileno(), offsets[headline + 1] - offsets[headline], offsets[headline])
                 examples.append({"headline": headline, **_firing(orjson.loads(line), place, strength)})
             count = int(headlines.counts[feature])
@@ -134,7 +146,7 @@ def _examples(headlines: Headlines, prompts: Path) -> Iterator[dict[str, Any]]:
             yield {
                 "feature": feature,
                 "word": examples[0]["word"],
-                "histogram": random.integers(0, 1 + count, len(EDGES) - 1),
+                "histogram": random.multinomial(count, np.full(len(EDGES) - 1, 1 / (len(EDGES) - 1))),
                 "examples": examples[:TOP],
                 "groups": [
                     {
@@ -165,11 +177,11 @@ def _statistics(headlines: Headlines) -> dict[str, Any]:
     return {
         "d_sae": d_sae,
         "n_headlines": headlines.n,
-        "n_counted_tokens": headlines.n * 12,
+        "n_counted_tokens": headlines.n_tokens - 2 * headlines.n,
         "headline_counts": counts,
         "counts": counts,
-        "class_sizes": [headlines.n // 3] * 3,
-        "class_headline_counts": [counts // 3] * 3,
+        "class_sizes": headlines.class_sizes,
+        "class_headline_counts": list(headlines.class_counts),
         "class_means": [columns[0]] * 3,
         "metrics": [
             {"name": name, "top": np.argsort(-values, kind="stable")[:100], "values": values, **estimates.get(name, {})}
@@ -184,7 +196,7 @@ def write_large_run(folder: Path, n: int, d_sae: int, source: Path | None) -> Pa
         [str(row["text"]) for _, row in read_table(source, [])] if source else [text for text, _ in sample_headlines()]
     )
     headlines = Headlines(n, d_sae, [text for text in texts if text.split()])
-    with new_run(folder) as draft:
+    with new_run(folder, MADE_WITH) as draft:
         draft.write_prompts(headlines.prompts())
         prompts = draft.folder / "prompts.jsonl"
         draft.write_headline_features(headlines.strongest(prompts))
@@ -194,8 +206,12 @@ def write_large_run(folder: Path, n: int, d_sae: int, source: Path | None) -> Pa
         alike = np.sort(headlines.random.random((d_sae, NEIGHBOURS)))[:, ::-1].round(4).tolist()
         neighbours = {"d_sae": d_sae, "k": NEIGHBOURS, "n_headlines": n, "by_decoder": near, "decoder_cosine": alike}
         neighbours |= {"by_cofiring": near, "cofiring": alike}
-        (draft.folder / "neighbours.json").write_bytes(orjson.dumps(neighbours))
-        about = metadata(n, d_sae, TOP)
+        decoder = save({"W_dec": np.ones((d_sae, D_IN), np.float16)}, {"made_with": json.dumps(MADE_WITH)})
+        draft.write_neighbours(neighbours, decoder)
+        n_live = int((headlines.counts > 0).sum())
+        totals = {"n_headlines": n, "n_tokens": headlines.n_tokens, "n_counted_tokens": headlines.n_tokens - 2 * n}
+        totals |= {"n_features": d_sae, "n_live_features": n_live, "n_features_with_examples": n_live}
+        about = metadata(totals, TOP)
         about["metrics"] = [{"name": m, "label": m, "description": "Made up."} for m in METRICS]
         return draft.finish(about)
 

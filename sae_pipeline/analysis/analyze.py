@@ -101,7 +101,9 @@ def _write_features(
         ),
     )
     decoder = kept_decoder_neighbours(sae.W_dec, neighbours)
-    draft.write_neighbours(neighbours_record(decoder, findings.cofiring, d_sae), decoder_bytes(sae.W_dec))
+    draft.write_neighbours(
+        neighbours_record(decoder, findings.cofiring, d_sae), decoder_bytes(sae.W_dec, draft.made_with)
+    )
     return Totals(
         n_headlines=stats.n_headlines,
         n_tokens=findings.n_tokens,

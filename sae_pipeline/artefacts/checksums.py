@@ -27,7 +27,7 @@ _SEAL = re.compile(rb'\{"checksum":"([0-9a-f]{64})",')
 _SEAL_BYTES = len('{"checksum":"",') + 64
 _CHANGED = "has changed since it was written: its checksum does not fit"
 _THREADS = 4  # files that are read at the same time
-_SETTLED = 1_000_000_000  # ns after which a further change of a file is sure to get another time of change
+SETTLED_NS = 1_000_000_000  # after which a further change of a file is sure to get another time of change
 
 MAX_RECORD_BYTES = 1 << 26
 Model = TypeVar("Model", bound=BaseModel)
@@ -181,7 +181,7 @@ def sha256(path: Path) -> str:
         raise MissingError("is missing") from error
     except OSError as error:
         raise DamageError(f"cannot be read ({(error.strerror or str(error)).lower()})") from error
-    if time.time_ns() - before[2] > _SETTLED:
+    if time.time_ns() - before[2] > SETTLED_NS:
         _known[key] = before, found
     return found
 

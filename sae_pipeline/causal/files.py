@@ -1,13 +1,12 @@
 """Writing a run's causal findings: `feature_effects.json` and `interventions.json`."""
 
-from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.causal.gather import CausalFindings
 from sae_pipeline.errors import UserError
+from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.compact_json import NotFiniteError, array
 from sae_pipeline.runs.folders import Run
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS, InterventionsFile
-from sae_pipeline.schema.common import SCHEMA_VERSION
-from sae_pipeline.schema.dicts import FeatureEffectsDict, InterventionsDict, MadeFromDict
+from sae_pipeline.schema.dicts import FeatureEffectsDict, InterventionsDict
 
 
 def write_findings(run: Run, d_sae: int, findings: CausalFindings) -> InterventionsFile:
@@ -15,20 +14,13 @@ def write_findings(run: Run, d_sae: int, findings: CausalFindings) -> Interventi
 
     Raises UserError for numbers that are not finite; nothing is then written.
     """
-    metadata = run.metadata
-    made_from: MadeFromDict = {
-        "schema_version": SCHEMA_VERSION,
-        "run_id": metadata.run_id,
-        "classifier_hash": metadata.classifier_hash,
-        "sae_hash": metadata.sae_hash,
-    }
     effects: FeatureEffectsDict = {
-        **made_from,
+        **made_from(run),
         "d_sae": d_sae,
         "n_headlines": len(run.prompts),
         "metrics": findings.metrics,
     }
-    interventions: InterventionsDict = {**made_from, **findings.summary}
+    interventions: InterventionsDict = {**made_from(run), **findings.summary}
     try:
         files = {
             FEATURE_EFFECTS: b"".join(array(effects, "columns", findings.columns)),
@@ -37,5 +29,5 @@ def write_findings(run: Run, d_sae: int, findings: CausalFindings) -> Interventi
     except NotFiniteError as error:
         raise UserError(f"The effects are not finite ({error}); nothing was saved.") from error
     for name, data in files.items():
-        write_file(run.folder / name, data)
+        add_file(run, name, data)
     return InterventionsFile.model_validate_json(files[INTERVENTIONS])

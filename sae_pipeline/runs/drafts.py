@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sae_pipeline.artefacts.checksums import file_sums, seal
 from sae_pipeline.artefacts.locks import HeldError, locked
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.compact_json import (
@@ -25,7 +26,8 @@ from sae_pipeline.runs.compact_json import (
     indented,
     lines,
 )
-from sae_pipeline.runs.folders import reason_of, run_folders
+from sae_pipeline.runs.folders import run_folders
+from sae_pipeline.runs.run_files import reason_of
 from sae_pipeline.schema.common import (
     FEATURE_STATS,
     FEATURE_TOKENS,
@@ -39,6 +41,7 @@ from sae_pipeline.schema.dicts import (
     FeatureExamplesDict,
     FeatureStatsDict,
     HeadlineFeaturesDict,
+    MadeWithDict,
     MetadataDict,
     NeighboursDict,
     Numbers,
@@ -52,8 +55,10 @@ _LOCK = ".lock"
 
 
 @contextmanager
-def new_run(analysis_dir: Path) -> Iterator["RunDraft"]:
+def new_run(analysis_dir: Path, made_with: MadeWithDict) -> Iterator["RunDraft"]:
     """Make a draft to fill. `finish` turns it into a run; a draft that is not finished in the block is removed.
+
+    `made_with` are the models of the run, which each of its files names.
 
     Raises `UserError` if the folder cannot be written.
     """
@@ -63,14 +68,11 @@ def new_run(analysis_dir: Path) -> Iterator["RunDraft"]:
             folder = analysis_dir / f"{_DRAFT}{secrets.token_hex(8)}"
             cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
             cleanup.enter_context(locked(folder / _ALIVE))
-        yield RunDraft(folder)
+        yield RunDraft(folder, made_with)
 
 
-# The bytes before, between and after the records of the files that have a record for each headline.
-_PER_HEADLINE = {
-    PROMPTS: (b"", b"\n", b"\n"),
-    HEADLINE_FEATURES: (array_start({}, "headlines") + b"\n", b",\n", ARRAY_END),
-}
+# The bytes between and after the records of the files that have a record for each headline.
+_PER_HEADLINE = {PROMPTS: (b"\n", b"\n"), HEADLINE_FEATURES: (b",\n", ARRAY_END)}
 
 
 class RunPart:
@@ -86,7 +88,7 @@ class RunPart:
     def writing(self, name: str) -> Iterator[RecordWriter]:
         """Write the records of `prompts.jsonl` or `headline_features.json` as they come."""
         with self._file(name) as write:
-            yield RecordWriter(write, _PER_HEADLINE[name][1])
+            yield RecordWriter(write, _PER_HEADLINE[name][0])
 
     @contextmanager
     def _file(self, name: str) -> Iterator[Callable[[bytes], None]]:
@@ -114,15 +116,20 @@ class RunDraft(RunPart):
     """The files of a run that is being written, made by `new_run`.
 
     The records are of the types in `schema/dicts.py`, or their finished JSON. Floats are written with 6 significant
-    digits. A number that is not finite is a `UserError` that names its place.
+    digits. A number that is not finite is a `UserError` that names its place. `made_with` are the models of the run.
     """
+
+    def __init__(self, folder: Path, made_with: MadeWithDict) -> None:
+        super().__init__(folder)
+        self.made_with = made_with
 
     @contextmanager
     def writing(self, name: str) -> Iterator[RecordWriter]:
         """Write the whole of `prompts.jsonl` or `headline_features.json`, record by record as they come."""
-        start, between, end = _PER_HEADLINE[name]
+        between, end = _PER_HEADLINE[name]
         with self._file(name) as write:
-            write(start)
+            if name == HEADLINE_FEATURES:
+                write(array_start(self.made_with, "headlines") + b"\n")
             writer = RecordWriter(write, between)
             yield writer
             write(end if writer.n or name != PROMPTS else b"")
@@ -134,17 +141,18 @@ class RunDraft(RunPart):
 
     def write_neighbours(self, neighbours: NeighboursDict, decoder: bytes) -> None:
         """Write `neighbours.json`, and `decoder.safetensors` as it is given."""
-        self._write(NEIGHBOURS, lines([neighbours]))
+        self._write(NEIGHBOURS, lines([{**self.made_with, **neighbours}]))
         self._write(DECODER, iter([decoder]))
 
     def write_feature_stats(self, stats: FeatureStatsDict) -> None:
         """Write `feature_stats.json`, one metric per line."""
-        header = {key: value for key, value in stats.items() if key != "metrics"}
+        header = {**self.made_with, **{key: value for key, value in stats.items() if key != "metrics"}}
         self._write(FEATURE_STATS, array(header, "metrics", stats["metrics"]))
 
     def write_feature_tokens(self, histogram_edges: Numbers, features: Iterable[FeatureExamplesDict | bytes]) -> None:
         """Write `feature_tokens.json`; the features' histograms have one bin less than there are edges."""
-        self._write(FEATURE_TOKENS, array({"histogram_edges": histogram_edges}, "features", features))
+        header = {**self.made_with, "histogram_edges": histogram_edges}
+        self._write(FEATURE_TOKENS, array(header, "features", features))
 
     def write_headline_features(self, headlines: Iterable[HeadlineFeaturesDict | bytes]) -> None:
         """Write `headline_features.json`."""
@@ -152,27 +160,33 @@ class RunDraft(RunPart):
             file.add(headlines)
 
     def finish(self, metadata: MetadataDict) -> Path:
-        """Number the run, write `metadata.json` and rename the draft. Returns the run's folder."""
+        """Number the run, write `metadata.json` with the sums of all files, and rename the draft.
+
+        Returns the run's folder.
+        """
         missing = [name for name in RUN_FILES[1:] if not (self.folder / name).exists()]
         if missing:
             raise ValueError(f"write {', '.join(missing)} before finish")
         analysis_dir = self.folder.parent
         with _errors_as_sentences(analysis_dir):
-            for path in self.folder.iterdir():
-                if path.is_file():
-                    _sync(path)
+            paths = [path for path in self.folder.iterdir() if path.is_file() and path.name != _ALIVE]
+            for path in paths:
+                _sync(path)
+            files = file_sums(self.folder, [path.name for path in paths])
             with locked(analysis_dir / _LOCK):
                 number = 1 + max((number for _, number in run_folders(analysis_dir)), default=0)
                 now = datetime.now(UTC)
                 whole = RunMetadata.model_validate(
                     {
                         **metadata,
+                        **self.made_with,
                         "schema_version": SCHEMA_VERSION,
                         "run_id": f"run-{number:03d}",
                         "created_at": now.isoformat(timespec="seconds"),
+                        "files": files,
                     }
                 )
-                (self.folder / METADATA).write_bytes(indented(whole.model_dump()))
+                (self.folder / METADATA).write_bytes(seal(indented(whole.model_dump())))
                 _sync(self.folder / METADATA)
                 (self.folder / _ALIVE).unlink()
                 _sync(self.folder)

@@ -1,19 +1,34 @@
 """Features in a run's index: their metrics and facts, where their examples lie, and the words on which they fire."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import orjson
 
-from sae_pipeline.runs.fit import column_problems, examples_problems, metric_problems, stats_problems
-from sae_pipeline.runs.folders import damaged, parse_record, plain_file
-from sae_pipeline.runs.index_tables import OPTIONAL, RunTables
+from sae_pipeline.artefacts.checksums import DamageError, read_sealed
+from sae_pipeline.runs.decoder import check_decoder
+from sae_pipeline.runs.fit import (
+    column_problems,
+    effects_problems,
+    examples_problems,
+    family_problems,
+    listed_problems,
+    metric_problems,
+    neighbours_problems,
+    repeated_problems,
+    stats_problems,
+    tokens_problems,
+)
+from sae_pipeline.runs.index_tables import MAX_WHOLE_BYTES, RunTables
 from sae_pipeline.runs.json_records import Span
+from sae_pipeline.runs.run_files import damaged, read_whole
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
-from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, METADATA, Record
+from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, Record
 from sae_pipeline.schema.family import FAMILY, FamilyFile, Verdict
 from sae_pipeline.schema.run import (
+    DECODER,
     NEIGHBOURS,
     FeatureExamples,
     FeatureStatsFile,
@@ -65,46 +80,47 @@ class FeatureTables:
         self._run = run
 
     def fill(self) -> None:
-        """Read `feature_stats.json`, and where they exist `feature_effects.json`, `neighbours.json`, `family.json`."""
-        spans = self._run.spans(FEATURE_STATS, "metrics")
-        stats = parse_record(self._run.folder, FEATURE_STATS, next(spans).text, FeatureStatsFile)
-        self._run.check(FEATURE_STATS, "", stats_problems(stats, self._run.n_labels))
-        self.d_sae, self.n_headlines = stats.d_sae, stats.n_headlines
-        if not self._run.metadata.metrics:
-            raise damaged(self._run.folder, METADATA, "metrics", "names none")
-        columns = {column.name: column for column in self._columns(FEATURE_STATS, "metrics", spans)}
-        self._run.check(FEATURE_STATS, "", metric_problems(list(columns), self._run.metadata))
-        metrics = list(self._run.metadata.metrics)
-        if self._run.has(FEATURE_EFFECTS):
-            metrics += self._effects(columns, {metric.name for metric in metrics})
+        """Read `feature_stats.json` and the optional files about features."""
+        run = self._run
+        spans = run.spans(FEATURE_STATS, "metrics")
+        self.stats = run.parse(FEATURE_STATS, next(spans).text, FeatureStatsFile)
+        run.check(FEATURE_STATS, "", stats_problems(self.stats, run.metadata))
+        found = list(self._columns(FEATURE_STATS, "metrics", spans))
+        run.check(FEATURE_STATS, "", metric_problems([column.name for column in found], run.metadata.metrics))
+        columns, metrics = {column.name: column for column in found}, list(run.metadata.metrics)
+        if run.has(FEATURE_EFFECTS):
+            with run.optional(FEATURE_EFFECTS, "intervene"):
+                metrics += self._effects(columns)
+        if run.has(DECODER):
+            with run.optional(DECODER, "analyze"):
+                check_decoder(run.folder, run.known(DECODER), run.metadata)
         for metric in metrics:
-            self._run.vector(f"metric {metric.name}", np.array(columns[metric.name].values, np.float64))
-        self._summaries(stats, columns)
-        self._facts(stats, [columns[metric.name] for metric in metrics])
-        self._run.about("d_sae", stats.d_sae)
-        self._run.about("metrics", orjson.dumps([metric.model_dump() for metric in metrics]).decode())
-        self._run.about("class_sizes", orjson.dumps(stats.class_sizes).decode())
+            run.vector(f"metric {metric.name}", np.array(columns[metric.name].values, np.float64))
+        self._summaries(columns)
+        self._facts([columns[metric.name] for metric in metrics])
+        run.about("d_sae", self.stats.d_sae)
+        run.about("metrics", orjson.dumps([metric.model_dump() for metric in metrics]).decode())
+        run.about("class_sizes", orjson.dumps(self.stats.class_sizes).decode())
 
     def _columns(self, name: str, key: str, spans: Iterable[Span]) -> Iterator[MetricColumn]:
         for n, span in enumerate(spans):
-            column = parse_record(self._run.folder, name, span.text, MetricColumn, f"{key}.{n}")
-            self._run.check(name, f"{key} ", column_problems(column, self.d_sae))
+            column = self._run.parse(name, span.text, MetricColumn, f"{key}.{n}")
+            self._run.check(name, f"{key} ", column_problems(column, self.stats.d_sae))
             yield column
 
-    def _effects(self, columns: dict[str, MetricColumn], taken: set[str]) -> list[MetricInfo]:
+    def _effects(self, columns: dict[str, MetricColumn]) -> list[MetricInfo]:
         """Add the columns of `feature_effects.json` to `columns`. Returns their metrics."""
-        spans = self._run.spans(FEATURE_EFFECTS, "columns")
-        head = parse_record(self._run.folder, FEATURE_EFFECTS, next(spans).text, FeatureEffectsFile)
-        if (head.sae_hash, head.d_sae) != (self._run.metadata.sae_hash, self.d_sae):
-            raise damaged(self._run.folder, FEATURE_EFFECTS, "sae_hash, d_sae", f"are another SAE's: {OPTIONAL}")
-        found = {column.name: column for column in self._columns(FEATURE_EFFECTS, "columns", spans)}
-        for metric in head.metrics:
-            if metric.name not in found or metric.name in taken:
-                raise damaged(self._run.folder, FEATURE_EFFECTS, f"metrics {metric.name}", f"does not fit: {OPTIONAL}")
-        columns |= found
+        run = self._run
+        spans = run.sealed_spans(FEATURE_EFFECTS, "columns")
+        head = run.parse(FEATURE_EFFECTS, next(spans).text, FeatureEffectsFile)
+        run.check(FEATURE_EFFECTS, "", effects_problems(head, run.metadata, run.checksum))
+        found = list(self._columns(FEATURE_EFFECTS, "columns", spans))
+        run.check(FEATURE_EFFECTS, "", metric_problems([column.name for column in found], head.metrics))
+        columns |= {column.name: column for column in found}
         return head.metrics
 
-    def _summaries(self, stats: FeatureStatsFile, columns: dict[str, MetricColumn]) -> None:
+    def _summaries(self, columns: dict[str, MetricColumn]) -> None:
+        stats = self.stats
         counts = np.array(stats.headline_counts, np.int64)
         density = np.array(stats.counts, np.float64) / max(stats.n_counted_tokens, 1)
         self._run.vector("headline_counts", counts)
@@ -116,7 +132,8 @@ class FeatureTables:
             leaning = np.where((counts > 0) & (auroc.max(axis=0) > 0.5), auroc.argmax(axis=0), -1).astype(np.int16)
         self._run.vector("leaning", leaning)
 
-    def _facts(self, stats: FeatureStatsFile, columns: list[MetricColumn]) -> None:
+    def _facts(self, columns: list[MetricColumn]) -> None:
+        stats = self.stats
         fields = tuple(Estimate.model_fields)
         rows = [(c.name, f, getattr(c, f)) for c in columns for f in fields if getattr(c, f) is not None]
         table = np.array([row for _, _, row in rows], np.float64).reshape(len(rows), stats.d_sae)  # null: NaN
@@ -143,53 +160,57 @@ class FeatureTables:
         self._run.sql.executemany(statement, ((feature, fact(feature).decode()) for feature in range(stats.d_sae)))
 
     def _neighbours(self) -> NeighboursFile | None:
-        if not self._run.has(NEIGHBOURS):
-            return None
-        text = plain_file(self._run.folder, NEIGHBOURS).read_bytes()
-        self._run.advance(len(text))
-        near = parse_record(self._run.folder, NEIGHBOURS, text, NeighboursFile)
-        lists = (near.by_decoder, near.decoder_cosine, near.by_cofiring, near.cofiring)
-        if {len(column) for column in lists} != {self.d_sae}:
-            raise damaged(self._run.folder, NEIGHBOURS, "", f"does not have {self.d_sae} features: {OPTIONAL}")
-        for column in (near.by_decoder, near.by_cofiring):
-            if any(other >= self.d_sae for row in column for other in row):
-                raise damaged(self._run.folder, NEIGHBOURS, "", f"names features beyond {self.d_sae - 1}: {OPTIONAL}")
-        return near
+        run = self._run
+        if run.has(NEIGHBOURS):
+            with run.optional(NEIGHBOURS, "analyze"):
+                known = run.known(NEIGHBOURS)
+                if known.size > MAX_WHOLE_BYTES:
+                    raise damaged(run.folder, NEIGHBOURS, "", f"is larger than {MAX_WHOLE_BYTES >> 20} MiB")
+                near = read_whole(run.folder, NEIGHBOURS, known, partial(run.parse, NEIGHBOURS, model=NeighboursFile))
+                run.check(NEIGHBOURS, "", neighbours_problems(near, run.metadata))
+                run.advance(known.size)
+                return near
+        return None
 
     def _family(self) -> FamilyFile | None:
-        if not self._run.has(FAMILY):
-            return None
-        text = plain_file(self._run.folder, FAMILY).read_bytes()
-        self._run.advance(len(text))
-        family = parse_record(self._run.folder, FAMILY, text, FamilyFile)
-        if (family.sae_hash, family.d_sae) != (self._run.metadata.sae_hash, self.d_sae):
-            raise damaged(self._run.folder, FAMILY, "sae_hash, d_sae", f"are another SAE's: {OPTIONAL}")
-        lists = [getattr(match, field) for match in family.matches for field in type(match).model_fields]
-        if len(family.matches) != len(family.members) or {len(column) for column in lists} - {self.d_sae}:
-            raise damaged(self._run.folder, FAMILY, "matches", f"do not fit members and features: {OPTIONAL}")
-        return family
+        run = self._run
+        if run.has(FAMILY):
+            with run.optional(FAMILY, "family"):
+                try:
+                    text = read_sealed(run.folder / FAMILY, MAX_WHOLE_BYTES)
+                except DamageError as error:
+                    raise damaged(run.folder, FAMILY, "", str(error)) from error
+                family = run.parse(FAMILY, text, FamilyFile)
+                run.check(FAMILY, "", family_problems(family, run.metadata, run.checksum))
+                run.advance(len(text))
+                return family
+        return None
 
     def examples(self, n_tokens: Sequence[int]) -> None:
         """Read `feature_tokens.json`; `n_tokens` has the number of tokens of every headline."""
-        spans = self._run.spans(FEATURE_TOKENS, "features")
-        head = parse_record(self._run.folder, FEATURE_TOKENS, next(spans).text, FeatureTokensFile)
-        n_bins = len(head.histogram_edges) - 1
-        self._run.about("histogram_edges", orjson.dumps(head.histogram_edges).decode())
-        seen: set[int] = set()
+        run = self._run
+        spans = run.spans(FEATURE_TOKENS, "features")
+        head = run.parse(FEATURE_TOKENS, next(spans).text, FeatureTokensFile)
+        run.check(FEATURE_TOKENS, "", tokens_problems(head, run.metadata))
+        n_bins, seen = len(head.histogram_edges) - 1, list[int]()
+        run.about("histogram_edges", orjson.dumps(head.histogram_edges).decode())
         for n, span in enumerate(spans):
-            saved = parse_record(self._run.folder, FEATURE_TOKENS, span.text, FeatureExamples, f"features.{n}")
-            problems = examples_problems(saved, n_bins, self.d_sae, n_tokens)
-            self._run.check(FEATURE_TOKENS, f"features.{n}.", problems)
-            if saved.feature in seen:
-                raise damaged(self._run.folder, FEATURE_TOKENS, f"features.{n}.feature", "is listed twice")
-            seen.add(saved.feature)
-            self._run.sql.execute(
-                "UPDATE feature SET (examples_at, examples_bytes, word, folded, spark) = (?, ?, ?, ?, ?) "
-                "WHERE feature = ?",
-                (span.start, len(span.text), saved.word, saved.word.casefold(), _spark(saved.histogram), saved.feature),
-            )
-            words = {one.word.casefold() for one in saved.words or saved.examples} | {saved.word.casefold()}
-            self._run.sql.executemany("INSERT INTO fired VALUES (?, ?)", ((word, saved.feature) for word in words))
+            saved = run.parse(FEATURE_TOKENS, span.text, FeatureExamples, f"features.{n}")
+            run.check(FEATURE_TOKENS, f"features.{n}.", examples_problems(saved, n_bins, self.stats, n_tokens))
+            seen.append(saved.feature)
+            self._insert_examples(saved, span)
+        run.check(FEATURE_TOKENS, "features", repeated_problems(seen))
+        run.check(FEATURE_TOKENS, "features", listed_problems(len(seen), run.metadata.totals.n_features_with_examples))
+
+    def _insert_examples(self, saved: FeatureExamples, span: Span) -> None:
+        self._run.sql.execute(
+            "UPDATE feature SET (examples_at, examples_bytes, word, folded, spark) = (?, ?, ?, ?, ?) WHERE feature = ?",
+            (span.start, len(span.text), saved.word, saved.word.casefold(), _spark(saved.histogram), saved.feature),
+        )
+        words = {one.word.casefold() for one in saved.words or saved.examples} | {saved.word.casefold()}
+        self._run.sql.executemany(
+            "INSERT OR IGNORE INTO fired VALUES (?, ?)", ((word, saved.feature) for word in words)
+        )
 
 
 def _spark(histogram: list[int]) -> str:

@@ -4,33 +4,43 @@ A run is a folder `<YYYYmmdd-HHMMSS>_run-XXX`, written by `drafts.py`. `schema/`
 """
 
 import re
-import stat
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+import numpy as np
 
+from sae_pipeline.artefacts.checksums import DamageError, check_files
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.fit import (
     Problems,
     column_problems,
     examples_problems,
     headline_problems,
+    listed_problems,
+    made_with_problems,
     metric_problems,
     prompt_problems,
+    prompts_problems,
+    repeated_problems,
     stats_problems,
+    tokens_problems,
 )
-from sae_pipeline.schema.common import (
-    FEATURE_STATS,
-    FEATURE_TOKENS,
-    HEADLINE_FEATURES,
-    METADATA,
-    PROMPTS,
-    RUN_FILES,
+from sae_pipeline.runs.run_files import (
+    Content,
+    DamagedRunError,
+    damaged,
+    damaged_run,
+    parse_record,
+    plain_file,
+    read_metadata,
+    read_whole,
+    reason_of,
+    run_checksum,
+    run_number,
 )
+from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS, RUN_FILES
 from sae_pipeline.schema.run import (
     FeatureExamples,
     FeatureStatsFile,
@@ -40,19 +50,12 @@ from sae_pipeline.schema.run import (
     RunMetadata,
 )
 
-MAX_METADATA_BYTES = 1 << 26
-_RUN_FOLDER = re.compile(r"[^.].*_run-([0-9]{1,9})")
+_NAMED_BYTES = 1 << 28  # of a run's files, up to which they are read whole to name the record that has changed
 _RUN_NUMBER = re.compile(r"(?:run-)?([0-9]{1,9})")
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class UnknownRunError(UserError):
     """No run has the number or name that was asked for."""
-
-
-class DamagedRunError(UserError):
-    """A run exists but cannot be read; the message names file and field."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,11 @@ class RunEntry:
 
 @dataclass(frozen=True)
 class Run:
-    """A whole run, validated."""
+    """A whole run, validated. `checksum` is that of its `metadata.json`."""
 
     folder: Path
     metadata: RunMetadata
+    checksum: str
     prompts: list[Prompt]
     feature_stats: FeatureStatsFile
     feature_tokens: FeatureTokensFile
@@ -95,21 +99,23 @@ class Run:
         return {saved.feature: saved for saved in self.feature_tokens.features}
 
 
-def list_runs(
-    analysis_dir: Path, known: Container[str] | None = None, check: Callable[[Path, str], object] | None = None
-) -> list[RunEntry]:
-    """All runs, newest first. A run counts as readable if its files exist and its metadata is valid.
+# --- finding -------------------------------------------------------------------------------------------
 
-    Folders that are not among `known` are left out. `check(folder, name)` raises `DamagedRunError` if a file is
-    missing; the default looks into the folder.
+
+def list_runs(
+    analysis_dir: Path, known: Container[str] | None = None, size_of: Callable[[Path, str], int] | None = None
+) -> list[RunEntry]:
+    """All runs, newest first. A run counts as readable if its metadata is valid and its files have their sizes.
+
+    Folders that are not among `known` are left out. `size_of(folder, name)` gives a file's bytes and raises
+    `DamagedRunError` if it is missing; the default looks into the folder.
     """
     entries = []
     for folder, number in run_folders(analysis_dir, known):
         metadata, reason = None, None
         try:
-            for name in RUN_FILES:
-                (check or plain_file)(folder, name)
-            metadata = read_metadata(folder)
+            sizes = {name: (size_of or _size_of)(folder, name) for name in RUN_FILES}
+            metadata = _with_sizes(folder, read_metadata(folder), sizes)
         except DamagedRunError as error:
             reason = str(error)
         entries.append(RunEntry(f"run-{number:03d}", number, folder, metadata, reason))
@@ -138,26 +144,6 @@ def find_run(analysis_dir: Path, run_id: str | int | None, known: Container[str]
     raise UnknownRunError(f"There is no run {str(run_id)[:64]!r} in {analysis_dir}; it has {known}{more}.")
 
 
-def read_run(folder: Path) -> Run:
-    """Read all five files and check that they fit together. Raises `DamagedRunError`, which names file and field."""
-    run = Run(
-        folder,
-        read_metadata(folder),
-        _read_prompts(folder),
-        _read(folder, FEATURE_STATS, FeatureStatsFile),
-        _read(folder, FEATURE_TOKENS, FeatureTokensFile),
-        _read(folder, HEADLINE_FEATURES, HeadlineFeaturesFile),
-    )
-    for file, field, problem in _misfits(run):
-        raise damaged(folder, file, field, problem)
-    return run
-
-
-def load_run(analysis_dir: str | Path = "analysis_data", run: str | int | None = None) -> Run:
-    """Read run 34, "34", "run-034", a folder name, or the latest for None. Raises UserError when it cannot be read."""
-    return read_run(find_run(Path(analysis_dir), run))
-
-
 def run_folders(analysis_dir: Path, known: Container[str] | None = None) -> list[tuple[Path, int]]:
     """(folder, number) of every run, highest number first; of equal numbers, latest time stamp first."""
     try:
@@ -166,96 +152,107 @@ def run_folders(analysis_dir: Path, known: Container[str] | None = None) -> list
         return []
     except OSError as error:
         raise UserError(f"{analysis_dir} cannot be read ({reason_of(error)}).") from error
-    found = [(int(match[1]), name) for name in names if (match := _RUN_FOLDER.fullmatch(name))]
-    found = [(number, name) for number, name in found if known is None or name in known]
+    found = [(run_number(name), name) for name in names if known is None or name in known]
+    found = [(number, name) for number, name in found if number is not None]
     return [(analysis_dir / name, number) for number, name in sorted(found, reverse=True)]
 
 
-def damaged(folder: Path, file: str, field: str, problem: str) -> DamagedRunError:
-    """The error of a run whose `file` is wrong at `field` ("": as a whole)."""
-    place = f"{file}, {field}:" if field else file
-    return DamagedRunError(f"Run {folder.name} is damaged: {place} {problem}; delete it or analyse again.")
-
-
-def plain_file(folder: Path, name: str) -> Path:
-    """The path of a run's file, which must be a plain file. No link is followed, so nothing outside the run is read."""
-    path = folder / name
-    try:
-        if not stat.S_ISDIR(folder.lstat().st_mode):
-            raise damaged(folder, "the folder", "", "is a link or a file; copy the run itself here")
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise damaged(folder, name, "", "is not a plain file")
-    except OSError as error:
-        raise damaged(folder, name, "", f"cannot be read ({reason_of(error)})") from error
-    return path
-
-
-def _bytes(folder: Path, name: str) -> bytes:
-    try:
-        if name == METADATA and plain_file(folder, name).stat().st_size > MAX_METADATA_BYTES:
-            raise damaged(folder, name, "", f"is larger than {MAX_METADATA_BYTES >> 20} MiB")
-        return plain_file(folder, name).read_bytes()
-    except OSError as error:
-        raise damaged(folder, name, "", f"cannot be read ({reason_of(error)})") from error
-
-
-def parse_record(folder: Path, name: str, text: bytes, model: type[Model], prefix: str = "") -> Model:
-    """Validate a record, which stands at `prefix` in a run's file. Raises `DamagedRunError`."""
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise damaged(folder, name, " ".join(filter(None, (prefix, field))), first["msg"]) from error
-
-
-def _read(folder: Path, name: str, model: type[Model]) -> Model:
-    return parse_record(folder, name, _bytes(folder, name), model)
-
-
-def _read_prompts(folder: Path) -> list[Prompt]:
-    lines = _bytes(folder, PROMPTS).splitlines()  # bytes split at \n and \r only, which no JSON string contains
-    return [parse_record(folder, PROMPTS, line, Prompt, f"line {n}") for n, line in enumerate(lines, 1)]
-
-
-def read_metadata(folder: Path) -> RunMetadata:
-    """Read `metadata.json` alone. Raises `DamagedRunError`."""
-    metadata = _read(folder, METADATA, RunMetadata)
-    match = _RUN_FOLDER.fullmatch(folder.name)
-    if match and metadata.run_id != f"run-{int(match[1]):03d}":
-        raise damaged(folder, METADATA, "run_id", f"says {metadata.run_id!r}, unlike the folder's name")
+def _with_sizes(folder: Path, metadata: RunMetadata, sizes: dict[str, int]) -> RunMetadata:
+    """The metadata, where the files have the sizes that they name."""
+    for name in RUN_FILES[1:]:
+        if sizes[name] != metadata.files[name].size:
+            raise damaged(folder, name, "", f"has {sizes[name]:,} of {metadata.files[name].size:,} bytes")
     return metadata
+
+
+def _size_of(folder: Path, name: str) -> int:
+    return plain_file(folder, name).lstat().st_size
+
+
+# --- reading -------------------------------------------------------------------------------------------
+
+
+def load_run(analysis_dir: str | Path = "analysis_data", run: str | int | None = None) -> Run:
+    """Read run 34, "34", "run-034", a folder name, or the latest for None. Raises UserError when it cannot be read."""
+    return read_run(find_run(Path(analysis_dir), run))
+
+
+def read_run(folder: Path) -> Run:
+    """Read all five files, compare them with their checksums and check that they fit together.
+
+    Raises `DamagedRunError`, which names file and field.
+    """
+    metadata = read_metadata(folder)
+
+    def read(name: str, parse: Callable[[bytes], Content]) -> Content:
+        return read_whole(folder, name, metadata.files[name], parse)
+
+    run = Run(
+        folder,
+        metadata,
+        run_checksum(folder),
+        read(PROMPTS, partial(_prompts, folder)),
+        read(FEATURE_STATS, partial(parse_record, folder, FEATURE_STATS, model=FeatureStatsFile)),
+        read(FEATURE_TOKENS, partial(parse_record, folder, FEATURE_TOKENS, model=FeatureTokensFile)),
+        read(HEADLINE_FEATURES, partial(parse_record, folder, HEADLINE_FEATURES, model=HeadlineFeaturesFile)),
+    )
+    for file, field, problem in _misfits(run):
+        raise damaged(folder, file, field, problem)
+    return run
+
+
+def check_run(folder: Path) -> RunMetadata:
+    """Compare the files of a run with their checksums, in bounded memory. Returns the metadata.
+
+    Raises `DamagedRunError`. It names the record and field that have changed, where these are no longer valid and the
+    files are not large.
+    """
+    metadata = read_metadata(folder)
+    files = {name: metadata.files[name] for name in RUN_FILES[1:]}
+    try:
+        check_files(folder, files)
+    except DamageError as error:
+        if sum(known.size for known in files.values()) <= _NAMED_BYTES:
+            read_run(folder)
+        raise damaged_run(folder, str(error)) from error
+    return metadata
+
+
+def _prompts(folder: Path, data: bytes) -> list[Prompt]:
+    lines = data.splitlines()  # bytes split at \n and \r only, which no JSON string contains
+    return [parse_record(folder, PROMPTS, line, Prompt, f"line {n}") for n, line in enumerate(lines, 1)]
 
 
 def _misfits(run: Run) -> Iterator[tuple[str, str, str]]:
     """The places (file, field, problem) where files that are valid by themselves do not fit together."""
-    stats, n_tokens = run.feature_stats, [len(prompt.tokens) for prompt in run.prompts]
-    for n, prompt in enumerate(run.prompts, 1):
-        yield from _at(PROMPTS, f"line {n} ", prompt_problems(prompt, len(run.metadata.labels)))
+    metadata, prompts, stats = run.metadata, run.prompts, run.feature_stats
+    n_labels, n_tokens = len(metadata.labels), [len(prompt.tokens) for prompt in prompts]
 
-    if stats.n_headlines != len(run.prompts):
-        yield FEATURE_STATS, "n_headlines", f"is {stats.n_headlines}, {PROMPTS} has {len(run.prompts)}"
-    yield from _at(FEATURE_STATS, "", stats_problems(stats, len(run.metadata.labels)))
-    if not run.metadata.metrics:
-        yield METADATA, "metrics", "names none"
-    yield from _at(FEATURE_STATS, "", metric_problems([column.name for column in stats.metrics], run.metadata))
+    yield from _at(FEATURE_STATS, "", stats_problems(stats, metadata))
+    yield from _at(FEATURE_STATS, "", metric_problems([column.name for column in stats.metrics], metadata.metrics))
     for column in stats.metrics:
         yield from _at(FEATURE_STATS, "metrics ", column_problems(column, stats.d_sae))
 
-    n_bins = len(run.feature_tokens.histogram_edges) - 1
-    for n, saved in enumerate(run.feature_tokens.features):
-        yield from _at(FEATURE_TOKENS, f"features.{n}.", examples_problems(saved, n_bins, stats.d_sae, n_tokens))
+    for n, prompt in enumerate(prompts, 1):
+        yield from _at(PROMPTS, f"line {n} ", prompt_problems(prompt, n_labels))
+    ids = np.array([int(prompt.headline_id, 16) for prompt in prompts], np.uint64)
+    class_sizes = np.bincount(np.array([prompt.label for prompt in prompts], np.int64), minlength=n_labels).tolist()
+    n_counted = sum(word >= 0 for prompt in prompts for word in prompt.words)
+    yield from _at(PROMPTS, "", prompts_problems(ids, class_sizes, n_counted, sum(n_tokens), metadata, stats))
 
-    if len(run.headline_features.headlines) != len(run.prompts):
-        yield HEADLINE_FEATURES, "headlines", f"has {len(run.headline_features.headlines)} of {len(run.prompts)}"
-    for n, (record, prompt) in enumerate(zip(run.headline_features.headlines, run.prompts, strict=False)):
+    yield from _at(HEADLINE_FEATURES, "", made_with_problems(run.headline_features, metadata))
+    records = run.headline_features.headlines
+    yield from _at(HEADLINE_FEATURES, "headlines", listed_problems(len(records), len(prompts)))
+    for n, (record, prompt) in enumerate(zip(records, prompts, strict=True)):
         yield from _at(HEADLINE_FEATURES, f"headlines.{n}.", headline_problems(record, n, prompt, stats.d_sae))
+
+    yield from _at(FEATURE_TOKENS, "", tokens_problems(run.feature_tokens, metadata))
+    n_bins, saved = len(run.feature_tokens.histogram_edges) - 1, run.feature_tokens.features
+    for n, one in enumerate(saved):
+        yield from _at(FEATURE_TOKENS, f"features.{n}.", examples_problems(one, n_bins, stats, n_tokens))
+    yield from _at(FEATURE_TOKENS, "features", repeated_problems([one.feature for one in saved]))
+    yield from _at(FEATURE_TOKENS, "features", listed_problems(len(saved), metadata.totals.n_features_with_examples))
 
 
 def _at(file: str, place: str, problems: Problems) -> Iterator[tuple[str, str, str]]:
-    return ((file, f"{place}{field}", problem) for field, problem in problems)
-
-
-def reason_of(error: OSError) -> str:
-    """The reason of a system error, in a few words."""
-    return (error.strerror or str(error)).lower()
+    return ((file, f"{place}{field}".strip(), problem) for field, problem in problems)

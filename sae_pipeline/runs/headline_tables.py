@@ -8,13 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_pipeline.runs.fit import headline_problems, prompt_problems
-from sae_pipeline.runs.folders import damaged, parse_record
-from sae_pipeline.runs.index_tables import OPTIONAL, RunTables
+from sae_pipeline.runs.fit import (
+    headline_effects_problems,
+    headline_problems,
+    interventions_problems,
+    listed_problems,
+    made_with_problems,
+    prompt_problems,
+    prompts_problems,
+    repeated_problems,
+)
+from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
+from sae_pipeline.runs.run_files import damaged
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects, InterventionsFile
-from sae_pipeline.schema.common import FEATURE_STATS, HEADLINE_FEATURES, PROMPTS
-from sae_pipeline.schema.run import HeadlineFeatures, HeadlineFeaturesFile, Prompt
+from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS
+from sae_pipeline.schema.run import FeatureStatsFile, HeadlineFeatures, HeadlineFeaturesFile, Prompt
 
 SORT_KEYS = ("confidence", "margin", "loss")
 _BATCH = 1000  # rows per statement
@@ -24,28 +33,32 @@ _HEADLINES_PER_POSTING = 1 << 18
 class HeadlineTables:
     """Fills the tables of headlines. The methods raise `DamagedRunError`."""
 
-    def __init__(self, run: RunTables, d_sae: int, n_headlines: int) -> None:
-        self._run, self._d_sae, self._n_headlines = run, d_sae, n_headlines
+    def __init__(self, run: RunTables, stats: FeatureStatsFile) -> None:
+        self._run, self._stats = run, stats
         self.n_tokens = array("I")  # of every headline
+        self._n_counted = 0
+        self._ids = array("Q")
 
     def fill(self) -> None:
         """Read `prompts.jsonl` and `headline_features.json`, which have a record for each headline, side by side."""
-        spans = self._run.spans(HEADLINE_FEATURES, "headlines")
-        parse_record(self._run.folder, HEADLINE_FEATURES, next(spans).text, HeadlineFeaturesFile)
+        run = self._run
+        spans = run.spans(HEADLINE_FEATURES, "headlines")
+        head = run.parse(HEADLINE_FEATURES, next(spans).text, HeadlineFeaturesFile)
+        run.check(HEADLINE_FEATURES, "", made_with_problems(head, run.metadata))
         keys = {name: array("f") for name in SORT_KEYS}
-        cells, postings = array("I"), _Postings(self._run.sql)
+        cells, postings = array("I"), _Postings(run.sql)
         rows: list[tuple[Any, ...]] = []
         texts: list[tuple[int, str]] = []
-        lines = self._run.spans(PROMPTS)
+        lines = run.spans(PROMPTS)
         for n, line in enumerate(lines):
             prompt = self._prompt(n, line)
             span = next(spans, None)
             if span is None:
-                n_prompts = n + 1 + sum(1 for _ in lines)
-                raise damaged(self._run.folder, HEADLINE_FEATURES, "headlines", f"has {n} of {n_prompts}")
+                run.check(HEADLINE_FEATURES, "headlines", listed_problems(n, n + 1 + sum(1 for _ in lines)))
+                break
             record = self._strongest(n, span, prompt)
             postings.add(n, record)
-            cells.append(prompt.label * self._run.n_labels + prompt.prediction)
+            cells.append(prompt.label * run.n_labels + prompt.prediction)
             for key, value in zip(SORT_KEYS, _sort_keys(prompt), strict=True):
                 keys[key].append(value)
             rows.append((n, prompt.headline_id, line.start, len(line.text), span.start, len(span.text), None, None))
@@ -54,25 +67,32 @@ class HeadlineTables:
                 self._insert_headlines(rows, texts)
         self._insert_headlines(rows, texts)
         postings.flush()
-        extra = sum(1 for _ in spans)
-        if extra:
-            n = len(cells)
-            raise damaged(self._run.folder, HEADLINE_FEATURES, "headlines", f"has {n + extra} of {n}")
-        if len(cells) != self._n_headlines:
-            problem = f"is {self._n_headlines}, {PROMPTS} has {len(cells)}"
-            raise damaged(self._run.folder, FEATURE_STATS, "n_headlines", problem)
-        self._sorted(np.frombuffer(cells, np.uint32), {name: np.frombuffer(key, "f4") for name, key in keys.items()})
+        n = len(cells)
+        run.check(HEADLINE_FEATURES, "headlines", listed_problems(n + sum(1 for _ in spans), n))
+        cell = np.frombuffer(cells, np.uint32)
+        self._check_all(cell)
+        self._sorted(cell, {name: np.frombuffer(key, "f4") for name, key in keys.items()})
 
     def _prompt(self, n: int, line: Span) -> Prompt:
-        prompt = parse_record(self._run.folder, PROMPTS, line.text, Prompt, f"line {n + 1}")
+        prompt = self._run.parse(PROMPTS, line.text, Prompt, f"line {n + 1}")
         self._run.check(PROMPTS, f"line {n + 1} ", prompt_problems(prompt, self._run.n_labels))
         self.n_tokens.append(len(prompt.tokens))
+        self._n_counted += sum(word >= 0 for word in prompt.words)
+        self._ids.append(int(prompt.headline_id, 16))
         return prompt
 
     def _strongest(self, n: int, span: Span, prompt: Prompt) -> HeadlineFeatures:
-        record = parse_record(self._run.folder, HEADLINE_FEATURES, span.text, HeadlineFeatures, f"headlines.{n}")
-        self._run.check(HEADLINE_FEATURES, f"headlines.{n}.", headline_problems(record, n, prompt, self._d_sae))
+        record = self._run.parse(HEADLINE_FEATURES, span.text, HeadlineFeatures, f"headlines.{n}")
+        problems = headline_problems(record, n, prompt, self._stats.d_sae)
+        self._run.check(HEADLINE_FEATURES, f"headlines.{n}.", problems)
         return record
+
+    def _check_all(self, cells: NDArray[np.uint32]) -> None:
+        """Check the headlines together, when all have been read."""
+        run, ids = self._run, np.frombuffer(self._ids, np.uint64)
+        class_sizes = np.bincount(cells // run.n_labels, minlength=run.n_labels).tolist()
+        counts = class_sizes, self._n_counted, sum(self.n_tokens)
+        run.check(PROMPTS, "", prompts_problems(ids, *counts, run.metadata, self._stats))
 
     def _insert_headlines(self, rows: list[tuple[Any, ...]], texts: list[tuple[int, str]]) -> None:
         self._run.sql.executemany("INSERT INTO headline VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
@@ -87,27 +107,38 @@ class HeadlineTables:
             self._run.vector(f"{name} asc", np.argsort(key, kind="stable").astype(np.uint32))
             self._run.vector(f"{name} desc", np.argsort(-key, kind="stable").astype(np.uint32))
         self._run.about("n_headlines", len(cells))
-        labels, predictions = np.divmod(cells, max(self._run.n_labels, 1))
+        labels, predictions = np.divmod(cells, self._run.n_labels)
         self._run.about("n_correct", int((labels == predictions).sum()))
 
     def interventions(self) -> None:
         """Read `interventions.json`, if the run has it."""
-        if not self._run.has(INTERVENTIONS):
+        run = self._run
+        if not run.has(INTERVENTIONS):
             return
-        spans = self._run.spans(INTERVENTIONS, "headlines")
-        head = parse_record(self._run.folder, INTERVENTIONS, next(spans).text, InterventionsFile)
-        if head.sae_hash != self._run.metadata.sae_hash:
-            raise damaged(self._run.folder, INTERVENTIONS, "sae_hash", f"is another SAE's: {OPTIONAL}")
-        self._run.about("interventions", head.model_dump_json(exclude={"headlines"}))
-        for n, span in enumerate(spans):
-            effects = parse_record(self._run.folder, INTERVENTIONS, span.text, HeadlineEffects, f"headlines.{n}")
-            changed = self._run.sql.execute(
-                "UPDATE headline SET (effects_at, effects_bytes) = (?, ?) WHERE headline = ? AND headline_id = ?",
-                (span.start, len(span.text), min(effects.headline, self._n_headlines), effects.headline_id),
-            )
-            if changed.rowcount != 1:
-                problem = f"is no headline of {PROMPTS}: {OPTIONAL}"
-                raise damaged(self._run.folder, INTERVENTIONS, f"headlines.{n}.headline_id", problem)
+        with run.optional(INTERVENTIONS, "intervene"):
+            spans = run.sealed_spans(INTERVENTIONS, "headlines")
+            head = run.parse(INTERVENTIONS, next(spans).text, InterventionsFile)
+            run.check(INTERVENTIONS, "", interventions_problems(head, run.metadata, run.checksum))
+            headlines, starts, sizes = array("I"), array("Q"), array("I")
+            for n, span in enumerate(spans):
+                headlines.append(self._with_effects(n, span))
+                starts.append(span.start)
+                sizes.append(len(span.text))
+            run.check(INTERVENTIONS, "headlines", repeated_problems(headlines))
+            run.about("interventions", head.model_dump_json(exclude={"headlines"}))
+            statement = "UPDATE headline SET (effects_at, effects_bytes) = (?, ?) WHERE headline = ?"
+            run.sql.executemany(statement, zip(starts, sizes, headlines, strict=True))
+
+    def _with_effects(self, n: int, span: Span) -> int:
+        """The headline of record `n` of `interventions.json`."""
+        run = self._run
+        effects = run.parse(INTERVENTIONS, span.text, HeadlineEffects, f"headlines.{n}")
+        headline = effects.headline
+        if headline >= len(self._ids) or f"{self._ids[headline]:012x}" != effects.headline_id:
+            raise damaged(run.folder, INTERVENTIONS, f"headlines.{n}.headline_id", f"is no headline of {PROMPTS}")
+        problems = headline_effects_problems(effects, run.metadata, self.n_tokens[headline])
+        run.check(INTERVENTIONS, f"headlines.{n}.", problems)
+        return headline
 
 
 class _Postings:

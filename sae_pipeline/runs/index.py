@@ -1,12 +1,13 @@
 """`index.sqlite`: where each record lies in a run's JSON files, and the tables for searching and sorting them.
 
-The index is made from the JSON files alone and can be deleted at any time. Its stamp has their sizes and times of
-change, so that an index that no longer fits the files is recognised. Building it reads the files record by record.
-Besides one record, memory holds about 40 bytes per headline and the columns of d_sae numbers.
+The index is made from the run's files alone and can be deleted at any time. Building it compares the files with their
+checksums, and reads them record by record. Besides one record, memory holds about 50 bytes per headline and the columns
+of d_sae numbers. `index.json` is written last: it has the checksums and stamps of all these files and of the index. A
+file with another stamp is compared with its checksum again, and only another content makes the index anew.
 
 | table | a row is |
 | --- | --- |
-| `about` | one fact: version, stamp, totals, metrics, histogram edges, `interventions.json` without its headlines |
+| `about` | one fact: totals, metrics, histogram edges, `interventions.json` without its headlines, files left out |
 | `vector` | one numpy array over all headlines or all features |
 | `headline` | a headline: its id, and the byte offsets and lengths of its records |
 | `headline_text` | its words (FTS5) |
@@ -21,40 +22,62 @@ headlines in that order. Vectors over features: `headline_counts`, `density`, `l
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from tqdm.auto import tqdm
 
+from sae_pipeline.artefacts.checksums import (
+    SETTLED_NS,
+    DamageError,
+    Stamp,
+    read_record,
+    sha256,
+    stamp,
+    write_record,
+)
 from sae_pipeline.artefacts.locks import locked_folder
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import ResourceError, UserError
 from sae_pipeline.runs.feature_tables import FeatureTables
-from sae_pipeline.runs.folders import DamagedRunError
+from sae_pipeline.runs.folders import check_run
 from sae_pipeline.runs.headline_tables import HeadlineTables
 from sae_pipeline.runs.index_tables import INDICES, SCHEMA, RunTables
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
-from sae_pipeline.schema.common import RUN_FILES
+from sae_pipeline.schema.common import RUN_FILES, FileName, Record, Sha256
 from sae_pipeline.schema.family import FAMILY
-from sae_pipeline.schema.run import NEIGHBOURS
+from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 
-INDEX = "index.sqlite"
-VERSION = 2
-INDEXED_FILES = (*RUN_FILES, NEIGHBOURS, FAMILY, FEATURE_EFFECTS, INTERVENTIONS)
+INDEX, INDEX_RECORD = INDEX_FILES = ("index.sqlite", "index.json")
+INDEXED_FILES = (*RUN_FILES, NEIGHBOURS, DECODER, FAMILY, FEATURE_EFFECTS, INTERVENTIONS)
 _PARTIAL = ".index.partial"
 Progress = Callable[[int, int], None]
 
 
+class UnwritableIndexError(UserError):
+    """The index cannot be written in its folder."""
+
+
+class SeenFile(Record):
+    """A file as it was when the index was made from it."""
+
+    stamp: Stamp
+    sha256: Sha256 | None  # null: not a plain file
+
+
+class IndexRecord(Record):
+    """`index.json`."""
+
+    version: Literal[3]
+    seen_at: int  # ns since 1970, before the files were read
+    files: dict[FileName, SeenFile]  # of the run, and the index itself
+
+
 def run_stamp(folder: Path) -> str:
-    """The sizes and times of change of a run's files as text, which changes when a file does."""
-    stamps: dict[str, list[int]] = {}
-    for name in INDEXED_FILES:
-        try:
-            status = (folder / name).lstat()
-        except OSError:
-            continue
-        stamps[name] = [status.st_size, status.st_mtime_ns]
-    return json.dumps([VERSION, stamps])
+    """The stamps of a run's files as text, which changes when a file does."""
+    return json.dumps(_stamps(_present(folder)))
 
 
 def open_index(path: Path) -> sqlite3.Connection:
@@ -70,13 +93,24 @@ def open_index(path: Path) -> sqlite3.Connection:
 
 
 def index_is_current(folder: Path, path: Path | None = None) -> bool:
-    """Whether the run has an index that is whole and fits its files."""
+    """Whether the run has an index that is whole and fits its files. Files with other stamps are read for that."""
+    path = path or folder / INDEX
     try:
-        with closing(open_index(path or folder / INDEX)) as connection:
-            found = connection.execute("SELECT value FROM about WHERE name = 'stamp'").fetchone()
-    except sqlite3.Error:
+        record = read_record(path.with_name(INDEX_RECORD), IndexRecord)
+        now, paths = time.time_ns(), [*_present(folder), path]
+        if {file.name for file in paths} != record.files.keys():
+            return False
+        stamps = _stamps(paths)
+        unsure = [file for file in paths if not _is_sure(record, file.name, stamps[file.name])]
+        if any(_seen(file, stamps[file.name]).sha256 != record.files[file.name].sha256 for file in unsure):
+            return False
+    except (DamageError, OSError):
         return False
-    return found is not None and found[0] == run_stamp(folder)
+    if unsure:
+        files = {name: SeenFile(stamp=stamps[name], sha256=seen.sha256) for name, seen in record.files.items()}
+        with suppress(OSError, ResourceError):  # the next reader compares the files again
+            write_record(path.with_name(INDEX_RECORD), IndexRecord(version=3, seen_at=now, files=files))
+    return True
 
 
 def build_index(folder: Path, progress: Progress | None = None, into: Path | None = None) -> Path:
@@ -84,23 +118,69 @@ def build_index(folder: Path, progress: Progress | None = None, into: Path | Non
 
     The index is written in the run's folder, or in the folder `into`, under a temporary name. Processes that build the
     same index wait for each other. `progress` is told the bytes read and the bytes in all. Raises `DamagedRunError`
-    for a run that cannot be read, and `UserError` if the index cannot be written.
+    for a run that cannot be read, and `UnwritableIndexError`.
     """
     target = (into or folder) / INDEX
     partial = target.with_name(_PARTIAL)
     try:
         with locked_folder(target.parent):
             if not index_is_current(folder, target):
+                if target.is_dir() and not target.is_symlink():
+                    raise IsADirectoryError("it is a folder")
                 try:
+                    now, stamps = time.time_ns(), _stamps(_present(folder))
                     _write(folder, partial, progress)
                     partial.replace(target)
+                    files = {name: _seen(folder / name, stamps[name]) for name in stamps}
+                    if _stamps(_present(folder)) != stamps:
+                        raise DamageError("does not fit any more, because a file has changed meanwhile")
+                    files[INDEX] = _seen(target, stamp(target))
+                    write_record(target.with_name(INDEX_RECORD), IndexRecord(version=3, seen_at=now, files=files))
                 finally:
                     partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"The index of {folder.name} cannot be written ({error.strerror or error}).") from error
+    except DamageError as error:
+        raise UnwritableIndexError(f"The index of {folder.name} {error}; ask again.") from error
+    except (OSError, ResourceError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UnwritableIndexError(f"The index of {folder.name} cannot be written ({reason}).") from error
     except sqlite3.Error as error:
-        raise UserError(f"The index of {folder.name} cannot be written ({error}); is the disk full?") from error
+        cure = "; free some space" if error.sqlite_errorcode == sqlite3.SQLITE_FULL else ""
+        raise UnwritableIndexError(f"The index of {folder.name} cannot be written ({error}){cure}.") from error
     return target
+
+
+def damaged_files(path: Path) -> list[str]:
+    """Sentences about the files that an index was made without, because they are damaged. Raises `sqlite3.Error`."""
+    with closing(open_index(path)) as connection:
+        ((left_out,),) = connection.execute("SELECT value FROM about WHERE name = 'left_out'")
+    return list(json.loads(left_out).values())
+
+
+def delete_index(path: Path) -> None:
+    """Delete an index and its record."""
+    for name in INDEX_FILES:
+        path.with_name(name).unlink(missing_ok=True)
+
+
+def _present(folder: Path) -> list[Path]:
+    """The files that an index is made from and that are there, whatever they are."""
+    paths = (folder / name for name in INDEXED_FILES)
+    return [path for path in paths if path.exists() or path.is_symlink()]
+
+
+def _stamps(paths: Iterable[Path]) -> dict[str, Stamp]:
+    return {path.name: stamp(path) for path in paths}
+
+
+def _seen(path: Path, at: Stamp) -> SeenFile:
+    plain = path.is_file() and not path.is_symlink()
+    return SeenFile(stamp=at, sha256=sha256(path) if plain else None)
+
+
+def _is_sure(record: IndexRecord, name: str, now: Stamp) -> bool:
+    """Whether a file must be as it was, because a change would have changed its stamp."""
+    seen = record.files[name].stamp
+    return seen == now and seen[2] + SETTLED_NS < record.seen_at
 
 
 def index_run(folder: Path) -> None:
@@ -108,9 +188,7 @@ def index_run(folder: Path) -> None:
     try:
         with shown_progress("Indexing the run") as progress:
             build_index(folder, progress)
-    except DamagedRunError:
-        raise
-    except UserError as error:
+    except UnwritableIndexError as error:
         print(f"{error} The server will try again.")
 
 
@@ -127,7 +205,7 @@ def shown_progress(description: str) -> Iterator[Progress]:
 
 
 def _write(folder: Path, path: Path, progress: Progress | None) -> None:
-    stamp = run_stamp(folder)
+    metadata = check_run(folder)
     total = sum((folder / name).lstat().st_size for name in INDEXED_FILES if (folder / name).exists())
     done = 0
 
@@ -145,14 +223,14 @@ def _write(folder: Path, path: Path, progress: Progress | None) -> None:
         )
         connection.executescript(SCHEMA)
         connection.execute("BEGIN")
-        run = RunTables(folder, connection, advance)
+        run = RunTables(folder, metadata, connection, advance)
         features = FeatureTables(run)
         features.fill()
-        headlines = HeadlineTables(run, features.d_sae, features.n_headlines)
+        headlines = HeadlineTables(run, features.stats)
         headlines.fill()
         features.examples(headlines.n_tokens)
         headlines.interventions()
+        run.about("left_out", json.dumps(run.left_out))
         connection.execute("COMMIT")
         connection.executescript(INDICES)
-        connection.execute("INSERT INTO about VALUES ('stamp', ?)", (stamp,))
     path.chmod(0o644)

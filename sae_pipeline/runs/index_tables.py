@@ -6,15 +6,20 @@ the tables are for.
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_pipeline.artefacts.checksums import DamageError, check_sealed, without_seal
+from sae_pipeline.runs import run_files
 from sae_pipeline.runs.fit import Problems
-from sae_pipeline.runs.folders import damaged, plain_file, read_metadata
 from sae_pipeline.runs.json_records import RecordsError, Span, json_lines, json_records
+from sae_pipeline.runs.run_files import DamagedRunError, Model, damaged, parse_record, plain_file
+from sae_pipeline.schema.common import METADATA, FileSum
+from sae_pipeline.schema.run import RunMetadata
 
 SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -36,7 +41,7 @@ CREATE INDEX headline_by_id ON headline (headline_id);
 CREATE INDEX posting_by_feature ON posting (feature);
 CREATE INDEX feature_by_word ON feature (folded);
 """
-OPTIONAL = "delete this file or make it anew"  # the cure for a damaged file that a run can do without
+MAX_WHOLE_BYTES = 1 << 28  # of a file that is read whole; one with 10 neighbours of 32,768 features has 10 MB
 
 
 class RunTables:
@@ -45,10 +50,13 @@ class RunTables:
     `advance` is told the number of bytes of each record that is read. The methods raise `DamagedRunError`.
     """
 
-    def __init__(self, folder: Path, sql: sqlite3.Connection, advance: Callable[[int], None]) -> None:
-        self.folder, self.sql, self.advance = folder, sql, advance
-        self.metadata = read_metadata(folder)
-        self.n_labels = len(self.metadata.labels)
+    def __init__(
+        self, folder: Path, metadata: RunMetadata, sql: sqlite3.Connection, advance: Callable[[int], None]
+    ) -> None:
+        self.folder, self.metadata, self.sql, self.advance = folder, metadata, sql, advance
+        self.checksum = run_files.run_checksum(folder)
+        self.n_labels = len(metadata.labels)
+        self.left_out: dict[str, str] = {}  # what is wrong with a file that the run can do without, by its name
 
     def spans(self, name: str, key: str | None = None) -> Iterator[Span]:
         """The records of a file: its lines, or the rest of its object and then the records of the array `key`."""
@@ -60,14 +68,42 @@ class RunTables:
         except (RecordsError, OSError) as error:
             raise damaged(self.folder, name, "", str(error)) from error
 
+    def sealed_spans(self, name: str, key: str) -> Iterator[Span]:
+        """The records of a sealed file, which was added to the run: its object, then those of the array `key`."""
+        try:
+            check_sealed(self.folder / name)
+        except DamageError as error:
+            raise damaged(self.folder, name, "", str(error)) from error
+        spans = self.spans(name, key)
+        yield Span(0, without_seal(next(spans).text))
+        yield from spans
+
     def has(self, name: str) -> bool:
-        """Whether the run has an optional file, even one that cannot be read."""
-        return (self.folder / name).exists() or (self.folder / name).is_symlink()
+        """Whether the run has an optional file, or should have it."""
+        return name in self.metadata.files or (self.folder / name).exists() or (self.folder / name).is_symlink()
+
+    def known(self, name: str) -> FileSum:
+        """What the metadata say of an optional file that the analysis wrote."""
+        if name not in self.metadata.files:
+            raise damaged(self.folder, name, "", f"is not among the files of {METADATA}")
+        return self.metadata.files[name]
+
+    @contextmanager
+    def optional(self, name: str, verb: str) -> Iterator[None]:
+        """Go on without an optional file that is damaged. What is wrong is kept, with the verb that makes it anew."""
+        try:
+            yield
+        except DamagedRunError as error:
+            run = "" if verb == "analyze" else f" --run {self.metadata.run_id}"
+            self.left_out[name] = f"{error.what}; `python -m sae_pipeline {verb}{run}` makes it anew."
+
+    def parse(self, name: str, text: bytes, model: type[Model], place: str = "") -> Model:
+        """Validate the record at `place`."""
+        return parse_record(self.folder, name, text, model, place)
 
     def check(self, name: str, place: str, problems: Problems) -> None:
         """Raise the first problem of the record at `place`."""
-        for field, problem in problems:
-            raise damaged(self.folder, name, f"{place}{field}", problem)
+        run_files.check(self.folder, name, place, problems)
 
     def about(self, name: str, value: Any) -> None:
         """Insert a row of `about`."""

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
-from sae_pipeline.schema.common import Record, Share
+from sae_pipeline.schema.common import MadeFrom, Record, Share
 from sae_pipeline.schema.reports import SpliceBaseline
 from sae_pipeline.schema.run import MetricColumn, MetricInfo
 
@@ -16,13 +16,9 @@ Chosen = Literal["activation", "attribution", "random"]
 CurveKind = Literal["deletion", "insertion"]
 
 
-class FeatureEffectsFile(Record):
+class FeatureEffectsFile(MadeFrom):
     """`feature_effects.json`: the mean effect of every feature on every class, over a run's headlines."""
 
-    schema_version: Literal[1]
-    run_id: str
-    classifier_hash: str
-    sae_hash: str
     d_sae: int
     n_headlines: NonNegativeInt
     metrics: list[MetricInfo] = Field(description="names, labels and formulas of the columns, as in metadata.json")
@@ -127,13 +123,9 @@ class HeadlineEffects(Record):
     )
 
 
-class InterventionsSummary(Record):
+class InterventionsSummary(MadeFrom):
     """The causes of a run's predictions as a whole."""
 
-    schema_version: Literal[1]
-    run_id: str
-    classifier_hash: str
-    sae_hash: str
     device: str
     seconds: FiniteFloat
     config: dict[str, Any]

@@ -38,7 +38,7 @@ class Control(Record):
 class ControlsFile(Record):
     """An SAE beside its controls, and its stability over seeds."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     sae_hash: str
     size: str
     seconds: FiniteFloat

@@ -10,7 +10,7 @@ mypy then reports a field that is missing, misspelt or of another type. Numbers 
 """
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from orjson import Fragment
 
@@ -21,6 +21,14 @@ from sae_pipeline.schema.run import ClassifierInfo, GroupKind, Hookpoint, Metric
 
 Numbers = Floats | Sequence[float]
 Counts = Ints | Sequence[int]
+
+
+class MadeWithDict(TypedDict):
+    """A `MadeWith`."""
+
+    classifier_hash: str
+    sae_hash: str
+
 
 # --- metadata.json -------------------------------------------------------------------------------------
 
@@ -41,9 +49,8 @@ class ProvenanceDict(TypedDict):
 
 
 class MetadataDict(ProvenanceDict):
-    """`RunMetadata` but for the version, number and date, which a run gets when it is whole."""
+    """`RunMetadata` but for what the draft of a run adds: SAE, version, number, date, and the sums of its files."""
 
-    sae_hash: str
     device: str
     backend: str
     dtype: str
@@ -125,7 +132,7 @@ class EstimateColumnDict(MetricColumnDict):
 
 
 class FeatureStatsDict(TypedDict):
-    """A `FeatureStatsFile`."""
+    """A `FeatureStatsFile` without the models that it was made with, which the run's draft adds."""
 
     d_sae: int
     n_headlines: int
@@ -181,7 +188,7 @@ class FeatureExamplesDict(TypedDict):
 
 
 class NeighboursDict(TypedDict):
-    """A `NeighboursFile`; a `Fragment` is finished JSON."""
+    """A `NeighboursFile` without the models that it was made with; a `Fragment` is finished JSON."""
 
     d_sae: int
     k: int
@@ -195,13 +202,12 @@ class NeighboursDict(TypedDict):
 # --- feature_effects.json, interventions.json ----------------------------------------------------------
 
 
-class MadeFromDict(TypedDict):
-    """The run that a causal file belongs to."""
+class MadeFromDict(MadeWithDict):
+    """A `MadeFrom`."""
 
-    schema_version: int
+    schema_version: Literal[2]
     run_id: str
-    classifier_hash: str
-    sae_hash: str
+    run_checksum: str
 
 
 class FeatureEffectsDict(MadeFromDict):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
-from sae_pipeline.schema.common import Record, Share
+from sae_pipeline.schema.common import MadeFrom, Record, Share
 
 FAMILY = "family.json"
 Verdict = Literal["match", "split", "absent"]
@@ -31,11 +31,9 @@ class MemberMatches(Record):
     )
 
 
-class FamilyFile(Record):
+class FamilyFile(MadeFrom):
     """`family.json`: the counterparts of a run's features in SAEs of other sizes and seeds."""
 
-    schema_version: Literal[1]
-    sae_hash: str
     d_sae: int
     n_tokens: NonNegativeInt = Field(description="counted tokens on which co-activation was counted")
     members: list[FamilyMember]

@@ -4,8 +4,10 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
-from sae_pipeline.schema.common import PositionKind, Record, Share
+from sae_pipeline.schema.common import FileName, FileSum, MadeWith, PositionKind, Record, Share
 from sae_pipeline.schema.reports import ClassifierReport, SaeReport
+
+MAX_FILES = 64  # that a run may name
 
 # --- metadata.json -------------------------------------------------------------------------------------
 
@@ -62,7 +64,7 @@ class Totals(Record):
 class RunMetadata(Record):
     """`metadata.json`: what a run was made from, with which settings and on which machine."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     run_id: str = Field(description='"run-034"')
     created_at: str = Field(description="ISO 8601, UTC")
     preset: str
@@ -84,6 +86,7 @@ class RunMetadata(Record):
     processes: int = Field(description="processes that shared the headlines")
     metrics: list[MetricInfo]
     totals: Totals
+    files: dict[FileName, FileSum] = Field(max_length=MAX_FILES, description="the other files that the analysis wrote")
 
 
 # --- prompts.jsonl -------------------------------------------------------------------------------------
@@ -130,7 +133,7 @@ class MetricColumn(Record):
     )
 
 
-class FeatureStatsFile(Record):
+class FeatureStatsFile(MadeWith):
     """`feature_stats.json`: statistics of every feature."""
 
     d_sae: int
@@ -201,7 +204,7 @@ class FeatureExamples(Record):
     words: list[FiredWord] = Field(description="most characteristic first")
 
 
-class FeatureTokensFile(Record):
+class FeatureTokensFile(MadeWith):
     """`feature_tokens.json`: examples of the features that lead a metric, or of all that fire."""
 
     histogram_edges: list[FiniteFloat] = Field(description="log-spaced bin edges, one more than bins")
@@ -225,7 +228,7 @@ class HeadlineFeatures(Record):
     features: list[FiredFeature] = Field(description="strongest first")
 
 
-class HeadlineFeaturesFile(Record):
+class HeadlineFeaturesFile(MadeWith):
     """`headline_features.json`: the strongest features of every headline."""
 
     headlines: list[HeadlineFeatures]
@@ -236,7 +239,7 @@ class HeadlineFeaturesFile(Record):
 NEIGHBOURS, DECODER = "neighbours.json", "decoder.safetensors"
 
 
-class NeighboursFile(Record):
+class NeighboursFile(MadeWith):
     """`neighbours.json`: the k features most like each feature, most alike first; fewer where there are no more."""
 
     d_sae: int

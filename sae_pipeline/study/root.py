@@ -17,8 +17,9 @@ from sae_pipeline.artefacts.locks import locked
 from sae_pipeline.artefacts.mirror import Mirror
 from sae_pipeline.artefacts.remote_files import RemoteError, RemoteFile, is_remote, local_path
 from sae_pipeline.errors import UserError
-from sae_pipeline.runs.folders import find_run, read_metadata
-from sae_pipeline.runs.index import INDEX, shown_progress
+from sae_pipeline.runs.folders import find_run
+from sae_pipeline.runs.index import INDEX_FILES, shown_progress
+from sae_pipeline.runs.run_files import read_metadata
 from sae_pipeline.schema.common import METADATA
 
 _LOOKS = 5  # listings of the address before a sync gives up; it is done when two in a row are equal
@@ -113,9 +114,9 @@ class RemoteStudy(StudyRoot):
     def _forget(self, names: Iterable[str]) -> None:
         """Delete here what was deleted at the address."""
         self._mirror.forget(names)
-        for index in self.folder.glob(f"analysis_data/[!.]*/{INDEX}"):
-            if not (index.parent / METADATA).exists():
-                shutil.rmtree(index.parent)
+        for folder in self.folder.glob("analysis_data/[!.]*/"):
+            if {path.name for path in folder.iterdir()} <= set(INDEX_FILES):
+                shutil.rmtree(folder)
 
     def _fetch(self, files: Mapping[str, RemoteFile]) -> None:
         wanted = {n: f for n, f in files.items() if not self._mirror.is_changed_here_only(n, f)}
@@ -127,7 +128,7 @@ class RemoteStudy(StudyRoot):
         mine = [
             name
             for name in self._mirror.changed()
-            if _SENT.fullmatch(name) and not name.endswith((INDEX, ".lock"))
+            if _SENT.fullmatch(name) and not name.endswith((*INDEX_FILES, ".lock"))
             if name not in files or self._mirror.is_changed_here_only(name, files[name])
         ]
         with shown_progress(f"Sending to {self._mirror.address}") as progress:
@@ -145,6 +146,10 @@ class RemoteStudy(StudyRoot):
         present = _classifier_of(self.folder / "finbert_sae" / "classifier.json")
         if self._verb == "finetune":
             return {}
+        if self._verb == "verify":
+            return {
+                name: file for name, file in files.items() if _SENT.fullmatch(name) and not name.endswith(INDEX_FILES)
+            }
         classifiers, folders = {present} if present else set(), set[Path]()
         if self._verb in ("intervene", "family"):
             run = find_run(self.folder / "analysis_data", self._run)
@@ -158,7 +163,7 @@ class RemoteStudy(StudyRoot):
         return {
             name: file
             for name, file in files.items()
-            if (name.rpartition("/")[0] in wanted and not name.endswith(INDEX))
+            if (name.rpartition("/")[0] in wanted and not name.endswith(INDEX_FILES))
             or re.fullmatch(r"finbert_sae/layer_[^/]+\.pt", name)
         }
 

@@ -9,6 +9,7 @@ import torch
 
 from sae_pipeline import pipeline
 from sae_pipeline.__main__ import main
+from sae_pipeline.artefacts.checksums import unseal
 from sae_pipeline.causal.edits import Edit, edit_hidden
 from sae_pipeline.causal.probe import Probe
 from sae_pipeline.classifier.logits import centred
@@ -16,6 +17,7 @@ from sae_pipeline.config import InterveneConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import counted_mask
 from sae_pipeline.runs.folders import Run, find_run, read_run
+from sae_pipeline.runs.index import INDEX_FILES
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS, FeatureEffectsFile, InterventionsFile
 from sae_pipeline.study import present
 from sae_pipeline.study.report import causal_lines
@@ -46,7 +48,7 @@ def run(root: Path) -> Run:
 @pytest.fixture(scope="module")
 def interventions(root: Path, run: Run) -> InterventionsFile:
     """`interventions.json`, written by the verb."""
-    before = {path.name: path.read_bytes() for path in run.folder.iterdir() if path.suffix != ".sqlite"}
+    before = {path.name: path.read_bytes() for path in run.folder.iterdir() if path.name not in INDEX_FILES}
     found = pipeline.intervene(CONFIG, root, CPU)
     assert {name: (run.folder / name).read_bytes() for name in before} == before, "the run itself is not touched"
     return found
@@ -57,7 +59,7 @@ class TestFiles:
 
     def test_interventions(self, run: Run, interventions: InterventionsFile) -> None:
         """Read back alike; one record per headline; predictions are the run's; effects add up to the logits."""
-        assert InterventionsFile.model_validate_json((run.folder / INTERVENTIONS).read_bytes()) == interventions
+        assert InterventionsFile.model_validate_json(unseal((run.folder / INTERVENTIONS).read_bytes())) == interventions
         assert [h.headline_id for h in interventions.headlines] == [p.headline_id for p in run.prompts]
         for record, prompt in zip(interventions.headlines, run.prompts, strict=True):
             assert int(np.argmax(record.logits)) == prompt.prediction
@@ -99,7 +101,7 @@ class TestFiles:
 
     def test_feature_effects(self, run: Run, interventions: InterventionsFile) -> None:
         """Columns of d_sae numbers with names of their own; classes cancel; leaders lead."""
-        file = FeatureEffectsFile.model_validate_json((run.folder / FEATURE_EFFECTS).read_bytes())
+        file = FeatureEffectsFile.model_validate_json(unseal((run.folder / FEATURE_EFFECTS).read_bytes()))
         labels = {metric.label for metric in file.metrics}
         assert {"Bearish effect", "Bullish effect", "Neutral effect", "Error lift"} <= labels
         columns = {column.name: column for column in file.columns}
@@ -117,7 +119,7 @@ class TestFiles:
         """The verb runs from the command line, replaces the files and gives the same figures."""
         flags = ["--steps=1", "--bootstrap=100", "--agreement-headlines=0", "--curve-headlines=0", "--flip-headlines=0"]
         assert main(["intervene", "--root", str(root), "--device", "cpu", *flags]) == 0
-        again = InterventionsFile.model_validate_json((run.folder / INTERVENTIONS).read_bytes())
+        again = InterventionsFile.model_validate_json(unseal((run.folder / INTERVENTIONS).read_bytes()))
         assert (again.config["steps"], again.curves, again.flips_searched) == (1, [], 0)
         assert again.faithfulness.accuracy_clean == interventions.faithfulness.accuracy_clean
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sae_pipeline.artefacts.checksums import file_sums, seal_of
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.drafts import new_run
 from sae_pipeline.runs.folders import find_run, list_runs, read_run
 from sae_pipeline.schema.common import RUN_FILES
-from tests.support.run_factory import METRICS, metadata, write_run
+from tests.support.run_factory import MADE_WITH, METRICS, metadata, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,6 +42,8 @@ def test_a_run_is_read_back_as_written(tmp_path: Path) -> None:
     for column in run.feature_stats.metrics:
         assert column.top == np.argsort(-np.array(column.values), kind="stable")[:7].tolist()
     assert names(tmp_path) == [".lock", folder.name]
+    assert run.metadata.files == file_sums(folder, RUN_FILES[1:])
+    assert run.checksum == seal_of((folder / "metadata.json").read_bytes())
 
 
 def test_numbers_go_on_after_the_highest_and_sort_as_numbers(tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_writers_in_several_processes_never_share_a_number(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_leaving_early_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), new_run(tmp_path) as draft:
+    with pytest.raises(error), new_run(tmp_path, MADE_WITH) as draft:
         draft.write_prompts([])
         (draft.folder / "extra.json").write_text("{}")
         raise error
@@ -88,7 +91,7 @@ def test_drafts_of_dead_writers_are_removed_and_those_of_living_ones_kept(tmp_pa
 import sys, time
 from pathlib import Path
 from sae_pipeline.runs.drafts import new_run
-with new_run(Path(sys.argv[1])) as draft:
+with new_run(Path(sys.argv[1]), {"classifier_hash": "c", "sae_hash": "s"}) as draft:
     draft.write_prompts([{"text": "half"}])
     print(draft.folder, flush=True)
     time.sleep(60)
@@ -96,7 +99,7 @@ with new_run(Path(sys.argv[1])) as draft:
     dying = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert dying.stdout
     left = Path(dying.stdout.readline().strip())
-    with new_run(tmp_path) as living:
+    with new_run(tmp_path, MADE_WITH) as living:
         write_run(tmp_path, 3, 16)
         assert left.exists() and living.folder.exists()
         dying.send_signal(signal.SIGKILL)
@@ -120,12 +123,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_an_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be saved"), new_run(tmp_path / "file" / "runs"):
+    with pytest.raises(UserError, match="cannot be saved"), new_run(tmp_path / "file" / "runs", MADE_WITH):
         pass
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
     if os.geteuid():  # root writes anyway
-        with pytest.raises(UserError, match=r"permission denied.*make the folder writable"), new_run(locked):
+        with pytest.raises(UserError, match=r"permission denied.*make the folder writable"), new_run(locked, MADE_WITH):
             pass
 
 
@@ -135,10 +138,10 @@ def test_a_metric_that_is_not_finite_is_named(tmp_path: Path, bad: Any) -> None:
     values[17] = bad
     with (
         pytest.raises(UserError, match=r"feature_stats.json.*my_metric.*index 17"),
-        new_run(tmp_path) as draft,
+        new_run(tmp_path, MADE_WITH) as draft,
     ):
         draft.write_feature_stats({"d_sae": 100, "metrics": [{"name": "my_metric", "values": values}]})
-    with pytest.raises(UserError, match=r"prompts.jsonl, record 1: "), new_run(tmp_path) as draft:
+    with pytest.raises(UserError, match=r"prompts.jsonl, record 1: "), new_run(tmp_path, MADE_WITH) as draft:
         draft.write_prompts([{"probabilities": [1.0]}, {"probabilities": [bad]}])
     assert names(tmp_path) == [".lock"]
 
@@ -148,11 +151,11 @@ def test_errors_of_the_caller_pass_unchanged(tmp_path: Path) -> None:
         yield {"text": "first"}
         raise OSError("the activation store is gone")
 
-    with pytest.raises(OSError, match="store is gone"), new_run(tmp_path) as draft:
+    with pytest.raises(OSError, match="store is gone"), new_run(tmp_path, MADE_WITH) as draft:
         draft.write_prompts(prompts())
-    with pytest.raises(ValueError, match=r"feature_stats\.json"), new_run(tmp_path) as draft:
+    with pytest.raises(ValueError, match=r"feature_stats\.json"), new_run(tmp_path, MADE_WITH) as draft:
         draft.write_prompts([])
-        draft.finish(metadata(0, 1, 1))
+        draft.finish(metadata({"n_headlines": 0, "n_features": 1}, 1))
 
 
 def test_readers_see_only_whole_runs_while_a_writer_works(tmp_path: Path) -> None:

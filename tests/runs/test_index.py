@@ -11,12 +11,10 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
 
 from sae_pipeline.runs.folders import Run, read_run
-from sae_pipeline.schema.run import DECODER
-from tests.support.indexed_runs import D_SAE, N, add_evidence, client_of, get
-from tests.support.run_factory import LABELS, write_run
+from tests.support.indexed_runs import D_SAE, DECODER_ROWS, N, client_of, get, write_whole_run
+from tests.support.run_factory import D_IN, LABELS, write_run
 from viz_analysis.runs.headline_answers import match_expression
 
 FILTERS = {
@@ -34,9 +32,7 @@ FILTERS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with every optional file."""
-    run = write_run(tmp_path_factory.mktemp("analysis_data"), N, D_SAE, top=40, seed=3)
-    add_evidence(run)
-    return run
+    return write_whole_run(tmp_path_factory.mktemp("analysis_data"))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +49,7 @@ def test_every_combination_of_filters_finds_what_a_plain_loop_finds(client: Flas
     draw = random.Random(0)
     features = [f.feature for record in run.headline_features.headlines for f in record.features]
     found_some = 0
-    for _ in range(150):
+    for _ in range(200):
         query = {name: draw.choice([None, *values]) for name, values in FILTERS.items()}
         query["feature"] = draw.choice([None, None, *features[:5]])
         expected = [n for n in range(N) if keeps(run, n, query)]
@@ -210,8 +206,7 @@ def test_runs_are_compared_by_headline_and_decoder(folder: Path, tmp_path: Path,
     first = tmp_path / folder.name
     shutil.copytree(folder, first)
     write_run(tmp_path, 5, 16, seed=9)
-    second = write_run(tmp_path, N, D_SAE, top=40, seed=3)  # the same headlines
-    save_file({"W_dec": np.eye(D_SAE, 16, dtype=np.float16)}, second / DECODER)
+    write_run(tmp_path, N, D_SAE, top=40, seed=3, decoder=np.eye(D_SAE, D_IN, dtype=np.float16))  # the same headlines
     client = client_of(tmp_path)
     wanted = run.prompts[11].headline_id
     answer = get(client, "compare", runs="1,2,3", headline_id=wanted, feature=5)
@@ -219,7 +214,7 @@ def test_runs_are_compared_by_headline_and_decoder(folder: Path, tmp_path: Path,
     assert [one and one["headline_id"] for one in answer["headlines"]] == [wanted, None, wanted]
     without, matches = answer["matches"]
     assert without["features"] == []
-    row = np.random.default_rng(0).normal(size=(D_SAE, 16)).astype(np.float16)[5].astype(np.float32)
+    row = DECODER_ROWS[5].astype(np.float32)
     assert matches["features"][0]["feature"] == int(row.argmax())
     assert matches["features"][0]["similarity"] == pytest.approx(row.max() / np.linalg.norm(row), abs=1e-5)
     for bad, status in {"1,9": 404, "1,2,3,1,2": 400, ",": 400, "1,": 400}.items():

@@ -22,7 +22,7 @@ from sae_pipeline.schema.common import RUN_FILES
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from tests.runs.test_folders import DAMAGE
-from tests.support.indexed_runs import D_SAE, N, add_evidence, client_of, get
+from tests.support.indexed_runs import client_of, get, write_whole_run
 from tests.support.run_factory import write_run
 from viz_analysis.feature_probe_server import create_app
 from viz_analysis.runs import library as run_library
@@ -33,9 +33,7 @@ EDITS = st.sampled_from([b"", b"9", b"-", b"]", b'"', b"\n", b"\0", b"\xff"])
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with every optional file."""
-    run = write_run(tmp_path_factory.mktemp("analysis_data"), N, D_SAE, top=40, seed=3)
-    add_evidence(run)
-    return run
+    return write_whole_run(tmp_path_factory.mktemp("analysis_data"))
 
 
 @pytest.fixture(scope="module")

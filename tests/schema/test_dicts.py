@@ -5,24 +5,27 @@ from typing import is_typeddict
 import pytest
 from pydantic import BaseModel
 
-from sae_pipeline.schema import causes, dicts, run
+from sae_pipeline.schema import causes, common, dicts, run
 
 MODELS: dict[str, type[BaseModel]] = {
     name: model
-    for module in (causes, run)
+    for module in (causes, common, run)
     for name, model in vars(module).items()
     if isinstance(model, type) and issubclass(model, BaseModel)
 }
 DICTS: dict[str, type] = {name: kind for name, kind in vars(dicts).items() if is_typeddict(kind)}
 OTHER_NAME = {"Metadata": "RunMetadata", "Interventions": "InterventionsSummary"}
 OTHER_NAME |= {name: f"{name}File" for name in ("FeatureStats", "Neighbours", "FeatureEffects")}
+MADE_WITH = {"classifier_hash", "sae_hash"}  # which the draft of a run adds
 LEFT_OUT = {
-    "Metadata": {"schema_version", "run_id", "created_at"},
+    "Metadata": {"sae_hash", "schema_version", "run_id", "created_at", "files"},
     "MetricColumn": {"tested", "n", "low", "high", "q"},
     "FeatureEffects": {"columns"},
+    "FeatureStats": MADE_WITH,
+    "Neighbours": MADE_WITH,
 }
 PARTS = {"Provenance": "RunMetadata", "EffectColumn": "MetricColumn", "EstimateColumn": "MetricColumn"}
-PARTS |= {"MadeFrom": "InterventionsSummary", "Causes": "InterventionsSummary"}
+PARTS |= {"Causes": "InterventionsSummary"}
 
 
 @pytest.mark.parametrize("name", sorted(DICTS))

@@ -1,22 +1,37 @@
 """Valid runs of any size from random but consistent data, written through the public writer. Tests only."""
 
-import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from sae_pipeline.arrays import Ints
+from sae_pipeline.headlines.text import headline_id
 from sae_pipeline.runs.drafts import new_run
 
 LABELS = ["Bearish", "Bullish", "Neutral"]
 WORDS = ["shares", "surge", "plunge", "on", "record", "profit", "as", "Fed", "holds", "rates,", "é€𝄞Corp", "beat"]
 METRICS = ["mean_activation", "max_activation", "fraction_active", "entropy", "kurtosis"]
+MADE_WITH = {"classifier_hash": "c1a551f1e4", "sae_hash": "5ae"}
+D_IN = 16
 EDGES = np.logspace(-3, 2, 51)
 
 
-def write_run(analysis_dir: Path, n_headlines: int = 30, d_sae: int = 512, top: int = 20, seed: int = 0) -> Path:
-    """A run of `n_headlines` made-up headlines; the `top` features of each metric have examples."""
+def write_run(
+    analysis_dir: Path,
+    n_headlines: int = 30,
+    d_sae: int = 512,
+    top: int = 20,
+    seed: int = 0,
+    decoder: NDArray[np.float16] | None = None,
+) -> Path:
+    """A run of `n_headlines` made-up headlines; the `top` features of each metric have examples.
+
+    With decoder rows [d_sae, D_IN] it has `neighbours.json` and `decoder.safetensors` too.
+    """
     random = np.random.default_rng(seed)
     prompts = [_prompt(random, n) for n in range(n_headlines)]
     fired = [_strongest(random, prompt, d_sae) for prompt in prompts]
@@ -28,8 +43,16 @@ def write_run(analysis_dir: Path, n_headlines: int = 30, d_sae: int = 512, top: 
     values = {name: random.gamma(0.3, 2.0, d_sae) * (counts > 0) for name in METRICS}
     values["fraction_active"] = counts / n_counted
     leaders = {name: np.argsort(-column, kind="stable")[:top] for name, column in values.items()}
-    saved = sorted({int(feature) for leader in leaders.values() for feature in leader})
-    with new_run(analysis_dir) as draft:
+    saved = sorted({int(feature) for leader in leaders.values() for feature in leader if counts[feature]})
+    totals = {
+        "n_headlines": n_headlines,
+        "n_tokens": n_counted + 2 * n_headlines,
+        "n_counted_tokens": n_counted,
+        "n_features": d_sae,
+        "n_live_features": int((counts > 0).sum()),
+        "n_features_with_examples": len(saved),
+    }
+    with new_run(analysis_dir, MADE_WITH) as draft:
         draft.write_prompts(prompts)
         draft.write_feature_stats(
             {
@@ -44,12 +67,24 @@ def write_run(analysis_dir: Path, n_headlines: int = 30, d_sae: int = 512, top: 
                 "metrics": [{"name": n, "top": leaders[n], "values": column} for n, column in values.items()],
             }
         )
-        draft.write_feature_tokens(EDGES, (_examples(random, feature, prompts) for feature in saved))
+        draft.write_feature_tokens(
+            EDGES, (_examples(random, feature, prompts, headline_counts[feature], counts[feature]) for feature in saved)
+        )
         draft.write_headline_features(
             {"headline": n, "headline_id": prompts[n]["headline_id"], "features": features}
             for n, features in enumerate(fired)
         )
-        return draft.finish(metadata(n_headlines, d_sae, top))
+        if decoder is not None:
+            header = {"made_with": json.dumps(MADE_WITH)}
+            draft.write_neighbours(_neighbours(n_headlines, d_sae), save({"W_dec": decoder}, header))
+        return draft.finish(metadata(totals, top))
+
+
+def _neighbours(n_headlines: int, d_sae: int) -> dict[str, Any]:
+    near = [[(feature + 1) % d_sae, (feature + 2) % d_sae] for feature in range(d_sae)]
+    by_decoder = {"by_decoder": near, "decoder_cosine": [[0.9, 0.5]] * d_sae}
+    by_cofiring = {"by_cofiring": near[::-1], "cofiring": [[0.4, 0.1]] * d_sae}
+    return {"d_sae": d_sae, "k": 2, "n_headlines": n_headlines, **by_decoder, **by_cofiring}
 
 
 def _by_class(random: np.random.Generator, sizes: Ints, counts: Ints) -> list[Ints]:
@@ -63,13 +98,14 @@ def _by_class(random: np.random.Generator, sizes: Ints, counts: Ints) -> list[In
 
 
 def _prompt(random: np.random.Generator, n: int) -> dict[str, Any]:
-    words = [str(word) for word in random.choice(WORDS, random.integers(3, 15))]
+    words = [str(word) for word in random.choice(WORDS, random.integers(3, 14))]
+    words.append(f"#{n}")  # no two headlines are the same
     text = " ".join(words)
     starts = np.cumsum([0] + [len(word) + 1 for word in words[:-1]]).tolist()
     ends = [start + len(word) for start, word in zip(starts, words, strict=True)]
     probabilities = random.dirichlet(np.ones(len(LABELS)))
     return {
-        "headline_id": hashlib.sha256(f"{n} {text}".encode()).hexdigest()[:12],
+        "headline_id": headline_id(text),
         "text": text,
         "label": int(random.integers(len(LABELS))),
         "prediction": int(probabilities.argmax()),
@@ -103,22 +139,26 @@ def _strongest(random: np.random.Generator, prompt: dict[str, Any], d_sae: int) 
     return sorted(fired, key=lambda one: -one["activation"])
 
 
-def _examples(random: np.random.Generator, feature: int, prompts: list[dict[str, Any]]) -> dict[str, Any]:
-    chosen = random.choice(len(prompts), min(20, len(prompts)), replace=False).tolist()
+def _examples(
+    random: np.random.Generator, feature: int, prompts: list[dict[str, Any]], n_headlines: int, n_tokens: int
+) -> dict[str, Any]:
+    """The examples of a feature that fires on so many headlines and tokens."""
+    chosen = random.choice(len(prompts), min(20, n_headlines), replace=False).tolist()
     examples = [{"headline": n, **_firing(random, prompts[n])} for n in chosen]
     examples.sort(key=lambda one: -one["activation"])
     return {
         "feature": feature,
         "word": examples[0]["word"],
-        "histogram": random.integers(0, 9, len(EDGES) - 1),
+        "histogram": random.multinomial(n_tokens, np.full(len(EDGES) - 1, 1 / (len(EDGES) - 1))),
         "examples": examples,
         "groups": [],
         "words": [],
     }
 
 
-def metadata(n_headlines: int, d_sae: int, top: int) -> dict[str, Any]:
+def metadata(totals: dict[str, int], top: int) -> dict[str, Any]:
     """What `RunDraft.finish` takes, with plausible figures."""
+    n_headlines, d_sae = totals["n_headlines"], totals["n_features"]
     score = {"precision": 0.8, "recall": 0.7, "f1": 0.74666666666, "support": 10}
     quality: dict[str, Any] = {"n_tokens": 1000, "l0": 41.5, "fvu": 0.21, "silent_share": 0.125}
     quality |= {"cosine": 0.9, "l2_ratio": 0.95, "rare_share": 0.25, "density_edges": [-4.0, -2.0, 0.0]}
@@ -151,14 +191,12 @@ def metadata(n_headlines: int, d_sae: int, top: int) -> dict[str, Any]:
     return {
         "preset": "demo",
         "labels": LABELS,
-        "classifier_hash": "c1a551f1e4",
-        "sae_hash": "5ae",
         "data_hash": "da7a",
         "hookpoint": {"layer": 4, "module": "bert.encoder.layer.3"},
         "classifier": {
             "model": "minilm",
             "n_layers": 6,
-            "d_model": 384,
+            "d_model": D_IN,
             "report": {
                 "split": "test",
                 "n_headlines": n_headlines,
@@ -172,7 +210,7 @@ def metadata(n_headlines: int, d_sae: int, top: int) -> dict[str, Any]:
         },
         "sae": {
             "size": "32k",
-            "d_in": 384,
+            "d_in": D_IN,
             "d_sae": d_sae,
             "kind": "relu",
             "recipe": "default",
@@ -192,12 +230,5 @@ def metadata(n_headlines: int, d_sae: int, top: int) -> dict[str, Any]:
             {"name": name, "label": name.replace("_", " ").capitalize(), "description": f"The {name}."}
             for name in METRICS
         ],
-        "totals": {
-            "n_headlines": n_headlines,
-            "n_tokens": 10 * n_headlines,
-            "n_counted_tokens": 8 * n_headlines,
-            "n_features": d_sae,
-            "n_live_features": d_sae // 2,
-            "n_features_with_examples": top,
-        },
+        "totals": totals,
     }

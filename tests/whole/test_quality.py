@@ -8,6 +8,7 @@ import torch
 
 from sae_pipeline import pipeline, quality
 from sae_pipeline.__main__ import main
+from sae_pipeline.artefacts.checksums import unseal
 from sae_pipeline.config import CompareConfig, ExtractConfig, FamilyConfig, FinishConfig, TrainConfig, study_config
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.folders import read_run
@@ -66,7 +67,7 @@ class TestVerbs:
         assert file.stability.mean_cosine > file.stability.chance_cosine
         found = quality.family(FamilyConfig(), root, CPU)
         run = max((root / "analysis_data").glob("*_run-*"))
-        assert FamilyFile.model_validate_json((run / FAMILY).read_bytes()) == found
+        assert FamilyFile.model_validate_json(unseal((run / FAMILY).read_bytes())) == found
         assert {m.size for m in found.members} >= {"1k"}
         assert all(len(m.verdict) == found.d_sae for m in found.matches)
         assert main(["family", "--root", str(root)]) == 0

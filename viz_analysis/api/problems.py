@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 from sae_pipeline.errors import UserError
-from sae_pipeline.runs.folders import DamagedRunError, UnknownRunError
+from sae_pipeline.runs.folders import UnknownRunError
+from sae_pipeline.runs.run_files import DamagedRunError
 
 
 class ApiError(UserError):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
+from sae_pipeline.artefacts.checksums import DamageError
+from sae_pipeline.runs.decoder import decoder_blocks, decoder_rows
 from sae_pipeline.schema.run import DECODER
 from viz_analysis.api.problems import NoInterventionsError
 from viz_analysis.api.types import (
@@ -31,9 +32,7 @@ from viz_analysis.runs.feature_columns import FeatureColumns, density_histogram,
 from viz_analysis.runs.feature_info import feature_info
 from viz_analysis.runs.feature_list import HumanNames, features_page
 from viz_analysis.runs.headline_answers import confusion, headlines_page, similar_headlines
-from viz_analysis.runs.reader import RunReader
-
-_ROWS = 2048  # of W_dec that are in memory at a time
+from viz_analysis.runs.reader import IndexMisfitError, RunReader
 
 
 class IndexedRun:
@@ -47,6 +46,7 @@ class IndexedRun:
         self._columns = FeatureColumns(self._reader)
         self.folder, self.metadata = folder, self._reader.metadata
         self.n_headlines, self.d_sae = self._reader.n_headlines, self._reader.d_sae
+        self.damaged_files = list(self._reader.left_out.values())
 
     def headlines(self, query: HeadlinesQuery) -> HeadlinesPage:
         """A page of headlines."""
@@ -88,31 +88,35 @@ class IndexedRun:
     # --- decoder rows ----------------------------------------------------------------------------------
 
     def decoder_row(self, feature: int) -> NDArray[np.float32] | None:
-        """A feature's decoder row [d_in] of unit length; None where the run does not have decoder rows."""
+        """A feature's decoder row [d_in]; None where the run does not have decoder rows."""
         self._columns.check(feature)
-        rows = self._decoder_rows(feature, feature + 1)
-        return rows[0] if rows is not None and len(rows) else None
+        return self._of_decoder(lambda: decoder_rows(self.folder, feature, feature + 1)[0])
 
     def nearest(self, row: NDArray[np.float32], limit: int) -> list[SimilarFeature]:
-        """The `limit` features whose decoder rows have the highest cosine with `row` [d_in]; none if widths differ."""
-        cosines: list[NDArray[np.float32]] = []
-        for start in range(0, self.d_sae, _ROWS):
-            rows = self._decoder_rows(start, start + _ROWS)
-            if rows is None or rows.shape[1] != len(row):
-                return []
-            cosines.append(rows @ row / np.maximum(np.linalg.norm(rows, axis=1) * np.linalg.norm(row), 1e-12))
-        alike = np.concatenate(cosines)
+        """The `limit` features whose decoder rows have the highest cosine with `row` [d_in].
+
+        There are none where the run does not have decoder rows of this width.
+        """
+        alike = self._of_decoder(lambda: self._cosines(row))
+        if alike is None or self.metadata.sae.d_in != len(row):
+            return []
         best = np.argsort(-alike, kind="stable")[:limit].tolist()
         return similar_features(self._reader, [(feature, round(float(alike[feature]), 6)) for feature in best])
 
-    def _decoder_rows(self, start: int, end: int) -> NDArray[np.float32] | None:
-        path = self.folder / DECODER
-        if path.is_symlink() or not path.is_file():
+    def _cosines(self, row: NDArray[np.float32]) -> NDArray[np.float32]:
+        lengths = np.linalg.norm(row)
+        return np.concatenate(
+            [
+                rows @ row / np.maximum(np.linalg.norm(rows, axis=1) * lengths, 1e-12)
+                for rows in decoder_blocks(self.folder, self.d_sae)
+            ]
+        )
+
+    def _of_decoder(self, read: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32] | None:
+        """What `read` finds in the decoder rows, where the run has them."""
+        if DECODER not in self.metadata.files or DECODER in self._reader.left_out:
             return None
         try:
-            with safe_open(path, framework="numpy") as file:
-                matrix = file.get_slice("W_dec")
-                rows: NDArray[np.float32] = matrix[start : min(end, self.d_sae)].astype(np.float32)
-        except (SafetensorError, OSError, ValueError):
-            return None
-        return rows if rows.ndim == 2 and np.isfinite(rows).all() else None
+            return read()
+        except DamageError as error:  # it was whole when the run was opened
+            raise IndexMisfitError(f"{DECODER} {error}") from error

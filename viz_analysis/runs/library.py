@@ -6,7 +6,6 @@ ask again.
 """
 
 import logging
-import os
 import sqlite3
 import tempfile
 from collections import OrderedDict
@@ -18,8 +17,9 @@ from typing import TypeVar
 
 from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
-from sae_pipeline.runs.folders import DamagedRunError, RunEntry, UnknownRunError
-from sae_pipeline.runs.index import Progress, build_index
+from sae_pipeline.runs.folders import RunEntry, UnknownRunError
+from sae_pipeline.runs.index import Progress, UnwritableIndexError, build_index, delete_index
+from sae_pipeline.runs.run_files import DamagedRunError
 from sae_pipeline.schema.causes import INTERVENTIONS
 from viz_analysis.api.problems import IndexingError, NothingToServeError
 from viz_analysis.api.types import HealthAnswer, RunSummary
@@ -140,14 +140,11 @@ class RunLibrary:
             opening.activity = "fetched"
             self._source.make_ready(folder, opening.advance)
             opening.activity = "indexed"
-            into = None if os.access(folder, os.W_OK) else self._folder_elsewhere(folder.name)
-            opening.index = build_index(folder, opening.advance, into)
             try:
-                run = IndexedRun(folder, opening.index)
-            except (sqlite3.Error, IndexMisfitError):  # the index was built earlier and is damaged
-                opening.index.unlink(missing_ok=True)
-                run = IndexedRun(folder, build_index(folder, opening.advance, into))
-            opening.result.set_result(run)
+                opening.index = build_index(folder, opening.advance)
+            except UnwritableIndexError:
+                opening.index = build_index(folder, opening.advance, self._folder_elsewhere(folder.name))
+            opening.result.set_result(IndexedRun(folder, opening.index))
         except Exception as error:  # raised in the threads that wait for the run
             opening.result.set_exception(error)
 
@@ -170,7 +167,7 @@ class RunLibrary:
             if opening is not None and _opened(opening) is run:
                 del self._openings[run.folder]
                 if opening.index:
-                    opening.index.unlink(missing_ok=True)
+                    delete_index(opening.index)
 
     def _folder_elsewhere(self, name: str) -> Path:
         with self._lock:

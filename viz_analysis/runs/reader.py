@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from sae_pipeline.runs.feature_tables import FeatureFacts
-from sae_pipeline.runs.folders import read_metadata
 from sae_pipeline.runs.index import open_index
+from sae_pipeline.runs.run_files import read_metadata
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects
 from sae_pipeline.schema.common import FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS
 from sae_pipeline.schema.run import FeatureExamples, HeadlineFeatures, MetricInfo, Prompt, RunMetadata
@@ -41,8 +41,6 @@ class RunReader:
         self._index = index
         self._threads = threading.local()
         self._files = {name: _opened(folder / name) for name in (PROMPTS, HEADLINE_FEATURES, FEATURE_TOKENS)}
-        if (folder / INTERVENTIONS).exists():
-            self._files[INTERVENTIONS] = _opened(folder / INTERVENTIONS)
         about = dict(self.rows("SELECT name, value FROM about"))
         try:
             self.n_headlines, self.n_correct, self.d_sae = (
@@ -51,9 +49,12 @@ class RunReader:
             self.metrics = [MetricInfo(**metric) for metric in orjson.loads(about["metrics"])]
             self.edges: list[float] = orjson.loads(about["histogram_edges"])
             self.class_sizes: list[int] = orjson.loads(about["class_sizes"])
+            self.left_out: dict[str, str] = orjson.loads(about["left_out"])
             self.interventions: str | None = about.get("interventions")
         except (LookupError, TypeError, ValueError) as error:
             raise IndexMisfitError(str(error)) from error
+        if self.interventions is not None:
+            self._files[INTERVENTIONS] = _opened(folder / INTERVENTIONS)
 
     # --- the index -------------------------------------------------------------------------------------
 

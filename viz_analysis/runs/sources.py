@@ -13,25 +13,18 @@ from collections import defaultdict
 from pathlib import Path
 from threading import Thread
 
+from sae_pipeline.artefacts.checksums import MAX_RECORD_BYTES
 from sae_pipeline.artefacts.mirror import Mirror
 from sae_pipeline.artefacts.remote_files import RemoteFile, is_remote, local_path
 from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.errors import UserError
-from sae_pipeline.runs.folders import (
-    MAX_METADATA_BYTES,
-    DamagedRunError,
-    RunEntry,
-    UnknownRunError,
-    damaged,
-    find_run,
-    list_runs,
-)
-from sae_pipeline.runs.index import INDEXED_FILES, Progress, run_stamp
+from sae_pipeline.runs.folders import RunEntry, UnknownRunError, check_run, find_run, list_runs
+from sae_pipeline.runs.index import INDEXED_FILES, Progress, index_is_current, run_stamp
+from sae_pipeline.runs.run_files import DamagedRunError, damaged
 from sae_pipeline.schema.common import METADATA
-from sae_pipeline.schema.run import DECODER, RunMetadata
+from sae_pipeline.schema.run import RunMetadata
 
 LABELS = "labels"  # the folder of human labels beside the runs
-_RUN_FILES = {*INDEXED_FILES, DECODER}
 
 
 def run_source(address: str, pause: float = 10.0) -> "RunFolder":
@@ -72,6 +65,11 @@ class RunFolder:
     def make_ready(self, run: Path, progress: Progress) -> None:
         """Fetch the files of a run that are missing in its folder; here none are."""
 
+    def compare(self, run: Path) -> None:
+        """Compare the files of a run with their checksums, unless its index says so. Raises DamagedRunError."""
+        if not index_is_current(run):
+            check_run(run)
+
     def study(self, run: RunMetadata) -> Path:
         """The folder whose `finbert_sae/` has the classifier and the SAE of a run."""
         return self.folder.resolve().parent
@@ -101,12 +99,12 @@ class RemoteRuns(RunFolder):
         runs = defaultdict[str, dict[str, RemoteFile]](dict)
         for path, file in files.items():
             folder, _, name = path.partition("/")
-            if name in _RUN_FILES:
+            if name in INDEXED_FILES:
                 runs[folder][name] = file
         whole = {folder: held for folder, held in runs.items() if METADATA in held}  # which is sent last
         small = {f"{folder}/{METADATA}": held[METADATA] for folder, held in whole.items()}
         small |= {n: f for n, f in files.items() if n.startswith(f"{LABELS}/") and n.endswith(".json")}
-        small = {name: file for name, file in small.items() if file.size <= MAX_METADATA_BYTES}
+        small = {name: file for name, file in small.items() if file.size <= MAX_RECORD_BYTES}
         self._unread = self._mirror.pull_available(small)
         for folder in whole:  # also those whose metadata.json could not be fetched
             (self.folder / folder).mkdir(exist_ok=True)
@@ -131,7 +129,7 @@ class RemoteRuns(RunFolder):
 
     def entries(self) -> list[RunEntry]:
         """All runs, newest first."""
-        return list_runs(self.folder, self._runs, self._check)
+        return list_runs(self.folder, self._runs, self._size_of)
 
     def find(self, run_id: str | None) -> Path:
         """The folder of a run, whose files may still be missing. Raises UnknownRunError."""
@@ -153,11 +151,14 @@ class RemoteRuns(RunFolder):
         held = self._runs.get(run.name)
         if held is None:
             raise UnknownRunError(f"Run {run.name} is no longer at {self._mirror.address}.")
-        if held[METADATA].size > MAX_METADATA_BYTES:
-            raise damaged(run, METADATA, "", f"is larger than {MAX_METADATA_BYTES >> 20} MiB")
+        if held[METADATA].size > MAX_RECORD_BYTES:
+            raise damaged(run, METADATA, "", f"is larger than {MAX_RECORD_BYTES >> 20} MiB")
         self._mirror.pull({f"{run.name}/{name}": file for name, file in held.items()}, progress)
         if run.name not in self._runs:
             shutil.rmtree(run, ignore_errors=True)
+
+    def compare(self, run: Path) -> None:
+        """Leave the files alone: they are compared when they have been fetched."""
 
     def study(self, run: RunMetadata) -> Path:
         """Fetch a run's classifier and SAE into a folder of the cache; that folder. Raises RemoteError."""
@@ -176,9 +177,10 @@ class RemoteRuns(RunFolder):
         """Write a file at the address, then its copy. Raises RemoteError."""
         self._mirror.write(path.relative_to(self.folder).as_posix(), data)
 
-    def _check(self, run: Path, name: str) -> None:
-        """Raises DamagedRunError for a file that is not at the address."""
+    def _size_of(self, run: Path, name: str) -> int:
+        """The bytes of a file at the address. Raises DamagedRunError where there is none."""
         if not self.holds(run, name):
             raise damaged(run, name, "", f"is not at {self._mirror.address}")
         if name == METADATA and f"{run.name}/{name}" in self._unread:
             raise DamagedRunError(str(self._unread[f"{run.name}/{name}"]))
+        return self._runs[run.name][name].size

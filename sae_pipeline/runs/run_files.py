@@ -1,0 +1,135 @@
+"""The files of one run: each is a plain file, is valid, and is the one that was written.
+
+`metadata.json` begins with its own checksum and has the sizes and checksums of the other files.
+"""
+
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from sae_pipeline.artefacts.checksums import (
+    MAX_RECORD_BYTES,
+    DamageError,
+    check_bytes,
+    check_size,
+    seal_of,
+    unseal,
+    without_seal,
+)
+from sae_pipeline.errors import UserError
+from sae_pipeline.runs.fit import Problems, metadata_problems
+from sae_pipeline.schema.common import METADATA, FileSum
+from sae_pipeline.schema.run import RunMetadata
+
+RUN_FOLDER = re.compile(r"[^.].*_run-([0-9]{1,9})")
+Model = TypeVar("Model", bound=BaseModel)
+Content = TypeVar("Content")
+
+
+class DamagedRunError(UserError):
+    """A run exists but cannot be read; the message names file and field. `what` is the message without the run."""
+
+    def __init__(self, message: str, what: str = "") -> None:
+        super().__init__(message)
+        self.what = what
+
+
+def damaged(folder: Path, file: str, field: str, problem: str) -> DamagedRunError:
+    """The error of a run whose `file` is wrong at `field` ("": as a whole)."""
+    return damaged_run(folder, f"{file}, {field}: {problem}" if field else f"{file} {problem}")
+
+
+def damaged_run(folder: Path, what: str) -> DamagedRunError:
+    """The error of a run; `what` names the file and what is wrong with it."""
+    return DamagedRunError(f"Run {folder.name} is damaged: {what}; delete it or analyse again.", what)
+
+
+def check(folder: Path, name: str, place: str, problems: Problems) -> None:
+    """Raise the first problem of the record at `place` in a run's file as a `DamagedRunError`."""
+    for field, problem in problems:
+        raise damaged(folder, name, f"{place}{field}".strip(), problem)
+
+
+def plain_file(folder: Path, name: str) -> Path:
+    """The path of a run's file, which must be a plain file. No link is followed, so nothing outside the run is read."""
+    path = folder / name
+    try:
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            raise damaged(folder, "the folder", "", "is a link or a file; copy the run itself here")
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise damaged(folder, name, "", "is not a plain file")
+    except OSError as error:
+        raise damaged(folder, name, "", f"cannot be read ({reason_of(error)})") from error
+    return path
+
+
+def parse_record(folder: Path, name: str, text: bytes, model: type[Model], prefix: str = "") -> Model:
+    """Validate a record, which stands at `prefix` in a run's file. Raises `DamagedRunError`."""
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise damaged(folder, name, " ".join(filter(None, (prefix, field))), first["msg"]) from error
+
+
+def read_whole(folder: Path, name: str, known: FileSum, parse: Callable[[bytes], Content]) -> Content:
+    """Read and parse a file, and compare it with what the metadata say of it. Raises `DamagedRunError`.
+
+    A file of another size is not read. A change that leaves the content invalid is named by record and field, any other
+    change by the checksum.
+    """
+    path = plain_file(folder, name)
+    try:
+        check_size(path, known)
+        data = _bytes(folder, name)
+        content = parse(data)
+        check_bytes(data, known)
+    except DamageError as error:
+        raise damaged(folder, name, "", str(error)) from error
+    return content
+
+
+def read_metadata(folder: Path) -> RunMetadata:
+    """Read `metadata.json` and compare it with its checksum. Raises `DamagedRunError`."""
+    if plain_file(folder, METADATA).lstat().st_size > MAX_RECORD_BYTES:
+        raise damaged(folder, METADATA, "", f"is larger than {MAX_RECORD_BYTES >> 20} MiB")
+    data = _bytes(folder, METADATA)
+    try:
+        seal_of(data)
+        metadata = parse_record(folder, METADATA, without_seal(data), RunMetadata)
+        unseal(data)
+    except DamageError as error:
+        raise damaged(folder, METADATA, "", str(error)) from error
+    check(folder, METADATA, "", metadata_problems(metadata, run_number(folder.name)))
+    return metadata
+
+
+def run_number(name: str) -> int | None:
+    """The number of the run whose folder has this name; None for any other name."""
+    match = RUN_FOLDER.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def run_checksum(folder: Path) -> str:
+    """The checksum of `metadata.json`, by which files that are added later name their run. Raises `DamagedRunError`."""
+    try:
+        return seal_of(_bytes(folder, METADATA))
+    except DamageError as error:
+        raise damaged(folder, METADATA, "", str(error)) from error
+
+
+def reason_of(error: OSError) -> str:
+    """The reason of a system error, in a few words."""
+    return (error.strerror or str(error)).lower()
+
+
+def _bytes(folder: Path, name: str) -> bytes:
+    try:
+        return plain_file(folder, name).read_bytes()
+    except OSError as error:
+        raise damaged(folder, name, "", f"cannot be read ({reason_of(error)})") from error
