@@ -1,12 +1,13 @@
-"""Killed at any moment, the same command goes on and ends in the same bits.
+"""Killed at any moment, or stopped by a full disk, the same command goes on and ends in the same bits.
 
 A process changes what is on the disk at few moments: it opens, renames or removes a file or makes a folder. A command
-here counts these events and kills itself at a drawn one, so no test depends on the speed of the machine.
+here counts these events and stops itself at a drawn one, so no test depends on the speed of the machine.
 """
 
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -29,29 +30,44 @@ STAGES = ("finetune", "extract", "train")
 _CHANGES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}  # audit events of the Python interpreter
 
 
-def _command(arguments: list[str], root: str, kill_at: int | None, events: Any) -> None:
+def _kill(event: str, path: str) -> None:
+    """Kill this process, in the middle of a file that it writes."""
+    if event == "open" and path.endswith(".partial"):
+        os.truncate(path, Path(path).stat().st_size // 2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fill(event: str, path: str) -> None:
+    """Let this process write nothing more, as if the disk were full: each write ends in an error of the system."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+
+Stop = Callable[[str, str], None]
+CODES: dict[Stop, int] = {_kill: -signal.SIGKILL, _fill: 2}  # with which a command ends
+
+
+def _command(arguments: list[str], root: str, stop: Stop, stop_at: int | None, events: Any) -> None:
     """One command in a process of its own that saves a checkpoint whenever it can; it counts its events."""
     os.environ["CHECKPOINT_SECONDS"] = "0"
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     torch.set_num_threads(1)
     extraction.SHARD_TOKENS = 200
 
     def watch(event: str, args: tuple[Any, ...]) -> None:
         if event in _CHANGES and str(args[0]).startswith(root):
             events.value += 1
-            if events.value == kill_at:
-                if event == "open" and str(args[0]).endswith(".partial"):
-                    os.truncate(args[0], Path(args[0]).stat().st_size // 2)  # killed while it was written
-                os.kill(os.getpid(), signal.SIGKILL)
+            if events.value == stop_at:
+                stop(event, str(args[0]))
 
     sys.addaudithook(watch)
     raise SystemExit(main(arguments))
 
 
-def _run(arguments: list[str], root: Path, kill_at: int | None = None) -> tuple[int | None, int]:
+def _run(arguments: list[str], root: Path, stop_at: int | None = None, stop: Stop = _kill) -> tuple[int | None, int]:
     """The exit code (a negative one is the signal that ended it) and the number of events under `root`."""
     events = _SERVER.Value("i", 0)
-    process = _SERVER.Process(target=_command, args=(arguments, str(root / "finbert_sae"), kill_at, events))
+    process = _SERVER.Process(target=_command, args=(arguments, str(root / "finbert_sae"), stop, stop_at, events))
     process.start()
     process.join()
     return process.exitcode, events.value
@@ -100,16 +116,21 @@ def test_pause_that_is_no_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         Checkpoint(tmp_path)
 
 
-def _kill_until_done(whole: Whole, root: Path, rng: random.Random, tries: int) -> None:
-    """Run every stage to its end; kill it at random events, at least once and at most `tries` times."""
+def _stop_until_done(whole: Whole, root: Path, rng: random.Random, tries: int, stop: Stop = _kill) -> None:
+    """Run every stage to its end; stop it at random events, at most `tries` times.
+
+    A kill stops a stage at least once. A full disk does not, where all is written when it fills.
+    """
+    first = []
     for stage in STAGES:
         codes = []
         while 0 not in codes:
-            kill_at = rng.randint(1, whole.events[stage]) if len(codes) < tries else None
-            code, _ = _run(_arguments(stage, root, whole.root), root, kill_at)
-            assert code == 0 or (code == -signal.SIGKILL and kill_at)
+            stop_at = rng.randint(1, whole.events[stage]) if len(codes) < tries else None
+            code, _ = _run(_arguments(stage, root, whole.root), root, stop_at, stop)
+            assert code == 0 or (code == CODES[stop] and stop_at)
             codes.append(code)
-        assert codes[0] == -signal.SIGKILL
+        first.append(codes[0])
+    assert CODES[stop] in first and (stop is _fill or 0 not in first)
 
 
 def _check(whole: Whole, root: Path) -> None:
@@ -122,7 +143,13 @@ def _check(whole: Whole, root: Path) -> None:
 
 def test_killed_at_random_moments(whole: Whole, tmp_path: Path) -> None:
     """Fine-tuning, extraction and training, each killed a few times: the same bits, nothing left over."""
-    _kill_until_done(whole, tmp_path, random.Random(0), 3)
+    _stop_until_done(whole, tmp_path, random.Random(0), 3)
+    _check(whole, tmp_path)
+
+
+def test_full_disk_at_random_moments(whole: Whole, tmp_path: Path) -> None:
+    """The same where nothing can be written from a random moment on: one sentence, and nothing good is lost."""
+    _stop_until_done(whole, tmp_path, random.Random(0), 3, _fill)
     _check(whole, tmp_path)
 
 
@@ -154,7 +181,8 @@ def test_damaged_checkpoints(whole: Whole, tmp_path: Path, damage: Callable[[byt
 
 @pytest.mark.full
 @pytest.mark.parametrize("seed", range(1, 13))
-def test_killed_at_many_random_moments(whole: Whole, tmp_path: Path, seed: int) -> None:
-    """The same with many more kills."""
-    _kill_until_done(whole, tmp_path, random.Random(seed), 15)
+@pytest.mark.parametrize("stop", CODES)
+def test_stopped_at_many_random_moments(whole: Whole, tmp_path: Path, seed: int, stop: Stop) -> None:
+    """The same with many more stops."""
+    _stop_until_done(whole, tmp_path, random.Random(seed), 15, stop)
     _check(whole, tmp_path)
