@@ -39,7 +39,7 @@ from sae_pipeline.analysis.selection import Selection, strength_scores
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint
 from sae_pipeline.config import AnalyzeConfig
-from sae_pipeline.headlines.dataset import Split, load_headlines
+from sae_pipeline.headlines.dataset import Split
 from sae_pipeline.headlines.text import headline_id
 from sae_pipeline.headlines.tokens import collate, counted_mask, length_batches
 from sae_pipeline.runs.drafts import new_run
@@ -47,7 +47,7 @@ from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.firings import Firings
 from sae_pipeline.schema.dicts import MadeWithDict
 from sae_pipeline.study import present
-from sae_pipeline.study.layout import Layout, aliased_saes, present_classifier
+from sae_pipeline.study.layout import Layout, aliased_saes
 
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 CPU = torch.device("cpu")
@@ -131,7 +131,7 @@ class Study:
         self.sae = SparseAutoencoder.load(layout.sae_alias(layer, size))
         self.neighbours = root / "finbert_sae" / ".bench-neighbours.safetensors"
         kept_decoder_neighbours(self.sae.W_dec, self.neighbours)
-        self.split: Split = load_headlines(present_classifier(root).headlines).test
+        self.split: Split = present.same_headlines(root).test
 
 
 def grown(split: Split, n: int) -> Split:
