@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import time
 import types
 import typing
 from collections import Counter
@@ -44,6 +45,7 @@ _VERBS = {
     "export": ("write an SAE in SAELens' format", ("extract", "export")),
     "study": ("run finetune, extract, train and analyze, and reuse what exists", ("headlines", *_STUDY)),
     "report": ("print the figures of the present classifier and SAEs", ()),
+    "verify": ("compare every artefact, or those in an archive, with the checksums in its record", ()),
 }
 _ALIASES = {"compare": ("evidence",)}
 
@@ -68,9 +70,14 @@ def _run(arguments: argparse.Namespace) -> None:
     if os.environ.get("WORLD_SIZE", "1") != "1" and verb not in _SHARED:
         raise UserError(f"{verb} runs in one process; torchrun is for {', '.join(_SHARED)}.")
     place = study_root(arguments.root, verb, getattr(arguments, f"{verb}.run", None))
+    if verb == "verify" and arguments.archive:
+        _verify_archive(Path(arguments.archive))
+        return
     with place.naming_the_address():
         place.sync()
-        if verb == "report":
+        if verb == "verify":
+            _verify(place.folder)
+        elif verb == "report":
             figures = _print_report(place.folder)
             if arguments.json:
                 print(json.dumps(figures.summary()))
@@ -148,6 +155,33 @@ def _print_report(root: Path) -> "StudyReport":
     return figures
 
 
+def _verify_archive(archive: Path) -> None:
+    from sae_pipeline.study.verify import unpacked
+
+    with unpacked(archive) as folder:
+        _verify(folder)
+
+
+def _verify(folder: Path) -> None:
+    """Print a line for each artefact. Raises UserError when one is damaged."""
+    from sae_pipeline.study.verify import verify
+
+    started, n_bytes, counts = time.monotonic(), 0, Counter[bool]()
+    for verdict in verify(folder):
+        problems = "; also: ".join(verdict.problems)
+        print(
+            f"{'DAMAGED' if problems else 'whole':8} {verdict.path.relative_to(folder)} {problems}".rstrip(), flush=True
+        )
+        counts[bool(problems)] += 1
+        n_bytes += verdict.n_bytes
+    seconds = time.monotonic() - started
+    if counts[True]:
+        raise UserError(f"{counts[True]} of {counts.total()} artefacts are damaged; each line above says what to do.")
+    if not counts:
+        raise UserError(f"There are no artefacts in {folder}; name the folder of a study with --root.")
+    print(f"{counts.total()} artefacts ({n_bytes / 1e6:,.1f} MB) are as they were written; checked in {seconds:.1f} s.")
+
+
 # --- flags ---------------------------------------------------------------------------------------------
 
 
@@ -165,6 +199,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--root", default=".", help=_ROOT_HELP)
         if verb == "report":
             sub.add_argument("--json", action="store_true", help="end with one line of JSON")
+            continue
+        if verb == "verify":
+            sub.add_argument("--archive", help="check the content of this .zip, .tar or .tar.gz instead")
             continue
         sub.add_argument(
             "--preset",

@@ -42,6 +42,10 @@ class MissingError(DamageError):
     """A file is not there."""
 
 
+class UnsealedError(DamageError):
+    """JSON does not begin with a checksum."""
+
+
 # --- sealed JSON ---------------------------------------------------------------------------------------
 
 
@@ -67,7 +71,7 @@ def seal_of(data: bytes) -> str:
     """The checksum with which sealed JSON begins, as it stands there. Raises DamageError."""
     found = _SEAL.match(data)
     if found is None:
-        raise DamageError("has no checksum, so it is damaged or from an earlier version")
+        raise UnsealedError("has no checksum, so it is damaged or from an earlier version")
     return found[1].decode()
 
 

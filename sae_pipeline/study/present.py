@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from sae_pipeline.activations.extraction import Extraction
-from sae_pipeline.artefacts.checksums import DamageError, MissingError, file_hash, file_sums, write_record
+from sae_pipeline.artefacts.checksums import DamageError, MissingError, check_files, file_hash, file_sums, write_record
 from sae_pipeline.artefacts.writing import publish
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import Classifier
@@ -70,7 +70,6 @@ def publish_sae(layout: Layout, whole: Path, sae: SparseAutoencoder, record: Sae
     sae.save(whole / SAE)
     files = file_sums(whole, [SAE])
     write_record(whole / SAE_RECORD, record.model_copy(update={"files": files}))
-    layout.store.mkdir(parents=True, exist_ok=True)
     return publish(whole, layout.store / file_hash(whole / SAE), check_sae)
 
 
@@ -179,7 +178,7 @@ def load_sae(
 
 
 def equal_run(study: StudyConfig, root: Path) -> Path | None:
-    """The newest run that was made with the present SAE and these settings, if there is one."""
+    """The newest run that was made with the present SAE and these settings, if there is one; a damaged one is none."""
     layout = Layout(root)
     path = layout.sae_alias(study.extract.layer, study.analyze.sae_size)
     if not path.is_file():
@@ -188,7 +187,9 @@ def equal_run(study: StudyConfig, root: Path) -> Path | None:
     for entry in list_runs(layout.runs):
         found = entry.metadata
         if found is not None and (found.sae_hash, found.configs.get("analyze")) == wanted:
-            return entry.folder
+            with suppress(DamageError):
+                check_files(entry.folder, found.files)
+                return entry.folder
     return None
 
 

@@ -1,0 +1,191 @@
+"""Compare every artefact below a folder with its checksums, whatever was remembered of it."""
+
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sae_pipeline.activations.manifest import MANIFEST
+from sae_pipeline.activations.store import check_store
+from sae_pipeline.artefacts.checksums import (
+    DamageError,
+    UnsealedError,
+    fields_of,
+    file_hash,
+    read_record,
+    read_sealed,
+    sha256,
+)
+from sae_pipeline.artefacts.tensor_files import load_tensors
+from sae_pipeline.artefacts.writing import readable_os_errors
+from sae_pipeline.classifier.classifier import RECORD, check_classifier
+from sae_pipeline.errors import UserError
+from sae_pipeline.runs.index import (
+    INDEX,
+    INDEX_RECORD,
+    IndexRecord,
+    build_index,
+    damaged_files,
+    shown_progress,
+)
+from sae_pipeline.runs.run_files import DamagedRunError, run_number
+from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.study.layout import SAE, SAE_RECORD, Layout, PresentClassifier, check_sae
+
+_MAX_LABELS = 1 << 26  # bytes
+_ROOM = 1 << 26  # bytes of the disk that unpacking leaves free
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An artefact and what is wrong with it: sentences without their full stops, none for one that is whole."""
+
+    path: Path
+    n_bytes: int
+    problems: list[str]
+
+
+def verify(root: Path) -> Iterator[Verdict]:
+    """Check all artefacts below a folder: a study, a part of one, or several. Hidden files and folders are left out."""
+    for folder, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if name[0] != ".")
+        here = Path(folder)
+        check = _check_of(here, files)
+        if check is not None:
+            names.clear()
+            yield _verdict(here, check)
+            continue
+        for name in sorted(files):
+            check = _check_of_file(here, name)
+            if check is not None:
+                yield _verdict(here / name, check)
+
+
+@contextmanager
+def unpacked(archive: Path) -> Iterator[Path]:
+    """The content of an archive (.zip, .tar, .tar.gz, …) in a temporary folder.
+
+    Raises UserError for a file that is no archive, and for one that does not fit on the disk.
+    """
+    with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+        try:
+            size, free = _unpacked_size(archive), shutil.disk_usage(folder).free
+            if size > free - _ROOM:
+                raise UserError(
+                    f"{archive} holds {size:,} bytes, and {folder} has room for {free:,}; set TMPDIR to a larger disk."
+                )
+            with readable_os_errors(Path(folder)):
+                shutil.unpack_archive(archive, folder, filter=None if zipfile.is_zipfile(archive) else "data")
+        except (OSError, EOFError, shutil.ReadError, tarfile.TarError, zipfile.BadZipFile) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{archive} is no archive that can be unpacked ({reason}); copy it again.") from error
+        yield Path(folder)
+
+
+def _unpacked_size(archive: Path) -> int:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as file:
+            return sum(member.file_size for member in file.infolist())
+    with tarfile.open(archive) as file:
+        return sum(member.size for member in file)
+
+
+def _verdict(path: Path, check: Callable[[], list[str]]) -> Verdict:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return Verdict(path, sum(file.stat().st_size for file in files), check())
+
+
+# --- what a folder or a file is ------------------------------------------------------------------------
+
+
+def _check_of(folder: Path, files: list[str]) -> Callable[[], list[str]] | None:
+    """The check of the artefact that is this folder; None for a folder of other things."""
+    if run_number(folder.name) is not None:
+        return partial(_check_run, folder)
+    if folder.parent.name == "store":
+        if {SAE, SAE_RECORD} & set(files):
+            return _problem(partial(check_sae, folder), "train")
+        return _problem(partial(check_classifier, folder), "finetune")
+    if folder.parent.name == "activations" or MANIFEST in files:
+        return _problem(partial(check_store, folder), "extract")
+    if folder.parent.name == "checkpoints":
+        return lambda: [
+            f"{path.name} {error}; the next command starts this work afresh"
+            for path in sorted(folder.glob("[!.]*.safetensors"))
+            for error in _errors(partial(load_tensors, path))
+        ]
+    return None
+
+
+def _check_of_file(folder: Path, name: str) -> Callable[[], list[str]] | None:
+    """The check of a file that belongs to no artefact's folder; None for other things."""
+    path = folder / name
+    if name == RECORD:
+        return _problem(partial(read_record, path, PresentClassifier), "finetune")
+    if folder.name == "evidence" and path.suffix == ".json":
+        return _problem(partial(_check_controls, path), "compare")
+    if folder.name == "labels" and path.suffix == ".json":
+        return lambda: [
+            f"{error}; remove its field `checksum` if you have changed it yourself, else restore it"
+            for error in _errors(partial(_check_labels, path))
+        ]
+    if path.match("layer_*_*.pt"):
+        return _problem(partial(_check_alias, path), "train")
+    return None
+
+
+def _problem(check: Callable[[], object], verb: str) -> Callable[[], list[str]]:
+    """The check as a function that returns the problems, each with its way out."""
+    return lambda: [f"{error}; `python -m sae_pipeline {verb}` makes it again" for error in _errors(check)]
+
+
+def _errors(check: Callable[[], object]) -> list[str]:
+    try:
+        check()
+    except DamageError as error:
+        return [str(error)]
+    return []
+
+
+def _check_run(folder: Path) -> list[str]:
+    """Make the index of a run anew, in another folder: this reads all of its files. Then check the index it has."""
+    with tempfile.TemporaryDirectory(prefix="verify-") as temporary, shown_progress(folder.name) as progress:
+        try:
+            problems = damaged_files(build_index(folder, progress, Path(temporary)))
+        except DamagedRunError as error:
+            problems = [str(error).rstrip(".")]
+    again = "the server makes it again"
+    return problems + [f"{INDEX} {error}; {again}" for error in _errors(partial(_check_index, folder))]
+
+
+def _check_index(folder: Path) -> None:
+    if (folder / INDEX).exists():
+        known = read_record(folder / INDEX_RECORD, IndexRecord).files.get(INDEX)
+        if known is None or sha256(folder / INDEX) != known.sha256:
+            raise DamageError("is not the one that was written")
+
+
+def _check_controls(path: Path) -> None:
+    if read_record(path, ControlsFile).sae_hash != path.stem:
+        raise DamageError("is about another SAE")
+
+
+def _check_labels(path: Path) -> None:
+    """Labels that a person has written have no checksum."""
+    try:
+        read_sealed(path, _MAX_LABELS)
+    except UnsealedError:
+        if not fields_of(path):
+            raise
+
+
+def _check_alias(path: Path) -> None:
+    """A file that names the newest SAE of a size is the same as one of the store."""
+    if not (Layout(path.parent.parent).store / file_hash(path)).is_dir():
+        raise DamageError("is no SAE of the store beside it")
