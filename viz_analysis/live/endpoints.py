@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, request
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel
-from werkzeug.exceptions import BadRequest
 
 from sae_pipeline.schema.edits import MAX_EDITS, MAX_VALUE
 from viz_analysis.api.live_types import (
@@ -39,7 +38,6 @@ HOW_TO_TURN_ON = "Live probing is off; start the server with --live: python viz_
 def add_live(app: OpenAPI, runs: RunLibrary, live: ModelQueue | None) -> None:
     """Add the live endpoints to an app; without `live` they say how to turn it on."""
     app.extensions["live"] = live
-    app.before_request(_refuse_other_bodies)
 
     def ask(run: str | None, question: Callable[["LiveModel"], BaseModel]) -> Response:
         if live is None:
@@ -93,12 +91,3 @@ def threads_for(app: Flask, threads: int) -> int:
 def _or_error(answer: type[BaseModel]) -> dict[Any, Any]:
     """The answers of an endpoint in the API's description."""
     return {200: answer, **dict.fromkeys((404, 409, 413, 415, 429), ErrorAnswer)}
-
-
-def _refuse_other_bodies() -> None:
-    if (
-        request.url_rule is not None
-        and request.method == "POST"
-        and not isinstance(request.get_json(silent=True), dict)
-    ):
-        raise BadRequest("The body is no JSON object.")

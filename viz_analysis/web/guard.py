@@ -1,18 +1,20 @@
-"""Who may ask: requests for this server's own names, pages of this machine, and bodies of a bounded size."""
+"""Who may ask: requests for this server's own names, pages of the viewer, and bodies of a bounded size and depth."""
 
 import ipaddress
-import re
 import socket
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
 from flask import Flask, request
+from flask.json.provider import DefaultJSONProvider
 from flask_cors import CORS
-from werkzeug.exceptions import Forbidden, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, Forbidden, UnsupportedMediaType
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 EVERY_ADDRESS = ("0.0.0.0", "::")
-LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\Z")
+DEVELOPMENT_SERVER = ("http://localhost:1234", "http://127.0.0.1:1234")  # of the viewer: sae-viewer/vite.config.ts
 MAX_BODY_BYTES = 64 * 1024
 MAX_LABELS_BYTES = 1 << 20
 
@@ -23,7 +25,16 @@ def guard(app: Flask, host: str) -> None:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.before_request(_refuse_large_bodies)
     app.before_request(_refuse_foreign_changes)
-    CORS(app, origins=LOCAL_ORIGIN, methods=["GET"], expose_headers=["ETag"])
+    app.json = _StrictJson(app)
+    app.before_request(_refuse_other_bodies)
+    CORS(app, origins=DEVELOPMENT_SERVER, methods=["GET"], expose_headers=["ETag"])
+
+
+class _StrictJson(DefaultJSONProvider):
+    """JSON as its standard has it: finite numbers, whole characters, and at most 1,024 values in one another."""
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return orjson.loads(s)
 
 
 def _refuse_foreign_hosts(served_on: str) -> None:
@@ -61,7 +72,7 @@ def _refuse_foreign_changes() -> None:
     Browsers say where a request comes from, even through the viewer's development server, which changes the host. A
     request without this information does not come from a browser.
     """
-    if request.method in ("GET", "HEAD", "OPTIONS") or request.url_rule is None:
+    if not _changes_something():
         return
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
@@ -70,3 +81,12 @@ def _refuse_foreign_changes() -> None:
         raise Forbidden(f"Pages of {str(origin)[:100]!r} may not do this; open the viewer of this server.")
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("The body must be JSON, sent with Content-Type: application/json.")
+
+
+def _refuse_other_bodies() -> None:
+    if _changes_something() and not isinstance(request.get_json(silent=True), dict):
+        raise BadRequest("The body is no JSON object.")
+
+
+def _changes_something() -> bool:
+    return request.url_rule is not None and request.method not in ("GET", "HEAD", "OPTIONS")
