@@ -27,7 +27,7 @@ from sae_pipeline.runs.folders import read_run
 from sae_pipeline.schema.run import Prompt
 from sae_pipeline.study import present
 from tests.conftest import SmallStudy
-from tests.whole.test_server_process import Server, failure
+from tests.support.server_process import Server, failure
 from viz_analysis.api.problems import BusyError, ClientGoneError
 from viz_analysis.feature_probe_server import create_app
 from viz_analysis.live.queue import ModelQueue
@@ -207,8 +207,8 @@ class TestAnswers:
         ("intervene", {"text": "ok", "edits": []}, 400, "at least 1 item"),
         ("intervene", {"text": "ok", "edits": [{"feature": 10**6}]}, 400, "no feature 1000000"),
         ("intervene", {"text": "ok", "edits": [{"feature": -1}]}, 400, "greater than or equal to 0"),
-        ("intervene", {"text": "ok", "edits": [{"feature": 1, "value": float("nan")}]}, 400, "finite number"),
-        ("intervene", {"text": "ok", "edits": [{"feature": 1, "value": float("inf")}]}, 400, "finite number"),
+        ("intervene", {"text": "ok", "edits": [{"feature": 1, "value": float("nan")}]}, 400, "no JSON object"),
+        ("intervene", {"text": "ok", "edits": [{"feature": 1, "value": float("inf")}]}, 400, "no JSON object"),
         ("intervene", {"text": "ok", "edits": [{"feature": 1, "operation": "scale", "value": 1e30}]}, 400, "10000"),
         ("intervene", {"text": "ok", "edits": [{"feature": 1, "operation": "double"}]}, 400, "'ablate', 'scale'"),
         ("intervene", {"text": "ok", "edits": [{"feature": 1, "positions": [0]}]}, 400, "Position 0 cannot be edited"),
@@ -236,16 +236,18 @@ def test_other_sites_and_forms_are_refused(server: LiveServer) -> None:
     assert server.post("/api/probe", {"text": "ok"}, **proxied)[0] == 200
 
 
+def probe_request(**body: Any) -> bytes:
+    """A whole request as it is sent."""
+    data = json.dumps({"text": TEXT} | body).encode()
+    head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(data)}"
+    return f"POST /api/probe HTTP/1.1\r\n{head}\r\n\r\n".encode() + data
+
+
 def test_clients_that_leave(server: LiveServer) -> None:
     """Ten clients close their connections at once; the next one is answered."""
-    host, port = server.address.removeprefix("http://").split(":")
-    body = json.dumps({"text": TEXT, "steps": 32, "ablate": 32}).encode()
-    head = (
-        f"POST /api/probe HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    )
     for _ in range(10):
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
-            connection.sendall(head.encode() + body)
+        with server.connect() as connection:
+            connection.sendall(probe_request(steps=32, ablate=32))
     for _ in range(100):
         status, answer, _ = server.post("/api/probe", {"text": "Profit rises"})
         if status == 200:
@@ -253,6 +255,14 @@ def test_clients_that_leave(server: LiveServer) -> None:
         assert status == 429, answer
         time.sleep(0.1)
     pytest.fail("the queue stayed full")
+
+
+def test_a_client_that_ends_its_sending_gets_its_answer(server: LiveServer) -> None:
+    with server.connect(timeout=30) as connection:
+        connection.sendall(probe_request())
+        connection.shutdown(socket.SHUT_WR)
+        received = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert json.loads(received.rpartition(b"\r\n\r\n")[2])["text"] == TEXT, received
 
 
 def test_beyond_capacity(server: LiveServer) -> None:

@@ -16,8 +16,8 @@ from sae_pipeline.classifier.pretrained import model_source
 from sae_pipeline.config import LABELS
 from sae_pipeline.runs.folders import read_run
 from tests.conftest import SmallStudy
+from tests.support.server_process import Server
 from tests.support.small_study import write_headlines
-from tests.whole.test_server_process import Server
 from viz_analysis.feature_probe_server import create_app
 
 NOTEBOOK = Path(__file__).parents[2] / "Sentiment_Classification.ipynb"

@@ -22,7 +22,7 @@ from sae_pipeline.runs.folders import read_run
 from tests.conftest import SmallStudy
 from tests.support.run_factory import write_run
 from tests.support.s3 import KEYS, S3
-from tests.whole.test_server_process import ROOT, Server
+from tests.support.server_process import ROOT, Server
 from viz_analysis.feature_probe_server import create_app
 from viz_analysis.runs.sources import run_source
 

@@ -6,16 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.run_factory import write_run
+from tests.support.server_process import ROOT, Server, failure
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "viz_analysis" / "feature_probe_server.py"
 N_HEADLINES = 40
 
 
@@ -26,28 +23,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder, 5, 64)
     write_run(folder, N_HEADLINES, 2000)
     return folder
-
-
-class Server:
-    """The program itself, on a free port."""
-
-    def __init__(self, *flags: str, port: int = 0) -> None:
-        arguments = [sys.executable, str(SCRIPT), "--port", str(port), *flags]
-        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-        assert self.process.stdout
-        self.line = self.process.stdout.readline()
-        assert self.line, self.process.communicate()[1]  # it has stopped and says why
-        (self.address,) = re.findall(r"http://\S+", self.line)
-
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.address + path, timeout=60) as response:
-            return json.load(response)
-
-    def stop(self, with_signal: int) -> tuple[int, str]:
-        """The exit code and what the program wrote to stderr."""
-        self.process.send_signal(with_signal)
-        _, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, errors
 
 
 @pytest.mark.parametrize(("with_signal", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
@@ -63,8 +38,7 @@ def test_the_server_says_what_it_serves_and_stops_quietly(runs: Path, with_signa
 
 def test_a_request_under_way_is_answered_before_the_server_stops(runs: Path) -> None:
     server = Server("--analysis-dir", str(runs))
-    host, port = server.address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
+    with server.connect(60) as connection:
         connection.sendall(b"GET /api/headlines?limit=500 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         first = connection.recv(1)
         result = server.stop(signal.SIGTERM)
@@ -82,14 +56,6 @@ def test_a_pinned_run_is_served_by_the_module_too(runs: Path, run_id: str) -> No
         assert server.get("/api/features")["run_id"] == "run-001"
     finally:
         server.stop(signal.SIGTERM)
-
-
-def failure(*flags: str) -> str:
-    """The sentence with which the server refuses to start."""
-    arguments = [sys.executable, "-m", "viz_analysis.feature_probe_server", "--port", "0", *flags]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, cwd=ROOT)
-    assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == ""
-    return done.stderr.strip()
 
 
 def test_what_keeps_the_server_from_starting_is_one_sentence(runs: Path, tmp_path: Path) -> None:

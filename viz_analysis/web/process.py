@@ -11,13 +11,13 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-import waitress
 from flask import Flask
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.index import shown_progress
 from viz_analysis.live.endpoints import threads_for
 from viz_analysis.runs.indexed_run import IndexedRun
+from viz_analysis.web.connections import listen
 from viz_analysis.web.viewer_files import VIEWER_DIR
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -68,15 +68,7 @@ def serve(app: Flask, host: str, port: int, threads: int, open_browser: bool = F
     if app.extensions["live"]:
         app.extensions["live"].load(run.metadata)
     try:
-        server = waitress.create_server(
-            app,
-            host=host,
-            port=port,
-            threads=threads_for(app, threads),
-            ident=None,
-            max_request_body_size=2 << 20,
-            channel_request_lookahead=1,  # so that waitress notices when a client leaves
-        )
+        server = listen(app, host, port, threads_for(app, threads))
     except (OSError, ValueError) as error:  # ValueError: waitress cannot resolve the host
         raise UserError(_why_not_listening(error, host, port)) from error
 
