@@ -18,7 +18,6 @@ from pydantic import BaseModel
 
 from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
-from sae_pipeline.schema.run import RunMetadata
 from viz_analysis.api.types import (
     CompareAnswer,
     CompareQuery,
@@ -35,6 +34,7 @@ from viz_analysis.api.types import (
     HealthAnswer,
     InterventionsAnswer,
     LabelsSeen,
+    RunAnswer,
     RunQuery,
     RunsAnswer,
     SimilarHeadlines,
@@ -95,7 +95,8 @@ def create_app(
     @app.get("/api/features", responses=_of_run(FeaturesPage))
     def features(query: FeaturesQuery) -> Response:
         """Features that match the filters, ordered by a metric."""
-        names = labels.names(runs.get(query.run).metadata.sae_hash) if query.q or query.labelled is not None else {}
+        run = runs.get(query.run).metadata
+        names = labels.names(run.sae_hash, run.sae.d_sae) if query.q or query.labelled is not None else {}
         return json_answer(runs.ask(query.run, lambda run: run.features(query, names)))
 
     @app.get("/api/feature_info", responses=_of_run(FeatureInfo))
@@ -123,15 +124,17 @@ def create_app(
         """All runs, newest first."""
         return json_answer(RunsAnswer(runs=runs.summaries()))
 
-    @app.get("/api/run", responses=_of_run(RunMetadata))
+    @app.get("/api/run", responses=_of_run(RunAnswer))
     def run(query: RunQuery) -> Response:
-        """How a run was made."""
-        return json_answer(runs.get(query.run).metadata)
+        """How a run was made, and which of its optional files are damaged."""
+        run = runs.get(query.run)
+        return json_answer(RunAnswer(**dict(run.metadata), damaged_files=run.damaged_files))
 
     @app.get("/api/labels", responses=_of_run(LabelsAnswer))
     def read_labels(query: RunQuery) -> Response:
         """The names, stars and notes that people gave to the features of the run's SAE."""
-        answer = labels.get(runs.get(query.run).metadata.sae_hash)
+        run = runs.get(query.run).metadata
+        answer = labels.get(run.sae_hash, run.sae.d_sae)
         return json_answer(answer, answer.etag)
 
     @app.put("/api/labels", responses=_of_run(LabelsAnswer, 403, 412, 413, 415, 428, 503))

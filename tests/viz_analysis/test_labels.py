@@ -1,16 +1,20 @@
 """Human labels over HTTP: no change is lost, and pages of other sites may not change them."""
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from sae_pipeline.artefacts.checksums import unseal
 from tests.support.run_factory import write_run
 from viz_analysis.feature_probe_server import create_app
+from viz_analysis.runs.labels import MAX_FILE_BYTES
 
 D_SAE = 64
 FILE = Path("labels") / "5ae.json"
@@ -58,6 +62,7 @@ def test_an_empty_label_is_no_label_and_unchanged_ones_keep_their_time(client: F
     first = put(client, {"1": {"name": "one"}, "2": {"starred": True}}, read(client)["etag"]).json
     old = json.loads((runs / FILE).read_text())
     old["labels"]["1"]["updated_at"] = "2001-01-01T00:00:00+00:00"
+    del old["checksum"]
     (runs / FILE).write_text(json.dumps(old))
     after = put(client, first["labels"] | {"2": {"name": " ", "note": ""}}, read(client)["etag"]).json
     assert list(after["labels"]) == ["1"] and after["labels"]["1"]["updated_at"].startswith("2001")
@@ -154,14 +159,84 @@ def test_a_body_that_is_no_json_is_refused(client: FlaskClient) -> None:
         assert response.status_code in (400, 415) and response.json["error"]["message"]
 
 
-def test_a_damaged_file_is_named_and_never_overwritten(client: FlaskClient, runs: Path) -> None:
+def refused(client: FlaskClient, etag: str) -> str:
+    """Why the file of labels is refused, by all that read it; it stays as it is."""
+    answers = [client.get("/api/labels"), client.get("/api/features?q=x"), put(client, {}, etag), put(client, {}, "*")]
+    assert {(answer.status_code, answer.json["error"]["code"]) for answer in answers} == {(409, "damaged_labels")}
+    (message,) = {str(answer.json["error"]["message"]) for answer in answers}
+    assert "5ae.json in labels" in message and message.endswith("move it away.")
+    return message
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ('{"labels": {"1"', "Invalid JSON"),
+        ('{"sae_hash": "5ae", "labels": {"1": {"name": 5}}}', "labels.1.name: Input should be a valid string"),
+        ('{"sae_hash": "5af", "labels": {}}', "belongs to another SAE (sae_hash: '5af')"),
+        ('{"sae_hash": "5ae", "labels": {"64": {"name": "x"}}}', "labels.64: this SAE has features 0 to 63"),
+        ('{"sae_hash": "5ae", "labels": ' + "[" * 9_000 + "]" * 9_000 + "}", "recursion limit"),
+        ('{"sae_hash": "5ae", "labels": {' + ",".join(f'"{n}": {{}}' for n in range(20_001)) + "}}", "at most 20000"),
+        ('{"sae_hash": "5ae", "labels": {}}' + " " * MAX_FILE_BYTES, "is larger than 8 MiB"),
+        ("", "EOF"),
+    ],
+)
+def test_a_damaged_file_is_named_and_never_overwritten(
+    client: FlaskClient, runs: Path, damage: str, message: str
+) -> None:
     etag = put(client, {"1": {"name": "precious"}}, read(client)["etag"]).json["etag"]
-    for damage in ('{"labels": {"1"', '{"sae_hash": "5ae", "labels": {"1": {"name": 5}}}'):
-        (runs / FILE).write_text(damage)
-        for response in (client.get("/api/labels"), put(client, {}, etag), put(client, {}, "*")):
-            assert (response.status_code, response.json["error"]["code"]) == (409, "damaged_labels")
-            assert "5ae.json" in response.json["error"]["message"]
-        assert (runs / FILE).read_text() == damage
+    (runs / FILE).write_text(damage)
+    assert message in refused(client, etag)
+    assert (runs / FILE).read_text() == damage
+
+
+def test_every_change_of_a_byte_is_found(client: FlaskClient, runs: Path) -> None:
+    etag = put(client, {"1": {"name": "precious"}, "20": {"note": "n", "starred": True}}, read(client)["etag"]).json[
+        "etag"
+    ]
+    whole = (runs / FILE).read_bytes()
+    for place in range(len(whole)):
+        (runs / FILE).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert client.get("/api/labels").status_code == 409, whole[place:][:20]
+    (runs / FILE).write_bytes(whole.replace(b"precious", b"prefious"))
+    assert "If you changed it yourself, remove its field `checksum`" in refused(client, etag)
+    (runs / FILE).write_bytes(whole)
+    assert read(client)["etag"] == etag
+
+
+def test_a_person_may_edit_the_file_and_the_next_change_seals_it(client: FlaskClient, runs: Path) -> None:
+    etag = put(client, {"1": {"name": "one"}}, read(client)["etag"]).json["etag"]
+    file = json.loads((runs / FILE).read_text())
+    (runs / FILE).write_text(json.dumps(file, indent=4))  # the same, written by another program
+    assert "remove its field `checksum`" in refused(client, etag)
+    del file["checksum"]
+    file["labels"]["2"] = {"name": "by hand"}
+    (runs / FILE).write_text(json.dumps(file, indent=4))
+    edited = read(client)
+    assert edited["labels"]["2"]["name"] == "by hand" and edited["etag"] != etag
+    assert put(client, edited["labels"] | {"3": {"starred": True}}, edited["etag"]).status_code == 200
+    unseal((runs / FILE).read_bytes())
+    assert list(read(client)["labels"]) == ["1", "2", "3"]
+
+
+def test_the_largest_change_can_be_read_again(client: FlaskClient, runs: Path) -> None:
+    write_run(runs, n_headlines=5, d_sae=30_000, seed=3)
+    full = {str(n): {"name": "\x01é", "starred": True} for n in range(20_000)}
+    saved = client.put(
+        "/api/labels", data=orjson.dumps({"labels": full}), content_type="application/json", headers={"If-Match": "*"}
+    )
+    assert saved.status_code == 200 and len(read(client)["labels"]) == 20_000
+
+
+def test_a_link_or_a_pipe_is_no_file_of_labels(client: FlaskClient, runs: Path) -> None:
+    """Neither is waited for, and nothing outside the folder is read."""
+    (runs / "labels").mkdir()
+    os.mkfifo(runs / FILE)
+    assert "is not a plain file" in refused(client, "x")
+    (runs / FILE).unlink()
+    (runs / "elsewhere").write_text('{"sae_hash": "5ae", "labels": {}}')
+    (runs / FILE).symlink_to(runs / "elsewhere")
+    assert "is not a plain file" in refused(client, "x")
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(client: FlaskClient, runs: Path) -> None:
