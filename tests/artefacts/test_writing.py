@@ -1,11 +1,19 @@
 """Files are written whole or not at all, whoever else writes them and however the last writer ended."""
 
+import errno
+import resource
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
-from sae_pipeline.artefacts.writing import write_file
+from sae_pipeline.artefacts.writing import readable_os_errors, write_file
+from sae_pipeline.errors import ResourceError
 
 
 def test_what_a_killed_writer_left_is_taken_over(tmp_path: Path) -> None:
@@ -35,3 +43,37 @@ def test_a_failed_write_keeps_the_file_before(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_file(path, "no bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def _save_tokenizer(path: Path) -> None:
+    Tokenizer(WordLevel({f"word-{i}": i for i in range(1000)}, unk_token="word-0")).save(str(path))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(bytes(10_000)),
+        lambda path: save_file({"W": torch.zeros(10_000)}, path),
+        _save_tokenizer,
+    ],
+    ids=["python", "safetensors", "tokenizers"],
+)
+def test_a_disk_that_takes_no_more(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    """Each library's own error becomes one sentence. The disk is simulated by a limit on the size of files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        with pytest.raises(ResourceError) as caught, readable_os_errors(tmp_path, "--to"):
+            write(tmp_path / "file")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(caught.value) == (
+        f"Cannot write to {tmp_path}: the file is larger than this disk allows; choose another folder with --to."
+    )
+
+
+def test_an_error_of_the_disk_inside_another_one(tmp_path: Path) -> None:
+    """A library's error that was raised from a full disk's is a full disk; one from anything else is passed on."""
+    for number, expected in ((errno.ENOSPC, ResourceError), (errno.ECONNRESET, RuntimeError)):
+        with pytest.raises(expected), readable_os_errors(tmp_path):
+            raise RuntimeError("the download failed") from OSError(number, "reason")

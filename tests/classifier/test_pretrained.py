@@ -1,5 +1,6 @@
 """Any encoder loads with our labels in our order; what is no classifier is refused in one sentence."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from sae_pipeline.classifier.pretrained import load_base, recorded_model
 from sae_pipeline.config import LABELS
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import ResourceError, UserError
 from tests.support.encoders import finbert_like
 
 
@@ -52,6 +53,17 @@ def test_missing_hub_names_the_offline_way(monkeypatch: pytest.MonkeyPatch) -> N
     """Without a hub, one sentence names the offline preset and the flag for a local folder."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"--preset demo.*--model FOLDER"):
+        load_base("ProsusAI/finbert")
+
+
+def test_disk_that_is_full_while_a_model_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence is about the disk and not about the hub."""
+
+    def download(model: str) -> None:
+        raise OSError("cannot be cached") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("transformers.PretrainedConfig.get_config_dict", download)
+    with pytest.raises(ResourceError, match="the disk is full; free some space"):
         load_base("ProsusAI/finbert")
 
 

@@ -1,5 +1,6 @@
 """Data sets on the hub, and a hub that does not answer."""
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from sae_pipeline.config import HeadlinesConfig
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import ResourceError, UserError
 from sae_pipeline.headlines.dataset import load_headlines
 from tests.support.tables import ROWS, Rows, everything, pairs
 
@@ -81,3 +82,14 @@ def test_missing_hub_is_asked_once_and_the_ways_out_are_named(monkeypatch: pytes
     assert len(timeouts) == 1 and timeouts[0] <= 10
     assert offline == [True] and not datasets.config.HF_HUB_OFFLINE
     assert "\n" not in str(caught.value)
+
+
+def test_a_disk_that_is_full(monkeypatch: pytest.MonkeyPatch, reachable: None) -> None:
+    """The download's error is one sentence, which says what to do about the disk and not about the hub."""
+
+    def loading(name: str) -> None:
+        raise datasets.exceptions.DatasetGenerationError("not generated") from OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("datasets.load_dataset", loading)
+    with pytest.raises(ResourceError, match="the disk is full; free some space"):
+        load_headlines(HeadlinesConfig())
