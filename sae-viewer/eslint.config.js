@@ -18,7 +18,7 @@ const across = readdirSync(new URL('src/views', import.meta.url)).map((view) => 
 }))
 
 export default defineConfig(
-  { ignores: ['eslint.config.js', 'dist', 'src/api.gen.ts', 'test-results', 'playwright-report'] },
+  { ignores: ['eslint.config.js', 'public', 'dist', 'src/api.gen.ts', 'test-results', 'playwright-report'] },
   tseslint.configs.strictTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },

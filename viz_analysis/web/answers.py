@@ -70,6 +70,7 @@ def set_answer_rules(app: Flask, study: Path) -> None:
     @app.after_request
     def finish(response: Response) -> Response:
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")  # no page
         _send_only_news(response)
         response.vary.add("Accept-Encoding")
         # Flask-Compress would take "gzip;q=0", which refuses gzip, for a request of it.

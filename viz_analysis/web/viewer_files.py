@@ -5,6 +5,20 @@ from pathlib import Path
 from flask import Blueprint, Response, send_file
 from werkzeug.exceptions import NotFound
 
+# Scripts come from this server only. Styles may also stand in the page, because the dialogs of Radix write them there.
+PAGE_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "font-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
 VIEWER_DIR = Path(__file__).resolve().parents[2] / "sae-viewer" / "dist"
 NO_VIEWER = """<!doctype html><html lang="en"><meta charset="utf-8"><title>FinBERT SAE Explorer</title>
 <body style="font: 16px/1.5 system-ui; max-width: 40rem; margin: 4rem auto">
@@ -30,7 +44,7 @@ def viewer_blueprint(folder: Path) -> Blueprint:
         if not index.is_file():
             if path:
                 raise NotFound(f"There is no /{path[:200]}, and the viewer is not built.")
-            return Response(NO_VIEWER, mimetype="text/html")
+            return _page(Response(NO_VIEWER, mimetype="text/html"))
         file = _inside(root, path)
         if file is None and Path(path).suffix:
             raise NotFound(f"There is no /{path[:200]}.")
@@ -40,10 +54,14 @@ def viewer_blueprint(folder: Path) -> Blueprint:
         if path.startswith("assets/") and file:  # the bundler puts a hash of the content into these names
             response.cache_control.max_age, response.cache_control.immutable = 31_536_000, True
             response.cache_control.no_cache = None
-        response.headers["Content-Security-Policy"] = "frame-ancestors 'none'; object-src 'none'; base-uri 'self'"
-        return response
+        return _page(response)
 
     return blueprint
+
+
+def _page(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = PAGE_POLICY
+    return response
 
 
 def _inside(root: Path, path: str) -> Path | None:
