@@ -152,9 +152,9 @@ def run_folders(analysis_dir: Path, known: Container[str] | None = None) -> list
         return []
     except OSError as error:
         raise UserError(f"{analysis_dir} cannot be read ({reason_of(error)}).") from error
-    found = [(run_number(name), name) for name in names if known is None or name in known]
-    found = [(number, name) for number, name in found if number is not None]
-    return [(analysis_dir / name, number) for number, name in sorted(found, reverse=True)]
+    numbers = {name: run_number(name) for name in names if known is None or name in known}
+    found = sorted(((number, name) for name, number in numbers.items() if number is not None), reverse=True)
+    return [(analysis_dir / name, number) for number, name in found]
 
 
 def _with_sizes(folder: Path, metadata: RunMetadata, sizes: dict[str, int]) -> RunMetadata:

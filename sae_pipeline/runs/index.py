@@ -77,7 +77,11 @@ class IndexRecord(Record):
 
 def run_stamp(folder: Path) -> str:
     """The stamps of a run's files as text, which changes when a file does."""
-    return json.dumps(_stamps(_present(folder)))
+    stamps = {}
+    for name in INDEXED_FILES:
+        with suppress(OSError):
+            stamps[name] = stamp(folder / name)
+    return json.dumps(stamps)
 
 
 def open_index(path: Path) -> sqlite3.Connection:

@@ -338,6 +338,14 @@ class InterventionsAnswer(InterventionsSummary):
     """`interventions.json` without its headlines, which `/api/headlines` gives."""
 
 
+class RunAnswer(RunMetadata):
+    """A run's `metadata.json`, and what is wrong with files that the run can do without."""
+
+    damaged_files: list[str] = Field(
+        description="a sentence for each optional file that is damaged and left out; it says what makes the file anew"
+    )
+
+
 class RunSummary(Record):
     """A run in the list of runs."""
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sae_pipeline.artefacts.checksums import DamageError
 from sae_pipeline.runs.decoder import decoder_blocks, decoder_rows
+from sae_pipeline.schema.causes import INTERVENTIONS
 from sae_pipeline.schema.run import DECODER
 from viz_analysis.api.problems import NoInterventionsError
 from viz_analysis.api.types import (
@@ -78,6 +79,8 @@ class IndexedRun:
 
     def interventions(self) -> InterventionsAnswer:
         """The causal findings about the predictions as a whole."""
+        if INTERVENTIONS in self._reader.left_out:
+            raise NoInterventionsError(f"{self.metadata.run_id}: {self._reader.left_out[INTERVENTIONS]}")
         if self._reader.interventions is None:
             raise NoInterventionsError(
                 f"{self.metadata.run_id} has no causal findings yet; gather them with "

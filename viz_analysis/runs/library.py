@@ -16,6 +16,8 @@ from threading import Lock, Thread
 from typing import TypeVar
 
 from sae_pipeline import __version__
+from sae_pipeline.artefacts.checksums import Stamp
+from sae_pipeline.artefacts.checksums import stamp as stamp_of
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.folders import RunEntry, UnknownRunError
 from sae_pipeline.runs.index import Progress, UnwritableIndexError, build_index, delete_index
@@ -23,6 +25,7 @@ from sae_pipeline.runs.run_files import DamagedRunError
 from sae_pipeline.schema.causes import INTERVENTIONS
 from viz_analysis.api.problems import IndexingError, NothingToServeError
 from viz_analysis.api.types import HealthAnswer, RunSummary
+from viz_analysis.runs.checks import RunChecks
 from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.runs.reader import IndexMisfitError
 from viz_analysis.runs.sources import RunFolder
@@ -39,11 +42,21 @@ class _Opening:
         self.stamp = stamp
         self.result: Future[IndexedRun] = Future()
         self.index: Path | None = None
+        self.index_stamp: Stamp | None = None  # when the run was opened
         self.activity = "indexed"
         self.progress = (0, 1)  # bytes read, bytes in all
 
     def advance(self, done: int, total: int) -> None:
         self.progress = (done, total)
+
+    def holds(self, stamp: str) -> bool:
+        """Whether the run's files still have this stamp, and the index is as it was when the run was opened."""
+        if self.index is None or self.index_stamp is None:
+            return self.stamp == stamp
+        try:
+            return self.stamp == stamp and stamp_of(self.index) == self.index_stamp
+        except OSError:
+            return False
 
 
 class RunLibrary:
@@ -56,6 +69,7 @@ class RunLibrary:
         self._source = source
         self._pinned = pinned
         self._capacity = capacity
+        self._checks = RunChecks(source.compare)
         self._openings: OrderedDict[Path, _Opening] = OrderedDict()  # the one asked for last at the end
         self._lock = Lock()
         self._elsewhere: tempfile.TemporaryDirectory[str] | None = None  # indices of runs in read-only folders
@@ -77,7 +91,9 @@ class RunLibrary:
         opening = self._opening(folder)
         while not _is_done(opening, 0.1):
             progress(*opening.progress)
-        return self._run_of(folder, opening)
+        run = self._run_of(folder, opening)
+        self.summaries()  # which begins to compare the other runs
+        return run
 
     def ask(self, run_id: str | None, question: Callable[[IndexedRun], Answer]) -> Answer:
         """A run's answer to a question. A damaged index is built again, once. Raises like `get`."""
@@ -112,7 +128,7 @@ class RunLibrary:
         return {entry.metadata.sae_hash: entry.run_id for entry in oldest_first if entry.metadata}
 
     def summaries(self) -> list[RunSummary]:
-        """All runs, newest first."""
+        """All runs, newest first. Their files are compared with the checksums in the background."""
         entries = self._source.entries()
         default = self._find(None) if entries else None
         return [self._summary(entry, entry.folder == default) for entry in entries]
@@ -127,7 +143,7 @@ class RunLibrary:
             for deleted in [path for path in self._openings if not path.exists()]:
                 del self._openings[deleted]  # closes its files, which would keep their space on the disk
             opening = self._openings.get(folder)
-            if opening is None or opening.stamp != stamp:
+            if opening is None or not opening.holds(stamp):
                 opening = self._openings[folder] = _Opening(stamp)
                 Thread(target=self._open, args=(folder, opening), daemon=True).start()
             self._openings.move_to_end(folder)
@@ -144,7 +160,13 @@ class RunLibrary:
                 opening.index = build_index(folder, opening.advance)
             except UnwritableIndexError:
                 opening.index = build_index(folder, opening.advance, self._folder_elsewhere(folder.name))
-            opening.result.set_result(IndexedRun(folder, opening.index))
+            try:
+                run = IndexedRun(folder, opening.index)
+            except (sqlite3.Error, IndexMisfitError):  # its checksum fits, and it is of another making
+                delete_index(opening.index)
+                run = IndexedRun(folder, build_index(folder, opening.advance, opening.index.parent))
+            opening.index_stamp = stamp_of(opening.index)
+            opening.result.set_result(run)
         except Exception as error:  # raised in the threads that wait for the run
             opening.result.set_exception(error)
 
@@ -201,12 +223,12 @@ class RunLibrary:
         )
 
     def _damage(self, folder: Path) -> str | None:
-        """Why a run could not be opened, where that has been tried with the files as they are."""
-        opening = self._openings.get(folder)
-        if opening is None or not opening.result.done() or opening.stamp != self._source.stamp(folder):
-            return None
-        error = opening.result.exception()
-        return str(error) if isinstance(error, DamagedRunError) else None
+        """Why a run cannot be opened, as far as that has been found out about its files as they are."""
+        stamp, opening = self._source.stamp(folder), self._openings.get(folder)
+        if opening is not None and opening.stamp == stamp and opening.result.done():
+            error = opening.result.exception()
+            return str(error) if isinstance(error, DamagedRunError) else None
+        return self._checks.damage(folder, stamp)
 
 
 def _is_done(opening: _Opening, seconds: float) -> bool:
