@@ -114,6 +114,7 @@ def test_many_writers_at_once_lose_no_label(runs: Path) -> None:
         ({"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"}, 403),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
     ],
 )
 def test_only_the_viewer_itself_may_change_labels(client: FlaskClient, headers: dict[str, str], status: int) -> None:

@@ -53,7 +53,7 @@ def bad_query(error: ValidationError) -> Response:
     """400 for a query that its model refuses, naming the first parameter."""
     first = error.errors(include_url=False, include_input=False)[0]
     parameter = ".".join(str(part) for part in first["loc"])
-    return error_answer(400, "bad_request", f"Parameter {parameter!r}: {first['msg']}.")
+    return error_answer(400, "bad_request", f"Parameter {parameter[:100]!r}: {first['msg']}.")
 
 
 def set_answer_rules(app: Flask, study: Path) -> None:
@@ -89,7 +89,8 @@ def _send_only_news(response: Response) -> None:
     response.set_etag(etag or "", weak=True)
     if not response.cache_control:
         response.cache_control.no_cache = True  # browsers keep it, but ask each time whether it still holds
-    response.make_conditional(request)
+    if not request.if_match:  # which concerns changes, and would never match a weak ETag
+        response.make_conditional(request)
 
 
 def _user_error(study: Path, error: UserError) -> Response:

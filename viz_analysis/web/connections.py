@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import waitress
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ def listen(app: "WSGIApplication", host: str, port: int, threads: int) -> Any:
 
 class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
     path = ""  # waitress names it in its log, also where the first line could not be read
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the first line and the headers. Raises ParsingError, which waitress answers with 400."""
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # an address such as http://[::1/, a length of 5,000 digits
+            raise ParsingError("The request cannot be read.") from error
 
 
 class Connection(HTTPChannel):  # type: ignore[misc]

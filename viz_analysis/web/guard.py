@@ -76,7 +76,8 @@ def _refuse_foreign_changes() -> None:
         return
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
-    same = site in ("same-origin", "none") if site else origin is None or urlsplit(origin).netloc == request.host
+    own = (None, f"http://{request.host}", f"https://{request.host}")
+    same = site in ("same-origin", "none") if site else origin in own
     if not same:
         raise Forbidden(f"Pages of {str(origin)[:100]!r} may not do this; open the viewer of this server.")
     if request.mimetype != "application/json":
