@@ -250,7 +250,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How a run was made. */
+        /** How a run was made, and which of its optional files are damaged. */
         get: operations["run"];
         put?: never;
         post?: never;
@@ -1046,6 +1046,19 @@ export interface components {
             total: number;
         };
         /**
+         * FileSum
+         * @description What a record says of a file beside it.
+         */
+        FileSum: {
+            /** Sha256 */
+            sha256: string;
+            /**
+             * Size
+             * @description bytes
+             */
+            size: number;
+        };
+        /**
          * FiredFeature
          * @description A feature that fires in a headline; `position` is where it fires most.
          */
@@ -1435,6 +1448,11 @@ export interface components {
             repairs_found: number;
             /** Repairs Searched */
             repairs_searched: number;
+            /**
+             * Run Checksum
+             * @description the checksum of the run's metadata.json
+             */
+            run_checksum: string;
             /** Run Id */
             run_id: string;
             /** Sae Hash */
@@ -1443,7 +1461,7 @@ export interface components {
              * Schema Version
              * @constant
              */
-            schema_version: 1;
+            schema_version: 2;
             /** Seconds */
             seconds: number;
             set_ablation: components["schemas"]["SetAblation"] | null;
@@ -1820,6 +1838,87 @@ export interface components {
             unchanged: number[];
         };
         /**
+         * RunAnswer
+         * @description A run's `metadata.json`, and what is wrong with files that the run can do without.
+         */
+        RunAnswer: {
+            /**
+             * Backend
+             * @description which kernels encoded the features
+             */
+            backend: string;
+            classifier: components["schemas"]["ClassifierInfo"];
+            /** Classifier Hash */
+            classifier_hash: string;
+            /**
+             * Configs
+             * @description every stage's settings
+             */
+            configs: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            /**
+             * Created At
+             * @description ISO 8601, UTC
+             */
+            created_at: string;
+            /**
+             * Damaged Files
+             * @description a sentence for each optional file that is damaged and left out; it says what makes the file anew
+             */
+            damaged_files: string[];
+            /** Data Hash */
+            data_hash: string;
+            /** Device */
+            device: string;
+            /** Dtype */
+            dtype: string;
+            /**
+             * Files
+             * @description the other files that the analysis wrote
+             */
+            files: Record<string, never>;
+            hookpoint: components["schemas"]["Hookpoint"];
+            /** Labels */
+            labels: string[];
+            /** Metrics */
+            metrics: components["schemas"]["MetricInfo"][];
+            /** Preset */
+            preset: string;
+            /**
+             * Processes
+             * @description processes that shared the headlines
+             */
+            processes: number;
+            /**
+             * Run Id
+             * @description "run-034"
+             */
+            run_id: string;
+            sae: components["schemas"]["SaeInfo"];
+            /**
+             * Sae Family
+             * @description reports of every SAE size trained on the same activations, by size name
+             */
+            sae_family: {
+                [key: string]: components["schemas"]["SaeReport"];
+            };
+            /** Sae Hash */
+            sae_hash: string;
+            /**
+             * Schema Version
+             * @constant
+             */
+            schema_version: 2;
+            totals: components["schemas"]["Totals"];
+            /** Versions */
+            versions: {
+                [key: string]: string;
+            };
+        };
+        /**
          * RunMetadata
          * @description `metadata.json`: what a run was made from, with which settings and on which machine.
          */
@@ -1852,6 +1951,11 @@ export interface components {
             device: string;
             /** Dtype */
             dtype: string;
+            /**
+             * Files
+             * @description the other files that the analysis wrote
+             */
+            files: Record<string, never>;
             hookpoint: components["schemas"]["Hookpoint"];
             /** Labels */
             labels: string[];
@@ -1883,7 +1987,7 @@ export interface components {
              * Schema Version
              * @constant
              */
-            schema_version: 1;
+            schema_version: 2;
             totals: components["schemas"]["Totals"];
             /** Versions */
             versions: {
@@ -3167,7 +3271,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["RunMetadata"];
+                    "application/json": components["schemas"]["RunAnswer"];
                 };
             };
             /** @description Bad Request */
