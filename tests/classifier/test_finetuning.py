@@ -1,18 +1,23 @@
-"""Fine-tuning ends in the weights of a plain loop."""
+"""Fine-tuning ends in the weights of a plain loop, and goes on where a disk was full at its end."""
 
+import resource
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from sae_pipeline.classifier.classifier import load_classifier
 from sae_pipeline.classifier.finetuning import finetune
 from sae_pipeline.classifier.pretrained import load_base
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig
+from sae_pipeline.errors import ResourceError
 from sae_pipeline.headlines.dataset import load_headlines
 from sae_pipeline.headlines.tokens import collate, shuffled_batches, tokenize
 from tests.support.encoders import finbert_like
+from tests.support.tables import ROWS, csv_text, load
 
 
 class _SmallDevice(torch.nn.Module):
@@ -79,3 +84,37 @@ def test_fine_tuning_is_adamw(
         moved = (weight - start[name]).norm()
         if not name.endswith("key.bias"):  # softmax takes it away: its gradient is rounding
             assert (ours[name] - weight).norm() <= bound * moved, name
+
+
+@pytest.mark.parametrize("part", [PreTrainedModel, PreTrainedTokenizerBase])
+def test_full_disk_while_the_classifier_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], part: type
+) -> None:
+    """One sentence where weights or tokenizer do not fit; the next call takes no step again.
+
+    The disk is simulated by a limit on the size of files.
+    """
+    finbert_like(tmp_path / "model", ["negative", "positive", "neutral"])
+    headlines, data = load(tmp_path, "a.csv", csv_text(ROWS)), HeadlinesConfig(source="a.csv")
+    config = FinetuneConfig(model=str(tmp_path / "model"), epochs=1)
+    store, checkpoints = tmp_path / "store", tmp_path / "checkpoints"
+    save = part.save_pretrained  # type: ignore[attr-defined]
+
+    def save_on_a_small_disk(self: Any, folder: Path, **options: Any) -> Any:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+        try:
+            return save(self, folder, **options)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    with monkeypatch.context() as small_disk:
+        small_disk.setattr(part, "save_pretrained", save_on_a_small_disk)
+        with pytest.raises(ResourceError, match=r"Cannot write to .*larger than this disk allows"):
+            finetune(headlines, data, config, store, checkpoints, torch.device("cpu"))
+    assert not store.exists()
+    capsys.readouterr()
+    made = finetune(headlines, data, config, store, checkpoints, torch.device("cpu"))
+    assert "goes on from its checkpoint at step 3" in capsys.readouterr().out
+    assert load_classifier(made, torch.device("cpu")).record.data_hash == headlines.data_hash
+    assert not list(checkpoints.iterdir())

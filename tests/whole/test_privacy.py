@@ -1,5 +1,6 @@
 """A study says nothing about the machine it was made on, and finds its headlines there all the same."""
 
+import shutil
 from pathlib import Path
 
 import fsspec
@@ -69,7 +70,13 @@ def test_no_path_in_any_artefact_or_answer(home: Path, tmp_path: Path) -> None:
     assert sum(b"my.csv@" in data for data in files.values()) >= 3  # both classifier.json and metadata.json
     with create_app(root / "analysis_data").test_client() as client:
         answers = {name: client.get(f"/api/{name}").data for name in ANSWERS}
-    assert b"my.csv@" in answers["run"] and b"encoder@" in answers["run"]
+        assert b"my.csv@" in answers["run"] and b"encoder@" in answers["run"]
+        (run,) = (root / "analysis_data").glob("*_run-*")
+        (run / "metadata.json").write_text("{}")
+        answers |= {f"{name}, damaged": client.get(f"/api/{name}").data for name in ANSWERS}
+        shutil.rmtree(run)
+        answers |= {f"{name}, without a run": client.get(f"/api/{name}").data for name in ANSWERS}
+    assert b"analysis_data" in answers["run, without a run"]  # a place inside the study may be named
     assert [name for name, data in answers.items() if any(secret in data for secret in secrets)] == []
 
 
