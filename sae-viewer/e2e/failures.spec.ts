@@ -1,5 +1,4 @@
-import { rmSync } from 'node:fs'
-import { readdirSync } from 'node:fs'
+import { readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { count, expect, freePort, loaded, madeUpRuns, row, Server, test } from './api'
 
@@ -30,6 +29,24 @@ test('while the API is down the page says so, and it continues by itself', async
   } finally {
     await api.stop()
     await viewer.stop()
+    remove()
+  }
+})
+
+test('both tabs name a damaged file that a run can do without, and the way out', async ({ page }) => {
+  const { folder, remove } = madeUpRuns(['old', 'news'])
+  const [run] = readdirSync(folder).filter((name) => name.endsWith('run-001'))
+  writeFileSync(join(folder, run ?? 'none', 'family.json'), '{}')
+  const api = await Server.api(folder, await freePort()).start()
+  try {
+    for (const view of ['/', '/features']) {
+      await page.goto(`${api.url}${view}`)
+      await loaded(page)
+      await expect(page.getByText(/^family\.json has no checksum/)).toBeVisible()
+      await expect(page.getByText('python -m sae_pipeline family --run run-001', { exact: true })).toBeVisible()
+    }
+  } finally {
+    await api.stop()
     remove()
   }
 })

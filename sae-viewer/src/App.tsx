@@ -2,7 +2,7 @@ import { lazy, Suspense, useEffect, useState } from 'react'
 import { Header } from './components/Header'
 import { HelpDialog } from './components/HelpDialog'
 import { Icon } from './components/Icon'
-import { Failure, Note, Notice } from './components/Notices'
+import { Failure, Note, Notice, WithCommands } from './components/Notices'
 import { go, useAddress } from './hooks/useAddress'
 import { useHealth, useSlow } from './hooks/useHealth'
 import { useKeys } from './hooks/useKeys'
@@ -71,6 +71,11 @@ export function App() {
               </button>
             </Notice>
           )}
+          {run?.damaged_files.map((sentence) => (
+            <Notice key={sentence} tone="wrong">
+              <WithCommands>{sentence}</WithCommands>
+            </Notice>
+          ))}
           {problems.map((problem) => (
             <Notice key={problem}>{problem}</Notice>
           ))}

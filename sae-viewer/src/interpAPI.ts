@@ -23,6 +23,8 @@ export type SimilarHeadline = Schemas['SimilarHeadline']
 export type Histogram = Schemas['Histogram']
 export type MetricInfo = Schemas['MetricInfo']
 export type RunMetadata = Schemas['RunMetadata']
+/** The metadata of a run, and a sentence for each file that is damaged and left out. */
+export type Run = Schemas['RunAnswer']
 export type RunSummary = Schemas['RunSummary']
 export type SaeReport = Schemas['SaeReport']
 export type HeadlineEffects = Schemas['HeadlineEffects']

@@ -56,3 +56,16 @@ export function Notice({ children, tone = 'plain' }: { children: ReactNode; tone
     </p>
   )
 }
+
+/** A sentence of the API, with the commands that it has between backticks set as code. */
+export function WithCommands({ children }: { children: string }) {
+  return children.split('`').map((part, i) =>
+    i % 2 ? (
+      <code key={i} className="rounded bg-sunk px-1.5 py-0.5 font-mono text-[0.8125rem]">
+        {part}
+      </code>
+    ) : (
+      part
+    ),
+  )
+}

@@ -1,8 +1,8 @@
 import { keepPreviousData, useQuery, type UseQueryResult } from '@tanstack/react-query'
-import { get, type RunMetadata } from '../interpAPI'
+import { get, type Run } from '../interpAPI'
 
-/** The metadata of a run; of the served run when `run` is undefined. */
-export function useRun(run: string | undefined): UseQueryResult<RunMetadata> {
+/** How a run was made, and what is damaged of it; the served run when `run` is undefined. */
+export function useRun(run: string | undefined): UseQueryResult<Run> {
   return useQuery({
     queryKey: ['run', run ?? null],
     queryFn: ({ signal }) => get('/api/run', { run }, signal),
