@@ -62,7 +62,7 @@ def add_evidence(run: Path) -> None:
 def headline_effects(run: Path, n: int) -> dict[str, Any]:
     """A record of `interventions.json` about headline `n`."""
     logits = [0.5, -0.25, -0.25]
-    prompt = json.loads((run / "prompts.jsonl").read_text().splitlines()[n])
+    prompt = json.loads((run / "prompts.jsonl").read_bytes().splitlines()[n])
     record: dict[str, Any] = {"headline": n, "headline_id": prompt["headline_id"], "features": []}
     record |= {"logits": logits, "base": logits, "rest": [0.0] * 3, "flip": None, "repair": None}
     return record | {"spliced_prediction": 1, "spliced_delta_p": 0.1, "spliced_kl": 0.1}
