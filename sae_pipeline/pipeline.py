@@ -30,7 +30,7 @@ from sae_pipeline.headlines.dataset import load_headlines
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.runs.drafts import RunPart, new_run
 from sae_pipeline.runs.folders import find_run, read_run
-from sae_pipeline.runs.index import index_run
+from sae_pipeline.runs.index import index_new_run, index_run
 from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.study import present
@@ -103,7 +103,7 @@ def analyze(
 ) -> Path:
     """Read the test headlines through classifier and SAE and write a run. Returns the run's folder, on every rank.
 
-    Raises UserError when the SAE is missing or belongs to another classifier.
+    Raises UserError when the SAE is missing or belongs to another classifier, and when the run contradicts itself.
     """
     layout, config = Layout(root), study.analyze
     classifier = present.load_classifier(root, device)
@@ -129,7 +129,7 @@ def analyze(
                 "totals": totals,
             }
         )
-    index_run(run)
+    index_new_run(run)
     return ranks.broadcast(run)
 
 

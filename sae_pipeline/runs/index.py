@@ -21,6 +21,7 @@ headlines in that order. Vectors over features: `headline_counts`, `density`, `l
 """
 
 import json
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -45,6 +46,7 @@ from sae_pipeline.runs.feature_tables import FeatureTables
 from sae_pipeline.runs.folders import check_run
 from sae_pipeline.runs.headline_tables import HeadlineTables
 from sae_pipeline.runs.index_tables import INDICES, SCHEMA, RunTables
+from sae_pipeline.runs.run_files import DamagedRunError
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import RUN_FILES, FileName, Record, Sha256
 from sae_pipeline.schema.family import FAMILY
@@ -187,8 +189,20 @@ def _is_sure(record: IndexRecord, name: str, now: Stamp) -> bool:
     return seen == now and seen[2] + SETTLED_NS < record.seen_at
 
 
+def index_new_run(folder: Path) -> None:
+    """Make the index of a run that has just been written. A run that does not pass the checks is deleted.
+
+    Raises UserError for such a run.
+    """
+    try:
+        index_run(folder)
+    except DamagedRunError as error:
+        shutil.rmtree(folder)
+        raise UserError(f"The run does not pass its own checks ({error.what}); no run was saved.") from error
+
+
 def index_run(folder: Path) -> None:
-    """Make the index of a new run, with a progress bar. A failure to write it is printed, as the run needs no index."""
+    """Make the index of a run, with a progress bar. A failure to write it is printed, as the run needs no index."""
     try:
         with shown_progress("Indexing the run") as progress:
             build_index(folder, progress)

@@ -1,5 +1,6 @@
 """The verbs of `pipeline` on real artefacts: what they write, what they reuse and how they fail."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -133,6 +134,11 @@ def test_metric_of_ones_own(study: SmallStudy, copy: Path) -> None:
     bad = Metric("bad", "Bad", "Not a number.", lambda s: s.headline_counts * np.nan)
     with pytest.raises(UserError, match="'bad': nan at index 0 is not a finite number; make it finite"):
         pipeline.analyze(changed, copy, CPU, [bad])
+    twice = dataclasses.replace(own, name="entropy")
+    with pytest.raises(
+        UserError, match=r"own checks \(metadata.json, metrics: names 'entropy' twice\); no run was saved"
+    ):
+        pipeline.analyze(changed, copy, CPU, [*FEATURE_METRICS, twice])
     assert len(list((copy / "analysis_data").glob("*_run-*"))) == runs
 
 
