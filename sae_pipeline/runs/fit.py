@@ -229,29 +229,31 @@ def headline_problems(record: HeadlineFeatures, n: int, prompt: Prompt, d_sae: i
     """Check the strongest features of headline `n`."""
     if record.headline != n or record.headline_id != prompt.headline_id:
         yield "headline_id", f"is not line {n + 1} of {PROMPTS}"
-    n_tokens, seen, least = len(prompt.tokens), set[int](), float("inf")
+    tokens, n_tokens, seen, least = prompt.tokens, len(prompt.tokens), set[int](), float("inf")
     for k, fired in enumerate(record.features):
-        if fired.feature >= d_sae or fired.feature in seen:
-            yield f"features.{k}.feature", f"is {fired.feature}, which is listed already or not of {d_sae}"
-        problem = _firing_problem(fired, n_tokens)
+        feature, activation, problem = fired.feature, fired.activation, _firing_problem(fired, n_tokens)
+        if feature >= d_sae or feature in seen:
+            yield f"features.{k}.feature", f"is {feature}, which is listed already or not of {d_sae}"
         if problem:
             yield f"features.{k}.positions", problem
-        if fired.token != prompt.tokens[fired.position]:
+        if fired.token != tokens[fired.position]:
             yield f"features.{k}.token", f"is not the token at {fired.position}"
-        if fired.activation > least:
+        if activation > least:
             yield f"features.{k}.activation", "is above that of the feature before"
-        seen.add(fired.feature)
-        least = fired.activation
+        seen.add(feature)
+        least = activation
 
 
 def _firing_problem(firing: Firing, n_tokens: int) -> str | None:
     """What is wrong with the positions and values of a firing in a headline of `n_tokens` tokens."""
-    positions, values = firing.positions, firing.values
-    if len(positions) != len(values) or firing.position not in positions or positions[-1] >= n_tokens:
+    positions, values, position = firing.positions, firing.values, firing.position
+    if len(positions) != len(values) or position not in positions or positions[-1] >= n_tokens:
         return "do not fit the headline's tokens"
-    if len(positions) > 1 and any(map(int.__ge__, positions, positions[1:])):
+    if len(positions) == 1:  # most firings; the checks below would find nothing else and take longer
+        return None if values[0] == firing.activation else "have another value"
+    if any(map(int.__ge__, positions, positions[1:])):
         return "do not ascend"
-    if values[positions.index(firing.position)] != firing.activation or firing.activation < max(values):
+    if values[positions.index(position)] != firing.activation or firing.activation < max(values):
         return "have another largest value"
     return None
 

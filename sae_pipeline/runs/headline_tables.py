@@ -77,7 +77,7 @@ class HeadlineTables:
         prompt = self._run.parse(PROMPTS, line.text, Prompt, f"line {n + 1}")
         self._run.check(PROMPTS, f"line {n + 1} ", prompt_problems(prompt, self._run.n_labels))
         self.n_tokens.append(len(prompt.tokens))
-        self._n_counted += sum(word >= 0 for word in prompt.words)
+        self._n_counted += len(prompt.words) - prompt.words.count(-1)
         self._ids.append(int(prompt.headline_id, 16))
         return prompt
 
