@@ -20,6 +20,7 @@ from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from sae_pipeline.study import making, present
 from sae_pipeline.study.report import study_report
 from tests.conftest import SmallStudy
+from tests.support.small_study import small_config
 
 CPU = torch.device("cpu")
 
@@ -98,12 +99,13 @@ class TestRun:
         assert metadata.versions["torch"] == torch.__version__
 
 
-def test_everything_is_reused(study: SmallStudy, copy: Path) -> None:
+def test_everything_is_reused(copy: Path) -> None:
     """A second call of each stage returns the same artefacts and writes nothing new."""
+    config = small_config(copy)
     before = {p for p in copy.rglob("*") if p.is_file()}
-    pipeline.finetune(study.config, copy, CPU)
-    pipeline.train(study.config.extract, study.config.train, copy, CPU)
-    assert present.equal_run(study.config, copy) is not None
+    pipeline.finetune(config, copy, CPU)
+    pipeline.train(config.extract, config.train, copy, CPU)
+    assert present.equal_run(config, copy) is not None
     assert {p for p in copy.rglob("*") if p.is_file()} == before
 
 
@@ -136,7 +138,7 @@ def test_metric_of_ones_own(study: SmallStudy, copy: Path) -> None:
         pipeline.analyze(changed, copy, CPU, [bad])
     twice = dataclasses.replace(own, name="entropy")
     with pytest.raises(
-        UserError, match=r"own checks \(metadata.json, metrics: names 'entropy' twice\); no run was saved"
+        UserError, match=r"own checks \(metadata.json, metrics: have 'entropy' twice\); no run was saved"
     ):
         pipeline.analyze(changed, copy, CPU, [*FEATURE_METRICS, twice])
     assert len(list((copy / "analysis_data").glob("*_run-*"))) == runs
