@@ -199,7 +199,7 @@ class FeatureTables:
             run.check(FEATURE_TOKENS, f"features.{n}.", examples_problems(saved, n_bins, self.stats, n_tokens))
             seen.append(saved.feature)
             self._insert_examples(saved, span)
-        run.check(FEATURE_TOKENS, "features", repeated_problems(seen))
+        run.check(FEATURE_TOKENS, "features", repeated_problems("feature", seen))
         run.check(FEATURE_TOKENS, "features", listed_problems(len(seen), run.metadata.totals.n_features_with_examples))
 
     def _insert_examples(self, saved: FeatureExamples, span: Span) -> None:

@@ -154,12 +154,14 @@ def stats_problems(stats: FeatureStatsFile, metadata: RunMetadata) -> Problems:
 
 def metric_problems(names: Sequence[str], metrics: Sequence[MetricInfo]) -> Problems:
     """Check that the columns of a file are the metrics that are described, each once."""
-    for metric in metrics:
-        if metric.name not in names:
-            yield "metrics", f"lacks {metric.name!r}, which {METADATA} names"
-    yield from _names("metrics", names)
-    for name in set(names) - {metric.name for metric in metrics}:
-        yield "metrics", f"has {name!r}, which is not described"
+    described = [metric.name for metric in metrics]
+    yield from _names("columns", names)
+    for name in described:
+        if name not in names:
+            yield "columns", f"lack {name!r}, which is described"
+    for name in names:
+        if name not in described:
+            yield "columns", f"have {name!r}, which is not described"
 
 
 def column_problems(column: MetricColumn, d_sae: int) -> Problems:
@@ -341,11 +343,11 @@ def listed_problems(n: int, expected: int) -> Problems:
         yield "", f"has {n} of {expected}"
 
 
-def repeated_problems(features: Sequence[int]) -> Problems:
-    """Check that each record of a list is about another feature."""
-    repeated = _repeated(features)
+def repeated_problems(what: str, numbers: Sequence[int]) -> Problems:
+    """Check that each record of a list is about another feature or headline."""
+    repeated = _repeated(numbers)
     if repeated is not None:
-        yield f".{repeated}.feature", f"is {features[repeated]}, which is listed already"
+        yield f".{repeated}.{what}", f"is {numbers[repeated]}, which is listed already"
 
 
 # --- in general ----------------------------------------------------------------------------------------
@@ -359,10 +361,12 @@ def _unlike(field: str, found: object, expected: object, what: str = "") -> Prob
 def _names(field: str, names: Sequence[str]) -> Problems:
     """Check that there is a name, and that all are different and not empty."""
     repeated = _repeated(names)
-    if not names or not all(names):
-        yield field, "names none"
+    if not names:
+        yield field, "are missing"
+    if not all(names):
+        yield field, "have an empty name"
     if repeated is not None:
-        yield field, f"names {names[repeated]!r} twice"
+        yield field, f"have {names[repeated]!r} twice"
 
 
 def _repeated(names: Sequence[object]) -> int | None:

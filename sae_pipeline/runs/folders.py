@@ -250,7 +250,7 @@ def _misfits(run: Run) -> Iterator[tuple[str, str, str]]:
     n_bins, saved = len(run.feature_tokens.histogram_edges) - 1, run.feature_tokens.features
     for n, one in enumerate(saved):
         yield from _at(FEATURE_TOKENS, f"features.{n}.", examples_problems(one, n_bins, stats, n_tokens))
-    yield from _at(FEATURE_TOKENS, "features", repeated_problems([one.feature for one in saved]))
+    yield from _at(FEATURE_TOKENS, "features", repeated_problems("feature", [one.feature for one in saved]))
     yield from _at(FEATURE_TOKENS, "features", listed_problems(len(saved), metadata.totals.n_features_with_examples))
 
 

@@ -124,7 +124,7 @@ class HeadlineTables:
                 headlines.append(self._with_effects(n, span))
                 starts.append(span.start)
                 sizes.append(len(span.text))
-            run.check(INTERVENTIONS, "headlines", repeated_problems(headlines))
+            run.check(INTERVENTIONS, "headlines", repeated_problems("headline", headlines))
             run.about("interventions", head.model_dump_json(exclude={"headlines"}))
             statement = "UPDATE headline SET (effects_at, effects_bytes) = (?, ?) WHERE headline = ?"
             run.sql.executemany(statement, zip(starts, sizes, headlines, strict=True))

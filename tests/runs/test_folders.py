@@ -171,7 +171,7 @@ CONTRADICTIONS: dict[str, tuple[Damage, str]] = {
         record(lambda d: d["configs"].update(x={"y": nested(240)})),
         r"metadata.json .*recursion limit",
     ),
-    "no metrics": (record(lambda d: d.update(metrics=[])), r"metadata.json, metrics: names none"),
+    "no metrics": (record(lambda d: d.update(metrics=[])), r"metadata.json, metrics: are missing"),
     "metric named twice": (record(lambda d: d["metrics"].append(d["metrics"][0])), r"metadata.json, metrics: .*twice"),
     "no labels": (record(lambda d: d.update(labels=[])), r"metadata.json, labels"),
     "empty label": (record(lambda d: d["labels"].__setitem__(1, "")), r"metadata.json, labels"),

@@ -324,7 +324,7 @@ LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "effects of another run": (of_another_run(FEATURE_EFFECTS), rf"{FEATURE_EFFECTS}, run_checksum", INTERVENE),
     "an effect twice": (
         edited(FEATURE_EFFECTS, lambda d: d["columns"].append(d["columns"][0])),
-        "metrics: .*twice",
+        "columns: .*twice",
         INTERVENE,
     ),
     "a metric of the run": (
