@@ -19,6 +19,7 @@ import pytest
 from sae_pipeline.__main__ import main
 from sae_pipeline.artefacts.mirror import Mirror
 from sae_pipeline.runs.folders import read_run
+from sae_pipeline.runs.index import INDEX_FILES
 from tests.conftest import SmallStudy
 from tests.support.run_factory import write_run
 from tests.support.s3 import KEYS, S3
@@ -82,7 +83,7 @@ class TestStudy:
         (run,) = {name.split("/")[0] for name in s3.names(f"{address}/analysis_data")}
         assert f"run: {address}/analysis_data/{run}\n" in printed
         added = {Path(name).name for name in s3.names(f"{address}/analysis_data/{run}")}
-        assert added == {path.name for path in study.run.iterdir()} - {"index.sqlite"}
+        assert added == {path.name for path in study.run.iterdir()} - set(INDEX_FILES)
         s3.files.get(f"{address}/analysis_data/{run}", str(tmp_path / run), recursive=True)
         assert len(read_run(tmp_path / run).prompts) == 40
 
@@ -253,7 +254,8 @@ class TestServer:
         s3.put(local, address, leave_out=(f"{lacking.name}/prompts.jsonl",))
         tokens = (cut / "feature_tokens.json").read_bytes()
         s3.files.pipe_file(f"{address}/{cut.name}/feature_tokens.json", tokens[: len(tokens) // 2])
-        s3.files.pipe_file(f"{address}/{good.name}/index.sqlite", b"not ours to open")
+        for name in INDEX_FILES:
+            s3.files.pipe_file(f"{address}/{good.name}/{name}", b"not ours to open")
         s3.files.pipe_file(f"{address}/{good.name}/../../../outside", b"x")
         s3.files.pipe_file(f"{address}/x_run-9/metadata.json", b"{")
         server = RemoteServer(address, "--run-id", "3")
