@@ -30,6 +30,7 @@ from sae_pipeline.schema.run import (
 
 Problems = Iterator[tuple[str, str]]
 _COLUMN_LISTS = ("values", "tested", "n", "low", "high", "q")
+_MAX_COUNT = 1 << 53  # above which JSON's readers disagree about integers
 _ROUNDING = 1e-5  # of sums of numbers that have 6 significant digits, relative to the largest
 
 
@@ -172,6 +173,8 @@ def column_problems(column: MetricColumn, d_sae: int) -> Problems:
         yield f"{column.name} top", f"names feature {max(column.top)} of {d_sae}"
     if len(set(column.top)) < len(column.top) or not _descends(column.values[feature] for feature in column.top):
         yield f"{column.name} top", "is no ranking by the values"
+    if max(column.n or (), default=0) > _MAX_COUNT:
+        yield f"{column.name} n", f"has {max(column.n or ())} headlines"
     for feature, (low, high) in enumerate(zip(column.low or (), column.high or (), strict=False)):
         if low is not None and high is not None and low > high:
             yield f"{column.name} low.{feature}", f"is {low}, and high is {high}"
@@ -293,6 +296,8 @@ def family_problems(family: FamilyFile, metadata: RunMetadata, checksum: str) ->
     for n, match in enumerate(family.matches):
         lists = [(field, getattr(match, field)) for field in type(match).model_fields]
         yield from _lengths(f"matches.{n}.", family.d_sae, lists)
+        if max(match.feature) > _MAX_COUNT:
+            yield f"matches.{n}.feature", f"names feature {max(match.feature)}"
 
 
 def effects_problems(head: FeatureEffectsFile, metadata: RunMetadata, checksum: str) -> Problems:

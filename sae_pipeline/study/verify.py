@@ -157,7 +157,8 @@ def _check_run(folder: Path) -> list[str]:
     """Make the index of a run anew, in another folder: this reads all of its files. Then check the index it has."""
     with tempfile.TemporaryDirectory(prefix="verify-") as temporary, shown_progress(folder.name) as progress:
         try:
-            problems = damaged_files(build_index(folder, progress, Path(temporary)))
+            index = build_index(folder, progress, Path(temporary))
+            problems = [sentence.rstrip(".") for sentence in damaged_files(index)]
         except DamagedRunError as error:
             problems = [str(error).rstrip(".")]
     again = "the server makes it again"

@@ -220,6 +220,10 @@ CONTRADICTIONS: dict[str, tuple[Damage, str]] = {
     "ranking": (stats(lambda d: d["metrics"][0]["top"].reverse()), r"mean_activation top: is no ranking"),
     "short counts": (stats(lambda d: d["headline_counts"].pop()), r"headline_counts"),
     "huge count": (stats(lambda d: d["headline_counts"].__setitem__(0, 10**18)), r"headline_counts"),
+    "huge number of headlines": (
+        stats(lambda d: d["metrics"][0].update(n=[1 << 60] * 100)),
+        r"metrics mean_activation n: has 1152921504606846976",
+    ),
     "classes": (stats(lambda d: d["class_sizes"].__setitem__(0, 9)), r"class_sizes"),
     "counts of a class": (stats(lambda d: d["class_headline_counts"][0].__setitem__(0, 9)), r"class_headline_counts"),
     "d_sae": (stats(lambda d: d.update(d_sae=-1)), r"feature_stats.json, d_sae"),

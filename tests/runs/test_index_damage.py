@@ -353,6 +353,11 @@ LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "family, a digit": (replaced(FAMILY, b"0.8", b"0.9"), rf"{FAMILY} has changed", FIND),
     "family of another run": (of_another_run(FAMILY), rf"{FAMILY}, run_checksum", FIND),
     "family, a member less": (edited(FAMILY, lambda d: d["members"].pop()), rf"{FAMILY}, matches", FIND),
+    "family, a huge number": (
+        edited(FAMILY, lambda d: d["matches"][0]["feature"].__setitem__(0, 1 << 60)),
+        rf"{FAMILY}, matches.0.feature",
+        FIND,
+    ),
     "family, empty": (put(FAMILY, b""), rf"{FAMILY} has no checksum", FIND),
 }
 
