@@ -15,6 +15,8 @@ from torch import Tensor
 from sae_pipeline.artefacts.checksums import DamageError
 from sae_pipeline.artefacts.writing import readable_os_errors
 
+_ENTRY = "sealed"  # of the header: the facts as text, and the checksum
+
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors and JSON-able facts whole or not at all. Raises ResourceError, like `write_file`."""
@@ -36,20 +38,24 @@ def _packed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> tuple[di
     """The tensors and the header as safetensors writes them."""
     text = json.dumps(facts)
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return whole, {"facts": text, "checksum": tensors_checksum(whole, text)}
+    entry = json.dumps({"checksum": tensors_checksum(whole, text), "facts": text})
+    return whole, {_ENTRY: entry}  # one entry alone, because safetensors writes several in random order
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors (on the CPU) and facts that `save_tensors` wrote. Raises DamageError."""
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
+            known = json.loads((file.metadata() or {})[_ENTRY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            checksum, text = str(known["checksum"]), str(known["facts"])
     except (OSError, SafetensorError) as error:
         raise DamageError(f"cannot be read ({error})") from error
-    if header.get("checksum") != tensors_checksum(tensors, header.get("facts", "")):
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DamageError("has no checksum, so it is damaged or from an earlier version") from error
+    if checksum != tensors_checksum(tensors, text):
         raise DamageError("has changed since it was written: its checksum does not fit")
-    return tensors, json.loads(header["facts"])
+    return tensors, json.loads(text)
 
 
 def tensors_checksum(tensors: Mapping[str, Tensor], text: str = "") -> str:

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from sae_pipeline.artefacts.checksums import fields_of
+from pydantic import ValidationError
+
+from sae_pipeline.artefacts.checksums import MAX_RECORD_BYTES, DamageError, check_file, fields_of, read_sealed
 from sae_pipeline.artefacts.locks import locked
 from sae_pipeline.artefacts.mirror import Mirror
 from sae_pipeline.artefacts.remote_files import RemoteError, RemoteFile, is_remote, local_path
@@ -20,7 +22,7 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.runs.folders import find_run
 from sae_pipeline.runs.index import INDEX_FILES, shown_progress
 from sae_pipeline.runs.run_files import read_metadata
-from sae_pipeline.schema.common import METADATA
+from sae_pipeline.schema.common import METADATA, FileSum
 
 _LOOKS = 5  # listings of the address before a sync gives up; it is done when two in a row are equal
 _RECORDS = {METADATA, "manifest.json", "sae.json", "classifier.json"}
@@ -105,6 +107,7 @@ class RemoteStudy(StudyRoot):
                 if files == before:
                     return
                 self._forget(recorded - files.keys())
+                self._discard_damaged(files)
                 self._fetch({name: file for name, file in files.items() if _SMALL.fullmatch(name)})
                 self._send(files)
                 self._fetch(self._needed(files))
@@ -122,6 +125,13 @@ class RemoteStudy(StudyRoot):
         wanted = {n: f for n, f in files.items() if not self._mirror.is_changed_here_only(n, f)}
         with shown_progress(f"Fetching from {self._mirror.address}") as progress:
             self._mirror.pull(wanted, progress)
+
+    def _discard_damaged(self, files: Mapping[str, RemoteFile]) -> None:
+        """Delete copies that have been damaged here, so that they are fetched again and not sent."""
+        for name in self._mirror.changed():
+            if name in files and _SENT.fullmatch(name) and _is_damaged(self.folder / name):
+                print(f"The copy of {self._mirror.address}/{name} is damaged; it is fetched again.")
+                (self.folder / name).unlink()
 
     def _send(self, files: Mapping[str, RemoteFile]) -> None:
         """Send files that are new or changed here; where both sides changed, the address's version stays."""
@@ -166,6 +176,20 @@ class RemoteStudy(StudyRoot):
             if (name.rpartition("/")[0] in wanted and not name.endswith(INDEX_FILES))
             or re.fullmatch(r"finbert_sae/layer_[^/]+\.pt", name)
         }
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether a file is not the one that its record describes, or is a record whose checksum does not fit."""
+    try:
+        if path.name in _RECORDS:
+            read_sealed(path, MAX_RECORD_BYTES)
+        for record in _RECORDS:
+            known = fields_of(path.parent / record).get("files")
+            if isinstance(known, dict) and path.name in known:
+                check_file(path, FileSum.model_validate(known[path.name]))
+    except (DamageError, ValidationError):
+        return True
+    return False
 
 
 def _rank(name: str) -> int:

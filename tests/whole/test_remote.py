@@ -103,6 +103,22 @@ class TestStudy:
         assert "There are no runs in " + address in refused(capsys, "family", "--root", address)
         assert not list((tmp_path / "b").rglob("*_run-*")), "what is deleted at the address is gone here"
 
+    def test_a_damaged_copy_is_fetched_again(
+        self, s3: S3, study: SmallStudy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A copy in the cache that is no longer what its record says is not sent over the good file."""
+        address = s3.bucket() + "/study"
+        s3.put(study.root / "finbert_sae", f"{address}/finbert_sae", leave_out=("checkpoints",))
+        monkeypatch.chdir(study.root)
+        assert main(["report", "--root", address]) == 0
+        for pattern in ("sae.pt", "sae.json"):
+            path = next(Mirror(address).folder.glob(f"finbert_sae/store/*/{pattern}"))
+            good = path.read_bytes()
+            path.write_bytes(good[:-9] + bytes([good[-9] ^ 1]) + good[-8:])
+            assert main(["report", "--root", address]) == 0
+            assert "is damaged; it is fetched again" in capsys.readouterr().out
+            assert path.read_bytes() == good
+
     @pytest.mark.parametrize(("by", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
     def test_an_upload_that_is_interrupted_is_completed_by_the_next_command(
         self, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: int, code: int

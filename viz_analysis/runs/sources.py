@@ -153,7 +153,13 @@ class RemoteRuns(RunFolder):
             raise UnknownRunError(f"Run {run.name} is no longer at {self._mirror.address}.")
         if held[METADATA].size > MAX_RECORD_BYTES:
             raise damaged(run, METADATA, "", f"is larger than {MAX_RECORD_BYTES >> 20} MiB")
-        self._mirror.pull({f"{run.name}/{name}": file for name, file in held.items()}, progress)
+        files = {f"{run.name}/{name}": file for name, file in held.items()}
+        self._mirror.pull(files, progress)
+        try:
+            check_run(run)
+        except DamagedRunError:  # the copy may have been damaged since it was fetched
+            shutil.rmtree(run, ignore_errors=True)
+            self._mirror.pull(files, progress)
         if run.name not in self._runs:
             shutil.rmtree(run, ignore_errors=True)
 
