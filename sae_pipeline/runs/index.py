@@ -46,9 +46,9 @@ from sae_pipeline.runs.feature_tables import FeatureTables
 from sae_pipeline.runs.folders import check_run
 from sae_pipeline.runs.headline_tables import HeadlineTables
 from sae_pipeline.runs.index_tables import INDICES, SCHEMA, RunTables
-from sae_pipeline.runs.run_files import DamagedRunError
+from sae_pipeline.runs.run_files import DamagedRunError, read_metadata
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
-from sae_pipeline.schema.common import RUN_FILES, FileName, Record, Sha256
+from sae_pipeline.schema.common import RUN_FILES, FileName, FileSum, Record, Sha256
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 
@@ -66,7 +66,7 @@ class SeenFile(Record):
     """A file as it was when the index was made from it."""
 
     stamp: Stamp
-    sha256: Sha256 | None  # null: not a plain file
+    sha256: Sha256 | None  # null: not a plain file, or not of the size that the metadata say, so left out unread
 
 
 class IndexRecord(Record):
@@ -108,7 +108,7 @@ def index_is_current(folder: Path, path: Path | None = None) -> bool:
             return False
         stamps = _stamps(paths)
         unsure = [file for file in paths if not _is_sure(record, file.name, stamps[file.name])]
-        if any(_seen(file, stamps[file.name]).sha256 != record.files[file.name].sha256 for file in unsure):
+        if any(_has_changed(file, record.files[file.name], stamps[file.name]) for file in unsure):
             return False
     except (DamageError, OSError):
         return False
@@ -137,7 +137,8 @@ def build_index(folder: Path, progress: Progress | None = None, into: Path | Non
                     now, stamps = time.time_ns(), _stamps(_present(folder))
                     _write(folder, partial, progress)
                     partial.replace(target)
-                    files = {name: _seen(folder / name, stamps[name]) for name in stamps}
+                    sums = read_metadata(folder).files
+                    files = {name: _seen(folder / name, stamps[name], sums.get(name)) for name in stamps}
                     if _stamps(_present(folder)) != stamps:
                         raise DamageError("does not fit any more, because a file has changed meanwhile")
                     files[INDEX] = _seen(target, stamp(target))
@@ -178,9 +179,13 @@ def _stamps(paths: Iterable[Path]) -> dict[str, Stamp]:
     return {path.name: stamp(path) for path in paths}
 
 
-def _seen(path: Path, at: Stamp) -> SeenFile:
-    plain = path.is_file() and not path.is_symlink()
-    return SeenFile(stamp=at, sha256=sha256(path) if plain else None)
+def _seen(path: Path, at: Stamp, known: FileSum | None = None) -> SeenFile:
+    read = path.is_file() and not path.is_symlink() and (known is None or known.size == at[0])
+    return SeenFile(stamp=at, sha256=sha256(path) if read else None)
+
+
+def _has_changed(path: Path, seen: SeenFile, now: Stamp) -> bool:
+    return seen.stamp != now if seen.sha256 is None else _seen(path, now).sha256 != seen.sha256
 
 
 def _is_sure(record: IndexRecord, name: str, now: Stamp) -> bool:

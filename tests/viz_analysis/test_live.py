@@ -349,6 +349,6 @@ def test_what_keeps_it_from_starting(study: SmallStudy, tmp_path: Path) -> None:
     held = read_run(study.run).metadata.sae_hash
     others = [p for p in (tmp_path / "finbert_sae" / "store").glob("*/sae.pt") if p.parent.name != held]
     shutil.copy(others[0], tmp_path / "finbert_sae" / "store" / held / "sae.pt")
-    assert "has been changed" in failure("--analysis-dir", str(tmp_path / "analysis_data"), "--live")
-    with pytest.raises(UserError, match="has been changed"):
+    assert "is damaged: sae.pt" in failure("--analysis-dir", str(tmp_path / "analysis_data"), "--live")
+    with pytest.raises(UserError, match=r"is damaged: sae\.pt"):
         ModelQueue(RunFolder(tmp_path / "analysis_data")).load(read_run(study.run).metadata)
