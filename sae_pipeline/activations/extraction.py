@@ -19,12 +19,12 @@ from pydantic import BaseModel
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from sae_pipeline.activations.manifest import MANIFEST, Manifest, Moments
+from sae_pipeline.activations.manifest import MANIFEST, Manifest, Moments, store_inputs_hash
 from sae_pipeline.activations.reading import HiddenBatch, read_batches
 from sae_pipeline.activations.store import ActivationStore, check_store, open_store
 from sae_pipeline.artefacts.checkpoints import unfinished
 from sae_pipeline.artefacts.checksums import DamageError, check_file, file_sums, read_record, write_record
-from sae_pipeline.artefacts.writing import publish, readable_os_errors, settings_hash
+from sae_pipeline.artefacts.writing import publish, put, readable_os_errors
 from sae_pipeline.classifier.hooks import resolve_hookpoint
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
@@ -34,11 +34,6 @@ from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.schema.common import FileSum
 
 SHARD_TOKENS = 1 << 16
-
-
-def store_inputs_hash(classifier_hash: str, data_hash: str, config: ExtractConfig) -> str:
-    """The name of an extraction: a hash of everything that it depends on."""
-    return settings_hash(classifier_hash, data_hash, config.model_dump())
 
 
 @dataclass(frozen=True)
@@ -186,7 +181,7 @@ def _write_shard(extraction: Extraction, i: int, work: Path) -> int:
     tensors = {"acts": acts, "headlines": headlines.int(), "positions": positions.short()}
     with readable_os_errors(path.parent):
         save_file(tensors, temporary)
-        temporary.replace(path)
+        put(temporary, path)
     file = file_sums(work, [path.name])[path.name]
     write_record(_shard_record(work, i), _Shard(file=file, moments=moments.to_dict()))
     return moments.n

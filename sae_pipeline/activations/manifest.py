@@ -10,12 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sae_pipeline.activations.batches import HeldTokens, chunks
+from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.schema.common import FileName, FileSum, PositionKind
 from sae_pipeline.schema.run import Hookpoint
 
 MANIFEST = "manifest.json"
+
+
+def store_inputs_hash(classifier_hash: str, data_hash: str, config: ExtractConfig) -> str:
+    """The name of an extraction: a hash of everything that it depends on."""
+    return settings_hash(classifier_hash, data_hash, config.model_dump())
 
 
 class Manifest(BaseModel):

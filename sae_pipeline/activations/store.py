@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from sae_pipeline.activations.manifest import MANIFEST, Activations, Manifest
+from sae_pipeline.activations.manifest import MANIFEST, Activations, Manifest, store_inputs_hash
 from sae_pipeline.arrays import Ints
 from sae_pipeline.artefacts.checksums import DamageError, check_files, read_record
 from sae_pipeline.errors import UserError
@@ -45,6 +45,12 @@ class ActivationStore(Activations):
                 start = last
         return out
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[n_tokens, d_in] of the shards together."""
+        ends, shards = self._shards
+        return int(ends[-1]) if shards else 0, shards[0].get_shape()[1] if shards else 0
+
     @cached_property
     def _shards(self) -> tuple[Ints, list[Any]]:
         """The number of rows up to the end of each shard, and the memory-mapped shards."""
@@ -60,10 +66,14 @@ def check_store(folder: Path) -> ActivationStore:
         manifest = read_record(folder / MANIFEST, Manifest)
     except DamageError as error:
         raise type(error)(f"{MANIFEST} {error}") from error
-    if manifest.inputs_hash != folder.name:
+    name = store_inputs_hash(manifest.classifier_hash, manifest.data_hash, manifest.extract)
+    if not manifest.inputs_hash == name == folder.name:
         raise DamageError(f"{MANIFEST} is of other activations")
     check_files(folder, manifest.files)
-    return ActivationStore(manifest, folder)
+    store = ActivationStore(manifest, folder)
+    if store.shape != (manifest.n_tokens, manifest.d_in) or len(manifest.mean) != manifest.d_in:
+        raise DamageError(f"{MANIFEST} does not fit the shards, which have {store.shape} activations")
+    return store
 
 
 def open_store(folder: Path) -> ActivationStore:

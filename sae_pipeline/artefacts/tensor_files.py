@@ -13,7 +13,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from sae_pipeline.artefacts.checksums import DamageError
-from sae_pipeline.artefacts.writing import readable_os_errors
+from sae_pipeline.artefacts.writing import put, readable_os_errors
 
 _ENTRY = "sealed"  # of the header: the facts as text, and the checksum
 
@@ -26,7 +26,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
         save_file(whole, temporary, header)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())  # so that the file is whole even if the power fails after the rename
-        temporary.replace(path)
+        put(temporary, path)
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:

@@ -54,6 +54,13 @@ def set_aside(path: Path, problem: str) -> None:
     tqdm.write(f"{path} {problem}; it is made again, and the damaged one is kept as {aside.name}.")
 
 
+def put(temporary: Path, path: Path) -> None:
+    """Rename a finished file to its own name. A folder that is in its place is set aside."""
+    if path.is_dir() and not path.is_symlink():
+        set_aside(path, "is a folder")
+    temporary.replace(path)
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, then rename it. Raises ResourceError on a full or read-only disk.
 
@@ -69,7 +76,7 @@ def write_file(path: Path, data: bytes) -> None:
                 file.truncate()  # a killed writer may have left more
                 file.flush()
                 temporary.chmod(0o644)
-                temporary.replace(path)
+                put(temporary, path)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -108,7 +115,7 @@ def alias(source: Path, target: Path) -> None:
             os.link(source, temporary)
         except OSError:
             shutil.copyfile(source, temporary)
-        temporary.replace(target)
+        put(temporary, target)
 
 
 _FREE = "free some space and run the same command again"

@@ -1,7 +1,6 @@
 """Files that later verbs add to a finished run. They are sealed, and name the run that they were made from."""
 
 from sae_pipeline.artefacts.checksums import write_sealed
-from sae_pipeline.artefacts.writing import set_aside
 from sae_pipeline.runs.folders import Run
 from sae_pipeline.schema.common import SCHEMA_VERSION
 from sae_pipeline.schema.dicts import MadeFromDict
@@ -20,7 +19,4 @@ def made_from(run: Run) -> MadeFromDict:
 
 def add_file(run: Run, name: str, data: bytes) -> None:
     """Write the JSON of an object, sealed, into a run's folder. Raises ResourceError, like `write_file`."""
-    path = run.folder / name
-    if path.is_dir() and not path.is_symlink():
-        set_aside(path, "is a folder")
-    write_sealed(path, data)
+    write_sealed(run.folder / name, data)

@@ -193,6 +193,11 @@ class SparseAutoencoder(nn.Module):
         return sae.to(device).requires_grad_(False)
 
 
+def stored_config(path: Path) -> SaeConfig:
+    """The config in a file that `save` wrote and whose checksum fits. The weights are not read."""
+    return SaeConfig.model_validate(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["config"])
+
+
 def size_name(d_sae: int) -> str:
     """The short name of a size: "4k" for 4096. Sizes that are no multiple of 1024 keep their number."""
     return f"{d_sae // 1024}k" if d_sae % 1024 == 0 else str(d_sae)

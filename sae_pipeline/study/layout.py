@@ -17,7 +17,7 @@ from sae_pipeline.artefacts.checksums import (
 )
 from sae_pipeline.config import FinishConfig, HeadlinesConfig, TrainConfig
 from sae_pipeline.errors import UserError
-from sae_pipeline.sae.autoencoder import SaeConfig, size_name
+from sae_pipeline.sae.autoencoder import SaeConfig, size_name, stored_config
 from sae_pipeline.sae.training import TrainingCurve
 from sae_pipeline.schema.common import FileName, FileSum
 from sae_pipeline.schema.reports import SaeReport
@@ -147,6 +147,8 @@ def check_sae(folder: Path) -> SaeRecord:
     """The record of an SAE in the store, whose weights are as they were written. Raises DamageError."""
     record = check_sae_record(folder)
     check_files(folder, record.files)
+    if stored_config(folder / SAE) != record.config:
+        raise DamageError(f"{SAE_RECORD} is of another SAE")
     return record
 
 

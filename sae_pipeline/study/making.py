@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from sae_pipeline.activations.extraction import extract, store_inputs_hash
-from sae_pipeline.activations.manifest import Manifest
+from sae_pipeline.activations.extraction import extract
+from sae_pipeline.activations.manifest import Manifest, store_inputs_hash
 from sae_pipeline.activations.store import ActivationStore, check_store, open_store
 from sae_pipeline.activations.stream import ActivationStream
 from sae_pipeline.artefacts.checkpoints import discard, unfinished

@@ -165,7 +165,10 @@ def load_sae(
         check_fit(sae, classifier, path)
     sae_hash = file_hash(path)
     try:
-        return sae, check_sae_record(layout.store / sae_hash), sae_hash
+        record = check_sae_record(layout.store / sae_hash)
+        if record.config != sae.config:
+            raise DamageError(f"{SAE_RECORD} is of another SAE")
+        return sae, record, sae_hash
     except MissingError as error:
         raise UserError(
             f"{path} is not an SAE of this study: {layout.store} has none with its hash ({sae_hash}); "

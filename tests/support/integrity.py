@@ -26,7 +26,7 @@ from sae_pipeline.runs.folders import Run, load_run
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.study.present import load_classifier
 from tests.support.mutants import OPTIONAL, Mutant
-from tests.support.whole_study import OTHER_SIZE, Family, WholeStudy, content, made_by, run, without_varying
+from tests.support.whole_study import OTHER_SIZE, SIZE, Family, WholeStudy, content, made_by, run, without_varying
 from viz_analysis.feature_probe_server import create_app
 from viz_analysis.live.queue import ModelQueue
 from viz_analysis.runs.sources import RunFolder
@@ -255,7 +255,6 @@ _STEPS_IN_WORDS = {
     "ake it again with the same settings": ("finetune", "train"),
     "nalyse again": ("analyze",),
 }
-_MADE_ANEW = {"extract": ("activations",), "train": ("store/*/sae.json", "*.pt")}  # what to remove before
 _TEXT = "Shares plunge as profit misses and the outlook is cut"
 
 
@@ -397,15 +396,18 @@ def _line_of_damage(said: str) -> str:
 
 def _remove(study: WholeStudy, verb: str) -> None:
     """Remove what a verb has made."""
-    for pattern in _MADE_ANEW[verb]:
-        for path in study.weights.glob(pattern):
-            shutil.rmtree(path if path.is_dir() else path.parent) if pattern != "*.pt" else path.unlink()
+    if verb == "extract":
+        shutil.rmtree(study.weights / "activations")
+    else:
+        for size in (OTHER_SIZE, SIZE):
+            shutil.rmtree(study.sae(size))
+            study.alias(size).unlink()
 
 
 def _files(root: Path) -> list[Path]:
     """The artefacts under a root, relative to it: what is not hidden, unfinished or made by each report."""
     files = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
-    passing = {"checkpoints", "training_report.html", "index.sqlite", "index.json"}
+    passing = {"checkpoints", "neighbours.safetensors", "training_report.html", "index.sqlite", "index.json"}
     return [path for path in files if not any(part[0] == "." or part in passing for part in path.parts)]
 
 
