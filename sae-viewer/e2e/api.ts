@@ -66,13 +66,18 @@ export class Api {
   }
 }
 
-/** A test with `api`, which answers for the served run. The test fails when the page throws. */
+/** A test with `api`, which answers for the served run. It fails when the page throws, asks or breaks its policy. */
 export const test = base.extend<{ api: Api; quietPage: undefined }>({
   api: async ({ request }, use) => use(new Api(request)),
   quietPage: [
     async ({ page }, use) => {
       const errors: string[] = []
       page.on('pageerror', (error) => errors.push(error.message))
+      page.on('console', (message) => /content security policy/i.test(message.text()) && errors.push(message.text()))
+      page.on('dialog', (dialog) => {
+        errors.push(`dialog: ${dialog.message()}`)
+        void dialog.dismiss()
+      })
       await use(undefined)
       expect(errors).toEqual([])
     },
@@ -149,6 +154,13 @@ export class Server {
     running.kill('SIGTERM')
     await gone
   }
+}
+
+/** A folder with two runs whose every word would harm a careless page. `remove` deletes it. */
+export function hostileRuns(): { folder: string; remove: () => void } {
+  const folder = mkdtempSync(join(tmpdir(), 'viewer-e2e-'))
+  execFileSync(PYTHON, ['-m', 'tests.support.hostile_runs', folder], { cwd: ROOT })
+  return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) }
 }
 
 /** A folder with made-up runs, each with headlines from its own words. `remove` deletes it. */

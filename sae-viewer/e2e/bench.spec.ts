@@ -62,6 +62,19 @@ test('a typed headline shows probabilities, features, waterfall and faithfulness
   await expect.poll(() => readBench(new URL(page.url()).searchParams.get('bench') ?? '').text).toBe(TEXT)
 })
 
+test('hostile text is read as text', async ({ page }) => {
+  for (const width of [1440, 390]) {
+    await page.setViewportSize({ width, height: 900 })
+    await page.goto(at(benchOf(`<img src=x onerror="window.hacked=1"> profit \u202eevil \${window.hacked=1} ${'x'.repeat(150)}`)))
+    const bench = page.getByRole('dialog', { name: 'Bench' })
+    await expect(bench.getByText(/^(Faithful|Unfaithful)/)).toBeVisible()
+    await expect(bench.getByRole('region', { name: 'Before' })).toContainText('%')
+    expect(await page.evaluate(() => 'hacked' in window)).toBe(false)
+    await expect(bench.locator('img, script')).toHaveCount(0)
+    expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBeLessThanOrEqual(0)
+  }
+})
+
 test('a slider changes the probabilities, and a reload restores it from the address', async ({ page }) => {
   await page.goto(at(benchOf(TEXT)))
   const bench = page.getByRole('dialog', { name: 'Bench' })

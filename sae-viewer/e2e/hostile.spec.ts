@@ -1,50 +1,94 @@
-import { expect, freePort, loaded, madeUpRuns, row, Server, test } from './api'
+/** Headlines, classes, metrics and human labels that would harm a careless page, in every view. */
 
-const HOSTILE = [
-  '<img src=x onerror="document.title=1">',
-  '</bdi><script>throw 1</script>',
-  '\u202eesrever',
-  'שלום',
-  '🚀🇺🇸👩‍👩‍👧',
-  '\u0000\u0007\u001b[31m',
-  'x'.repeat(10_000),
-  '&amp;&#x3c;',
-  '{{7*7}}${7*7}',
-]
+import { request, type Page } from '@playwright/test'
+import { benchOf } from '../src/lib/bench'
+import { Api, expect, freePort, hostileRuns, loaded, row, Server, test } from './api'
+import { allViews } from './views'
 
-for (const width of [1440, 390]) {
-  test(`hostile text is text at ${width} px: in rows, chips, titles and on a feature’s page`, async ({ page }) => {
-    await page.setViewportSize({ width, height: 900 })
-    const { folder, remove } = madeUpRuns(HOSTILE)
-    const api = await Server.api(folder, await freePort()).start()
-    const noSideways = () =>
-      page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
-    try {
-      const { headlines } = (await (await fetch(`${api.url}/api/headlines?limit=25`)).json()) as { headlines: { text: string }[] }
-      await page.goto(`${api.url}/?open=0`)
-      await loaded(page)
-      const shown = (await row(page, 0).locator('bdi').first().textContent()) ?? ''
-      // Invisible characters are replaced by a sign, unit for unit; all other text is unchanged.
-      expect(shown.length).toBe(headlines[0]?.text.length)
-      expect(shown.replaceAll('\ufffd', '')).not.toMatch(/[\u0000\u0007\u001b\u202e]/)
-      expect(await page.locator('main img, main script').count()).toBe(0)
-      expect(await page.title()).toContain('FinBERT SAE Explorer')
-      expect(await noSideways()).toBeLessThanOrEqual(0)
+let server: Server
+let remove = () => {}
 
-      await page.goto(`${api.url}/features`)
-      await loaded(page)
-      const words = await page.locator('[data-index] bdi').evaluateAll((all) => all.map((word) => word.getBoundingClientRect().height))
-      expect(words.length).toBeGreaterThan(HOSTILE.length)
-      expect(Math.max(...words)).toBeLessThan(40) // one line each
-      expect(await noSideways()).toBeLessThanOrEqual(0)
-      await row(page, 0).getByRole('link').click()
-      await expect(page.getByRole('heading', { level: 1 })).toBeVisible()
-      await expect(page.locator('[data-example]').first()).toBeVisible()
-      expect(await page.locator('main img, main script').count()).toBe(0)
-      expect(await noSideways()).toBeLessThanOrEqual(0)
-    } finally {
-      await api.stop()
-      remove()
+test.beforeAll(async () => {
+  const runs = hostileRuns()
+  remove = runs.remove
+  server = await Server.api(runs.folder, await freePort()).start()
+})
+test.afterAll(async () => {
+  await server.stop()
+  remove()
+})
+
+/** No word of a run became an element or ran, no sign turns the text around it, and the page is as wide as the window. */
+async function harmless(page: Page, name: string): Promise<void> {
+  const found = await page.evaluate(() => {
+    const { scrollWidth, clientWidth } = document.documentElement
+    return {
+      hacked: 'hacked' in window,
+      elements: document.querySelectorAll('#root :is(script, img, iframe, object), [onerror], [onload], [onfocus], a[href^="javascript:"]').length,
+      turned: /[\u0000\u0007\u001b\u0085\u200b\u202a-\u202e\u2066-\u2069]/.exec(document.body.innerText)?.[0] ?? '',
+      sideways: Math.max(0, scrollWidth - clientWidth), // px
     }
   })
+  expect.soft(found, name).toEqual({ hacked: false, elements: 0, turned: '', sideways: 0 })
 }
+
+for (const width of [1440, 390]) {
+  test(`hostile words are text in every view: ${width} px`, async ({ page }) => {
+    test.setTimeout(240_000)
+    await page.setViewportSize({ width, height: 900 })
+    const context = await request.newContext({ baseURL: server.url })
+    const api = new Api(context)
+    const { metrics } = await api.run()
+    const { features } = await api.get('/api/features', { limit: 3 })
+    const { headlines } = await api.get('/api/headlines', { limit: 1 })
+    const views = await allViews(api)
+    const of = (path: string) => ({ name: path.slice(0, 60), path, ready: loaded })
+    views.push(of('/?open=4&effects=1'), of('/?label=0'), of('/?tokens=pieces&open=0'))
+    views.push(...metrics.map((metric) => of(`/features?${new URLSearchParams({ metric: metric.name })}`)))
+    views.push(of('/features?labelled=1'))
+    for (const { feature } of features) {
+      views.push({ name: `feature ${feature}`, path: `/features/${feature}`, ready: (page) => expect(page.locator('[data-example]').first()).toBeVisible() })
+    }
+    const bench = new URLSearchParams({ bench: benchOf(headlines[0]?.text.slice(0, 1_000) ?? '') })
+    views.push({ name: 'bench', path: `/?${bench}`, ready: (page) => expect(page.getByRole('dialog')).toContainText('--live') })
+    for (const { name, path, ready } of views) {
+      await page.goto(server.url + path)
+      await ready(page)
+      await harmless(page, name)
+    }
+    await context.dispose()
+  })
+}
+
+test('a headline keeps its length, unit for unit, where invisible signs are replaced', async ({ page }) => {
+  const { headlines } = (await (await fetch(`${server.url}/api/headlines?limit=1`)).json()) as { headlines: { text: string }[] }
+  await page.goto(`${server.url}/?open=0`)
+  await loaded(page)
+  const shown = (await row(page, 0).locator('bdi').first().textContent()) ?? ''
+  expect(shown.length).toBe(headlines[0]?.text.length)
+})
+
+test('a word in the list of features keeps to one line', async ({ page }) => {
+  await page.goto(`${server.url}/features`)
+  await loaded(page)
+  const heights = await page.locator('[data-index] bdi').evaluateAll((all) => all.map((word) => word.getBoundingClientRect().height))
+  expect(heights.length).toBeGreaterThan(10)
+  expect(Math.max(...heights)).toBeLessThan(40) // px
+})
+
+test('hovering, searching and choosing show the same words as text', async ({ page }) => {
+  await page.goto(`${server.url}/?open=4`)
+  await loaded(page)
+  for (const chip of (await page.locator('.chip').all()).slice(0, 8)) {
+    await chip.hover()
+    await harmless(page, 'tooltip')
+  }
+  for (const word of ['<img src=x onerror="window.hacked=1">', '${window.hacked=1}', '\u202eevil', 'x'.repeat(300)]) {
+    await page.goto(`${server.url}/?${new URLSearchParams({ q: word })}`)
+    await expect(page.getByRole('status').first()).toContainText('headline')
+    await harmless(page, `search for ${word}`)
+    await page.goto(`${server.url}/features?${new URLSearchParams({ q: word, token: word.slice(0, 60), metric: word, run: word })}`)
+    await expect(page.getByText(/There is no run/)).toBeVisible()
+    await harmless(page, `address with ${word}`)
+  }
+})

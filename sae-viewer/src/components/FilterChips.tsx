@@ -1,3 +1,4 @@
+import { visible } from '../lib/text'
 import { Icon } from './Icon'
 
 export interface FilterChip {
@@ -9,7 +10,7 @@ export interface FilterChip {
 export function FilterChips({ chips, onClear }: { chips: FilterChip[]; onClear: () => void }) {
   if (chips.length === 0) return null
   return (
-    <ul aria-label="Active filters" className="flex flex-wrap items-center gap-x-2 gap-y-1">
+    <ul aria-label="Active filters" className="flex min-w-0 flex-wrap items-center gap-x-2 gap-y-1">
       {chips.map(({ name, remove }) => (
         <li key={name} className="min-w-0">
           <button
@@ -18,7 +19,7 @@ export function FilterChips({ chips, onClear }: { chips: FilterChip[]; onClear: 
             onClick={remove}
             className="inline-flex max-w-full items-center gap-1 rounded-[5px] bg-sunk py-0.5 pr-1.5 pl-2 text-xs hover:text-wrong"
           >
-            <span className="truncate">{name}</span>
+            <bdi className="truncate">{visible(name)}</bdi>
             <Icon name="cross" size={12} className="text-faint" />
           </button>
         </li>

@@ -1,12 +1,13 @@
 import type { ReactNode } from 'react'
 import { START_COMMAND, type ApiError } from '../interpAPI'
+import { visible } from '../lib/text'
 import { Icon } from './Icon'
 
 /** The content of a view that has nothing to show: what happened and what to do. */
 export function Note({ title, children }: { title: string; children?: ReactNode }) {
   return (
     <div className="mx-auto max-w-[38rem] px-4 py-16 text-center">
-      <p className="font-serif text-xl leading-7">{title}</p>
+      <p className="font-serif text-xl leading-7">{visible(title)}</p>
       {children && <div className="mt-3 space-y-3 leading-6 text-soft">{children}</div>}
     </div>
   )

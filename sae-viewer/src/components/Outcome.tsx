@@ -25,9 +25,9 @@ export function ClassMark({ labels, index }: { labels: readonly string[]; index:
 
 export function ClassName({ labels, index }: { labels: readonly string[]; index: number }) {
   return (
-    <span className="inline-flex items-center gap-1.5 whitespace-nowrap">
+    <span className="inline-flex max-w-full min-w-0 items-center gap-1.5">
       <ClassMark labels={labels} index={index} />
-      {className(labels, index)}
+      <bdi className="truncate">{className(labels, index)}</bdi>
     </span>
   )
 }
@@ -59,12 +59,12 @@ export function Outcome({ prompt, labels }: { prompt: Predicted; labels: readonl
     <div className="w-full text-xs">
       <dl className="grid grid-cols-[4.25rem_1fr_auto] gap-x-1 text-soft">
         <dt className="text-faint">predicted</dt>
-        <dd className="text-ink">
+        <dd className="min-w-0 text-ink">
           <ClassName labels={labels} index={prompt.prediction} />
         </dd>
         <dd className="text-right tabular-nums">{percent(confidence(prompt))}</dd>
         <dt className="text-faint">label</dt>
-        <dd className="text-ink">
+        <dd className="min-w-0 text-ink">
           <ClassName labels={labels} index={prompt.label} />
         </dd>
       </dl>
@@ -79,12 +79,12 @@ export function OutcomeLine({ prompt, labels }: { prompt: Predicted; labels: rea
     <div className="text-xs">
       <p className="flex flex-wrap items-center gap-x-3">
         <Verdict correct={isCorrect(prompt)} />
-        <span className="inline-flex gap-1.5">
+        <span className="inline-flex max-w-full min-w-0 gap-1.5">
           <span className="sr-only">predicted</span>
           <ClassName labels={labels} index={prompt.prediction} />
           <span className="text-soft tabular-nums">{percent(confidence(prompt))}</span>
         </span>
-        <span className="inline-flex gap-1.5">
+        <span className="inline-flex max-w-full min-w-0 gap-1.5">
           <span className="text-faint">label</span>
           <ClassName labels={labels} index={prompt.label} />
         </span>

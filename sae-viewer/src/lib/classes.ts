@@ -1,5 +1,7 @@
 /** A class's colour and shape. Orange, blue and grey differ for every kind of colour vision, and so do the shapes. */
 
+import { visible } from './text'
+
 export type Shape = 'down' | 'up' | 'bar' | 'disc' | 'square' | 'diamond'
 
 export interface ClassLook {
@@ -26,7 +28,7 @@ export function classLook(labels: readonly string[], index: number): ClassLook {
   return known?.[1] ?? OTHERS[index % OTHERS.length] ?? { shape: 'disc', color: 'currentColor' }
 }
 
-/** The name of class `index`; "class 7" where the run does not name it. */
+/** The name of class `index` without invisible characters; "class 7" where the run does not name it. */
 export function className(labels: readonly string[], index: number): string {
-  return labels[index] ?? `class ${index}`
+  return visible(labels[index] ?? `class ${index}`)
 }

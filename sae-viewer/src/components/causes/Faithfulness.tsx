@@ -19,7 +19,7 @@ export function Faithfulness({ prediction, spliced, deltaP, labels }: {
   return (
     <span
       title={title}
-      className={`inline-flex items-center gap-1 whitespace-nowrap ${same ? 'text-correct' : 'text-wrong'}`}
+      className={`inline-flex max-w-full flex-wrap items-center gap-1 wrap-anywhere ${same ? 'text-correct' : 'text-wrong'}`}
     >
       <Icon name={same ? 'check' : 'alert'} size={14} />
       {same ? 'Faithful' : `Unfaithful: ${className(labels, spliced)} with the reconstruction`}

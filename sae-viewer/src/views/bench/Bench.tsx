@@ -4,6 +4,7 @@ import { go } from '../../hooks/useAddress'
 import type { RunMetadata } from '../../interpAPI'
 import type { HeadlinesAddress } from '../../lib/address'
 import { readBench } from '../../lib/bench'
+import { visible } from '../../lib/text'
 import { useLiveState } from './useLive'
 import { Workspace } from './Workspace'
 
@@ -26,7 +27,7 @@ export default function Bench({ address, run }: { address: HeadlinesAddress; run
 function NotLive({ text }: { text: string }) {
   return (
     <div className="space-y-3">
-      {text && <p className="headline">{text}</p>}
+      {text && <p className="headline">{visible(text)}</p>}
       <p>
         The bench asks the run’s own classifier, which this server has not loaded. Start the server with{' '}
         <code className="rounded bg-sunk px-1.5 py-0.5 font-mono text-[0.8125rem]">{LIVE_COMMAND}</code> and open this address again.

@@ -1,6 +1,6 @@
-import { ClassMark } from '../../components/Outcome'
+import { ClassName } from '../../components/Outcome'
 import type { LivePrediction } from '../../interpAPI'
-import { classLook, className } from '../../lib/classes'
+import { classLook } from '../../lib/classes'
 import { percent } from '../../lib/format'
 
 /** The probability of each class as a bar, the predicted class in bold; a mark shows the probability before the edits. */
@@ -19,9 +19,8 @@ export function Probabilities({ title, prediction, before, labels }: {
           const was = before?.probabilities[i]
           return (
             <li key={i} className="grid grid-cols-[5rem_minmax(0,1fr)_4rem] items-center gap-x-2 py-0.5">
-              <span className={`inline-flex items-center gap-1.5 ${prediction?.prediction === i ? 'font-semibold' : 'text-soft'}`}>
-                <ClassMark labels={labels} index={i} />
-                {className(labels, i)}
+              <span className={`min-w-0 ${prediction?.prediction === i ? 'font-semibold' : 'text-soft'}`}>
+                <ClassName labels={labels} index={i} />
               </span>
               <span className="relative h-3 rounded-[2px] bg-sunk" aria-hidden="true">
                 <span

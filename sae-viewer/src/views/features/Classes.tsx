@@ -38,7 +38,7 @@ export function Classes({ info }: { info: FeatureInfo }) {
         <tbody className="max-sm:block">
           {classes.map((one, label) => (
             <tr key={label} className="border-t border-line align-top max-sm:grid max-sm:grid-cols-2 max-sm:gap-x-4 max-sm:py-2 sm:first:border-line">
-              <th scope="row" className="py-2 text-left font-normal max-sm:col-span-2 max-sm:py-1">
+              <th scope="row" className="max-w-60 py-2 text-left font-normal max-sm:col-span-2 max-sm:max-w-full max-sm:py-1">
                 <ClassName labels={labels} index={label} />
               </th>
               {shown.map(([name, , cell]) => (

@@ -5,9 +5,10 @@ import { Failure, Note, Notice } from '../../components/Notices'
 import { PageList, PaneList, type VirtualListHandle } from '../../components/VirtualList'
 import { go } from '../../hooks/useAddress'
 import type { Range } from '../../hooks/usePages'
-import type { FeaturesPage, RunMetadata } from '../../interpAPI'
+import type { FeaturesPage, MetricInfo, RunMetadata } from '../../interpAPI'
 import { writeAddress, type FeaturesAddress } from '../../lib/address'
 import { count, counted } from '../../lib/format'
+import { visible } from '../../lib/text'
 import { featureChips, FeatureFilters, unfiltered } from './FeatureFilters'
 import { FeatureColumns, FeatureRowLink, SkeletonFeature, shownMetrics } from './FeatureRow'
 import { featuresQuery, useAround, useFeatures } from './useFeatures'
@@ -27,7 +28,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
   const pane = useRef<HTMLDivElement>(null)
   const onLeave = useCallback(() => list.current?.focusRow(0), [])
   // The answer also names metrics that were added to the run later, such as causal effects.
-  const allMetrics = first?.metrics ?? run.metrics
+  const allMetrics = (first?.metrics ?? run.metrics).map(plain)
   const metrics = shownMetrics(allMetrics, metric, inPane)
   // Bars are relative to the largest value, which the first page does not hold in ascending order.
   const max = address.order === 'asc' ? 0 : Math.max(0, ...(first?.features ?? []).map(({ values }) => values[metric] ?? 0))
@@ -161,4 +162,9 @@ function whyNothing(address: FeaturesAddress, page: FeaturesPage): string {
   if (only({ token })) return `No feature fires on a word that begins with “${token}”.`
   if (only({ labelled })) return 'No feature of this SAE has been named yet.'
   return 'No feature matches all of these filters.'
+}
+
+/** A metric as it is shown: without invisible characters. */
+function plain({ name, label, description }: MetricInfo): MetricInfo {
+  return { name, label: visible(label), description: visible(description) }
 }

@@ -3,11 +3,10 @@ import { Link } from 'wouter'
 import { Word } from '../../components/HeatText'
 import { Icon } from '../../components/Icon'
 import { Failure } from '../../components/Notices'
-import { ClassMark } from '../../components/Outcome'
+import { ClassName } from '../../components/Outcome'
 import { useKeys } from '../../hooks/useKeys'
 import type { FeatureInfo, RunMetadata } from '../../interpAPI'
 import { HEADLINES, writeAddress, type FeaturesAddress } from '../../lib/address'
-import { className } from '../../lib/classes'
 import { count, counted, percent, rarity } from '../../lib/format'
 import { Classes } from './Classes'
 import { Examples, StrongestIn } from './Examples'
@@ -115,9 +114,8 @@ function Reach({ info, address }: { info: FeatureInfo; address: FeaturesAddress 
       {leaning !== null && (
         <>
           Best indicates{' '}
-          <span className="inline-flex items-center gap-1.5 text-ink">
-            <ClassMark labels={labels} index={leaning} />
-            {className(labels, leaning)}
+          <span className="text-ink">
+            <ClassName labels={labels} index={leaning} />
           </span>
           .{' '}
         </>

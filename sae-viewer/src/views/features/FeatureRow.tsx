@@ -6,6 +6,7 @@ import { ClassMark } from '../../components/Outcome'
 import { useLabel } from '../../hooks/useLabels'
 import type { FeatureRow, MetricInfo } from '../../interpAPI'
 import type { Order } from '../../lib/address'
+import { className } from '../../lib/classes'
 import { count, counted, metricUnit, metricValue, rarity } from '../../lib/format'
 import { SparkHistogram } from './SparkHistogram'
 
@@ -107,7 +108,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
       <span className={`text-right text-xs text-faint tabular-nums ${inPane ? '' : 'max-sm:hidden'}`}>{count(row + 1)}</span>
       <span className={`flex items-center justify-end gap-1.5 tabular-nums ${current ? 'font-semibold text-plum' : ''}`}>
         {feature.leaning !== null && (
-          <span title={`Best indicates ${labels[feature.leaning] ?? 'a class'}`} className="flex">
+          <span title={`Best indicates ${className(labels, feature.leaning)}`} className="flex">
             <ClassMark labels={labels} index={feature.leaning} />
           </span>
         )}

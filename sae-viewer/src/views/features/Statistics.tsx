@@ -1,5 +1,6 @@
 import type { FeatureInfo, FeatureStat, MetricInfo } from '../../interpAPI'
 import { count, metricUnit, metricValue, number } from '../../lib/format'
+import { visible } from '../../lib/text'
 import { Reading, Section } from './Section'
 
 /** Every metric of one feature with its unit, its rank and, where it is an estimate, its interval. */
@@ -38,9 +39,9 @@ function Line({ stat, metric, estimated }: { stat: FeatureStat; metric: MetricIn
   const basis = [n === null ? '' : count(n), q === null ? '' : number(q)].filter(Boolean).join(' · ')
   return (
     <tr className="border-t border-line align-baseline">
-      <th scope="row" className="py-2 text-left font-normal">
-        {metric?.label ?? name}
-        <span className="block max-w-[36rem] text-xs text-faint">{metric?.description}</span>
+      <th scope="row" className="py-2 text-left font-normal wrap-anywhere">
+        {visible(metric?.label ?? name)}
+        <span className="block max-w-[36rem] text-xs text-faint">{visible(metric?.description ?? '')}</span>
         {estimated && interval && (
           <span className="block text-xs text-soft sm:hidden">
             {interval}

@@ -1,5 +1,6 @@
 import type { ReactNode } from 'react'
 import { ClassMark } from '../../components/Outcome'
+import { className } from '../../lib/classes'
 import { count } from '../../lib/format'
 import { useConfusion, type ConfusionQuery } from './useConfusion'
 
@@ -53,6 +54,7 @@ export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
     )
   }
 
+  const names = labels.map((_, index) => className(labels, index))
   return (
     <div
       role="group"
@@ -65,19 +67,19 @@ export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
         predicted
       </span>
       <span className="self-end pb-1 text-faint">label</span>
-      {labels.map((label, prediction) => (
+      {names.map((predicted, prediction) => (
         <span key={prediction} className="flex flex-col items-stretch">
           {heading(
             { label: undefined, prediction },
             <span className="flex w-full flex-col items-center gap-0.5">
               <ClassMark labels={labels} index={prediction} />
-              <span className="max-w-full truncate">{label}</span>
+              <span className="max-w-full truncate">{predicted}</span>
             </span>,
-            `Predicted ${label}`,
+            `Predicted ${predicted}`,
           )}
         </span>
       ))}
-      {labels.map((name, label) => [
+      {names.map((name, label) => [
         <span key={`${label}`}>
           {heading(
             { label, prediction: undefined },
@@ -88,7 +90,7 @@ export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
             `Label ${name}`,
           )}
         </span>,
-        ...labels.map((predicted, prediction) => {
+        ...names.map((predicted, prediction) => {
           const n = counts?.[label]?.[prediction]
           const pressed = chosen.label === label && chosen.prediction === prediction
           return (

@@ -1,8 +1,7 @@
 import { FeatureChip, firingWords } from '../../components/FeatureChip'
 import { HeatLegend, Word } from '../../components/HeatText'
-import { ClassMark } from '../../components/Outcome'
+import { ClassName } from '../../components/Outcome'
 import type { FiredFeature, Headline } from '../../interpAPI'
-import { className } from '../../lib/classes'
 import { number, percent } from '../../lib/format'
 import { HeadlineExport } from './HeadlineExport'
 import { SimilarHeadlines } from './SimilarHeadlines'
@@ -44,11 +43,11 @@ export function OpenHeadline({ headline, run, labels, lit, asked, featureHref, h
       )}
       <div className="mt-2.5 flex flex-wrap items-center gap-x-6 gap-y-2 text-xs text-soft">
         {lit && <HeatLegend max={Math.max(...lit.values)} what={`Feature ${lit.feature}`} />}
-        <span className="flex flex-wrap gap-x-3">
+        <span className="flex min-w-0 flex-wrap gap-x-3">
           {headline.probabilities.map((p, i) => (
-            <span key={i} className="inline-flex items-center gap-1.5">
-              <ClassMark labels={labels} index={i} />
-              {className(labels, i)} <span className="tabular-nums">{percent(p)}</span>
+            <span key={i} className="inline-flex max-w-full gap-1.5">
+              <ClassName labels={labels} index={i} />
+              <span className="tabular-nums">{percent(p)}</span>
             </span>
           ))}
         </span>

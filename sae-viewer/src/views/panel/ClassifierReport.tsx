@@ -1,11 +1,13 @@
 import { ClassMark, ClassName } from '../../components/Outcome'
 import type { RunMetadata } from '../../interpAPI'
+import { className } from '../../lib/classes'
 import { count, number, percent } from '../../lib/format'
 import { CELL, HEAD, Section, Strong } from './Section'
 
 /** Accuracy, scores per class and the confusion matrix on the test split. */
 export function ClassifierReport({ run }: { run: RunMetadata }) {
   const { report } = run.classifier
+  const names = run.labels.map((_, i) => className(run.labels, i))
   const largest = Math.max(1, ...report.confusion.flat())
   return (
     <Section title="Classifier">
@@ -24,7 +26,7 @@ export function ClassifierReport({ run }: { run: RunMetadata }) {
               <th scope="col" className={HEAD}>precision</th>
               <th scope="col" className={HEAD}>recall</th>
               <th scope="col" className={`${HEAD} pr-2`}>F1</th>
-              {run.labels.map((label, i) => (
+              {names.map((label, i) => (
                 <th key={label} scope="col" className={`${HEAD} pr-1.5`} title={`Headlines predicted ${label}`}>
                   <span aria-hidden="true" className="sm:hidden">
                     <ClassMark labels={run.labels} index={i} />
@@ -37,7 +39,7 @@ export function ClassifierReport({ run }: { run: RunMetadata }) {
           <tbody>
             {report.per_class.map((score, i) => (
               <tr key={score.label} className="border-t border-line">
-                <th scope="row" className="py-1 text-left font-normal">
+                <th scope="row" className="max-w-60 py-1 text-left font-normal">
                   <ClassName labels={run.labels} index={i} />
                 </th>
                 <td className={CELL}>{percent(score.precision)}</td>
