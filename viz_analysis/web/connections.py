@@ -75,7 +75,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def _make_room(self) -> None:
         held = [one for one in self._map.values() if isinstance(one, Connection)]
-        idle = [one for one in held if not one.requests]
+        idle = [one for one in held if not one.requests and one is not self]
         if len(held) > MAX_CONNECTIONS and idle:
             min(idle, key=lambda one: one._without_request_since).handle_close()
 
