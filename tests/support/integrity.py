@@ -244,9 +244,19 @@ USES = {
 
 
 def _uses(mutant: Mutant) -> tuple[str, ...]:
-    """What is done with a mutant. An SAE of another study is a good one, until it is used in this study."""
-    is_other = mutant.place in ("SAE and alias", "SAE alias") and mutant.kind.startswith("of ")
-    return USES[mutant.place][1 if is_other else 0 :]
+    """What is done with a mutant.
+
+    An alias may lead to any good SAE of the study, as `train` with another seed leaves it: what is made with it then
+    names that SAE. So an SAE of another seed is tried where the old one is asked for by its hash. An SAE of another
+    classifier is a good one too, until it meets this study's classifier.
+    """
+    uses = USES[mutant.place]
+    if mutant.place in ("SAE and alias", "SAE alias"):
+        if mutant.kind == "of another SAE":
+            return tuple(use for use in uses if use in ("live", "train"))
+        if mutant.kind == "of another classifier":
+            return uses[1:]
+    return uses
 
 
 _STEP = re.compile(r"`python -m sae_pipeline (\w+)[^`]*`")
