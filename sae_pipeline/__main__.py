@@ -76,7 +76,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with place.naming_the_address():
         place.sync()
         if verb == "verify":
-            _verify(place.folder)
+            _verify(place.folder, place.shown(place.folder))
         elif verb == "report":
             figures = _print_report(place.folder)
             if arguments.json:
@@ -159,11 +159,11 @@ def _verify_archive(archive: Path) -> None:
     from sae_pipeline.study.verify import unpacked
 
     with unpacked(archive) as folder:
-        _verify(folder)
+        _verify(folder, str(archive))
 
 
-def _verify(folder: Path) -> None:
-    """Print a line for each artefact. Raises UserError when one is damaged."""
+def _verify(folder: Path, shown: str) -> None:
+    """Print a line for each artefact in a folder, which messages call `shown`. Raises UserError when one is damaged."""
     from sae_pipeline.study.verify import verify
 
     started, n_bytes, counts = time.monotonic(), 0, Counter[bool]()
@@ -178,7 +178,7 @@ def _verify(folder: Path) -> None:
     if counts[True]:
         raise UserError(f"{counts[True]} of {counts.total()} artefacts are damaged; each line above says what to do.")
     if not counts:
-        raise UserError(f"There are no artefacts in {folder}; name the folder of a study with --root.")
+        raise UserError(f"There are no artefacts in {shown}; name a study with --root or an archive of one.")
     print(f"{counts.total()} artefacts ({n_bytes / 1e6:,.1f} MB) are as they were written; checked in {seconds:.1f} s.")
 
 

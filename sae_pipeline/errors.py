@@ -14,3 +14,11 @@ class UserError(Exception):
 
 class ResourceError(UserError):
     """A disk or a memory that is too small. Finished work is kept, and the same command goes on from there."""
+
+
+class DamageError(ValueError):
+    """A file is not the one that was written. The message continues a sentence that begins with the file's name."""
+
+
+class UnreadableError(DamageError):
+    """The system does not let a file be read now, so nothing is known of its content."""

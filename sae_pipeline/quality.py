@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from tqdm.auto import tqdm
 
 from sae_pipeline.activations.reading import read_activations
 from sae_pipeline.artefacts.checksums import write_record
 from sae_pipeline.artefacts.writing import alias
 from sae_pipeline.config import CompareConfig, FamilyConfig, FinishConfig
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.evaluation import controls
 from sae_pipeline.evaluation.family import match_features, stability
 from sae_pipeline.evaluation.rivals import Comparison, live_features, random_model
@@ -20,7 +21,15 @@ from sae_pipeline.schema.common import SCHEMA_VERSION
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.family import FAMILY, FamilyFile, FamilyMember
 from sae_pipeline.study import present
-from sae_pipeline.study.layout import SAE, Layout, SaeRecord, read_sae_record, record_size, sae_folders
+from sae_pipeline.study.layout import (
+    SAE,
+    Layout,
+    SaeRecord,
+    check_sae_record,
+    read_sae_record,
+    record_size,
+    sae_folders,
+)
 from sae_pipeline.study.making import ensure_finished, other_seed
 from sae_pipeline.study.present import load_sae
 
@@ -117,7 +126,11 @@ def _relatives(layout: Layout, own: SaeRecord) -> Iterator[tuple[Path, SaeRecord
     free = {"latent_dims": (1,), "seed": 0}
     found = []
     for folder in sae_folders(layout):
-        record = read_sae_record(folder)
+        try:
+            record = check_sae_record(folder)
+        except DamageError as error:
+            tqdm.write(f"{folder} is left out, because it is damaged: {error}; train it again or move it away.")
+            continue
         same = record.train.model_copy(update=free) == own.train.model_copy(update=free)
         if same and record.activations == own.activations and record.finish in (None, own.finish):
             found.append((folder, record))

@@ -21,13 +21,13 @@ from tqdm.auto import tqdm
 
 from sae_pipeline.activations.manifest import MANIFEST, Manifest, Moments, store_inputs_hash
 from sae_pipeline.activations.reading import HiddenBatch, read_batches
-from sae_pipeline.activations.store import ActivationStore, check_store, open_store
+from sae_pipeline.activations.store import ActivationStore, check_store, open_store, whole_store
 from sae_pipeline.artefacts.checkpoints import unfinished
-from sae_pipeline.artefacts.checksums import DamageError, check_file, file_sums, read_record, write_record
+from sae_pipeline.artefacts.checksums import check_file, file_sums, read_record, write_record
 from sae_pipeline.artefacts.writing import publish, put, readable_os_errors
 from sae_pipeline.classifier.hooks import resolve_hookpoint
 from sae_pipeline.config import ExtractConfig
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import DamageError, ResourceError, UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
 from sae_pipeline.machine.device import dtype_name
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
@@ -115,8 +115,8 @@ def extract(extraction: Extraction, root: Path, checkpoints: Path, ranks: Ranks 
     one process. Raises UserError for a layer that does not exist and for activations that are not finite.
     """
     target = root / extraction.name
-    with suppress(DamageError):
-        return check_store(target)
+    if whole_store(target, ranks):
+        return open_store(target)
     resolve_hookpoint(extraction.model, extraction.config.layer)
     started = time.perf_counter()
     if not ranks.first:
@@ -130,7 +130,7 @@ def extract(extraction: Extraction, root: Path, checkpoints: Path, ranks: Ranks 
         _write_share(extraction, ranks.broadcast(work), ranks)
         moments, files = Moments(), {}
         for i in range(len(extraction.plan)):
-            shard = read_record(_shard_record(work, i), _Shard)
+            shard = _read_shard_record(work, i)
             moments.merge(Moments(**shard.moments))
             files[_shard_name(i)] = shard.file
         write_record(work / MANIFEST, extraction.manifest(moments, files, time.perf_counter() - started))
@@ -160,6 +160,13 @@ class _Shard(BaseModel):
 
     file: FileSum
     moments: dict[str, Any]
+
+
+def _read_shard_record(work: Path, i: int) -> _Shard:
+    try:
+        return read_record(_shard_record(work, i), _Shard)
+    except DamageError as error:
+        raise ResourceError(f"{_shard_record(work, i)} {error}; run the same command again.") from error
 
 
 def _shard_record(work: Path, i: int) -> Path:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from sae_pipeline.activations.manifest import MANIFEST, Activations, Manifest, store_inputs_hash
 from sae_pipeline.arrays import Ints
-from sae_pipeline.artefacts.checksums import DamageError, check_files, read_record
-from sae_pipeline.errors import UserError
+from sae_pipeline.artefacts.checksums import check_files, passing_over_damage, read_record
+from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.machine.processes import Ranks
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,15 @@ def check_store(folder: Path) -> ActivationStore:
     if store.shape != (manifest.n_tokens, manifest.d_in) or len(manifest.mean) != manifest.d_in:
         raise DamageError(f"{MANIFEST} does not fit the shards, which have {store.shape} activations")
     return store
+
+
+def whole_store(folder: Path, ranks: Ranks) -> bool:
+    """Whether there is a whole store in a folder. Rank 0 looks, so that all ranks know the same."""
+    found = False
+    if ranks.first:
+        with passing_over_damage(folder):
+            found = bool(check_store(folder))
+    return ranks.broadcast(found)
 
 
 def open_store(folder: Path) -> ActivationStore:

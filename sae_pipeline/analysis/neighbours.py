@@ -15,9 +15,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sae_pipeline.arrays import Ints
-from sae_pipeline.artefacts.checksums import DamageError
 from sae_pipeline.artefacts.tensor_files import load_tensors, tensor_bytes, tensors_checksum
 from sae_pipeline.artefacts.writing import write_file
+from sae_pipeline.errors import DamageError
 from sae_pipeline.kernels import Lists, largest, most_alike
 from sae_pipeline.runs.compact_json import six_digits
 from sae_pipeline.sae.firings import Firings

@@ -16,11 +16,10 @@ from typing import Any
 
 from torch import Tensor
 
-from sae_pipeline.artefacts.checksums import DamageError
 from sae_pipeline.artefacts.locks import HeldError, locked
 from sae_pipeline.artefacts.tensor_files import load_tensors, save_tensors
 from sae_pipeline.artefacts.writing import readable_os_errors, set_aside, settings_hash
-from sae_pipeline.errors import ResourceError, UserError
+from sae_pipeline.errors import DamageError, ResourceError, UnreadableError, UserError
 
 _FORMAT = 3  # raise it when older checkpoints can no longer be read
 _PAUSE = 20.0  # seconds between checkpoints, unless the environment sets CHECKPOINT_SECONDS
@@ -69,6 +68,8 @@ class Checkpoint:
             tensors, facts = load_tensors(path)
             if facts.pop("work", None) != self._work(name):
                 raise DamageError("belongs to another work")
+        except UnreadableError as error:
+            raise ResourceError(f"{path} {error}; run the same command again when it can be read.") from error
         except DamageError as error:
             set_aside(path, f"{error}, so the work starts afresh")
             return None

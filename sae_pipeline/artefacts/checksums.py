@@ -12,8 +12,8 @@ import hashlib
 import re
 import stat
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,21 +21,17 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from sae_pipeline.artefacts.writing import HASH_LENGTH, write_file
+from sae_pipeline.errors import DamageError, ResourceError, UnreadableError
 from sae_pipeline.schema.common import FileSum
 
 _SEAL = re.compile(rb'\{"checksum":"([0-9a-f]{64})",')
 _SEAL_BYTES = len('{"checksum":"",') + 64
 _CHANGED = "has changed since it was written: its checksum does not fit"
-_THREADS = 4  # files that are read at the same time
 SETTLED_NS = 1_000_000_000  # after which a further change of a file is sure to get another time of change
 
 MAX_RECORD_BYTES = 1 << 26
 Model = TypeVar("Model", bound=BaseModel)
 Stamp = tuple[int, int, int, int]  # size, time of change of the content and of the inode in ns, inode
-
-
-class DamageError(ValueError):
-    """A file is not the one that was written. The message continues a sentence that begins with the file's name."""
 
 
 class MissingError(DamageError):
@@ -87,7 +83,7 @@ def read_sealed(path: Path, limit: int) -> bytes:
     try:
         return unseal(path.read_bytes())
     except OSError as error:
-        raise DamageError(f"cannot be read ({(error.strerror or str(error)).lower()})") from error
+        raise _unreadable(error) from error
 
 
 def check_sealed(path: Path) -> None:
@@ -98,7 +94,7 @@ def check_sealed(path: Path) -> None:
             known = seal_of(file.read(_SEAL_BYTES))
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DamageError(f"cannot be read ({(error.strerror or str(error)).lower()})") from error
+        raise _unreadable(error) from error
     if found != known:
         raise DamageError(_CHANGED)
 
@@ -132,24 +128,30 @@ def fields_of(path: Path) -> dict[str, Any]:
 
 def file_sums(folder: Path, names: Iterable[str]) -> dict[str, FileSum]:
     """The sizes and checksums of files in a folder, for its record. Raises DamageError where one cannot be read."""
-    names = sorted(names)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        sums = pool.map(lambda name: FileSum(size=_size(folder / name), sha256=sha256(folder / name)), names)
-        return dict(zip(names, sums, strict=True))
+    return {name: FileSum(size=_size(folder / name), sha256=sha256(folder / name)) for name in sorted(names)}
 
 
 def check_files(folder: Path, files: Mapping[str, FileSum]) -> None:
     """Compare all files with what their record says of them. Raises the DamageError of the first, with its name."""
-
-    def check(name: str) -> None:
+    for name in sorted(files):
         try:
             check_file(folder / name, files[name])
         except DamageError as error:
             raise type(error)(f"{name} {error}") from error
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(check, sorted(files)):
-            pass
+
+@contextmanager
+def passing_over_damage(folder: Path) -> Iterator[None]:
+    """Leave the block where an artefact is missing or damaged, as it is made again then.
+
+    Raises ResourceError where a file cannot be read now, as it may be whole.
+    """
+    try:
+        yield
+    except UnreadableError as error:
+        raise ResourceError(f"{folder}: {error}; run the same command again when it can be read.") from error
+    except DamageError:
+        pass
 
 
 def check_file(path: Path, known: FileSum) -> None:
@@ -184,7 +186,7 @@ def sha256(path: Path) -> str:
     except FileNotFoundError as error:
         raise MissingError("is missing") from error
     except OSError as error:
-        raise DamageError(f"cannot be read ({(error.strerror or str(error)).lower()})") from error
+        raise _unreadable(error) from error
     if time.time_ns() - before[2] > SETTLED_NS:
         _known[key] = before, found
     return found
@@ -213,6 +215,10 @@ def stamp(path: Path) -> Stamp:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
+def _unreadable(error: OSError) -> UnreadableError:
+    return UnreadableError(f"cannot be read ({(error.strerror or str(error)).lower()})")
+
+
 def _size(path: Path) -> int:
     """The size of a plain file. A link is none, so nothing outside the folder is read. Raises DamageError."""
     try:
@@ -220,7 +226,7 @@ def _size(path: Path) -> int:
     except FileNotFoundError as error:
         raise MissingError("is missing") from error
     except OSError as error:
-        raise DamageError(f"cannot be read ({(error.strerror or str(error)).lower()})") from error
+        raise _unreadable(error) from error
     if not stat.S_ISREG(status.st_mode):
         raise DamageError("is not a plain file")
     return status.st_size

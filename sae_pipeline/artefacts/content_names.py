@@ -6,8 +6,8 @@ It says what was read and nothing about the machine. The hash is of the content,
 import re
 from pathlib import Path
 
-from sae_pipeline.artefacts.checksums import DamageError, file_hash
-from sae_pipeline.errors import UserError
+from sae_pipeline.artefacts.checksums import file_hash
+from sae_pipeline.errors import DamageError, UserError
 
 _HASH = re.compile(r"@[0-9a-f]{12}$")
 

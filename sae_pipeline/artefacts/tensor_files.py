@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from sae_pipeline.artefacts.checksums import DamageError
 from sae_pipeline.artefacts.writing import put, readable_os_errors
+from sae_pipeline.errors import DamageError, UnreadableError
 
 _ENTRY = "sealed"  # of the header: the facts as text, and the checksum
 
@@ -49,8 +49,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             known = json.loads((file.metadata() or {})[_ENTRY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             checksum, text = str(known["checksum"]), str(known["facts"])
-    except (OSError, SafetensorError) as error:
-        raise DamageError(f"cannot be read ({error})") from error
+    except (IsADirectoryError, SafetensorError) as error:
+        raise DamageError(f"is no file of tensors ({error})") from error
+    except OSError as error:
+        raise UnreadableError(f"cannot be read ({error})") from error
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise DamageError("has no checksum, so it is damaged or from an earlier version") from error
     if checksum != tensors_checksum(tensors, text):

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from tqdm.auto import tqdm
 
 from sae_pipeline.artefacts.locks import locked_descriptor
-from sae_pipeline.errors import ResourceError, UserError
+from sae_pipeline.errors import DamageError, ResourceError, UnreadableError, UserError
 
 HASH_LENGTH = 12
 _PARTIAL = ".partial-"
@@ -30,13 +30,15 @@ def settings_hash(*parts: Any) -> str:
 def publish(folder: Path, target: Path, check: Callable[[Path], object]) -> Path:
     """Rename a partial folder, now whole, to its final name.
 
-    An equal artefact that exists already is kept. One that `check` refuses with a ValueError is set aside.
+    An equal artefact that exists already is kept. One that `check` refuses with a DamageError is set aside.
     """
     if target.exists():
         try:
             check(target)
             return target
-        except ValueError as error:
+        except UnreadableError as error:
+            raise ResourceError(f"{target}: {error}; run the same command again when it can be read.") from error
+        except DamageError as error:
             set_aside(target, str(error))
     with readable_os_errors(target.parent):
         folder.chmod(0o755)
@@ -46,12 +48,17 @@ def publish(folder: Path, target: Path, check: Callable[[Path], object]) -> Path
 
 
 def set_aside(path: Path, problem: str) -> None:
-    """Rename a damaged file or folder, so that it can be made again and nothing of it is lost; say so in one line."""
+    """Move a damaged file or folder out of the way of the one that is made again; say so in one line."""
+    aside = move_aside(path)
+    tqdm.write(f"{path} {problem}; it is made again, and the damaged one is kept as {aside.name}.")
+
+
+def move_aside(path: Path) -> Path:
+    """Give a file or folder a hidden name beside its own, so that nothing of it is lost. Returns its new path."""
     with readable_os_errors(path.parent):
         names = (path.with_name(f".damaged-{path.name}-{n}") for n in itertools.count(1))
         aside = next(name for name in names if not name.exists())
-        path.rename(aside)
-    tqdm.write(f"{path} {problem}; it is made again, and the damaged one is kept as {aside.name}.")
+        return path.rename(aside)
 
 
 def put(temporary: Path, path: Path) -> None:

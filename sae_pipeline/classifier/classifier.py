@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from tqdm.auto import tqdm
 
 from sae_pipeline.arrays import Floats, Ints
-from sae_pipeline.artefacts.checksums import DamageError, MissingError, check_files, content_hash, read_record
+from sae_pipeline.artefacts.checksums import MissingError, check_files, content_hash, read_record
 from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.classifier.pretrained import load_base, recorded_model
 from sae_pipeline.config import LABELS, FinetuneConfig, HeadlinesConfig, Precision
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.headlines.dataset import Headlines
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches, padded_batches, tokenize
 from sae_pipeline.machine.device import autocast
@@ -82,12 +82,15 @@ class Classifier:
 
 
 def check_classifier(folder: Path) -> ClassifierRecord:
-    """The record of a classifier in the store, all of whose files are as they were written. Raises DamageError."""
+    """The record of a classifier in the store, all of whose files are as they were written.
+
+    Raises DamageError, and UserError where another file has been put into the folder.
+    """
     record = check_record(folder)
     check_files(folder, record.files)
     others = {path.name for path in folder.iterdir() if path.name[0] != "."} - {RECORD, *record.files}
-    if others:  # transformers would read some of them
-        raise DamageError(f"{', '.join(sorted(others))} is not the classifier's; move it away")
+    if others:  # transformers would read some of them; the classifier itself is whole
+        raise UserError(f"{folder} holds {', '.join(sorted(others))}, which is not the classifier's; move it away.")
     return record
 
 

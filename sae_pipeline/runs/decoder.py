@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from sae_pipeline.artefacts.checksums import DamageError, check_file
+from sae_pipeline.artefacts.checksums import check_file
+from sae_pipeline.errors import DamageError
 from sae_pipeline.runs.fit import Problems, made_with_problems
 from sae_pipeline.runs.run_files import check, damaged
 from sae_pipeline.schema.common import FileSum, MadeWith

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from sae_pipeline.artefacts.checksums import DamageError, read_sealed
+from sae_pipeline.artefacts.checksums import read_sealed
+from sae_pipeline.errors import DamageError
 from sae_pipeline.runs.decoder import check_decoder
 from sae_pipeline.runs.fit import (
     column_problems,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sae_pipeline.artefacts.checksums import DamageError, check_files
-from sae_pipeline.errors import UserError
+from sae_pipeline.artefacts.checksums import check_files, check_sealed
+from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.runs.fit import (
     Problems,
     column_problems,
@@ -40,7 +40,9 @@ from sae_pipeline.runs.run_files import (
     run_checksum,
     run_number,
 )
+from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS, RUN_FILES
+from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.run import (
     FeatureExamples,
     FeatureStatsFile,
@@ -50,7 +52,7 @@ from sae_pipeline.schema.run import (
     RunMetadata,
 )
 
-_NAMED_BYTES = 1 << 28  # of a run's files, up to which they are read whole to name the record that has changed
+_NAMED_BYTES = 1 << 25  # of a run's files, up to which they are read whole to name the record that has changed
 _RUN_NUMBER = re.compile(r"(?:run-)?([0-9]{1,9})")
 
 
@@ -216,6 +218,18 @@ def check_run(folder: Path) -> RunMetadata:
             read_run(folder)
         raise damaged_run(folder, str(error)) from error
     return metadata
+
+
+def check_all_files(folder: Path) -> None:
+    """Compare also the files that a run can do without with their checksums. Raises `DamagedRunError`."""
+    metadata = check_run(folder)
+    try:
+        check_files(folder, {name: known for name, known in metadata.files.items() if (folder / name).exists()})
+        for name in (FEATURE_EFFECTS, INTERVENTIONS, FAMILY):
+            if (folder / name).exists():
+                check_sealed(folder / name)
+    except DamageError as error:
+        raise damaged_run(folder, str(error)) from error
 
 
 def _prompts(folder: Path, data: bytes) -> list[Prompt]:

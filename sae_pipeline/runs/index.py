@@ -21,7 +21,6 @@ headlines in that order. Vectors over features: `headline_counts`, `density`, `l
 """
 
 import json
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -31,17 +30,10 @@ from typing import Literal
 
 from tqdm.auto import tqdm
 
-from sae_pipeline.artefacts.checksums import (
-    SETTLED_NS,
-    DamageError,
-    Stamp,
-    read_record,
-    sha256,
-    stamp,
-    write_record,
-)
+from sae_pipeline.artefacts.checksums import SETTLED_NS, Stamp, read_record, sha256, stamp, write_record
 from sae_pipeline.artefacts.locks import locked_folder
-from sae_pipeline.errors import ResourceError, UserError
+from sae_pipeline.artefacts.writing import move_aside
+from sae_pipeline.errors import DamageError, ResourceError, UserError
 from sae_pipeline.runs.feature_tables import FeatureTables
 from sae_pipeline.runs.folders import check_run
 from sae_pipeline.runs.headline_tables import HeadlineTables
@@ -195,15 +187,15 @@ def _is_sure(record: IndexRecord, name: str, now: Stamp) -> bool:
 
 
 def index_new_run(folder: Path) -> None:
-    """Make the index of a run that has just been written. A run that does not pass the checks is deleted.
+    """Make the index of a run that has just been written. A run that does not pass the checks is set aside.
 
     Raises UserError for such a run.
     """
     try:
         index_run(folder)
     except DamagedRunError as error:
-        shutil.rmtree(folder)
-        raise UserError(f"The run does not pass its own checks ({error.what}); no run was saved.") from error
+        kept = move_aside(folder)
+        raise UserError(f"The run does not pass its own checks ({error.what}); it is kept as {kept}.") from error
 
 
 def index_run(folder: Path) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_pipeline.artefacts.checksums import DamageError, check_sealed, without_seal
+from sae_pipeline.artefacts.checksums import check_sealed, without_seal
+from sae_pipeline.errors import DamageError
 from sae_pipeline.runs import run_files
 from sae_pipeline.runs.fit import Problems
 from sae_pipeline.runs.json_records import RecordsError, Span, json_lines, json_records

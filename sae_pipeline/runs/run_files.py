@@ -13,14 +13,13 @@ from pydantic import BaseModel, ValidationError
 
 from sae_pipeline.artefacts.checksums import (
     MAX_RECORD_BYTES,
-    DamageError,
     check_bytes,
     check_size,
     seal_of,
     unseal,
     without_seal,
 )
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.runs.fit import Problems, metadata_problems
 from sae_pipeline.schema.common import METADATA, FileSum
 from sae_pipeline.schema.run import RunMetadata
@@ -45,7 +44,7 @@ def damaged(folder: Path, file: str, field: str, problem: str) -> DamagedRunErro
 
 def damaged_run(folder: Path, what: str) -> DamagedRunError:
     """The error of a run; `what` names the file and what is wrong with it."""
-    return DamagedRunError(f"Run {folder.name} is damaged: {what}; delete it or analyse again.", what)
+    return DamagedRunError(f"Run {folder.name} is damaged: {what}; restore it or analyse again.", what)
 
 
 def check(folder: Path, name: str, place: str, problems: Problems) -> None:

@@ -7,16 +7,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from tqdm.auto import tqdm
 
-from sae_pipeline.artefacts.checksums import (
-    DamageError,
-    MissingError,
-    check_files,
-    content_hash,
-    file_hash,
-    read_record,
-)
+from sae_pipeline.artefacts.checksums import MissingError, check_files, content_hash, file_hash, read_record
 from sae_pipeline.config import FinishConfig, HeadlinesConfig, TrainConfig
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.sae.autoencoder import SaeConfig, size_name, stored_config
 from sae_pipeline.sae.training import TrainingCurve
 from sae_pipeline.schema.common import FileName, FileSum

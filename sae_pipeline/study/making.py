@@ -7,10 +7,9 @@ import torch
 
 from sae_pipeline.activations.extraction import extract
 from sae_pipeline.activations.manifest import Manifest, store_inputs_hash
-from sae_pipeline.activations.store import ActivationStore, check_store, open_store
+from sae_pipeline.activations.store import ActivationStore, open_store, whole_store
 from sae_pipeline.activations.stream import ActivationStream
 from sae_pipeline.artefacts.checkpoints import discard, unfinished
-from sae_pipeline.artefacts.checksums import DamageError
 from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.config import ExtractConfig, FinishConfig, TrainConfig
@@ -42,12 +41,11 @@ def ensure_activations(
     layout = Layout(root)
     folder = classifier_folder(root)
     name = store_inputs_hash(folder.name, classifiers.classifier_record(folder).data_hash, config)
-    try:
-        found = check_store(layout.activations / name)
-    except DamageError:  # then `extract` makes it again
+    if not whole_store(layout.activations / name, ranks):
         return extract(extraction_of(config, root, device), layout.activations, layout.checkpoints, ranks)
-    discard(layout.checkpoints, name)
-    return found
+    if ranks.first:
+        discard(layout.checkpoints, name)
+    return open_store(layout.activations / name)
 
 
 def join_training(

@@ -6,12 +6,19 @@ from pathlib import Path
 import torch
 
 from sae_pipeline.activations.extraction import Extraction
-from sae_pipeline.artefacts.checksums import DamageError, MissingError, check_files, file_hash, file_sums, write_record
+from sae_pipeline.artefacts.checksums import (
+    MissingError,
+    check_files,
+    file_hash,
+    file_sums,
+    passing_over_damage,
+    write_record,
+)
 from sae_pipeline.artefacts.writing import publish
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.config import ExtractConfig, StudyConfig
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.headlines.dataset import Headlines, load_headlines
 from sae_pipeline.kernels import choose as choose_kernels
@@ -76,7 +83,7 @@ def publish_sae(layout: Layout, whole: Path, sae: SparseAutoencoder, record: Sae
 def find_sae(layout: Layout, inputs_hash: str) -> Path | None:
     """The folder of the SAE that was made from these inputs, if there is one; a damaged one is none."""
     for folder in sae_folders(layout):
-        with suppress(DamageError):
+        with passing_over_damage(folder):
             if check_sae_record(folder).inputs_hash == inputs_hash:
                 check_sae(folder)
                 return folder
@@ -86,7 +93,7 @@ def find_sae(layout: Layout, inputs_hash: str) -> Path | None:
 def find_classifier(layout: Layout, inputs_hash: str) -> Path | None:
     """The folder of the classifier that was made from these inputs, if there is one; a damaged one is none."""
     for path in sorted(layout.store.glob(f"[!.]*/{classifiers.RECORD}")):
-        with suppress(DamageError):
+        with passing_over_damage(path.parent):
             if classifiers.check_record(path.parent).inputs_hash == inputs_hash:
                 classifiers.check_classifier(path.parent)
                 return path.parent

@@ -14,18 +14,21 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sae_pipeline.artefacts.checksums import MAX_RECORD_BYTES, DamageError, check_file, fields_of, read_sealed
+from sae_pipeline.artefacts.checksums import check_file, check_sealed, fields_of, file_hash
 from sae_pipeline.artefacts.locks import locked
 from sae_pipeline.artefacts.mirror import Mirror
 from sae_pipeline.artefacts.remote_files import RemoteError, RemoteFile, is_remote, local_path
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.runs.folders import find_run
 from sae_pipeline.runs.index import INDEX_FILES, shown_progress
 from sae_pipeline.runs.run_files import read_metadata
+from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import METADATA, FileSum
+from sae_pipeline.schema.family import FAMILY
 
 _LOOKS = 5  # listings of the address before a sync gives up; it is done when two in a row are equal
 _RECORDS = {METADATA, "manifest.json", "sae.json", "classifier.json"}
+_SEALED = {*_RECORDS, FEATURE_EFFECTS, INTERVENTIONS, FAMILY}
 _SMALL = re.compile(
     r"finbert_sae/([^/]+|evidence/[^/]+|store/[^/]+/[^/]+|activations/[^/]+/manifest)\.json"
     r"|analysis_data/[^/]+/metadata\.json"
@@ -179,10 +182,12 @@ class RemoteStudy(StudyRoot):
 
 
 def _is_damaged(path: Path) -> bool:
-    """Whether a file is not the one that its record describes, or is a record whose checksum does not fit."""
+    """Whether a file is not the one that its record or its own checksum describes, or names no SAE of the store."""
     try:
-        if path.name in _RECORDS:
-            read_sealed(path, MAX_RECORD_BYTES)
+        if path.name in _SEALED or path.parent.name == "evidence":
+            check_sealed(path)
+        if path.match("layer_*_*.pt"):
+            return not (path.parent / "store" / file_hash(path)).is_dir()
         for record in _RECORDS:
             known = fields_of(path.parent / record).get("files")
             if isinstance(known, dict) and path.name in known:

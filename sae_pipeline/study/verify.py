@@ -1,10 +1,12 @@
 """Compare every artefact below a folder with its checksums, whatever was remembered of it."""
 
+import lzma
 import os
 import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,23 +15,16 @@ from pathlib import Path
 
 from sae_pipeline.activations.manifest import MANIFEST
 from sae_pipeline.activations.store import check_store
-from sae_pipeline.artefacts.checksums import (
-    DamageError,
-    UnsealedError,
-    fields_of,
-    file_hash,
-    read_record,
-    read_sealed,
-    sha256,
-)
+from sae_pipeline.artefacts.checksums import UnsealedError, fields_of, file_hash, read_record, read_sealed, sha256
 from sae_pipeline.artefacts.tensor_files import load_tensors
 from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.classifier.classifier import RECORD, check_classifier
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.runs.index import (
     INDEX,
     INDEX_RECORD,
     IndexRecord,
+    UnwritableIndexError,
     build_index,
     damaged_files,
     shown_progress,
@@ -39,6 +34,10 @@ from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.study.layout import SAE, SAE_RECORD, Layout, PresentClassifier, check_sae
 
 _MAX_LABELS = 1 << 26  # bytes
+_UNPACKING = (  # what the libraries raise for archives that are damaged, encrypted or none
+    *(OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError),
+    *(shutil.ReadError, tarfile.TarError, zipfile.BadZipFile),
+)
 _ROOM = 1 << 26  # bytes of the disk that unpacking leaves free
 
 
@@ -82,8 +81,8 @@ def unpacked(archive: Path) -> Iterator[Path]:
                 )
             with readable_os_errors(Path(folder)):
                 shutil.unpack_archive(archive, folder, filter=None if zipfile.is_zipfile(archive) else "data")
-        except (OSError, EOFError, shutil.ReadError, tarfile.TarError, zipfile.BadZipFile) as error:
-            reason = str(error).splitlines()[0]
+        except _UNPACKING as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(f"{archive} is no archive that can be unpacked ({reason}); copy it again.") from error
         yield Path(folder)
 
@@ -110,7 +109,8 @@ def _check_of(folder: Path, files: list[str]) -> Callable[[], list[str]] | None:
         return partial(_check_run, folder)
     if folder.parent.name == "store":
         if {SAE, SAE_RECORD} & set(files):
-            return _problem(partial(check_sae, folder), "train")
+            verb = "finish" if fields_of(folder / SAE_RECORD).get("finish") else "train"
+            return _problem(partial(check_sae, folder), verb)
         return _problem(partial(check_classifier, folder), "finetune")
     if folder.parent.name == "activations" or MANIFEST in files:
         return _problem(partial(check_store, folder), "extract")
@@ -136,20 +136,22 @@ def _check_of_file(folder: Path, name: str) -> Callable[[], list[str]] | None:
             for error in _errors(partial(_check_labels, path))
         ]
     if path.match("layer_*_*.pt"):
-        return _problem(partial(_check_alias, path), "train")
+        return _problem(partial(_check_alias, path), "finish" if path.stem.endswith("-e2e") else "train")
     return None
 
 
 def _problem(check: Callable[[], object], verb: str) -> Callable[[], list[str]]:
     """The check as a function that returns the problems, each with its way out."""
-    return lambda: [f"{error}; `python -m sae_pipeline {verb}` makes it again" for error in _errors(check)]
+    return lambda: [
+        f"{error}; `python -m sae_pipeline {verb}` makes it again, or move it away" for error in _errors(check)
+    ]
 
 
 def _errors(check: Callable[[], object]) -> list[str]:
     try:
         check()
-    except DamageError as error:
-        return [str(error)]
+    except (DamageError, UserError) as error:
+        return [str(error).rstrip(".")]
     return []
 
 
@@ -159,6 +161,8 @@ def _check_run(folder: Path) -> list[str]:
         try:
             index = build_index(folder, progress, Path(temporary))
             problems = [sentence.rstrip(".") for sentence in damaged_files(index)]
+        except UnwritableIndexError as error:
+            return [f"the run was not checked: {str(error).rstrip('.')}; set TMPDIR to a larger disk"]
         except DamagedRunError as error:
             problems = [str(error).rstrip(".")]
     again = "the server makes it again"

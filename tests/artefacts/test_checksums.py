@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sae_pipeline.artefacts.checksums import (
-    DamageError,
     MissingError,
     check_files,
     check_sealed,
@@ -20,6 +19,7 @@ from sae_pipeline.artefacts.checksums import (
     without_seal,
     write_sealed,
 )
+from sae_pipeline.errors import DamageError
 
 JSON = b'{"name": "Bearish", "d_sae": 4096}'
 

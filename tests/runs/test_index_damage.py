@@ -421,12 +421,14 @@ def test_who_asks_while_a_run_is_indexed_is_told_to_come_back(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("name", INDEX_FILES)
-def test_a_run_whose_index_cannot_be_written_is_indexed_elsewhere(tmp_path: Path, name: str) -> None:
+def test_a_folder_in_the_place_of_the_index_is_no_hindrance(tmp_path: Path, name: str) -> None:
+    """It is kept: in its place, with the index elsewhere, or under a hidden name."""
     folder = write_run(tmp_path, 5, 64)
     (folder / name).mkdir()
+    (folder / name / "kept").touch()
     client = client_of(tmp_path)
     assert get(client, "headlines")["total"] == 5
-    assert (folder / name).is_dir() and get(client, "runs")["runs"][0]["readable"]
+    assert list(folder.glob(f"*{name}*/kept")) and get(client, "runs")["runs"][0]["readable"]
 
 
 def test_an_index_that_cannot_be_written_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

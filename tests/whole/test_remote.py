@@ -111,8 +111,8 @@ class TestStudy:
         s3.put(study.root / "finbert_sae", f"{address}/finbert_sae", leave_out=("checkpoints",))
         monkeypatch.chdir(study.root)
         assert main(["report", "--root", address]) == 0
-        for pattern in ("sae.pt", "sae.json"):
-            path = next(Mirror(address).folder.glob(f"finbert_sae/store/*/{pattern}"))
+        for pattern in ("store/*/sae.pt", "store/*/sae.json", "layer_4_1k.pt", "classifier.json"):
+            path = next(Mirror(address).folder.glob(f"finbert_sae/{pattern}"))
             good = path.read_bytes()
             path.write_bytes(good[:-9] + bytes([good[-9] ^ 1]) + good[-8:])
             assert main(["report", "--root", address]) == 0

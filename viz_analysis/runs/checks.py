@@ -1,10 +1,13 @@
 """Comparing the files of all runs with their checksums in the background, so that their list names damaged ones."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock, Thread
 
 from sae_pipeline.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 
 class RunChecks:
@@ -44,8 +47,8 @@ class RunChecks:
                 self._compare(run)
             except UserError as error:
                 damage = str(error)
-            except OSError:  # the run has been deleted meanwhile
-                damage = None
+            except Exception as error:  # of any kind: the other runs are still compared
+                _LOG.warning("%s could not be compared with its checksums (%s).", run, error)
             with self._lock:
                 self._found[run] = stamp, damage
                 if self._waiting.get(run) == stamp:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_pipeline.artefacts.checksums import DamageError
+from sae_pipeline.errors import DamageError
 from sae_pipeline.runs.decoder import decoder_blocks, decoder_rows
 from sae_pipeline.schema.causes import INTERVENTIONS
 from sae_pipeline.schema.run import DECODER

@@ -20,9 +20,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, StringConstraints, ValidationError
 
-from sae_pipeline.artefacts.checksums import DamageError, seal, unseal, without_seal
+from sae_pipeline.artefacts.checksums import seal, unseal, without_seal
 from sae_pipeline.artefacts.locks import locked
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.schema.common import Record
 from viz_analysis.api.problems import BadLabelsError, DamagedLabelsError, LabelsChangedError
 from viz_analysis.runs.sources import LABELS as FOLDER

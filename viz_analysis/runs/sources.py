@@ -18,7 +18,7 @@ from sae_pipeline.artefacts.mirror import Mirror
 from sae_pipeline.artefacts.remote_files import RemoteFile, is_remote, local_path
 from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.errors import UserError
-from sae_pipeline.runs.folders import RunEntry, UnknownRunError, check_run, find_run, list_runs
+from sae_pipeline.runs.folders import RunEntry, UnknownRunError, check_all_files, check_run, find_run, list_runs
 from sae_pipeline.runs.index import INDEXED_FILES, Progress, index_is_current, run_stamp
 from sae_pipeline.runs.run_files import DamagedRunError, damaged
 from sae_pipeline.schema.common import METADATA
@@ -156,7 +156,7 @@ class RemoteRuns(RunFolder):
         files = {f"{run.name}/{name}": file for name, file in held.items()}
         self._mirror.pull(files, progress)
         try:
-            check_run(run)
+            check_all_files(run)
         except DamagedRunError:  # the copy may have been damaged since it was fetched
             shutil.rmtree(run, ignore_errors=True)
             self._mirror.pull(files, progress)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import waitress
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.server import BaseWSGIServer
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
             super().parse_header(header_plus)
         except ValueError as error:  # an address such as http://[::1/, a length of 5,000 digits
             raise ParsingError("The request cannot be read.") from error
+        except TransferEncodingNotImplemented as error:  # the client's mistake, so no 501
+            raise ParsingError("Send the body with a Content-Length, or chunked.") from error
 
 
 class Connection(HTTPChannel):  # type: ignore[misc]

@@ -1,0 +1,48 @@
+"""Nothing damaged or foreign is used in silence: mutants of a whole study, each used as a person would use it.
+
+`make check-integrity` tries more of them, and more of what can be done with each.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.contradictions import contradictions
+from tests.support.integrity import RunTrials, StudyTrials
+from tests.support.mutants import INDEX, LABELS, RUN, Mutant, damaged_files, edited_in_place, foreign_together
+from tests.support.whole_study import Family
+
+SERVED = {*RUN, *INDEX, *LABELS, "run, several files"}
+MUTANTS = [*damaged_files(1), *edited_in_place(1), *foreign_together(), *contradictions()]
+OF_RUNS = [mutant for mutant in MUTANTS if mutant.place in SERVED]
+OF_STUDIES = [mutant for mutant in MUTANTS if mutant.place not in SERVED]
+FEW = OF_STUDIES[::6]  # each is used by several commands
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
+    """A whole study and its relatives. Read only."""
+    return Family(tmp_path_factory.mktemp("family"))
+
+
+def _bad(trials: RunTrials | StudyTrials, mutants: list[Mutant]) -> list[str]:
+    """What was neither refused, named nor healed."""
+    verdicts = [(mutant, trials.verdict(mutant)) for mutant in mutants]
+    return [f"{mutant.name}: {verdict}" for mutant, verdict in verdicts if not verdict.is_good]
+
+
+def test_runs(family: Family, tmp_path: Path) -> None:
+    """A damaged run is refused with a way out, or is served without a file that is named."""
+    assert len(OF_RUNS) >= 200
+    assert _bad(RunTrials(family, tmp_path), OF_RUNS) == []
+
+
+def test_studies(family: Family, tmp_path: Path) -> None:
+    """Damaged weights, activations and unfinished work are refused or made again, and the way out works."""
+    assert _bad(StudyTrials(family, tmp_path), FEW) == []
+
+
+@pytest.mark.full
+def test_all_of_studies(family: Family, tmp_path: Path) -> None:
+    """The same with every mutant."""
+    assert _bad(StudyTrials(family, tmp_path), OF_STUDIES) == []
