@@ -12,9 +12,9 @@ some 2 minutes). The last line is one JSON object:
 | `requests`, `server_errors`, `tracebacks` | hostile requests, and what they provoked |
 | `verify_seconds` | the duration of `python -m sae_pipeline verify` on a study of 120 MB |
 
-Runs are tried with every mutant, and are asked everything. Of the mutants of `finbert_sae/`, every third is tried by the
-first thing that is done with such a file; where that is refused, the way out is tried. `make test-full` tries all of
-them by everything.
+Runs are tried with every mutant, and are asked everything. Of the mutants of `finbert_sae/`, every third is tried by
+the first thing that is done with such a file; where that is refused, the way out is tried. `make test-full` tries all
+of them by everything.
 """
 
 import json
