@@ -121,8 +121,9 @@ def classifier_folder(root: Path) -> Path:
 
 
 def sae_folders(layout: Layout) -> Iterator[Path]:
-    """The folders of the store that hold an SAE, in the order of their names."""
-    return (path.parent for path in sorted(layout.store.glob(f"[!.]*/{SAE_RECORD}")))
+    """The folders of the store that hold an SAE, or a part of one, in the order of their names."""
+    files = (path for name in (SAE, SAE_RECORD) for path in layout.store.glob(f"[!.]*/{name}"))
+    return iter(sorted({path.parent for path in files}))
 
 
 def check_sae_record(folder: Path) -> SaeRecord:

@@ -347,6 +347,7 @@ class StudyTrials:
             whole = self._family.whole
             with _copy(whole, self._folder) as study:
                 if left_out:
+                    shutil.rmtree(study.sae(OTHER_SIZE))
                     study.alias(OTHER_SIZE).unlink()
                 attempt = self._attempt(verb, study)
                 assert attempt.code == 0, attempt.said
