@@ -141,7 +141,7 @@ class TestBadInput:
         store = copy / "finbert_sae" / "store"
         other = next(p for p in store.glob("*/sae.pt") if p.parent.name != run.metadata.sae_hash)
         shutil.copy(other, store / run.metadata.sae_hash / "sae.pt")
-        with pytest.raises(UserError, match="has been changed"):
+        with pytest.raises(UserError, match="which is damaged"):
             pipeline.intervene(CONFIG, copy, CPU)
         (store / run.metadata.sae_hash / "sae.pt").unlink()
         with pytest.raises(UserError, match="is gone"):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sae_pipeline import pipeline
-from sae_pipeline.artefacts.writing import file_hash
+from sae_pipeline.artefacts.checksums import file_hash
 from sae_pipeline.errors import UserError
 from sae_pipeline.machine.processes import Ranks
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
