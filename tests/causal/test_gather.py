@@ -144,7 +144,7 @@ class TestBadInput:
         with pytest.raises(UserError, match="which is damaged"):
             pipeline.intervene(CONFIG, copy, CPU)
         (store / run.metadata.sae_hash / "sae.pt").unlink()
-        with pytest.raises(UserError, match="is gone"):
+        with pytest.raises(UserError, match=r"sae\.pt is missing"):
             pipeline.intervene(CONFIG, copy, CPU)
 
     def test_interrupted(self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
