@@ -45,6 +45,8 @@ def _packed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> tuple[di
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors (on the CPU) and facts that `save_tensors` wrote. Raises DamageError."""
     try:
+        if path.is_dir():  # of which safetensors says only that it cannot be read
+            raise IsADirectoryError("it is a folder")
         with safe_open(path, framework="pt") as file:
             known = json.loads((file.metadata() or {})[_ENTRY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
