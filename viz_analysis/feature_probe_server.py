@@ -45,7 +45,7 @@ from viz_analysis.live.queue import ModelQueue
 from viz_analysis.runs.comparison import compare_runs
 from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.runs.labels import LabelsAnswer, LabelsChange, LabelStore
-from viz_analysis.runs.library import RunLibrary
+from viz_analysis.runs.run_library import RunLibrary
 from viz_analysis.runs.sources import RunFolder, run_source
 from viz_analysis.web.access_log import log_requests
 from viz_analysis.web.answers import bad_query, json_answer, seen_etags, set_answer_rules

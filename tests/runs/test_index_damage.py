@@ -43,7 +43,7 @@ from tests.support.indexed_runs import D_SAE, DECODER_ROWS, N, client_of, get, w
 from tests.support.run_edits import Damage, content, contradicting, edited, put, replaced
 from tests.support.run_factory import D_IN, MADE_WITH, write_run
 from viz_analysis.feature_probe_server import create_app
-from viz_analysis.runs import library as run_library
+from viz_analysis.runs import run_library
 
 EDITS = st.sampled_from([b"", b"9", b"-", b"]", b'"', b"\n", b"\0", b"\xff"])
 

@@ -2,7 +2,7 @@
 
 from viz_analysis.api.types import CompareAnswer, CompareQuery, FeatureMatches
 from viz_analysis.runs.indexed_run import IndexedRun
-from viz_analysis.runs.library import RunLibrary
+from viz_analysis.runs.run_library import RunLibrary
 
 _MATCHES = 10  # features listed of each run
 
