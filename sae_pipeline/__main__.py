@@ -88,11 +88,11 @@ def _run(arguments: argparse.Namespace) -> None:
 def _run_stages(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) -> None:
     from sae_pipeline.machine.device import pick_device
     from sae_pipeline.machine.processes import torchrun_ranks  # torch loads here, when the flags are known to be right
-    from sae_pipeline.study.present import check_size
+    from sae_pipeline.study.present import check_sae_size
 
     whole = arguments.verb == "study"
     if whole:
-        check_size(study, place.folder)
+        check_sae_size(study, place.folder)
     device = pick_device(arguments.device)
     with torchrun_ranks(device) as ranks:
         for stage in _STUDY if whole else (arguments.verb,):

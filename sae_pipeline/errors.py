@@ -22,3 +22,8 @@ class DamageError(ValueError):
 
 class UnreadableError(DamageError):
     """The system does not let a file be read now, so nothing is known of its content."""
+
+
+def reason_of(error: OSError) -> str:
+    """The reason of a system error, in a few words."""
+    return (error.strerror or str(error)).lower()

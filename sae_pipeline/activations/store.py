@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_pipeline.activations.manifest import MANIFEST, Activations, Manifest, store_inputs_hash
 from sae_pipeline.arrays import Ints
-from sae_pipeline.artefacts.checksums import check_files, passing_over_damage, read_record
+from sae_pipeline.artefacts.checksums import check_files, named_record, passing_over_damage
 from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.machine.processes import Ranks
 
@@ -63,10 +63,7 @@ class ActivationStore(Activations):
 
 def check_store(folder: Path) -> ActivationStore:
     """The activation store in a folder, all of whose files are as they were written. Raises DamageError."""
-    try:
-        manifest = read_record(folder / MANIFEST, Manifest)
-    except DamageError as error:
-        raise type(error)(f"{MANIFEST} {error}") from error
+    manifest = named_record(folder, MANIFEST, Manifest)
     name = store_inputs_hash(manifest.classifier_hash, manifest.data_hash, manifest.extract)
     if not manifest.inputs_hash == name == folder.name:
         raise DamageError(f"{MANIFEST} is of other activations")

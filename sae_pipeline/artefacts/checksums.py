@@ -21,12 +21,12 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from sae_pipeline.artefacts.writing import HASH_LENGTH, write_file
-from sae_pipeline.errors import DamageError, ResourceError, UnreadableError
+from sae_pipeline.errors import DamageError, ResourceError, UnreadableError, reason_of
 from sae_pipeline.schema.common import FileSum
 
 _SEAL = re.compile(rb'\{"checksum":"([0-9a-f]{64})",')
 _SEAL_BYTES = len('{"checksum":"",') + 64
-_CHANGED = "has changed since it was written: its checksum does not fit"
+CHANGED = "has changed since it was written: its checksum does not fit"
 SETTLED_NS = 1_000_000_000  # after which a further change of a file is sure to get another time of change
 
 MAX_RECORD_BYTES = 1 << 26
@@ -54,7 +54,7 @@ def seal(data: bytes) -> bytes:
 def unseal(data: bytes) -> bytes:
     """The JSON that was sealed. Raises DamageError."""
     if hashlib.sha256(data[_SEAL_BYTES:]).hexdigest() != seal_of(data):
-        raise DamageError(_CHANGED)
+        raise DamageError(CHANGED)
     return without_seal(data)
 
 
@@ -96,7 +96,7 @@ def check_sealed(path: Path) -> None:
     except OSError as error:
         raise _unreadable(error) from error
     if found != known:
-        raise DamageError(_CHANGED)
+        raise DamageError(CHANGED)
 
 
 def write_record(path: Path, record: BaseModel) -> None:
@@ -112,6 +112,14 @@ def read_record(path: Path, model: type[Model]) -> Model:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise DamageError(f"is of another version ({field}: {first['msg']})") from error
+
+
+def named_record(folder: Path, name: str, model: type[Model]) -> Model:
+    """Read a record of an artefact's folder. Raises a DamageError that names the file."""
+    try:
+        return read_record(folder / name, model)
+    except DamageError as error:
+        raise type(error)(f"{name} {error}") from error
 
 
 def fields_of(path: Path) -> dict[str, Any]:
@@ -158,13 +166,13 @@ def check_file(path: Path, known: FileSum) -> None:
     """Compare a file with what its record says of it. Raises DamageError."""
     check_size(path, known)
     if sha256(path) != known.sha256:
-        raise DamageError(_CHANGED)
+        raise DamageError(CHANGED)
 
 
 def check_bytes(data: bytes, known: FileSum) -> None:
     """Compare the content of a file, which was read whole, with what its record says of it. Raises DamageError."""
     if hashlib.sha256(data).hexdigest() != known.sha256:
-        raise DamageError(_CHANGED)
+        raise DamageError(CHANGED)
 
 
 def check_size(path: Path, known: FileSum) -> None:
@@ -216,7 +224,7 @@ def stamp(path: Path) -> Stamp:
 
 
 def _unreadable(error: OSError) -> UnreadableError:
-    return UnreadableError(f"cannot be read ({(error.strerror or str(error)).lower()})")
+    return UnreadableError(f"cannot be read ({reason_of(error)})")
 
 
 def _size(path: Path) -> int:

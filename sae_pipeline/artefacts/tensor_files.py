@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor
 
+from sae_pipeline.artefacts.checksums import CHANGED
 from sae_pipeline.artefacts.writing import put, readable_os_errors
 from sae_pipeline.errors import DamageError, UnreadableError
 
@@ -58,7 +59,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise DamageError("has no checksum, so it is damaged or from an earlier version") from error
     if checksum != tensors_checksum(tensors, text):
-        raise DamageError("has changed since it was written: its checksum does not fit")
+        raise DamageError(CHANGED)
     return tensors, json.loads(text)
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tqdm.auto import tqdm
 
 from sae_pipeline.arrays import Floats, Ints
-from sae_pipeline.artefacts.checksums import MissingError, check_files, content_hash, read_record
+from sae_pipeline.artefacts.checksums import MissingError, check_files, content_hash, named_record
 from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.classifier.pretrained import load_base, recorded_model
 from sae_pipeline.config import LABELS, FinetuneConfig, HeadlinesConfig, Precision
@@ -96,10 +96,7 @@ def check_classifier(folder: Path) -> ClassifierRecord:
 
 def check_record(folder: Path) -> ClassifierRecord:
     """The record of a classifier in the store, compared with the folder's name. Raises DamageError."""
-    try:
-        record = read_record(folder / RECORD, ClassifierRecord)
-    except DamageError as error:
-        raise type(error)(f"{RECORD} {error}") from error
+    record = named_record(folder, RECORD, ClassifierRecord)
     if WEIGHTS not in record.files or record.name != folder.name:
         raise DamageError(f"{RECORD} is of another classifier")
     return record

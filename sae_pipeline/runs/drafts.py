@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sae_pipeline.artefacts.checksums import file_sums, seal
 from sae_pipeline.artefacts.locks import HeldError, locked
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import UserError, reason_of
 from sae_pipeline.runs.compact_json import (
     ARRAY_END,
     NotFiniteError,
@@ -27,7 +27,6 @@ from sae_pipeline.runs.compact_json import (
     lines,
 )
 from sae_pipeline.runs.folders import run_folders
-from sae_pipeline.runs.run_files import reason_of
 from sae_pipeline.schema.common import (
     FEATURE_STATS,
     FEATURE_TOKENS,

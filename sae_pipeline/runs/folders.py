@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sae_pipeline.artefacts.checksums import check_files, check_sealed
-from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.errors import DamageError, UserError, reason_of
 from sae_pipeline.runs.fit import (
     Problems,
     column_problems,
@@ -36,7 +36,6 @@ from sae_pipeline.runs.run_files import (
     plain_file,
     read_metadata,
     read_whole,
-    reason_of,
     run_checksum,
     run_number,
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MAX_RECORD_BYTES = 1 << 26  # far more than any record has; the limit bounds the memory that a damaged file can take
+MAX_LINE_BYTES = 1 << 26  # far more than any record has; the limit bounds the memory that a damaged file can take
 
 
 class RecordsError(ValueError):
@@ -27,7 +27,7 @@ def json_lines(path: Path) -> Iterator[Span]:
     """The lines of a file. Raises `RecordsError`."""
     with path.open("rb") as file:
         start = 0
-        while line := _line(file.readline(MAX_RECORD_BYTES)):
+        while line := _line(file.readline(MAX_LINE_BYTES)):
             yield Span(start, line.rstrip(b"\r\n"))
             start += len(line)
 
@@ -38,12 +38,12 @@ def json_records(path: Path, key: str) -> Iterator[Span]:
     Raises `RecordsError` for a file in another layout. The JSON of the records is not checked.
     """
     with path.open("rb") as file:
-        first = _line(file.readline(MAX_RECORD_BYTES))
+        first = _line(file.readline(MAX_LINE_BYTES))
         if not first.rstrip().endswith(b'"%s":[' % key.encode()):
             raise RecordsError(f"does not begin with a line that ends at its list of {key}")
         yield Span(0, first.rstrip() + b"]}")
         start = len(first)
-        while line := _line(file.readline(MAX_RECORD_BYTES)):
+        while line := _line(file.readline(MAX_LINE_BYTES)):
             text = line.strip()
             if text.startswith(b"]"):
                 if text != b"]}" or file.read(1):
@@ -56,6 +56,6 @@ def json_records(path: Path, key: str) -> Iterator[Span]:
 
 def _line(line: bytes) -> bytes:
     """The line, unless it is too long for a record."""
-    if len(line) == MAX_RECORD_BYTES:
-        raise RecordsError(f"has a record of more than {MAX_RECORD_BYTES >> 20} MiB")
+    if len(line) == MAX_LINE_BYTES:
+        raise RecordsError(f"has a record of more than {MAX_LINE_BYTES >> 20} MiB")
     return line

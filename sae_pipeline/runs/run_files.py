@@ -19,7 +19,7 @@ from sae_pipeline.artefacts.checksums import (
     unseal,
     without_seal,
 )
-from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.errors import DamageError, UserError, reason_of
 from sae_pipeline.runs.fit import Problems, metadata_problems
 from sae_pipeline.schema.common import METADATA, FileSum
 from sae_pipeline.schema.run import RunMetadata
@@ -120,11 +120,6 @@ def run_checksum(folder: Path) -> str:
         return seal_of(_bytes(folder, METADATA))
     except DamageError as error:
         raise damaged(folder, METADATA, "", str(error)) from error
-
-
-def reason_of(error: OSError) -> str:
-    """The reason of a system error, in a few words."""
-    return (error.strerror or str(error)).lower()
 
 
 def _bytes(folder: Path, name: str) -> bytes:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from sae_pipeline.artefacts.checksums import CHANGED
 from sae_pipeline.artefacts.tensor_files import tensors_checksum
 from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.errors import UserError
@@ -187,7 +188,7 @@ class SparseAutoencoder(nn.Module):
         except Exception as error:  # torch raises errors of many kinds for files that are damaged or no archives
             raise UserError(f"{path} is damaged, or is no SAE of this program; {again}.") from error
         if checksum != payload.get("checksum"):
-            raise UserError(f"{path} has changed since it was written: its checksum does not fit; {again}.")
+            raise UserError(f"{path} {CHANGED}; {again}.")
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise UserError(f"{path} holds weights that are not finite; train it with a smaller --learning-rate.")
         return sae.to(device).requires_grad_(False)

@@ -7,7 +7,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from tqdm.auto import tqdm
 
-from sae_pipeline.artefacts.checksums import MissingError, check_files, content_hash, file_hash, read_record
+from sae_pipeline.artefacts.checksums import (
+    MissingError,
+    check_files,
+    content_hash,
+    file_hash,
+    named_record,
+    read_record,
+)
 from sae_pipeline.config import FinishConfig, HeadlinesConfig, TrainConfig
 from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.sae.autoencoder import SaeConfig, size_name, stored_config
@@ -128,10 +135,7 @@ def sae_folders(layout: Layout) -> Iterator[Path]:
 
 def check_sae_record(folder: Path) -> SaeRecord:
     """The record of an SAE in the store, compared with the folder's name. Raises DamageError."""
-    try:
-        record = read_record(folder / SAE_RECORD, SaeRecord)
-    except DamageError as error:
-        raise type(error)(f"{SAE_RECORD} {error}") from error
+    record = named_record(folder, SAE_RECORD, SaeRecord)
     if SAE not in record.files or content_hash(record.files[SAE]) != folder.name:
         raise DamageError(f"{SAE_RECORD} is of another SAE")
     return record

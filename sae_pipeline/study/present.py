@@ -203,7 +203,7 @@ def equal_run(study: StudyConfig, root: Path) -> Path | None:
     return None
 
 
-def check_size(study: StudyConfig, root: Path) -> None:
+def check_sae_size(study: StudyConfig, root: Path) -> None:
     """Raise UserError when the analysis of a study wants an SAE that is neither trained nor to be trained."""
     sizes, wanted = [size_name(d_sae) for d_sae in study.train.latent_dims], study.analyze.sae_size
     if wanted not in sizes and not Layout(root).sae_alias(study.extract.layer, wanted).is_file():

@@ -254,7 +254,7 @@ def test_any_change_of_bytes_is_no_server_error(
 
 def test_a_giant_record_is_refused_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_run(tmp_path, n_headlines=5, d_sae=16)
-    monkeypatch.setattr(json_records, "MAX_RECORD_BYTES", 500)
+    monkeypatch.setattr(json_records, "MAX_LINE_BYTES", 500)
     with pytest.raises(DamagedRunError, match=r"has a record of more than"):
         build_index(folder)
 

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, StringConstraints, ValidationError
 
-from sae_pipeline.artefacts.checksums import seal, unseal, without_seal
+from sae_pipeline.artefacts.checksums import CHANGED, seal, unseal, without_seal
 from sae_pipeline.artefacts.locks import locked
 from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.schema.common import Record
@@ -158,7 +158,7 @@ def _load(path: Path, sae_hash: str, d_sae: int) -> LabelsAnswer:
     except OSError as error:
         raise DamagedLabelsError(f"{path.name} in {FOLDER} cannot be read: {error.strerror}.") from error
     except DamageError as error:
-        reason = f"{path.name} in {FOLDER} has changed since it was saved: its checksum does not fit"
+        reason = f"{path.name} in {FOLDER} {CHANGED}"
         raise DamagedLabelsError(
             f"{reason}. If you changed it yourself, remove its field `checksum`; otherwise repair it or move it away."
         ) from error
