@@ -79,16 +79,18 @@ def write_sealed(path: Path, data: bytes) -> None:
 def read_sealed(path: Path, limit: int) -> bytes:
     """The JSON that `write_sealed` wrote, of at most `limit` bytes. Raises DamageError."""
     if _size(path) > limit:
-        raise DamageError(f"is larger than {limit >> 20} MiB")
+        raise DamageError(_too_large(limit))
     try:
         return unseal(path.read_bytes())
     except OSError as error:
         raise _unreadable(error) from error
 
 
-def check_sealed(path: Path) -> None:
-    """Compare a sealed file of any size with its checksum, in bounded memory. Raises DamageError."""
-    _size(path)
+def check_sealed(path: Path, limit: int | None = None) -> None:
+    """Compare a sealed file with its checksum, in bounded memory. Raises DamageError, unread where it is too large."""
+    size = _size(path)
+    if limit is not None and size > limit:
+        raise DamageError(_too_large(limit))
     try:
         with path.open("rb") as file:
             known = seal_of(file.read(_SEAL_BYTES))
@@ -221,6 +223,10 @@ def stamp(path: Path) -> Stamp:
     """What changes when a file does. Raises OSError."""
     status = path.lstat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _too_large(limit: int) -> str:
+    return f"is larger than {limit >> 20} MiB"
 
 
 def _unreadable(error: OSError) -> UnreadableError:

@@ -22,9 +22,9 @@ from sae_pipeline.runs.fit import (
     stats_problems,
     tokens_problems,
 )
-from sae_pipeline.runs.index_tables import MAX_WHOLE_BYTES, RunTables
+from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
-from sae_pipeline.runs.run_files import damaged, read_whole
+from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, damaged, read_whole
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, Record
 from sae_pipeline.schema.family import FAMILY, FamilyFile, Verdict

@@ -30,6 +30,7 @@ from sae_pipeline.runs.fit import (
 from sae_pipeline.runs.run_files import (
     Content,
     DamagedRunError,
+    added_limit,
     damaged,
     damaged_run,
     parse_record,
@@ -226,7 +227,7 @@ def check_all_files(folder: Path) -> None:
         check_files(folder, {name: known for name, known in metadata.files.items() if (folder / name).exists()})
         for name in (FEATURE_EFFECTS, INTERVENTIONS, FAMILY):
             if (folder / name).exists():
-                check_sealed(folder / name)
+                check_sealed(folder / name, added_limit(metadata))
     except DamageError as error:
         raise damaged_run(folder, str(error)) from error
 

@@ -38,11 +38,11 @@ from sae_pipeline.runs.feature_tables import FeatureTables
 from sae_pipeline.runs.folders import check_run
 from sae_pipeline.runs.headline_tables import HeadlineTables
 from sae_pipeline.runs.index_tables import INDICES, SCHEMA, RunTables
-from sae_pipeline.runs.run_files import DamagedRunError, read_metadata
+from sae_pipeline.runs.run_files import DamagedRunError, added_limit, read_metadata
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
-from sae_pipeline.schema.common import RUN_FILES, FileName, FileSum, Record, Sha256
+from sae_pipeline.schema.common import RUN_FILES, FileName, Record, Sha256
 from sae_pipeline.schema.family import FAMILY
-from sae_pipeline.schema.run import DECODER, NEIGHBOURS
+from sae_pipeline.schema.run import DECODER, NEIGHBOURS, RunMetadata
 
 INDEX, INDEX_RECORD = INDEX_FILES = ("index.sqlite", "index.json")
 INDEXED_FILES = (*RUN_FILES, NEIGHBOURS, DECODER, FAMILY, FEATURE_EFFECTS, INTERVENTIONS)
@@ -58,7 +58,7 @@ class SeenFile(Record):
     """A file as it was when the index was made from it."""
 
     stamp: Stamp
-    sha256: Sha256 | None  # null: not a plain file, or not of the size that the metadata say, so left out unread
+    sha256: Sha256 | None  # null: not a plain file, or not of a size that it may have, so left out unread
 
 
 class IndexRecord(Record):
@@ -129,8 +129,8 @@ def build_index(folder: Path, progress: Progress | None = None, into: Path | Non
                     now, stamps = time.time_ns(), _stamps(_present(folder))
                     _write(folder, partial, progress)
                     partial.replace(target)
-                    sums = read_metadata(folder).files
-                    files = {name: _seen(folder / name, stamps[name], sums.get(name)) for name in stamps}
+                    metadata = read_metadata(folder)
+                    files = {name: _seen(folder / name, at, _fits(metadata, name, at)) for name, at in stamps.items()}
                     if _stamps(_present(folder)) != stamps:
                         raise DamageError("does not fit any more, because a file has changed meanwhile")
                     files[INDEX] = _seen(target, stamp(target))
@@ -171,9 +171,15 @@ def _stamps(paths: Iterable[Path]) -> dict[str, Stamp]:
     return {path.name: stamp(path) for path in paths}
 
 
-def _seen(path: Path, at: Stamp, known: FileSum | None = None) -> SeenFile:
-    read = path.is_file() and not path.is_symlink() and (known is None or known.size == at[0])
+def _seen(path: Path, at: Stamp, fits: bool = True) -> SeenFile:
+    read = fits and path.is_file() and not path.is_symlink()
     return SeenFile(stamp=at, sha256=sha256(path) if read else None)
+
+
+def _fits(metadata: RunMetadata, name: str, at: Stamp) -> bool:
+    """Whether a file has a size that it may have; the index is made without any other."""
+    known = metadata.files.get(name)
+    return at[0] <= added_limit(metadata) if known is None else at[0] == known.size
 
 
 def _has_changed(path: Path, seen: SeenFile, now: Stamp) -> bool:

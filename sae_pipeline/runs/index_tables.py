@@ -18,7 +18,7 @@ from sae_pipeline.errors import DamageError
 from sae_pipeline.runs import run_files
 from sae_pipeline.runs.fit import Problems
 from sae_pipeline.runs.json_records import RecordsError, Span, json_lines, json_records
-from sae_pipeline.runs.run_files import DamagedRunError, Model, damaged, parse_record, plain_file
+from sae_pipeline.runs.run_files import DamagedRunError, Model, added_limit, damaged, parse_record, plain_file
 from sae_pipeline.schema.common import METADATA, FileSum
 from sae_pipeline.schema.run import RunMetadata
 
@@ -42,7 +42,6 @@ CREATE INDEX headline_by_id ON headline (headline_id);
 CREATE INDEX posting_by_feature ON posting (feature);
 CREATE INDEX feature_by_word ON feature (folded);
 """
-MAX_WHOLE_BYTES = 1 << 28  # of a file that is read whole; one with 10 neighbours of 32,768 features has 10 MB
 
 
 class RunTables:
@@ -72,7 +71,7 @@ class RunTables:
     def sealed_spans(self, name: str, key: str) -> Iterator[Span]:
         """The records of a sealed file, which was added to the run: its object, then those of the array `key`."""
         try:
-            check_sealed(self.folder / name)
+            check_sealed(self.folder / name, added_limit(self.metadata))
         except DamageError as error:
             raise damaged(self.folder, name, "", str(error)) from error
         spans = self.spans(name, key)

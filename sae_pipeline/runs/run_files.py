@@ -24,6 +24,8 @@ from sae_pipeline.runs.fit import Problems, metadata_problems
 from sae_pipeline.schema.common import METADATA, FileSum
 from sae_pipeline.schema.run import RunMetadata
 
+MAX_WHOLE_BYTES = 1 << 28  # of a file that is read whole; one with 10 neighbours of 32,768 features has 10 MB
+_MAX_PER_HEADLINE = 1 << 16  # bytes of a file that is added to a run; interventions.json of the demo has 3,400
 RUN_FOLDER = re.compile(r"[^.].*_run-([0-9]{1,9})")
 Model = TypeVar("Model", bound=BaseModel)
 Content = TypeVar("Content")
@@ -112,6 +114,11 @@ def run_number(name: str) -> int | None:
     """The number of the run whose folder has this name; None for any other name."""
     match = RUN_FOLDER.fullmatch(name)
     return int(match[1]) if match else None
+
+
+def added_limit(metadata: RunMetadata) -> int:
+    """The bytes that a file which is added to a run may have. One that is larger is not read."""
+    return MAX_WHOLE_BYTES + _MAX_PER_HEADLINE * metadata.totals.n_headlines
 
 
 def run_checksum(folder: Path) -> str:

@@ -142,16 +142,22 @@ def _check_of_file(folder: Path, name: str) -> Callable[[], list[str]] | None:
 
 def _problem(check: Callable[[], object], verb: str) -> Callable[[], list[str]]:
     """The check as a function that returns the problems, each with its way out."""
-    return lambda: [
-        f"{error}; `python -m sae_pipeline {verb}` makes it again, or move it away" for error in _errors(check)
-    ]
+    way_out = f"`python -m sae_pipeline {verb}` makes it again, or move it away"
+
+    def problems() -> list[str]:
+        try:
+            return [f"{problem}; {way_out}" for problem in _errors(check)]
+        except UserError as error:  # which says by itself what to do
+            return [str(error).rstrip(".")]
+
+    return problems
 
 
 def _errors(check: Callable[[], object]) -> list[str]:
     try:
         check()
-    except (DamageError, UserError) as error:
-        return [str(error).rstrip(".")]
+    except DamageError as error:
+        return [str(error)]
     return []
 
 

@@ -61,6 +61,16 @@ def test_what_is_not_sealed_json_is_refused(tmp_path: Path, data: bytes, says: s
         read_sealed(path, 200)
 
 
+def test_a_sealed_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
+    """A file that begins like a sealed one and goes on for ever costs no time."""
+    path = tmp_path / "sparse.json"
+    write_sealed(path, JSON)
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)  # reading it would take a quarter of an hour
+    with pytest.raises(DamageError, match="is larger than 1 MiB"):
+        check_sealed(path, 1 << 20)
+
+
 def _touched_back(path: Path, data: bytes) -> None:
     """Replace a file's content and give it its old times of change, as far as a program can."""
     status = path.stat()
