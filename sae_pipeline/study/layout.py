@@ -155,7 +155,12 @@ def read_sae_record(folder: Path) -> SaeRecord:
     try:
         return check_sae_record(folder)
     except DamageError as error:
-        raise UserError(f"The SAE in {folder} is damaged: {error}; train it again with the same command.") from error
+        raise damaged_sae(folder, error) from error
+
+
+def damaged_sae(folder: Path, error: DamageError) -> UserError:
+    """The error of an SAE in the store that cannot be used."""
+    return UserError(f"The SAE in {folder} is damaged: {error}; train it again with the same command.")
 
 
 def record_size(record: SaeRecord) -> str:

@@ -33,6 +33,7 @@ from sae_pipeline.study.layout import (
     check_sae,
     check_sae_record,
     classifier_folder,
+    damaged_sae,
     present_classifier,
     sae_folders,
 )
@@ -154,7 +155,7 @@ def stored_sae(folder: Path, device: torch.device) -> SparseAutoencoder:
     try:
         check_sae(folder)
     except DamageError as error:
-        raise UserError(f"The SAE in {folder} is damaged: {error}; train it again with the same command.") from error
+        raise damaged_sae(folder, error) from error
     return SparseAutoencoder.load(folder / SAE, device)
 
 
@@ -182,9 +183,7 @@ def load_sae(
             "`python -m sae_pipeline train` makes it again."
         ) from error
     except DamageError as error:
-        raise UserError(
-            f"The SAE in {layout.store / sae_hash} is damaged: {error}; `python -m sae_pipeline train` makes it again."
-        ) from error
+        raise damaged_sae(layout.store / sae_hash, error) from error
 
 
 def equal_run(study: StudyConfig, root: Path) -> Path | None:
