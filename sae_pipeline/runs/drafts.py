@@ -159,7 +159,7 @@ class RunDraft(RunPart):
             file.add(headlines)
 
     def finish(self, metadata: MetadataDict) -> Path:
-        """Number the run, write `metadata.json` with the sums of all files, and rename the draft.
+        """Number the run, write `metadata.json` with the sizes and checksums of all files, and rename the draft.
 
         Returns the run's folder.
         """

@@ -40,7 +40,7 @@ _ROUNDING = 1e-5  # of sums of numbers that have 6 significant digits, relative 
 def metadata_problems(metadata: RunMetadata, number: int | None) -> Problems:
     """Check `metadata.json` by itself, and against the number in the name of the run's folder."""
     if number is not None and metadata.run_id != f"run-{number:03d}":
-        yield "run_id", f"says {metadata.run_id!r}, unlike the folder's name"
+        yield "run_id", f"is {metadata.run_id!r}, unlike the folder's name"
     totals, d_sae = metadata.totals, metadata.sae.d_sae
     for name in RUN_FILES[1:]:
         if name not in metadata.files:
@@ -50,11 +50,11 @@ def metadata_problems(metadata: RunMetadata, number: int | None) -> Problems:
     if [one.label for one in metadata.classifier.report.per_class] != metadata.labels:
         yield "labels", "are not those of the classifier's report"
     if metadata.sae.d_in != metadata.classifier.d_model:
-        yield "sae.d_in", f"is {metadata.sae.d_in}, classifier.d_model is {metadata.classifier.d_model}"
+        yield "sae.d_in", f"is {metadata.sae.d_in}, but classifier.d_model is {metadata.classifier.d_model}"
     if totals.n_features != d_sae or d_sae < 1:
-        yield "totals.n_features", f"is {totals.n_features}, sae.d_sae is {d_sae}"
+        yield "totals.n_features", f"is {totals.n_features}, but sae.d_sae is {d_sae}"
     if not 0 <= totals.n_features_with_examples <= totals.n_live_features <= d_sae:
-        yield "totals", f"has more features with examples than live ones, or more of these than {d_sae}"
+        yield "totals", f"has more features with examples than live ones, or more live ones than {d_sae}"
 
 
 def made_with_problems(head: MadeWith, metadata: RunMetadata) -> Problems:
@@ -90,7 +90,7 @@ def prompt_problems(prompt: Prompt, n_labels: int) -> Problems:
     if max(prompt.ends, default=0) > len(prompt.text) or any(map(int.__gt__, prompt.starts, prompt.ends)):
         yield "starts, ends", "are no spans of the text"
     if min(prompt.words, default=0) < -1:
-        yield "words", f"has word {min(prompt.words)}"
+        yield "words", f"has word {min(prompt.words)}, below -1"
     if prompt.headline_id != headline_id(prompt.text):
         yield "headline_id", "is that of another text"
 
@@ -116,14 +116,14 @@ def prompts_problems(
     names = ("headlines", "headlines of each class", "counted tokens", "tokens")
     for name, ours, theirs in zip(names, found, said, strict=True):
         if ours != theirs:
-            yield "", f"has {ours} {name}, {FEATURE_STATS} and {METADATA} say {theirs}"
+            yield "", f"has {ours} {name}, but {FEATURE_STATS} and {METADATA} say {theirs}"
 
 
 # --- feature_stats.json --------------------------------------------------------------------------------
 
 
 def stats_problems(stats: FeatureStatsFile, metadata: RunMetadata) -> Problems:
-    """Check the statistics but for their columns, which `column_problems` checks."""
+    """Check the statistics without their columns, which `column_problems` checks."""
     totals, d_sae, n_labels = metadata.totals, stats.d_sae, len(metadata.labels)
     yield from made_with_problems(stats, metadata)
     yield from _unlike("d_sae", d_sae, metadata.sae.d_sae)
@@ -135,7 +135,8 @@ def stats_problems(stats: FeatureStatsFile, metadata: RunMetadata) -> Problems:
     for feature, (headlines, tokens) in enumerate(zip(stats.headline_counts, stats.counts, strict=True)):
         if not headlines <= tokens <= stats.n_counted_tokens * bool(headlines):
             yield f"counts.{feature}", f"is {tokens} tokens in {headlines} headlines"
-    yield from _unlike("headline_counts", sum(map(bool, stats.headline_counts)), totals.n_live_features, " live ones")
+    n_live = sum(map(bool, stats.headline_counts))
+    yield from _unlike("headline_counts", n_live, totals.n_live_features, " live features")
     if len(stats.class_sizes) != n_labels or sum(stats.class_sizes) != stats.n_headlines:
         yield "class_sizes", f"are not {stats.n_headlines} headlines of {n_labels} classes"
     per_class: dict[str, Sequence[Sequence[object]]] = {
@@ -170,14 +171,14 @@ def column_problems(column: MetricColumn, d_sae: int) -> Problems:
     lists: dict[str, Sequence[object] | None] = {name: getattr(column, name) for name in _COLUMN_LISTS}
     yield from _lengths(f"{column.name} ", d_sae, lists.items())
     if max(column.top, default=0) >= d_sae:
-        yield f"{column.name} top", f"names feature {max(column.top)} of {d_sae}"
+        yield f"{column.name} top", f"names feature {max(column.top)}, but there are {d_sae}"
     if len(set(column.top)) < len(column.top) or not _descends(column.values[feature] for feature in column.top):
-        yield f"{column.name} top", "is no ranking by the values"
+        yield f"{column.name} top", "is not a ranking by the values"
     if max(column.n or (), default=0) > _MAX_COUNT:
-        yield f"{column.name} n", f"has {max(column.n or ())} headlines"
+        yield f"{column.name} n", f"has {max(column.n or ())} headlines, which is too many"
     for feature, (low, high) in enumerate(zip(column.low or (), column.high or (), strict=False)):
         if low is not None and high is not None and low > high:
-            yield f"{column.name} low.{feature}", f"is {low}, and high is {high}"
+            yield f"{column.name} low.{feature}", f"is {low}, but high is {high}"
 
 
 # --- feature_tokens.json, headline_features.json -------------------------------------------------------
@@ -195,7 +196,7 @@ def examples_problems(
 ) -> Problems:
     """Check the examples of one feature; `n_tokens` has the number of tokens of every headline."""
     if saved.feature >= stats.d_sae:
-        yield "feature", f"is {saved.feature} of {stats.d_sae} features"
+        yield "feature", f"is {saved.feature}, but there are {stats.d_sae} features"
     n_fired, n_counted = stats.headline_counts[saved.feature], stats.counts[saved.feature]
     if len(saved.histogram) != n_bins:
         yield "histogram", f"has {len(saved.histogram)} of {n_bins} bins"
@@ -220,7 +221,7 @@ def examples_problems(
 def _listed_problems(place: str, examples: Sequence[Example], n_fired: int, n_tokens: Sequence[int]) -> Problems:
     for k, example in enumerate(examples):
         if example.headline >= len(n_tokens):
-            yield f"{place}.{k}.headline", f"is {example.headline} of {len(n_tokens)} headlines"
+            yield f"{place}.{k}.headline", f"is {example.headline}, but there are {len(n_tokens)} headlines"
         problem = _firing_problem(example, n_tokens[example.headline])
         if problem:
             yield f"{place}.{k}.positions", problem
@@ -238,7 +239,7 @@ def headline_problems(record: HeadlineFeatures, n: int, prompt: Prompt, d_sae: i
     for k, fired in enumerate(record.features):
         feature, activation, problem = fired.feature, fired.activation, _firing_problem(fired, n_tokens)
         if feature >= d_sae or feature in seen:
-            yield f"features.{k}.feature", f"is {feature}, which is listed already or not of {d_sae}"
+            yield f"features.{k}.feature", f"is {feature}, which is listed already or is not one of {d_sae} features"
         if problem:
             yield f"features.{k}.positions", problem
         if fired.token != tokens[fired.position]:
@@ -255,11 +256,11 @@ def _firing_problem(firing: Firing, n_tokens: int) -> str | None:
     if len(positions) != len(values) or position not in positions or positions[-1] >= n_tokens:
         return "do not fit the headline's tokens"
     if len(positions) == 1:  # most firings; the checks below would find nothing else and take longer
-        return None if values[0] == firing.activation else "have another value"
+        return None if values[0] == firing.activation else "have a value other than activation"
     if any(map(int.__ge__, positions, positions[1:])):
         return "do not ascend"
     if values[positions.index(position)] != firing.activation or firing.activation < max(values):
-        return "have another largest value"
+        return "have a largest value other than activation"
     return None
 
 
@@ -297,7 +298,7 @@ def family_problems(family: FamilyFile, metadata: RunMetadata, checksum: str) ->
         lists = [(field, getattr(match, field)) for field in type(match).model_fields]
         yield from _lengths(f"matches.{n}.", family.d_sae, lists)
         if max(match.feature) > _MAX_COUNT:
-            yield f"matches.{n}.feature", f"names feature {max(match.feature)}"
+            yield f"matches.{n}.feature", f"names feature {max(match.feature)}, which is too large"
 
 
 def effects_problems(head: FeatureEffectsFile, metadata: RunMetadata, checksum: str) -> Problems:
@@ -314,7 +315,7 @@ def interventions_problems(summary: InterventionsSummary, metadata: RunMetadata,
     if summary.flips_found > summary.flips_searched or summary.repairs_found > summary.repairs_searched:
         yield "flips_found, repairs_found", "are more than were searched"
     if summary.set_ablation and max(summary.set_ablation.features, default=0) >= metadata.sae.d_sae:
-        yield "set_ablation.features", f"are not all of {metadata.sae.d_sae}"
+        yield "set_ablation.features", f"name a feature that is not one of {metadata.sae.d_sae}"
 
 
 def headline_effects_problems(record: HeadlineEffects, metadata: RunMetadata, n_tokens: int) -> Problems:
@@ -325,13 +326,13 @@ def headline_effects_problems(record: HeadlineEffects, metadata: RunMetadata, n_
         yield "logits, base, rest, effects", f"do not have {n_labels} classes each"
     for logit, *parts in zip(*lists, strict=True):
         if abs(logit - sum(parts)) > 10 * _ROUNDING * (1 + sum(map(abs, parts))):
-            yield "logits", f"have {logit}, and base, rest and effects add up to {sum(parts):.6g}"
+            yield "logits", f"have {logit}, but base, rest and effects add up to {sum(parts):.6g}"
     paths = [path for path in (record.flip, record.repair) if path]
     if max(record.spliced_prediction, *(path.prediction for path in paths), 0) >= n_labels:
-        yield "spliced_prediction, flip, repair", f"there are {n_labels} classes"
+        yield "spliced_prediction, flip, repair", f"name a class that is not one of {n_labels}"
     named = [feature.feature for feature in record.features]
     if len(set(named)) < len(named) or max(chain(named, *(path.features for path in paths)), default=0) >= d_sae:
-        yield "features, flip, repair", f"name a feature twice, or one that is not of {d_sae}"
+        yield "features, flip, repair", f"name a feature twice, or one that is not one of {d_sae}"
     for k, feature in enumerate(record.features):
         others = (feature.gradient_effects, feature.ablation_logits, feature.ablation_probabilities)
         if {len(numbers) for numbers in others} != {n_labels}:
@@ -360,7 +361,7 @@ def repeated_problems(what: str, numbers: Sequence[int]) -> Problems:
 
 def _unlike(field: str, found: object, expected: object, what: str = "") -> Problems:
     if found != expected:
-        yield field, f"is {found!r}{what}, {METADATA} says {expected!r}"
+        yield field, f"is {found!r}{what}, but {METADATA} says {expected!r}"
 
 
 def _names(field: str, names: Sequence[str]) -> Problems:

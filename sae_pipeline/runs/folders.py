@@ -52,7 +52,7 @@ from sae_pipeline.schema.run import (
     RunMetadata,
 )
 
-_NAMED_BYTES = 1 << 25  # of a run's files, up to which they are read whole to name the record that has changed
+_NAMED_BYTES = 1 << 25  # of a run's files; up to it they are read whole, to name the record that has changed
 _RUN_NUMBER = re.compile(r"(?:run-)?([0-9]{1,9})")
 
 
@@ -107,7 +107,7 @@ class Run:
 def list_runs(
     analysis_dir: Path, known: Container[str] | None = None, size_of: Callable[[Path, str], int] | None = None
 ) -> list[RunEntry]:
-    """All runs, newest first. A run counts as readable if its metadata is valid and its files have their sizes.
+    """All runs, newest first. A run counts as readable if its metadata is valid and its files have the listed sizes.
 
     Folders that are not among `known` are left out. `size_of(folder, name)` gives a file's bytes and raises
     `DamagedRunError` if it is missing; the default looks into the folder.

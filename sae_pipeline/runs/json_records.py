@@ -40,7 +40,7 @@ def json_records(path: Path, key: str) -> Iterator[Span]:
     with path.open("rb") as file:
         first = _line(file.readline(MAX_LINE_BYTES))
         if not first.rstrip().endswith(b'"%s":[' % key.encode()):
-            raise RecordsError(f"does not begin with a line that ends at its list of {key}")
+            raise RecordsError(f"does not begin with a line that opens its list of {key}")
         yield Span(0, first.rstrip() + b"]}")
         start = len(first)
         while line := _line(file.readline(MAX_LINE_BYTES)):

@@ -60,7 +60,7 @@ def plain_file(folder: Path, name: str) -> Path:
     path = folder / name
     try:
         if not stat.S_ISDIR(folder.lstat().st_mode):
-            raise damaged(folder, "the folder", "", "is a link or a file; copy the run itself here")
+            raise damaged(folder, "the folder", "", "is a link or a file instead of a folder")
         if not stat.S_ISREG(path.lstat().st_mode):
             raise damaged(folder, name, "", "is not a plain file")
     except OSError as error:

@@ -181,7 +181,7 @@ CONTRADICTIONS: dict[str, tuple[Damage, str]] = {
     "d_in of the record": (record(lambda d: d["sae"].update(d_in=50)), r"metadata.json, sae.d_in"),
     "n_headlines of the record": (
         record(lambda d: d["totals"].update(n_headlines=6)),
-        r"feature_stats.json, n_headlines: is 5, metadata.json says 6",
+        r"feature_stats.json, n_headlines: is 5, but metadata.json says 6",
     ),
     "tokens of the record": (record(lambda d: d["totals"].update(n_tokens=6)), r"prompts.jsonl has \d+ tokens"),
     "live features": (record(lambda d: d["totals"].update(n_live_features=100)), r"headline_counts: .*live"),
@@ -190,7 +190,7 @@ CONTRADICTIONS: dict[str, tuple[Damage, str]] = {
         r"feature_tokens.json, features: has \d+ of 2",
     ),
     "another classifier": (record(lambda d: d.update(classifier_hash="x")), r"json, classifier_hash: is 'c1a551f1e4'"),
-    "another SAE": (record(lambda d: d.update(sae_hash="x")), r"json, sae_hash: is '5ae', metadata.json says 'x'"),
+    "another SAE": (record(lambda d: d.update(sae_hash="x")), r"json, sae_hash: is '5ae', but metadata.json says 'x'"),
     "missing field": (prompt(lambda p: p.pop("text")), r"prompts.jsonl, line 2 text: .*required"),
     "label beyond": (prompt(lambda p: p.update(label=3)), r"prompts.jsonl, line 2 label"),
     "another label": (prompt(lambda p: p.update(label=(p["label"] + 1) % 3)), r"prompts.jsonl has .* of each class"),
@@ -217,7 +217,7 @@ CONTRADICTIONS: dict[str, tuple[Damage, str]] = {
     "lost column": (stats(lambda d: d["metrics"].pop()), r"feature_stats.json, .*'kurtosis'"),
     "column twice": (stats(lambda d: d["metrics"].append(d["metrics"][0])), r"feature_stats.json, .*twice"),
     "unknown column": (stats(lambda d: d["metrics"].append({**d["metrics"][0], "name": "x"})), r"'x', which is not"),
-    "ranking": (stats(lambda d: d["metrics"][0]["top"].reverse()), r"mean_activation top: is no ranking"),
+    "ranking": (stats(lambda d: d["metrics"][0]["top"].reverse()), r"mean_activation top: is not a ranking"),
     "short counts": (stats(lambda d: d["headline_counts"].pop()), r"headline_counts"),
     "huge count": (stats(lambda d: d["headline_counts"].__setitem__(0, 10**18)), r"headline_counts"),
     "huge number of headlines": (
@@ -229,7 +229,7 @@ CONTRADICTIONS: dict[str, tuple[Damage, str]] = {
     "d_sae": (stats(lambda d: d.update(d_sae=-1)), r"feature_stats.json, d_sae"),
     "feature beyond": (
         example(lambda f: f.update(feature=100)),
-        r"feature_tokens.json, features.0.feature: is 100 of 100",
+        r"feature_tokens.json, features.0.feature: is 100, but there are 100",
     ),
     "a feature twice": (
         contradicting("feature_tokens.json", lambda d: d["features"].append(d["features"][0])),
