@@ -200,7 +200,7 @@ def test_every_change_of_a_byte_is_found(client: FlaskClient, runs: Path) -> Non
         (runs / FILE).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         assert client.get("/api/labels").status_code == 409, whole[place:][:20]
     (runs / FILE).write_bytes(whole.replace(b"precious", b"prefious"))
-    assert "If you changed it yourself, remove its field `checksum`" in refused(client, etag)
+    assert "if you changed it yourself, remove its field `checksum`" in refused(client, etag)
     (runs / FILE).write_bytes(whole)
     assert read(client)["etag"] == etag
 

@@ -1,4 +1,4 @@
-"""Comparing the files of all runs with their checksums in the background, so that their list names damaged ones."""
+"""Comparing all runs with their checksums in the background, so that the list of runs names damaged ones."""
 
 import logging
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class RunChecks:
-    """What `compare` found out about runs. It raises a `UserError` for a run that is damaged.
+    """What `compare` found out about runs; `compare` raises a `UserError` for a damaged one.
 
     A run is compared once, and again when its stamp has changed. The run asked for first is compared first.
     """
@@ -24,7 +24,7 @@ class RunChecks:
         self._works = False
 
     def damage(self, run: Path, stamp: str) -> str | None:
-        """What is wrong with a run as far as it has been compared; if it has not, that is done soon."""
+        """What is wrong with a run; None if it is whole, or has not been compared yet and soon will be."""
         with self._lock:
             seen, damage = self._found.get(run, ("", None))
             if seen == stamp:

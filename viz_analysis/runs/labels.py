@@ -160,7 +160,7 @@ def _load(path: Path, sae_hash: str, d_sae: int) -> LabelsAnswer:
     except DamageError as error:
         reason = f"{path.name} in {FOLDER} {CHANGED}"
         raise DamagedLabelsError(
-            f"{reason}. If you changed it yourself, remove its field `checksum`; otherwise repair it or move it away."
+            f"{reason}; if you changed it yourself, remove its field `checksum`, otherwise repair it or move it away."
         ) from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]

@@ -162,7 +162,7 @@ class RunLibrary:
                 opening.index = build_index(folder, opening.advance, self._folder_elsewhere(folder.name))
             try:
                 run = IndexedRun(folder, opening.index)
-            except (sqlite3.Error, IndexMisfitError):  # its checksum fits, and it is of another making
+            except (sqlite3.Error, IndexMisfitError):  # its checksum fits, but it does not hold what this version reads
                 delete_index(opening.index)
                 run = IndexedRun(folder, build_index(folder, opening.advance, opening.index.parent))
             opening.index_stamp = stamp_of(opening.index)
@@ -223,7 +223,7 @@ class RunLibrary:
         )
 
     def _damage(self, folder: Path) -> str | None:
-        """Why a run cannot be opened, as far as that has been found out about its files as they are."""
+        """Why a run cannot be opened; None if no damage of its present files has been found yet."""
         stamp, opening = self._source.stamp(folder), self._openings.get(folder)
         if opening is not None and opening.stamp == stamp and opening.result.done():
             error = opening.result.exception()

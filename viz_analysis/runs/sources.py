@@ -66,7 +66,7 @@ class RunFolder:
         """Fetch the files of a run that are missing in its folder; here none are."""
 
     def compare(self, run: Path) -> None:
-        """Compare the files of a run with their checksums, unless its index says so. Raises DamagedRunError."""
+        """Compare the files of a run with their checksums, unless they fit its index. Raises DamagedRunError."""
         if not index_is_current(run):
             check_run(run)
 

@@ -1,7 +1,7 @@
 """The server's connections: how many there are, which one makes room for another, and when a client has left.
 
-Waitress reads and writes all connections in one thread and answers in others. Connections are limited because each
-needs an open file.
+Waitress reads and writes all connections in one thread, and computes answers in other threads. Connections are limited
+because each needs an open file.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _STILL_THERE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def listen(app: "WSGIApplication", host: str, port: int, threads: int) -> Any:
-    """A server of an app that listens on a port; `run` answers. Raises OSError, and ValueError for an unknown host."""
+    """The server of an app on a port; its `run` answers. Raises OSError, and ValueError for an unknown host."""
     sockets: dict[int, Any] = {}
     server = waitress.create_server(
         app,
@@ -63,8 +63,8 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
 class Connection(HTTPChannel):  # type: ignore[misc]
     """A connection to a client. At the limit, the one that has been without a request longest is closed.
 
-    A request counts from its last byte on, so one that trickles in for ever keeps no place. Browsers connect again by
-    themselves.
+    A request counts from its last byte on, so a client that sends one without end keeps no place. Browsers connect
+    again by themselves.
     """
 
     parser_class = _Request
@@ -112,8 +112,8 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     def check_client_disconnected(self) -> bool:
         """Whether the client has left. Call it in the thread that answers, before the answer begins.
 
-        A client that has left and one that has only ended its sending look the same until something is sent to them:
-        the system of the former refuses it.
+        A client that has left and one that has only ended its sending look the same until something is sent:
+        the system of a client that has left refuses it.
         """
         if not self._sends_no_more or self.total_outbufs_len or self.requests[0].version != "1.1":
             return not self.connected
@@ -122,13 +122,13 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         except OSError:
             return True
         refused = select.poll()
-        refused.register(self.socket, 0)  # errors and hang-ups are told in any case
+        refused.register(self.socket, 0)  # errors and hang-ups are reported in any case
         return bool(refused.poll(_PATIENCE))
 
     # --- clients that read no more ---
 
     def _flush_outbufs_below_high_watermark(self) -> None:
-        """Leave a client that sends requests and reads no answers. Waiting for it would hold a thread for ever."""
+        """Disconnect a client that sends requests and reads no answers. Waiting for it would hold a thread for ever."""
         if self.total_outbufs_len > self.adj.outbuf_high_watermark:
             self.connected = False
             with contextlib.suppress(OSError):

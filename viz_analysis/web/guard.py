@@ -1,4 +1,4 @@
-"""Who may ask: requests for this server's own names, pages of the viewer, and bodies of a bounded size and depth."""
+"""Who may ask what: only this server's names, the viewer's pages, and bodies of a bounded size and depth are served."""
 
 import ipaddress
 import socket
@@ -31,7 +31,7 @@ def guard(app: Flask, host: str) -> None:
 
 
 class _StrictJson(DefaultJSONProvider):
-    """JSON as its standard has it: finite numbers, whole characters, and at most 1,024 values in one another."""
+    """JSON as its standard defines it: finite numbers, valid characters, and here at most 1,024 levels of nesting."""
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return orjson.loads(s)
@@ -86,7 +86,7 @@ def _refuse_foreign_changes() -> None:
 
 def _refuse_other_bodies() -> None:
     if _changes_something() and not isinstance(request.get_json(silent=True), dict):
-        raise BadRequest("The body is no JSON object.")
+        raise BadRequest("The body must be a JSON object.")
 
 
 def _changes_something() -> bool:
