@@ -1,9 +1,9 @@
-"""Measures which share of each stage goes into checksums.
+"""Measures which share of each stage's time checksums take.
 
 `make bench-checks` (some 15 minutes on 2 cores), or `QUICK=1 make bench-checks` (MiniLM and 1,000 headlines, under
 50 s). The last line is one JSON object.
 
-The stages run one after the other: on the real training file if it lies beside the checkout, else on the built-in
+The stages run one after the other, on the real training file if it lies beside the checkout, else on the built-in
 sample. Fine-tuning makes one pass. Before each stage the process forgets which files it has compared, as if the stage
 were a command of its own.
 """

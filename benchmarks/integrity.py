@@ -1,4 +1,4 @@
-"""Damages a study in every way that the tests know, and asks a server 10,000 hostile questions.
+"""Damages a study in the ways that the tests know, and sends a server 10,000 hostile requests.
 
 `make check-integrity` (some 10 minutes on 2 cores), or `QUICK=1 make check-integrity` (damaged runs and 1,000 requests,
 some 2 minutes). The last line is one JSON object:
@@ -12,9 +12,9 @@ some 2 minutes). The last line is one JSON object:
 | `requests`, `server_errors`, `tracebacks` | hostile requests, and what they provoked |
 | `verify_seconds` | the duration of `python -m sae_pipeline verify` on a study of 120 MB |
 
-Runs are tried with every mutant, and are asked everything. Of the mutants of `finbert_sae/`, every third is tried by
-the first thing that is done with such a file; where that is refused, the way out is tried. `make test-full` tries all
-of them by everything.
+Every mutant of a run is tried, with all questions about the run. Of the mutants of `finbert_sae/`, every third is
+tried, with the first command that reads such a file. Where the command refuses, the way out in its message is tried
+too. `make test-full` tries all mutants with all commands.
 """
 
 import json
@@ -83,7 +83,7 @@ def try_all(mutants: list[Mutant], folder: Path) -> list[tuple[Mutant, Verdict]]
 
 
 def print_table(verdicts: list[tuple[Mutant, Verdict]]) -> None:
-    """Print how each place fared, and an example of what was said there."""
+    """Print the outcomes at each place, and an example of a message there."""
     by_place = defaultdict[str, list[tuple[Mutant, Verdict]]](list)
     for mutant, verdict in verdicts:
         by_place[mutant.place].append((mutant, verdict))

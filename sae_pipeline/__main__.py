@@ -176,9 +176,11 @@ def _verify(folder: Path, shown: str) -> None:
         n_bytes += verdict.n_bytes
     seconds = time.monotonic() - started
     if counts[True]:
-        raise UserError(f"{counts[True]} of {counts.total()} artefacts are damaged; each line above says what to do.")
+        raise UserError(f"{counts[True]} of {counts.total()} artefacts are damaged; their lines above say what to do.")
     if not counts:
-        raise UserError(f"There are no artefacts in {shown}; name a study with --root or an archive of one.")
+        raise UserError(
+            f"There are no artefacts in {shown}; name a study with --root, or an archive of one with --archive."
+        )
     print(f"{counts.total()} artefacts ({n_bytes / 1e6:,.1f} MB) are as they were written; checked in {seconds:.1f} s.")
 
 

@@ -129,7 +129,7 @@ def _relatives(layout: Layout, own: SaeRecord) -> Iterator[tuple[Path, SaeRecord
         try:
             record = check_sae_record(folder)
         except DamageError as error:
-            tqdm.write(f"{folder} is left out, because it is damaged: {error}; train it again or move it away.")
+            tqdm.write(f"The SAE in {folder} is damaged and left out: {error}; train it again or move it away.")
             continue
         same = record.train.model_copy(update=free) == own.train.model_copy(update=free)
         if same and record.activations == own.activations and record.finish in (None, own.finish):

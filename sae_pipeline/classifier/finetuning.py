@@ -80,7 +80,7 @@ def finetune(
 ) -> Path:
     """Fine-tune on train, keep the epoch with the best macro-F1 on dev, report on test.
 
-    `data` stands in the record as it is given. Returns the new folder `store/<hash>`. A call that was killed goes on
+    `data` is written into the record unchanged. Returns the new folder `store/<hash>`. A call that was killed goes on
     from its last checkpoint. Raises UserError for a `max_length` that the model cannot read.
     """
     inputs, model = inputs_hash(headlines, data, config), recorded_model(config.model)

@@ -130,7 +130,7 @@ def _read(config: HeadlinesConfig, notes: list[str]) -> tuple[list[Labelled], li
 
 
 def file_of(source: str | None) -> Path | None:
-    """The file that a source means; None for no source, for the sample and for a data set on the hub."""
+    """The file that a source names; None without a source, for the sample, and for a data set on the hub."""
     if source is None or source == SAMPLE:
         return None
     path = Path(source).expanduser()

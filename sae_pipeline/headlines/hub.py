@@ -30,7 +30,7 @@ def _load(source: str) -> Any:
     """The data set, or the copy of it that was downloaded before where the hub does not answer.
 
     The hub is asked once, with a short timeout, as its own client retries a missing network for half a minute. No code
-    of a data set runs: `datasets` reads files of data alone since version 4.
+    of a data set runs: since version 4, `datasets` reads data files only.
     """
     import datasets
     from huggingface_hub import constants, get_session

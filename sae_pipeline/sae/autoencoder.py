@@ -172,7 +172,7 @@ class SparseAutoencoder(nn.Module):
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "SparseAutoencoder":
         """Read an SAE that `save` wrote, with gradients off. Nothing in the file is executed.
 
-        Raises UserError when the file is missing, has changed since, or is not an SAE of this program.
+        Raises UserError when the file is missing, has changed since it was saved, or is not an SAE of this program.
         """
         path = Path(path)
         verb = "finish" if path.stem.endswith("-e2e") else "train"
@@ -185,12 +185,14 @@ class SparseAutoencoder(nn.Module):
             checksum = tensors_checksum(tensors, json.dumps(payload["config"]))
             sae = cls(config, tensors["mean"], tensors["scale"])
             sae.load_state_dict(tensors)
-        except Exception as error:  # torch raises errors of many kinds for files that are damaged or no archives
-            raise UserError(f"{path} is damaged, or is no SAE of this program; {again}.") from error
+        except Exception as error:  # torch raises errors of many kinds for a damaged file
+            raise UserError(f"{path} is damaged, or is not an SAE of this program; {again}.") from error
         if checksum != payload.get("checksum"):
             raise UserError(f"{path} {CHANGED}; {again}.")
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-            raise UserError(f"{path} holds weights that are not finite; train it with a smaller --learning-rate.")
+            raise UserError(
+                f"{path} holds weights that are not finite; train the SAE again with a smaller --learning-rate."
+            )
         return sae.to(device).requires_grad_(False)
 
 

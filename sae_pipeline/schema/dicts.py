@@ -49,7 +49,7 @@ class ProvenanceDict(TypedDict):
 
 
 class MetadataDict(ProvenanceDict):
-    """`RunMetadata` but for what the draft of a run adds: SAE, version, number, date, and the sums of its files."""
+    """`RunMetadata` without what the run's draft adds: SAE, version, number, date, and sizes and checksums of files."""
 
     device: str
     backend: str

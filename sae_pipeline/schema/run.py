@@ -7,7 +7,7 @@ from pydantic import Field, FiniteFloat, NonNegativeInt
 from sae_pipeline.schema.common import FileName, FileSum, MadeWith, PositionKind, Record, Share
 from sae_pipeline.schema.reports import ClassifierReport, SaeReport
 
-MAX_FILES = 64  # that a run may name
+MAX_FILES = 64  # that `metadata.json` may list
 
 # --- metadata.json -------------------------------------------------------------------------------------
 

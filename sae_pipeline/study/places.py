@@ -58,8 +58,8 @@ def located(config: HeadlinesConfig, root: Path) -> HeadlinesConfig:
             found = next((path for path in candidates if path.is_file()), None)
             if found is None:
                 raise UserError(
-                    f"{name}, which holds the classifier's headlines, is not on this machine or has been moved; run "
-                    "the command in the folder that holds it, or run `python -m sae_pipeline finetune` with its "
+                    f"The file {name} of the classifier's headlines is not on this machine or has been moved; run the "
+                    "command in the folder that holds it, or run `python -m sae_pipeline finetune` with its new "
                     "--source and all other settings as before."
                 )
             paths[field] = str(found)
