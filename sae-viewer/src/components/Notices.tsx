@@ -58,7 +58,7 @@ export function Notice({ children, tone = 'plain' }: { children: ReactNode; tone
   )
 }
 
-/** A sentence of the API, with the commands that it has between backticks set as code. */
+/** A sentence of the API. What stands between backticks in it, a command, is set as code. */
 export function WithCommands({ children }: { children: string }) {
   return children.split('`').map((part, i) =>
     i % 2 ? (
