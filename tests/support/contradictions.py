@@ -6,79 +6,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from sae_pipeline.artefacts.checksums import file_sums, seal, seal_of, without_seal
-from sae_pipeline.runs.compact_json import array, lines
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
-from tests.support.mutants import Mutant, replace
+from tests.support.mutants import Change, Mutant
+from tests.support.run_edits import Damage, Edit, contradicting, edited, put, replace, resealed, sums_of
 from tests.support.whole_study import Family, WholeStudy
 
-Edit = Callable[[Any], object]
-_RECORDS_OF = {
-    FEATURE_STATS: "metrics",
-    FEATURE_TOKENS: "features",
-    HEADLINE_FEATURES: "headlines",
-    FEATURE_EFFECTS: "columns",
-    INTERVENTIONS: "headlines",
-}
-_ADDED = (FEATURE_EFFECTS, INTERVENTIONS, FAMILY)
+# --- a run ----------------------------------------------------------------------------------------------
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; a list of records for `prompts.jsonl`."""
-    data = without_seal(path.read_bytes())
-    return [orjson.loads(line) for line in data.splitlines()] if path.name == PROMPTS else orjson.loads(data)
+def _in_run(damage: Damage) -> Change:
+    return lambda study, family, rng: damage(study.run)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write what `read_json` returned in the layout of the program, and sealed if the file was."""
-    key = _RECORDS_OF.get(path.name)
-    if key:
-        header = {name: value for name, value in content.items() if name != key}
-        data = b"".join(array(header, key, map(orjson.dumps, content[key])))
-    else:
-        data = b"".join(lines(map(orjson.dumps, content if path.name == PROMPTS else [content])))
-    before = path.read_bytes()
-    replace([path], data if without_seal(before) == before else seal(data))
+def _edited_decoder(edit: Callable[[dict[str, Any], dict[str, str]], None]) -> Damage:
+    """Edit the decoder rows and the header beside them, and make the run's checksums anew."""
 
-
-def reseal(run: Path) -> None:
-    """Make the checksums of a run anew, so that only what its files say is left to be checked."""
-    metadata = read_json(run / METADATA)
-    metadata["files"] = {name: one.model_dump() for name, one in file_sums(run, metadata["files"]).items()}
-    write_json(run / METADATA, metadata)
-    for name in _ADDED:
-        content = read_json(run / name)
-        content["run_checksum"] = seal_of((run / METADATA).read_bytes())
-        write_json(run / name, content)
-
-
-def _edited(name: str, edit: Edit) -> Callable[[WholeStudy, Family, random.Random], None]:
-    def change(study: WholeStudy, family: Family, rng: random.Random) -> None:
-        content = read_json(study.run / name)
-        edit(content)
-        write_json(study.run / name, content)
-        reseal(study.run)
-
-    return change
-
-
-def _edited_decoder(edit: Callable[[dict[str, Any], dict[str, str]], None]) -> Any:
-    def change(study: WholeStudy, family: Family, rng: random.Random) -> None:
-        path = study.run / DECODER
-        tensors = load_file(path)
-        with safe_open(path, framework="np") as file:
+    def change(run: Path) -> None:
+        tensors = load_file(run / DECODER)
+        with safe_open(run / DECODER, framework="np") as file:
             header = file.metadata() or {}
         edit(tensors, header)
-        path.unlink()
-        save_file(tensors, path, header)
-        reseal(study.run)
+        resealed(put(DECODER, save(tensors, header)))(run)
 
     return change
 
@@ -240,28 +194,29 @@ _DECODER_EDITS: dict[str, Callable[[dict[str, Any], dict[str, str]], None]] = {
 # --- the store ------------------------------------------------------------------------------------------
 
 
-def _edited_record(path: Callable[[WholeStudy], Path], edit: Edit, *, with_sums: bool = False) -> Any:
+def _edited_record(path: Callable[[WholeStudy], Path], edit: Edit, *, with_sums: bool = False) -> Change:
     """Edit a sealed record of the store; with `with_sums` the sums of the files beside it are made anew."""
 
     def change(study: WholeStudy, family: Family, rng: random.Random) -> None:
-        record = path(study)
-        content = read_json(record)
-        edit(content)
-        if with_sums:
-            content["files"] = {n: one.model_dump() for n, one in file_sums(record.parent, content["files"]).items()}
-        write_json(record, content)
+        folder, name = path(study).parent, path(study).name
+
+        def whole_edit(record: Any) -> None:
+            edit(record)
+            if with_sums:
+                record["files"] = sums_of(folder, record["files"])
+
+        edited(name, whole_edit)(folder)
 
     return change
 
 
-def _other_weights(path: Callable[[WholeStudy], Path], weights: str) -> Any:
+def _other_weights(path: Callable[[WholeStudy], Path], weights: str) -> Change:
     """The weights of another under the own record, whose sums fit them."""
 
     def change(study: WholeStudy, family: Family, rng: random.Random) -> None:
-        record = path(study)
         other = path(family.relative("another classifier")).parent / weights
-        replace([record.parent / weights], other.read_bytes())
-        _edited_record(path, lambda content: None, with_sums=True)(study, family, rng)
+        replace([path(study).parent / weights], other.read_bytes())
+        _edited_record(path, lambda record: None, with_sums=True)(study, family, rng)
 
     return change
 
@@ -282,7 +237,7 @@ def _present(study: WholeStudy) -> Path:
     return study.weights / "classifier.json"
 
 
-_STORE: dict[str, dict[str, Any]] = {
+_STORE: dict[str, dict[str, Change]] = {
     "classifier record": {
         "other weights with fitting sums": _other_weights(_classifier, "model.safetensors"),
         "weights without a sum": _edited_record(_classifier, lambda c: c["files"].pop("model.safetensors")),
@@ -314,9 +269,9 @@ def contradictions() -> Iterator[Mutant]:
     """All of them; none is drawn at random."""
     for name, edits in _EDITS.items():
         for kind, edit in edits.items():
-            yield Mutant(f"run {name}", kind, 0, _edited(name, edit))
+            yield Mutant(f"run {name}", kind, 0, _in_run(contradicting(name, edit)))
     for kind, edit_tensors in _DECODER_EDITS.items():
-        yield Mutant(f"run {DECODER}", kind, 0, _edited_decoder(edit_tensors))
+        yield Mutant(f"run {DECODER}", kind, 0, _in_run(_edited_decoder(edit_tensors)))
     for place, changes in _STORE.items():
         for kind, change in changes.items():
             yield Mutant(place, kind, 0, change)

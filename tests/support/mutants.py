@@ -17,6 +17,7 @@ from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS, RUN_FILES
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
+from tests.support.run_edits import replace
 from tests.support.whole_study import OTHER_SIZE, Family, WholeStudy
 
 Change = Callable[[WholeStudy, Family, random.Random], None]
@@ -155,16 +156,6 @@ RECORDS: dict[str, Bytes] = {
     "record doubled": _with_lines(_double),
     "records swapped": _with_lines(_swap),
 }
-
-
-def replace(paths: Sequence[Path], data: bytes) -> None:
-    """Put another file in the place of one; all paths lead to it."""
-    first, *others = paths
-    first.unlink()
-    first.write_bytes(data)
-    for path in others:
-        path.unlink()
-        os.link(first, path)
 
 
 def _damaged(place: Place, damage: Bytes) -> Change:
