@@ -10,7 +10,7 @@ some 2 minutes). The last line is one JSON object:
 | `healed` | of these, those that made no difference, or in which the damaged file was made again |
 | `served_wrong` | of these, those that were used although something differed, or that ended in another fault |
 | `requests`, `server_errors`, `tracebacks` | hostile requests, and what they provoked |
-| `verify_seconds` | the duration of `python -m sae_pipeline verify` on a study of 120 MB |
+| `verify_seconds` | the duration of `python -m sae_pipeline verify` on the small study of the tests |
 
 Every mutant of a run is tried, with all questions about the run. Of the mutants of `finbert_sae/`, every third is
 tried, with the first command that reads such a file. Where the command refuses, the way out in its message is tried
@@ -30,9 +30,11 @@ from tqdm.auto import tqdm
 
 from tests.support.contradictions import contradictions
 from tests.support.fuzz import fuzz
-from tests.support.integrity import RunTrials, StudyTrials, Verdict
 from tests.support.mutants import INDEX, LABELS, RUN, Mutant, damaged_files, edited_in_place, foreign_together
+from tests.support.run_trials import RunTrials
 from tests.support.small_study import build
+from tests.support.study_trials import StudyTrials
+from tests.support.trials import Verdict
 from tests.support.whole_study import Family
 
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.support.contradictions import contradictions
-from tests.support.integrity import RunTrials, StudyTrials
 from tests.support.mutants import INDEX, LABELS, RUN, Mutant, damaged_files, edited_in_place, foreign_together
+from tests.support.run_trials import RunTrials
+from tests.support.study_trials import StudyTrials
 from tests.support.whole_study import Family
 
 SERVED = {*RUN, *INDEX, *LABELS, "run, several files"}
