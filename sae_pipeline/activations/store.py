@@ -66,11 +66,13 @@ def check_store(folder: Path) -> ActivationStore:
     manifest = named_record(folder, MANIFEST, Manifest)
     name = store_inputs_hash(manifest.classifier_hash, manifest.data_hash, manifest.extract)
     if not manifest.inputs_hash == name == folder.name:
-        raise DamageError(f"{MANIFEST} is of other activations")
+        raise DamageError(f"{MANIFEST} belongs to other activations")
     check_files(folder, manifest.files)
     store = ActivationStore(manifest, folder)
     if store.shape != (manifest.n_tokens, manifest.d_in) or len(manifest.mean) != manifest.d_in:
-        raise DamageError(f"{MANIFEST} does not fit the shards, which have {store.shape} activations")
+        raise DamageError(
+            f"{MANIFEST} does not fit the shards, which hold {store.shape[0]} rows of {store.shape[1]} numbers"
+        )
     return store
 
 

@@ -59,7 +59,7 @@ class Checkpoint:
     def load(self, name: str = "state") -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The tensors (on the CPU) and facts that `save` wrote last.
 
-        None before the first `save`, and where the file is damaged or of another work, which is said in one line.
+        None before the first `save`, and where the file is damaged or of other work, which is said in one line.
         """
         path = self._path(name)
         if not path.exists():
@@ -67,7 +67,7 @@ class Checkpoint:
         try:
             tensors, facts = load_tensors(path)
             if facts.pop("work", None) != self._work(name):
-                raise DamageError("belongs to another work")
+                raise DamageError("belongs to other work")
         except UnreadableError as error:
             raise ResourceError(f"{path} {error}; run the same command again when it can be read.") from error
         except DamageError as error:

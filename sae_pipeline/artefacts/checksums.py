@@ -125,7 +125,7 @@ def named_record(folder: Path, name: str, model: type[Model]) -> Model:
 
 
 def fields_of(path: Path) -> dict[str, Any]:
-    """The fields of a JSON object that nothing depends on yet, unchecked; none where it cannot be read."""
+    """The fields of a JSON object, not compared with its checksum; none where it cannot be read."""
     try:
         value = orjson.loads(path.read_bytes()) if path.stat().st_size <= MAX_RECORD_BYTES else None
     except (OSError, ValueError):
@@ -152,7 +152,7 @@ def check_files(folder: Path, files: Mapping[str, FileSum]) -> None:
 
 @contextmanager
 def passing_over_damage(folder: Path) -> Iterator[None]:
-    """Leave the block where an artefact is missing or damaged, as it is made again then.
+    """Leave the block quietly where an artefact is missing or damaged, because it is made again.
 
     Raises ResourceError where a file cannot be read now, as it may be whole.
     """

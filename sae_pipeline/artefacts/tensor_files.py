@@ -53,7 +53,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             checksum, text = str(known["checksum"]), str(known["facts"])
     except (IsADirectoryError, SafetensorError) as error:
-        raise DamageError(f"is no file of tensors ({error})") from error
+        raise DamageError(f"is not a file of tensors ({error})") from error
     except OSError as error:
         raise UnreadableError(f"cannot be read ({error})") from error
     except (ValueError, LookupError, TypeError, RecursionError) as error:

@@ -90,7 +90,9 @@ def check_classifier(folder: Path) -> ClassifierRecord:
     check_files(folder, record.files)
     others = {path.name for path in folder.iterdir() if path.name[0] != "."} - {RECORD, *record.files}
     if others:  # transformers would read some of them; the classifier itself is whole
-        raise UserError(f"{folder} holds {', '.join(sorted(others))}, which is not the classifier's; move it away.")
+        raise UserError(
+            f"{folder} holds {', '.join(sorted(others))}, which do not belong to the classifier; move them elsewhere."
+        )
     return record
 
 
@@ -98,7 +100,7 @@ def check_record(folder: Path) -> ClassifierRecord:
     """The record of a classifier in the store, compared with the folder's name. Raises DamageError."""
     record = named_record(folder, RECORD, ClassifierRecord)
     if WEIGHTS not in record.files or record.name != folder.name:
-        raise DamageError(f"{RECORD} is of another classifier")
+        raise DamageError(f"{RECORD} belongs to another classifier")
     return record
 
 

@@ -3,7 +3,7 @@
 The index is made from the run's files alone and can be deleted at any time. Building it compares the files with their
 checksums, and reads them record by record. Besides one record, memory holds about 50 bytes per headline and the columns
 of d_sae numbers. `index.json` is written last: it has the checksums and stamps of all these files and of the index. A
-file with another stamp is compared with its checksum again, and only another content makes the index anew.
+file with another stamp is compared with its checksum again, and the index is made again only if a content has changed.
 
 | table | a row is |
 | --- | --- |
@@ -91,7 +91,7 @@ def open_index(path: Path) -> sqlite3.Connection:
 
 
 def index_is_current(folder: Path, path: Path | None = None) -> bool:
-    """Whether the run has an index that is whole and fits its files. Files with other stamps are read for that."""
+    """Whether the run has an index that is whole and fits its files. Files whose stamps have changed are read."""
     path = path or folder / INDEX
     try:
         record = read_record(path.with_name(INDEX_RECORD), IndexRecord)
@@ -141,7 +141,9 @@ def build_index(folder: Path, progress: Progress | None = None, into: Path | Non
         raise UnwritableIndexError(f"The index of {folder.name} {error}; ask again.") from error
     except (OSError, ResourceError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UnwritableIndexError(f"The index of {folder.name} cannot be written ({reason}).") from error
+        raise UnwritableIndexError(
+            f"The index of {folder.name} cannot be written ({reason}); free some space or make the folder writable."
+        ) from error
     except sqlite3.Error as error:
         cure = "; free some space" if error.sqlite_errorcode == sqlite3.SQLITE_FULL else ""
         raise UnwritableIndexError(f"The index of {folder.name} cannot be written ({error}){cure}.") from error
@@ -201,7 +203,9 @@ def index_new_run(folder: Path) -> None:
         index_run(folder)
     except DamagedRunError as error:
         kept = move_aside(folder)
-        raise UserError(f"The run does not pass its own checks ({error.what}); it is kept as {kept}.") from error
+        raise UserError(
+            f"The run does not pass its own checks ({error.what}) and is kept as {kept}; run the same command again."
+        ) from error
 
 
 def index_run(folder: Path) -> None:

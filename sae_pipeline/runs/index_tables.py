@@ -94,8 +94,9 @@ class RunTables:
         try:
             yield
         except DamagedRunError as error:
-            run = "" if verb == "analyze" else f" --run {self.metadata.run_id}"
-            self.left_out[name] = f"{error.what}; `python -m sae_pipeline {verb}{run}` makes it anew."
+            again = f"`python -m sae_pipeline {verb} --run {self.metadata.run_id}` makes it again"
+            cure = "`python -m sae_pipeline analyze` makes a new run with it" if verb == "analyze" else again
+            self.left_out[name] = f"{error.what}; {cure}."
 
     def parse(self, name: str, text: bytes, model: type[Model], place: str = "") -> Model:
         """Validate the record at `place`."""

@@ -137,7 +137,7 @@ def check_sae_record(folder: Path) -> SaeRecord:
     """The record of an SAE in the store, compared with the folder's name. Raises DamageError."""
     record = named_record(folder, SAE_RECORD, SaeRecord)
     if SAE not in record.files or content_hash(record.files[SAE]) != folder.name:
-        raise DamageError(f"{SAE_RECORD} is of another SAE")
+        raise DamageError(f"{SAE_RECORD} belongs to another SAE")
     return record
 
 
@@ -146,7 +146,7 @@ def check_sae(folder: Path) -> SaeRecord:
     record = check_sae_record(folder)
     check_files(folder, record.files)
     if stored_config(folder / SAE) != record.config:
-        raise DamageError(f"{SAE_RECORD} is of another SAE")
+        raise DamageError(f"{SAE_RECORD} belongs to another SAE")
     return record
 
 
@@ -187,7 +187,10 @@ def aliased_saes(layout: Layout, classifier_hash: str) -> dict[str, SaeRecord]:
         try:
             record = check_sae_record(layout.store / file_hash(path))
         except DamageError:
-            tqdm.write(f"{path} is damaged or not from this study, so it is left out; train it again or move it away.")
+            tqdm.write(
+                f"{path} is left out, because it is damaged or not from this study; "
+                "train the SAE again or move the file away."
+            )
         else:
             if record.config.classifier_hash == classifier_hash:
                 records.append(record)

@@ -175,7 +175,7 @@ def load_sae(
     try:
         record = check_sae_record(layout.store / sae_hash)
         if record.config != sae.config:
-            raise DamageError(f"{SAE_RECORD} is of another SAE")
+            raise DamageError(f"{SAE_RECORD} belongs to another SAE")
         return sae, record, sae_hash
     except MissingError as error:
         raise UserError(

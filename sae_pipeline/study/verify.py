@@ -1,4 +1,4 @@
-"""Compare every artefact below a folder with its checksums, whatever was remembered of it."""
+"""Compare every artefact below a folder with its checksums."""
 
 import lzma
 import os
@@ -142,7 +142,7 @@ def _check_of_file(folder: Path, name: str) -> Callable[[], list[str]] | None:
 
 def _problem(check: Callable[[], object], verb: str) -> Callable[[], list[str]]:
     """The check as a function that returns the problems, each with its way out."""
-    way_out = f"`python -m sae_pipeline {verb}` makes it again, or move it away"
+    way_out = f"run `python -m sae_pipeline {verb}` to make it again, or move it away"
 
     def problems() -> list[str]:
         try:
@@ -199,4 +199,4 @@ def _check_labels(path: Path) -> None:
 def _check_alias(path: Path) -> None:
     """A file that names the newest SAE of a size is the same as one of the store."""
     if not (Layout(path.parent.parent).store / file_hash(path)).is_dir():
-        raise DamageError("is no SAE of the store beside it")
+        raise DamageError("is not an SAE of the store beside it")

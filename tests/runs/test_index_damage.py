@@ -373,7 +373,8 @@ def test_a_run_is_served_without_a_damaged_file_that_it_can_do_without(folder: P
     client = client_of(tmp_path)
     sentences = get(client, "run", run=1)["damaged_files"]
     (sentence,) = [one for one in sentences if re.search(message, one)]
-    assert sentence.endswith(f"; `python -m sae_pipeline {verb}` makes it anew.") and len(sentence) < 300
+    does = "makes a new run with it" if verb == "analyze" else "makes it again"
+    assert sentence.endswith(f"; `python -m sae_pipeline {verb}` {does}.") and len(sentence) < 300
     named = {re.split("[ ,]", one)[0] for one in sentences}
     assert present(client) == {NEIGHBOURS, DECODER, FAMILY, FEATURE_EFFECTS, INTERVENTIONS} - named
     assert client_of(tmp_path).get("/api/runs").json["runs"][-1]["readable"]

@@ -137,7 +137,7 @@ def test_metric_of_ones_own(study: SmallStudy, copy: Path) -> None:
     with pytest.raises(UserError, match="'bad': nan at index 0 is not a finite number; make it finite"):
         pipeline.analyze(changed, copy, CPU, [bad])
     twice = dataclasses.replace(own, name="entropy")
-    with pytest.raises(UserError, match=r"own checks \(metadata.json, metrics: have 'entropy' twice\); it is kept as "):
+    with pytest.raises(UserError, match=r"own checks \(metadata.json, metrics: have 'entropy' twice\) and is kept as "):
         pipeline.analyze(changed, copy, CPU, [*FEATURE_METRICS, twice])
     assert len(list_runs(copy / "analysis_data")) == runs
 

@@ -36,13 +36,13 @@ def test_every_artefact_of_a_study_is_whole(study: SmallStudy, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("pattern", "says"),
     [
-        ("finbert_sae/classifier.json", "finetune` makes it again"),
-        ("finbert_sae/layer_4_1k.pt", "is no SAE of the store"),
+        ("finbert_sae/classifier.json", "finetune` to make it again"),
+        ("finbert_sae/layer_4_1k.pt", "is not an SAE of the store"),
         ("finbert_sae/store/*/model.safetensors", "model.safetensors has changed"),
         ("finbert_sae/store/*/tokenizer.json", "tokenizer.json has changed"),
         ("finbert_sae/store/*/sae.pt", "sae.pt has changed"),
         ("finbert_sae/store/*/sae.json", "sae.json has"),
-        ("finbert_sae/activations/*/acts-00000.safetensors", "extract` makes it again"),
+        ("finbert_sae/activations/*/acts-00000.safetensors", "extract` to make it again"),
         ("finbert_sae/activations/*/manifest.json", "manifest.json has"),
         ("analysis_data/*/prompts.jsonl", "prompts.jsonl"),
         ("analysis_data/*/decoder.safetensors", "decoder.safetensors"),
