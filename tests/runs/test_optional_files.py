@@ -1,0 +1,154 @@
+"""Files that a run can do without: a damaged one is named and left out, and the rest of the run is served."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from sae_pipeline.runs.index import INDEX_FILES
+from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
+from sae_pipeline.schema.family import FAMILY
+from sae_pipeline.schema.run import DECODER, NEIGHBOURS
+from tests.support.indexed_runs import D_SAE, DECODER_ROWS, N, client_of, get, write_whole_run
+from tests.support.run_edits import Damage, contradicting, edited, put, replaced, resealed
+from tests.support.run_factory import D_IN, MADE_WITH, write_run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with every optional file."""
+    return write_whole_run(tmp_path_factory.mktemp("analysis_data"))
+
+
+def link(name: str) -> Damage:
+    return lambda folder: ((folder / name).unlink(), (folder / name).symlink_to("/etc/passwd"))
+
+
+def as_folder(name: str) -> Damage:
+    return lambda folder: ((folder / name).unlink(), (folder / name).mkdir())
+
+
+def of_another_run(name: str) -> Damage:
+    def apply(folder: Path) -> None:
+        other = write_whole_run(folder.parent / "other")
+        shutil.copy(other / name, folder / name)
+
+    return apply
+
+
+def rows(matrix: NDArray[np.float16], made_with: dict[str, str] = MADE_WITH) -> Damage:
+    """Other decoder rows, under a record that fits."""
+    return resealed(put(DECODER, save({"W_dec": matrix}, {"made_with": json.dumps(made_with)})))
+
+
+def twice(name: str, key: str) -> Damage:
+    """The first record of a list stands at its end once more."""
+    return edited(name, lambda d: d[key].append(d[key][0]))
+
+
+INTERVENE, FIND, ANALYSE = ("intervene --run run-001", "family --run run-001", "analyze")
+LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
+    "neighbours gone": (lambda run: (run / NEIGHBOURS).unlink(), rf"{NEIGHBOURS} .*no such file", ANALYSE),
+    "neighbours, a digit": (replaced(NEIGHBOURS, b"0.9", b"0.8"), rf"{NEIGHBOURS} has changed", ANALYSE),
+    "neighbours, a link": (link(NEIGHBOURS), rf"{NEIGHBOURS} is not a plain file", ANALYSE),
+    "neighbours, a folder": (as_folder(NEIGHBOURS), rf"{NEIGHBOURS} is not a plain file", ANALYSE),
+    "neighbours of another SAE": (
+        contradicting(NEIGHBOURS, lambda d: d.update(sae_hash="x")),
+        rf"{NEIGHBOURS}, sae_hash",
+        ANALYSE,
+    ),
+    "neighbours beyond": (
+        contradicting(NEIGHBOURS, lambda d: d["by_decoder"][3].__setitem__(0, D_SAE)),
+        "by_decoder.3",
+        ANALYSE,
+    ),
+    "neighbours not listed": (
+        edited("metadata.json", lambda d: d["files"].pop(NEIGHBOURS)),
+        "is not among the files",
+        ANALYSE,
+    ),
+    "decoder gone": (lambda run: (run / DECODER).unlink(), rf"{DECODER} is missing", ANALYSE),
+    "decoder, a bit": (
+        lambda run: (run / DECODER).write_bytes((run / DECODER).read_bytes()[:-1] + b"\1"),
+        rf"{DECODER} has",
+        ANALYSE,
+    ),
+    "decoder of another width": (rows(np.ones((D_SAE, 5), np.float16)), rf"{DECODER}, W_dec: is \[300, 5\]", ANALYSE),
+    "decoder, infinite": (rows(np.full((D_SAE, D_IN), np.inf, np.float16)), "are not finite", ANALYSE),
+    "decoder of another SAE": (rows(DECODER_ROWS, {**MADE_WITH, "sae_hash": "x"}), rf"{DECODER}, sae_hash", ANALYSE),
+    "decoder, noise": (resealed(put(DECODER, b"noise" * 99)), rf"{DECODER} has no decoder rows", ANALYSE),
+    "effects, a digit": (replaced(FEATURE_EFFECTS, b'"n":[7', b'"n":[8'), rf"{FEATURE_EFFECTS} has changed", INTERVENE),
+    "effects, unsealed": (put(FEATURE_EFFECTS, b'{"columns":[]}'), rf"{FEATURE_EFFECTS} has no checksum", INTERVENE),
+    "effects of another run": (of_another_run(FEATURE_EFFECTS), rf"{FEATURE_EFFECTS}, run_checksum", INTERVENE),
+    "an effect twice": (twice(FEATURE_EFFECTS, "columns"), "columns: .*twice", INTERVENE),
+    "a metric of the run": (
+        edited(FEATURE_EFFECTS, lambda d: d["metrics"][0].update(name="entropy")),
+        "metrics: .*twice",
+        INTERVENE,
+    ),
+    "interventions, a digit": (replaced(INTERVENTIONS, b"0.5", b"0.6"), rf"{INTERVENTIONS} has changed", INTERVENE),
+    "interventions, a link": (link(INTERVENTIONS), rf"{INTERVENTIONS} is not a plain file", INTERVENE),
+    "interventions of another run": (of_another_run(INTERVENTIONS), rf"{INTERVENTIONS}, run_checksum", INTERVENE),
+    "a headline twice": (twice(INTERVENTIONS, "headlines"), "listed already", INTERVENE),
+    "no such headline": (
+        edited(INTERVENTIONS, lambda d: d["headlines"][0].update(headline=N)),
+        "headlines.0.headline_id",
+        INTERVENE,
+    ),
+    "effects that do not add up": (
+        edited(INTERVENTIONS, lambda d: d["headlines"][0].update(rest=[1.0, 0.0, 0.0])),
+        "headlines.0.logits",
+        INTERVENE,
+    ),
+    "family, a digit": (replaced(FAMILY, b"0.8", b"0.9"), rf"{FAMILY} has changed", FIND),
+    "family of another run": (of_another_run(FAMILY), rf"{FAMILY}, run_checksum", FIND),
+    "family, a member less": (edited(FAMILY, lambda d: d["members"].pop()), rf"{FAMILY}, matches", FIND),
+    "family, a huge number": (
+        edited(FAMILY, lambda d: d["matches"][0]["feature"].__setitem__(0, 1 << 60)),
+        rf"{FAMILY}, matches.0.feature",
+        FIND,
+    ),
+    "family, empty": (put(FAMILY, b""), rf"{FAMILY} has no checksum", FIND),
+}
+
+
+@pytest.mark.parametrize("kind", LEFT_OUT)
+def test_a_run_is_served_without_a_damaged_file_that_it_can_do_without(folder: Path, tmp_path: Path, kind: str) -> None:
+    damage, message, verb = LEFT_OUT[kind]
+    copy = tmp_path / folder.name
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(*INDEX_FILES))
+    damage(copy)
+    write_run(tmp_path, 5, 64)
+    write_run(tmp_path, N, D_SAE, top=40, seed=3, decoder=np.eye(D_SAE, D_IN, dtype=np.float16))
+    client = client_of(tmp_path)
+    sentences = get(client, "run", run=1)["damaged_files"]
+    (sentence,) = [one for one in sentences if re.search(message, one)]
+    does = "makes a new run with it" if verb == "analyze" else "makes it again"
+    assert sentence.endswith(f"; `python -m sae_pipeline {verb}` {does}.") and len(sentence) < 300
+    named = {re.split("[ ,]", one)[0] for one in sentences}
+    assert present(client) == {NEIGHBOURS, DECODER, FAMILY, FEATURE_EFFECTS, INTERVENTIONS} - named
+    assert client_of(tmp_path).get("/api/runs").json["runs"][-1]["readable"]
+    shutil.rmtree(copy)
+    shutil.copytree(folder, copy)
+    assert get(client, "run", run=1)["damaged_files"] == []
+    assert present(client) == {NEIGHBOURS, DECODER, FAMILY, FEATURE_EFFECTS, INTERVENTIONS}
+
+
+def present(client: FlaskClient) -> set[str]:
+    """The optional files of run 1 that the server answers from."""
+    feature = get(client, "feature_info", run=1, id=3)
+    effects = get(client, "headlines", run=1, limit=500)["headlines"][4]["effects"]
+    found = {
+        NEIGHBOURS: feature["similar_decoder"] and feature["similar_cofiring"],
+        DECODER: get(client, "compare", runs="3,1", feature=3)["matches"][0]["features"],
+        FAMILY: feature["family"],
+        FEATURE_EFFECTS: [stat for stat in feature["stats"] if stat["name"] == "effect_bullish"],
+        INTERVENTIONS: effects if client.get("/api/interventions?run=1").status_code == 200 else None,
+    }
+    return {name for name, shown in found.items() if shown}
