@@ -1,4 +1,4 @@
-import { readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { count, expect, freePort, loaded, madeUpRuns, row, Server, test } from './api'
 
@@ -44,6 +44,24 @@ test('both tabs name a damaged file that a run can do without, and the way out',
       await loaded(page)
       await expect(page.getByText(/^family\.json has no checksum/)).toBeVisible()
       await expect(page.getByText('python -m sae_pipeline family --run run-001', { exact: true })).toBeVisible()
+    }
+  } finally {
+    await api.stop()
+    remove()
+  }
+})
+
+test('both tabs say that the labels cannot be read, and why', async ({ page, request }) => {
+  const { folder, remove } = madeUpRuns(['old', 'news'])
+  const api = await Server.api(folder, await freePort()).start()
+  try {
+    const { sae_hash } = (await (await request.get(`${api.url}/api/run`)).json()) as { sae_hash: string }
+    mkdirSync(join(folder, 'labels'))
+    writeFileSync(join(folder, 'labels', `${sae_hash}.json`), '{"checksum":"0"}')
+    for (const view of ['/', '/features']) {
+      await page.goto(`${api.url}${view}`)
+      await loaded(page)
+      await expect(page.getByText(`${sae_hash}.json in labels has changed`)).toBeVisible()
     }
   } finally {
     await api.stop()

@@ -32,7 +32,7 @@ export function App() {
   const { address, problems } = useAddress()
   const health = useHealth()
   const { data: run, error, refetch } = useRun(address.run)
-  const { labels } = useLabels(run)
+  const { labels, error: unreadLabels } = useLabels(run)
   const [help, setHelp] = useState(false)
   const onRuns = () => go(openPanel(address))
   const tabs = useTabs(address)
@@ -76,6 +76,11 @@ export function App() {
               <WithCommands>{sentence}</WithCommands>
             </Notice>
           ))}
+          {unreadLabels && !unreadLabels.passes && (
+            <Notice tone="wrong">
+              <WithCommands>{unreadLabels.message}</WithCommands>
+            </Notice>
+          )}
           {problems.map((problem) => (
             <Notice key={problem}>{problem}</Notice>
           ))}

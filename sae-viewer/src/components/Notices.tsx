@@ -62,7 +62,7 @@ export function Notice({ children, tone = 'plain' }: { children: ReactNode; tone
 export function WithCommands({ children }: { children: string }) {
   return children.split('`').map((part, i) =>
     i % 2 ? (
-      <code key={i} className="rounded bg-sunk px-1.5 py-0.5 font-mono text-[0.8125rem]">
+      <code key={i} className="rounded bg-sunk box-decoration-clone px-1.5 py-0.5 font-mono text-[0.8125rem]">
         {part}
       </code>
     ) : (

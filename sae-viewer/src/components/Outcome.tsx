@@ -27,7 +27,9 @@ export function ClassName({ labels, index }: { labels: readonly string[]; index:
   return (
     <span className="inline-flex max-w-full min-w-0 items-center gap-1.5">
       <ClassMark labels={labels} index={index} />
-      <bdi className="truncate">{className(labels, index)}</bdi>
+      <bdi className="truncate" title={className(labels, index)}>
+        {className(labels, index)}
+      </bdi>
     </span>
   )
 }
@@ -82,7 +84,7 @@ export function OutcomeLine({ prompt, labels }: { prompt: Predicted; labels: rea
         <span className="inline-flex max-w-full min-w-0 gap-1.5">
           <span className="sr-only">predicted</span>
           <ClassName labels={labels} index={prompt.prediction} />
-          <span className="text-soft tabular-nums">{percent(confidence(prompt))}</span>
+          <span className="whitespace-nowrap text-soft tabular-nums">{percent(confidence(prompt))}</span>
         </span>
         <span className="inline-flex max-w-full min-w-0 gap-1.5">
           <span className="text-faint">label</span>

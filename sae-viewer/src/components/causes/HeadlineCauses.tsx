@@ -27,7 +27,7 @@ export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
         )}
         {!effects && (
           <span className="text-faint">
-            This run has no causal findings. <code className="font-mono">python -m sae_pipeline intervene</code> adds them.
+            There are no causal findings for this headline. <code className="font-mono">python -m sae_pipeline intervene</code> adds them.
           </span>
         )}
       </div>

@@ -36,7 +36,7 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
       <header className="flex flex-wrap items-baseline justify-between gap-x-6 gap-y-2 pt-5 lg:pt-6">
         <h1 className="flex min-w-0 flex-wrap items-baseline gap-x-3 font-serif text-[1.75rem] leading-9">
           <span className="whitespace-nowrap">Feature {feature}</span>
-          {data?.word != null && <Word className="max-w-full truncate text-plum italic">{data.word}</Word>}
+          {data?.word != null && <Word className="max-w-full truncate pr-1 text-plum italic">{data.word}</Word>}
         </h1>
         <Steps feature={feature} address={address} run={run} />
       </header>

@@ -151,7 +151,7 @@ function FeatureWord({ feature }: { feature: FeatureRow }) {
       {feature.word === null ? (
         !remark && <span className="truncate text-xs text-faint">no examples saved</span>
       ) : (
-        <Word className={label?.name ? 'truncate text-soft' : 'truncate'}>{feature.word}</Word>
+        <Word className={label?.name ? 'shrink-[999] truncate text-soft' : 'truncate'}>{feature.word}</Word>
       )}
       {remark && (
         <span className="shrink-0 text-xs text-faint" title={`Fires in ${counted(feature.n_headlines, 'headline')}`}>

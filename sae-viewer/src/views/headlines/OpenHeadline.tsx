@@ -47,7 +47,7 @@ export function OpenHeadline({ headline, run, labels, lit, asked, featureHref, h
           {headline.probabilities.map((p, i) => (
             <span key={i} className="inline-flex max-w-full gap-1.5">
               <ClassName labels={labels} index={i} />
-              <span className="tabular-nums">{percent(p)}</span>
+              <span className="whitespace-nowrap tabular-nums">{percent(p)}</span>
             </span>
           ))}
         </span>

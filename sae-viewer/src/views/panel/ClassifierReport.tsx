@@ -39,7 +39,7 @@ export function ClassifierReport({ run }: { run: RunMetadata }) {
           <tbody>
             {report.per_class.map((score, i) => (
               <tr key={score.label} className="border-t border-line">
-                <th scope="row" className="max-w-60 py-1 text-left font-normal">
+                <th scope="row" className="max-w-32 py-1 text-left font-normal xl:max-w-40">
                   <ClassName labels={run.labels} index={i} />
                 </th>
                 <td className={CELL}>{percent(score.precision)}</td>

@@ -77,7 +77,7 @@ function Chooser({ shown, chosen, address }: { shown: string; chosen: string[]; 
   const others = (data?.runs ?? []).filter(({ run_id, readable }) => readable && run_id !== shown)
   const put = (ids: string[]) => go({ ...address, panel: 'compare', compare: ids.join(',') || undefined }, true)
   if (data && others.length === 0) {
-    return <p className="text-soft">There is only this run. Analyse another SAE_SIZE to compare both here.</p>
+    return <p className="text-soft">There is no other run to compare with. Analyse another SAE_SIZE to see both here.</p>
   }
   return (
     <fieldset>

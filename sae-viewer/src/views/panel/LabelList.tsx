@@ -1,6 +1,7 @@
 import { useState } from 'react'
 import { Link } from 'wouter'
 import { LabelMark } from '../../components/FeatureName'
+import { WithCommands } from '../../components/Notices'
 import { SaveButtons } from '../../components/SaveButtons'
 import { useLabels } from '../../hooks/useLabels'
 import type { RunMetadata } from '../../interpAPI'
@@ -22,7 +23,13 @@ export default function LabelList({ run, address }: { run: RunMetadata; address:
   )
   const name = `labels-${run.sae_hash}`
   const rows = found.map(({ feature, name: called, starred: star, note, updated_at }) => ({ feature, name: called, starred: star, note, updated_at }))
-  if (error && all.length === 0) return <p className="text-wrong">{error.message}</p>
+  if (error && all.length === 0) {
+    return (
+      <p className="text-wrong">
+        <WithCommands>{error.message}</WithCommands>
+      </p>
+    )
+  }
   if (all.length === 0) {
     return (
       <p className="text-soft">

@@ -43,7 +43,10 @@ export function RunList({ shown, address }: { shown: string | undefined; address
               onClick={() => show(run)}
               className="grid min-w-0 grow grid-cols-[1.25rem_minmax(0,1fr)_auto] gap-x-2 rounded py-2 text-left enabled:hover:bg-sunk disabled:cursor-default"
             >
-              <span className="pt-0.5">{run.run_id === shown && <Icon name="check" size={14} />}</span>
+              <span className="pt-0.5">
+                {!run.readable && <Icon name="alert" size={14} className="text-wrong" />}
+                {run.run_id === shown && <Icon name="check" size={14} />}
+              </span>
               <span>
                 <span className={run.run_id === shown ? 'font-semibold' : ''}>{run.run_id}</span>
                 {run.is_default && <span className="text-soft"> · served by default</span>}
