@@ -12,8 +12,9 @@ from typing import Any
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.folders import Run, load_run
 from tests.support.mutants import OPTIONAL, Mutant
-from tests.support.trials import Verdict, difference, tracebacks, worst
-from tests.support.whole_study import Family, WholeStudy
+from tests.support.run_edits import ADDED
+from tests.support.trials import Verdict, difference, steps, tracebacks, worst
+from tests.support.whole_study import Family, WholeStudy, run, without_varying
 from viz_analysis.feature_probe_server import create_app
 
 Answers = dict[str, tuple[int, Any]]  # status and JSON by address
@@ -41,10 +42,26 @@ class RunTrials:
         faults = [Verdict("fault", "the server's log", text) for text in logged]
         return worst([*self._of_answers(answers), library, *faults])
 
+    def way_out(self, mutant: Mutant) -> Verdict:
+        """Do what the server says of a mutant. The newest run must then answer like the pristine one."""
+        expected = {True: self._answers_without(frozenset(ADDED)), False: self._answers_without(frozenset())}
+        with self._copy(part="") as study:
+            mutant.apply(study, self._family)
+            before, said = study.run, _said_of_damage(self._answers())
+            followed = [verb for verb in steps(said) if run(verb, study.root).code == 0]
+            is_new = study.run != before  # a new run lacks the files that later verbs add
+            about_one = {address: answer for address, answer in self._answers().items() if "runs" not in address}
+            for address, (status, found) in about_one.items():
+                wanted, pristine = expected[is_new][address]
+                answer, pristine = without_varying(_comparable(found)), without_varying(_comparable(pristine))
+                if status != wanted or (status == 200 and answer != pristine):  # an error names the run
+                    return Verdict("served_wrong", address, difference(answer, pristine), " → ".join(followed))
+        return Verdict("refused" if followed else "fault", "/api/run", said, " → ".join(followed))
+
     @contextmanager
-    def _copy(self) -> Iterator[WholeStudy]:
-        """A copy of the runs in the place that is served."""
-        shutil.copytree(self._family.whole.runs, self._study.runs, copy_function=os.link)
+    def _copy(self, part: str = "analysis_data") -> Iterator[WholeStudy]:
+        """A copy of the study, or of a folder of it, in the place that is served."""
+        shutil.copytree(self._family.whole.root / part, self._study.root / part, copy_function=os.link)
         try:
             yield self._study
         finally:
@@ -121,6 +138,11 @@ def _addresses(study: WholeStudy, n_features: int) -> list[str]:
     ]
     pairs = [f"compare?runs=1,{study.run.name}&feature=3", "compare?runs=1&headline_id=x", "runs"]
     return [f"/api/{name}" for name in (*headlines, *features, *infos, *others, *pairs)]
+
+
+def _said_of_damage(answers: Answers) -> str:
+    about = answers["/api/run"][1]
+    return str(about["error"]["message"] if "error" in about else "; ".join(about["damaged_files"]))
 
 
 def _comparable(answer: Any) -> Any:

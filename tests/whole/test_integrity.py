@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from sae_pipeline.schema.causes import INTERVENTIONS
+from sae_pipeline.schema.common import METADATA, PROMPTS
+from sae_pipeline.schema.run import NEIGHBOURS
 from tests.support.contradictions import contradictions
 from tests.support.mutants import INDEX, LABELS, RUN, Mutant, damaged_files, edited_in_place, foreign_together
 from tests.support.run_trials import RunTrials
@@ -20,7 +23,8 @@ MUTANTS = [*damaged_files(1), *edited_in_place(1), *foreign_together(), *contrad
 OF_RUNS = [mutant for mutant in MUTANTS if mutant.place in SERVED]
 OF_STUDIES = [mutant for mutant in MUTANTS if mutant.place not in SERVED]
 MANY = [mutant for n, mutant in enumerate(OF_RUNS) if n % 3]
-FEW = {mutant.place: mutant for mutant in OF_STUDIES if mutant.kind in ("one bit", "300 bits")}  # one of each place
+FEW = [mutant for mutant in OF_STUDIES if mutant.kind == "300 bits"]  # one of each place
+ANSWERED = [f"run {name}" for name in (METADATA, PROMPTS, NEIGHBOURS, INTERVENTIONS)]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +45,20 @@ def test_runs(family: Family, tmp_path: Path) -> None:
     assert _bad(RunTrials(family, tmp_path), MANY) == []
 
 
+@pytest.mark.full
+def test_the_way_out_of_a_damaged_run(family: Family, tmp_path: Path) -> None:
+    """After the command that the server names, it answers as it does of the pristine run."""
+    followed = [mutant for mutant in OF_RUNS if mutant.place in ANSWERED and mutant.kind == "one bit"]
+    trials = RunTrials(family, tmp_path)
+    verdicts = {mutant.place: trials.way_out(mutant) for mutant in followed}
+    assert {place: (verdict.outcome, verdict.way_out) for place, verdict in verdicts.items()} == {
+        place: ("refused", "intervene" if INTERVENTIONS in place else "analyze") for place in ANSWERED
+    }, verdicts
+
+
 def test_studies(family: Family, tmp_path: Path) -> None:
     """Damaged weights, activations and unfinished work are refused or made again, and the way out works."""
-    assert _bad(StudyTrials(family, tmp_path), FEW.values(), uses=1) == []
+    assert _bad(StudyTrials(family, tmp_path), FEW, uses=1) == []
 
 
 @pytest.mark.full
