@@ -1,0 +1,75 @@
+"""Whether the first row of a table holds the names of its columns, and how they are called where it does not."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sae_pipeline.errors import UserError
+from sae_pipeline.headlines.columns import is_usual
+
+_LABELS = {"positive", "negative", "neutral", "bearish", "bullish"}
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
+_WORDS_OF_A_HEADLINE = 4  # fewer in the only column of a table may well be its name
+
+
+@dataclass(frozen=True)
+class Header:
+    """The names of the columns, and whether the first row holds them."""
+
+    names: list[str]
+    first_row: bool
+    notes: list[str]
+
+
+def header_of(sample: Sequence[Sequence[str]], columns: Sequence[str], name: str) -> Header:
+    """The header of the table `name`, whose first rows are `sample`; `columns` are the names that the user gives.
+
+    Raises UserError when names are given for a table that has them, or as many as it has no columns.
+    """
+    first = [cell.strip() for cell in sample[0]]
+    if columns:
+        is_header = any(is_usual(cell) for cell in first)
+        check_given(columns, first if is_header else None, name)
+        if len(columns) != len(first):
+            raise UserError(f"--columns names {len(columns)} columns, but {name} has {len(first)}.")
+        return Header(list(columns), is_header, [])
+    if _is_header(first, sample[1:]):
+        return Header(first, True, [])
+    names = _guessed_names(sample)
+    note = f"{name} has no header; its columns were taken as {', '.join(names)}, and --columns names them otherwise."
+    return Header(names, False, [note])
+
+
+def check_given(columns: Sequence[str], names: Sequence[str] | None, name: str) -> None:
+    """Refuse names given by the user for a table that has other ones; None: it has none."""
+    if columns and names is not None and [c.lower() for c in columns] != [n.lower() for n in names]:
+        raise UserError(
+            f"--columns names the columns of a file without a header, but {name} has its own: {', '.join(names)}."
+        )
+
+
+def _is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row may hold names: a number, a label, or a value that its column has again is no name."""
+    if any(is_usual(cell) for cell in first):
+        return True
+    if len(first) == 1:
+        return len(first[0].split()) < _WORDS_OF_A_HEADLINE
+    for number, cell in enumerate(first):
+        repeated = any(number < len(row) and row[number].strip() == cell for row in below)
+        if cell and (repeated or _NUMBER.fullmatch(cell) or cell.lower() in _LABELS):
+            return False
+    return True
+
+
+def _guessed_names(sample: Sequence[Sequence[str]]) -> list[str]:
+    """Call the column with the longest cells `text`, and the one with the fewest different cells `label`."""
+    width = len(sample[0])
+    cells = [[row[n].strip() for row in sample if n < len(row)] for n in range(width)]
+    text = max(range(width), key=lambda n: sum(map(len, cells[n])))
+    different = {n: len(set(cells[n])) for n in range(width) if n != text}
+    labels = [n for n, count in different.items() if width == 2 or 2 <= count <= len(sample) / 2]
+    names = [f"column {n}" for n in range(1, width + 1)]
+    names[text] = "text"
+    if labels:
+        names[min(labels, key=different.__getitem__)] = "label"
+    return names
