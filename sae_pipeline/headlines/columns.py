@@ -1,8 +1,9 @@
 """Which column of a table holds the headline and which one the label."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sae_pipeline.errors import UserError
 
@@ -22,6 +23,19 @@ class Columns:
     label: str | None  # None for a table without labels
     others: tuple[str, ...]
     notes: tuple[str, ...]  # what was found, where that is not exactly `text` and `label`
+
+    def cells(self, row: Mapping[str, Any], source: str, where: str) -> tuple[Any, Any]:
+        """The headline and the label of a row of `source`; no label is None.
+
+        Raises UserError where the row lacks one of the two columns, or holds a list or an object in it.
+        """
+        for column in (self.text, *([self.label] if self.label else [])):
+            if column not in row:
+                raise UserError(f"{source}, {where}: the row has no {column!r}.")
+            if isinstance(row[column], dict | list):
+                kind = "an object" if isinstance(row[column], dict) else "a list"
+                raise UserError(f"{source}: {column} is {kind} in {where}; it must be text or a number.")
+        return row[self.text], row[self.label] if self.label else None
 
 
 def find_columns(

@@ -4,6 +4,8 @@ import codecs
 import io
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tables.file_bytes import FileBytes
@@ -46,9 +48,16 @@ def encoding_name(codec: str) -> str:
     return _NAMES.get(codec, "Windows-1252")
 
 
-def lines(source: FileBytes, codec: str) -> Iterator[str]:
-    """Yield the lines of a text file with their ends as written. Raises UserError for a line beyond MAX_LINE."""
+@contextmanager
+def opened_text(source: FileBytes, codec: str) -> Iterator[TextIO]:
+    """Open a text file; line ends stay as written."""
     with source.open() as stream, io.TextIOWrapper(stream, encoding=codec, newline="") as text:
+        yield text
+
+
+def lines(source: FileBytes, codec: str) -> Iterator[str]:
+    """Yield the lines of a text file with their ends. Raises UserError for a line of MAX_LINE characters or more."""
+    with opened_text(source, codec) as text:
         number = 0
         while line := text.readline(MAX_LINE):
             number += 1

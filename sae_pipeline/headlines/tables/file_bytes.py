@@ -52,7 +52,7 @@ class FileBytes:
             else:
                 with self.path.open("rb") as stream:
                     yield stream
-        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError) as error:
             raise UserError(f"{self.name} is damaged or cut off ({error}); unpack or copy it again.") from error
         except OSError as error:
             raise UserError(f"{self.path} cannot be read: {error.strerror or error}.") from error
@@ -68,12 +68,14 @@ def unpacked(path: Path) -> FileBytes:
 
     Raises UserError for a .zip with several files, with a password or with a compression that is not known.
     """
-    head = FileBytes(path).head(4)
+    head, ending = FileBytes(path).head(4), path.suffix.lower()
     if head.startswith(GZIP):
         return FileBytes(path, gzipped=True)
-    if not head.startswith(ZIP) or not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(path):
+        if head and ending in (".gz", ".zip"):
+            raise UserError(f"{path.name} is no {ending} file, or a damaged one.")
         return FileBytes(path)
-    with zipfile.ZipFile(path) as archive:
+    with FileBytes(path).open() as file, zipfile.ZipFile(file) as archive:
         members = [info for info in archive.infolist() if not _is_clutter(info)]
     names = {info.filename for info in members}
     if "[Content_Types].xml" in names:
