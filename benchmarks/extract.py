@@ -28,9 +28,10 @@ from sae_pipeline.activations.batches import HeldTokens
 from sae_pipeline.activations.reading import read_batches
 from sae_pipeline.classifier.classifier import classifier_record
 from sae_pipeline.classifier.finetuning import finetune
-from sae_pipeline.classifier.pretrained import load_base, model_source
+from sae_pipeline.classifier.pretrained import load_for, model_source
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, TrainConfig
-from sae_pipeline.headlines.dataset import Headlines, Split, load_headlines
+from sae_pipeline.headlines.dataset import Headlines, load_headlines
+from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, shuffled_batches, tokenize
 from sae_pipeline.machine.device import use_bf16
 from sae_pipeline.sae.autoencoder import SaeConfig
@@ -64,7 +65,7 @@ def main() -> None:
 def measure(name: str, headlines: Headlines, folder: Path) -> dict[str, Any]:
     """All figures of one encoder."""
     model, layer = ("minilm", 4) if name == "minilm" else (finbert_size(folder / "finbert"), 8)
-    network, tokenizer = load_base(model)
+    network, tokenizer, *_ = load_for(model, FINANCIAL)
     tokenized = tokenize(tokenizer, headlines.train.texts, 128, True)
     speeds = extraction(network, tokenized, tokenizer.pad_token_id, layer, name)
     acts = speeds.pop("acts")
@@ -149,9 +150,9 @@ def fine_tuning(
 ) -> dict[str, float]:
     """Seconds of a step of 32 headlines, for each way."""
     n = BATCH * (12 if name == "finbert" else 40)
-    few = Split(headlines.dev.texts[:64], headlines.dev.labels[:64], headlines.dev.ids[:64])
+    few = headlines.dev.first(64)
     train = headlines.train
-    small = replace(headlines, train=Split(train.texts[:n], train.labels[:n], train.ids[:n]), dev=few, test=few)
+    small = replace(headlines, train=train.first(n), dev=few, test=few)
     config = FinetuneConfig(model=model, epochs=1, batch_size=BATCH)
     plain_steps(model, tokenized[:n], train.labels[:n], pad, None, True, 4)  # a shape's first product is slower
     made = finetune(small, HeadlinesConfig(), config, folder / f"{name}-store", folder / "checkpoints", CPU)
@@ -168,7 +169,7 @@ def plain_steps(
     model: str, tokenized: list[TokenizedHeadline], labels: list[int], pad: int, pad_to: int | None, cast: bool, n: int
 ) -> float:
     """Seconds of a step of a plain loop: torch's AdamW on batches of similar length."""
-    network = load_base(model)[0].train()
+    network = load_for(model, FINANCIAL).network.train()
     adam = torch.optim.AdamW(network.parameters(), lr=2e-5, fused=True)
     seconds = 0.0
     for batch in shuffled_batches([len(h.input_ids) for h in tokenized], BATCH, (0,))[:n]:

@@ -18,9 +18,10 @@ import torch
 
 from sae_pipeline.classifier.classifier import classifier_report, load_classifier, predict
 from sae_pipeline.classifier.finetuning import finetune
-from sae_pipeline.config import LABELS, PRESETS, HeadlinesConfig
+from sae_pipeline.config import PRESETS, HeadlinesConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.dataset import Split, load_headlines
+from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.machine.device import pick_device
 from sae_pipeline.schema.reports import ClassifierReport
 
@@ -83,7 +84,7 @@ def print_report(report: ClassifierReport) -> None:
     """Print a classifier's report beside the majority baseline."""
     print(
         f"{report.split}: {report.n_headlines:,} headlines, accuracy {report.accuracy:.3f}, "
-        f"macro-F1 {report.macro_f1:.3f} (always {LABELS[-1]}: {report.majority_accuracy:.3f}, "
+        f"macro-F1 {report.macro_f1:.3f} (always {FINANCIAL[-1]}: {report.majority_accuracy:.3f}, "
         f"{report.majority_macro_f1:.3f})"
     )
     for score, row in zip(report.per_class, report.confusion, strict=True):
@@ -92,11 +93,11 @@ def print_report(report: ClassifierReport) -> None:
 
 def print_errors(split: Split, predictions: np.ndarray) -> None:
     """Print the headlines that were predicted wrongly, by kind of error."""
-    for true in range(len(LABELS)):
-        for wrong in range(len(LABELS)):
+    for true in range(len(FINANCIAL)):
+        for wrong in range(len(FINANCIAL)):
             rows = [i for i, label in enumerate(split.labels) if (label, predictions[i]) == (true, wrong)]
             if true != wrong:
-                print(f"--- {LABELS[true]} read as {LABELS[wrong]}: {len(rows)}")
+                print(f"--- {FINANCIAL[true]} read as {FINANCIAL[wrong]}: {len(rows)}")
                 print("\n".join("  " + " ".join(split.texts[i].split()) for i in rows))
 
 

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from benchmarks.peers.speed import memory, quality, reset_peak
 from sae_pipeline.activations.reading import read_batches
-from sae_pipeline.classifier.pretrained import load_base
+from sae_pipeline.classifier.pretrained import load_pretrained
 from sae_pipeline.config import HeadlinesConfig
 from sae_pipeline.headlines.dataset import load_headlines
 from sae_pipeline.headlines.tokens import tokenize
@@ -225,7 +225,7 @@ def real() -> dict[str, Tensor]:
     if not found:
         print(f"{REAL_DATA.name} is not beside the checkout, so the built-in sample is used, whose FVU differs.")
     splits = load_headlines(HeadlinesConfig(source=train or "sample", test_source=test))
-    network, tokenizer = load_base("minilm")
+    network, tokenizer, *_ = load_pretrained("minilm")
     parts = []
     for split in (splits.train, splits.test):
         texts = split.texts[: len(split.texts) // 2] if QUICK else split.texts

@@ -22,6 +22,7 @@ from sae_pipeline.study.root import StudyRoot, study_root
 if typing.TYPE_CHECKING:
     import torch
 
+    from sae_pipeline.classifier.classifier import ClassifierRecord
     from sae_pipeline.machine.processes import Ranks
     from sae_pipeline.study.report import StudyReport
 
@@ -31,6 +32,7 @@ _ROOT_HELP = "folder or address (s3://bucket/study, gs://…) that holds finbert
 # verb: (what it does, the stages whose fields are its flags)
 _VERBS = {
     "finetune": ("fine-tune the classifier", ("headlines", "finetune")),
+    "adopt": ("take a fine-tuned classifier as it is, without training", ("headlines", "adopt")),
     "extract": ("write a layer's activations over the training headlines", ("extract",)),
     "train": ("train and evaluate the SAEs", ("extract", "train")),
     "sweep": (
@@ -113,7 +115,9 @@ def _run_stage(
     match verb:
         case "finetune":
             record = pipeline.finetune(study, root, device)
-            print(f"classifier: test accuracy {record.test.accuracy:.3f}, macro-F1 {record.test.macro_f1:.3f}")
+            _print_classifier(record)
+        case "adopt":
+            _print_classifier(pipeline.adopt(study, root, device))
         case "extract":
             store = pipeline.extract(study.extract, root, device, ranks)
             if ranks.first:
@@ -143,6 +147,16 @@ def _run_stage(
             print("\n".join(report.family_lines(quality.family(study.family, root, device))))
         case "export":
             print(f"SAELens' format: {place.shown(export(study.export, layer, root))}")
+
+
+def _print_classifier(record: "ClassifierRecord") -> None:
+    """Print the scores of a classifier on test, and how many headlines are longer than it reads."""
+    if record.test is None:
+        print(f"classifier: {record.model} taken as it is; the headlines have no labels")
+    else:
+        print(f"classifier: test accuracy {record.test.accuracy:.3f}, macro-F1 {record.test.macro_f1:.3f}")
+    if n_cut := sum(record.n_cut.values()):
+        print(f"{n_cut:,} headlines are longer than {record.max_length} tokens and were cut (--max-length)")
 
 
 def _print_report(root: Path) -> "StudyReport":
@@ -244,7 +258,11 @@ def _study(arguments: argparse.Namespace, root: Path) -> StudyConfig:
             stage, field = key.split(".")
             info = type(getattr(StudyConfig(), stage)).model_fields[field]
             changes.setdefault(stage, {})[field] = _parse(info, text)
-    return study_config(arguments.preset or _present_preset(root) or "finbert", **changes)
+    present = fields_of(root / "finbert_sae" / "classifier.json")
+    preset = arguments.preset or present.get("preset")
+    if isinstance(layer := present.get("layer"), int) and not arguments.preset:
+        changes.setdefault("extract", {}).setdefault("layer", layer)
+    return study_config(preset if preset in PRESETS else "finbert", **changes)
 
 
 def _parse(info: FieldInfo, text: str) -> Any:
@@ -253,11 +271,6 @@ def _parse(info: FieldInfo, text: str) -> Any:
     if text.lower() == "none" and isinstance(annotation, types.UnionType) and type(None) in annotation.__args__:
         return None
     return text.split(",") if typing.get_origin(annotation) is tuple else text
-
-
-def _present_preset(root: Path) -> str | None:
-    name = fields_of(root / "finbert_sae" / "classifier.json").get("preset")
-    return name if name in PRESETS else None
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from sae_pipeline.schema.kinds import KINDS, Kind, KindRecord, listed
 
 Precision = Literal["auto", "fp32", "bf16"]
 DEFAULT_K = 64  # active features per token
-LABELS = ("Bearish", "Bullish", "Neutral")
+DEFAULT_DATA = "zeroshot/twitter-financial-news-sentiment"
 
 
 class Config(BaseModel):
@@ -29,18 +29,35 @@ class HeadlinesConfig(Config):
     """Where headlines come from and how they are cleaned."""
 
     source: str = Field(
-        "zeroshot/twitter-financial-news-sentiment",
-        description='"sample" (built in), a file (CSV, TSV, JSONL, Parquet), or a hub data set id',
+        DEFAULT_DATA,
+        description='"sample" (built in), a table (CSV, JSON, Parquet, Excel, … see docs/data.md), or a hub id',
     )
     test_source: str | None = Field(
         None, description="file with the test split; without it a file is split by hash of the text"
     )
-    text_column: str = Field("text", description="column that holds the headline")
-    label_column: str = Field("label", description="column that holds the label")
+    columns: tuple[str, ...] = Field((), description='names of the columns of a file without a header: "label,text"')
+    text_column: str | None = Field(None, description="column that holds the headline; none: found by its name")
+    label_column: str | None = Field(None, description="column that holds the label; none: found by its name")
     label_map: str | None = Field(
-        None, description='other names of the labels, e.g. "negative=Bearish,positive=Bullish,1=Neutral"'
+        None, description='what labels mean, e.g. "negative=Bearish,positive=Bullish,1=Neutral"'
+    )
+    label_names: tuple[str, ...] = Field(
+        (), description="the classes in order, as numbers count them; or a file with one in each line"
+    )
+    split_by: str | None = Field(
+        None, description="column of dates: the latest headlines are the test split instead of a draw"
     )
     strip_links: bool = Field(True, description="remove links before tokenising")
+
+
+_MAX_LENGTH = "tokens a headline is cut to; none: as many as the model reads"
+
+
+class AdoptConfig(Config):
+    """A classifier that is explained as it is, without training."""
+
+    model: str = Field("ProsusAI/finbert", description="hub id or local folder of a fine-tuned classifier")
+    max_length: int | None = Field(None, ge=8, description=_MAX_LENGTH)
 
 
 class FinetuneConfig(Config):
@@ -49,10 +66,11 @@ class FinetuneConfig(Config):
     model: str = Field(
         "ProsusAI/finbert", description='hub id or local folder of the encoder; "minilm" is the embedded one'
     )
+    new_head: bool = Field(False, description="replace the head of a model that classifies something else")
     epochs: int = Field(3, ge=1, description="passes over train; the best on dev is kept")
     learning_rate: float = Field(2e-5, gt=0)
     batch_size: int = Field(32, ge=1, description="headlines per step")
-    max_length: int = Field(128, ge=8, description="tokens a headline is cut to")
+    max_length: int | None = Field(None, ge=8, description=_MAX_LENGTH)
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of each label spread over all classes")
     class_weights: bool = Field(False, description="weigh classes by inverse frequency")
     precision: Precision = Field("auto", description="auto: bf16 where the chip has it")
@@ -238,6 +256,7 @@ class StudyConfig(Config):
     preset: str = "finbert"
     headlines: HeadlinesConfig = HeadlinesConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    adopt: AdoptConfig = AdoptConfig()
     extract: ExtractConfig = ExtractConfig()
     train: TrainConfig = TrainConfig()
     sweep: SweepConfig = SweepConfig()

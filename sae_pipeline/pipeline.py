@@ -1,4 +1,4 @@
-"""The study, verb by verb: finetune → extract → train → analyze → intervene. Artefact in, artefact out.
+"""The study, verb by verb: finetune (or adopt) → extract → train → analyze → intervene. Artefact in, artefact out.
 
 Each verb reads what the one before it wrote under `root` and reuses its own output when nothing that it depends on has
 changed. `root` holds `finbert_sae/` (classifier, activations, SAEs) and `analysis_data/` (runs). The verbs about how
@@ -14,19 +14,20 @@ from tqdm.auto import tqdm
 
 from sae_pipeline.activations.store import ActivationStore
 from sae_pipeline.analysis.analyze import analyze_headlines
-from sae_pipeline.analysis.metrics import FEATURE_METRICS, Metric
+from sae_pipeline.analysis.metrics import FEATURE_METRICS, ClassMetric, Metric, metrics_of
 from sae_pipeline.artefacts.checkpoints import discard
 from sae_pipeline.artefacts.checksums import write_record
 from sae_pipeline.artefacts.writing import alias
 from sae_pipeline.causal.files import write_findings
 from sae_pipeline.causal.gather import gather
 from sae_pipeline.causal.probe import Probe
+from sae_pipeline.classifier import adoption, finetuning
 from sae_pipeline.classifier import classifier as classifiers
-from sae_pipeline.classifier import finetuning
 from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.config import ExtractConfig, InterveneConfig, StudyConfig, SweepConfig, TrainConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.dataset import load_headlines
+from sae_pipeline.headlines.labels import given_names
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.runs.drafts import RunPart, new_run
 from sae_pipeline.runs.folders import find_run, read_run
@@ -34,7 +35,7 @@ from sae_pipeline.runs.index import index_new_run, index_run
 from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.study import present
-from sae_pipeline.study.layout import SAE, Layout, PresentClassifier, SaeRecord, read_sae_record
+from sae_pipeline.study.layout import SAE, Layout, PresentClassifier, SaeRecord, read_sae_record, remember_layer
 from sae_pipeline.study.making import ensure_activations, ensure_saes
 from sae_pipeline.study.places import recorded, remember
 from sae_pipeline.study.provenance import provenance
@@ -52,15 +53,44 @@ def finetune(study: StudyConfig, root: Path, device: torch.device) -> Classifier
     if folder is None:
         folder = finetuning.finetune(headlines, data, study.finetune, layout.store, layout.checkpoints, device)
     discard(layout.checkpoints, inputs_hash)
-    newest = PresentClassifier(classifier_hash=folder.name, preset=study.preset, headlines=data)
+    return _made_present(folder, study, root)
+
+
+def adopt(study: StudyConfig, root: Path, device: torch.device) -> ClassifierRecord:
+    """Take a fine-tuned classifier as it is, or reuse the one that was taken with the same headlines.
+
+    Its weights are copied unchanged, and it is scored where the headlines have labels.
+    """
+    layout = Layout(root)
+    pretrained = adoption.load_adopted(study.adopt.model, given_names(study.headlines.label_names))
+    headlines = load_headlines(study.headlines, pretrained.labels)
+    for line in headlines.report.lines():
+        tqdm.write(line)
+    inputs_hash = classifiers.inputs_hash(headlines, study.headlines, study.adopt)
+    folder = present.find_classifier(layout, inputs_hash)
+    if folder is None:
+        data = recorded(study.headlines, root)
+        folder = adoption.adopt(pretrained, headlines, data, study.adopt, layout.store, layout.checkpoints, device)
+    return _made_present(folder, study, root)
+
+
+def _made_present(folder: Path, study: StudyConfig, root: Path) -> ClassifierRecord:
+    """Make a classifier of the store the one that the later verbs work on."""
+    layout, record = Layout(root), classifiers.classifier_record(folder)
+    newest = PresentClassifier(
+        classifier_hash=folder.name, preset=study.preset, headlines=recorded(study.headlines, root), layer=None
+    )
     remember(study.headlines, root)
     write_record(layout.classifier_alias, newest)
-    return classifiers.classifier_record(folder)
+    return record
 
 
 def extract(config: ExtractConfig, root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS) -> ActivationStore:
     """Write the layer's activations over the training headlines, or reuse the store that was made from the same."""
-    return ensure_activations(config, root, device, ranks)
+    store = ensure_activations(config, root, device, ranks)
+    if ranks.first:
+        remember_layer(root, config.layer)
+    return store
 
 
 def train(
@@ -81,6 +111,7 @@ def train(
         size = size_name(record.config.d_sae)
         alias(folder / SAE, Layout(root).sae_alias(record.config.hookpoint.layer, size))
         records[size] = record
+    remember_layer(root, extraction.layer)
     return records
 
 
@@ -98,7 +129,7 @@ def analyze(
     study: StudyConfig,
     root: Path,
     device: torch.device,
-    metrics: Sequence[Metric] = FEATURE_METRICS,
+    metrics: Sequence[Metric | ClassMetric] = FEATURE_METRICS,
     ranks: Ranks = ONE_PROCESS,
 ) -> Path:
     """Read the test headlines through classifier and SAE and write a run. Returns the run's folder, on every rank.
@@ -109,7 +140,8 @@ def analyze(
     classifier = present.load_classifier(root, device)
     sae, record, sae_hash = present.load_sae(root, study.extract.layer, config.sae_size, device, classifier)
     split = present.same_headlines(root).test.first(config.max_samples)
-    parts = (classifier, sae, split, config, metrics)
+    of_run = metrics_of(metrics, classifier.record.labels)
+    parts = (classifier, sae, split, config, of_run)
     neighbours = layout.store / sae_hash / "neighbours.safetensors"
     if not ranks.first:
         with TemporaryDirectory() as folder:
@@ -120,12 +152,12 @@ def analyze(
         assert totals is not None
         run = draft.finish(
             {
-                **provenance(study, classifier, sae.config, record, layout),
+                **provenance(study, classifier, sae.config, record, layout, list(split.columns)),
                 "device": str(device),
                 "backend": present.kernel_backend(sae.W_dec.device),
                 "dtype": "fp32",
                 "processes": ranks.size,
-                "metrics": [metric.info for metric in metrics],
+                "metrics": [metric.info for metric in of_run],
                 "totals": totals,
             }
         )

@@ -48,7 +48,8 @@ def analyze_headlines(
     `neighbours` is the file that keeps the SAE's decoder neighbours between runs.
     """
     share = ranks.share(len(split))
-    findings = Findings.empty(sae.config.d_sae, config.top_tokens_per_feature)
+    n_classes = len(classifier.record.labels)
+    findings = Findings.empty(sae.config.d_sae, n_classes, config.top_tokens_per_feature)
     quiet = {} if ranks.first else {"disable": True}  # passing disable=False would overrule TQDM_DISABLE
     with ExitStack() as leaving:
         prompts = leaving.enter_context(part.writing(PROMPTS))
@@ -106,6 +107,7 @@ def _write_features(
     )
     return Totals(
         n_headlines=stats.n_headlines,
+        n_cut=findings.n_cut,
         n_tokens=findings.n_tokens,
         n_counted_tokens=stats.n_tokens,
         n_features=d_sae,

@@ -16,6 +16,7 @@ from sae_pipeline.headlines.tokens import TokenizedHeadline
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.encoding import active_entries
 from sae_pipeline.sae.firings import Firings
+from sae_pipeline.schema.common import Cell
 
 _SMALLEST, _LARGEST = 256, 1024  # headlines of a block
 _ENTRIES = 1 << 20  # active entries of a block, about; fixes how many headlines it has
@@ -28,6 +29,7 @@ class Block:
     first: int
     ids: list[str]
     labels: list[int]
+    cells: list[dict[str, Cell]]  # of the table's other columns
     headlines: list[TokenizedHeadline]
     words: list[list[str]]  # the whole word at each position, "" for special tokens
     probabilities: Floats  # [n_headlines, n_classes]
@@ -47,7 +49,16 @@ def read_blocks(
             model, sae, headlines, start, tokens_per_batch, classifier.tokenizer.pad_token_id
         )
         words = [word_texts(h.text, h.starts, h.ends, h.words) for h in headlines]
-        yield Block(start, split.ids[start:end], split.labels[start:end], headlines, words, probabilities, firings)
+        yield Block(
+            first=start,
+            ids=split.ids[start:end],
+            labels=split.labels[start:end],
+            cells=[{name: column[row] for name, column in split.columns.items()} for row in range(start, end)],
+            headlines=headlines,
+            words=words,
+            probabilities=probabilities,
+            firings=firings,
+        )
         per_headline = max(1, len(firings.feature) // (end - start))
         size = int(np.clip(_ENTRIES // per_headline, _SMALLEST, _LARGEST))
         start = end

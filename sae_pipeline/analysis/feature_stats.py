@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from sae_pipeline.arrays import Floats, Ints
-from sae_pipeline.config import LABELS
 from sae_pipeline.sae.firings import Firings
 
 # Activations are lengths in units where a token has norm √d_in, which is 20 to 30. There are ten bins per decade.
@@ -39,7 +38,7 @@ class FeatureStats:
     class_sums: Floats  # [2, n_classes, d_sae] Σ m
 
     @classmethod
-    def empty(cls, d_sae: int, n_classes: int = len(LABELS)) -> "FeatureStats":
+    def empty(cls, d_sae: int, n_classes: int) -> "FeatureStats":
         """Statistics over no tokens."""
         bins = len(HISTOGRAM_EDGES) - 1
         return cls(

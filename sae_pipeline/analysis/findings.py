@@ -25,12 +25,13 @@ class Findings:
     words: WordCounts
     cofiring: Cofiring
     n_tokens: int = 0  # special tokens included
+    n_cut: int = 0  # headlines that are longer than the classifier reads
 
     @classmethod
-    def empty(cls, d_sae: int, n_examples: int) -> "Findings":
+    def empty(cls, d_sae: int, n_classes: int, n_examples: int) -> "Findings":
         """Findings over no headlines, which will keep `n_examples` headlines per feature."""
         return cls(
-            FeatureStats.empty(d_sae),
+            FeatureStats.empty(d_sae, n_classes),
             Selection(d_sae, n_examples),
             Selection(d_sae, SAMPLE),
             WordCounts(d_sae),
@@ -50,4 +51,5 @@ class Findings:
         self.sample.add(firings, sampling_scores(firings, first, block.ids))
         self.words.add(firings, first, [h.words for h in block.headlines], block.words)
         self.cofiring.add(firings, first, block.ids)
+        self.n_cut += sum(h.is_cut for h in block.headlines)
         self.n_tokens += sum(len(h.input_ids) for h in block.headlines)

@@ -27,6 +27,7 @@ def prompt_records(block: Block) -> Iterator[bytes]:
             "starts": headline.starts,
             "ends": headline.ends,
             "words": headline.words,
+            "columns": block.cells[row],
         }
         yield orjson.dumps(record)
 

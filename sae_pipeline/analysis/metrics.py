@@ -1,20 +1,19 @@
 """The metrics of a run: one number for each feature, computed from `FeatureStats`.
 
 To add one, write a function from `FeatureStats` to [d_sae] numbers here, with its formula in the docstring, and add a
-`Metric` with it to `FEATURE_METRICS`. A notebook passes its own to `pipeline.analyze` beside these. The run's files
-and the viewer show every metric of the list, under its label and with its description.
+`Metric` with it to `FEATURE_METRICS`. A `ClassMetric` is a function of the class too and gives a metric for each class.
+A notebook passes its own to `pipeline.analyze` beside these. The run's files and the viewer show every metric of the
+list, under its label and with its description.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from sae_pipeline.analysis.feature_stats import FeatureStats
 from sae_pipeline.analysis.label_tests import LabelTest, auroc, mutual_information, selectivity
 from sae_pipeline.arrays import Floats
-from sae_pipeline.config import LABELS
 from sae_pipeline.schema.common import MIN_HEADLINES
 from sae_pipeline.schema.run import MetricInfo
 
@@ -32,6 +31,36 @@ class Metric:
     def info(self) -> MetricInfo:
         """Name, label and description, as `metadata.json` holds them."""
         return MetricInfo(name=self.name, label=self.label, description=self.description)
+
+
+@dataclass(frozen=True)
+class ClassMetric:
+    """A metric for each class. `compute(stats, label)` is that of a `Metric`; `{}` in the description is the class."""
+
+    name: str
+    label: str
+    description: str
+    compute: Callable[[FeatureStats, int], Floats | LabelTest]
+
+    def of(self, label: int, class_name: str) -> Metric:
+        """The metric of the class `class_name`, whose index is `label`."""
+        return Metric(
+            name=f"{self.name}_{class_name.lower()}",
+            label=f"{self.label} {class_name}",
+            description=self.description.replace("{}", class_name),
+            compute=lambda stats: self.compute(stats, label),
+        )
+
+
+def metrics_of(metrics: Iterable[Metric | ClassMetric], class_names: Sequence[str]) -> list[Metric]:
+    """The metrics of a run whose classes have these names, in order."""
+    found: list[Metric] = []
+    for metric in metrics:
+        if isinstance(metric, ClassMetric):
+            found += [metric.of(label, name) for label, name in enumerate(class_names)]
+        else:
+            found.append(metric)
+    return found
 
 
 def mean_activation(stats: FeatureStats) -> Floats:
@@ -89,15 +118,12 @@ _OWN_METRICS = (
     ),
 )
 _LABEL_METRICS = (
-    *(
-        Metric(
-            f"auroc_{name.lower()}",
-            f"AUROC {name}",
-            f"Chance that it is stronger in a {name} headline than in another (by its maximum): 0.5 = says nothing. "
-            f"q: Mann–Whitney. {_TESTED}",
-            partial(auroc, label=label),
-        )
-        for label, name in enumerate(LABELS)
+    ClassMetric(
+        "auroc",
+        "AUROC",
+        "Chance that it is stronger in a {} headline than in another (by its maximum): 0.5 = says nothing. "
+        f"q: Mann–Whitney. {_TESTED}",
+        auroc,
     ),
     Metric(
         "mutual_information",
@@ -113,4 +139,4 @@ _LABEL_METRICS = (
         selectivity,
     ),
 )
-FEATURE_METRICS: tuple[Metric, ...] = (*_OWN_METRICS, *_LABEL_METRICS)
+FEATURE_METRICS: tuple[Metric | ClassMetric, ...] = (*_OWN_METRICS, *_LABEL_METRICS)

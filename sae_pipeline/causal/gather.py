@@ -107,7 +107,7 @@ def gather(
         "flips_found": sum(record["flip"] is not None for record in headline_effects.records),
         "repairs_searched": searches.repairs_searched,
         "repairs_found": sum(record["repair"] is not None for record in headline_effects.records),
-        "set_ablation": _set_ablation(config.ablate, logits, truth) if config.ablate else None,
+        "set_ablation": _set_ablation(config.ablate, logits, truth, class_names) if config.ablate else None,
     }
     return CausalFindings(summary, headline_effects.records, metrics, columns)
 
@@ -146,10 +146,12 @@ def _faithfulness(logits: dict[str, Floats], truth: Ints) -> FaithfulnessDict:
     }
 
 
-def _set_ablation(features: Sequence[int], logits: dict[str, Floats], truth: Ints) -> SetAblationDict:
+def _set_ablation(
+    features: Sequence[int], logits: dict[str, Floats], truth: Ints, class_names: Sequence[str]
+) -> SetAblationDict:
     """Scores before and after a set of features is ablated everywhere."""
     before, after = logits["clean"].argmax(1), logits["ablated"].argmax(1)
-    reports = [classifier_report("test", truth, predictions) for predictions in (before, after)]
+    reports = [classifier_report("test", truth, predictions, class_names) for predictions in (before, after)]
     return {
         "features": list(features),
         "accuracy_before": reports[0].accuracy,

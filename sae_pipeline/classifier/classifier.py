@@ -14,8 +14,9 @@ from tqdm.auto import tqdm
 from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.artefacts.checksums import MissingError, check_files, content_hash, named_record
 from sae_pipeline.artefacts.writing import settings_hash
-from sae_pipeline.classifier.pretrained import load_base, recorded_model
-from sae_pipeline.config import LABELS, FinetuneConfig, HeadlinesConfig, Precision
+from sae_pipeline.classifier.padding import equal_lengths
+from sae_pipeline.classifier.pretrained import load_pretrained, recorded_model
+from sae_pipeline.config import AdoptConfig, FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.headlines.dataset import Headlines
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches, padded_batches, tokenize
@@ -42,14 +43,20 @@ class ClassifierRecord(BaseModel):
 
     inputs_hash: str
     data_hash: str
+    data_revision: str | None = Field(description="the commit of a data set on the hub")
     model: str
+    model_revision: str | None = Field(description="the commit of a model on the hub")
+    labels: list[str] = Field(description="the classes, in the order of the logits")
+    labelled: bool = Field(description="false: each headline's label is the classifier's own prediction")
     n_layers: int
     d_model: int
+    max_length: int = Field(description="tokens that a headline is cut to, special ones included")
+    n_cut: dict[str, int] = Field(description="headlines of each split that are longer")
     headlines: HeadlinesConfig
-    finetune: FinetuneConfig
+    finetune: FinetuneConfig | None = Field(description="null for a classifier that was taken as it is")
     history: list[EpochRecord]
-    dev: ClassifierReport
-    test: ClassifierReport
+    dev: ClassifierReport | None = Field(description="null where the headlines have no labels")
+    test: ClassifierReport | None
     seconds: float
     device: str
     precision: str
@@ -78,7 +85,7 @@ class Classifier:
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedHeadline]:
         """Tokenise headlines as in fine-tuning."""
-        return tokenize(self.tokenizer, texts, self.record.finetune.max_length, self.record.headlines.strip_links)
+        return tokenize(self.tokenizer, texts, self.record.max_length, self.record.headlines.strip_links)
 
 
 def check_classifier(folder: Path) -> ClassifierRecord:
@@ -118,8 +125,8 @@ def load_classifier(folder: Path, device: torch.device) -> Classifier:
         record = check_classifier(folder)
     except DamageError as error:
         raise _unusable(folder, error) from error
-    network, tokenizer = load_base(str(folder))
-    return Classifier(network.to(device), tokenizer, record, folder.name, folder)
+    loaded = load_pretrained(str(folder))
+    return Classifier(loaded.network.to(device), loaded.tokenizer, record, folder.name, folder)
 
 
 def _unusable(folder: Path, error: DamageError) -> UserError:
@@ -130,8 +137,8 @@ def _unusable(folder: Path, error: DamageError) -> UserError:
     )
 
 
-def inputs_hash(headlines: Headlines, data: HeadlinesConfig, config: FinetuneConfig) -> str:
-    """Hash everything that goes into a fine-tuning, a local model's weights included but not where they lie."""
+def inputs_hash(headlines: Headlines, data: HeadlinesConfig, config: FinetuneConfig | AdoptConfig) -> str:
+    """Hash everything that goes into a classifier, a local model's weights included but not where they lie."""
     made_with = config.model_copy(update={"model": recorded_model(config.model)})
     return settings_hash(headlines.data_hash, data.strip_links, made_with.model_dump())
 
@@ -147,7 +154,7 @@ def predict(
     """Compute the logits [n_headlines, n_classes], in the headlines' order."""
     device = next(network.parameters()).device
     logits = np.zeros((len(headlines), network.config.num_labels), dtype=np.float32)
-    batches = length_batches([len(h.input_ids) for h in headlines], tokens_per_batch)
+    batches = length_batches([len(h.input_ids) for h in headlines], tokens_per_batch, equal_lengths(network))
     with autocast(device, precision):
         shown = tqdm(batches, desc="predict", unit="batch", leave=False)
         for rows, _, input_ids, mask in padded_batches(headlines, shown, pad_id, device):
@@ -156,34 +163,36 @@ def predict(
     return logits
 
 
-def classifier_report(split: str, labels: Sequence[int] | Ints, predictions: Ints) -> ClassifierReport:
+def classifier_report(
+    split: str, labels: Sequence[int] | Ints, predictions: Ints, names: Sequence[str]
+) -> ClassifierReport:
     """Score predicted classes [n_headlines] on a split, beside always predicting its most frequent class.
 
-    A score that would divide by 0 is 0.
+    `names` are those of the classes. A score that would divide by 0 is 0.
     """
     from sklearn.metrics import confusion_matrix
 
     truth = np.asarray(labels, dtype=np.int64)
     majority = np.full_like(truth, np.bincount(truth).argmax())
-    precision, recall, f1, support = _class_scores(truth, predictions)
+    precision, recall, f1, support = _class_scores(truth, predictions, len(names))
     return ClassifierReport(
         split=split,
         n_headlines=len(truth),
         accuracy=float((truth == predictions).mean()),
         macro_f1=float(f1.mean()),
         majority_accuracy=float((truth == majority).mean()),
-        majority_macro_f1=float(_class_scores(truth, majority)[2].mean()),
+        majority_macro_f1=float(_class_scores(truth, majority, len(names))[2].mean()),
         per_class=[
             ClassScore(label=label, precision=p, recall=r, f1=f, support=n)
-            for label, p, r, f, n in zip(LABELS, precision, recall, f1, support.tolist(), strict=True)
+            for label, p, r, f, n in zip(names, precision, recall, f1, support.tolist(), strict=True)
         ],
-        confusion=confusion_matrix(truth, predictions, labels=range(len(LABELS))).tolist(),
+        confusion=confusion_matrix(truth, predictions, labels=range(len(names))).tolist(),
     )
 
 
-def _class_scores(truth: Ints, predictions: Ints) -> tuple[Floats, Floats, Floats, Ints]:
+def _class_scores(truth: Ints, predictions: Ints, n_classes: int) -> tuple[Floats, Floats, Floats, Ints]:
     """Precision, recall, F1 and support of each class, [n_classes] each."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    classes = range(len(LABELS))
+    classes = range(n_classes)
     return precision_recall_fscore_support(truth, predictions, labels=classes, zero_division=0)  # type: ignore[no-any-return]

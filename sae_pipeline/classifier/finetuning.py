@@ -39,10 +39,9 @@ from sae_pipeline.classifier.classifier import (
 )
 from sae_pipeline.classifier.dropout import Masks, fast_dropout
 from sae_pipeline.classifier.masters import MasterWeights
-from sae_pipeline.classifier.pretrained import load_base, recorded_model
+from sae_pipeline.classifier.pretrained import load_for, recorded_model, tokens_read
 from sae_pipeline.classifier.tail import logits_only
-from sae_pipeline.config import LABELS, FinetuneConfig, HeadlinesConfig, Precision
-from sae_pipeline.errors import UserError
+from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.tokens import TokenizedHeadline, padded_batches, shuffled_batches, tokenize
 from sae_pipeline.machine.device import MicroBatches, autocast, dtype_name, use_bf16
@@ -58,6 +57,7 @@ class _Tokenized(NamedTuple):
     name: str
     headlines: list[TokenizedHeadline]
     labels: list[int]
+    classes: tuple[str, ...]
 
 
 @dataclass
@@ -84,16 +84,14 @@ def finetune(
     from its last checkpoint. Raises UserError for a `max_length` that the model cannot read.
     """
     inputs, model = inputs_hash(headlines, data, config), recorded_model(config.model)
-    torch.manual_seed(config.seed)  # a new head is drawn when the model is loaded
-    network, tokenizer = load_base(config.model)
-    longest = min(getattr(network.config, "max_position_embeddings", math.inf), tokenizer.model_max_length)
-    if config.max_length > longest:
-        raise UserError(f"{config.model} reads at most {longest} tokens; use --max-length {longest} or less.")
-    pad_id = tokenizer.pad_token_id
+    pretrained = load_for(config.model, headlines.names, config.new_head, config.seed)
+    network, tokenizer = pretrained.network, pretrained.tokenizer
+    max_length, pad_id = tokens_read(pretrained, config.max_length), tokenizer.pad_token_id
+    tqdm.write(f"{config.model}: {'its own head' if pretrained.has_head else 'a new head'}")
 
     def tokenized(name: str, split: Split) -> _Tokenized:
-        tokens = tokenize(tokenizer, split.texts, config.max_length, data.strip_links)
-        return _Tokenized(name, tokens, split.labels)
+        tokens = tokenize(tokenizer, split.texts, max_length, data.strip_links)
+        return _Tokenized(name, tokens, split.labels, headlines.names)
 
     train, dev = tokenized("train", headlines.train), tokenized("dev", headlines.dev)
     test = tokenized("test", headlines.test)
@@ -101,7 +99,7 @@ def finetune(
         progress = _fit(network.to(device), pad_id, train, dev, config, checkpoint)
         _load_best(network, checkpoint)
         short = logits_only(network)
-        dev_report, test_report = _report(short, dev, pad_id), _report(short, test, pad_id)
+        reports = [_report(short, split, pad_id) for split in (dev, test)]
         final = checkpoint.folder / "classifier"
         with readable_os_errors(final):
             network.save_pretrained(final)
@@ -109,14 +107,20 @@ def finetune(
         record = ClassifierRecord(
             inputs_hash=inputs,
             data_hash=headlines.data_hash,
+            data_revision=headlines.revision,
             model=model,
+            model_revision=pretrained.revision,
+            labels=list(headlines.names),
+            labelled=True,
             n_layers=network.config.num_hidden_layers,
             d_model=network.config.hidden_size,
+            max_length=max_length,
+            n_cut={split.name: sum(headline.is_cut for headline in split.headlines) for split in (train, dev, test)},
             headlines=data,
             finetune=config.model_copy(update={"model": model}),
             history=progress.history,
-            dev=dev_report,
-            test=test_report,
+            dev=reports[0],
+            test=reports[1],
             seconds=round(progress.seconds, 1),
             device=str(device),
             precision=dtype_name(device, config.precision),
@@ -167,7 +171,9 @@ class _TrainingLoss:
         self.device = next(network.parameters()).device
         self.headlines = train.headlines
         self.labels = torch.tensor(train.labels, device=self.device)
-        self.class_weights = _class_weights(train.labels).to(self.device) if config.class_weights else None
+        self.class_weights = (
+            _class_weights(train.labels, network.config.num_labels).to(self.device) if config.class_weights else None
+        )
         self.micro = MicroBatches("fine-tuning", config.batch_size)
 
     def backward(self, batch: NDArray[np.int64], step: int) -> float:
@@ -204,16 +210,16 @@ def _schedule(step: int, n_steps: int) -> float:
     return min((step + 1) / max(1, round(_WARM_UP * n_steps)), (1 - step / n_steps) / (1 - _WARM_UP))
 
 
-def _class_weights(labels: Sequence[int]) -> Tensor:
+def _class_weights(labels: Sequence[int], n_classes: int) -> Tensor:
     """float32 [n_classes]: inverse frequency, mean 1 over the headlines."""
-    counts = np.bincount(labels, minlength=len(LABELS)).clip(1)
-    return torch.tensor(len(labels) / (len(LABELS) * counts), dtype=torch.float32)
+    counts = np.bincount(labels, minlength=n_classes).clip(1)
+    return torch.tensor(len(labels) / (n_classes * counts), dtype=torch.float32)
 
 
 def _report(network: Any, split: _Tokenized, pad_id: int, precision: Precision = "fp32") -> ClassifierReport:
     """Score the network on a split."""
     logits = predict(network.eval(), split.headlines, pad_id, precision=precision)
-    return classifier_report(split.name, split.labels, logits.argmax(-1))
+    return classifier_report(split.name, split.labels, logits.argmax(-1), split.classes)
 
 
 # --- epochs and checkpoints ----------------------------------------------------------------------------

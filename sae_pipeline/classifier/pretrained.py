@@ -1,4 +1,4 @@
-"""Load any Hugging Face encoder as a classifier with our labels in our order.
+"""Load any Hugging Face encoder as a classifier, as it is or for the classes of a study.
 
 A model is data and never code. transformers is told not to run modules that come with a model, and a model that needs
 them is refused. Weights that are pickled (`pytorch_model.bin`, which ProsusAI/finbert is published as) are read by
@@ -6,21 +6,22 @@ torch's restricted unpickler (`weights_only`), which makes tensors and plain con
 """
 
 import importlib.util
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from sae_pipeline.artefacts.content_names import content_name
 from sae_pipeline.artefacts.writing import readable_os_errors
-from sae_pipeline.config import LABELS
 from sae_pipeline.errors import UserError
+from sae_pipeline.headlines.labels import same_class, spelling
 
 EMBEDDED = "minilm"
-_SYNONYMS = {"bearish": 0, "negative": 0, "bullish": 1, "positive": 1, "neutral": 2}
-"""The labels that other classifiers give to our classes."""
+_UNLIMITED = 1_000_000  # tokens; tokenizers without a limit say 1e30
+_USUAL_LENGTH = 512  # tokens of a model without a limit
 
 
 def model_source(model: str) -> str:
@@ -44,12 +45,25 @@ def recorded_model(model: str) -> str:
     return content_name(Path(model)) if model != EMBEDDED and Path(model).is_dir() else model
 
 
-def load_base(model: str) -> tuple[Any, Any]:
-    """A sequence classifier with our labels in our order, and its tokenizer, on the CPU in fp32.
+class Pretrained(NamedTuple):
+    """A sequence classifier on the CPU in fp32, and its tokenizer."""
 
-    A head whose labels are ours by another name (ProsusAI/finbert: positive, negative, neutral) keeps its weights, and
-    its rows are permuted. Any other head is replaced by a new one. Raises UserError when there is no such model, and
-    when the model brings code of its own.
+    network: Any
+    tokenizer: Any
+    has_head: bool  # False where the head's weights were drawn at random
+    revision: str | None  # the commit of a model on the hub
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the classes, in the order of the logits."""
+        return [str(self.network.config.id2label[i]) for i in range(self.network.config.num_labels)]
+
+
+def load_pretrained(model: str, n_classes: int | None = None, seed: int = 0) -> Pretrained:
+    """A model as it is, or with a new head for `n_classes` classes.
+
+    A model without a head gets one that is drawn from `seed`, see `has_head`. Raises UserError when there is no such
+    model, and when the model brings code of its own.
     """
     import transformers
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
@@ -63,14 +77,15 @@ def load_base(model: str) -> tuple[Any, Any]:
         with _download_errors(source):
             _refuse_code(model, source)
             config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-            order = _label_order(config.id2label)
-            if order is None:
-                config.num_labels = len(LABELS)
-            network = AutoModelForSequenceClassification.from_pretrained(
+            if n_classes is not None:
+                config.num_labels = n_classes
+            torch.manual_seed(seed)
+            network, loading = AutoModelForSequenceClassification.from_pretrained(
                 source,
                 config=config,
                 dtype=torch.float32,
-                ignore_mismatched_sizes=order is None,
+                ignore_mismatched_sizes=n_classes is not None,
+                output_loading_info=True,
                 trust_remote_code=False,
                 weights_only=True,
             )
@@ -83,11 +98,54 @@ def load_base(model: str) -> tuple[Any, Any]:
         raise UserError(f"{model} has no padding token, so it is no text encoder; use a BERT-like model.")
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer of {model} gives no offsets; use a model with a fast tokenizer.")
-    if order is not None:
-        _permute_head(network, order)
-    network.config.id2label = dict(enumerate(LABELS))
-    network.config.label2id = {label: i for i, label in enumerate(LABELS)}
-    return network.eval(), tokenizer
+    drawn = {*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}
+    return Pretrained(network.eval(), tokenizer, not drawn, getattr(config, "_commit_hash", None))
+
+
+def load_for(model: str, labels: Sequence[str], new_head: bool = False, seed: int = 0) -> Pretrained:
+    """A model whose head has the classes `labels` in this order.
+
+    A head whose classes are these by another name (ProsusAI/finbert: positive, negative, neutral) keeps its weights,
+    and its rows are permuted. A model without a head gets a new one, drawn from `seed`, and so does any model with
+    `new_head`. Raises UserError for a model with a head for other classes.
+    """
+    pretrained = load_pretrained(model)
+    order = _order(pretrained.labels, labels)
+    if new_head or not pretrained.has_head:
+        pretrained = load_pretrained(model, len(labels), seed)._replace(has_head=False)
+    elif order is not None:
+        _permute_head(pretrained.network, order)
+    else:
+        raise UserError(
+            f"{model} is a classifier of {_listed(pretrained.labels)}, and the headlines have the classes "
+            f"{_listed(labels)}; say --new-head true to replace its head, or name the headlines' labels like its own "
+            "by --label-map."
+        )
+    name_classes(pretrained.network, labels)
+    return pretrained
+
+
+def tokens_read(pretrained: Pretrained, max_length: int | None) -> int:
+    """The tokens that a text is cut to: `max_length`, or as many as the model reads.
+
+    Raises UserError for a `max_length` that the model cannot read.
+    """
+    limits = (
+        getattr(pretrained.network.config, "max_position_embeddings", None),
+        pretrained.tokenizer.model_max_length,
+    )
+    longest = min((limit for limit in limits if limit and 0 < limit < _UNLIMITED), default=None)
+    if max_length is None:
+        return longest or _USUAL_LENGTH
+    if longest is not None and max_length > longest:
+        raise UserError(f"The model reads at most {longest} tokens; use --max-length {longest} or less.")
+    return max_length
+
+
+def name_classes(network: Any, labels: Sequence[str]) -> None:
+    """Write the names of the classes into a network's config."""
+    network.config.id2label = dict(enumerate(labels))
+    network.config.label2id = {label: i for i, label in enumerate(labels)}
 
 
 def _download_errors(source: str) -> AbstractContextManager[None]:
@@ -117,12 +175,17 @@ def _not_loaded(model: str, source: str) -> str:
     )
 
 
-def _label_order(id2label: dict[int, str]) -> list[int] | None:
-    """The row of the loaded head for each of our classes; None when its labels are not ours."""
-    classes = [_SYNONYMS.get(str(id2label[i]).lower(), -1) for i in sorted(id2label)]
-    if sorted(classes) != list(range(len(LABELS))):
-        return None
-    return [classes.index(label) for label in range(len(LABELS))]
+def _order(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:
+    """The row of the loaded head for each of our classes; None when its classes are not ours."""
+    for key in (spelling, same_class):  # first by their names, then by what they mean
+        found = [key(name) for name in theirs]
+        if sorted(found) == sorted(map(key, ours)) and len(set(found)) == len(found):
+            return [found.index(key(name)) for name in ours]
+    return None
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
 
 
 def _permute_head(network: nn.Module, order: list[int]) -> None:

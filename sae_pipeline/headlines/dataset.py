@@ -3,12 +3,13 @@
 `load_headlines` is the only entry point. Copies of a headline are found by `normalise(text)`, which leaves links out,
 folds white space and lowers the case. The rules apply in this order:
 
-1. Empty rows leave.
+1. Rows without a label leave, and empty ones.
 2. Where copies of a headline disagree on the label, all of them leave.
 3. Where copies agree, the first one stays.
 4. A train row that also stands in test leaves train.
 5. A hash of the text draws 10 % of train for dev. Before all this, a file without `test_source` gives test 20 % of its
-   rows, drawn the same way. So the split of a headline depends on its text alone, and more data never moves it.
+   rows, drawn the same way, or its latest 20 % with `split_by`. Without `split_by` the split of a headline depends on
+   its text alone, and more data never moves it.
 """
 
 import hashlib
@@ -16,18 +17,22 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from sae_pipeline.config import LABELS, HeadlinesConfig
+from sae_pipeline.config import DEFAULT_DATA, HeadlinesConfig
 from sae_pipeline.errors import UserError
-from sae_pipeline.headlines.cleaning import SourceCounts, clean
+from sae_pipeline.headlines.cleaning import NO_LABEL, Headline, SourceCounts, clean
+from sae_pipeline.headlines.columns import Columns, find_columns
 from sae_pipeline.headlines.hub import hub_splits
-from sae_pipeline.headlines.labels import Labelled, known_labels, labelled_rows
+from sae_pipeline.headlines.labels import FINANCIAL_MAP, FoundLabels, Meanings, understand
+from sae_pipeline.headlines.rows import SourceRow, SourceRows, read_rows, typed
 from sae_pipeline.headlines.sample import sample_headlines
-from sae_pipeline.headlines.table_files import FORMATS, Row, read_table
+from sae_pipeline.headlines.table_files import FORMATS, open_table
 from sae_pipeline.headlines.text import headline_id, normalise
+from sae_pipeline.schema.common import Cell
 
 SAMPLE = "sample"
 TEST_SHARE, DEV_SHARE = 0.2, 0.1
@@ -38,15 +43,17 @@ class Split:
     """The headlines of one split, as parallel lists."""
 
     texts: list[str]
-    labels: list[int]  # 0 Bearish, 1 Bullish, 2 Neutral
+    labels: list[int]  # indices into the classes
     ids: list[str]  # headline_id(text)
+    columns: dict[str, list[Cell]]  # the table's other columns
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def first(self, n: int | None) -> "Split":
         """The first n headlines; all of them for None."""
-        return Split(self.texts[:n], self.labels[:n], self.ids[:n])
+        columns = {name: cells[:n] for name, cells in self.columns.items()}
+        return Split(self.texts[:n], self.labels[:n], self.ids[:n], columns)
 
 
 @dataclass(frozen=True)
@@ -55,82 +62,154 @@ class CleaningReport:
 
     train: SourceCounts  # train and dev together
     test: SourceCounts
+    names: tuple[str, ...]  # of the classes
     classes: dict[str, tuple[int, ...]]  # by split: headlines of each class, after cleaning
+    mapping: tuple[str, ...]  # what each label means, with counts and examples
     notes: tuple[str, ...] = ()  # what the user should know about how files were read
 
     def lines(self) -> list[str]:
-        """The report as a small table."""
-        columns = ("read", "empty", "conflicting", "duplicates", "in test", "kept")
-        lines = [f"{'rows':<9}" + "".join(f"{name:>12}" for name in columns)]
+        """The report as two small tables, below what the labels mean."""
+        columns = ("read", "without label", "empty", "conflicting", "duplicates", "in test", "kept")
+        lines = [f"{'rows':<9}" + "".join(f"{name:>15}" for name in columns)]
         for name, counts in (("train+dev", self.train), ("test", self.test)):
             cells = (getattr(counts, column.replace(" ", "_")) for column in columns)
-            lines.append(f"{name:<9}" + "".join(f"{cell:>12,}" for cell in cells))
-        lines.append(f"{'split':<9}" + "".join(f"{name:>12}" for name in (*LABELS, "all")))
-        for name, classes in self.classes.items():
-            lines.append(f"{name:<9}" + "".join(f"{count:>12,}" for count in (*classes, sum(classes))))
-        return [*lines, *self.notes]
+            lines.append(f"{name:<9}" + "".join(f"{cell:>15,}" for cell in cells))
+        if len(self.names) > _MANY_CLASSES:
+            shown = {name: (len(counts), sum(counts)) for name, counts in self.classes.items()}
+            lines += [f"{name:<9}{n_classes:>4} classes, {n:,} headlines" for name, (n_classes, n) in shown.items()]
+        else:
+            width = max(12, *(len(name) + 2 for name in self.names))
+            lines.append(f"{'split':<9}" + "".join(f"{name:>{width}}" for name in (*self.names, "all")))
+            for name, classes in self.classes.items():
+                lines.append(f"{name:<9}" + "".join(f"{count:>{width},}" for count in (*classes, sum(classes))))
+        return [*self.mapping, *lines, *self.notes]
+
+
+_MANY_CLASSES = 8  # above it the table of classes would be wider than a screen
 
 
 @dataclass(frozen=True)
 class Headlines:
-    """The three splits, how they came about, and a hash of their content."""
+    """The three splits, what their labels mean, how they came about, and a hash of their content."""
 
     train: Split
     dev: Split
     test: Split
+    names: tuple[str, ...]  # of the classes; labels are indices into them
+    labelled: bool  # whether the source has labels; all of them are NO_LABEL otherwise
+    revision: str | None  # the commit of a data set on the hub
     report: CleaningReport
-    data_hash: str  # 12 hex characters over texts and labels of the three splits
+    data_hash: str  # 12 hex characters over texts and labels of the three splits, and the names
+
+    def with_labels(self, labels: Mapping[str, list[int]]) -> "Headlines":
+        """The same headlines with these labels by split."""
+        return replace(self, **{name: replace(getattr(self, name), labels=found) for name, found in labels.items()})
 
 
-def load_headlines(config: HeadlinesConfig) -> Headlines:
+def load_headlines(config: HeadlinesConfig, classes: Sequence[str] = ()) -> Headlines:
     """Read, clean and split the headlines of `config.source`.
 
-    Raises UserError for every bad input, in one sentence that says what to do.
+    A classifier that is taken as it is gives its own `classes`; then the source may have no labels. Raises UserError
+    for every bad input, in one sentence that says what to do.
     """
-    notes: list[str] = []
-    train, test = _read(config, notes)
-    if test is None:
+    source = _Source(config, classes)
+    meanings, (train, test) = source.meanings, source.headlines()
+    if test is None and config.split_by is None:
         train, test = _partition(train, "test", TEST_SHARE)
-    test, test_counts = clean(test, frozenset())
-    train, train_counts = clean(train, {normalise(text) for text, _ in test})
+    elif test is None:
+        train, test = latest(train, str(config.split_by), TEST_SHARE, config.source)
+    without_label = [rows.without_label for rows in (*source.tables, SourceRows())]
+    test, test_counts = clean(test, frozenset(), without_label[1])
+    train, train_counts = clean(train, {normalise(row.text) for row in test}, without_label[0])
     train, dev = _partition(train, "dev", DEV_SHARE)
 
     splits = {"train": train, "dev": dev, "test": test}
-    classes = {name: _class_counts(rows) for name, rows in splits.items()}
-    report = CleaningReport(train_counts, test_counts, classes, tuple(notes))
-    _check_enough(config.source, report)
+    counts = {name: _class_counts(rows, len(meanings.names)) for name, rows in splits.items()}
+    report = CleaningReport(
+        train_counts, test_counts, meanings.names, counts, tuple(source.mapping), tuple(source.notes)
+    )
+    _check_enough(config.source, report, {name: len(rows) for name, rows in splits.items()}, not classes)
     return Headlines(
-        **{name: _split(rows) for name, rows in splits.items()}, report=report, data_hash=_data_hash(splits.values())
+        **_splits(splits),
+        names=meanings.names,
+        labelled=source.labelled,
+        revision=source.revision,
+        report=report,
+        data_hash=_data_hash(splits.values(), meanings.names),
     )
 
 
 # --- reading -------------------------------------------------------------------------------------------
 
 
-def _read(config: HeadlinesConfig, notes: list[str]) -> tuple[list[Labelled], list[Labelled] | None]:
-    """The rows of train and of test; None for test where it is still part of train."""
-    known = known_labels(config.label_map)
+class _Source:
+    """The tables behind a config: train, and test where it is a table of its own."""
 
-    def labelled(rows: Iterable[Row], source: str) -> list[Labelled]:
-        return list(labelled_rows(rows, config, known, source))
+    def __init__(self, config: HeadlinesConfig, classes: Sequence[str]) -> None:
+        if config.source in (SAMPLE, DEFAULT_DATA) and not (config.label_map or config.label_names):
+            config = config.model_copy(update={"label_map": FINANCIAL_MAP})  # its card says so
+        self.config, self.classes = config, classes
+        self.notes: list[str] = []
+        self.found = FoundLabels()
+        self.carried: tuple[str, ...] = ()
+        self.revision: str | None = None
+        self.labelled = True
+        self.tables = list(self._read())
 
-    def read_file(path: Path) -> list[Labelled]:
-        return labelled(read_table(path, notes), path.name)
+    @cached_property
+    def meanings(self) -> Meanings:
+        """What the labels mean."""
+        if self.classes and not self.labelled:
+            return Meanings(tuple(self.classes), {})
+        is_file = file_of(self.config.source) is not None
+        return understand(self.found, self.config, self.config.source, self.carried, is_file, self.classes)
 
-    if config.source == SAMPLE:
-        splits = [list(sample_headlines())]
-    elif path := file_of(config.source):
-        splits = [read_file(path)]
-    else:
-        rows_of = hub_splits(config.source, config.label_column, need_test=config.test_source is None)
-        splits = [labelled(rows, config.source) for rows in rows_of]
-    if config.test_source is not None:
-        splits.append(read_file(Path(config.test_source).expanduser()))
-    return splits[0], splits[1] if len(splits) > 1 else None
+    @property
+    def mapping(self) -> list[str]:
+        """The lines that say what the labels mean."""
+        return self.meanings.lines(self.found) if self.labelled else ["The table has no labels."]
+
+    def headlines(self) -> tuple[list[Headline], list[Headline] | None]:
+        """The headlines of train and of test; None for test where it is still part of train."""
+        index = self.meanings.index
+        tables = [
+            [Headline(row.text, index.get(row.label, NO_LABEL), row.cells) for row in table.rows]
+            for table in self.tables
+        ]
+        return tables[0], tables[1] if len(tables) > 1 else None
+
+    def _read(self) -> Iterable[SourceRows]:
+        config = self.config
+        if config.source == SAMPLE:
+            rows = [SourceRow(text, str(label), {}) for text, label in sample_headlines()]
+            for row in rows:
+                self.found.add(row.label, row.text)
+            yield SourceRows(rows)
+        elif path := file_of(config.source):
+            yield self._file(path)
+        else:
+            for split in hub_splits(config.source, need_test=config.test_source is None):
+                columns = self._columns(split.columns, config.source)
+                self.carried, self.revision = split.class_names(columns.label), split.revision
+                yield read_rows(split.rows(columns.label), columns, config.source, self.found)
+        if config.test_source is not None:
+            yield self._file(Path(config.test_source).expanduser())
+
+    def _file(self, path: Path) -> SourceRows:
+        table = open_table(path, self.config.columns)
+        self.notes += [note for note in table.notes if note not in self.notes]
+        return read_rows(table.rows(), self._columns(table.columns, path.name), path.name, self.found)
+
+    def _columns(self, names: Sequence[str], source: str) -> Columns:
+        config = self.config
+        columns = find_columns(names, source, config.text_column, config.label_column, need_label=not self.classes)
+        self.labelled = self.labelled and columns.label is not None
+        self.notes += [note for note in columns.notes if note not in self.notes]
+        return columns
 
 
 def file_of(source: str | None) -> Path | None:
-    """The file that a source names; None without a source, for the sample, and for a data set on the hub."""
+    """The file or folder that a source names; None without a source, for the sample, and for a data set on the hub."""
     if source is None or source == SAMPLE:
         return None
     path = Path(source).expanduser()
@@ -141,9 +220,43 @@ def file_of(source: str | None) -> Path | None:
 # --- splitting -----------------------------------------------------------------------------------------
 
 
-def _partition(rows: list[Labelled], purpose: str, share: float) -> tuple[list[Labelled], list[Labelled]]:
+def latest(rows: list[Headline], column: str, share: float, source: str) -> tuple[list[Headline], list[Headline]]:
+    """The earlier rows, and the latest `share` by date or number in `column`; equal dates stay together.
+
+    Raises UserError where the column is missing, where a cell is neither, and where all are equal.
+    """
+    moments = _moments([row.cells.get(column) for row in rows], column, source)
+    ordered = sorted(moments)
+    cut = ordered[min(len(ordered) - 1, int(len(ordered) * (1 - share)))] if ordered else 0.0
+    late = [moment >= cut for moment in moments]
+    if all(late):
+        cut = min((moment for moment in moments if moment > cut), default=cut)
+        late = [moment >= cut for moment in moments]
+    if all(late):
+        raise UserError(f"{source} cannot be split by {column!r}: all its dates are equal.")
+    return list(itertools.compress(rows, (not is_late for is_late in late))), list(itertools.compress(rows, late))
+
+
+def _moments(cells: Sequence[Cell], column: str, source: str) -> list[float]:
+    """Dates or numbers as numbers that ascend with time."""
+    import pandas  # type: ignore[import-untyped]
+
+    if missing := sum(cell is None for cell in cells):
+        raise UserError(f"{source} cannot be split by {column!r}: {missing:,} of {len(cells):,} rows lack that cell.")
+    numbers = typed(cells)
+    if all(isinstance(number, (int, float)) for number in numbers):
+        return [float(number) for number in numbers if number is not None and not isinstance(number, str)]
+    try:
+        dates = pandas.to_datetime([str(cell) for cell in cells], utc=True, format="mixed")
+    except (ValueError, OverflowError) as error:
+        reason = str(error).split(", at position")[0]
+        raise UserError(f"{source} cannot be split by {column!r}: {reason}; dates are read as 2024-01-31.") from error
+    return [float(moment) for moment in dates.astype("int64")]
+
+
+def _partition(rows: list[Headline], purpose: str, share: float) -> tuple[list[Headline], list[Headline]]:
     """The rest, and the share of rows that the hash draws; each in the order of `rows`."""
-    drawn = [_draw(text, purpose, share) for text, _ in rows]
+    drawn = [_draw(row.text, purpose, share) for row in rows]
     rest = itertools.compress(rows, (not hit for hit in drawn))
     return list(rest), list(itertools.compress(rows, drawn))
 
@@ -154,29 +267,52 @@ def _draw(text: str, purpose: str, share: float) -> bool:
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
-def _split(rows: list[Labelled]) -> Split:
-    return Split([t for t, _ in rows], [label for _, label in rows], [headline_id(t) for t, _ in rows])
+def _splits(splits: dict[str, list[Headline]]) -> dict[str, Split]:
+    """The splits as parallel lists; a column is of numbers where it is in all splits."""
+    everything = list(itertools.chain(*splits.values()))
+    names = list(dict.fromkeys(name for row in everything for name in row.cells))
+    columns = {name: typed([row.cells.get(name) for row in everything]) for name in names}
+    made, start = {}, 0
+    for split, rows in splits.items():
+        end = start + len(rows)
+        texts, labels = [row.text for row in rows], [row.label for row in rows]
+        cells = {name: cells[start:end] for name, cells in columns.items()}
+        made[split] = Split(texts, labels, [headline_id(text) for text in texts], cells)
+        start = end
+    return made
 
 
-def _class_counts(rows: list[Labelled]) -> tuple[int, ...]:
-    counts = Counter(label for _, label in rows)
-    return tuple(counts[label] for label in range(len(LABELS)))
+def _class_counts(rows: list[Headline], n_classes: int) -> tuple[int, ...]:
+    counts = Counter(row.label for row in rows)
+    return tuple(counts[label] for label in range(n_classes))
 
 
-def _check_enough(source: str, report: CleaningReport) -> None:
-    """Refuse headlines that leave a split empty, or train without one of the classes."""
+def _check_enough(source: str, report: CleaningReport, sizes: dict[str, int], to_train: bool) -> None:
+    """Refuse headlines that leave a split empty, and with `to_train` those that leave train without a class."""
     counts = report.train
     account = (
-        f"{counts.read:,} rows for training were read, of which {counts.empty:,} empty, {counts.conflicting:,} "
-        f"with conflicting labels, {counts.duplicates:,} duplicates and {counts.in_test:,} also in test left"
+        f"{counts.read:,} rows for training were read, of which {counts.without_label:,} without a label, "
+        f"{counts.empty:,} empty, {counts.conflicting:,} with conflicting labels, {counts.duplicates:,} duplicates and "
+        f"{counts.in_test:,} also in test left"
     )
-    missing = [name for name, n in zip(LABELS, report.classes["train"], strict=True) if not n]
-    if missing:
-        raise UserError(f"{source} leaves no {' and no '.join(missing)} headline to train on: {account}.")
-    for name in ("dev", "test"):
-        if not sum(report.classes[name]):
+    if to_train and len(report.names) < 2:
+        found = f"the class {report.names[0]} alone" if report.names else "no label"
+        raise UserError(f"{source} has {found}, and a classifier needs at least two classes.")
+    missing = [name for name, n in zip(report.names, report.classes["train"], strict=True) if not n]
+    if to_train and missing:
+        shown = " and no ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise UserError(f"{source} leaves no {shown} headline to train on: {account}.")
+    totals = [sum(counts) for counts in zip(*report.classes.values(), strict=True)]
+    if to_train and (single := [name for name, n in zip(report.names, totals, strict=True) if n == 1]):
+        raise UserError(
+            f"{source} has a single headline of the class {single[0]}, too few to learn and to test it; give more, "
+            "or merge it with another class by --label-map."
+        )
+    for name in ("train", "dev", "test") if to_train else ("train", "test"):
+        if not sizes[name]:
             raise UserError(f"{source} leaves no headline for the {name} split, so give more headlines: {account}.")
 
 
-def _data_hash(splits: Iterable[list[Labelled]]) -> str:
-    return hashlib.sha256(json.dumps(list(splits)).encode()).hexdigest()[:12]
+def _data_hash(splits: Iterable[list[Headline]], names: Sequence[str]) -> str:
+    content = [[(row.text, row.label) for row in rows] for rows in splits]
+    return hashlib.sha256(json.dumps([*content, names]).encode()).hexdigest()[:12]

@@ -1,6 +1,8 @@
 """Rows of a data set on the Hugging Face hub."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,51 @@ from sae_pipeline.headlines.table_files import Row
 _TIMEOUT = 5  # seconds for the hub to answer
 
 
-def hub_splits(source: str, label_column: str, need_test: bool) -> list[Iterator[Row]]:
-    """The rows of a data set's split "train" and, with `need_test`, of its split "validation".
+@dataclass(frozen=True)
+class HubSplit:
+    """One split of a data set on the hub."""
+
+    data: Any
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of its columns."""
+        return tuple(self.data.column_names)
+
+    @property
+    def revision(self) -> str | None:
+        """The commit that its files were downloaded from, where `datasets` says it."""
+        found = re.search(r"@([0-9a-f]{40})/", " ".join(self.data.info.download_checksums or ()))
+        return found[1] if found else None
+
+    def class_names(self, column: str | None) -> tuple[str, ...]:
+        """The names that the data set gives to the classes in a column; none where it gives none."""
+        return tuple(getattr(self.data.features.get(column), "names", None) or ())
+
+    def rows(self, label_column: str | None) -> Iterator[Row]:
+        """The rows; the numbers of named classes are replaced by their names."""
+        names = self.class_names(label_column)
+        for number, row in enumerate(self.data):
+            if names and isinstance(row[label_column], int):  # -1 says that a row has no label
+                row = row | {label_column: names[row[label_column]] if row[label_column] >= 0 else None}
+            yield f"row {number}", row
+
+
+def hub_splits(source: str, need_test: bool) -> list[HubSplit]:
+    """The split "train" of a data set and, with `need_test`, its split "validation" or "test".
 
     Raises UserError when the data set cannot be loaded or lacks a split.
     """
     splits = _load(source)
-    names = ["train", "validation"] if need_test else ["train"]
+    names = ["train"]
+    if need_test:
+        names.append(next((name for name in ("validation", "test") if name in splits), "validation"))
     if missing := [name for name in names if name not in splits]:
         raise UserError(
             f"the data set {source} has no split {missing[0]!r} but {', '.join(splits)}; "
             "download it and name files by --source and --test-source."
         )
-    return [_rows(splits[name], label_column) for name in names]
+    return [HubSplit(splits[name]) for name in names]
 
 
 def _load(source: str) -> Any:
@@ -57,12 +91,3 @@ def _load(source: str) -> Any:
         ) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = was_offline
-
-
-def _rows(split: Any, label_column: str) -> Iterator[Row]:
-    """The rows of one split; where the data set names its classes, their names replace the numbers."""
-    names = getattr(split.features.get(label_column), "names", None)
-    for number, row in enumerate(split):
-        if names and isinstance(row[label_column], int) and 0 <= row[label_column] < len(names):
-            row = row | {label_column: names[row[label_column]]}
-        yield f"row {number}", row

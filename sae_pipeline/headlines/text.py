@@ -19,3 +19,9 @@ def normalise(text: str) -> str:
 def headline_id(text: str) -> str:
     """12 hex characters that depend on the text as written alone, so a headline has the same id in every run."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def shortened(text: str, most: int) -> str:
+    """A text on one line for messages, cut to `most` code points."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -27,6 +27,7 @@ class TokenizedHeadline:
     starts: list[int]  # code points into `text`, half open; 0, 0 for special tokens
     ends: list[int]
     words: list[int]  # 0-based word, -1 for special tokens
+    is_cut: bool = False  # whether the text goes on after the last token
 
     def word_at(self, position: int) -> str:
         """The whole word, as written, of the token at `position`; the token itself where it is special."""
@@ -74,19 +75,27 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int, strip_links:
             ends.append(end)
         tokens = tokenizer.convert_ids_to_tokens(ids)
         words = _words(text, starts, ends)
-        result.append(TokenizedHeadline(text, ids, tokens, starts, ends, words))
+        is_cut = bool(encoded.encodings[i].overflowing)
+        result.append(TokenizedHeadline(text, ids, tokens, starts, ends, words, is_cut))
     return result
 
 
-def length_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[NDArray[np.int64]]:
+def length_batches(
+    lengths: Sequence[int], tokens_per_batch: int, equal_lengths: bool = False
+) -> list[NDArray[np.int64]]:
     """Group headlines, as indices, into batches of similar length, longest first.
 
-    A batch with its padding stays within `tokens_per_batch`, unless a single headline is longer.
+    A batch with its padding stays within `tokens_per_batch`, unless a single headline is longer. With `equal_lengths`
+    a batch holds headlines of one length, so that there is no padding.
     """
-    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    known = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-known, kind="stable")
     batches, start = [], 0
     while start < len(order):
-        size = max(1, tokens_per_batch // max(1, lengths[order[start]]))
+        longest = known[order[start]]
+        size = max(1, tokens_per_batch // max(1, longest))
+        if equal_lengths:
+            size = min(size, int(np.searchsorted(-known[order], -longest, side="right")) - start)
         batches.append(order[start : start + size])
         start += size
     return batches

@@ -47,7 +47,8 @@ def metadata_problems(metadata: RunMetadata, number: int | None) -> Problems:
             yield "files", f"lacks {name}"
     yield from _names("labels", [label.lower() for label in metadata.labels])
     yield from _names("metrics", [metric.name for metric in metadata.metrics])
-    if [one.label for one in metadata.classifier.report.per_class] != metadata.labels:
+    report = metadata.classifier.report
+    if report is not None and [one.label for one in report.per_class] != metadata.labels:
         yield "labels", "are not those of the classifier's report"
     if metadata.sae.d_in != metadata.classifier.d_model:
         yield "sae.d_in", f"is {metadata.sae.d_in}, but classifier.d_model is {metadata.classifier.d_model}"

@@ -16,6 +16,9 @@ METADATA, PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES = RUN_FILES 
 
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 PositionKind = Literal["words", "all"]
+Cell = Annotated[str, Field(max_length=1_000)] | int | FiniteFloat | None
+"""A cell of a table beside text and label."""
+
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 

@@ -9,13 +9,14 @@ mypy then reports a field that is missing, misspelt or of another type. Numbers 
 `compact_json` writes as lists. It writes a model that is a value as its fields. Readers get the models.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from orjson import Fragment
 
 from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.schema.causes import Chosen, CurveKind, EstimateName
+from sae_pipeline.schema.common import Cell
 from sae_pipeline.schema.reports import SaeReport, SpliceBaseline
 from sae_pipeline.schema.run import ClassifierInfo, GroupKind, Hookpoint, MetricInfo, SaeInfo, Totals
 
@@ -38,6 +39,8 @@ class ProvenanceDict(TypedDict):
 
     preset: str
     labels: list[str]
+    labelled: bool
+    columns: list[str]
     classifier_hash: str
     data_hash: str
     hookpoint: Hookpoint
@@ -74,6 +77,7 @@ class PromptDict(TypedDict):
     starts: Sequence[int]
     ends: Sequence[int]
     words: Sequence[int]
+    columns: Mapping[str, Cell]
 
 
 class FiringDict(TypedDict):

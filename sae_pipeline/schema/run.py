@@ -4,9 +4,10 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
-from sae_pipeline.schema.common import FileName, FileSum, MadeWith, PositionKind, Record, Share
+from sae_pipeline.schema.common import Cell, FileName, FileSum, MadeWith, PositionKind, Record, Share
 from sae_pipeline.schema.reports import ClassifierReport, SaeReport
 
+MAX_COLUMNS = 100  # of a table beside text and label
 MAX_FILES = 64  # that `metadata.json` may list
 
 # --- metadata.json -------------------------------------------------------------------------------------
@@ -25,7 +26,10 @@ class ClassifierInfo(Record):
     model: str = Field(description="hub id or folder it was fine-tuned from")
     n_layers: int
     d_model: int
-    report: ClassifierReport
+    revision: str | None = Field(description="the commit of a model on the hub")
+    is_finetuned: bool = Field(description="false: it was taken as it is")
+    max_length: int = Field(description="tokens that a headline is cut to, special ones included")
+    report: ClassifierReport | None = Field(description="scores on test; null where the headlines have no labels")
 
 
 class SaeInfo(Record):
@@ -54,6 +58,7 @@ class Totals(Record):
     """Sizes of a run."""
 
     n_headlines: int
+    n_cut: int = Field(description="headlines that are longer than the classifier reads")
     n_tokens: int = Field(description="tokens, special ones included")
     n_counted_tokens: int = Field(description="tokens that statistics count (no specials)")
     n_features: int
@@ -68,7 +73,9 @@ class RunMetadata(Record):
     run_id: str = Field(description='"run-034"')
     created_at: str = Field(description="ISO 8601, UTC")
     preset: str
-    labels: list[str]
+    labels: list[str] = Field(description="the classes, in the order of the probabilities")
+    labelled: bool = Field(description="false: each headline's label is the classifier's own prediction")
+    columns: list[str] = Field(max_length=MAX_COLUMNS, description="the table's other columns, in its order")
     classifier_hash: str
     sae_hash: str
     data_hash: str
@@ -104,6 +111,7 @@ class Prompt(Record):
     starts: list[NonNegativeInt]
     ends: list[NonNegativeInt]
     words: list[int] = Field(description="0-based word each token belongs to; -1 for special tokens")
+    columns: dict[str, Cell] = Field(description="its cells in the table's other columns")
 
 
 # --- feature_stats.json --------------------------------------------------------------------------------

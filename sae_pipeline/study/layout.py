@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from tqdm.auto import tqdm
 
 from sae_pipeline.artefacts.checksums import (
@@ -14,6 +14,7 @@ from sae_pipeline.artefacts.checksums import (
     file_hash,
     named_record,
     read_record,
+    write_record,
 )
 from sae_pipeline.config import FinishConfig, HeadlinesConfig, TrainConfig
 from sae_pipeline.errors import DamageError, UserError
@@ -24,13 +25,14 @@ from sae_pipeline.schema.reports import SaeReport
 
 
 class PresentClassifier(BaseModel):
-    """`finbert_sae/classifier.json`: the newest classifier and the headlines it was fine-tuned on."""
+    """`finbert_sae/classifier.json`: the newest classifier, its headlines, and the layer that is studied."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     classifier_hash: str
     preset: str
     headlines: HeadlinesConfig
+    layer: int | None = Field(None, description="LAYER_TO_EXTRACT of the last verb that named one")
 
 
 SAE, SAE_RECORD = "sae.pt", "sae.json"
@@ -104,6 +106,13 @@ class Layout:
     def sae_alias(self, layer: int, size: str) -> Path:
         """The newest SAE of a size, at the path the user knows."""
         return self.weights / f"layer_{layer}_{size}.pt"
+
+
+def remember_layer(root: Path, layer: int) -> None:
+    """Make a layer the one that later commands work on, unless they name another."""
+    present = present_classifier(root)
+    if present.layer != layer:
+        write_record(Layout(root).classifier_alias, present.model_copy(update={"layer": layer}))
 
 
 def present_classifier(root: Path) -> PresentClassifier:

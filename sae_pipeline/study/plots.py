@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from sae_pipeline.classifier.classifier import ClassifierRecord
-from sae_pipeline.config import LABELS
 from sae_pipeline.runs.folders import read_run
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.controls import ControlsFile
@@ -44,7 +43,8 @@ def fine_tuning(record: ClassifierRecord) -> Figure:
     epochs = [e.epoch for e in record.history]
     axes.plot(epochs, [e.dev_accuracy for e in record.history], "o-", color=_ACCENT, label="dev accuracy")
     axes.plot(epochs, [e.dev_macro_f1 for e in record.history], "s-", color=_INK, label="dev macro-F1")
-    axes.axhline(record.dev.majority_accuracy, color=_MUTED, ls=":", label="accuracy of the commonest class")
+    if record.dev is not None:
+        axes.axhline(record.dev.majority_accuracy, color=_MUTED, ls=":", label="accuracy of the commonest class")
     losses = axes.twinx()
     losses.plot(epochs, [e.train_loss for e in record.history], "^--", color=_MUTED, label="train loss")
     losses.set_ylabel("train loss (nats)")
@@ -61,18 +61,23 @@ def fine_tuning(record: ClassifierRecord) -> Figure:
 
 
 def confusion(report: ClassifierReport) -> Figure:
-    """Headlines by true and predicted class."""
+    """Headlines by true and predicted class. Beyond 8 classes the cells are shaded only."""
+    few = len(report.per_class) <= 8
+    side = 1.0 if few else 0.25  # inches of a cell
     figure, axes = _axes(
-        f"Confusion matrix on {report.split}\naccuracy {report.accuracy:.3f}, macro-F1 {report.macro_f1:.3f}", 4.6, 4.0
+        f"Confusion matrix on {report.split}\naccuracy {report.accuracy:.3f}, macro-F1 {report.macro_f1:.3f}",
+        max(4.6, min(14.0, 1.6 + side * len(report.per_class))),
+        max(4.0, min(13.0, 1.0 + side * len(report.per_class))),
     )
     counts = np.array(report.confusion)
     share = counts / counts.sum(1, keepdims=True).clip(1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), n in np.ndenumerate(counts):
+    for (row, column), n in np.ndenumerate(counts) if few else ():
         ink = "white" if share[row, column] > 0.6 else _INK
         axes.text(column, row, f"{n:,}\n{share[row, column]:.0%}", ha="center", va="center", color=ink)
-    axes.set_xticks(range(len(LABELS)), LABELS)
-    axes.set_yticks(range(len(LABELS)), LABELS)
+    names = [score.label for score in report.per_class]
+    axes.set_xticks(range(len(names)), names, rotation=0 if few else 90)
+    axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.spines[:].set_visible(False)
     _say_how_to_read(
@@ -142,7 +147,11 @@ def feature_density(run: Path) -> Figure:
 def headline_heat(run: Path, headline: int = 0) -> Figure:
     """The activations of a headline's strongest features, by token."""
     loaded = read_run(run)
-    prompt, fired = loaded.prompts[headline], loaded.headline_features.headlines[headline].features
+    labels, prompt, fired = (
+        loaded.metadata.labels,
+        loaded.prompts[headline],
+        loaded.headline_features.headlines[headline].features,
+    )
     counted = [i for i, word in enumerate(prompt.words) if word >= 0]
     heat = np.zeros((len(fired), len(counted)))
     column = {position: i for i, position in enumerate(counted)}
@@ -151,8 +160,8 @@ def headline_heat(run: Path, headline: int = 0) -> Figure:
             heat[row, column[position]] = value
     width = min(16.0, 2.5 + 0.55 * len(counted))
     figure, axes = _axes(
-        f"predicted {LABELS[prompt.prediction]} ({prompt.probabilities[prompt.prediction]:.0%}), "
-        f"true {LABELS[prompt.label]}",
+        f"predicted {labels[prompt.prediction]} ({prompt.probabilities[prompt.prediction]:.0%}), "
+        f"true {labels[prompt.label]}",
         width,
         1.4 + 0.32 * len(fired),
     )

@@ -16,6 +16,7 @@ from sae_pipeline.artefacts.checksums import (
 )
 from sae_pipeline.artefacts.writing import publish
 from sae_pipeline.classifier import classifier as classifiers
+from sae_pipeline.classifier.adoption import own_labels
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.config import ExtractConfig, StudyConfig
 from sae_pipeline.errors import DamageError, UserError
@@ -59,18 +60,21 @@ def extraction_of(config: ExtractConfig, root: Path, device: torch.device) -> Ex
 
 
 def same_headlines(root: Path) -> Headlines:
-    """The headlines that the present classifier was fine-tuned on.
+    """The headlines that the present classifier was fine-tuned or adopted with.
 
-    Raises UserError when their source has changed since.
+    Where they have no labels, their labels are the classifier's predictions. Raises UserError when their source has
+    changed since.
     """
-    present, record = present_classifier(root), classifiers.classifier_record(classifier_folder(root))
-    headlines = load_headlines(located(present.headlines, root))
+    present, folder = present_classifier(root), classifier_folder(root)
+    record = classifiers.classifier_record(folder)
+    is_adopted = record.finetune is None
+    headlines = load_headlines(located(present.headlines, root), record.labels if is_adopted else ())
     if headlines.data_hash != record.data_hash:
         raise UserError(
-            f"The headlines in {present.headlines.source} have changed since the classifier was fine-tuned; "
-            "run `python -m sae_pipeline finetune` again."
+            f"The headlines in {present.headlines.source} have changed since the classifier was made; "
+            f"run `python -m sae_pipeline {'adopt' if is_adopted else 'finetune'}` again."
         )
-    return headlines
+    return headlines if record.labelled else headlines.with_labels(own_labels(folder))
 
 
 def publish_sae(layout: Layout, whole: Path, sae: SparseAutoencoder, record: SaeRecord) -> Path:

@@ -1,12 +1,13 @@
 """Where a run comes from: the part of its metadata that names everything it was made with."""
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import torch
 
 from sae_pipeline.classifier.classifier import Classifier
-from sae_pipeline.config import LABELS, StudyConfig
+from sae_pipeline.config import StudyConfig
 from sae_pipeline.sae.autoencoder import SaeConfig
 from sae_pipeline.schema.dicts import ProvenanceDict
 from sae_pipeline.schema.run import ClassifierInfo, SaeInfo
@@ -17,24 +18,37 @@ _SHARED_FIELDS = set(SaeInfo.model_fields) & set(SaeConfig.model_fields)
 
 
 def provenance(
-    study: StudyConfig, classifier: Classifier, sae: SaeConfig, record: SaeRecord, layout: Layout
+    study: StudyConfig,
+    classifier: Classifier,
+    sae: SaeConfig,
+    record: SaeRecord,
+    layout: Layout,
+    columns: Sequence[str],
 ) -> ProvenanceDict:
     """The classifier, the SAE and its family, the settings of all stages, and the versions of the packages."""
     made_by = classifier.record
     return {
         "preset": study.preset,
-        "labels": list(LABELS),
+        "labels": made_by.labels,
+        "labelled": made_by.labelled,
+        "columns": list(columns),
         "classifier_hash": classifier.hash,
         "data_hash": made_by.data_hash,
         "hookpoint": sae.hookpoint,
         "classifier": ClassifierInfo(
-            model=made_by.model, n_layers=made_by.n_layers, d_model=made_by.d_model, report=made_by.test
+            model=made_by.model,
+            revision=made_by.model_revision,
+            is_finetuned=made_by.finetune is not None,
+            n_layers=made_by.n_layers,
+            d_model=made_by.d_model,
+            max_length=made_by.max_length,
+            report=made_by.test,
         ),
         "sae": SaeInfo(size=record_size(record), **sae.model_dump(include=_SHARED_FIELDS), report=record.report),
         "sae_family": {size: member.report for size, member in sae_family(layout, record).items()},
         "configs": {
             "headlines": made_by.headlines.model_dump(),
-            "finetune": made_by.finetune.model_dump(),
+            **({} if made_by.finetune is None else {"finetune": made_by.finetune.model_dump()}),
             "extract": study.extract.model_dump(),
             "train": record.train.model_dump(mode="json"),
             "analyze": study.analyze.model_dump(),

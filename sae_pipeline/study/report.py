@@ -16,6 +16,7 @@ from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.family import FamilyFile
+from sae_pipeline.schema.reports import ClassifierReport
 from sae_pipeline.study.layout import SAE, Layout, SaeRecord, aliased_saes, classifier_folder
 
 
@@ -36,8 +37,8 @@ class StudyReport(BaseModel):
             "classifier": {
                 "model": self.classifier.model,
                 "split": "test",
-                "accuracy": test.accuracy,
-                "macro_f1": test.macro_f1,
+                "accuracy": test and test.accuracy,
+                "macro_f1": test and test.macro_f1,
                 "seconds": self.classifier.seconds,
             },
             "saes": {
@@ -58,16 +59,9 @@ class StudyReport(BaseModel):
     def lines(self) -> Iterator[str]:
         """The figures as text tables, line by line."""
         record, test = self.classifier, self.classifier.test
-        yield f"classifier {self.classifier_hash}: {record.model}, fine-tuned in {record.seconds:.0f} s"
-        yield (
-            f"  test: accuracy {test.accuracy:.3f} (always the commonest class: {test.majority_accuracy:.3f}), "
-            f"macro-F1 {test.macro_f1:.3f} ({test.majority_macro_f1:.3f}), {test.n_headlines} headlines"
-        )
-        for score in test.per_class:
-            yield (
-                f"  {score.label:8} precision {score.precision:.3f}  recall {score.recall:.3f}  "
-                f"F1 {score.f1:.3f}  n {score.support}"
-            )
+        made = "taken as it is" if record.finetune is None else f"fine-tuned in {record.seconds:.0f} s"
+        yield f"classifier {self.classifier_hash}: {record.model}, {made}"
+        yield from _score_lines(test) if test else ["  The headlines have no labels."]
         yield ""
         yield "SAE     L0 train  held-out   FVU train  held-out    dead  spliced accuracy (clean)  unchanged  positions"
         for size, sae in self.saes.items():
@@ -81,6 +75,19 @@ class StudyReport(BaseModel):
         for file in self.controls:
             yield ""
             yield from compare_lines(file)
+
+
+def _score_lines(test: ClassifierReport) -> Iterator[str]:
+    yield (
+        f"  test: accuracy {test.accuracy:.3f} (always the commonest class: {test.majority_accuracy:.3f}), "
+        f"macro-F1 {test.macro_f1:.3f} ({test.majority_macro_f1:.3f}), {test.n_headlines} headlines"
+    )
+    width = max(8, *(len(score.label) for score in test.per_class))
+    for score in test.per_class:
+        yield (
+            f"  {score.label:{width}} precision {score.precision:.3f}  recall {score.recall:.3f}  "
+            f"F1 {score.f1:.3f}  n {score.support}"
+        )
 
 
 def study_report(root: Path) -> StudyReport:

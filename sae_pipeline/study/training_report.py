@@ -72,8 +72,8 @@ def write_report(root: Path, report: StudyReport) -> Path:
     """Write `finbert_sae/training_report.html`, a page that needs no other file. Returns its path."""
     record, saes = report.classifier, report.saes
     figures = [
-        plots.fine_tuning(record),
-        plots.confusion(record.test),
+        *([plots.fine_tuning(record)] if record.history else []),
+        *([plots.confusion(record.test)] if record.test else []),
         plots.sae_training(saes),
         plots.l0_against_fvu(saes),
         plots.density_of_sizes(saes),

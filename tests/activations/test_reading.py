@@ -8,7 +8,7 @@ import torch
 from sae_pipeline.activations.reading import read_activations, read_batches
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.hooks import resolve_hookpoint
-from sae_pipeline.classifier.pretrained import load_base
+from sae_pipeline.classifier.pretrained import load_pretrained
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.sample import sample_headlines
 from sae_pipeline.headlines.tokens import collate, tokenize
@@ -23,7 +23,7 @@ TEXTS = [text for text, _ in sample_headlines()[:12]]
 def test_equals_hidden_states(tmp_path: Path, name: str, layer: int, positions: str) -> None:
     """Layer L is `hidden_states[L]` at the counted positions, for three families of encoder."""
     save_encoder(name, tmp_path)
-    model, tokenizer = load_base(str(tmp_path))
+    model, tokenizer, *_ = load_pretrained(str(tmp_path))
     headlines = tokenize(tokenizer, TEXTS, 64, True)
     seen = set()
     for batch in read_batches(model, headlines, tokenizer.pad_token_id, layer, positions, tokens_per_batch=128):
@@ -42,7 +42,7 @@ def test_later_layers_are_not_run(classifier: Classifier) -> None:
     """Reading layer 2 leaves layers 3 to 6 untouched, and no hook stays behind."""
     calls: list[int] = []
     handles = [
-        resolve_hookpoint(classifier.model, layer)[0].register_forward_hook(lambda *_, n=layer: calls.append(n))
+        resolve_hookpoint(classifier.model, layer)[0].module.register_forward_hook(lambda *_, n=layer: calls.append(n))
         for layer in range(1, 7)
     ]
     try:

@@ -12,7 +12,7 @@ from sae_pipeline.activations.store import ActivationStore, open_store
 from sae_pipeline.activations.stream import ActivationStream
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.hooks import resolve_hookpoint
-from sae_pipeline.classifier.pretrained import load_base
+from sae_pipeline.classifier.pretrained import load_pretrained
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.sample import sample_headlines
@@ -55,7 +55,7 @@ def test_damaged_store_and_broken_activations(tmp_path: Path, classifier: Classi
     aside = [path for path in tmp_path.glob(".damaged-*") if (path / shard.name).exists()]
     assert len(aside) == 1, "the damaged store is kept"
 
-    broken, _ = load_base("minilm")
+    broken = load_pretrained("minilm", 3).network
     with torch.no_grad():
         broken.bert.encoder.layer[0].output.LayerNorm.bias[3] = float("nan")
     with pytest.raises(UserError, match="not finite"):
@@ -89,7 +89,7 @@ def test_interrupted_extraction_keeps_its_shards(
     wanted = Extraction(classifier.model, headlines, 0, ExtractConfig(layer=1, tokens_per_batch=128), "c", "d")
     expected = extract(wanted, tmp_path / "whole", tmp_path / "unfinished")
     assert len(expected.manifest.files) >= 3
-    module, _ = resolve_hookpoint(classifier.model, 1)
+    module = resolve_hookpoint(classifier.model, 1)[0].module
     calls = 0
 
     def count(*_: object) -> None:

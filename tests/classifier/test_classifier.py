@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sae_pipeline.classifier.classifier import Classifier, classifier_report, predict
-from sae_pipeline.classifier.pretrained import load_base
+from sae_pipeline.classifier.pretrained import load_pretrained
 from sae_pipeline.headlines.tokens import tokenize
 from tests.support.encoders import ENCODERS, save_encoder
 
@@ -15,7 +15,7 @@ from tests.support.encoders import ENCODERS, save_encoder
 def test_any_encoder_predicts(tmp_path: Path, name: str) -> None:
     """BERT, DistilBERT and RoBERTa load, and batching does not change their logits."""
     save_encoder(name, tmp_path)
-    model, tokenizer = load_base(str(tmp_path))
+    model, tokenizer, *_ = load_pretrained(str(tmp_path))
     texts = ["Shares surge", "Profit falls short of the estimates at every bank in the region", "Fed holds"]
     headlines = tokenize(tokenizer, texts, 64, True)
     together = predict(model, headlines, tokenizer.pad_token_id)

@@ -10,11 +10,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sae_pipeline.classifier.classifier import load_classifier
 from sae_pipeline.classifier.finetuning import finetune
-from sae_pipeline.classifier.pretrained import load_base
+from sae_pipeline.classifier.pretrained import load_for, load_pretrained
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig
 from sae_pipeline.errors import ResourceError
 from sae_pipeline.headlines.dataset import load_headlines
+from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.headlines.tokens import collate, shuffled_batches, tokenize
 from tests.support.encoders import finbert_like
 from tests.support.tables import ROWS, csv_text, load
@@ -57,12 +58,12 @@ def test_fine_tuning_is_adamw(
         label_smoothing=0.0,
     )
     made = finetune(headlines, data, config, tmp_path / "store", tmp_path / "checkpoints", torch.device("cpu"))
-    ours = dict(load_base(str(made))[0].named_parameters())
+    ours = dict(load_pretrained(str(made)).network.named_parameters())
     assert ("out of memory, goes on with 16 at a time" in capsys.readouterr().err) == (most == 20)
 
-    network, tokenizer = load_base(config.model)
+    network, tokenizer, *_ = load_for(config.model, FINANCIAL, seed=config.seed)
     assert network.config.vocab_size > 4096  # so that on a CPU its gradient is sparse
-    tokens = tokenize(tokenizer, headlines.train.texts, config.max_length, data.strip_links)
+    tokens = tokenize(tokenizer, headlines.train.texts, 128, data.strip_links)
     batches = shuffled_batches([len(h.input_ids) for h in tokens], config.batch_size, (config.seed, 0))
     rates = [min((i + 1) / round(0.1 * len(batches)), (1 - i / len(batches)) / 0.9) for i in range(len(batches))]
     matrices, others = ([p for p in network.parameters() if (p.ndim > 1) == wide] for wide in (True, False))
@@ -79,7 +80,7 @@ def test_fine_tuning_is_adamw(
         for group in adam.param_groups:
             group["lr"] = config.learning_rate * rate
         adam.step()
-    start = dict(load_base(config.model)[0].named_parameters())
+    start = dict(load_for(config.model, FINANCIAL, seed=config.seed).network.named_parameters())
     for name, weight in network.named_parameters():
         moved = (weight - start[name]).norm()
         if not name.endswith("key.bias"):  # softmax takes it away: its gradient is rounding

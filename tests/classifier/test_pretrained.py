@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from sae_pipeline.classifier.pretrained import load_base, recorded_model
-from sae_pipeline.config import LABELS
+from sae_pipeline.classifier.pretrained import load_for, load_pretrained, recorded_model
 from sae_pipeline.errors import ResourceError, UserError
+from sae_pipeline.headlines.labels import FINANCIAL
 from tests.support.encoders import finbert_like
 
 
@@ -20,40 +20,57 @@ from tests.support.encoders import finbert_like
 def test_head_is_permuted_not_retrained(tmp_path: Path, labels: list[str]) -> None:
     """Each of our classes gets the row of its synonym: the logits are the same numbers in our order."""
     original = finbert_like(tmp_path, labels)
-    model, tokenizer = load_base(str(tmp_path))
+    model, tokenizer, has_head, _ = load_for(str(tmp_path), FINANCIAL)
+    assert has_head
     batch = tokenizer(["Shares surge on record profit"], return_tensors="pt")
     with torch.inference_mode():
         theirs, ours = original(**batch).logits[0], model(**batch).logits[0]
     synonyms = {"negative": "Bearish", "positive": "Bullish", "bearish": "Bearish", "bullish": "Bullish"}
     row_of = {synonyms.get(label.lower(), "Neutral"): i for i, label in enumerate(labels)}
-    assert ours.tolist() == [theirs[row_of[label]].item() for label in LABELS]
-    assert model.config.id2label == dict(enumerate(LABELS))
+    assert ours.tolist() == [theirs[row_of[label]].item() for label in FINANCIAL]
+    assert model.config.id2label == dict(enumerate(FINANCIAL))
 
 
-def test_other_labels_get_a_new_head(tmp_path: Path) -> None:
-    """Five star ratings are not ours: three fresh rows."""
+def test_a_head_for_other_classes_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    """Five star ratings are not ours: the model is refused, or gets three fresh rows where the user says so."""
     finbert_like(tmp_path, ["1", "2", "3", "4", "5"])
-    assert load_base(str(tmp_path))[0].config.num_labels == 3
+    with pytest.raises(UserError, match=r"is a classifier of 1, 2, 3, 4, 5, .* --new-head true"):
+        load_for(str(tmp_path), FINANCIAL)
+    replaced = load_for(str(tmp_path), FINANCIAL, new_head=True)
+    assert replaced.labels == list(FINANCIAL) and not replaced.has_head
+
+
+def test_a_model_without_a_head_gets_one_from_the_seed(tmp_path: Path) -> None:
+    """The head of an encoder is drawn, and drawn alike for the same seed."""
+    heads = [load_for("minilm", ["no", "yes"], seed=seed).network.classifier.weight for seed in (0, 0, 1)]
+    assert len(heads[0]) == 2 and torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+def test_two_classes_in_another_order(tmp_path: Path) -> None:
+    """A head for NEGATIVE and POSITIVE keeps its rows for classes that are called positive and negative."""
+    original = finbert_like(tmp_path, ["NEGATIVE", "POSITIVE"])
+    loaded = load_for(str(tmp_path), ["positive", "negative"]).network
+    assert torch.equal(loaded.classifier.weight, original.classifier.weight.flip(0))
 
 
 def test_folder_that_is_no_classifier(tmp_path: Path) -> None:
     """An empty folder, a decoder without classes' tokenizer and a missing hub: a sentence each."""
     with pytest.raises(UserError, match=r"no config\.json"):
-        load_base(str(tmp_path))
+        load_pretrained(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "nothing"}')
     with pytest.raises(UserError, match="not a text encoder"):
-        load_base(str(tmp_path))
+        load_pretrained(str(tmp_path))
     gpt = tmp_path / "gpt"
     GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=1)).save_pretrained(gpt)
     with pytest.raises(UserError, match=r"no text encoder|not a text encoder"):
-        load_base(str(gpt))
+        load_pretrained(str(gpt))
 
 
 def test_missing_hub_names_the_offline_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a hub, one sentence names the offline preset and the flag for a local folder."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"--preset demo.*--model FOLDER"):
-        load_base("ProsusAI/finbert")
+        load_pretrained("ProsusAI/finbert")
 
 
 def test_disk_that_is_full_while_a_model_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +81,7 @@ def test_disk_that_is_full_while_a_model_is_downloaded(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("transformers.PretrainedConfig.get_config_dict", download)
     with pytest.raises(ResourceError, match="the disk is full; free some space"):
-        load_base("ProsusAI/finbert")
+        load_pretrained("ProsusAI/finbert")
 
 
 class _Opens:
@@ -93,7 +110,7 @@ class TestCode:
             (folder / name).write_text(json.dumps(settings))
         monkeypatch.setattr("builtins.input", lambda _: pytest.fail("a question was asked"))
         with pytest.raises(UserError, match=r"brings Python code of its own \(auto_map\)") as caught:
-            load_base(str(folder))
+            load_pretrained(str(folder))
         assert "\n" not in str(caught.value) and not mark.exists()
 
     def test_pickle(self, tmp_path: Path) -> None:
@@ -103,11 +120,11 @@ class TestCode:
         weights = load_file(folder / "model.safetensors")
         (folder / "model.safetensors").unlink()
         torch.save(weights, folder / "pytorch_model.bin")
-        loaded = load_base(str(folder))[0]
+        loaded = load_pretrained(str(folder)).network
         assert torch.equal(loaded.bert.pooler.dense.weight, original.bert.pooler.dense.weight)
         torch.save({**weights, "more": _Opens(mark)}, folder / "pytorch_model.bin")
         with pytest.raises(UserError, match="not a text encoder"):
-            load_base(str(folder))
+            load_pretrained(str(folder))
         assert not mark.exists()
         torch.load(folder / "pytorch_model.bin", weights_only=False)
         assert mark.exists()  # so it would have been made

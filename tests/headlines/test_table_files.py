@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sae_pipeline.config import LABELS, HeadlinesConfig
+from sae_pipeline.config import HeadlinesConfig
 from sae_pipeline.errors import UserError
+from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.headlines.dataset import load_headlines
 from tests.support.tables import ROWS, csv_text, everything, jsonl_text, load, parquet_bytes
 
@@ -23,12 +24,12 @@ from tests.support.tables import ROWS, csv_text, everything, jsonl_text, load, p
         ("utf16.tsv", csv_text(ROWS, "\t").encode("utf-16")),
         ("windows.csv", csv_text(ROWS).encode("cp1252")),
         ("more.csv", csv_text([(y, i, t) for i, (t, y) in enumerate(ROWS)], header=("label", "n", "text")).encode()),
-        ("named.csv", csv_text([(t, f" {LABELS[y].upper()} ") for t, y in ROWS]).encode()),
+        ("named.csv", csv_text([(t, f" {FINANCIAL[y].upper()} ") for t, y in ROWS]).encode()),
         ("floats.csv", csv_text([(t, float(y)) for t, y in ROWS]).encode()),
         ("a.jsonl", jsonl_text(ROWS).encode()),
         ("a.json", ("\n" + jsonl_text(ROWS)).encode("utf-8-sig")),
         ("a.parquet", parquet_bytes(ROWS)),
-        ("named.parquet", parquet_bytes([(t, LABELS[y]) for t, y in ROWS])),
+        ("named.parquet", parquet_bytes([(t, FINANCIAL[y]) for t, y in ROWS])),
     ],
 )
 def test_every_kind_of_file_reads_the_same(tmp_path: Path, name: str, data: bytes) -> None:

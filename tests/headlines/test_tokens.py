@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sae_pipeline.classifier.pretrained import load_base
+from sae_pipeline.classifier.pretrained import load_pretrained
 from sae_pipeline.headlines.tokens import (
     collate,
     counted_mask,
@@ -23,7 +23,7 @@ from sae_pipeline.headlines.tokens import (
 @cache
 def minilm() -> Any:
     """MiniLM's tokenizer, for Hypothesis too, which takes no fixture."""
-    return load_base("minilm")[1]
+    return load_pretrained("minilm").tokenizer
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from sae_pipeline.classifier.pretrained import model_source
-from sae_pipeline.config import LABELS
+from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.runs.folders import read_run
 from tests.conftest import SmallStudy
 from tests.support.server_process import Server
@@ -93,7 +93,7 @@ def test_real_preset(finbert_folder: Path, tmp_path: Path) -> None:
     run = read_run(next((tmp_path / "analysis_data").glob("*_run-001")))
     assert run.metadata.hookpoint.module == "bert.encoder.layer.7"
     assert (run.metadata.sae.size, run.metadata.sae.d_in, run.metadata.preset) == ("32k", 768, "finbert")
-    assert run.metadata.labels == list(LABELS)
+    assert run.metadata.labels == list(FINANCIAL)
     _check_server(tmp_path)
 
 

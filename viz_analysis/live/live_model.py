@@ -119,12 +119,12 @@ class LiveModel:
         edits = [_edit(edit, row if body.separately else 1) for row, edit in enumerate(body.edits, 1)]
         # Row 0 stays as it is, so that before and after come from one pass.
         rows = np.zeros(1 + (len(edits) if body.separately else 1), np.int64)
-        hidden, mask = read.reading.padded(rows)
+        hidden, input_ids, mask = read.reading.padded(rows)
         counted = counted_mask([read.headline], self._probe.sae.config.positions).to(hidden.device)
         counted = counted.expand(len(rows), -1)
         with torch.inference_mode():
             edited = edit_hidden(hidden, counted, self._probe.sae, edits)
-            before, *after = self._probe.tail(edited, mask).double().cpu().numpy()
+            before, *after = self._probe.tail(edited, input_ids, mask).double().cpu().numpy()
         return InterveneAnswer(
             **self._run,
             before=LivePrediction(**_prediction(before)),
@@ -232,7 +232,7 @@ class LiveModel:
         if text in self._read:
             self._read.move_to_end(text)
             return self._read[text]
-        limit = self._classifier.record.finetune.max_length
+        limit = self._classifier.record.max_length
         strip = self._classifier.record.headlines.strip_links
         headline = tokenize(self._classifier.tokenizer, [text], 1 << 20, strip)[0]
         if len(headline.input_ids) > limit:
