@@ -329,9 +329,9 @@ def live(tokenizer: Any, device: torch.device) -> dict[str, Any]:
 
     @torch.inference_mode()
     def intervening() -> None:
-        hidden, mask = probe.read([headline], logits=False).padded(np.array([0, 0]))
+        hidden, input_ids, mask = probe.read([headline], logits=False).padded(np.array([0, 0]))
         edit = Edit(3, "clamp", 5.0, headline=1)
-        probe.tail(edit_hidden(hidden, counted.expand(2, -1), sae, [edit]), mask)
+        probe.tail(edit_hidden(hidden, counted.expand(2, -1), sae, [edit]), input_ids, mask)
 
     @torch.inference_mode()
     def forward() -> None:

@@ -26,6 +26,7 @@ from sae_pipeline.artefacts.checkpoints import unfinished
 from sae_pipeline.artefacts.checksums import check_file, file_sums, read_record, write_record
 from sae_pipeline.artefacts.writing import publish, put, readable_os_errors
 from sae_pipeline.classifier.hooks import resolve_hookpoint
+from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import DamageError, ResourceError, UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
@@ -66,7 +67,7 @@ class Extraction:
         lengths = [len(h.input_ids) for h in self.headlines]
         plan: list[list[NDArray[np.int64]]] = [[]]
         filled = 0
-        for batch in length_batches(lengths, self.config.tokens_per_batch):
+        for batch in length_batches(lengths, self.config.tokens_per_batch, equal_lengths(self.model)):
             if filled >= SHARD_TOKENS:
                 plan.append([])
                 filled = 0

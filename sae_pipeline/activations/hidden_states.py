@@ -21,13 +21,16 @@ class HiddenStates:
 
     tokenized: Sequence[TokenizedHeadline]
     hidden: Tensor  # float32 [n_tokens, d_in], headline by headline, special tokens included
+    input_ids: Tensor  # int64 [n_tokens]
     starts: Ints  # [n_headlines + 1] the first token of each headline
 
     @classmethod
     def empty(cls, tokenized: Sequence[TokenizedHeadline], d_in: int, device: torch.device) -> Self:
         """Room for headlines that `put` fills."""
         starts = np.cumsum([0, *(len(headline.input_ids) for headline in tokenized)])
-        return cls(tokenized, torch.empty(int(starts[-1]), d_in, device=device), starts)
+        input_ids = np.array([token for headline in tokenized for token in headline.input_ids], np.int64)
+        hidden = torch.empty(int(starts[-1]), d_in, device=device)
+        return cls(tokenized, hidden, torch.from_numpy(input_ids).to(device), starts)
 
     @classmethod
     def collect(
@@ -49,14 +52,17 @@ class HiddenStates:
         """[n_headlines] tokens of each headline."""
         return np.diff(self.starts)
 
-    def padded(self, rows: Ints) -> tuple[Tensor, Tensor]:
-        """Hidden states [n_rows, longest, d_in] of some headlines and their mask; a headline may come several times."""
+    def padded(self, rows: Ints) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden states [n_rows, longest, d_in] of some headlines, their input_ids and their mask [n_rows, longest].
+
+        A headline may come several times. Where the mask is 0, hidden states are 0 and input_ids mean nothing.
+        """
         lengths = self.lengths[rows]
         position = np.arange(lengths.max())
         mask = torch.from_numpy(position < lengths[:, None]).to(self.hidden.device)
-        token = np.minimum(self.starts[rows][:, None] + position, len(self.hidden) - 1)
-        hidden = self.hidden[torch.from_numpy(token).to(self.hidden.device)]
-        return hidden.masked_fill_(~mask[..., None], 0.0), mask.long()
+        clipped = np.minimum(self.starts[rows][:, None] + position, len(self.hidden) - 1)
+        token = torch.from_numpy(clipped).to(self.hidden.device)
+        return self.hidden[token].masked_fill_(~mask[..., None], 0.0), self.input_ids[token], mask.long()
 
     def counted(self, positions: PositionKind) -> Tensor:
         """int64 [n_counted]: the rows of `hidden` that are counted tokens."""
@@ -78,6 +84,6 @@ class HiddenStates:
     def rerun(self, tail: Tail, tokens_per_batch: int) -> Floats:
         """Logits [n_headlines, n_classes] from the layers after the hookpoint."""
         logits = np.zeros((len(self.tokenized), tail.n_classes))
-        for rows in length_batches(self.lengths.tolist(), tokens_per_batch):
+        for rows in length_batches(self.lengths.tolist(), tokens_per_batch, tail.equal_lengths):
             logits[rows] = tail(*self.padded(rows)).double().cpu().numpy()
         return logits

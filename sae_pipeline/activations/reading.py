@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint
+from sae_pipeline.classifier.hooks import Site, hooked, resolve_hookpoint
+from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.config import Precision
 from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask, length_batches, padded_batches
 from sae_pipeline.machine.device import MicroBatches, autocast
@@ -30,6 +31,7 @@ class HiddenBatch:
 
     rows: NDArray[np.int64]  # [n_headlines] indices into the headlines that are read
     hidden: Tensor  # [n_headlines, n_positions, d_in], in the dtype that the model computes in
+    input_ids: Tensor  # int64 [n_headlines, n_positions]
     mask: Tensor  # int64 [n_headlines, n_positions], 1 where there is a token
     counted: Tensor  # bool [n_headlines, n_positions]
     logits: Tensor | None  # [n_headlines, n_classes]; None where they were not asked for
@@ -74,15 +76,15 @@ def read_batches(
     instead. The layers after `layer` run only `with_logits`. A batch that does not fit into the device's memory is
     read in parts. Raises UserError for a layer that does not exist.
     """
-    module, _ = resolve_hookpoint(model, layer)
+    site, _ = resolve_hookpoint(model, layer)
     device = next(model.parameters()).device
     micro = MicroBatches("reading activations", len(headlines))
     if batches is None:
-        batches = length_batches([len(h.input_ids) for h in headlines], tokens_per_batch)
+        batches = length_batches([len(h.input_ids) for h in headlines], tokens_per_batch, equal_lengths(model))
     for rows, members, input_ids, mask in padded_batches(headlines, batches, pad_id, device):
-        forward = partial(_forward, model, module, input_ids, mask, precision, with_logits)
+        forward = partial(_forward, model, site, input_ids, mask, precision, with_logits)
         hidden, logits = micro.run(forward, len(members))
-        yield HiddenBatch(rows, hidden, mask, counted_mask(members, positions).to(device), logits)
+        yield HiddenBatch(rows, hidden, input_ids, mask, counted_mask(members, positions).to(device), logits)
 
 
 def read_activations(
@@ -100,7 +102,7 @@ def read_activations(
 @torch.no_grad()
 def _forward(
     model: Any,
-    module: nn.Module,
+    site: Site,
     input_ids: Tensor,
     mask: Tensor,
     precision: Precision,
@@ -112,7 +114,7 @@ def _forward(
     logits: list[Tensor] = []
     with autocast(mask.device, precision):
         for part in parts:
-            with hooked(module, hidden.append, stop=not with_logits):
+            with hooked(site, hidden.append, stop=not with_logits):
                 logits.append(model(input_ids=input_ids[part], attention_mask=mask[part]).logits)
     return _joined(hidden), _joined(logits) if with_logits else None
 

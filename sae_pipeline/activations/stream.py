@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from sae_pipeline.activations.extraction import Extraction
 from sae_pipeline.activations.manifest import Activations, Moments
+from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.headlines.tokens import length_batches
 
 
@@ -47,7 +48,8 @@ class ActivationStream(Activations):
         known[order[wanted]] = np.arange(len(wanted))
         lengths = [len(self.extraction.headlines[i].input_ids) for i in order[wanted]]
         budget = self.extraction.config.tokens_per_batch
-        batches = [order[wanted[batch]] for batch in length_batches(lengths, budget)]
+        grouped = length_batches(lengths, budget, equal_lengths(self.extraction.model))
+        batches = [order[wanted[batch]] for batch in grouped]
         parts, firsts, filled = [], np.empty(len(wanted), dtype=np.int64), 0
         for batch in self.extraction.read(batches):
             acts = batch.acts

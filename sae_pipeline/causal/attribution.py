@@ -76,8 +76,8 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
     logits = np.zeros((len(reading.tokenized), n_classes))
     base = np.full_like(logits, np.nan)
     first = reading.entry_starts
-    for rows in length_batches(reading.lengths.tolist(), probe.budget):
-        hidden, mask = reading.padded(rows)
+    for rows in length_batches(reading.lengths.tolist(), probe.budget, probe.tail.equal_lengths):
+        hidden, input_ids, mask = reading.padded(rows)
         counts = np.diff(first)[rows]
         entry = ragged(first[rows], counts)
         site = np.repeat(np.arange(len(rows)), counts) * hidden.shape[1] + firings.position[entry]
@@ -91,37 +91,39 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
             )
         removed = code.detach()
         points = [hidden, *(hidden - (1 - node) * removed for node in nodes.tolist())]
-        slopes = _slopes(probe, points, mask)
+        slopes = _slopes(probe, points, input_ids, mask)
         logits[rows], at_x = next(slopes)
         gradient[entry] = _effects(code, f, at_x)
         if steps:
             along: Any = sum(weight * slope for weight, (_, slope) in zip(weights.tolist(), slopes, strict=True))
             integrated[entry] = _effects(code, f, along)
             with torch.no_grad():
-                base[rows] = centred(probe.tail(hidden - removed, mask).double().cpu().numpy())
+                base[rows] = centred(probe.tail(hidden - removed, input_ids, mask).double().cpu().numpy())
     return Attribution(gradient, integrated, base, logits)
 
 
-def _slopes(probe: Probe, points: Sequence[Tensor], mask: Tensor) -> Iterator[tuple[Floats, Tensor]]:
+def _slopes(probe: Probe, points: Sequence[Tensor], input_ids: Tensor, mask: Tensor) -> Iterator[tuple[Floats, Tensor]]:
     """Yield, at each x of `points`, the logits and ∂c/∂x for all classes but the last.
 
     Logits are [n_headlines, n_classes], slopes [n_classes − 1, n_headlines, n_positions, d_in].
     """
     n_classes = probe.model.config.num_labels
     if n_classes * len(points) * mask.numel() <= _FEW_TOKENS:
-        yield from _slopes_at_once(probe, torch.stack(list(points)), mask, n_classes - 1)
+        yield from _slopes_at_once(probe, torch.stack(list(points)), input_ids, mask, n_classes - 1)
         return
     for point in points:
         with torch.enable_grad():
             x = point.detach().requires_grad_()
-            logits = probe.tail(x, mask)
+            logits = probe.tail(x, input_ids, mask)
             totals = (logits - logits.mean(-1, keepdim=True)).sum(0)  # rows do not mix: one sum serves all headlines
             last = n_classes - 2
             grads = [torch.autograd.grad(totals[c], x, retain_graph=c < last)[0] for c in range(last + 1)]
         yield logits.detach().double().cpu().numpy(), torch.stack(grads)
 
 
-def _slopes_at_once(probe: Probe, x: Tensor, mask: Tensor, n_slopes: int) -> Iterator[tuple[Floats, Tensor]]:
+def _slopes_at_once(
+    probe: Probe, x: Tensor, input_ids: Tensor, mask: Tensor, n_slopes: int
+) -> Iterator[tuple[Floats, Tensor]]:
     """Like `_slopes`, for all points x [n_points, n_headlines, n_positions, d_in] in one forward and backward pass.
 
     With few tokens most time goes into reading the weights, so a copy of x per class costs less than a backward pass
@@ -129,8 +131,8 @@ def _slopes_at_once(probe: Probe, x: Tensor, mask: Tensor, n_slopes: int) -> Ite
     """
     with torch.enable_grad():
         copies = x.expand(n_slopes, *x.shape).clone().requires_grad_()
-        flat = copies.flatten(0, 2)
-        logits = probe.tail(flat, mask.expand(*copies.shape[:2], *mask.shape).flatten(0, 2))
+        inputs = (given.expand(*copies.shape[:2], *mask.shape).flatten(0, 2) for given in (input_ids, mask))
+        logits = probe.tail(copies.flatten(0, 2), *inputs)
         logits = logits.unflatten(0, copies.shape[:3])
         effects = logits - logits.mean(-1, keepdim=True)
         total = torch.stack([effects[c, ..., c].sum() for c in range(n_slopes)]).sum()

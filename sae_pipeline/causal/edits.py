@@ -128,6 +128,6 @@ def intervene(
     layer = hookpoint if isinstance(hookpoint, int) else hookpoint.layer
     if layer != sae.config.hookpoint.layer:
         raise UserError(f"This SAE reads layer {sae.config.hookpoint.layer}, not layer {layer}.")
-    module, _ = resolve_hookpoint(model, layer)
-    with hooked(module, lambda hidden: edit_hidden(hidden, counted, sae, edits)):
+    site, _ = resolve_hookpoint(model, layer)
+    with hooked(site, lambda hidden: edit_hidden(hidden, counted, sae, edits)):
         yield

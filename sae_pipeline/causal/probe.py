@@ -107,9 +107,9 @@ class Probe:
             states.put(batch)
             entries.append(active_entries(sae, batch))
             if logits:
-                found[batch.rows] = self.tail(batch.hidden.float(), batch.mask).double().cpu().numpy()
+                found[batch.rows] = self.tail(batch.hidden.float(), batch.input_ids, batch.mask).double().cpu().numpy()
         firings = Firings.collect(*(np.concatenate(column) for column in zip(*entries, strict=True)))
-        return Reading(tokenized, states.hidden, states.starts, firings, found)
+        return Reading(tokenized, states.hidden, states.input_ids, states.starts, firings, found)
 
     def acts(self, reading: Reading) -> Tensor:
         """The activations [n_counted, d_in] at the positions that the SAE was trained on."""
@@ -138,8 +138,9 @@ class Probe:
         firings, device = reading.firings, reading.hidden.device
         result = np.zeros((len(variants.headline), self.tail.n_classes))
         sizes = np.diff(variants.starts)
-        for batch in length_batches(reading.lengths[variants.headline].tolist(), self.budget):
-            hidden, mask = reading.padded(variants.headline[batch])
+        lengths = reading.lengths[variants.headline].tolist()
+        for batch in length_batches(lengths, self.budget, self.tail.equal_lengths):
+            hidden, input_ids, mask = reading.padded(variants.headline[batch])
             entry = variants.entry[ragged(variants.starts[batch], sizes[batch])]
             site = np.repeat(np.arange(len(batch)), sizes[batch]) * hidden.shape[1] + firings.position[entry]
             delta = variants.level - firings.value[entry]
@@ -149,7 +150,7 @@ class Probe:
                 torch.from_numpy(firings.feature[entry]).to(device),
                 torch.from_numpy(delta).to(device, torch.float32),
             )
-            result[batch] = self.tail(hidden, mask).double().cpu().numpy()
+            result[batch] = self.tail(hidden, input_ids, mask).double().cpu().numpy()
         return result
 
     def replaced_logits(self, reading: Reading, acts: Tensor) -> Floats:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,29 +15,76 @@ class _StopForward(Exception):  # noqa: N818 - not an error
     """Ends a forward pass after the hooked module."""
 
 
-def resolve_hookpoint(model: Any, layer: int) -> tuple[nn.Module, Hookpoint]:
-    """Find the module whose output is `hidden_states[layer]`; `layer` counts from 1.
+@dataclass(frozen=True)
+class Site:
+    """The place in a forward pass where a layer's output is read: one call of one module.
+
+    Most layers are modules of their own. ALBERT's layers share one module, which a pass calls once per layer.
+    """
+
+    module: nn.Module
+    call: int = 0  # 0-based, within one forward pass
+    owner: nn.Module | None = None  # runs once per forward pass and makes the calls; None for a module of one call
+
+
+def resolve_hookpoint(model: Any, layer: int) -> tuple[Site, Hookpoint]:
+    """Find the place whose output is `hidden_states[layer]`; `layer` counts from 1.
 
     Raises UserError when the model has no such layer.
     """
     n_layers = model.config.num_hidden_layers
     if not 1 <= layer <= n_layers:
         raise UserError(f"Layer {layer} does not exist: this model has layers 1 to {n_layers}; change --layer.")
+    name, modules = _layers(model, n_layers)
+    if len(modules) == n_layers:
+        return Site(modules[layer - 1]), Hookpoint(layer=layer, module=f"{name}.{layer - 1}")
+    groups = [i * len(modules) // n_layers for i in range(n_layers)]
+    group = groups[layer - 1]
+    owner = model.get_submodule(name.rpartition(".")[0])
+    site = Site(modules[group], groups[: layer - 1].count(group), owner)
+    return site, Hookpoint(layer=layer, module=f"{name}.{group}")
+
+
+def _layers(model: Any, n_layers: int) -> tuple[str, nn.ModuleList]:
+    """The list of a model's layers, and its name. It is shorter than `n_layers` where layers share modules.
+
+    XLM keeps the parts of its layers in several lists of one parent; the last of them holds what ends a layer.
+    """
+    found: dict[str, nn.ModuleList] = {}
     for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
-            return module[layer - 1], Hookpoint(layer=layer, module=f"{name}.{layer - 1}")
-    raise UserError(f"{type(model).__name__} has no list of {n_layers} layers; use a BERT-like encoder.")
+        if isinstance(module, nn.ModuleList):
+            if name.endswith("albert_layer_groups"):
+                return name, module
+            if len(module) == n_layers and (
+                not found or next(iter(found)).rpartition(".")[0] == name.rpartition(".")[0]
+            ):
+                found[name] = module
+    if not found:
+        raise UserError(
+            f"{type(model).__name__} has no list of {n_layers} layers whose outputs can be read; "
+            "use a BERT-like encoder."
+        )
+    return list(found.items())[-1]
 
 
 @contextmanager
-def hooked(module: nn.Module, edit: Callable[[Tensor], Tensor | None], stop: bool = False) -> Iterator[None]:
-    """Pass the output [n_headlines, n_positions, d_in] of `module` through `edit` inside the context.
+def hooked(site: Site, edit: Callable[[Tensor], Tensor | None], stop: bool = False) -> Iterator[None]:
+    """Pass the output [n_headlines, n_positions, d_in] at `site` through `edit` inside the context.
 
-    `edit` returns the new output, or None to keep the old one. With `stop` a forward pass ends after the module, and
+    `edit` returns the new output, or None to keep the old one. With `stop` a forward pass ends after the site, and
     so does the block it is called in. The hook is removed in any case, also after an exception.
     """
+    calls = 0
+
+    def restart(*_: Any) -> None:
+        nonlocal calls
+        calls = 0
 
     def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if site.owner is not None and calls != site.call + 1:
+            return output
         hidden = output[0] if isinstance(output, tuple) else output
         edited = edit(hidden)
         if stop:
@@ -45,11 +93,14 @@ def hooked(module: nn.Module, edit: Callable[[Tensor], Tensor | None], stop: boo
             return output
         return (edited, *output[1:]) if isinstance(output, tuple) else edited
 
-    handle = module.register_forward_hook(hook)
+    handles = [site.module.register_forward_hook(hook)]
+    if site.owner is not None:
+        handles.append(site.owner.register_forward_pre_hook(restart))
     try:
         yield
     except _StopForward:
         if not stop:
             raise
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()

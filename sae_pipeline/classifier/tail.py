@@ -1,4 +1,7 @@
-"""Shorter ways to a classifier's logits: the layers after one, and of the last layer only what the head reads.
+"""Ways to a classifier's logits from its hidden states at a layer, and a shorter way from its input.
+
+The short way from hidden states is a cut: a model of the layers after the hookpoint. Where a family cannot be cut, the
+whole model runs and the hidden states replace what it computes at the hookpoint: the same numbers, in more time.
 
 The head of most encoders reads the first position alone. Of the last layer it needs the keys and values of all
 positions, and everything else of the first one. Models differ, so each short way is compared with the whole model on
@@ -12,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint
+from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.errors import UserError
 
 
@@ -29,38 +33,49 @@ def logits_only(model: Any, keep: int = 0) -> Any:
 
 
 class Tail:
-    """The layers after `layer` and the head. It shares the model's weights and leaves the model as it is."""
+    """From hidden states after `layer` to logits. It shares the model's weights and leaves the model as it is."""
 
     def __init__(self, model: Any, layer: int) -> None:
-        """Cut `model` after `layer`. Raises UserError for a model that cannot be rerun from there."""
+        """Cut `model` after `layer` where its family allows it. Raises UserError for a layer that does not exist."""
         self.n_classes: int = model.config.num_labels
-        for first_position_only in (True, False):
-            self._network = _cut(model, layer, first_position_only)
-            if self._network is not None and _agrees(self._network, model, layer):
-                return
-        raise UserError(f"{type(model).__name__} cannot be rerun from layer {layer}; use a BERT-like encoder.")
+        self.equal_lengths = equal_lengths(model)  # whether the headlines of a batch must be of one length
+        self._site, _ = resolve_hookpoint(model, layer)
+        self._model = model
+        cuts = (_cut(model, layer, first_position_only) for first_position_only in (True, False))
+        self._network = next((cut for cut in cuts if cut is not None and _agrees(cut, model, layer)), None)
 
-    def __call__(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    @property
+    def whole(self) -> bool:
+        """Whether the model cannot be cut, so that all of its layers run."""
+        return self._network is None
+
+    def __call__(self, hidden: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Logits, float32 [n_headlines, n_classes], from hidden states [n_headlines, n_positions, d_in].
 
-        `mask` [n_headlines, n_positions] is 1 where there is a token.
+        `mask` [n_headlines, n_positions] is 1 where there is a token; `input_ids` may be anything where it is 0.
         """
-        return self._network(inputs_embeds=hidden, attention_mask=mask).logits.float()  # type: ignore[no-any-return]
+        if self._network is not None:
+            return self._network(inputs_embeds=hidden, attention_mask=mask).logits.float()  # type: ignore[no-any-return]
+        input_ids = input_ids.masked_fill(mask == 0, self._model.config.pad_token_id)
+        with hooked(self._site, lambda _: hidden):
+            return self._model(input_ids=input_ids, attention_mask=mask).logits.float()  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
 def _agrees(short: Any, model: Any, layer: int) -> bool:
     """Whether `short`, which begins after `layer`, gives the model's logits on a small padded batch."""
-    module, _ = resolve_hookpoint(model, max(layer, 1))
+    site, _ = resolve_hookpoint(model, max(layer, 1))
     device = next(model.parameters()).device
-    ids = torch.arange(5, 21, device=device).view(2, 8) % model.config.vocab_size
+    pad_id = model.config.pad_token_id or 0
+    ids = torch.arange(pad_id + 1, pad_id + 17, device=device).view(2, 8) % model.config.vocab_size
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
+    ids[1, 5:] = pad_id
     seen: list[Tensor] = []
     in_training = [part for part in model.modules() if part.training]
     model.eval()  # without dropout
     try:
-        with hooked(module, seen.append):
+        with hooked(site, seen.append):
             logits = model(input_ids=ids, attention_mask=mask).logits
         given = {"inputs_embeds": seen[0]} if layer else {"input_ids": ids}
         return torch.allclose(short(**given, attention_mask=mask).logits, logits, rtol=1e-3, atol=1e-4)
@@ -110,7 +125,9 @@ def _cut(model: Any, layer: int, first_position_only: bool) -> Any:
 
     For `layer` > 0, `_Given` replaces the embeddings.
     """
-    _, hookpoint = resolve_hookpoint(model, max(layer, 1))
+    site, hookpoint = resolve_hookpoint(model, max(layer, 1))
+    if site.owner is not None:  # layers share their modules
+        return None
     *path, last = hookpoint.module.rpartition(".")[0].split(".")
     short = _shallow(model)
     parent = short

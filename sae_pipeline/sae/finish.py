@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from sae_pipeline.activations.reading import read_batches
+from sae_pipeline.activations.reading import HiddenBatch, read_batches
 from sae_pipeline.arrays import Ints
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.tail import Tail
@@ -81,13 +81,12 @@ def finish(
     place = sae.config.hookpoint.layer, sae.config.positions
     tail = Tail(model, sae.config.hookpoint.layer)
     adam = torch.optim.Adam(finished.parameters(), betas=(0.9, 0.99), fused=True)
-    order = list(_batches(tokenized, config))
+    order = list(_batches(tokenized, config, tail.equal_lengths))
     sample: list[Tensor] = []
     with tqdm(order, desc="finish", unit="batch") as bar:
         for step, batch in enumerate(read_batches(model, tokenized, pad_id, *place, batches=bar)):
-            hidden, counted = batch.hidden.float(), batch.counted
             adam.param_groups[0]["lr"] = config.learning_rate * _rate_factor(step, len(order))
-            kl, fvu = _losses(finished, tail, hidden, batch.mask, counted)
+            kl, fvu = _losses(finished, tail, batch)
             loss = config.kl_weight * kl + fvu
             if not torch.isfinite(loss):
                 raise UserError("The end-to-end finish diverged; use a smaller --learning-rate.")
@@ -96,7 +95,7 @@ def finish(
             adam.step()
             _unit_rows(finished)
             if sum(map(len, sample)) < _CALIBRATION:
-                sample.append(hidden[counted])
+                sample.append(batch.acts)
             bar.set_postfix_str(f"KL {kl.item():.4f} FVU {fvu.item():.3f}", refresh=False)
     finished.requires_grad_(False)
     _match_l0(sae, finished, torch.cat(sample))
@@ -108,25 +107,27 @@ def _rate_factor(step: int, n_steps: int) -> float:
     return min(1.0, (step + 1) / (0.05 * n_steps), (1 - step / n_steps) / 0.5)
 
 
-def _batches(tokenized: Sequence[TokenizedHeadline], config: FinishConfig) -> Iterator[Ints]:
+def _batches(tokenized: Sequence[TokenizedHeadline], config: FinishConfig, equal_lengths: bool) -> Iterator[Ints]:
     """Batches of headlines of similar length, as indices, in random order."""
     rng = np.random.default_rng(config.seed)
     for _ in range(config.epochs):
-        batches = length_batches([len(h.input_ids) for h in tokenized], config.tokens_per_batch)
+        batches = length_batches([len(h.input_ids) for h in tokenized], config.tokens_per_batch, equal_lengths)
         for i in rng.permutation(len(batches)):
             yield batches[i]
 
 
-def _losses(sae: SparseAutoencoder, tail: Tail, hidden: Tensor, mask: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+def _losses(sae: SparseAutoencoder, tail: Tail, batch: HiddenBatch) -> tuple[Tensor, Tensor]:
     """The mean KL(clean ‖ spliced) of the headlines in nats, and the share of variance that x̂ leaves out.
 
-    hidden [n_headlines, n_positions, d_in] at the hookpoint; `counted` [n_headlines, n_positions] bool marks x.
+    x are the activations of the batch's counted tokens.
     """
+    hidden, counted = batch.hidden.float(), batch.counted
     x = hidden[counted]
     x_hat = reconstruct(sae, x)
     with torch.no_grad():
-        clean = functional.log_softmax(tail(hidden, mask), -1)
-    spliced = functional.log_softmax(tail(hidden.masked_scatter(counted[..., None], x_hat), mask), -1)
+        clean = functional.log_softmax(tail(hidden, batch.input_ids, batch.mask), -1)
+    spliced = hidden.masked_scatter(counted[..., None], x_hat)
+    spliced = functional.log_softmax(tail(spliced, batch.input_ids, batch.mask), -1)
     kl = functional.kl_div(spliced, clean, reduction="batchmean", log_target=True)
     return kl, (x_hat - x).square().sum() / (x - sae.mean).square().sum()
 

@@ -1,5 +1,6 @@
 """Estimated effects against autograd in float64 and against true ablations; rankings, curves and splicing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +35,16 @@ class TestEstimates:
         nodes, weights = np.polynomial.legendre.leggauss(3)
         probe64 = Case(tmp_path)
         probe64.model.double()
+        tail64 = Tail(probe64.model, LAYER)
         probe64.probe.sae.double()
-        hidden, mask = Reading(
-            reading.tokenized, reading.hidden.double(), reading.starts, reading.firings, reading.logits
-        ).padded(np.arange(len(reading.tokenized)))
+        hidden, input_ids, mask = replace(reading, hidden=reading.hidden.double()).padded(
+            np.arange(len(reading.tokenized))
+        )
 
         def effects(alpha: float) -> np.ndarray:
             v = (alpha * f).requires_grad_()
             x = hidden + case.sae.scale.double() * ((v - f) @ case.sae.W_dec.double())
-            logits = Tail(probe64.model, LAYER)._network(inputs_embeds=x, attention_mask=mask).logits
+            logits = tail64(x, input_ids, mask).double()
             c = logits - logits.mean(-1, keepdim=True)
             grads = [torch.autograd.grad(c[:, k].sum(), v, retain_graph=True)[0] * f for k in range(n_classes)]
             return torch.stack(grads, -1).numpy()

@@ -79,11 +79,13 @@ class TestFiles:
         classifier, sae = present.run_parts(root, run.metadata, CPU)
         probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id)
         headline = classifier.tokenize([run.prompts[7].text])
-        hidden, mask = probe.read(headline).padded(np.array([0]))
+        hidden, input_ids, mask = probe.read(headline).padded(np.array([0]))
         counted = counted_mask(headline, "words")
         for feature in interventions.headlines[7].features:
             with torch.no_grad():
-                after = probe.tail(edit_hidden(hidden, counted, sae, [Edit(feature.feature)]), mask).numpy()[0]
+                after = probe.tail(edit_hidden(hidden, counted, sae, [Edit(feature.feature)]), input_ids, mask).numpy()[
+                    0
+                ]
             expected = np.array(interventions.headlines[7].logits) - centred(after)
             np.testing.assert_allclose(feature.ablation_logits, expected, atol=1e-4)
 

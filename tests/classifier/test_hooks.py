@@ -12,15 +12,15 @@ from tests.support.cases import TEXTS
 
 def test_hook_is_gone_after_an_exception(classifier: Classifier) -> None:
     """Whatever the edit raises comes through, and the hook is removed."""
-    module, _ = resolve_hookpoint(classifier.model, 3)
+    site, _ = resolve_hookpoint(classifier.model, 3)
 
     def fail(_: torch.Tensor) -> None:
         raise RuntimeError("inside")
 
     input_ids, mask = collate(classifier.tokenize(TEXTS[:1]), 0)
-    with pytest.raises(RuntimeError, match="inside"), hooked(module, fail):
+    with pytest.raises(RuntimeError, match="inside"), hooked(site, fail):
         classifier.model(input_ids=input_ids, attention_mask=mask)
-    assert not module._forward_hooks
+    assert not site.module._forward_hooks
 
 
 def test_no_such_layer(classifier: Classifier) -> None:

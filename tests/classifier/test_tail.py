@@ -81,7 +81,9 @@ class TestTail:
         with torch.no_grad():
             with hooked(resolve_hookpoint(case.model, layer)[0], seen.append):
                 whole = case.model(input_ids=case.input_ids, attention_mask=case.mask).logits
-            torch.testing.assert_close(Tail(case.model, layer)(seen[0], case.mask), whole, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                Tail(case.model, layer)(seen[0], case.input_ids, case.mask), whole, rtol=1e-4, atol=1e-5
+            )
         assert torch.equal(case.logits(), whole), "the model itself is untouched"
 
     def test_a_head_that_reads_all_positions(self, bert: Case) -> None:
@@ -97,7 +99,9 @@ class TestTail:
             seen: list[torch.Tensor] = []
             with torch.no_grad(), hooked(resolve_hookpoint(bert.model, LAYER)[0], seen.append):
                 whole = bert.logits()
-                torch.testing.assert_close(Tail(bert.model, LAYER)(seen[0], bert.mask), whole, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(
+                    Tail(bert.model, LAYER)(seen[0], bert.input_ids, bert.mask), whole, rtol=1e-4, atol=1e-5
+                )
             assert logits_only(bert.model) is bert.model
         finally:
             bert.model.bert.pooler = pooler

@@ -99,7 +99,7 @@ class TestAnswers:
         )
         sizes = [abs(f["effects"][found["prediction"]]) for f in found["features"]]
         assert sizes == sorted(sizes, reverse=True) and len(sizes) == 10
-        hidden, mask = reading.padded(np.array([0]))
+        hidden, input_ids, mask = reading.padded(np.array([0]))
         counted = counted_mask([headline], "words")
         dense = library.sae.encode(hidden)[0]
         for feature in found["features"]:
@@ -110,7 +110,7 @@ class TestAnswers:
         for feature in found["features"][:3]:
             with torch.no_grad():
                 edited = edit_hidden(hidden, counted, library.sae, [Edit(feature["feature"])])
-                after = centred(library.tail(edited, mask).double().numpy())[0]
+                after = centred(library.tail(edited, input_ids, mask).double().numpy())[0]
             np.testing.assert_allclose(feature["ablation"]["logits"], found["logits"] - after, atol=1e-4)
         assert all(f["ablation"] is None for f in found["features"][3:])
 
