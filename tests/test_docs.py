@@ -365,7 +365,7 @@ def test_the_metric_of_the_extend_page() -> None:
     definition, _, _ = _extend("A metric")[0].partition("run = ")
     names: dict[str, Any] = {}
     exec(definition, names)
-    values = names["mine"].compute(FeatureStats.empty(7))
+    values = names["mine"].compute(FeatureStats.empty(7, n_classes=3))
     assert values.shape == (7,) and np.isfinite(values).all()
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from sae_pipeline.analysis.feature_stats import HISTOGRAM_EDGES, FeatureStats, halves
-from sae_pipeline.analysis.metrics import FEATURE_METRICS
+from sae_pipeline.analysis.metrics import FEATURE_METRICS, metrics_of
 from tests.analysis.dense import D_SAE, DENSE, IDS, N_HEADLINES, firings_of
 
 LABELS = np.array([0, 1, 2, 0, 1, 0])
@@ -16,7 +16,7 @@ LABELS = np.array([0, 1, 2, 0, 1, 0])
 def stats_of(dense: np.ndarray, first: int = 0) -> FeatureStats:
     """Statistics of one block."""
     n = len(dense)
-    stats = FeatureStats.empty(dense.shape[2])
+    stats = FeatureStats.empty(dense.shape[2], n_classes=3)
     labels, half = LABELS[first : first + n], halves(IDS[first : first + n])
     stats.add(firings_of(dense, first), n * dense.shape[1], first, labels, half)
     return stats
@@ -26,7 +26,7 @@ def stats_of(dense: np.ndarray, first: int = 0) -> FeatureStats:
 @settings(max_examples=100, deadline=None)
 def test_metrics_equal_their_formulas(dense: np.ndarray) -> None:
     """Every metric from the sums equals its formula over all counted tokens."""
-    computed = {m.name: m.compute(stats_of(dense)) for m in FEATURE_METRICS[:5]}
+    computed = {m.name: m.compute(stats_of(dense)) for m in metrics_of(FEATURE_METRICS[:5], [])}
     tokens = dense.reshape(-1, D_SAE).astype(np.float64)
     np.testing.assert_allclose(computed["mean_activation"], tokens.mean(0), rtol=1e-9)
     np.testing.assert_allclose(computed["max_activation"], tokens.max(0))

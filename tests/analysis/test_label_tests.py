@@ -21,7 +21,7 @@ N, D_SAE = 900, 40
 def stats_of(peaks: np.ndarray, labels: np.ndarray, half: np.ndarray) -> FeatureStats:
     """Statistics of headlines of one token each: peaks [n_headlines, d_sae]."""
     headline, feature = peaks.nonzero()
-    stats = FeatureStats.empty(peaks.shape[1])
+    stats = FeatureStats.empty(peaks.shape[1], n_classes=3)
     firings = Firings.collect(headline, np.ones_like(headline), feature, peaks[headline, feature].astype(np.float32))
     stats.add(firings, len(peaks), 0, labels, half)
     return stats

@@ -7,6 +7,7 @@ import pytest
 
 from sae_pipeline.classifier.classifier import Classifier, classifier_report, predict
 from sae_pipeline.classifier.pretrained import load_pretrained
+from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.headlines.tokens import tokenize
 from tests.support.encoders import ENCODERS, save_encoder
 
@@ -26,7 +27,7 @@ def test_any_encoder_predicts(tmp_path: Path, name: str) -> None:
 def test_report_known_answers() -> None:
     """Scores of a hand-made confusion, beside the majority baseline."""
     truth = [0, 0, 1, 1, 2, 2, 2, 2]
-    report = classifier_report("dev", truth, np.array([0, 1, 1, 1, 2, 2, 2, 0]))
+    report = classifier_report("dev", truth, np.array([0, 1, 1, 1, 2, 2, 2, 0]), FINANCIAL)
     assert report.confusion == [[1, 1, 0], [0, 2, 0], [1, 0, 3]]
     assert report.accuracy == 6 / 8 and report.majority_accuracy == 4 / 8
     f1 = [2 * 1 / (2 + 2), 2 * 2 / (3 + 2), 2 * 3 / (3 + 4)]
@@ -38,6 +39,7 @@ def test_report_known_answers() -> None:
 def test_fine_tuning_learns(classifier: Classifier) -> None:
     """The small study's classifier beats the majority on headlines it never saw, and says how it was made."""
     record = classifier.record
+    assert record.test and record.dev and record.finetune
     assert record.test.accuracy > record.test.majority_accuracy
     assert record.test.macro_f1 > record.test.majority_macro_f1 + 0.1
     assert [e.epoch for e in record.history] == list(range(1, record.finetune.epochs + 1))
