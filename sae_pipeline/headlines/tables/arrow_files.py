@@ -84,7 +84,21 @@ def _table(
                 yield f"row {number}", {name: cell for name, cell in zip(names, row, strict=True) if name}
                 number += 1
 
-    return Table(path, kind, tuple(name for name in names if name), stream, notes=(*notes, *unnamed))
+    def arrow() -> Iterator[Any]:
+        import pyarrow
+
+        for batch in batches():
+            columns = zip(names, batch.columns, strict=True)
+            yield pyarrow.table({name: column for name, column in columns if name})
+
+    return Table(
+        path=path,
+        format=kind,
+        columns=tuple(name for name in names if name),
+        stream=stream,
+        notes=(*notes, *unnamed),
+        arrow_stream=arrow,
+    )
 
 
 def _cells(values: list[Any], class_names: Sequence[str] | None) -> list[Any]:

@@ -29,10 +29,20 @@ class Table:
     encoding: str | None = None  # of text files
     delimiter: str | None = None  # of CSV and TSV
     notes: tuple[str, ...] = ()  # what a user should know about how it was read
+    dated_stream: Callable[[], Iterator[Row]] | None = field(default=None, repr=False, compare=False)
+    arrow_stream: Callable[[], Iterator[Any]] | None = field(default=None, repr=False, compare=False)
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows from the first one on. Raises UserError when a bad row is reached."""
         return self.stream()
+
+    def dated_rows(self) -> Iterator[Row]:
+        """Yield the rows like `rows`, with dates and times as such where the format has them."""
+        return (self.dated_stream or self.stream)()
+
+    def arrow_batches(self) -> Iterator[Any] | None:
+        """Yield the rows as small `pyarrow.Table`s with the types of the file; None for formats without such types."""
+        return self.arrow_stream() if self.arrow_stream else None
 
 
 def column_names(header: Sequence[str], name: str) -> tuple[list[str | None], list[str]]:

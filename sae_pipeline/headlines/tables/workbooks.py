@@ -36,7 +36,7 @@ def workbook_table(source: FileBytes, columns: Sequence[str]) -> Table:
     if len(sheets) > 1:
         notes.insert(0, f"{source.name} has {len(sheets)} sheets; the first one was read, {sheets[0]!r}.")
 
-    def stream() -> Iterator[Row]:
+    def dated() -> Iterator[Row]:
         empty = True
         with _opened(source) as workbook:
             for number, cells in islice(_records(workbook), int(header.first_row), None):
@@ -44,11 +44,21 @@ def workbook_table(source: FileBytes, columns: Sequence[str]) -> Table:
                 if len(cells) > width:
                     raise UserError(f"{source.name}, row {number}: a cell to the right of the last column.")
                 cells += [None] * (width - len(cells))
-                yield f"row {number}", {name: plain(cell) for name, cell in zip(names, cells, strict=True) if name}
+                yield f"row {number}", {name: cell for name, cell in zip(names, cells, strict=True) if name}
         if empty:
             raise UserError(f"{source.name} has no rows below its header.")
 
-    return Table(source.path, "Excel", tuple(name for name in names if name), stream, notes=(*header.notes, *notes))
+    def stream() -> Iterator[Row]:
+        return ((where, {name: plain(cell) for name, cell in row.items()}) for where, row in dated())
+
+    return Table(
+        path=source.path,
+        format="Excel",
+        columns=tuple(name for name in names if name),
+        stream=stream,
+        notes=(*header.notes, *notes),
+        dated_stream=dated,
+    )
 
 
 def ole_error(source: FileBytes) -> UserError:
@@ -85,7 +95,7 @@ def _opened(source: FileBytes) -> Iterator[Any]:
                 yield workbook
             finally:
                 workbook.close()
-        except (UserError, OSError):
+        except UserError:
             raise
         except Exception as error:  # damaged XML ends in errors of many kinds
             raise _unreadable(source, error) from error
