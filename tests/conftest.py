@@ -16,6 +16,8 @@ from tests.support.small_study import build
 
 REAL_DATA = Path(__file__).parent.parent.parent / "shared" / "data" / "twitter-financial-news-sentiment"
 
+SHARED_TABLES = REAL_DATA.parent.parent / "tables"
+
 
 @dataclass(frozen=True)
 class SmallStudy:
@@ -49,6 +51,14 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"the real headlines are not at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def shared_tables() -> Path:
+    """The folder of tables as people have them, which is not part of the repository."""
+    if not SHARED_TABLES.is_dir():
+        pytest.skip(f"the tables are not at {SHARED_TABLES}")
+    return SHARED_TABLES
 
 
 @pytest.fixture(scope="module", params=list(ENCODERS))

@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,33 @@ def parquet_bytes(rows: Rows) -> bytes:
     out = pa.BufferOutputStream()
     parquet.write_table(pa.table({"text": [t for t, _ in rows], "label": [y for _, y in rows]}), out)
     return bytes(out.getvalue())
+
+
+def workbook_bytes(rows: Sequence[Sequence[Any]], header: Sequence[str] | None = ("text", "label")) -> bytes:
+    """Rows as an Excel workbook; text that begins with = is no formula."""
+    import openpyxl
+    from openpyxl.cell import WriteOnlyCell
+
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet()
+    for row in [header, *rows] if header else rows:
+        cells = [WriteOnlyCell(sheet, value) for value in row]
+        for cell, value in zip(cells, row, strict=True):
+            if isinstance(value, str):
+                cell.data_type = "s"
+        sheet.append(cells)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def zip_bytes(members: Mapping[str, bytes]) -> bytes:
+    """Files in a .zip."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return out.getvalue()
 
 
 def load(folder: Path, name: str, data: bytes | str, **config: Any) -> Headlines:
