@@ -15,7 +15,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from sae_pipeline.artefacts.checksums import fields_of
-from sae_pipeline.config import PRESETS, StudyConfig, study_config
+from sae_pipeline.config import PRESETS, HeadlinesConfig, StudyConfig, study_config
 from sae_pipeline.errors import UserError
 from sae_pipeline.study.root import StudyRoot, study_root
 
@@ -31,6 +31,7 @@ _SHARED = ("extract", "train", "analyze")  # verbs that several processes may sh
 _ROOT_HELP = "folder or address (s3://bucket/study, gs://…) that holds finbert_sae/ and analysis_data/ [.]"
 # verb: (what it does, the stages whose fields are its flags)
 _VERBS = {
+    "inspect": ("print what is understood of a table, without making anything", ("headlines",)),
     "finetune": ("fine-tune the classifier", ("headlines", "finetune")),
     "adopt": ("take a fine-tuned classifier as it is, without training", ("headlines", "adopt")),
     "extract": ("write a layer's activations over the training headlines", ("extract",)),
@@ -49,6 +50,7 @@ _VERBS = {
     "report": ("print the figures of the present classifier and SAEs", ()),
     "verify": ("compare every artefact, or those in an archive, with the checksums in its record", ()),
 }
+_INSPECT = ("columns", "text_column", "label_column", "label_map", "label_names")  # the flags of inspect
 _ALIASES = {"compare": ("evidence",)}
 
 
@@ -69,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     verb = arguments.verb
+    if verb == "inspect":
+        _inspect(study_config("finbert", **_changes(arguments)).headlines)
+        return
     if os.environ.get("WORLD_SIZE", "1") != "1" and verb not in _SHARED:
         raise UserError(f"{verb} runs in one process; torchrun is for {', '.join(_SHARED)}.")
     place = study_root(arguments.root, verb, getattr(arguments, f"{verb}.run", None))
@@ -159,6 +164,16 @@ def _print_classifier(record: "ClassifierRecord") -> None:
         print(f"{n_cut:,} headlines are longer than {record.max_length} tokens and were cut (--max-length)")
 
 
+def _inspect(config: HeadlinesConfig) -> None:
+    """Print what is understood of a table. Raises UserError after it when the table cannot be read as headlines."""
+    from sae_pipeline.headlines.inspect import inspect
+
+    found = inspect(config)
+    print("\n".join(found.lines()), flush=True)
+    if found.problem:
+        raise UserError(found.problem)
+
+
 def _print_report(root: Path) -> "StudyReport":
     from sae_pipeline.study.report import study_report
     from sae_pipeline.study.training_report import write_report
@@ -212,6 +227,11 @@ def _parser() -> argparse.ArgumentParser:
     for verb, (summary, stages) in _VERBS.items():
         sub = verbs.add_parser(verb, help=summary, description=summary, aliases=_ALIASES.get(verb, ()))
         sub.set_defaults(verb=verb)  # argparse alone would report the alias
+        flags = _fields(stages)
+        if verb == "inspect":
+            sub.add_argument("headlines.source", metavar="TABLE", help="a file, or a folder saved by datasets")
+            _add_flags(sub, [flag for flag in flags if flag[1] in _INSPECT])
+            continue
         sub.add_argument("--root", default=".", help=_ROOT_HELP)
         if verb == "report":
             sub.add_argument("--json", action="store_true", help="end with one line of JSON")
@@ -225,9 +245,13 @@ def _parser() -> argparse.ArgumentParser:
             help="where default values come from; default: the present classifier's preset, else finbert",
         )
         sub.add_argument("--device", help='"cpu", "cuda", "cuda:1"; default: CUDA where there is a card')
-        for stage, field, flag, info in _fields(stages):
-            sub.add_argument(flag, dest=f"{stage}.{field}", metavar="…", help=_help(stage, field, info))
+        _add_flags(sub, flags)
     return parser
+
+
+def _add_flags(parser: argparse.ArgumentParser, flags: Sequence[tuple[str, str, str, FieldInfo]]) -> None:
+    for stage, field, flag, info in flags:
+        parser.add_argument(flag, dest=f"{stage}.{field}", metavar="…", help=_help(stage, field, info))
 
 
 def _fields(stages: Sequence[str]) -> list[tuple[str, str, str, FieldInfo]]:
@@ -251,13 +275,19 @@ def _help(stage: str, field: str, info: FieldInfo) -> str:
     return f"{info.description or field.replace('_', ' ')} [{default}]".replace("%", "%%")
 
 
-def _study(arguments: argparse.Namespace, root: Path) -> StudyConfig:
+def _changes(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The fields that flags set, by stage."""
     changes: dict[str, dict[str, Any]] = {}
     for key, text in vars(arguments).items():
         if "." in key and text is not None:
             stage, field = key.split(".")
             info = type(getattr(StudyConfig(), stage)).model_fields[field]
             changes.setdefault(stage, {})[field] = _parse(info, text)
+    return changes
+
+
+def _study(arguments: argparse.Namespace, root: Path) -> StudyConfig:
+    changes = _changes(arguments)
     present = fields_of(root / "finbert_sae" / "classifier.json")
     preset = arguments.preset or present.get("preset")
     if isinstance(layer := present.get("layer"), int) and not arguments.preset:

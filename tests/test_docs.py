@@ -257,7 +257,7 @@ def _check_python(words: list[str], command: str) -> None:
     name, flags = words[0], words[1:]
     if name == "sae_pipeline":
         arguments = command_line._parser().parse_args(flags)
-        if arguments.verb not in ("report", "verify"):  # the others have configs
+        if arguments.verb not in ("inspect", "report", "verify"):  # the others have configs
             command_line._study(arguments, ROOT)
     elif name == "viz_analysis/feature_probe_server.py":
         process.command_line().parse_args(flags)

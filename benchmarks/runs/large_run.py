@@ -21,7 +21,7 @@ from safetensors.numpy import save
 from tqdm import tqdm
 
 from sae_pipeline.headlines.sample import sample_headlines
-from sae_pipeline.headlines.table_files import read_table
+from sae_pipeline.headlines.table_files import open_table
 from sae_pipeline.headlines.text import headline_id
 from sae_pipeline.runs.drafts import new_run
 from sae_pipeline.runs.json_records import json_lines
@@ -192,9 +192,8 @@ def _statistics(headlines: Headlines) -> dict[str, Any]:
 
 def write_large_run(folder: Path, n: int, d_sae: int, source: Path | None) -> Path:
     """Write a run into `folder`; its path."""
-    texts = (
-        [str(row["text"]) for _, row in read_table(source, [])] if source else [text for text, _ in sample_headlines()]
-    )
+    rows = open_table(source).rows() if source else ()
+    texts = [str(row["text"]) for _, row in rows] or [text for text, _ in sample_headlines()]
     headlines = Headlines(n, d_sae, [text for text in texts if text.split()])
     with new_run(folder, MADE_WITH) as draft:
         draft.write_prompts(headlines.prompts())

@@ -1,6 +1,6 @@
 """Tables in files: the format is recognised, and the rows are streamed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sae_pipeline.errors import UserError
@@ -11,7 +11,7 @@ from sae_pipeline.headlines.tables.json_files import json_lines_table, json_tabl
 from sae_pipeline.headlines.tables.table import MAX_CHARACTERS, Row, Table
 from sae_pipeline.headlines.tables.workbooks import OLE, ole_error, workbook_table
 
-__all__ = ["FORMATS", "MAX_CHARACTERS", "Row", "Table", "open_table", "read_table"]
+__all__ = ["FORMATS", "MAX_CHARACTERS", "Row", "Table", "open_table"]
 
 _Reader = Callable[[FileBytes, Sequence[str]], Table]
 _BY_ENDING: dict[str, _Reader] = {
@@ -53,10 +53,3 @@ def open_table(path: Path, columns: Sequence[str] = ()) -> Table:
     if source.packed and reader in (parquet_table, workbook_table):
         raise UserError(f"{path.name} holds no text; unpack it, as Parquet and Excel are not read from .gz and .zip.")
     return reader(source, columns)
-
-
-def read_table(path: Path, notes: list[str]) -> Iterator[Row]:
-    """Yield the rows of a file and add to `notes` what a user should know about how it was read."""
-    table = open_table(path)
-    notes += table.notes
-    return table.rows()
