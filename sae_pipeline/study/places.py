@@ -39,8 +39,11 @@ def _named_files(config: HeadlinesConfig, root: Path) -> Iterator[tuple[str, str
         path = file_of(getattr(config, field))
         if path is not None:
             place = path.parent.resolve() / path.name
-            inside = place.is_relative_to(folder)
-            yield field, place.relative_to(folder).as_posix() if inside else content_name(place), place
+            if not place.is_relative_to(folder):
+                name = content_name(place)
+            else:  # "./" tells a folder from a data set on the hub
+                name = ("./" if place.is_dir() else "") + place.relative_to(folder).as_posix()
+            yield field, name, place
 
 
 def located(config: HeadlinesConfig, root: Path) -> HeadlinesConfig:
@@ -55,7 +58,7 @@ def located(config: HeadlinesConfig, root: Path) -> HeadlinesConfig:
         name = getattr(config, field)
         if file_of(name) is not None:
             candidates = (root / str(places.get(name, name)), Path(Path(without_hash(name)).name))
-            found = next((path for path in candidates if path.is_file()), None)
+            found = next((path for path in candidates if path.exists()), None)
             if found is None:
                 raise UserError(
                     f"The file {name} of the classifier's headlines is not on this machine or has been moved; run the "

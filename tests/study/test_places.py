@@ -6,7 +6,7 @@ import pytest
 
 from sae_pipeline.config import HeadlinesConfig
 from sae_pipeline.errors import UserError
-from sae_pipeline.study.places import recorded
+from sae_pipeline.study.places import located, recorded, remember
 
 
 @pytest.fixture
@@ -44,6 +44,23 @@ def test_files_outside_the_root(anna: Path, tmp_path: Path) -> None:
     assert str(name).startswith("my.csv@")
     own.write_text("text,label\nmore,0\n")
     assert names(anna, "my.csv")[0] != name
+
+
+def test_folders_are_found_again(anna: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A saved data set inside the root or outside it is found from any working folder."""
+    root = anna / "study"
+    for folder in (anna / "outside", root / "data" / "inside"):
+        folder.mkdir(parents=True)
+        (folder / "state.json").write_text("{}")
+    config = HeadlinesConfig(source="outside", test_source="study/data/inside")
+    names = recorded(config, root)
+    assert names.source.startswith("outside@") and names.test_source == "./data/inside"
+    remember(config, root)
+    monkeypatch.chdir(tmp_path)
+    found = located(names, root)
+    assert [Path(path).resolve() for path in (found.source, str(found.test_source))] == [
+        anna / "outside", root / "data" / "inside"
+    ]  # fmt: skip
 
 
 def test_what_is_no_file(anna: Path) -> None:

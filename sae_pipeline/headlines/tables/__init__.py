@@ -1,1 +1,1 @@
-"""Readers of tables, one format a file. `open_table` in headlines/table_files.py chooses among them."""
+"""One format of tables a file; `open_table` chooses among them."""
