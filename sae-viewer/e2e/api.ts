@@ -163,17 +163,24 @@ export function hostileRuns(): { folder: string; remove: () => void } {
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) }
 }
 
+interface MadeUp {
+  words?: string[]
+  labels?: string[]
+  n_headlines?: number
+}
+
 /** A folder with made-up runs, each with headlines from its own words. `remove` deletes it. */
-export function madeUpRuns(...wordLists: string[][]): { folder: string; remove: () => void } {
+export function madeUpRuns(...runs: MadeUp[]): { folder: string; remove: () => void } {
   const folder = mkdtempSync(join(tmpdir(), 'viewer-e2e-'))
   const program = `
 import json, sys
 from pathlib import Path
 import tests.support.run_factory as factory
-for words in json.loads(sys.argv[2]):
-    factory.WORDS = words
-    factory.write_run(Path(sys.argv[1]), n_headlines=25, d_sae=64, top=10)
+usual = factory.WORDS
+for run in json.loads(sys.argv[2]):
+    factory.WORDS = run.pop("words", usual)
+    factory.write_run(Path(sys.argv[1]), **{"n_headlines": 25, "d_sae": 64, "top": 10, **run})
 `
-  execFileSync(PYTHON, ['-c', program, folder, JSON.stringify(wordLists)], { cwd: ROOT })
+  execFileSync(PYTHON, ['-c', program, folder, JSON.stringify(runs)], { cwd: ROOT })
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) }
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { count, expect, freePort, loaded, madeUpRuns, row, Server, test } from './api'
 
 test('while the API is down the page says so, and it continues by itself', async ({ page }) => {
-  const { folder, remove } = madeUpRuns(['shares', 'fall', 'on', 'weak', 'outlook'])
+  const { folder, remove } = madeUpRuns({ words: ['shares', 'fall', 'on', 'weak', 'outlook'] })
   const api = Server.api(folder, await freePort())
   const viewer = await Server.viewer(api.url, await freePort()).start()
   try {
@@ -34,7 +34,7 @@ test('while the API is down the page says so, and it continues by itself', async
 })
 
 test('both tabs name a damaged file that a run can do without, and the way out', async ({ page }) => {
-  const { folder, remove } = madeUpRuns(['old', 'news'])
+  const { folder, remove } = madeUpRuns({ words: ['old', 'news'] })
   const [run] = readdirSync(folder).filter((name) => name.endsWith('run-001'))
   writeFileSync(join(folder, run ?? 'none', 'family.json'), '{}')
   const api = await Server.api(folder, await freePort()).start()
@@ -52,7 +52,7 @@ test('both tabs name a damaged file that a run can do without, and the way out',
 })
 
 test('both tabs say that the labels cannot be read, and why', async ({ page, request }) => {
-  const { folder, remove } = madeUpRuns(['old', 'news'])
+  const { folder, remove } = madeUpRuns({ words: ['old', 'news'] })
   const api = await Server.api(folder, await freePort()).start()
   try {
     const { sae_hash } = (await (await request.get(`${api.url}/api/run`)).json()) as { sae_hash: string }
@@ -70,7 +70,7 @@ test('both tabs say that the labels cannot be read, and why', async ({ page, req
 })
 
 test('a run deleted while it is open is reported in a sentence, and another can be chosen', async ({ page }) => {
-  const { folder, remove } = madeUpRuns(['old', 'news'], ['new', 'news', 'today'])
+  const { folder, remove } = madeUpRuns({ words: ['old', 'news'] }, { words: ['new', 'news', 'today'] })
   const api = await Server.api(folder, await freePort()).start()
   try {
     await page.goto(`${api.url}/?run=run-001`)

@@ -9,7 +9,7 @@ let folder = ''
 let remove = () => {}
 
 test.beforeAll(async () => {
-  ;({ folder, remove } = madeUpRuns(['shares', 'fall'], ['<b>bold</b>', '\u202eevil', '😀', '"quoted,"', '=1+1', 'x'.repeat(9000)]))
+  ;({ folder, remove } = madeUpRuns({ words: ['shares', 'fall'] }, { words: ['<b>bold</b>', '\u202eevil', '😀', '"quoted,"', '=1+1', 'x'.repeat(9000)] }))
   server = await Server.api(folder, await freePort()).start()
 })
 test.afterAll(async () => {

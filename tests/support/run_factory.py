@@ -1,6 +1,7 @@
 """Valid runs of any size from random but consistent data, written through the public writer. Tests only."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.numpy import save
 from sae_pipeline.arrays import Ints
 from sae_pipeline.headlines.text import headline_id
 from sae_pipeline.runs.drafts import new_run
+from sae_pipeline.schema.common import Cell
 
 LABELS = ["Bearish", "Bullish", "Neutral"]
 WORDS = ["shares", "surge", "plunge", "on", "record", "profit", "as", "Fed", "holds", "rates,", "é€𝄞Corp", "beat"]
@@ -27,31 +29,50 @@ def write_run(
     top: int = 20,
     seed: int = 0,
     decoder: NDArray[np.float16] | None = None,
+    labels: Sequence[str] | None = None,
+    columns: Mapping[str, Sequence[Cell]] | None = None,
+    labelled: bool = True,
 ) -> Path:
     """A run of `n_headlines` made-up headlines; the `top` features of each metric have examples.
 
-    With decoder rows [d_sae, D_IN] it has `neighbours.json` and `decoder.safetensors` too.
+    With decoder rows [d_sae, D_IN] it has `neighbours.json` and `decoder.safetensors` too. With `labels` it has these
+    classes in place of LABELS, and their AUROCs. The cells of `columns` are repeated until every headline has one.
+    Where it is not `labelled`, the label of a headline is its prediction.
     """
     random = np.random.default_rng(seed)
-    prompts = [_prompt(random, n) for n in range(n_headlines)]
+    aurocs = {f"auroc_{label.lower()}": f"AUROC {label}" for label in labels or ()}
+    labels, columns = labels or LABELS, columns or {}
+    prompts = [_prompt(random, n, len(labels)) for n in range(n_headlines)]
+    for n, prompt in enumerate(prompts):
+        prompt["columns"] = {name: cells[n % len(cells)] for name, cells in columns.items()}
+        prompt["label"] = prompt["label"] if labelled else prompt["prediction"]
     fired = [_strongest(random, prompt, d_sae) for prompt in prompts]
     n_counted = sum(len(prompt["tokens"]) - 2 for prompt in prompts)
     headline_counts = random.integers(0, n_headlines + 1, d_sae)
     counts = headline_counts * random.integers(1, 4, d_sae)  # a headline has at least 3 words
-    class_sizes = np.bincount([prompt["label"] for prompt in prompts], minlength=len(LABELS))
+    class_sizes = np.bincount([prompt["label"] for prompt in prompts], minlength=len(labels))
     class_counts = _by_class(random, class_sizes, headline_counts)
     values = {name: random.gamma(0.3, 2.0, d_sae) * (counts > 0) for name in METRICS}
     values["fraction_active"] = counts / n_counted
+    values |= {name: np.where(counts > 0, random.beta(8, 8, d_sae), 0.5) for name in aurocs}
     leaders = {name: np.argsort(-column, kind="stable")[:top] for name, column in values.items()}
     saved = sorted({int(feature) for leader in leaders.values() for feature in leader if counts[feature]})
     totals = {
         "n_headlines": n_headlines,
+        "n_cut": 0,
         "n_tokens": n_counted + 2 * n_headlines,
         "n_counted_tokens": n_counted,
         "n_features": d_sae,
         "n_live_features": int((counts > 0).sum()),
         "n_features_with_examples": len(saved),
     }
+    about = metadata(totals, top, labels)
+    about |= {"labelled": labelled, "columns": list(columns)}
+    about["metrics"] += [
+        {"name": name, "label": label, "description": f"The {label}."} for name, label in aurocs.items()
+    ]
+    if not labelled:
+        about["classifier"]["report"] = None
     with new_run(analysis_dir, MADE_WITH) as draft:
         draft.write_prompts(prompts)
         draft.write_feature_stats(
@@ -77,7 +98,7 @@ def write_run(
         if decoder is not None:
             header = {"made_with": json.dumps(MADE_WITH)}
             draft.write_neighbours(_neighbours(n_headlines, d_sae), save({"W_dec": decoder}, header))
-        return draft.finish(metadata(totals, top))
+        return draft.finish(about)
 
 
 def _neighbours(n_headlines: int, d_sae: int) -> dict[str, Any]:
@@ -97,17 +118,17 @@ def _by_class(random: np.random.Generator, sizes: Ints, counts: Ints) -> list[In
     return shares
 
 
-def _prompt(random: np.random.Generator, n: int) -> dict[str, Any]:
+def _prompt(random: np.random.Generator, n: int, n_labels: int) -> dict[str, Any]:
     words = [str(word) for word in random.choice(WORDS, random.integers(3, 14))]
     words.append(f"#{n}")  # no two headlines are the same
     text = " ".join(words)
     starts = np.cumsum([0] + [len(word) + 1 for word in words[:-1]]).tolist()
     ends = [start + len(word) for start, word in zip(starts, words, strict=True)]
-    probabilities = random.dirichlet(np.ones(len(LABELS)))
+    probabilities = random.dirichlet(np.ones(n_labels))
     return {
         "headline_id": headline_id(text),
         "text": text,
-        "label": int(random.integers(len(LABELS))),
+        "label": int(random.integers(n_labels)),
         "prediction": int(probabilities.argmax()),
         "probabilities": probabilities,
         "tokens": ["[CLS]", *words, "[SEP]"],
@@ -156,8 +177,9 @@ def _examples(
     }
 
 
-def metadata(totals: dict[str, int], top: int) -> dict[str, Any]:
+def metadata(totals: dict[str, int], top: int, labels: Sequence[str] | None = None) -> dict[str, Any]:
     """What `RunDraft.finish` takes, with plausible figures."""
+    labels = labels or LABELS
     n_headlines, d_sae = totals["n_headlines"], totals["n_features"]
     score = {"precision": 0.8, "recall": 0.7, "f1": 0.74666666666, "support": 10}
     quality: dict[str, Any] = {"n_tokens": 1000, "l0": 41.5, "fvu": 0.21, "silent_share": 0.125}
@@ -190,13 +212,18 @@ def metadata(totals: dict[str, int], top: int) -> dict[str, Any]:
     }
     return {
         "preset": "demo",
-        "labels": LABELS,
+        "labels": list(labels),
+        "labelled": True,
+        "columns": [],
         "data_hash": "da7a",
         "hookpoint": {"layer": 4, "module": "bert.encoder.layer.3"},
         "classifier": {
             "model": "minilm",
             "n_layers": 6,
             "d_model": D_IN,
+            "revision": None,
+            "is_finetuned": True,
+            "max_length": 64,
             "report": {
                 "split": "test",
                 "n_headlines": n_headlines,
@@ -204,8 +231,11 @@ def metadata(totals: dict[str, int], top: int) -> dict[str, Any]:
                 "macro_f1": 0.827,
                 "majority_accuracy": 0.656,
                 "majority_macro_f1": 0.264,
-                "per_class": [{"label": label, **score} for label in LABELS],
-                "confusion": [[5, 1, 1]] * 3,
+                "per_class": [{"label": label, **score} for label in labels],
+                "confusion": [
+                    [5 if label == prediction else (label * prediction) % 3 for prediction in range(len(labels))]
+                    for label in range(len(labels))
+                ],
             },
         },
         "sae": {

@@ -1,10 +1,15 @@
 import { DropdownMenu } from 'radix-ui'
+import type { ComponentProps, ReactNode } from 'react'
 import { Icon } from './Icon'
 
 export interface ChoiceOption {
   value: string
   label: string
   description?: string
+  /** The heading under which the option stands in a long list. */
+  group?: string | undefined
+  /** A mark before the label. */
+  mark?: ReactNode
 }
 
 /** A dropdown: its button shows the label and the chosen option, its list every option with a description. */
@@ -14,15 +19,10 @@ export function Choice({ label, value, options, onChoose }: {
   options: ChoiceOption[]
   onChoose: (value: string) => void
 }) {
-  const chosen = options.find((option) => option.value === value)
   return (
     <DropdownMenu.Root modal={false}>
       <DropdownMenu.Trigger asChild>
-        <button type="button" className="field flex items-center gap-2 px-2.5 text-left text-sm">
-          <span className="text-faint">{label}</span>
-          <span className="min-w-0 grow truncate">{chosen?.label ?? value}</span>
-          <Icon name="down" size={14} className="text-faint" />
-        </button>
+        <ChoiceButton label={label} chosen={options.find((option) => option.value === value)} value={value} />
       </DropdownMenu.Trigger>
       <DropdownMenu.Portal>
         <DropdownMenu.Content
@@ -41,13 +41,38 @@ export function Choice({ label, value, options, onChoose }: {
                 <DropdownMenu.ItemIndicator className="absolute top-2 left-2.5">
                   <Icon name="check" size={14} />
                 </DropdownMenu.ItemIndicator>
-                {option.label}
-                {option.description && <span className="block text-xs text-soft">{option.description}</span>}
+                <OptionText option={option} />
               </DropdownMenu.RadioItem>
             ))}
           </DropdownMenu.RadioGroup>
         </DropdownMenu.Content>
       </DropdownMenu.Portal>
     </DropdownMenu.Root>
+  )
+}
+
+/** The button of a dropdown. `value` is shown where no option has it. */
+export function ChoiceButton({ label, chosen, value, ...props }: { label: string; chosen: ChoiceOption | undefined; value: string } & ComponentProps<'button'>) {
+  return (
+    <button {...props} type="button" className="field flex items-center gap-2 px-2.5 text-left text-sm">
+      <span className="text-faint">{label}</span>
+      <span className="flex min-w-0 grow items-center gap-1.5">
+        {chosen?.mark}
+        <span className="min-w-0 truncate">{chosen ? (chosen.group ? `${chosen.group}: ${chosen.label}` : chosen.label) : value}</span>
+      </span>
+      <Icon name="down" size={14} className="text-faint" />
+    </button>
+  )
+}
+
+export function OptionText({ option: { mark, label, description } }: { option: ChoiceOption }) {
+  return (
+    <>
+      <span className="flex items-center gap-1.5">
+        {mark}
+        <span className="min-w-0 wrap-anywhere">{label}</span>
+      </span>
+      {description && <span className="block text-xs text-soft">{description}</span>}
+    </>
   )
 }

@@ -1,7 +1,7 @@
 /** Classes, verdicts and predictions, each with a shape and a word beside its colour. */
 
 import type { Prompt } from '../interpAPI'
-import { classLook, className, type Shape } from '../lib/classes'
+import { classLook, className, describeProbabilities, isMany, type Shape } from '../lib/classes'
 import { percent } from '../lib/format'
 import { Icon } from './Icon'
 
@@ -12,10 +12,17 @@ const SHAPES: Record<Shape, string> = {
   disc: 'M5 1a4 4 0 1 1 0 8 4 4 0 0 1 0-8Z',
   square: 'M1.5 1.5h7v7h-7Z',
   diamond: 'M5 .5 9.5 5 5 9.5.5 5Z',
+  ring: 'M5 .7a4.3 4.3 0 1 1 0 8.6A4.3 4.3 0 0 1 5 .7Zm0 2.3a2 2 0 1 0 0 4 2 2 0 0 0 0-4Z',
+  plus: 'M3.6 1h2.8v2.6H9v2.8H6.4V9H3.6V6.4H1V3.6h2.6Z',
+  star: 'M5 .4 6.3 3.5 9.7 3.8 7.1 6 7.9 9.3 5 7.5 2.1 9.3 2.9 6 .3 3.8 3.7 3.5Z',
+  frame: 'M1 1h8v8H1ZM3.2 3.2v3.6h3.6V3.2Z',
+  hourglass: 'M1 1h8L6.4 5 9 9H1l2.6-4Z',
 }
 
+/** The mark of a class; nothing in runs with many classes. */
 export function ClassMark({ labels, index }: { labels: readonly string[]; index: number }) {
   const { shape, color } = classLook(labels, index)
+  if (!shape) return null
   return (
     <svg aria-hidden="true" viewBox="0 0 10 10" width="10" height="10" className="inline-block shrink-0" style={{ color }}>
       <path d={SHAPES[shape]} fill="currentColor" />
@@ -96,13 +103,19 @@ export function OutcomeLine({ prompt, labels }: { prompt: Predicted; labels: rea
   )
 }
 
+/** The class probabilities as parts of a bar. Of many classes it shows only the predicted one and, where it differs, the true one. */
 function ProbabilityBar({ prompt, labels }: { prompt: Predicted; labels: readonly string[] }) {
-  const description = prompt.probabilities.map((p, i) => `${className(labels, i)} ${percent(p)}`).join(', ')
+  const { probabilities, prediction, label } = prompt
+  const description = describeProbabilities(labels, probabilities, percent)
+  const many = isMany(labels)
+  const shown = !many ? [...probabilities.keys()] : prediction === label ? [prediction] : [prediction, label]
+  const rest = 1 - shown.reduce((sum, index) => sum + (probabilities[index] ?? 0), 0)
   return (
     <div role="img" aria-label={`Probabilities: ${description}`} title={description} className="mt-1 flex h-1.5 gap-px overflow-hidden rounded-[2px]">
-      {prompt.probabilities.map((p, i) => (
-        <span key={i} style={{ flexGrow: p, backgroundColor: classLook(labels, i).color }} />
+      {shown.map((index, i) => (
+        <span key={index} style={{ flexGrow: probabilities[index], backgroundColor: many && i > 0 ? 'var(--color-edge)' : classLook(labels, index).color }} />
       ))}
+      {many && <span className="bg-sunk" style={{ flexGrow: Math.max(0, rest) }} />}
     </div>
   )
 }

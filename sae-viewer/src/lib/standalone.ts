@@ -1,7 +1,7 @@
 /** A headline with its heat as one self-contained HTML file. */
 
 import type { FiredFeature, Headline } from '../interpAPI'
-import { className } from './classes'
+import { className, describeProbabilities } from './classes'
 import { number, percent } from './format'
 import { HEAT_STEPS, heatStep } from './heat'
 import { activationOn, stretches, visible } from './text'
@@ -40,7 +40,7 @@ export function headlineHtml(headline: Headline, lit: FiredFeature, about: { run
       return part.kind === 'unread' ? `<span class="unread">${escapeHtml(part.text)}</span>` : escapeHtml(part.text)
     })
     .join('')
-  const classes = headline.probabilities.map((p, i) => `${escapeHtml(className(labels, i))} ${percent(p)}`).join(', ')
+  const classes = escapeHtml(describeProbabilities(labels, headline.probabilities, percent))
   const rows = headline.features
     .map(({ feature, word, activation }) => `<tr><td>${feature}</td><td><bdi>${escapeHtml(word)}</bdi></td><td class="n">${number(activation)}</td></tr>`)
     .join('\n')

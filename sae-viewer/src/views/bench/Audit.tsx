@@ -1,8 +1,11 @@
 import { Notice } from '../../components/Notices'
-import { className } from '../../lib/classes'
+import { className, largestConfusions } from '../../lib/classes'
 import { scores, signed, transitions } from '../../lib/effects'
 import { count, counted, percent } from '../../lib/format'
 import { useAudit } from './useAudit'
+
+/** How many changes of the prediction are named. */
+const MOVES = 12
 
 /** Ablates the edited features together in every headline of the run, to see whether the classifier depends on them. */
 export function Audit({ run, features, labels }: { run: string; features: number[]; labels: readonly string[] }) {
@@ -53,7 +56,8 @@ function Result({ features, labels, before, after, changed, fired }: {
   changed: number[][]
   fired: number
 }) {
-  const moved = changed.flatMap((row, from) => row.flatMap((n, to) => (from !== to && n > 0 ? [{ from, to, n }] : [])))
+  const moved = largestConfusions(changed, Infinity)
+  const others = moved.length - MOVES
   return (
     <div className="mt-2 space-y-1.5">
       <p className="text-soft">
@@ -83,7 +87,7 @@ function Result({ features, labels, before, after, changed, fired }: {
       <p>
         {moved.length === 0
           ? 'No prediction changes.'
-          : `Predictions that change: ${moved.map(({ from, to, n }) => `${count(n)} from ${className(labels, from)} to ${className(labels, to)}`).join(', ')}.`}
+          : `Predictions that change: ${moved.slice(0, MOVES).map(({ label: from, prediction: to, n }) => `${count(n)} from ${className(labels, from)} to ${className(labels, to)}`).join(', ')}${others > 0 ? `, and ${others} other changes` : ''}.`}
       </p>
     </div>
   )

@@ -2,7 +2,7 @@ import { Word } from '../../components/HeatText'
 import { Notice } from '../../components/Notices'
 import type { Flip } from '../../interpAPI'
 import type { FeatureEdit } from '../../lib/bench'
-import { className } from '../../lib/classes'
+import { className, isMany } from '../../lib/classes'
 import { percent } from '../../lib/format'
 import { useFlip } from './useLive'
 
@@ -49,6 +49,9 @@ export function FlipButtons({ run, text, prediction, label, labels, onEdits }: {
 /** The probabilities as the features of a flip are ablated one after the other. */
 function FlipPath({ flip }: { flip: Flip }) {
   const { before, steps, labels, message } = flip
+  // Of many classes only those have a column that are predicted on the way.
+  const predicted = new Set([before, ...steps.map(({ after }) => after)].map(({ prediction }) => prediction))
+  const classes = [...labels.keys()].filter((index) => !isMany(labels) || predicted.has(index))
   return (
     <div className="mt-2" role="status">
       <p>{message}</p>
@@ -58,8 +61,8 @@ function FlipPath({ flip }: { flip: Flip }) {
           <thead className="text-soft">
             <tr>
               <th scope="col" className="pr-4 text-left font-normal">ablated</th>
-              {labels.map((label) => (
-                <th key={label} scope="col" className="w-16 text-right font-normal">{label}</th>
+              {classes.map((index) => (
+                <th key={index} scope="col" className="max-w-40 min-w-16 truncate pl-2 text-right font-normal">{className(labels, index)}</th>
               ))}
             </tr>
           </thead>
@@ -69,8 +72,8 @@ function FlipPath({ flip }: { flip: Flip }) {
                 <th scope="row" className="pr-4 text-left font-normal">
                   {feature === undefined ? 'nothing' : <>+ {feature} <Word>{word}</Word></>}
                 </th>
-                {after.probabilities.map((p, c) => (
-                  <td key={c} className={`text-right ${after.prediction === c ? 'font-semibold' : ''}`}>{percent(p)}</td>
+                {classes.map((index) => (
+                  <td key={index} className={`text-right ${after.prediction === index ? 'font-semibold' : ''}`}>{percent(after.probabilities[index] ?? 0)}</td>
                 ))}
               </tr>
             ))}

@@ -1,3 +1,4 @@
+import { useFoldedClasses } from '../../components/FoldedClasses'
 import { ClassName } from '../../components/Outcome'
 import type { LivePrediction } from '../../interpAPI'
 import { classLook } from '../../lib/classes'
@@ -10,12 +11,14 @@ export function Probabilities({ title, prediction, before, labels }: {
   before?: LivePrediction | undefined
   labels: readonly string[]
 }) {
+  const now = prediction?.probabilities ?? []
+  const [classes, toggle] = useFoldedClasses(labels, labels.map((_, i) => Math.max(now[i] ?? 0, before?.probabilities[i] ?? 0)))
   return (
     <section aria-label={title} className="min-w-0 text-xs">
       <h3 className="eyebrow mb-1">{title}</h3>
       <ul>
-        {labels.map((_, i) => {
-          const p = prediction?.probabilities[i] ?? 0
+        {classes.map((i) => {
+          const p = now[i] ?? 0
           const was = before?.probabilities[i]
           return (
             <li key={i} className="grid grid-cols-[5rem_minmax(0,1fr)_4rem] items-center gap-x-2 py-0.5">
@@ -36,6 +39,7 @@ export function Probabilities({ title, prediction, before, labels }: {
           )
         })}
       </ul>
+      {toggle}
     </section>
   )
 }

@@ -1,4 +1,5 @@
 import type { ReactNode } from 'react'
+import { useFoldedClasses } from '../../components/FoldedClasses'
 import { ClassName } from '../../components/Outcome'
 import type { ClassStatistics, FeatureInfo } from '../../interpAPI'
 import { classLook } from '../../lib/classes'
@@ -9,6 +10,8 @@ import { Reading, Section } from './Section'
 /** A feature within each true class: how often and how strongly it fires, its AUROC, its effect on the logit. */
 export function Classes({ info }: { info: FeatureInfo }) {
   const { classes, labels } = info
+  const [indices, toggle] = useFoldedClasses(labels, classes.map(weight), 8)
+  const listed = indices.flatMap((label) => classes.slice(label, label + 1).map((one) => ({ one, label })))
   const knows = (key: keyof ClassStatistics) => classes.some((one) => one[key] !== null)
   const strongest = Math.max(0, ...classes.map(({ mean_max }) => mean_max))
   const effects = classes.flatMap(({ effect, effect_low, effect_high }) => [effect ?? 0, effect_low ?? 0, effect_high ?? 0])
@@ -36,7 +39,7 @@ export function Classes({ info }: { info: FeatureInfo }) {
           </tr>
         </thead>
         <tbody className="max-sm:block">
-          {classes.map((one, label) => (
+          {listed.map(({ one, label }) => (
             <tr key={label} className="border-t border-line align-top max-sm:grid max-sm:grid-cols-2 max-sm:gap-x-4 max-sm:py-2 sm:first:border-line">
               <th scope="row" className="max-w-60 py-2 text-left font-normal max-sm:col-span-2 max-sm:max-w-full max-sm:py-1">
                 <ClassName labels={labels} index={label} />
@@ -51,6 +54,7 @@ export function Classes({ info }: { info: FeatureInfo }) {
           ))}
         </tbody>
       </table>
+      {toggle && <p className="border-t border-line pt-2">{toggle}</p>}
       <Reading>
         {knows('auroc') &&
           'AUROC is the probability that a headline of the class has a higher maximum of f than one of another class; the line marks 0.5, chance. '}
@@ -59,6 +63,11 @@ export function Classes({ info }: { info: FeatureInfo }) {
       </Reading>
     </Section>
   )
+}
+
+/** What many classes are ordered by: how well the feature indicates the class or, where that is not known, how often it fires there. */
+function weight({ auroc, n_fired, n_headlines }: ClassStatistics): number {
+  return auroc ?? n_fired / Math.max(1, n_headlines)
 }
 
 /** A value in words and, below it, as a drawing. */

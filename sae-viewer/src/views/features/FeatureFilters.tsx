@@ -4,11 +4,13 @@ import type { FilterChip } from '../../components/FilterChips'
 import { Icon } from '../../components/Icon'
 import { ClassMark } from '../../components/Outcome'
 import { SearchBox } from '../../components/SearchBox'
+import { SearchChoice } from '../../components/SearchChoice'
 import { go } from '../../hooks/useAddress'
 import type { MetricInfo, RunMetadata } from '../../interpAPI'
 import { FEATURES, SUPPORTS, wholeNumber, type FeaturesAddress, type Support } from '../../lib/address'
-import { className } from '../../lib/classes'
+import { className, isMany } from '../../lib/classes'
 import { rarity } from '../../lib/format'
+import { classMetrics } from '../../lib/metrics'
 import { DensityFilter } from './DensityFilter'
 import { randomFeature } from './useFeatures'
 
@@ -56,10 +58,10 @@ export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
         />
       </div>
       <div className="space-y-1.5">
-        <Choice
-          label="Metric"
+        <MetricChoice
+          metrics={metrics}
+          labels={run.labels}
           value={metric?.name ?? address.metric ?? ''}
-          options={metrics.map(({ name, label, description }) => ({ value: name, label, description }))}
           onChoose={(chosen) => change({ metric: chosen === run.metrics[0]?.name ? undefined : chosen, order: 'desc' })}
         />
         {metric && !inPane && <p className="text-xs text-soft">{metric.description}</p>}
@@ -88,12 +90,48 @@ export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
   )
 }
 
-/** Buttons for the class that a feature's activation indicates best. */
+/** A dropdown of the metrics. Where there are many classes, their metrics stand in groups behind the others, with a search. */
+function MetricChoice({ metrics, labels, value, onChoose }: {
+  metrics: MetricInfo[]
+  labels: readonly string[]
+  value: string
+  onChoose: (metric: string) => void
+}) {
+  const options = metrics.map(({ name, label, description }) => ({ value: name, label, description }))
+  if (!isMany(labels)) return <Choice label="Metric" value={value} options={options} onChoose={onChoose} />
+  const ofClass = classMetrics(metrics, labels)
+  const grouped = options.map((option) => {
+    const found = ofClass.get(option.value)
+    return found ? { value: option.value, label: className(labels, found.label), group: found.group } : option
+  })
+  return <SearchChoice label="Metric" value={value} options={grouped.sort((one, other) => Number('group' in one) - Number('group' in other))} onChoose={onChoose} />
+}
+
+/** The most classes that have a button each. */
+const MOST_BUTTONS = 4
+
+/** A filter by the class that a feature's activation indicates best: buttons, or a dropdown where there are more classes. */
 function ClassFilter({ address, labels, onChange }: {
   address: FeaturesAddress
   labels: readonly string[]
   onChange: (changes: Partial<FeaturesAddress>) => void
 }) {
+  if (labels.length > MOST_BUTTONS) {
+    const options = labels.map((_, index) => ({
+      value: String(index),
+      label: className(labels, index),
+      mark: <ClassMark labels={labels} index={index} />,
+    }))
+    const List = isMany(labels) ? SearchChoice : Choice
+    return (
+      <List
+        label="Indicates"
+        value={address.leaning === undefined ? '' : String(address.leaning)}
+        options={[{ value: '', label: 'any class' }, ...options]}
+        onChoose={(value) => onChange({ leaning: value === '' ? undefined : Number(value) })}
+      />
+    )
+  }
   return (
     <div role="group" aria-label="Filter by the class that a feature indicates">
       <p className="mb-1 text-xs text-soft" title="The class with the highest AUROC: the feature’s activation separates it best from the other classes">

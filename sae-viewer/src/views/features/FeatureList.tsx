@@ -29,7 +29,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
   const onLeave = useCallback(() => list.current?.focusRow(0), [])
   // The answer also names metrics that were added to the run later, such as causal effects.
   const allMetrics = (first?.metrics ?? run.metrics).map(plain)
-  const metrics = shownMetrics(allMetrics, metric, inPane)
+  const metrics = shownMetrics(allMetrics, metric, inPane, run.labels)
   // Bars are relative to the largest value, which the first page does not hold in ascending order.
   const max = address.order === 'asc' ? 0 : Math.max(0, ...(first?.features ?? []).map(({ values }) => values[metric] ?? 0))
 

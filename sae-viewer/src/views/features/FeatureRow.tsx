@@ -6,19 +6,21 @@ import { ClassMark } from '../../components/Outcome'
 import { useLabel } from '../../hooks/useLabels'
 import type { FeatureRow, MetricInfo } from '../../interpAPI'
 import type { Order } from '../../lib/address'
-import { className } from '../../lib/classes'
+import { className, isMany } from '../../lib/classes'
 import { count, counted, metricUnit, metricValue, rarity } from '../../lib/format'
+import { classMetrics } from '../../lib/metrics'
 import { SparkHistogram } from './SparkHistogram'
 
 /** The number of metric columns on wide and on very wide screens. */
 const WIDE = 4
 const WIDEST = 7
 
-/** The metrics that have a column: the sorting one first, and in the pane only that one. */
-export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boolean): MetricInfo[] {
+/** The metrics that have a column: the sorting one first, and in the pane only that one. Of many classes none has one. */
+export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boolean, labels: readonly string[]): MetricInfo[] {
   const chosen = metrics.filter(({ name }) => name === sorting)
   if (inPane) return chosen
-  const others = metrics.filter(({ name }) => name !== sorting && name !== 'fraction_active')
+  const ofClass = isMany(labels) ? classMetrics(metrics, labels) : new Map()
+  const others = metrics.filter(({ name }) => name !== sorting && name !== 'fraction_active' && !ofClass.has(name))
   return [...chosen, ...others].slice(0, WIDEST)
 }
 
@@ -114,7 +116,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
         )}
         {feature.feature}
       </span>
-      <FeatureWord feature={feature} />
+      <FeatureWord feature={feature} indicates={feature.leaning !== null && isMany(labels) && !inPane ? className(labels, feature.leaning) : ''} />
       {!inPane && (
         <>
           <span className="hidden sm:block">{feature.histogram.length > 0 && <SparkHistogram counts={feature.histogram} />}</span>
@@ -142,7 +144,8 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
   )
 }
 
-function FeatureWord({ feature }: { feature: FeatureRow }) {
+/** Its name and word and, where the class that it indicates has no mark, that class. */
+function FeatureWord({ feature, indicates }: { feature: FeatureRow; indicates: string }) {
   const remark = feature.status === 'dead' ? 'never fires' : feature.status === 'thin' ? 'thin support' : ''
   const label = useLabel(feature.feature)
   return (
@@ -152,6 +155,11 @@ function FeatureWord({ feature }: { feature: FeatureRow }) {
         !remark && <span className="truncate text-xs text-faint">no examples saved</span>
       ) : (
         <Word className={label?.name ? 'shrink-[999] truncate text-soft' : 'truncate'}>{feature.word}</Word>
+      )}
+      {indicates && (
+        <bdi className="hidden min-w-0 shrink-[9999] truncate text-xs text-faint sm:block" title={`Best indicates ${indicates}`}>
+          {indicates}
+        </bdi>
       )}
       {remark && (
         <span className="shrink-0 text-xs text-faint" title={`Fires in ${counted(feature.n_headlines, 'headline')}`}>

@@ -1,11 +1,23 @@
+import { useState, type ReactNode } from 'react'
 import type { FeatureInfo, FeatureStat, MetricInfo } from '../../interpAPI'
+import { isMany } from '../../lib/classes'
 import { count, metricUnit, metricValue, number } from '../../lib/format'
+import { classMetrics, type ClassMetric } from '../../lib/metrics'
 import { visible } from '../../lib/text'
 import { Reading, Section } from './Section'
 
 /** Every metric of one feature with its unit, its rank and, where it is an estimate, its interval. */
 export function Statistics({ info, nFeatures }: { info: FeatureInfo; nFeatures: number }) {
   const estimated = info.stats.some(({ low, n, q }) => low !== null || n !== null || q !== null)
+  const metrics = new Map(info.metrics.map((metric) => [metric.name, metric]))
+  const ofClass = isMany(info.labels) ? classMetrics(info.metrics, info.labels) : new Map<string, ClassMetric>()
+  const single = info.stats.filter(({ name }) => !ofClass.has(name))
+  const groups = new Map<string, FeatureStat[]>()
+  for (const stat of info.stats) {
+    const group = ofClass.get(stat.name)?.group
+    if (group !== undefined) groups.set(group, [...(groups.get(group) ?? []), stat])
+  }
+  const line = (stat: FeatureStat) => <Line key={stat.name} stat={stat} metric={metrics.get(stat.name)} estimated={estimated} />
   return (
     <Section id="statistics" title="Statistics">
       <table className="w-full text-sm">
@@ -20,16 +32,38 @@ export function Statistics({ info, nFeatures }: { info: FeatureInfo; nFeatures: 
           </tr>
         </thead>
         <tbody>
-          {info.stats.map((stat) => (
-            <Line key={stat.name} stat={stat} metric={info.metrics.find(({ name }) => name === stat.name)} estimated={estimated} />
-          ))}
+          {single.map(line)}
         </tbody>
+        {[...groups].map(([group, stats]) => (
+          <Group key={group} name={group} stats={stats} line={line} />
+        ))}
       </table>
       <Reading>
         f is the activation in units of the normalised residual stream; rank 1 is the highest value.
         {estimated && ' n is the number of headlines behind an estimate, q its false-discovery rate over all features.'}
       </Reading>
     </Section>
+  )
+}
+
+/** How many metrics of a group are shown before it is unfolded. */
+const FIRST = 3
+
+/** The metrics of many classes: the ones with the best ranks, and the others at a click. */
+function Group({ name, stats, line }: { name: string; stats: FeatureStat[]; line: (stat: FeatureStat) => ReactNode }) {
+  const [all, setAll] = useState(false)
+  const sorted = [...stats].sort((one, other) => one.rank - other.rank)
+  return (
+    <tbody aria-label={name}>
+      {(all ? sorted : sorted.slice(0, FIRST)).map(line)}
+      <tr className="border-t border-line">
+        <td colSpan={5} className="py-2">
+          <button type="button" aria-expanded={all} className="quiet text-xs" onClick={() => setAll(!all)}>
+            {all ? `The ${FIRST} best ranks of “${visible(name)}”` : `All ${stats.length} classes of “${visible(name)}”`}
+          </button>
+        </td>
+      </tr>
+    </tbody>
   )
 }
 

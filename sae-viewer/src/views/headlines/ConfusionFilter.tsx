@@ -1,16 +1,15 @@
-import type { ReactNode } from 'react'
-import { ClassMark } from '../../components/Outcome'
-import { className } from '../../lib/classes'
+import { useState } from 'react'
+import { ConfusionMatrix, type Pair } from '../../components/ConfusionMatrix'
+import { Modal } from '../../components/Modal'
+import { SearchChoice } from '../../components/SearchChoice'
+import { className, isMany, largestConfusions } from '../../lib/classes'
 import { count } from '../../lib/format'
 import { useConfusion, type ConfusionQuery } from './useConfusion'
 
-/** A true class and a predicted class, either of which may be any. */
-interface Pair {
-  label: number | undefined
-  prediction: number | undefined
-}
+/** How many of the largest confusions are listed. */
+const LISTED = 5
 
-/** The confusion matrix as a filter: a cell chooses label and prediction, a heading one of them. */
+/** Filters by label and prediction: the confusion matrix or, for many classes, lists to search and the matrix in a dialog. */
 export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
   labels: readonly string[]
   query: ConfusionQuery
@@ -19,101 +18,89 @@ export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
   onChoose: (pair: Pair) => void
 }) {
   const counts = useConfusion(query)
-  const largest = Math.max(1, ...(counts?.flat() ?? []))
-  const toggle = (pair: Pair) =>
-    onChoose(
-      pair.label === chosen.label && pair.prediction === chosen.prediction
-        ? { label: undefined, prediction: undefined }
-        : pair,
-    )
-  const included = (label: number, prediction: number) =>
-    (chosen.label ?? label) === label &&
-    (chosen.prediction ?? prediction) === prediction &&
-    (correct ?? label === prediction) === (label === prediction)
-
-  function heading(pair: Pair, children: ReactNode, name: string) {
-    const pressed =
-      (pair.label === undefined || chosen.label === pair.label) &&
-      (pair.prediction === undefined || chosen.prediction === pair.prediction)
-    return (
-      <button
-        type="button"
-        aria-pressed={pressed}
-        aria-label={name}
-        title={name}
-        onClick={() =>
-          onChoose({
-            label: pair.label === undefined ? chosen.label : pressed ? undefined : pair.label,
-            prediction: pair.prediction === undefined ? chosen.prediction : pressed ? undefined : pair.prediction,
-          })
-        }
-        className="matrix-head"
-      >
-        {children}
-      </button>
-    )
+  const [open, setOpen] = useState(false)
+  const choose = (pair: Pair) => {
+    setOpen(false)
+    onChoose(pair)
   }
-
-  const names = labels.map((_, index) => className(labels, index))
+  const matrix = <ConfusionMatrix labels={labels} counts={counts} filter={{ chosen, correct, onChoose: choose }} />
+  if (!isMany(labels)) return matrix
   return (
-    <div
-      role="group"
-      aria-label="Filter by label and prediction"
-      className="grid gap-px text-xs"
-      style={{ gridTemplateColumns: `5.25rem repeat(${labels.length}, minmax(0, 1fr))` }}
-    >
-      <span />
-      <span className="pb-0.5 text-center text-faint" style={{ gridColumn: `span ${labels.length}` }}>
-        predicted
-      </span>
-      <span className="self-end pb-1 text-faint">label</span>
-      {names.map((predicted, prediction) => (
-        <span key={prediction} className="flex flex-col items-stretch">
-          {heading(
-            { label: undefined, prediction },
-            <span className="flex w-full flex-col items-center gap-0.5">
-              <ClassMark labels={labels} index={prediction} />
-              <span className="max-w-full truncate">{predicted}</span>
-            </span>,
-            `Predicted ${predicted}`,
-          )}
-        </span>
-      ))}
-      {names.map((name, label) => [
-        <span key={`${label}`}>
-          {heading(
-            { label, prediction: undefined },
-            <span className="flex items-center gap-1.5 pr-1">
-              <ClassMark labels={labels} index={label} />
-              <span className="truncate">{name}</span>
-            </span>,
-            `Label ${name}`,
-          )}
-        </span>,
-        ...names.map((predicted, prediction) => {
-          const n = counts?.[label]?.[prediction]
-          const pressed = chosen.label === label && chosen.prediction === prediction
-          return (
-            <button
-              key={`${label} ${prediction}`}
-              type="button"
-              aria-pressed={pressed}
-              aria-label={`Label ${name}, predicted ${predicted}: ${n === undefined ? 'counting' : count(n)}`}
-              onClick={() => toggle({ label, prediction })}
-              className={`matrix-cell ${included(label, prediction) ? '' : 'text-faint'}`}
-              style={{ backgroundColor: included(label, prediction) ? shade(label === prediction, (n ?? 0) / largest) : undefined }}
-            >
-              {n === undefined ? <span className="skeleton inline-block h-3 w-6" /> : count(n)}
-            </button>
-          )
-        }),
-      ])}
+    <div className="space-y-2.5">
+      <ClassChoice name="Label" labels={labels} chosen={chosen.label} onChoose={(label) => onChoose({ ...pairOf(chosen), label })} />
+      <ClassChoice name="Predicted" labels={labels} chosen={chosen.prediction} onChoose={(prediction) => onChoose({ ...pairOf(chosen), prediction })} />
+      <LargestConfusions labels={labels} counts={counts} chosen={chosen} onChoose={onChoose} />
+      <button type="button" className="quiet text-xs" onClick={() => setOpen(true)}>
+        Confusion matrix of {labels.length} classes
+      </button>
+      {open && (
+        <Modal title="Confusion matrix" wide="widest" onClose={() => setOpen(false)}>
+          <p className="mb-3 text-xs text-soft">
+            Each row is a label, each column a predicted class. Frames mark the largest confusions. A cell or a name filters the headlines.
+          </p>
+          {matrix}
+        </Modal>
+      )}
     </div>
   )
 }
 
-/** The colour of a cell: green on the diagonal, red elsewhere, deeper where there are more headlines. */
-function shade(correct: boolean, share: number): string {
-  const color = correct ? 'var(--color-correct)' : 'var(--color-wrong)'
-  return `color-mix(in oklab, ${color} ${share > 0 ? 6 + 26 * Math.sqrt(share) : 0}%, var(--color-raised))`
+const pairOf = ({ label, prediction }: Pair): Pair => ({ label, prediction })
+
+/** A dropdown with search for one of many classes, or for any. */
+function ClassChoice({ name, labels, chosen, onChoose }: {
+  name: string
+  labels: readonly string[]
+  chosen: number | undefined
+  onChoose: (index: number | undefined) => void
+}) {
+  const options = labels.map((_, index) => ({ value: String(index), label: className(labels, index) }))
+  return (
+    <SearchChoice
+      label={name}
+      value={chosen === undefined ? '' : String(chosen)}
+      options={[{ value: '', label: 'any class' }, ...options]}
+      onChoose={(value) => onChoose(value === '' ? undefined : Number(value))}
+    />
+  )
+}
+
+/** The pairs of label and prediction with the most wrong headlines; each is a filter. */
+function LargestConfusions({ labels, counts, chosen, onChoose }: {
+  labels: readonly string[]
+  counts: readonly (readonly number[])[] | undefined
+  chosen: Pair
+  onChoose: (pair: Pair) => void
+}) {
+  if (!counts) return <span className="skeleton block h-24" />
+  const found = largestConfusions(counts, LISTED)
+  if (found.length === 0) return <p className="text-xs text-soft">No headline is classified wrongly.</p>
+  return (
+    <section aria-label="Largest confusions" className="text-xs">
+      <h3 className="mb-0.5 text-soft">Largest confusions: label, prediction</h3>
+      <ul>
+        {found.map(({ label, prediction, n }) => {
+          const pressed = chosen.label === label && chosen.prediction === prediction
+          const names = [className(labels, label), className(labels, prediction)] as const
+          return (
+            <li key={`${label} ${prediction}`}>
+              <button
+                type="button"
+                aria-pressed={pressed}
+                aria-label={`Label ${names[0]}, predicted ${names[1]}: ${count(n)}`}
+                onClick={() => onChoose(pressed ? { label: undefined, prediction: undefined } : { label, prediction })}
+                className="grid w-full grid-cols-[minmax(0,1fr)_auto] items-baseline gap-x-2 border-t border-line py-1 text-left hover:bg-sunk aria-pressed:bg-sunk aria-pressed:font-semibold"
+              >
+                <span className="min-w-0">
+                  <bdi className="block truncate" title={names[0]}>{names[0]}</bdi>
+                  <bdi className="block truncate text-soft" title={names[1]}>{names[1]}</bdi>
+                </span>
+                <span className="text-wrong tabular-nums">{count(n)}</span>
+              </button>
+            </li>
+          )
+        })}
+      </ul>
+    </section>
+  )
 }

@@ -86,21 +86,19 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
         {more ? 'Fewer filters' : 'Filter by class, confidence or feature; sort'}
       </button>
       <div className={`space-y-5 ${more ? '' : 'hidden lg:block'}`}>
-        {labels.length <= 6 && (
-          <ConfusionFilter
-            labels={labels}
-            query={{
-              run,
-              q: address.q,
-              feature: address.feature,
-              min_confidence: address.minConfidence,
-              max_confidence: address.maxConfidence,
-            }}
-            chosen={address}
-            correct={address.correct}
-            onChoose={(pair) => change({ ...pair, correct: contradicts(pair, address.correct) ? undefined : address.correct })}
-          />
-        )}
+        <ConfusionFilter
+          labels={labels}
+          query={{
+            run,
+            q: address.q,
+            feature: address.feature,
+            min_confidence: address.minConfidence,
+            max_confidence: address.maxConfidence,
+          }}
+          chosen={address}
+          correct={address.correct}
+          onChoose={(pair) => change({ ...pair, correct: contradicts(pair, address.correct) ? undefined : address.correct })}
+        />
         <ConfidenceFilter address={address} onChange={(bounds) => change(bounds)} />
         <FeatureField feature={address.feature} onFeature={(feature) => change({ feature })} />
         <Choice

@@ -1,4 +1,5 @@
 import { FeatureChip, firingWords } from '../../components/FeatureChip'
+import { useFoldedClasses } from '../../components/FoldedClasses'
 import { HeatLegend, Word } from '../../components/HeatText'
 import { ClassName } from '../../components/Outcome'
 import type { FiredFeature, Headline } from '../../interpAPI'
@@ -21,6 +22,7 @@ export function OpenHeadline({ headline, run, labels, lit, asked, featureHref, h
   onLit: (feature: number) => void
   onClose: () => void
 }) {
+  const [classes, toggle] = useFoldedClasses(labels, headline.probabilities)
   return (
     <div className="mt-3">
       <ol aria-label="Strongest features" className="border-t border-line" onPointerLeave={() => onPoint(undefined)}>
@@ -43,13 +45,14 @@ export function OpenHeadline({ headline, run, labels, lit, asked, featureHref, h
       )}
       <div className="mt-2.5 flex flex-wrap items-center gap-x-6 gap-y-2 text-xs text-soft">
         {lit && <HeatLegend max={Math.max(...lit.values)} what={`Feature ${lit.feature}`} />}
-        <span className="flex min-w-0 flex-wrap gap-x-3">
-          {headline.probabilities.map((p, i) => (
-            <span key={i} className="inline-flex max-w-full gap-1.5">
-              <ClassName labels={labels} index={i} />
-              <span className="whitespace-nowrap tabular-nums">{percent(p)}</span>
+        <span role="group" aria-label="Probabilities" className="flex min-w-0 flex-wrap gap-x-3">
+          {classes.map((index) => (
+            <span key={index} className="inline-flex max-w-full gap-1.5">
+              <ClassName labels={labels} index={index} />
+              <span className="whitespace-nowrap tabular-nums">{percent(headline.probabilities[index] ?? 0)}</span>
             </span>
           ))}
+          {toggle}
         </span>
         {lit && <HeadlineExport headline={headline} lit={lit} run={run} labels={labels} />}
         <button type="button" data-row className="quiet" aria-expanded onClick={onClose}>

@@ -6,7 +6,7 @@ import { placeLabels, type Series } from './fidelityPoints'
 const HEIGHT = 272
 const [LEFT, RIGHT, TOP, BOTTOM] = [52, 14, 26, 42] // room for the name above the highest mark
 /** The colours of the runs, in order. */
-const COLOURS = ['var(--color-plum)', 'var(--color-bullish)', 'var(--color-bearish)', 'var(--color-class-1)']
+const COLOURS = ['var(--color-plum)', 'var(--color-bullish)', 'var(--color-bearish)', 'var(--color-class-2)']
 
 /** Sparsity against reconstruction, one pair of marks per SAE; lower left is better. */
 export function Fidelity({ series, name }: { series: Series[]; name: string }) {
