@@ -32,6 +32,7 @@ from sae_pipeline.classifier.pretrained import (
     recorded_model,
     tokens_read,
 )
+from sae_pipeline.classifier.support import check_encoder
 from sae_pipeline.config import AdoptConfig, HeadlinesConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.dataset import Headlines
@@ -60,6 +61,8 @@ def load_adopted(model: str, label_names: tuple[str, ...] = ()) -> Pretrained:
         if len(label_names) != n_classes:
             raise UserError(f"{model} has {n_classes} classes, and --label-names has {len(label_names)} names.")
         name_classes(pretrained.network, label_names)
+    for line in check_encoder(pretrained.network, pretrained.tokenizer):
+        tqdm.write(line)
     return pretrained
 
 
@@ -155,6 +158,6 @@ def _order_lines(report: ClassifierReport) -> list[str]:
         return [said]
     swaps = ", ".join(f"{names[i]} as {names[j]}" for i, j in zip(true, predicted, strict=True) if i != j)
     return [
-        f"{said} With {swaps} it would be {best:.1%}, so its classes and the labels seem to be in different orders "
+        f"{said} Reading {swaps} it would be {best:.1%}, so its classes and the labels seem to be in different orders "
         "(--label-map)."
     ]

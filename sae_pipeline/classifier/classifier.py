@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tqdm.auto import tqdm
 
 from sae_pipeline.arrays import Floats, Ints
-from sae_pipeline.artefacts.checksums import MissingError, check_files, content_hash, named_record
+from sae_pipeline.artefacts.checksums import MissingError, check_files, content_hash, fields_of, named_record
 from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.classifier.pretrained import load_pretrained, recorded_model
@@ -120,7 +120,7 @@ def classifier_record(folder: Path) -> ClassifierRecord:
 
 
 def load_classifier(folder: Path, device: torch.device) -> Classifier:
-    """Read a classifier that `finetune` has written. Raises UserError when there is none or when a file has changed."""
+    """Read a classifier that `finetune` or `adopt` has written. Raises UserError when there is none or when a file has changed."""
     try:
         record = check_classifier(folder)
     except DamageError as error:
@@ -132,9 +132,8 @@ def load_classifier(folder: Path, device: torch.device) -> Classifier:
 def _unusable(folder: Path, error: DamageError) -> UserError:
     if isinstance(error, MissingError) and not (folder / RECORD).exists():
         return UserError(f"{folder} holds no classifier; run `python -m sae_pipeline finetune`.")
-    return UserError(
-        f"The classifier in {folder} is damaged: {error}; `python -m sae_pipeline finetune` makes it again."
-    )
+    verb = "adopt" if fields_of(folder / RECORD).get("finetune", "") is None else "finetune"
+    return UserError(f"The classifier in {folder} is damaged: {error}; `python -m sae_pipeline {verb}` makes it again.")
 
 
 def inputs_hash(headlines: Headlines, data: HeadlinesConfig, config: FinetuneConfig | AdoptConfig) -> str:

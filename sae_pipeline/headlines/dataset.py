@@ -62,8 +62,9 @@ class CleaningReport:
 
     train: SourceCounts  # train and dev together
     test: SourceCounts
-    names: tuple[str, ...]  # of the classes
+    names: tuple[str, ...]  # of the classes; none where the table has no labels
     classes: dict[str, tuple[int, ...]]  # by split: headlines of each class, after cleaning
+    sizes: dict[str, int]  # by split: headlines
     mapping: tuple[str, ...]  # what each label means, with counts and examples
     notes: tuple[str, ...] = ()  # what the user should know about how files were read
 
@@ -74,14 +75,12 @@ class CleaningReport:
         for name, counts in (("train+dev", self.train), ("test", self.test)):
             cells = (getattr(counts, column.replace(" ", "_")) for column in columns)
             lines.append(f"{name:<9}" + "".join(f"{cell:>15,}" for cell in cells))
-        if len(self.names) > _MANY_CLASSES:
-            shown = {name: (len(counts), sum(counts)) for name, counts in self.classes.items()}
-            lines += [f"{name:<9}{n_classes:>4} classes, {n:,} headlines" for name, (n_classes, n) in shown.items()]
-        else:
-            width = max(12, *(len(name) + 2 for name in self.names))
-            lines.append(f"{'split':<9}" + "".join(f"{name:>{width}}" for name in (*self.names, "all")))
-            for name, classes in self.classes.items():
-                lines.append(f"{name:<9}" + "".join(f"{count:>{width},}" for count in (*classes, sum(classes))))
+        names = self.names if len(self.names) <= _MANY_CLASSES else ()
+        width = max(12, *(len(name) + 2 for name in self.names), 0)
+        lines.append(f"{'split':<9}" + "".join(f"{name:>{width}}" for name in (*names, "all")))
+        for split, size in self.sizes.items():
+            shown = (*self.classes[split][: len(names)], size)
+            lines.append(f"{split:<9}" + "".join(f"{count:>{width},}" for count in shown))
         return [*self.mapping, *lines, *self.notes]
 
 
@@ -126,9 +125,15 @@ def load_headlines(config: HeadlinesConfig, classes: Sequence[str] = ()) -> Head
     splits = {"train": train, "dev": dev, "test": test}
     counts = {name: _class_counts(rows, len(meanings.names)) for name, rows in splits.items()}
     report = CleaningReport(
-        train_counts, test_counts, meanings.names, counts, tuple(source.mapping), tuple(source.notes)
+        train=train_counts,
+        test=test_counts,
+        names=meanings.names if source.labelled else (),
+        classes=counts,
+        sizes={name: len(rows) for name, rows in splits.items()},
+        mapping=tuple(source.mapping),
+        notes=tuple(source.notes),
     )
-    _check_enough(config.source, report, {name: len(rows) for name, rows in splits.items()}, not classes)
+    _check_enough(config.source, report, to_train=not classes)
     return Headlines(
         **_splits(splits),
         names=meanings.names,
@@ -287,7 +292,7 @@ def _class_counts(rows: list[Headline], n_classes: int) -> tuple[int, ...]:
     return tuple(counts[label] for label in range(n_classes))
 
 
-def _check_enough(source: str, report: CleaningReport, sizes: dict[str, int], to_train: bool) -> None:
+def _check_enough(source: str, report: CleaningReport, to_train: bool) -> None:
     """Refuse headlines that leave a split empty, and with `to_train` those that leave train without a class."""
     counts = report.train
     account = (
@@ -298,7 +303,7 @@ def _check_enough(source: str, report: CleaningReport, sizes: dict[str, int], to
     if to_train and len(report.names) < 2:
         found = f"the class {report.names[0]} alone" if report.names else "no label"
         raise UserError(f"{source} has {found}, and a classifier needs at least two classes.")
-    missing = [name for name, n in zip(report.names, report.classes["train"], strict=True) if not n]
+    missing = [name for name, n in zip(report.names, report.classes["train"], strict=False) if not n]
     if to_train and missing:
         shown = " and no ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise UserError(f"{source} leaves no {shown} headline to train on: {account}.")
@@ -309,7 +314,7 @@ def _check_enough(source: str, report: CleaningReport, sizes: dict[str, int], to
             "or merge it with another class by --label-map."
         )
     for name in ("train", "dev", "test") if to_train else ("train", "test"):
-        if not sizes[name]:
+        if not report.sizes[name]:
             raise UserError(f"{source} leaves no headline for the {name} split, so give more headlines: {account}.")
 
 

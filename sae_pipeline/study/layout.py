@@ -122,7 +122,7 @@ def present_classifier(root: Path) -> PresentClassifier:
         return read_record(path, PresentClassifier)
     except MissingError as error:
         raise UserError(
-            f"There is no classifier under {path.parent}; run `python -m sae_pipeline finetune` first."
+            f"There is no classifier under {path.parent}; run `python -m sae_pipeline finetune` or `adopt` first."
         ) from error
     except DamageError as error:
         raise UserError(f"{path} {error}; `python -m sae_pipeline finetune` makes it again.") from error
