@@ -14,7 +14,7 @@ from sae_pipeline.headlines.rows import as_text, check_text
 from sae_pipeline.headlines.table_files import Table, open_table
 from sae_pipeline.headlines.text import normalise, shortened
 
-MAX_KEYS = 2_000_000  # headlines among which duplicates are looked for; about 150 MB
+MAX_KEYS = 2_000_000  # different headlines among which duplicates are looked for; about 150 MB
 MAX_LABELS = 1_000  # different labels that are counted
 _FIRST_ROWS = 5
 _SHOWN_LABELS = 20  # where their meaning is not known
@@ -52,7 +52,7 @@ class Inspection:
     rows: int = 0
     empty: int = 0  # headlines without a word, or with links alone
     without_label: int = 0
-    duplicates: int = 0  # later copies of a headline, among the first MAX_KEYS
+    duplicates: int = 0  # later copies of a headline, of the first MAX_KEYS different ones
     labels: FoundLabels = field(default_factory=FoundLabels)
     more_labels: int = 0  # rows whose label is beyond the first MAX_LABELS different ones
     meanings: list[str] = field(default_factory=list)  # what each label means, a line for each
@@ -73,7 +73,7 @@ class Inspection:
             *(f"note        {note}" for note in (*table.notes, *(self.columns.notes if self.columns else ()))),
             *self._counts(),
             *(f"label       {line}" for line in self.meanings),
-            *(f"{where:<11} {self._shown(row)}" for where, row in self.first),
+            *(f"{where:<11} {self._shown(row)}".rstrip() for where, row in self.first),
         ]
 
     def _column(self, name: str) -> str:
@@ -84,7 +84,8 @@ class Inspection:
         if self.columns is None or not self.whole:
             return []
         without = f", {self.without_label:,} without a label" if self.columns.label else ""
-        among = f" (among the first {MAX_KEYS:,})" if self.rows > MAX_KEYS else ""
+        different = self.characters.counts.total() - self.duplicates
+        among = f" (among the first {MAX_KEYS:,} different headlines)" if different > MAX_KEYS else ""
         return [
             f"rows        {self.rows:,}, of these {self.empty:,} with an empty headline{without}",
             f"duplicates  {self.duplicates:,}{among}",
