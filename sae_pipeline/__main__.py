@@ -15,7 +15,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from sae_pipeline.artefacts.checksums import fields_of
-from sae_pipeline.config import PRESETS, HeadlinesConfig, StudyConfig, study_config
+from sae_pipeline.config import PRESETS, HeadlinesConfig, ScoreConfig, StudyConfig, study_config
 from sae_pipeline.errors import UserError
 from sae_pipeline.study.root import StudyRoot, study_root
 
@@ -27,7 +27,7 @@ if typing.TYPE_CHECKING:
     from sae_pipeline.study.report import StudyReport
 
 _STUDY = ("finetune", "extract", "train", "analyze")
-_SHARED = ("extract", "train", "analyze")  # verbs that several processes may share
+_SHARED = ("extract", "train", "analyze", "score")  # verbs that several processes may share
 _ROOT_HELP = "folder or address (s3://bucket/study, gs://…) that holds finbert_sae/ and analysis_data/ [.]"
 # verb: (what it does, the stages whose fields are its flags)
 _VERBS = {
@@ -41,6 +41,7 @@ _VERBS = {
         ("extract", "train", "sweep"),
     ),
     "analyze": ("read the test headlines through an SAE and write a run", ("extract", "analyze")),
+    "score": ("write a table again with predictions and features", ("extract", "score")),
     "intervene": ("add causal effects to a run: effects of features, ablations, flips, faithfulness", ("intervene",)),
     "finish": ("finish an SAE's training with the classifier's own loss (end to end)", ("extract", "finish")),
     "compare": ("compare an SAE with controls, probes and its other seeds", ("extract", "compare")),
@@ -51,6 +52,7 @@ _VERBS = {
     "verify": ("compare every artefact, or those in an archive, with the checksums in its record", ()),
 }
 _INSPECT = ("columns", "text_column", "label_column", "label_map", "label_names")  # the flags of inspect
+_SCORE = {("extract", "layer"), *(("score", name) for name in ScoreConfig.model_fields if name != "table")}
 _ALIASES = {"compare": ("evidence",)}
 
 
@@ -141,6 +143,10 @@ def _run_stage(
             run = run or pipeline.analyze(study, root, device, ranks=ranks)
             if ranks.first:
                 print(f"run: {place.shown(run)}" + (f" ({ranks.size} processes)" if ranks.size > 1 else ""))
+        case "score":
+            scores = pipeline.score(study, root, device, ranks)
+            if ranks.first:
+                print("\n".join([*scores.lines(), f"scores: {study.score.out}"]))
         case "intervene":
             print("\n".join(report.causal_lines(pipeline.intervene(study.intervene, root, device))))
         case "finish":
@@ -244,6 +250,9 @@ def _parser() -> argparse.ArgumentParser:
             choices=PRESETS,
             help="where default values come from; default: the present classifier's preset, else finbert",
         )
+        if verb == "score":
+            sub.add_argument("score.table", metavar="TABLE", help="a file, or a folder saved by datasets")
+            flags = [flag for flag in flags if flag[:2] in _SCORE]
         sub.add_argument("--device", help='"cpu", "cuda", "cuda:1"; default: CUDA where there is a card')
         _add_flags(sub, flags)
     return parser

@@ -191,6 +191,27 @@ class AnalyzeConfig(Config):
     tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
 
 
+class ScoreConfig(Config):
+    """A table whose rows are scored: predictions and features are added to them."""
+
+    table: str = Field("", description="a file, or a folder saved by datasets; with or without labels")
+    out: str = Field("scores", description="folder that the scores are written into")
+    sae_size: str = Field("32k", description='SAE_SIZE: "4k", "8k", "16k", "32k", "4k-e2e"')
+    features: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="features that get a column each in a table of their own, e.g. 12,345"
+    )
+    text_column: str | None = Field(None, description="column that holds the headline; none: found by its name")
+    columns: tuple[str, ...] = Field((), description='names of the columns of a file without a header: "date,text"')
+    tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
+    rows_per_part: int = Field(8192, ge=1, description="rows of each file; a call that was killed repeats one at most")
+
+    @model_validator(mode="after")
+    def _features_differ(self) -> "ScoreConfig":
+        if len(set(self.features)) != len(self.features):
+            raise ValueError("each feature is named once")
+        return self
+
+
 class InterveneConfig(Config):
     """Which causal effects are measured for a run. Headlines for the costly parts are drawn at random."""
 
@@ -261,6 +282,7 @@ class StudyConfig(Config):
     train: TrainConfig = TrainConfig()
     sweep: SweepConfig = SweepConfig()
     analyze: AnalyzeConfig = AnalyzeConfig()
+    score: ScoreConfig = ScoreConfig()
     intervene: InterveneConfig = InterveneConfig()
     finish: FinishConfig = FinishConfig()
     compare: CompareConfig = CompareConfig()

@@ -34,6 +34,9 @@ from sae_pipeline.runs.folders import find_run, read_run
 from sae_pipeline.runs.index import index_new_run, index_run
 from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
+from sae_pipeline.scoring.record import ScoreRecord
+from sae_pipeline.scoring.score import score_table
+from sae_pipeline.scoring.source import Source
 from sae_pipeline.study import present
 from sae_pipeline.study.layout import SAE, Layout, PresentClassifier, SaeRecord, read_sae_record, remember_layer
 from sae_pipeline.study.making import ensure_activations, ensure_saes
@@ -163,6 +166,18 @@ def analyze(
         )
     index_new_run(run)
     return ranks.broadcast(run)
+
+
+def score(study: StudyConfig, root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS) -> ScoreRecord:
+    """Read a table through classifier and SAE and write it again, with predictions and features, into a folder.
+
+    Equal scores that the folder holds are kept. Raises UserError when the table or the SAE cannot be read.
+    """
+    config = study.score
+    source = Source.open(config)
+    classifier = present.load_classifier(root, device)
+    sae, _, sae_hash = present.load_sae(root, study.extract.layer, config.sae_size, device, classifier)
+    return score_table(source, classifier, sae, sae_hash, config, ranks)
 
 
 def intervene(config: InterveneConfig, root: Path, device: torch.device) -> InterventionsFile:

@@ -15,7 +15,7 @@ FLOORS = (
     {"classifier"},
     {"activations"},
     {"sae"},
-    {"evaluation", "analysis"},
+    {"evaluation", "analysis", "scoring"},
     {"causal"},
     {"study"},
     {"pipeline", "quality"},

@@ -39,6 +39,7 @@ _RUNS = "analysis_data/*/metadata.json"
 # The artefacts that a verb reads beside its classifier. Other verbs read SAEs and activations.
 _READS: dict[str, tuple[str, ...]] = {
     "analyze": (_SAES,),
+    "score": (_SAES,),
     "report": (_SAES,),
     "intervene": (_SAES,),
     "family": (_SAES,),

@@ -31,6 +31,7 @@ from sae_pipeline.runs.index import (
 )
 from sae_pipeline.runs.run_files import DamagedRunError, run_number
 from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.scoring.record import SCORE, check_scores
 from sae_pipeline.study.layout import SAE, SAE_RECORD, Layout, PresentClassifier, check_sae
 
 _MAX_LABELS = 1 << 26  # bytes
@@ -114,6 +115,8 @@ def _check_of(folder: Path, files: list[str]) -> Callable[[], list[str]] | None:
         return _problem(partial(check_classifier, folder), "finetune")
     if folder.parent.name == "activations" or MANIFEST in files:
         return _problem(partial(check_store, folder), "extract")
+    if SCORE in files:
+        return _problem(partial(check_scores, folder), "score")
     if folder.parent.name == "checkpoints":
         return lambda: [
             f"{path.name} {error}; the next command starts this work afresh"
