@@ -163,6 +163,16 @@ def test_names_of_columns(tmp_path: Path) -> None:
     )
 
 
+def test_quotes_in_tsv_files(tmp_path: Path) -> None:
+    """Where they enclose no cell they belong to the text, as in lists of tweets; else they may hold line ends."""
+    rows = [('"Buy" says an analyst', "1"), ('5" screens', "0"), ('"unclosed', "2")]
+    table = open_table(written(tmp_path, "a.tsv", "text\tlabel\n" + "".join(f"{t}\t{y}\n" for t, y in rows)))
+    assert [(row["text"], row["label"]) for row in cells(table)] == rows
+    assert table.notes == ("a.tsv has quotes that enclose no cell, so all quotes were taken as written.",)
+    table = open_table(written(tmp_path, "b.tsv", csv_text([*rows, ("two\nlines", "1")], "\t")))
+    assert (len(cells(table)), table.notes) == (4, ())
+
+
 def test_typed_cells(tmp_path: Path) -> None:
     """Dates become ISO text, and what is missing becomes None, in every format that has types."""
     moments = [datetime(2024, 1, 31), datetime(2024, 1, 31, 9, 30)]

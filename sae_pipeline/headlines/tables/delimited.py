@@ -28,9 +28,10 @@ def delimited_table(source: FileBytes, columns: Sequence[str]) -> Table:
     delimiter = _delimiter(sample, source.ending)
     if delimiter is None:
         return _lines_table(source, codec, _whole_line, ("text",), columns)
+    quoted = delimiter != "\t" or not _has_plain_quotes(sample)
 
     def records() -> Iterator[Record]:
-        return _csv_records(source, codec, delimiter)
+        return _csv_records(source, codec, delimiter, quoted)
 
     header = header_of([cells for _, cells in islice(records(), len(sample))], columns, source.name)
     names, notes = column_names(header.names, source.name)
@@ -52,7 +53,7 @@ def delimited_table(source: FileBytes, columns: Sequence[str]) -> Table:
         stream=stream,
         encoding=encoding_name(codec),
         delimiter=delimiter,
-        notes=(*_encoding_notes(source, codec), *header.notes, *notes),
+        notes=(*_encoding_notes(source, codec), *([] if quoted else [_as_written(source)]), *header.notes, *notes),
     )
 
 
@@ -98,10 +99,19 @@ def _encoding_notes(source: FileBytes, codec: str) -> list[str]:
     return [f"{source.name} is not UTF-8; it was read as Windows-1252."] if codec == "cp1252" else []
 
 
-def _csv_records(source: FileBytes, codec: str, delimiter: str) -> Iterator[Record]:
+def _as_written(source: FileBytes) -> str:
+    return f"{source.name} has quotes that enclose no cell, so all quotes were taken as written."
+
+
+def _csv_records(source: FileBytes, codec: str, delimiter: str, quoted: bool) -> Iterator[Record]:
     """Yield the records of a CSV file that are not empty. Raises UserError at the first one that cannot be read."""
     csv.field_size_limit(MAX_CHARACTERS + 1)
-    reader = csv.reader(lines(source, codec), delimiter=delimiter, strict=True)
+    reader = csv.reader(
+        lines(source, codec),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        strict=True,
+    )
     line = 0  # the last line of the previous record, as an editor counts
     try:
         for cells in reader:
@@ -136,6 +146,18 @@ def _delimiter(sample: Sequence[str], ending: str) -> str | None:
     if ending == ".txt" and fits[best] < (1,):
         return None
     return best if fits[best] > (0,) else ","
+
+
+def _has_plain_quotes(sample: Sequence[str]) -> bool:
+    """Whether quotes in a TSV file are part of the text: each line is a row, and as CSV they cannot be read."""
+    tabs = {line.count("\t") for line in sample}
+    if len(tabs) > 1 or tabs == {0}:
+        return False
+    try:
+        list(csv.reader(sample, delimiter="\t", strict=True))
+    except csv.Error:
+        return True
+    return False
 
 
 def _fit(sample: Sequence[str], delimiter: str) -> tuple[float, ...]:

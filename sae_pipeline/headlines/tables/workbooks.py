@@ -12,7 +12,7 @@ from sae_pipeline.headlines.tables.header import header_of
 from sae_pipeline.headlines.tables.table import Row, Table, column_names, plain
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # how .xls files and encrypted workbooks begin
-MAX_UNPACKED = 2_000_000_000  # bytes; Excel's limit of 1,048,576 rows keeps honest workbooks below it
+MAX_UNPACKED = 1_000_000_000  # bytes; Excel's limit of 1,048,576 rows keeps honest workbooks below it
 _SAMPLE_ROWS = 500  # from which the header is told
 _PACKAGE = "EncryptedPackage".encode("utf-16-le")  # the stream that holds an encrypted workbook
 
