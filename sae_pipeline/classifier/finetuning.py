@@ -40,6 +40,7 @@ from sae_pipeline.classifier.classifier import (
 from sae_pipeline.classifier.dropout import Masks, fast_dropout
 from sae_pipeline.classifier.masters import MasterWeights
 from sae_pipeline.classifier.pretrained import load_for, recorded_model, tokens_read
+from sae_pipeline.classifier.support import check_encoder
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.headlines.dataset import Headlines, Split
@@ -86,6 +87,8 @@ def finetune(
     inputs, model = inputs_hash(headlines, data, config), recorded_model(config.model)
     pretrained = load_for(config.model, headlines.names, config.new_head, config.seed)
     network, tokenizer = pretrained.network, pretrained.tokenizer
+    for line in check_encoder(network, tokenizer):
+        tqdm.write(line)
     max_length, pad_id = tokens_read(pretrained, config.max_length), tokenizer.pad_token_id
     tqdm.write(f"{config.model}: {'its own head' if pretrained.has_head else 'a new head'}")
 

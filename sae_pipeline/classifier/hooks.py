@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sae_pipeline.errors import UserError
@@ -22,9 +23,9 @@ class Site:
     Most layers are modules of their own. ALBERT's layers share one module, which a pass calls once per layer.
     """
 
+    model: nn.Module
     module: nn.Module
-    call: int = 0  # 0-based, within one forward pass
-    owner: nn.Module | None = None  # runs once per forward pass and makes the calls; None for a module of one call
+    call: int = 0  # 0-based, within one forward pass of the model
 
 
 def resolve_hookpoint(model: Any, layer: int) -> tuple[Site, Hookpoint]:
@@ -37,11 +38,10 @@ def resolve_hookpoint(model: Any, layer: int) -> tuple[Site, Hookpoint]:
         raise UserError(f"Layer {layer} does not exist: this model has layers 1 to {n_layers}; change --layer.")
     name, modules = _layers(model, n_layers)
     if len(modules) == n_layers:
-        return Site(modules[layer - 1]), Hookpoint(layer=layer, module=f"{name}.{layer - 1}")
+        return Site(model, modules[layer - 1]), Hookpoint(layer=layer, module=f"{name}.{layer - 1}")
     groups = [i * len(modules) // n_layers for i in range(n_layers)]
     group = groups[layer - 1]
-    owner = model.get_submodule(name.rpartition(".")[0])
-    site = Site(modules[group], groups[: layer - 1].count(group), owner)
+    site = Site(model, modules[group], groups[: layer - 1].count(group))
     return site, Hookpoint(layer=layer, module=f"{name}.{group}")
 
 
@@ -72,30 +72,34 @@ def hooked(site: Site, edit: Callable[[Tensor], Tensor | None], stop: bool = Fal
     """Pass the output [n_headlines, n_positions, d_in] at `site` through `edit` inside the context.
 
     `edit` returns the new output, or None to keep the old one. With `stop` a forward pass ends after the site, and
-    so does the block it is called in. The hook is removed in any case, also after an exception.
+    so does the block it is called in. Positions that the model adds to those of its input, as Longformer does to fill
+    its window, are not passed and stay. The hooks are removed in any case, also after an exception.
     """
-    calls = 0
+    calls, n_positions = 0, None
 
-    def restart(*_: Any) -> None:
-        nonlocal calls
-        calls = 0
+    def begin(_model: nn.Module, args: Any, kwargs: Any) -> None:
+        nonlocal calls, n_positions
+        given = next((x for x in (*args, kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if x is not None), None)
+        calls, n_positions = 0, None if given is None else given.shape[1]
 
     def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
         nonlocal calls
         calls += 1
-        if site.owner is not None and calls != site.call + 1:
+        if calls != site.call + 1:
             return output
-        hidden = output[0] if isinstance(output, tuple) else output
-        edited = edit(hidden)
+        whole = output[0] if isinstance(output, tuple | list) else output
+        edited = edit(whole[:, :n_positions])
         if stop:
             raise _StopForward
         if edited is None:
             return output
+        if edited.shape[1] < whole.shape[1]:
+            edited = torch.cat([edited, whole[:, edited.shape[1] :]], 1)
+        if isinstance(output, list):
+            return [edited, *output[1:]]
         return (edited, *output[1:]) if isinstance(output, tuple) else edited
 
-    handles = [site.module.register_forward_hook(hook)]
-    if site.owner is not None:
-        handles.append(site.owner.register_forward_pre_hook(restart))
+    handles = [site.model.register_forward_pre_hook(begin, with_kwargs=True), site.module.register_forward_hook(hook)]
     try:
         yield
     except _StopForward:

@@ -4,6 +4,7 @@ Padding stands on the right, whatever side a tokenizer prefers. So a decoder's t
 alone, never see it.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 _EQUAL_LENGTHS = "batches_of_equal_lengths"  # kept in the model's config.json, beside the weights
@@ -19,20 +20,19 @@ def require_equal_lengths(network: Any) -> None:
     setattr(network.config, _EQUAL_LENGTHS, True)
 
 
-def padding_tokens(tokenizer: Any) -> list[int]:
-    """The ids that may pad a batch, the best one first.
+def padding_choices(network: Any, tokenizer: Any) -> Iterator[int]:
+    """Set one token after the other as padding, the best one first, and yield its id.
 
-    A tokenizer without a padding token (GPT-2, Llama) pads with its end of text, or another special token where that
-    changes the logits.
+    A tokenizer without a padding token (GPT-2, Llama) gets its end of text, or another special token if the caller
+    asks for more. Decoders find a headline's last token by the padding that their config names, so a config without
+    one follows. A config that names another one than the tokenizer stays: position embeddings were made by it.
     """
-    if tokenizer.pad_token_id is not None:
-        return [tokenizer.pad_token_id]
-    candidates = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id)
-    return list(dict.fromkeys(token for token in candidates if token is not None))
-
-
-def pad_with(network: Any, tokenizer: Any, token: int) -> None:
-    """Make `token` the padding of the tokenizer and of the network, which finds a headline's last token by it."""
-    if tokenizer.pad_token_id != token:
+    chosen = [tokenizer.pad_token_id]
+    if chosen == [None]:
+        chosen = [tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id]
+    config_follows = network.config.pad_token_id is None
+    for token in dict.fromkeys(token for token in chosen if token is not None):
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(token)
-    network.config.pad_token_id = token
+        if config_follows:
+            network.config.pad_token_id = token
+        yield token

@@ -6,7 +6,7 @@ torch's restricted unpickler (`weights_only`), which makes tensors and plain con
 """
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,10 +94,6 @@ def load_pretrained(model: str, n_classes: int | None = None, seed: int = 0) -> 
         raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError and more for the same mistakes
         raise UserError(_not_loaded(model, source)) from error
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"{model} has no padding token, so it is no text encoder; use a BERT-like model.")
-    if not tokenizer.is_fast:
-        raise UserError(f"The tokenizer of {model} gives no offsets; use a model with a fast tokenizer.")
     drawn = {*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}
     return Pretrained(network.eval(), tokenizer, not drawn, getattr(config, "_commit_hash", None))
 
@@ -130,16 +126,24 @@ def tokens_read(pretrained: Pretrained, max_length: int | None) -> int:
 
     Raises UserError for a `max_length` that the model cannot read.
     """
-    limits = (
-        getattr(pretrained.network.config, "max_position_embeddings", None),
-        pretrained.tokenizer.model_max_length,
-    )
+    limits = (*_position_limits(pretrained.network), pretrained.tokenizer.model_max_length)
     longest = min((limit for limit in limits if limit and 0 < limit < _UNLIMITED), default=None)
     if max_length is None:
         return longest or _USUAL_LENGTH
     if longest is not None and max_length > longest:
         raise UserError(f"The model reads at most {longest} tokens; use --max-length {longest} or less.")
     return max_length
+
+
+def _position_limits(network: Any) -> Iterator[int | None]:
+    """Yield the numbers of tokens that bound what a network reads; None and −1 bound nothing."""
+    config = network.config
+    positions = getattr(config, "max_position_embeddings", None)
+    tables = (part for name, part in network.named_modules() if name.endswith("position_embeddings"))
+    padding = next((table.padding_idx for table in tables if getattr(table, "padding_idx", None) is not None), None)
+    yield positions if positions is None or padding is None else positions - padding - 1  # RoBERTa counts from there
+    if getattr(config, "attention_type", None) == "block_sparse":  # BigBird attends fully to texts up to this length,
+        yield (5 + 2 * config.num_random_blocks) * config.block_size  # and to longer ones depending on what came before
 
 
 def name_classes(network: Any, labels: Sequence[str]) -> None:

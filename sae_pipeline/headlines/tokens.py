@@ -47,7 +47,9 @@ class TokenizedHeadline:
 def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int, strip_links: bool) -> list[TokenizedHeadline]:
     """Tokenise headlines with a fast Hugging Face tokenizer, each cut to `max_length` tokens.
 
-    With `strip_links` the tokenizer does not see links; offsets still point into the text as written.
+    With `strip_links` the tokenizer does not see links; offsets still point into the text as written. The white space
+    that GPT-2's and Llama's tokens begin with is no part of a word. A text in which such a tokenizer finds nothing is
+    read as its end of text.
     """
     if not texts:
         return []
@@ -64,15 +66,19 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int, strip_links:
     result = []
     for i, text in enumerate(texts):
         ids, special = encoded["input_ids"][i], encoded["special_tokens_mask"][i]
-        source = sources[i]
+        read, source = stripped[i], sources[i]
         starts, ends = [], []
         for (start, end), is_special in zip(encoded["offset_mapping"][i], special, strict=True):
+            while start < end and read[start].isspace():
+                start += 1
             if is_special or start == end:
                 start, end = 0, 0
             elif source is not None:
                 start, end = source[start], source[end - 1] + 1
             starts.append(start)
             ends.append(end)
+        if not ids:
+            ids, starts, ends = [tokenizer.eos_token_id], [0], [0]
         tokens = tokenizer.convert_ids_to_tokens(ids)
         words = _words(text, starts, ends)
         is_cut = bool(encoded.encodings[i].overflowing)
