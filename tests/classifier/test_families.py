@@ -18,6 +18,8 @@ from sae_pipeline.classifier.support import check_encoder
 from sae_pipeline.classifier.tail import Tail
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import collate, counted_mask, tokenize
+from sae_pipeline.runs.folders import find_run, read_run
+from sae_pipeline.study import present
 from sae_pipeline.study.layout import Layout
 from tests.support import whole_study
 from tests.support.cases import LAYER, random_sae
@@ -196,14 +198,10 @@ def test_the_whole_road(tmp_path: Path, name: str) -> None:
     for verb in ("finetune", "extract", "train", "analyze", "intervene"):
         ran = whole_study.run(verb, tmp_path, *(["--new-head", "true"] if verb == "finetune" else []))
         assert ran.code == 0, ran.said
-    (run,) = (tmp_path / "analysis_data").glob("run-*")
-    layout = Layout(tmp_path)
-    folder = layout.store / json.loads(layout.classifier_alias.read_text())["classifier_hash"]
-    loaded = load_pretrained(str(folder))
-    for line in (run / "prompts.jsonl").read_text().splitlines()[:20]:
-        prompt = json.loads(line)
-        (headline,) = tokenize(loaded.tokenizer, [prompt["text"]], 64, strip_links=True)
+    run = read_run(find_run(Layout(tmp_path).runs, None))
+    classifier = present.load_classifier(tmp_path)
+    for prompt, headline in zip(run.prompts, classifier.tokenize([p.text for p in run.prompts]), strict=True):
         with torch.no_grad():
-            plain = loaded.network(input_ids=torch.tensor([headline.input_ids])).logits.softmax(-1)[0]
-        assert prompt["probabilities"] == pytest.approx(plain.tolist(), abs=1e-4)
-    assert json.loads((run / "interventions.json").read_text())["completeness_gap"] < 0.05
+            plain = classifier.model(input_ids=torch.tensor([headline.input_ids])).logits.softmax(-1)[0]
+        assert prompt.probabilities == pytest.approx(plain.tolist(), abs=1e-4)
+    assert json.loads((run.folder / "interventions.json").read_text())["completeness_gap"] < 0.05

@@ -107,7 +107,10 @@ _OWN: dict[str, dict[str, Any]] = {
 
 @cache
 def tokenizer(padding: bool, end: bool) -> PreTrainedTokenizerFast:
-    """A fast tokenizer of 300 tokens, with or without a padding token and an end of text after each headline."""
+    """A fast tokenizer of 300 tokens, with or without a padding token and an end of text after each headline.
+
+    Without a padding token it prefers padding on the left, as decoders' tokenizers do.
+    """
     trained = Tokenizer(models.BPE(unk_token="<unk>"))
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     special = ["<pad>", "<s>", "</s>", "<unk>"]
@@ -120,7 +123,7 @@ def tokenizer(padding: bool, end: bool) -> PreTrainedTokenizerFast:
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     if padding:
         names |= {"pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>"}
-    return PreTrainedTokenizerFast(tokenizer_object=trained, **names)
+    return PreTrainedTokenizerFast(tokenizer_object=trained, padding_side="right" if padding else "left", **names)
 
 
 def family(name: str, n_classes: int = 3) -> tuple[Any, Any]:
