@@ -135,6 +135,16 @@ def test_tables_without_a_header(tmp_path: Path, name: str) -> None:
         opened([("text", "mood"), *rows], ("label", "text"))
 
 
+def test_columns_that_pandas_numbers(tmp_path: Path) -> None:
+    """They are not taken for a headline: ,0,1 above the rows."""
+    frame = pandas.DataFrame([("Shares rise", "up"), ("Shares fall", "down")] * 3)
+    for index in (True, False):
+        frame.to_csv(tmp_path / "a.csv", index=index)
+        table = open_table(tmp_path / "a.csv")
+        assert "has numbers for names of columns" in table.notes[0]
+        assert cells(table)[:2] == [{"text": "Shares rise", "label": "up"}, {"text": "Shares fall", "label": "down"}]
+
+
 def test_columns_are_named_for_files_without_a_header_alone(tmp_path: Path) -> None:
     for name, data in (
         ("a.jsonl", jsonl_text(ROWS)),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ def parquet_table(source: FileBytes, columns: Sequence[str]) -> Table:
     """A Parquet file. `datasets` keeps the names of classes in its schema."""
     from pyarrow import parquet
 
-    with _readable(source.name, "a readable Parquet file"), parquet.ParquetFile(source.path) as file:
+    # Mapped into memory, as else a whole row group is read at once.
+    mapped = partial(parquet.ParquetFile, source.path, memory_map=True)
+    with _readable(source.name, "a readable Parquet file"), mapped() as file:
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
         info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {})
         classes = {name: kind["names"] for name, kind in info.get("features", {}).items() if "names" in kind}
 
     def batches() -> Iterator[Any]:
-        with _readable(source.name, "a readable Parquet file"), parquet.ParquetFile(source.path) as file:
+        with _readable(source.name, "a readable Parquet file"), mapped() as file:
             yield from file.iter_batches(batch_size=_BATCH)
 
     return _table(source.path, "Parquet", columns, schema.names, n_rows, classes, batches, [])

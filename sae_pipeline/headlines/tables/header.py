@@ -33,11 +33,16 @@ def header_of(sample: Sequence[Sequence[str]], columns: Sequence[str], name: str
         if len(columns) != len(first):
             raise UserError(f"--columns names {len(columns)} columns, but {name} has {len(first)}.")
         return Header(list(columns), is_header, [])
-    if _is_header(first, sample[1:]):
+    numbered = len(sample) > 1 and _is_numbered(first)
+    if not numbered and _is_header(first, sample[1:]):
         return Header(first, True, [])
-    names = _guessed_names(sample)
-    note = f"{name} has no header; its columns were taken as {', '.join(names)}, and --columns names them otherwise."
-    return Header(names, False, [note])
+    names = _guessed_names(sample[numbered:])
+    if numbered:
+        names = [cell and guess for cell, guess in zip(first, names, strict=True)]  # the index stays without a name
+    lack = "has numbers for names of columns" if numbered else "has no header"
+    taken = ", ".join(filter(None, names))
+    note = f"{name} {lack}; its columns were taken as {taken}, and --columns names them otherwise."
+    return Header(names, numbered, [note])
 
 
 def check_given(columns: Sequence[str], names: Sequence[str] | None, name: str) -> None:
@@ -46,6 +51,12 @@ def check_given(columns: Sequence[str], names: Sequence[str] | None, name: str) 
         raise UserError(
             f"--columns names the columns of a file without a header, but {name} has its own: {', '.join(names)}."
         )
+
+
+def _is_numbered(first: Sequence[str]) -> bool:
+    """Whether the first row counts the columns from 0, as pandas writes them; its index has no name."""
+    numbers = first[1:] if not first[0] else first
+    return len(numbers) > 1 and list(numbers) == [str(n) for n in range(len(numbers))]
 
 
 def _is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
