@@ -19,6 +19,9 @@ from pydantic import BaseModel
 from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
 from viz_analysis.api.types import (
+    ColumnAnswer,
+    ColumnQuery,
+    ColumnsAnswer,
     CompareAnswer,
     CompareQuery,
     Confusion,
@@ -86,6 +89,16 @@ def create_app(
     def confusion(query: ConfusionQuery) -> Response:
         """The headlines that match the filters, counted by true label and prediction."""
         return json_answer(runs.ask(query.run, lambda run: run.confusion(query)))
+
+    @app.get("/api/columns", responses=_of_run(ColumnsAnswer))
+    def columns(query: RunQuery) -> Response:
+        """The table's columns beside text and label."""
+        return json_answer(runs.ask(query.run, IndexedRun.columns))
+
+    @app.get("/api/column_values", responses=_of_run(ColumnAnswer))
+    def column_values(query: ColumnQuery) -> Response:
+        """The most frequent values of a column, or those that contain a text."""
+        return json_answer(runs.ask(query.run, lambda run: run.column(query)))
 
     @app.get("/api/similar_headlines", responses=_of_run(SimilarHeadlines))
     def similar_headlines(query: SimilarHeadlinesQuery) -> Response:

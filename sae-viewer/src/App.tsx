@@ -6,6 +6,7 @@ import { Failure, Note, Notice, WithCommands } from './components/Notices'
 import { go, useAddress } from './hooks/useAddress'
 import { useHealth, useSlow } from './hooks/useHealth'
 import { useKeys } from './hooks/useKeys'
+import { LabelledContext } from './hooks/useLabelled'
 import { LabelsContext, useLabels } from './hooks/useLabels'
 import { useRun } from './hooks/useRun'
 import { useScrollMemory } from './hooks/useScrollMemory'
@@ -48,6 +49,7 @@ export function App() {
   const newer = run && address.run === undefined && served !== undefined && served !== run.run_id
 
   return (
+    <LabelledContext value={run?.labelled ?? true}>
     <LabelsContext value={labels}>
       <a href="#main" className="button fixed top-2 left-2 z-50 -translate-y-16 focus:translate-y-0">
         Skip to the content
@@ -99,6 +101,7 @@ export function App() {
         </Suspense>
       )}
     </LabelsContext>
+    </LabelledContext>
   )
 }
 

@@ -21,6 +21,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/column_values": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The most frequent values of a column, or those that contain a text. */
+        get: operations["column_values"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/columns": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The table's columns beside text and label. */
+        get: operations["columns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/compare": {
         parameters: {
             query?: never;
@@ -477,13 +511,29 @@ export interface components {
             /** D Model */
             d_model: number;
             /**
+             * Is Finetuned
+             * @description false: it was taken as it is
+             */
+            is_finetuned: boolean;
+            /**
+             * Max Length
+             * @description tokens that a headline is cut to, special ones included
+             */
+            max_length: number;
+            /**
              * Model
              * @description hub id or folder it was fine-tuned from
              */
             model: string;
             /** N Layers */
             n_layers: number;
-            report: components["schemas"]["ClassifierReport"];
+            /** @description scores on test; null where the headlines have no labels */
+            report: components["schemas"]["ClassifierReport"] | null;
+            /**
+             * Revision
+             * @description the commit of a model on the hub
+             */
+            revision: string | null;
         };
         /**
          * ClassifierReport
@@ -562,6 +612,77 @@ export interface components {
             silent_share: number;
             /** Split */
             split: string;
+        };
+        /**
+         * ColumnAnswer
+         * @description A column and its most frequent values.
+         */
+        ColumnAnswer: {
+            /** High */
+            high: string | number | null;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "number" | "date" | "text";
+            /** Low */
+            low: string | number | null;
+            /** N Empty */
+            n_empty: number;
+            /** N Values */
+            n_values: number;
+            /** Name */
+            name: string;
+            /** Run Id */
+            run_id: string;
+            /**
+             * Total
+             * @description values that contain `q`
+             */
+            total: number;
+            /**
+             * Values
+             * @description most frequent first
+             */
+            values: components["schemas"]["ColumnValue"][];
+        };
+        /**
+         * ColumnFacts
+         * @description What the index knows of a column, besides its values.
+         */
+        ColumnFacts: {
+            /** High */
+            high: string | number | null;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "number" | "date" | "text";
+            /** Low */
+            low: string | number | null;
+            /** N Empty */
+            n_empty: number;
+            /** N Values */
+            n_values: number;
+            /** Name */
+            name: string;
+        };
+        /** ColumnValue */
+        ColumnValue: {
+            /** N Headlines */
+            n_headlines: number;
+            /** Value */
+            value: string | number | null;
+        };
+        /** ColumnsAnswer */
+        ColumnsAnswer: {
+            /**
+             * Columns
+             * @description the table's columns beside text and label, in its order
+             */
+            columns: components["schemas"]["ColumnFacts"][];
+            /** Run Id */
+            run_id: string;
         };
         /**
          * CompareAnswer
@@ -1030,6 +1151,11 @@ export interface components {
              * @description features in the run
              */
             n_features: number;
+            /**
+             * N Slice
+             * @description headlines that meet `where`; null without it
+             */
+            n_slice: number | null;
             /** Offset */
             offset: number;
             /**
@@ -1213,6 +1339,13 @@ export interface components {
          * @description A headline with its strongest features.
          */
         Headline: {
+            /**
+             * Columns
+             * @description its cells in the table's other columns
+             */
+            columns: {
+                [key: string]: string | number | null;
+            };
             /** @description causal findings, where the run has some for the headline */
             effects: components["schemas"]["HeadlineEffects"] | null;
             /** Ends */
@@ -1770,6 +1903,13 @@ export interface components {
          * @description One headline as the classifier saw it.
          */
         Prompt: {
+            /**
+             * Columns
+             * @description its cells in the table's other columns
+             */
+            columns: {
+                [key: string]: string | number | null;
+            };
             /** Ends */
             ends: number[];
             /**
@@ -1851,6 +1991,11 @@ export interface components {
             /** Classifier Hash */
             classifier_hash: string;
             /**
+             * Columns
+             * @description the table's other columns, in its order
+             */
+            columns: string[];
+            /**
              * Configs
              * @description every stage's settings
              */
@@ -1881,7 +2026,15 @@ export interface components {
              */
             files: Record<string, never>;
             hookpoint: components["schemas"]["Hookpoint"];
-            /** Labels */
+            /**
+             * Labelled
+             * @description false: each headline's label is the classifier's own prediction
+             */
+            labelled: boolean;
+            /**
+             * Labels
+             * @description the classes, in the order of the probabilities
+             */
             labels: string[];
             /** Metrics */
             metrics: components["schemas"]["MetricInfo"][];
@@ -1932,6 +2085,11 @@ export interface components {
             /** Classifier Hash */
             classifier_hash: string;
             /**
+             * Columns
+             * @description the table's other columns, in its order
+             */
+            columns: string[];
+            /**
              * Configs
              * @description every stage's settings
              */
@@ -1957,7 +2115,15 @@ export interface components {
              */
             files: Record<string, never>;
             hookpoint: components["schemas"]["Hookpoint"];
-            /** Labels */
+            /**
+             * Labelled
+             * @description false: each headline's label is the classifier's own prediction
+             */
+            labelled: boolean;
+            /**
+             * Labels
+             * @description the classes, in the order of the probabilities
+             */
             labels: string[];
             /** Metrics */
             metrics: components["schemas"]["MetricInfo"][];
@@ -2278,6 +2444,11 @@ export interface components {
              * @description tokens that statistics count (no specials)
              */
             n_counted_tokens: number;
+            /**
+             * N Cut
+             * @description headlines that are longer than the classifier reads
+             */
+            n_cut: number;
             /** N Features */
             n_features: number;
             /** N Features With Examples */
@@ -2382,6 +2553,110 @@ export interface operations {
             };
         };
     };
+    column_values: {
+        parameters: {
+            query: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+                column: string;
+                /** @description a part of the values to list */
+                q?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ColumnAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    columns: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ColumnsAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     compare: {
         parameters: {
             query: {
@@ -2440,6 +2715,8 @@ export interface operations {
             query?: {
                 /** @description "34", "run-034" or a folder name; default: the served run */
                 run?: string | null;
+                /** @description a condition on a column: `ticker:AAPL`, a range with both ends `date:2024-01-01..2024-03-31`, one end `year:2024..`, or `ticker:` for no value; a text that begins with the end of a range lies in it; conditions on one column combine with OR, those on several with AND */
+                where?: string[];
                 /** @description text to search for */
                 q?: string | null;
                 /** @description only headlines with this feature among their strongest ones */
@@ -2599,6 +2876,8 @@ export interface operations {
             query?: {
                 /** @description "34", "run-034" or a folder name; default: the served run */
                 run?: string | null;
+                /** @description a condition on a column: `ticker:AAPL`, a range with both ends `date:2024-01-01..2024-03-31`, one end `year:2024..`, or `ticker:` for no value; a text that begins with the end of a range lies in it; conditions on one column combine with OR, those on several with AND */
+                where?: string[];
                 limit?: number;
                 offset?: number;
                 /** @description a feature's number or its first digits, or a part of its label or of its strongest token's word */
@@ -2748,6 +3027,8 @@ export interface operations {
             query?: {
                 /** @description "34", "run-034" or a folder name; default: the served run */
                 run?: string | null;
+                /** @description a condition on a column: `ticker:AAPL`, a range with both ends `date:2024-01-01..2024-03-31`, one end `year:2024..`, or `ticker:` for no value; a text that begins with the end of a range lies in it; conditions on one column combine with OR, those on several with AND */
+                where?: string[];
                 /** @description text to search for */
                 q?: string | null;
                 /** @description only headlines with this feature among their strongest ones */
@@ -2763,7 +3044,8 @@ export interface operations {
                 /** @description predicted class */
                 prediction?: number | null;
                 correct?: boolean | null;
-                sort?: "position" | "confidence" | "margin" | "loss";
+                /** @description position, confidence, margin or loss; `column:NAME` sorts by a column of the table, with headlines without a value last */
+                sort?: string;
                 order?: "asc" | "desc";
             };
             header?: never;

@@ -20,6 +20,9 @@ export type FamilyMatch = Schemas['FamilyMatch']
 export type FeatureStat = Schemas['FeatureStat']
 export type FeatureDensity = Schemas['FeatureDensity']
 export type SimilarHeadline = Schemas['SimilarHeadline']
+/** A column of the table beside text and label. */
+export type Column = Schemas['ColumnFacts']
+export type Cell = Prompt['columns'][string]
 export type Histogram = Schemas['Histogram']
 export type MetricInfo = Schemas['MetricInfo']
 export type RunMetadata = Schemas['RunMetadata']
@@ -80,7 +83,8 @@ const client = createClient<paths>({
   baseUrl: location.origin,
   querySerializer: (query) => {
     const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== '')
-    return new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString()
+    // A list repeats its name.
+    return new URLSearchParams(given.flatMap(([name, value]) => [value].flat().map((one) => [name, String(one)]))).toString()
   },
 })
 

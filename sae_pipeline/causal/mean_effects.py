@@ -59,7 +59,7 @@ def _mean_effects(
         q[tested] = stats.false_discovery_control(p[tested].ravel()).reshape(-1, p.shape[1])
     for c, label in enumerate(class_names):
         metric = MetricInfo(
-            name=f"effect_{_key(label)}",
+            name=f"effect_{label.lower()}",
             label=f"{label} effect",
             description=f"Mean over all headlines of its integrated effect on the centred {label} logit (0 where "
             "silent), with a 95 % bootstrap interval over headlines and the false-discovery rate of a t-test where it "
@@ -76,7 +76,7 @@ def _true_effects(
     n = np.bincount(feature, minlength=d_sae)
     for c, label in enumerate(class_names):
         metric = MetricInfo(
-            name=f"ablation_{_key(label)}",
+            name=f"ablation_{label.lower()}",
             label=f"{label} effect, ablated",
             description=f"Mean true effect on the centred {label} logit (before − after ablation) over the n headlines "
             "in which it is among the listed features.",
@@ -95,10 +95,6 @@ def _error_lift(groups: tuple[Ints, Ints, Floats], wrong: Flags, d_sae: int) -> 
     )
     lift, low, high = error_lift(headline, feature, wrong, d_sae)
     return metric, _column(metric, lift, np.bincount(feature, minlength=d_sae), low, high)
-
-
-def _key(label: str) -> str:
-    return label.lower().replace(" ", "_")
 
 
 def _column(

@@ -46,6 +46,8 @@ def metadata_problems(metadata: RunMetadata, number: int | None) -> Problems:
         if name not in metadata.files:
             yield "files", f"lacks {name}"
     yield from _names("labels", [label.lower() for label in metadata.labels])
+    if metadata.columns:
+        yield from _names("columns", metadata.columns)
     yield from _names("metrics", [metric.name for metric in metadata.metrics])
     report = metadata.classifier.report
     if report is not None and [one.label for one in report.per_class] != metadata.labels:
@@ -75,9 +77,9 @@ def made_from_problems(head: MadeFrom, metadata: RunMetadata, checksum: str) -> 
 # --- prompts.jsonl -------------------------------------------------------------------------------------
 
 
-def prompt_problems(prompt: Prompt, n_labels: int) -> Problems:
-    """Check a headline by itself and against the number of labels."""
-    shares, n_tokens = prompt.probabilities, len(prompt.tokens)
+def prompt_problems(prompt: Prompt, metadata: RunMetadata) -> Problems:
+    """Check a headline by itself and against the run's classes and columns."""
+    shares, n_tokens, n_labels = prompt.probabilities, len(prompt.tokens), len(metadata.labels)
     if len(shares) != n_labels:
         yield "probabilities", f"has {len(shares)} of {n_labels} classes"
     if max(prompt.label, prompt.prediction) >= n_labels:
@@ -94,6 +96,12 @@ def prompt_problems(prompt: Prompt, n_labels: int) -> Problems:
         yield "words", f"has word {min(prompt.words)}, below -1"
     if prompt.headline_id != headline_id(prompt.text):
         yield "headline_id", "is that of another text"
+    if list(prompt.columns) != metadata.columns:
+        yield "columns", f"are not those of {METADATA}"
+    if any(isinstance(cell, int) and abs(cell) > _MAX_COUNT for cell in prompt.columns.values()):
+        yield "columns", f"have a whole number above {_MAX_COUNT}, which JSON's readers round"
+    if not metadata.labelled and prompt.label != prompt.prediction:
+        yield "label", "is not the prediction, though the headlines have no labels"
 
 
 def prompts_problems(

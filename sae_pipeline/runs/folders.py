@@ -248,7 +248,7 @@ def _misfits(run: Run) -> Iterator[tuple[str, str, str]]:
         yield from _at(FEATURE_STATS, "metrics ", column_problems(column, stats.d_sae))
 
     for n, prompt in enumerate(prompts, 1):
-        yield from _at(PROMPTS, f"line {n} ", prompt_problems(prompt, n_labels))
+        yield from _at(PROMPTS, f"line {n} ", prompt_problems(prompt, metadata))
     ids = np.array([int(prompt.headline_id, 16) for prompt in prompts], np.uint64)
     class_sizes = np.bincount(np.array([prompt.label for prompt in prompts], np.int64), minlength=n_labels).tolist()
     n_counted = sum(word >= 0 for prompt in prompts for word in prompt.words)

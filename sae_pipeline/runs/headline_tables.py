@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_pipeline.runs.column_tables import ColumnTables
 from sae_pipeline.runs.fit import (
     headline_effects_problems,
     headline_problems,
@@ -38,6 +39,7 @@ class HeadlineTables:
         self.n_tokens = array("I")  # of every headline
         self._n_counted = 0
         self._ids = array("Q")
+        self._columns = ColumnTables(run)
 
     def fill(self) -> None:
         """Read `prompts.jsonl` and `headline_features.json`, which have a record for each headline, side by side."""
@@ -48,7 +50,7 @@ class HeadlineTables:
         keys = {name: array("f") for name in SORT_KEYS}
         cells, postings = array("I"), _Postings(run.sql)
         rows: list[tuple[Any, ...]] = []
-        texts: list[tuple[int, str]] = []
+        prompts: list[Prompt] = []
         lines = run.spans(PROMPTS)
         for n, line in enumerate(lines):
             prompt = self._prompt(n, line)
@@ -62,10 +64,11 @@ class HeadlineTables:
             for key, value in zip(SORT_KEYS, _sort_keys(prompt), strict=True):
                 keys[key].append(value)
             rows.append((n, prompt.headline_id, line.start, len(line.text), span.start, len(span.text), None, None))
-            texts.append((n, prompt.text))
+            prompts.append(prompt)
             if len(rows) == _BATCH:
-                self._insert_headlines(rows, texts)
-        self._insert_headlines(rows, texts)
+                self._insert_headlines(rows, prompts)
+        self._insert_headlines(rows, prompts)
+        self._columns.fill()
         postings.flush()
         n = len(cells)
         run.check(HEADLINE_FEATURES, "headlines", listed_problems(n + sum(1 for _ in spans), n))
@@ -75,7 +78,7 @@ class HeadlineTables:
 
     def _prompt(self, n: int, line: Span) -> Prompt:
         prompt = self._run.parse(PROMPTS, line.text, Prompt, f"line {n + 1}")
-        self._run.check(PROMPTS, f"line {n + 1} ", prompt_problems(prompt, self._run.n_labels))
+        self._run.check(PROMPTS, f"line {n + 1} ", prompt_problems(prompt, self._run.metadata))
         self.n_tokens.append(len(prompt.tokens))
         self._n_counted += len(prompt.words) - prompt.words.count(-1)
         self._ids.append(int(prompt.headline_id, 16))
@@ -94,11 +97,14 @@ class HeadlineTables:
         counts = class_sizes, self._n_counted, sum(self.n_tokens)
         run.check(PROMPTS, "", prompts_problems(ids, *counts, run.metadata, self._stats))
 
-    def _insert_headlines(self, rows: list[tuple[Any, ...]], texts: list[tuple[int, str]]) -> None:
+    def _insert_headlines(self, rows: list[tuple[Any, ...]], prompts: list[Prompt]) -> None:
         self._run.sql.executemany("INSERT INTO headline VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        texts = ((row[0], prompt.text) for row, prompt in zip(rows, prompts, strict=True))
         self._run.sql.executemany("INSERT INTO headline_text (rowid, text) VALUES (?, ?)", texts)
+        if rows:
+            self._columns.add(rows[0][0], prompts)
         rows.clear()
-        texts.clear()
+        prompts.clear()
 
     def _sorted(self, cells: NDArray[np.uint32], keys: dict[str, NDArray[Any]]) -> None:
         self._run.vector("cell", cells.astype(np.uint8) if self._run.n_labels**2 <= 256 else cells)

@@ -30,6 +30,10 @@ CREATE TABLE headline (
     features_at INTEGER, features_bytes INTEGER, effects_at INTEGER, effects_bytes INTEGER
 );
 CREATE VIRTUAL TABLE headline_text USING fts5 (text, content = '', columnsize = 0, tokenize = 'unicode61');
+CREATE TABLE column_value (
+    of_column INTEGER, place INTEGER, value, headlines INTEGER, PRIMARY KEY (of_column, place)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX place_of_value ON column_value (of_column, value);
 CREATE TABLE posting (feature INTEGER, headlines BLOB, weights BLOB);
 CREATE TABLE feature (
     feature INTEGER PRIMARY KEY, examples_at INTEGER, examples_bytes INTEGER,

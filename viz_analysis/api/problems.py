@@ -49,6 +49,18 @@ class UnknownMetricError(ApiError):
     status, code = 404, "unknown_metric"
 
 
+class UnknownColumnError(ApiError):
+    """The run's table has no such column."""
+
+    status, code = 404, "unknown_column"
+
+
+class BadConditionError(ApiError):
+    """A condition on a column does not fit the column."""
+
+    status, code = 400, "bad_request"
+
+
 class NoInterventionsError(ApiError):
     """The run has no causal findings."""
 

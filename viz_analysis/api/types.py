@@ -1,12 +1,13 @@
 """What the API takes and answers; OpenAPI and the viewer's TypeScript types are generated from here."""
 
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 
+from sae_pipeline.runs.column_tables import ColumnFacts
 from sae_pipeline.schema.causes import HeadlineEffects, InterventionsSummary
-from sae_pipeline.schema.common import MIN_HEADLINES, Record, Share
+from sae_pipeline.schema.common import MIN_HEADLINES, Cell, Record, Share
 from sae_pipeline.schema.run import Example, FiredFeature, FiredWord, MetricInfo, Prompt, RunMetadata
 
 Support = Literal["dead", "thin", "ok"]
@@ -41,7 +42,19 @@ class PageQuery(RunQuery):
     offset: int = Field(0, ge=0, le=10**9)
 
 
-class ConfusionQuery(RunQuery):
+class SliceQuery(RunQuery):
+    """Headlines with certain values in the table's other columns."""
+
+    where: list[Annotated[str, Field(max_length=2_000)]] = Field(
+        [],
+        max_length=20,
+        description="a condition on a column: `ticker:AAPL`, a range with both ends `date:2024-01-01..2024-03-31`, one "
+        "end `year:2024..`, or `ticker:` for no value; a text that begins with the end of a range lies in it; "
+        "conditions on one column combine with OR, those on several with AND",
+    )
+
+
+class ConfusionQuery(SliceQuery):
     """Filters of `/api/confusion`; they combine with AND."""
 
     q: str | None = Field(None, max_length=200, description="text to search for")
@@ -62,19 +75,28 @@ class HeadlinesQuery(PageQuery, ConfusionQuery):
     label: int | None = Field(None, ge=0, le=1000, description="true class")
     prediction: int | None = Field(None, ge=0, le=1000, description="predicted class")
     correct: bool | None = None
-    sort: Literal["position", "confidence", "margin", "loss"] = "position"
+    sort: str = Field(
+        "position",
+        max_length=2_000,
+        pattern=r"^(position|confidence|margin|loss|column:[\s\S]+)$",
+        description="position, confidence, margin or loss; `column:NAME` sorts by a column of the table, with "
+        "headlines without a value last",
+    )
     order: Literal["asc", "desc"] = "asc"
 
 
-class FeaturesQuery(PageQuery):
-    """Order, search and filters of `/api/features`; filters combine with AND."""
+class FeaturesQuery(PageQuery, SliceQuery):
+    """Order, search and filters of `/api/features`; filters combine with AND.
+
+    With `where`, which filters no features, the answer has the metrics `slice_rate` and `slice_difference`.
+    """
 
     q: str | None = Field(
         None,
         max_length=200,
         description="a feature's number or its first digits, or a part of its label or of its strongest token's word",
     )
-    metric: str | None = Field(None, max_length=64, description="default: the run's first metric")
+    metric: str | None = Field(None, max_length=2_000, description="default: the run's first metric")
     order: Literal["desc", "asc"] = "desc"
     token: str | None = Field(
         None, max_length=100, description="only features that fire on a word that begins with this"
@@ -91,6 +113,14 @@ class FeaturesQuery(PageQuery):
     around: int | None = Field(
         None, ge=0, le=10**9, description="a feature to show in the middle of the page; `offset` is ignored"
     )
+
+
+class ColumnQuery(RunQuery):
+    """A column, and which of its values to list."""
+
+    column: str = Field(max_length=2_000)
+    q: str | None = Field(None, max_length=200, description="a part of the values to list")
+    limit: int = Field(20, ge=1, le=200)
 
 
 class FeatureInfoQuery(RunQuery):
@@ -170,6 +200,24 @@ class Confusion(Record):
     )
 
 
+class ColumnsAnswer(Record):
+    run_id: str
+    columns: list[ColumnFacts] = Field(description="the table's columns beside text and label, in its order")
+
+
+class ColumnValue(Record):
+    value: Cell
+    n_headlines: NonNegativeInt
+
+
+class ColumnAnswer(ColumnFacts):
+    """A column and its most frequent values."""
+
+    run_id: str
+    total: NonNegativeInt = Field(description="values that contain `q`")
+    values: list[ColumnValue] = Field(description="most frequent first")
+
+
 class FeatureRow(Record):
     """A feature in a list."""
 
@@ -195,6 +243,7 @@ class FeaturesPage(Record):
         description="of them, exact matches of `q` or `token`, which are listed first; the metric orders the rest"
     )
     n_features: NonNegativeInt = Field(description="features in the run")
+    n_slice: NonNegativeInt | None = Field(description="headlines that meet `where`; null without it")
     place: NonNegativeInt | None = Field(description="0-based rank of `around`; null where the list does not hold it")
     offset: NonNegativeInt
     limit: NonNegativeInt

@@ -7,18 +7,39 @@ from numpy.typing import NDArray
 
 from sae_pipeline.arrays import Ints
 from sae_pipeline.schema.common import MIN_HEADLINES
+from sae_pipeline.schema.run import MetricInfo
 from viz_analysis.api.problems import UnknownFeatureError, UnknownMetricError
 from viz_analysis.api.types import FeatureDensity, SimilarFeature, Support
 from viz_analysis.runs.reader import RunReader
+from viz_analysis.runs.table_columns import in_slice
 
+_KEPT_SLICES = 4
 _DENSITY_EDGES = np.linspace(-6, 0, 49)  # log10 of a share of tokens
+
+
+_SLICE_METRICS = (
+    MetricInfo(
+        name="slice_rate",
+        label="Rate in the slice",
+        description="Share of the slice's headlines that have it among their strongest features.",
+    ),
+    MetricInfo(
+        name="slice_difference",
+        label="Rate in the slice − elsewhere",
+        description="The same share, minus that of the headlines outside the slice.",
+    ),
+)
 
 
 class FeatureColumns:
     """The columns of a run, each [d_sae]. A column is read when it is asked for and then kept in memory."""
 
+    n_slice: int | None = None
+    """Headlines in the slice that the rates belong to."""
+
     def __init__(self, run: RunReader) -> None:
         self.run = run
+        self._slices: dict[tuple[str, ...], FeatureColumns] = {}  # the last ones asked for
         self.metrics = {metric.name: metric for metric in run.metrics}
         self._descending: dict[str, Ints] = {}
 
@@ -52,6 +73,32 @@ class FeatureColumns:
         if metric not in self._descending:
             self._descending[metric] = np.argsort(-self.values[metric], kind="stable")
         return self._descending[metric]
+
+    def in_slice(self, conditions: tuple[str, ...]) -> "FeatureColumns":
+        """These columns and the features' rates in a slice of the headlines. Raises like `table_columns.in_slice`.
+
+        A rate counts headlines that have the feature among their strongest, because the run knows no others by name.
+        """
+        if conditions not in self._slices:
+            inside = in_slice(self.run, conditions)
+            both, own = np.zeros(self.run.d_sae, np.int64), np.zeros(self.run.d_sae, np.int64)
+            for feature, stored in self.run.rows("SELECT feature, headlines FROM posting"):
+                headlines = np.frombuffer(stored, np.uint32)
+                both[feature] += len(headlines)
+                own[feature] += np.count_nonzero(inside[headlines])
+            sliced = FeatureColumns(self.run)
+            sliced.n_slice = int(inside.sum())
+            rate = own / max(sliced.n_slice, 1)
+            elsewhere = (both - own) / max(self.run.n_headlines - sliced.n_slice, 1)
+            new = zip(_SLICE_METRICS, (rate, rate - elsewhere), strict=True)
+            sliced.metrics, sliced.values = dict(self.metrics), dict(self.values)
+            for metric, column in new:
+                sliced.metrics[metric.name], sliced.values[metric.name] = metric, column
+            while len(self._slices) >= _KEPT_SLICES:
+                self._slices.pop(next(iter(self._slices)), None)
+            self._slices[conditions] = sliced
+            return sliced
+        return self._slices[conditions]
 
     # --- one feature -----------------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ def features_page(columns: FeatureColumns, query: FeaturesQuery, names: HumanNam
     Exact matches of a search come first: the feature with just that number, the features that fire on just that word.
     """
     run = columns.run
+    if query.where:
+        columns = columns.in_slice(tuple(query.where))
     metric = run.metrics[0].name if query.metric is None else query.metric
     found = columns.ordered(metric, query.order == "desc")
     found = found[_matching(columns, query, names)[found]]
@@ -31,10 +33,11 @@ def features_page(columns: FeatureColumns, query: FeaturesQuery, names: HumanNam
     return FeaturesPage.model_construct(
         run_id=run.metadata.run_id,
         metric=metric,
-        metrics=run.metrics,
+        metrics=list(columns.metrics.values()),
         total=len(found),
         n_exact=int(np.count_nonzero(exactness)),
         n_features=run.d_sae,
+        n_slice=columns.n_slice,
         place=place,
         offset=offset,
         limit=query.limit,

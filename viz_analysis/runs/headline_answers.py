@@ -19,7 +19,9 @@ from viz_analysis.api.types import (
     SimilarHeadlinesQuery,
 )
 from viz_analysis.runs.reader import RunReader
+from viz_analysis.runs.table_columns import column_order, in_slice
 
+_BY_COLUMN = "column:"
 _PIECE = re.compile(r'"([^"]*)"|([^\s"]+)')
 
 
@@ -34,10 +36,10 @@ def headlines_page(run: RunReader, query: HeadlinesQuery) -> HeadlinesPage:
     else:
         mask = _matching(run, query) & _in_cells(run, query)
         if query.sort == "position":
-            all_found = np.flatnonzero(mask)
+            all_found: Ints = np.flatnonzero(mask)
             all_found = all_found[::-1] if query.order == "desc" else all_found
         else:
-            order = run.vector(f"{query.sort} {query.order}")
+            order = _order(run, query)
             all_found = order[mask[order]]
         total, found = len(all_found), all_found[start:end].tolist()
     return HeadlinesPage.model_construct(
@@ -111,7 +113,7 @@ def match_expression(text: str) -> str | None:
 
 def _unfiltered(run: RunReader, query: HeadlinesQuery, start: int, end: int) -> list[int]:
     if query.sort != "position":
-        found: list[int] = run.vector(f"{query.sort} {query.order}", start, end).tolist()
+        found: list[int] = _order(run, query, start, end).tolist()
         return found
     if query.order == "asc":
         return list(range(start, end))
@@ -119,10 +121,17 @@ def _unfiltered(run: RunReader, query: HeadlinesQuery, start: int, end: int) -> 
     return list(range(last - start, last - end, -1))
 
 
+def _order(run: RunReader, query: HeadlinesQuery, start: int = 0, end: int | None = None) -> Ints:
+    """Headlines `start` to `end` in the order that is asked for, which is not the run's."""
+    if query.sort.startswith(_BY_COLUMN):
+        return column_order(run, query.sort.removeprefix(_BY_COLUMN), query.order == "desc")[start:end]
+    return run.vector(f"{query.sort} {query.order}", start, end)
+
+
 def _filters(query: HeadlinesQuery) -> set[str]:
     """The names of the filters that are set."""
     paging = {"run", "limit", "offset", "sort", "order"}
-    return {name for name, value in query if name not in paging and value is not None and value != ""}
+    return {name for name, value in query if name not in paging and value not in (None, "", [])}
 
 
 def _with_words(run: RunReader, query: HeadlinesQuery) -> tuple[int, list[int]]:
@@ -139,8 +148,8 @@ def _with_words(run: RunReader, query: HeadlinesQuery) -> tuple[int, list[int]]:
 
 
 def _matching(run: RunReader, query: ConfusionQuery) -> Flags:
-    """The headlines that match text, feature and confidence, as a mask [n_headlines]."""
-    mask = np.ones(run.n_headlines, bool)
+    """The headlines that match columns, text, feature and confidence, as a mask [n_headlines]."""
+    mask = in_slice(run, query.where)
     if query.min_confidence is not None or query.max_confidence is not None:
         confidence = run.vector("confidence")
         low, high = query.min_confidence or 0.0, 1.0 if query.max_confidence is None else query.max_confidence

@@ -15,6 +15,9 @@ from sae_pipeline.schema.causes import INTERVENTIONS
 from sae_pipeline.schema.run import DECODER
 from viz_analysis.api.problems import NoInterventionsError
 from viz_analysis.api.types import (
+    ColumnAnswer,
+    ColumnQuery,
+    ColumnsAnswer,
     Confusion,
     ConfusionQuery,
     FeatureDensity,
@@ -34,6 +37,7 @@ from viz_analysis.runs.feature_info import feature_info
 from viz_analysis.runs.feature_list import HumanNames, features_page
 from viz_analysis.runs.headline_answers import confusion, headlines_page, similar_headlines
 from viz_analysis.runs.reader import IndexMisfitError, RunReader
+from viz_analysis.runs.table_columns import column_answer, columns_answer
 
 
 class IndexedRun:
@@ -56,6 +60,14 @@ class IndexedRun:
     def confusion(self, query: ConfusionQuery) -> Confusion:
         """The headlines counted by true label and prediction."""
         return confusion(self._reader, query)
+
+    def columns(self) -> ColumnsAnswer:
+        """The table's other columns."""
+        return columns_answer(self._reader)
+
+    def column(self, query: ColumnQuery) -> ColumnAnswer:
+        """A column and its most frequent values."""
+        return column_answer(self._reader, query)
 
     def similar_headlines(self, query: SimilarHeadlinesQuery) -> SimilarHeadlines:
         """The headlines that are most like one."""

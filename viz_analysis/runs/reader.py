@@ -17,6 +17,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
+from sae_pipeline.runs.column_tables import ColumnFacts
 from sae_pipeline.runs.feature_tables import FeatureFacts
 from sae_pipeline.runs.index import open_index
 from sae_pipeline.runs.run_files import read_metadata
@@ -47,6 +48,7 @@ class RunReader:
                 int(about[name]) for name in ("n_headlines", "n_correct", "d_sae")
             )
             self.metrics = [MetricInfo(**metric) for metric in orjson.loads(about["metrics"])]
+            self.columns = [ColumnFacts(**column) for column in orjson.loads(about["columns"])]
             self.edges: list[float] = orjson.loads(about["histogram_edges"])
             self.class_sizes: list[int] = orjson.loads(about["class_sizes"])
             self.left_out: dict[str, str] = orjson.loads(about["left_out"])

@@ -1,5 +1,6 @@
 /** Classes, verdicts and predictions, each with a shape and a word beside its colour. */
 
+import { useLabelled } from '../hooks/useLabelled'
 import type { Prompt } from '../interpAPI'
 import { classLook, className, describeProbabilities, isMany, type Shape } from '../lib/classes'
 import { percent } from '../lib/format'
@@ -41,7 +42,9 @@ export function ClassName({ labels, index }: { labels: readonly string[]; index:
   )
 }
 
+/** Whether a prediction is right; nothing where the table has no labels. */
 export function Verdict({ correct }: { correct: boolean }) {
+  if (!useLabelled()) return null
   return (
     <span className={`inline-flex items-center gap-1 font-semibold whitespace-nowrap ${correct ? 'text-correct' : 'text-wrong'}`}>
       <Icon name={correct ? 'check' : 'cross'} size={14} />
@@ -62,8 +65,9 @@ function confidence({ prediction, probabilities }: Predicted): number {
   return probabilities[prediction] ?? 0
 }
 
-/** The prediction above the label, with the class probabilities as a bar. */
+/** The prediction above the label, if there is one, with the class probabilities as a bar. */
 export function Outcome({ prompt, labels }: { prompt: Predicted; labels: readonly string[] }) {
+  const labelled = useLabelled()
   return (
     <div className="w-full text-xs">
       <dl className="grid grid-cols-[4.25rem_1fr_auto] gap-x-1 text-soft">
@@ -72,10 +76,14 @@ export function Outcome({ prompt, labels }: { prompt: Predicted; labels: readonl
           <ClassName labels={labels} index={prompt.prediction} />
         </dd>
         <dd className="text-right tabular-nums">{percent(confidence(prompt))}</dd>
-        <dt className="text-faint">label</dt>
-        <dd className="min-w-0 text-ink">
-          <ClassName labels={labels} index={prompt.label} />
-        </dd>
+        {labelled && (
+          <>
+            <dt className="text-faint">label</dt>
+            <dd className="min-w-0 text-ink">
+              <ClassName labels={labels} index={prompt.label} />
+            </dd>
+          </>
+        )}
       </dl>
       <ProbabilityBar prompt={prompt} labels={labels} />
     </div>
@@ -84,6 +92,7 @@ export function Outcome({ prompt, labels }: { prompt: Predicted; labels: readonl
 
 /** `Outcome` and the verdict in one line, for narrow screens. */
 export function OutcomeLine({ prompt, labels }: { prompt: Predicted; labels: readonly string[] }) {
+  const labelled = useLabelled()
   return (
     <div className="text-xs">
       <p className="flex flex-wrap items-center gap-x-3">
@@ -93,10 +102,12 @@ export function OutcomeLine({ prompt, labels }: { prompt: Predicted; labels: rea
           <ClassName labels={labels} index={prompt.prediction} />
           <span className="whitespace-nowrap text-soft tabular-nums">{percent(confidence(prompt))}</span>
         </span>
-        <span className="inline-flex max-w-full min-w-0 gap-1.5">
-          <span className="text-faint">label</span>
-          <ClassName labels={labels} index={prompt.label} />
-        </span>
+        {labelled && (
+          <span className="inline-flex max-w-full min-w-0 gap-1.5">
+            <span className="text-faint">label</span>
+            <ClassName labels={labels} index={prompt.label} />
+          </span>
+        )}
       </p>
       <ProbabilityBar prompt={prompt} labels={labels} />
     </div>

@@ -4,8 +4,8 @@ import { usePages, type Pages, type Range } from './usePages'
 
 /** The list of headlines that an address describes, as a query of `/api/headlines`. */
 export function headlinesQuery(address: HeadlinesAddress, run: string): HeadlinesQuery {
-  const { q, label, prediction, correct, feature, minConfidence, maxConfidence, sort, order } = address
-  return { run, q, label, prediction, correct, feature, min_confidence: minConfidence, max_confidence: maxConfidence, sort, order }
+  const { q, where, label, prediction, correct, feature, minConfidence, maxConfidence, sort, order } = address
+  return { run, q, where: [...where], label, prediction, correct, feature, min_confidence: minConfidence, max_confidence: maxConfidence, sort, order }
 }
 
 /** The headlines that a query finds, loaded where they are in sight. */

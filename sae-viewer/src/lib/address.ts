@@ -1,6 +1,6 @@
 /** The address is the state of a view: it is read into a record, and a record is written as an address. */
 
-import { choice, defaults, flag, integer, option, optionalText, readParameters, share, text, wholeNumber, writeParameters, type Values } from './parameters'
+import { choice, choiceOr, defaults, flag, integer, option, optionalText, readParameters, share, text, texts, wholeNumber, writeParameters, type Values } from './parameters'
 
 export { wholeNumber }
 
@@ -8,11 +8,18 @@ export const SORTS = ['position', 'confidence', 'margin', 'loss'] as const
 export const ORDERS = ['asc', 'desc'] as const
 export const SUPPORTS = ['all', 'live', 'dead', 'thin', 'solid'] as const
 export const PANELS = ['runs', 'quality', 'compare', 'labels'] as const
-export type Sort = (typeof SORTS)[number]
+/** The prefix of an order by one of the table's other columns. */
+export const BY_COLUMN = 'column:'
+export type Sort = (typeof SORTS)[number] | `column:${string}`
 export type Order = (typeof ORDERS)[number]
 export type Support = (typeof SUPPORTS)[number]
 export type Panel = (typeof PANELS)[number]
 
+/** How many conditions the API takes, and how long one may be, in UTF-16 units. */
+export const MOST_CONDITIONS = 20
+const LONGEST_CONDITION = 2_000
+/** How many columns a row has room for. */
+export const MOST_SHOWN = 6
 /** Room for the API's longest list of edits, in UTF-16 units. */
 const BENCH_LENGTH = 16_000
 
@@ -21,6 +28,8 @@ const FIRST = {
   /** A run other than the served one. */
   run: optionalText('run', 64),
   q: text('q'),
+  /** Conditions on the table's other columns, as `/api/headlines` takes them: the slice. */
+  where: texts('where', MOST_CONDITIONS, LONGEST_CONDITION),
 }
 const LAST = {
   grain: choice('tokens', ['words', 'pieces'], 'words'),
@@ -40,12 +49,14 @@ const HEADLINES_PARAMETERS = {
   maxConfidence: share('max_confidence'),
   /** Only headlines with this feature among their strongest. */
   feature: integer('feature'),
-  sort: choice('sort', SORTS, 'position'),
+  sort: choiceOr('sort', SORTS, BY_COLUMN, 'position', LONGEST_CONDITION),
   order: choice('order', ORDERS, 'asc'),
   /** 0-based row of the list that is open to all its features. */
   open: integer('open'),
   /** The feature whose heat the open row shows; its strongest when absent. */
   lit: integer('lit'),
+  /** Columns of the table that the rows show. */
+  show: texts('show', MOST_SHOWN, LONGEST_CONDITION),
   /** Whether features are shown with their effect on the prediction. */
   effects: flag('effects'),
   /** The state of the bench over the list, as `lib/bench.ts` writes it. */
@@ -57,7 +68,7 @@ const FEATURES_PARAMETERS = {
   /** Only features that fire on this word. */
   token: text('token', 64),
   /** A metric's name; the run's first when absent. */
-  metric: optionalText('metric', 64),
+  metric: optionalText('metric', 2_000),
   order: choice('order', ORDERS, 'desc'),
   /** Only features with this support: how many headlines they fire in. */
   support: choice('support', SUPPORTS, 'all'),
@@ -128,7 +139,7 @@ export function writeAddress(address: Address): string {
 export function scrollKey(address: Address): string {
   const inPlace = { grain: 'words', panel: undefined, compare: undefined } as const
   if (address.view === 'headlines') {
-    return writeAddress({ ...address, ...inPlace, open: undefined, lit: undefined, effects: false, bench: undefined })
+    return writeAddress({ ...address, ...inPlace, open: undefined, lit: undefined, effects: false, show: [], bench: undefined })
   }
   if (address.view === 'features') return writeAddress({ ...address, ...inPlace, context: undefined })
   return address.path

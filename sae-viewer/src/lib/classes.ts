@@ -9,6 +9,9 @@ export function isMany(labels: readonly string[]): boolean {
   return labels.length > MOST_COLOURED
 }
 
+/** The sentence about runs that are not labelled. */
+export const NO_LABELS = 'The table has no labels: a headline’s class is the classifier’s prediction.'
+
 export type Shape = 'down' | 'up' | 'bar' | 'disc' | 'square' | 'diamond' | 'ring' | 'plus' | 'star' | 'frame' | 'hourglass'
 
 export interface ClassLook {

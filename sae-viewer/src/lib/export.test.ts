@@ -35,6 +35,7 @@ test('a headline as HTML shows hostile text as text', () => {
     starts: [0, 0, 0],
     ends: [0, 4, 0],
     words: [-1, 0, -1],
+    columns: {},
     features: [lit],
     effects: null,
   }

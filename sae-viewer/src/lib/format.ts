@@ -60,5 +60,6 @@ export function metricUnit(name: string): string {
 /** A metric's value: shares as percentages, AUROC with two decimals, all others with significant digits. */
 export function metricValue(name: string, value: number): string {
   if (name.startsWith('auroc_')) return value.toFixed(2)
-  return /^(fraction|share)_/.test(name) ? percent(value) : number(value)
+  if (name === 'slice_difference') return `${value > 0 ? '+' : value < 0 ? '−' : ''}${percent(Math.abs(value))}`
+  return /^(fraction|share|slice)_/.test(name) ? percent(value) : number(value)
 }

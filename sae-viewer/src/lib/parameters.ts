@@ -8,8 +8,11 @@ export interface Parameter<T> {
   name: string
   /** The value where the address does not have the parameter; it is never written. */
   fallback: T
-  /** The value that a text stands for. A text without meaning gives the default and a problem, in one sentence. */
-  read: (text: string) => { value: T; problem?: string }
+  /**
+   * The value that the texts stand for, of which there are several where the address repeats the name. A text without
+   * meaning gives the default and a problem, in one sentence.
+   */
+  read: (text: string, others: string[]) => { value: T; problem?: string }
 }
 
 type Parameters = Record<string, Parameter<unknown>>
@@ -27,7 +30,17 @@ export function text(name: string, longest = 200): Parameter<string> {
 /** Like `text`, but undefined where absent or empty. */
 export function optionalText(name: string, longest?: number): Parameter<string | undefined> {
   const { read } = text(name, longest)
-  return { name, fallback: undefined, read: (written) => ({ ...read(written), value: read(written).value || undefined }) }
+  return { name, fallback: undefined, read: (written) => ({ ...read(written, []), value: read(written, []).value || undefined }) }
+}
+
+/** Texts of which the name is repeated; at most `most` are read, and empty ones and repetitions are left out. */
+export function texts(name: string, most: number, longest: number): Parameter<readonly string[]> {
+  const read = (first: string, others: string[]) => {
+    const all = [...new Set([first, ...others])].filter(Boolean)
+    const value = all.filter((written) => written.length <= longest).slice(0, most)
+    return value.length === all.length ? { value } : { value, problem: `Only ${most} of “${name}”, each of at most ${longest} characters, are read; the others were ignored.` }
+  }
+  return { name, fallback: [], read }
 }
 
 export function integer(name: string): Parameter<number | undefined> {
@@ -44,6 +57,14 @@ export function choice<const T extends string, F extends T | undefined = T>(name
   return parsed<T | F>(name, fallback, `none of ${choices.join(', ')}`, (written) => found(choices.find((one) => one === written)))
 }
 
+/** One of several words, or any text behind a prefix. */
+export function choiceOr<const T extends string, const P extends string>(name: string, choices: readonly T[], prefix: P, fallback: T, longest: number): Parameter<T | `${P}${string}`> {
+  const isBehind = (written: string): written is `${P}${string}` => written.startsWith(prefix) && written.length > prefix.length && written.length <= longest
+  return parsed<T | `${P}${string}`>(name, fallback, `none of ${choices.join(', ')}, ${prefix}…`, (written) =>
+    isBehind(written) ? { value: written } : found(choices.find((one) => one === written)),
+  )
+}
+
 /** The value that one of several words stands for; undefined where absent. */
 export function option<T>(name: string, options: Record<string, T>): Parameter<T | undefined> {
   return parsed<T | undefined>(name, undefined, `none of ${Object.keys(options).join(', ')}`, (written) =>
@@ -54,7 +75,7 @@ export function option<T>(name: string, options: Record<string, T>): Parameter<T
 /** `true` or `false`; false where absent. */
 export function flag(name: string): Parameter<boolean> {
   const { read } = option(name, { true: true, false: false })
-  return { name, fallback: false, read: (written) => ({ ...read(written), value: read(written).value ?? false }) }
+  return { name, fallback: false, read: (written) => ({ ...read(written, []), value: read(written, []).value ?? false }) }
 }
 
 function parsed<T>(name: string, fallback: T, fault: string, parse: (written: string) => { value: T } | undefined): Parameter<T> {
@@ -77,9 +98,9 @@ export function defaults<P extends Parameters>(parameters: P): Values<P> {
 /** The value of every parameter; the problems met are added to `problems`. */
 export function readParameters<P extends Parameters>(parameters: P, given: URLSearchParams, problems: string[]): Values<P> {
   return fromEntries(parameters, ({ name, fallback, read }) => {
-    const written = given.get(name)
-    if (written === null) return fallback
-    const { value, problem } = read(written)
+    const [written, ...others] = given.getAll(name)
+    if (written === undefined) return fallback
+    const { value, problem } = read(written, others)
     if (problem !== undefined) problems.push(problem)
     return value
   })
@@ -90,7 +111,8 @@ export function writeParameters<P extends Parameters>(parameters: P, values: Val
   const written = new URLSearchParams()
   for (const [key, { name, fallback }] of Object.entries(parameters)) {
     const value = values[key]
-    if (value !== undefined && value !== fallback) written.set(name, String(value))
+    if (value === undefined || value === fallback) continue
+    for (const one of Array.isArray(value) ? (value as readonly string[]) : [value]) written.append(name, String(one))
   }
   return written
 }

@@ -15,6 +15,7 @@ export function featuresQuery(address: FeaturesAddress, run: string): FeaturesQu
     metric: address.metric,
     order: address.order === FEATURES.order ? undefined : address.order,
     q: address.q,
+    where: [...address.where],
     token: address.token,
     support: address.support === 'all' ? undefined : address.support,
     min_density: address.minDensity,

@@ -1,6 +1,7 @@
 import { Link } from 'wouter'
 import { Icon } from '../../components/Icon'
 import { ClassName, isCorrect } from '../../components/Outcome'
+import { useLabelled } from '../../hooks/useLabelled'
 import { visible } from '../../lib/text'
 import { useSimilarHeadlines } from './useSimilarHeadlines'
 
@@ -13,6 +14,7 @@ export function SimilarHeadlines({ run, headline, labels, href }: {
   labels: readonly string[]
   href: (headline: number) => string
 }) {
+  const labelled = useLabelled()
   const { data, error } = useSimilarHeadlines(run, headline, SHOWN)
   if (error && !data) return <p className="mt-4 text-xs text-wrong">{error.message}</p>
   const near = data?.filter(({ similarity }) => similarity > 0)
@@ -33,12 +35,16 @@ export function SimilarHeadlines({ run, headline, labels, href }: {
                   href={href(id)}
                   className="group grid min-h-8 grid-cols-[1rem_minmax(0,1fr)_auto] items-center gap-x-2.5 py-1 text-xs hover:bg-sunk sm:grid-cols-[1rem_minmax(0,1fr)_5.5rem_3rem]"
                 >
-                  <Icon
-                    name={isCorrect(outcome) ? 'check' : 'cross'}
-                    size={12}
-                    className={isCorrect(outcome) ? 'text-correct' : 'text-wrong'}
-                  />
-                  <span className="sr-only">{isCorrect(outcome) ? 'Correct' : 'Wrong'}</span>
+                  {labelled ? (
+                    <Icon
+                      name={isCorrect(outcome) ? 'check' : 'cross'}
+                      size={12}
+                      className={isCorrect(outcome) ? 'text-correct' : 'text-wrong'}
+                    />
+                  ) : (
+                    <span />
+                  )}
+                  {labelled && <span className="sr-only">{isCorrect(outcome) ? 'Correct' : 'Wrong'}</span>}
                   <bdi className="truncate font-serif text-[0.9375rem] decoration-edge underline-offset-4 group-hover:underline">
                     {visible(text)}
                   </bdi>

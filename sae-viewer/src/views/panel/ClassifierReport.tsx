@@ -1,7 +1,7 @@
 import { ConfusionMatrix } from '../../components/ConfusionMatrix'
 import { ClassName } from '../../components/Outcome'
 import type { RunMetadata } from '../../interpAPI'
-import { isMany } from '../../lib/classes'
+import { isMany, NO_LABELS } from '../../lib/classes'
 import { count, number, percent } from '../../lib/format'
 import { CELL, HEAD, Section, Strong } from './Section'
 
@@ -9,6 +9,13 @@ import { CELL, HEAD, Section, Strong } from './Section'
 export function ClassifierReport({ run }: { run: RunMetadata }) {
   const { report } = run.classifier
   const many = isMany(run.labels)
+  if (report === null) {
+    return (
+      <Section title="Classifier">
+        <p>{NO_LABELS} So it has no scores.</p>
+      </Section>
+    )
+  }
   return (
     <Section title="Classifier">
       <p className="pb-2">

@@ -1,6 +1,7 @@
 import { useState } from 'react'
 import { HeatText, Word } from '../../components/HeatText'
 import { Outcome } from '../../components/Outcome'
+import { LabelledContext } from '../../hooks/useLabelled'
 import type { CompareAnswer, Headline, RunMetadata } from '../../interpAPI'
 import { number } from '../../lib/format'
 
@@ -39,7 +40,9 @@ function Side({ run, headline, onFeature }: { run: RunMetadata; headline: Headli
         <HeatText prompt={headline} grain="words" heat={lit && { positions: lit.positions, values: lit.values, max: Math.max(...lit.values) }} />
       </p>
       <div className="mt-2 max-w-64">
-        <Outcome prompt={headline} labels={run.labels} />
+        <LabelledContext value={run.labelled}>
+          <Outcome prompt={headline} labels={run.labels} />
+        </LabelledContext>
       </div>
       <ol className="mt-3 border-t border-line">
         {headline.features.slice(0, MOST).map(({ feature, word, activation }) => (
