@@ -343,6 +343,17 @@ def test_a_damaged_member_of_a_zip(tmp_path: Path) -> None:
         load(tmp_path, "a.zip", bytes(data))
 
 
+def test_what_would_have_to_be_held_in_memory_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A workbook by its unpacked size, and JSON that is one value by its length; JSON lines are not."""
+    monkeypatch.setattr("sae_pipeline.headlines.tables.workbooks.MAX_UNPACKED", 5000)
+    with pytest.raises(UserError, match=r"a\.xlsx unpacks to [\d,]+ bytes \(at most 5,000\); save it as CSV"):
+        load(tmp_path, "a.xlsx", workbook_bytes(ROWS))
+    monkeypatch.setattr("sae_pipeline.headlines.tables.json_files.MAX_WHOLE", 500)
+    with pytest.raises(UserError, match=r"one JSON value of over 500 characters; save it as JSON lines"):
+        load(tmp_path, "a.json", frame_json("columns"))
+    assert len(everything(load(tmp_path, "b.json", jsonl_text(ROWS)))) == len(ROWS)
+
+
 @pytest.mark.parametrize("source", ["none.csv", "none.jsonl", "none.csv.gz", "./none", "~/none/x.parquet", "a/b/c"])
 def test_missing_files(source: str) -> None:
     """What looks like a file and is not there is said to be missing, not looked for on the hub."""
