@@ -13,7 +13,7 @@ VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: check-integrity peers demo demo-run serve api test test-full lint unit browser chromium bench-analysis bench-quality bench-causal bench-sae bench-serve bench-checks bench-extract bench-viewer screenshots viewer-build setup clean
+.PHONY: check-encoders check-integrity peers demo demo-run serve api test test-full lint unit browser chromium bench-analysis bench-quality bench-causal bench-sae bench-serve bench-checks bench-extract bench-viewer screenshots viewer-build setup clean
 
 demo: demo-run  ## fine-tune, extract, train, analyse on built-in data, then serve
 	@$(MAKE) --no-print-directory serve
@@ -81,6 +81,9 @@ bench-analysis: $(PYTHON_READY)  ## speed, memory and growth of the analysis; QU
 
 bench-causal: $(PYTHON_READY)  ## speed and truth of the causal evidence; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.causal
+
+check-encoders: $(PYTHON_READY)  ## every family of transformers with a classification head; the last line is one JSON object
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(PY) -m benchmarks.encoders
 
 check-integrity: $(PYTHON_READY)  ## damaged studies and hostile requests; the last line is one JSON object; QUICK=1: some 2 minutes
 	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PY) -m benchmarks.integrity

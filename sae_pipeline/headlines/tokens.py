@@ -49,7 +49,7 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int, strip_links:
 
     With `strip_links` the tokenizer does not see links; offsets still point into the text as written. The white space
     that GPT-2's and Llama's tokens begin with is no part of a word. A text in which such a tokenizer finds nothing is
-    read as its end of text.
+    read as its end of text. Where a text itself holds the name of a special token, such as </s>, it is read as text.
     """
     if not texts:
         return []
@@ -62,6 +62,7 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int, strip_links:
         return_special_tokens_mask=True,
         return_attention_mask=False,
         return_token_type_ids=False,
+        split_special_tokens=True,
     )
     result = []
     for i, text in enumerate(texts):

@@ -1,6 +1,7 @@
 """Every family of transformers that has a sequence-classification head works, or is refused in a sentence."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.support.cases import LAYER, random_sae
 from tests.support.families import FAMILIES, NOT_TEXT, TEXTS, Examined, examine, family, save_family
 from tests.support.small_study import write_headlines
 
+ROOT = Path(__file__).parents[2]
 TEXT = [name for name in FAMILIES if name not in NOT_TEXT]
 REFUSED = {
     "biogpt": "gives no offsets",
@@ -76,9 +78,14 @@ class TestFamilies:
         """Every other family that reads text."""
         _check(name, examine(name))
 
-    def test_the_lists_name_families(self) -> None:
-        """A family that leaves transformers leaves these lists too."""
-        assert {*NOT_TEXT, *REFUSED, *EQUAL_LENGTHS} <= set(FAMILIES)
+    def test_the_documented_table(self) -> None:
+        """The page about encoders sorts all families as these tests do."""
+        page = (ROOT / "docs" / "encoders.md").read_text()
+        rows = re.findall(r"^\| .*? \| \d+: (.*) \|$", page, re.M)
+        cut, whole, equal, refused, not_text = (set(row.split(", ")) for row in rows)
+        assert refused == set(REFUSED) and not_text == set(NOT_TEXT) and equal == EQUAL_LENGTHS
+        assert cut >= set(CUT) and whole >= set(WHOLE)
+        assert sorted([*cut, *whole, *refused, *not_text]) == sorted(FAMILIES)
 
 
 class TestWholeModel:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import processors
 
 from sae_pipeline.classifier.pretrained import load_pretrained
 from sae_pipeline.headlines.tokens import (
@@ -18,6 +19,7 @@ from sae_pipeline.headlines.tokens import (
     shuffled_batches,
     tokenize,
 )
+from tests.support.families import family
 
 
 @cache
@@ -52,6 +54,22 @@ def test_pieces_merge_to_words_as_written(tokenizer: Any) -> None:
     ]  # fmt: skip
     assert headline.tokens[0] == "[CLS]" and headline.words[0] == -1
     assert headline.tokens[-1] == "[SEP]" and headline.words[-1] == -1
+
+
+def test_names_of_special_tokens_are_text(tokenizer: Any) -> None:
+    """A headline cannot end itself, which would change what a classifier reads of it."""
+    headline = one(tokenizer, "Oil [SEP] falls")
+    assert headline.tokens.count("[SEP]") == 1 and words_of(headline) == ["Oil", "[", "SEP", "]", "falls"]
+
+
+def test_tokens_that_begin_with_white_space() -> None:
+    """Tokens of GPT-2's kind begin with a space, which belongs to no word; a text of nothing is an end of text."""
+    _, tokens = family("gpt2")
+    tokens.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)  # no token before the text
+    headline, nothing = tokenize(tokens, ["Oil  prices fall", "https://t.co/a"], 64, strip_links=True)
+    assert words_of(headline) == ["Oil", "prices", "fall"] and headline.tokens[0] == "O"
+    assert not any(headline.text[start].isspace() for start in np.array(headline.starts)[np.array(headline.words) >= 0])
+    assert nothing.tokens == ["</s>"] and nothing.words == [-1]
 
 
 def test_links_leave_but_offsets_stay(tokenizer: Any) -> None:
