@@ -35,11 +35,14 @@ class ScoreFolder:
 
     def finished(self, inputs: ScoreInputs) -> ScoreRecord | None:
         """The record of a folder that holds the whole scores of these inputs, if it does."""
+        if not self.path.is_dir():
+            return None
         with passing_over_damage(self.path):
             record = named_record(self.path, SCORE, ScoreRecord)
             if record.inputs == inputs:
                 for part in record.parts:
                     check_files(self.path, part.files)
+                shutil.rmtree(self.work, ignore_errors=True)  # what a kill after the record was written has left
                 return record
         return None
 
