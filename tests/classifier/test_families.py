@@ -1,7 +1,9 @@
 """Every family of transformers that has a sequence-classification head works, or is refused in a sentence."""
 
+import io
 import json
 import re
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from sae_pipeline.__main__ import main
 from sae_pipeline.activations.reading import read_batches
 from sae_pipeline.causal.edits import intervene
 from sae_pipeline.causal.probe import Probe
@@ -194,6 +197,20 @@ def test_tokens_read(tmp_path: Path, name: str, longest: int) -> None:
         assert loaded.network(input_ids=ids).logits.isfinite().all()
         with pytest.raises((IndexError, RuntimeError), match="out of"):
             loaded.network(input_ids=torch.full((1, longest + 1), 40))
+
+
+@pytest.mark.parametrize("verb", ["finetune", "adopt"])
+def test_refused_before_any_work(tmp_path: Path, verb: str) -> None:
+    """A family that does not work ends both verbs with its sentence, and nothing is written."""
+    save_family("xlnet", tmp_path / "encoder")
+    write_headlines(tmp_path / "headlines.csv", 60)
+    flags = [verb, "--source", str(tmp_path / "headlines.csv"), "--model", str(tmp_path / "encoder")]
+    flags += ["--new-head", "true"] if verb == "finetune" else ["--label-names", "Bearish,Bullish,Neutral"]
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        assert main([*flags, "--root", str(tmp_path / "study")]) == 2
+    assert "XLNetForSequenceClassification does not give one vector per token" in said.getvalue()
+    assert not list((tmp_path / "study").rglob("*.safetensors"))
 
 
 @pytest.mark.full
