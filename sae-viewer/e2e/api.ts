@@ -167,6 +167,9 @@ interface MadeUp {
   words?: string[]
   labels?: string[]
   n_headlines?: number
+  /** Cells of other columns, repeated until every headline has one. */
+  columns?: Record<string, (string | number | null)[]>
+  labelled?: boolean
 }
 
 /** A folder with made-up runs, each with headlines from its own words. `remove` deletes it. */

@@ -49,6 +49,14 @@ for (const width of [1440, 390]) {
     for (const { feature } of features) {
       views.push({ name: `feature ${feature}`, path: `/features/${feature}`, ready: (page) => expect(page.locator('[data-example]').first()).toBeVisible() })
     }
+    // Names and values of the table's columns: in a row, in an open row, as a slice, and in the menus.
+    const { columns } = await api.run()
+    const shown = new URLSearchParams(columns.slice(0, 6).map((name) => ['show', name]))
+    views.push(of(`/?${shown}`), of(`/?open=1&${shown}`))
+    for (const name of columns) {
+      const value = String(headlines[0]?.columns[name])
+      views.push(of(`/?${new URLSearchParams({ where: `${name}:${value}`, sort: `column:${name}` })}`))
+    }
     const bench = new URLSearchParams({ bench: benchOf(headlines[0]?.text.slice(0, 1_000) ?? '') })
     views.push({ name: 'bench', path: `/?${bench}`, ready: (page) => expect(page.getByRole('dialog')).toContainText('--live') })
     for (const { name, path, ready } of views) {

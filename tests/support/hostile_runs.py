@@ -39,6 +39,8 @@ METRICS = ["mean_activation", "max_activation", "fraction_active", HOSTILE[1], "
 
 def write_hostile_runs(folder: Path) -> None:
     """Write the runs and the labels into a folder of runs."""
+    cells = [_word(n) for n in range(len(HOSTILE))]
+    columns = dict.fromkeys(HOSTILE, cells)
     with (
         patch.object(run_factory, "WORDS", HOSTILE),
         patch.object(run_factory, "LABELS", LABELS),
@@ -46,7 +48,7 @@ def write_hostile_runs(folder: Path) -> None:
         patch.object(indexed_runs, "headline_effects", _effects),
     ):
         for _ in range(2):
-            run = read_run(indexed_runs.write_whole_run(folder))
+            run = read_run(indexed_runs.write_whole_run(folder, columns))
     labels = {
         feature: FeatureLabel(name=_word(feature)[:120], note=(_word(feature + 1) + "\n") * 3, starred=feature % 2 == 0)
         for feature in range(run.metadata.sae.d_sae)

@@ -1,6 +1,7 @@
 """Runs with every optional file, and a client of the server on them."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.compact_json import array as json_array
 from sae_pipeline.runs.folders import read_run
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
+from sae_pipeline.schema.common import Cell
 from sae_pipeline.schema.family import FAMILY
 from tests.support.run_factory import D_IN, write_run
 from viz_analysis.feature_probe_server import create_app
@@ -19,9 +21,9 @@ N, D_SAE = 60, 300
 DECODER_ROWS = np.random.default_rng(0).normal(size=(D_SAE, D_IN)).astype(np.float16)
 
 
-def write_whole_run(analysis_dir: Path) -> Path:
-    """A run with every optional file."""
-    run = write_run(analysis_dir, N, D_SAE, top=40, seed=3, decoder=DECODER_ROWS)
+def write_whole_run(analysis_dir: Path, columns: Mapping[str, Sequence[Cell]] | None = None) -> Path:
+    """A run with every optional file, and with `columns` like `write_run`."""
+    run = write_run(analysis_dir, N, D_SAE, top=40, seed=3, decoder=DECODER_ROWS, columns=columns)
     add_evidence(run)
     return run
 

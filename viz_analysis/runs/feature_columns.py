@@ -20,13 +20,14 @@ _DENSITY_EDGES = np.linspace(-6, 0, 49)  # log10 of a share of tokens
 _SLICE_METRICS = (
     MetricInfo(
         name="slice_rate",
-        label="Rate in the slice",
+        label="Slice rate",
         description="Share of the slice's headlines that have it among their strongest features.",
     ),
     MetricInfo(
         name="slice_difference",
-        label="Rate in the slice − elsewhere",
-        description="The same share, minus that of the headlines outside the slice.",
+        label="Slice difference",
+        description="Share of the slice's headlines that have it among their strongest features, minus the same share of "
+        "all other headlines.",
     ),
 )
 

@@ -2,16 +2,21 @@ import { useLabels } from '../hooks/useLabels'
 import { featurePages, headlinePages, useListExport } from '../hooks/useListExport'
 import type { FeatureRow, FeaturesQuery, Headline, HeadlinesQuery, RunMetadata } from '../interpAPI'
 import { className } from '../lib/classes'
+import { exportedCells } from '../lib/columns'
 import type { Row } from '../lib/download'
 import { count } from '../lib/format'
 import { SaveButtons } from './SaveButtons'
 
 /** Buttons that save all headlines that a query finds. */
 export function HeadlinesExport({ query, run }: { query: HeadlinesQuery; run: RunMetadata }) {
-  const row = (headline: Headline): Row => ({
+  const row = (headline: Headline): Row => {
+    const own = fields(headline)
+    return { ...own, ...exportedCells(headline.columns, own) }
+  }
+  const fields = (headline: Headline): Row => ({
     headline_id: headline.headline_id,
     text: headline.text,
-    label: className(run.labels, headline.label),
+    ...(run.labelled ? { label: className(run.labels, headline.label) } : {}),
     prediction: className(run.labels, headline.prediction),
     ...Object.fromEntries(headline.probabilities.map((p, i) => [`p_${className(run.labels, i)}`, p])),
     features: headline.features.map(({ feature, activation }) => `${feature}:${activation}`).join(' '),

@@ -9,6 +9,7 @@ import { go } from '../../hooks/useAddress'
 import type { MetricInfo, RunMetadata } from '../../interpAPI'
 import { FEATURES, SUPPORTS, wholeNumber, type FeaturesAddress, type Support } from '../../lib/address'
 import { className, isMany } from '../../lib/classes'
+import { describeCondition } from '../../lib/columns'
 import { rarity } from '../../lib/format'
 import { classMetrics } from '../../lib/metrics'
 import { DensityFilter } from './DensityFilter'
@@ -174,9 +175,12 @@ function RandomButton({ address, run }: { address: FeaturesAddress; run: string 
 }
 
 /** The filters of an address, each removable. */
-export function featureChips(address: FeaturesAddress, labels: readonly string[]): FilterChip[] {
+export function featureChips(address: FeaturesAddress, { labels, columns }: RunMetadata): FilterChip[] {
   const chips: [string, Partial<FeaturesAddress>][] = []
   if (address.q) chips.push([`“${address.q}”`, { q: '' }])
+  for (const condition of address.where) {
+    chips.push([`slice ${describeCondition(condition, columns)}`, withoutCondition(address, condition)])
+  }
   if (address.token) chips.push([`fires on “${address.token}”`, { token: '' }])
   if (address.support !== 'all') chips.push([`support ${SUPPORT_NAMES[address.support][0]}`, { support: 'all' }])
   const { minDensity, maxDensity } = address
@@ -194,8 +198,14 @@ export function featureChips(address: FeaturesAddress, labels: readonly string[]
   return chips.map(([name, without]) => ({ name, remove: () => go({ ...address, ...without }) }))
 }
 
+/** Without its last condition there is no slice, and so no metric of it. */
+function withoutCondition({ where, metric }: FeaturesAddress, condition: string): Partial<FeaturesAddress> {
+  const left = where.filter((one) => one !== condition)
+  return { where: left, metric: left.length === 0 && metric?.startsWith('slice_') ? undefined : metric }
+}
+
 /** The same view without its filters. */
 export function unfiltered(address: FeaturesAddress): FeaturesAddress {
   const { run, feature, metric, order, grain, context } = address
-  return { ...FEATURES, run, feature, metric, order, grain, context }
+  return { ...FEATURES, run, feature, metric: metric?.startsWith('slice_') ? undefined : metric, order, grain, context }
 }

@@ -72,7 +72,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
         <p role="status" className="whitespace-nowrap">
           {first ? <Counts page={first} /> : <span className="skeleton inline-block h-4 w-32" />}
         </p>
-        <FilterChips chips={featureChips(address, run.labels)} onClear={() => go(unfiltered(address))} />
+        <FilterChips chips={featureChips(address, run)} onClear={() => go(unfiltered(address))} />
         {!inPane && !!first?.total && (
           <span className="ml-auto">
             <FeaturesExport query={query} run={run} />
@@ -85,6 +85,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
       {first?.total === 0 && <Nothing address={address} page={first} />}
       {first && first.total > 0 && (
         <>
+          <SliceNote page={first} />
           <OrderNote address={address} page={first} metric={allMetrics.find(({ name }) => name === metric)?.label ?? metric} />
           <FeatureColumns
             metrics={metrics}
@@ -112,6 +113,17 @@ function Counts({ page }: { page: FeaturesPage }) {
     <>
       {count(page.total)} <span className="text-soft">of {counted(page.n_features, 'feature')}</span>
     </>
+  )
+}
+
+/** Says what the rates of features in a slice rest on. */
+function SliceNote({ page: { n_slice } }: { page: FeaturesPage }) {
+  if (n_slice === null) return null
+  return (
+    <p className="shrink-0 pb-2 text-xs text-soft">
+      Rates compare the slice of {counted(n_slice, 'headline')} with all other headlines. They count headlines that have a feature among their
+      strongest; weaker activations are not saved by headline.
+    </p>
   )
 }
 

@@ -21,6 +21,8 @@ export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boo
   if (inPane) return chosen
   const ofClass = isMany(labels) ? classMetrics(metrics, labels) : new Map()
   const others = metrics.filter(({ name }) => name !== sorting && name !== 'fraction_active' && !ofClass.has(name))
+  // The other rate of a slice stands beside the first.
+  others.sort((one, other) => Number(other.name.startsWith('slice_')) - Number(one.name.startsWith('slice_')))
   return [...chosen, ...others].slice(0, WIDEST)
 }
 

@@ -1,6 +1,8 @@
 import { useState } from 'react'
+import { Choice } from '../../components/Choice'
 import { ConfusionMatrix, type Pair } from '../../components/ConfusionMatrix'
 import { Modal } from '../../components/Modal'
+import { ClassMark } from '../../components/Outcome'
 import { SearchChoice } from '../../components/SearchChoice'
 import { className, isMany, largestConfusions } from '../../lib/classes'
 import { count } from '../../lib/format'
@@ -45,18 +47,32 @@ export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
   )
 }
 
+/** The filter by class where the table has no labels. */
+export function PredictionFilter({ labels, chosen, onChoose }: {
+  labels: readonly string[]
+  chosen: number | undefined
+  onChoose: (index: number | undefined) => void
+}) {
+  return <ClassChoice name="Predicted" labels={labels} chosen={chosen} onChoose={onChoose} />
+}
+
 const pairOf = ({ label, prediction }: Pair): Pair => ({ label, prediction })
 
-/** A dropdown with search for one of many classes, or for any. */
+/** A dropdown for a class or for any, with a search where there are many. */
 function ClassChoice({ name, labels, chosen, onChoose }: {
   name: string
   labels: readonly string[]
   chosen: number | undefined
   onChoose: (index: number | undefined) => void
 }) {
-  const options = labels.map((_, index) => ({ value: String(index), label: className(labels, index) }))
+  const options = labels.map((_, index) => ({
+    value: String(index),
+    label: className(labels, index),
+    mark: <ClassMark labels={labels} index={index} />,
+  }))
+  const List = isMany(labels) ? SearchChoice : Choice
   return (
-    <SearchChoice
+    <List
       label={name}
       value={chosen === undefined ? '' : String(chosen)}
       options={[{ value: '', label: 'any class' }, ...options]}

@@ -1,43 +1,26 @@
 import { useState } from 'react'
-import { Choice } from '../../components/Choice'
 import type { FilterChip } from '../../components/FilterChips'
 import { Icon } from '../../components/Icon'
 import { SearchBox } from '../../components/SearchBox'
 import { go } from '../../hooks/useAddress'
 import { useDebounced } from '../../hooks/useDebounced'
-import type { HeadlinesPage } from '../../interpAPI'
-import { HEADLINES, ORDERS, SORTS, wholeNumber, type HeadlinesAddress, type Order, type Sort } from '../../lib/address'
-import { className } from '../../lib/classes'
+import type { HeadlinesPage, RunMetadata } from '../../interpAPI'
+import { HEADLINES, wholeNumber, type HeadlinesAddress } from '../../lib/address'
+import { className, NO_LABELS } from '../../lib/classes'
+import { describeCondition } from '../../lib/columns'
 import { count } from '../../lib/format'
+import { ColumnFilter } from './ColumnFilter'
 import { ConfidenceFilter } from './ConfidenceFilter'
-import { ConfusionFilter } from './ConfusionFilter'
-
-const SORT_NAMES: Record<Sort, [label: string, asc: string, desc: string]> = {
-  position: ['order of the run', 'first to last', 'last to first'],
-  confidence: ['confidence', 'lowest first', 'highest first'],
-  margin: ['margin', 'narrowest first', 'widest first'],
-  loss: ['loss', 'lowest first', 'highest first'],
-}
-const SORT_HELP: Record<Sort, string> = {
-  position: '',
-  confidence: 'The probability of the predicted class.',
-  margin: 'The probability of the predicted class minus that of the runner-up.',
-  loss: '−log of the true class’s probability; high means confidently wrong.',
-}
-const SORT_OPTIONS = SORTS.flatMap((sort) =>
-  [...ORDERS].reverse().map((order) => ({
-    value: `${sort} ${order}`,
-    label: `${SORT_NAMES[sort][0]}, ${SORT_NAMES[sort][order === 'asc' ? 1 : 2]}`,
-    description: SORT_HELP[sort],
-  })),
-).sort((one, other) => Number(other.value === 'position asc') - Number(one.value === 'position asc'))
+import { ConfusionFilter, PredictionFilter } from './ConfusionFilter'
+import { SortChoice } from './SortChoice'
+import { confusionQuery } from './useConfusion'
 
 /** Search, filters and order of the list of headlines. Back undoes every choice. */
 export function HeadlineFilters({ address, page, labels, run, onLeave }: {
   address: HeadlinesAddress
   page: HeadlinesPage | undefined
   labels: readonly string[]
-  run: string
+  run: RunMetadata
   onLeave: () => void
 }) {
   const change = (changes: Partial<HeadlinesAddress>, replace = false) =>
@@ -58,6 +41,8 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
         onSearch={(q) => change({ q }, true)}
         onLeave={onLeave}
       />
+      {!run.labelled && <p className="text-xs text-soft">{NO_LABELS}</p>}
+      {run.labelled && (
       <div role="group" aria-label="Filter by verdict" className="grid grid-cols-3 rounded-md border border-edge bg-raised">
         {verdicts.map(([name, value, n]) => (
           <button
@@ -77,6 +62,7 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
           </button>
         ))}
       </div>
+      )}
       <button
         type="button"
         aria-expanded={more}
@@ -86,29 +72,26 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
         {more ? 'Fewer filters' : 'Filter by class, confidence or feature; sort'}
       </button>
       <div className={`space-y-5 ${more ? '' : 'hidden lg:block'}`}>
-        <ConfusionFilter
-          labels={labels}
-          query={{
-            run,
-            q: address.q,
-            feature: address.feature,
-            min_confidence: address.minConfidence,
-            max_confidence: address.maxConfidence,
-          }}
-          chosen={address}
-          correct={address.correct}
-          onChoose={(pair) => change({ ...pair, correct: contradicts(pair, address.correct) ? undefined : address.correct })}
-        />
+        {run.labelled ? (
+          <ConfusionFilter
+            labels={labels}
+            query={confusionQuery(address, run.run_id)}
+            chosen={address}
+            correct={address.correct}
+            onChoose={(pair) => change({ ...pair, correct: contradicts(pair, address.correct) ? undefined : address.correct })}
+          />
+        ) : (
+          <PredictionFilter labels={labels} chosen={address.prediction} onChoose={(prediction) => change({ prediction })} />
+        )}
+        {run.columns.length > 0 && <ColumnFilter key={run.run_id} run={run} where={address.where} onWhere={(where) => change({ where })} />}
         <ConfidenceFilter address={address} onChange={(bounds) => change(bounds)} />
         <FeatureField feature={address.feature} onFeature={(feature) => change({ feature })} />
-        <Choice
-          label="Sort"
-          value={`${address.sort} ${address.order}`}
-          options={SORT_OPTIONS}
-          onChoose={(value) => {
-            const [sort, order] = value.split(' ') as [Sort, Order]
-            change({ sort, order })
-          }}
+        <SortChoice
+          sort={address.sort}
+          order={address.order}
+          columns={run.columns}
+          labelled={run.labelled}
+          onSort={(sort, order) => change({ sort, order })}
         />
       </div>
     </div>
@@ -142,10 +125,13 @@ function FeatureField({ feature, onFeature }: { feature: number | undefined; onF
 }
 
 /** The filters of an address, each with a way to remove it. */
-export function headlineChips(address: HeadlinesAddress, labels: readonly string[]): FilterChip[] {
+export function headlineChips(address: HeadlinesAddress, { labels, columns }: RunMetadata): FilterChip[] {
   const chips: [string, Partial<HeadlinesAddress>][] = []
   const { q, correct, label, prediction, feature, minConfidence, maxConfidence } = address
   if (q) chips.push([`“${q}”`, { q: '' }])
+  for (const condition of address.where) {
+    chips.push([describeCondition(condition, columns), { where: address.where.filter((one) => one !== condition) }])
+  }
   if (correct !== undefined) chips.push([correct ? 'correct' : 'wrong', { correct: undefined }])
   if (label !== undefined) chips.push([`label ${className(labels, label)}`, { label: undefined }])
   if (prediction !== undefined) chips.push([`predicted ${className(labels, prediction)}`, { prediction: undefined }])
@@ -158,6 +144,6 @@ export function headlineChips(address: HeadlinesAddress, labels: readonly string
 }
 
 /** The address without its filters. */
-export function unfiltered({ run, sort, order, grain, effects }: HeadlinesAddress): HeadlinesAddress {
-  return { ...HEADLINES, run, sort, order, grain, effects }
+export function unfiltered({ run, sort, order, grain, effects, show }: HeadlinesAddress): HeadlinesAddress {
+  return { ...HEADLINES, run, sort, order, grain, effects, show }
 }

@@ -8,6 +8,7 @@ import type { Headline } from '../../interpAPI'
 import { count } from '../../lib/format'
 import type { Grain } from '../../lib/text'
 import { OpenHeadline } from './OpenHeadline'
+import { Cells } from './ShownColumns'
 
 /** Features shown before the row is opened. */
 const FIRST = 3
@@ -24,6 +25,8 @@ interface HeadlineRowProps {
   effects: boolean
   /** In the open row, the feature whose heat is shown; its strongest when undefined. */
   lit: number | undefined
+  /** Columns of the table that the row shows. */
+  shown: readonly string[]
   onOpen: (row: number, open: boolean) => void
   onLit: (feature: number) => void
   featureHref: (feature: number) => string
@@ -80,11 +83,13 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
             heat={lit && { positions: lit.positions, values: lit.values, max: Math.max(...lit.values) }}
           />
         </p>
+        {!open && <Cells cells={headline.columns} names={props.shown} inLine />}
         <div className="mt-1 md:hidden">
           <OutcomeLine prompt={headline} labels={labels} />
         </div>
         {open ? (
           <>
+            <Cells cells={headline.columns} names={Object.keys(headline.columns)} />
             <HeadlineCauses
               headline={headline}
               labels={labels}

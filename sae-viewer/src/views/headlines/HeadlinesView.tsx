@@ -1,4 +1,4 @@
-import { useCallback, useRef, useState } from 'react'
+import { useCallback, useMemo, useRef, useState } from 'react'
 import { Link } from 'wouter'
 import { FilterChips } from '../../components/FilterChips'
 import { HeadlinesExport } from '../../components/ListExport'
@@ -14,6 +14,8 @@ import { benchOf } from '../../lib/bench'
 import { count, counted } from '../../lib/format'
 import { HeadlineFilters, headlineChips, unfiltered } from './HeadlineFilters'
 import { HeadlineRow } from './HeadlineRow'
+import { ShownColumns } from './ShownColumns'
+import { SliceLine } from './SliceLine'
 
 /** The estimated height of a row, in pixels. */
 const ROW = 92
@@ -43,12 +45,15 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
     (text: string, row: number | undefined) => writeAddress({ ...address, open: row, bench: benchOf(text) }),
     [address],
   )
+  // The rows are memoised, so the list keeps its identity while it stays the same.
+  const key = JSON.stringify(address.show)
+  const shownColumns = useMemo(() => JSON.parse(key) as string[], [key])
   const seen = first ? reachable(first.total, ROW) : 0
 
   return (
     <div className="mx-auto grid max-w-[96rem] 3xl:max-w-[114rem] grid-cols-1 gap-x-10 px-4 sm:px-6 lg:grid-cols-[16.5rem_minmax(0,1fr)] 3xl:grid-cols-[19rem_minmax(0,1fr)]">
       <aside aria-label="Filters" className="pt-5 lg:sticky lg:top-14 lg:max-h-[calc(100dvh-3.5rem)] lg:self-start lg:overflow-y-auto lg:px-1 lg:pb-6 lg:-mx-1">
-        <HeadlineFilters address={address} page={first} labels={labels} run={run.run_id} onLeave={onLeave} />
+        <HeadlineFilters address={address} page={first} labels={labels} run={run} onLeave={onLeave} />
       </aside>
       <h1 className="sr-only">Headlines</h1>
       <section aria-label="Headlines" aria-busy={stale} className="min-w-0 pb-16">
@@ -57,7 +62,7 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
             <p role="status" className="whitespace-nowrap">
               {first ? <Counts total={first.total} all={first.n_headlines} /> : <span className="skeleton inline-block h-4 w-40" />}
             </p>
-            <FilterChips chips={headlineChips(address, labels)} onClear={() => go(unfiltered(address))} />
+            <FilterChips chips={headlineChips(address, run)} onClear={() => go(unfiltered(address))} />
           </div>
           <div className="flex flex-wrap items-center gap-x-5 gap-y-1 text-xs">
           {first?.headlines[0]?.effects && (
@@ -78,10 +83,14 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
             />
             Show tokens as the model reads them
           </label>
+          {run.columns.length > 0 && (
+            <ShownColumns columns={run.columns} shown={address.show} onShown={(show) => go({ ...address, show }, true)} />
+          )}
           <Link href={benchHref('', address.open)} className="quiet">Bench</Link>
           {!!first?.total && <HeadlinesExport query={query} run={run} />}
           </div>
         </div>
+        {first && <SliceLine address={address} run={run} page={first} />}
         {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message} What is loaded stays on this page.</Notice>}
         {!first && error && <Failure error={error} retry={retry} />}
         {!first && !error && <Waiting />}
@@ -111,6 +120,7 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
                   open={address.open === row}
                   lit={address.open === row ? address.lit : undefined}
                   effects={address.effects}
+                  shown={shownColumns}
                   row={row}
                   run={run.run_id}
                   onOpen={onOpen}

@@ -66,8 +66,8 @@ export default function Compare({ run, address }: { run: RunMetadata; address: A
 function shownHeadline(run: RunMetadata, address: Address): HeadlinesQuery {
   if (address.view === 'unknown') return { run: run.run_id }
   if (address.view === 'features') return { run: run.run_id, feature: address.feature }
-  const { q, label, prediction, correct, feature, sort, order, open } = address
-  return { run: run.run_id, q, label, prediction, correct, feature, sort, order, offset: open }
+  const { q, where, label, prediction, correct, feature, sort, order, open } = address
+  return { run: run.run_id, q, where: [...where], label, prediction, correct, feature, sort, order, offset: open }
 }
 
 /** The buttons that choose the other runs. */
