@@ -120,7 +120,7 @@ def classifier_record(folder: Path) -> ClassifierRecord:
 
 
 def load_classifier(folder: Path, device: torch.device) -> Classifier:
-    """Read a classifier that `finetune` or `adopt` has written. Raises UserError when there is none or when a file has changed."""
+    """Read a classifier of the store. Raises UserError when there is none and when a file has changed."""
     try:
         record = check_classifier(folder)
     except DamageError as error:

@@ -18,6 +18,7 @@ from sae_pipeline.artefacts.content_names import content_name
 from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.labels import same_class, spelling
+from sae_pipeline.machine.hub import hub_trouble
 
 EMBEDDED = "minilm"
 _UNLIMITED = 1_000_000  # tokens; tokenizers without a limit say 1e30
@@ -93,9 +94,9 @@ def load_pretrained(model: str, n_classes: int | None = None, seed: int = 0) -> 
     except UserError:
         raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError and more for the same mistakes
-        raise UserError(_not_loaded(model, source)) from error
+        raise UserError(_not_loaded(model, source, error)) from error
     drawn = {*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}
-    return Pretrained(network.eval(), tokenizer, not drawn, getattr(config, "_commit_hash", None))
+    return Pretrained(network.eval(), tokenizer, not drawn, _revision(source))
 
 
 def load_for(model: str, labels: Sequence[str], new_head: bool = False, seed: int = 0) -> Pretrained:
@@ -169,14 +170,25 @@ def _refuse_code(model: str, source: str) -> None:
         raise UserError(f"{model} brings Python code of its own (auto_map), which is never run; use another model.")
 
 
-def _not_loaded(model: str, source: str) -> str:
+def _not_loaded(model: str, source: str, error: Exception) -> str:
     """Say why a model was not loaded, and what to do."""
-    if Path(source).is_dir():
-        return f"{source} is not a text encoder that transformers can load as a sequence classifier."
+    trouble = hub_trouble(error)
+    if Path(source).is_dir() or (trouble is None and _revision(source)):
+        return f"{model} is not a text encoder that transformers can load as a sequence classifier."
     return (
-        f"{model} is neither a local folder nor could it be fetched from the model hub; "
+        f"{model} is neither a local folder nor could it be fetched from the model hub ({trouble or 'no such name'}); "
         "use `--preset demo` (offline, embedded model) or `--model FOLDER`."
     )
+
+
+def _revision(source: str) -> str | None:
+    """The commit of a model that was downloaded from the hub: it names the folder of its copy."""
+    from transformers.utils import cached_file
+
+    if Path(source).is_dir():
+        return None
+    found = cached_file(source, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False)
+    return Path(found).parent.name if found else None
 
 
 def _order(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:

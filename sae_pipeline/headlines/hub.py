@@ -9,6 +9,8 @@ from typing import Any
 from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.table_files import Row
+from sae_pipeline.headlines.text import shortened
+from sae_pipeline.machine.hub import hub_trouble
 
 _TIMEOUT = 5  # seconds for the hub to answer
 
@@ -26,8 +28,8 @@ class HubSplit:
 
     @property
     def revision(self) -> str | None:
-        """The commit that its files were downloaded from, where `datasets` says it."""
-        found = re.search(r"@([0-9a-f]{40})/", " ".join(self.data.info.download_checksums or ()))
+        """The commit that its files were downloaded from: it names the folder of the copy."""
+        found = re.search(r"/([0-9a-f]{40})/", " ".join(file["filename"] for file in self.data.cache_files))
         return found[1] if found else None
 
     def class_names(self, column: str | None) -> tuple[str, ...]:
@@ -81,10 +83,10 @@ def _load(source: str) -> Any:
     except UserError:
         raise
     except Exception as error:
-        if datasets.config.HF_HUB_OFFLINE:
-            reason = "the hub cannot be reached and no copy was downloaded before"
-        else:
-            reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        reason = hub_trouble(error)
+        if reason is None and datasets.config.HF_HUB_OFFLINE:
+            reason = "the hub cannot be reached, and no copy was downloaded before"
+        reason = reason or shortened(str(error) or type(error).__name__, 200).rstrip(".")
         raise UserError(
             f"the data set {source} cannot be loaded ({reason}): use the offline preset (--preset demo) "
             "or a file of your own (--source FILE)."

@@ -198,9 +198,8 @@ def _given_map(label_map: str | None) -> dict[str, str]:
         label, _, name = (part.strip() for part in pair.rpartition("="))
         if not label or not name:
             raise UserError(f"the label map {label_map!r} has {pair!r}, which is not LABEL=NAME.")
-        canonical = next((known for known in FINANCIAL if spelling(known) == spelling(name)), name)
-        canonical = next((known for known in given.values() if spelling(known) == spelling(name)), canonical)
-        if given.setdefault(spelling(label), canonical) != canonical:
+        name = next((known for known in given.values() if spelling(known) == spelling(name)), name)
+        if given.setdefault(spelling(label), name) != name:
             raise UserError(f"the label map {label_map!r} gives {label!r} two meanings.")
     return given
 

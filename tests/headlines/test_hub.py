@@ -77,7 +77,7 @@ def test_missing_hub_is_asked_once_and_the_ways_out_are_named(monkeypatch: pytes
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.get_session", Session)
     monkeypatch.setattr("datasets.load_dataset", loading)
-    with pytest.raises(UserError, match=r"cannot be reached.*--preset demo.*--source FILE") as caught:
+    with pytest.raises(UserError, match=r"no copy was downloaded before.*--preset demo.*--source FILE") as caught:
         load_headlines(HeadlinesConfig(source="someone/no-such-data-set"))
     assert len(timeouts) == 1 and timeouts[0] <= 10
     assert offline == [True] and not datasets.config.HF_HUB_OFFLINE

@@ -8,6 +8,7 @@ import pytest
 from sae_pipeline.config import HeadlinesConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.dataset import load_headlines
+from sae_pipeline.headlines.labels import FINANCIAL
 from tests.support.tables import ROWS, csv_text, everything, load
 
 
@@ -65,6 +66,15 @@ def test_numbers_that_could_mean_anything_are_asked_about(tmp_path: Path, labels
         UserError, match=f"has the labels {shown}, whose meaning is not known.*--label-map.*--label-names"
     ):
         load(tmp_path, "a.csv", labelled(labels))
+
+
+def test_a_map_names_classes_of_its_own(tmp_path: Path) -> None:
+    """Its names are classes in the order of the map, unless they are those of the default data set."""
+    table = labelled((1, 2, 3))
+    assert load(tmp_path, "a.csv", table, label_map="1=negative,2=positive,3=neutral").names == (
+        "negative", "positive", "neutral",
+    )  # fmt: skip
+    assert load(tmp_path, "a.csv", table, label_map="1=neutral,2=bearish,3=Bullish").names == FINANCIAL
 
 
 def test_label_names_are_what_numbers_count(tmp_path: Path) -> None:
