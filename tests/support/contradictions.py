@@ -101,6 +101,7 @@ _EDITS: dict[str, dict[str, Edit]] = {
         "a class is not there": lambda p: p[4].update(label=7),
         "a token less": lambda p: p[4]["tokens"].pop(),
         "a headline less": lambda p: p.pop(),
+        "a column that the metadata do not name": lambda p: p[4].update(columns={"ticker": "AAPL"}),
         "another true class": lambda p: p[4].update(label=(p[4]["label"] + 1) % 3),
     },
     FEATURE_STATS: {
@@ -137,6 +138,7 @@ _EDITS: dict[str, dict[str, Edit]] = {
     METADATA: {
         "labels are in another order": _SWAPPED_LABELS,
         "a label is there twice": lambda m: m["labels"].__setitem__(1, m["labels"][0]),
+        "a column that no headline has": _set(columns=["ticker"]),
         "a label is empty": lambda m: m["labels"].__setitem__(1, ""),
         "a label more": lambda m: m["labels"].append("Other"),
         "d_sae is another": _at("sae", d_sae=64),

@@ -26,8 +26,8 @@ _SLICE_METRICS = (
     MetricInfo(
         name="slice_difference",
         label="Slice difference",
-        description="Share of the slice's headlines that have it among their strongest features, minus the same share of "
-        "all other headlines.",
+        description="Share of the slice's headlines that have it among their strongest features, minus the same share "
+        "of all other headlines.",
     ),
 )
 
