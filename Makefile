@@ -13,7 +13,7 @@ VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: check-encoders check-integrity peers demo demo-run serve api test test-full lint unit browser chromium bench-analysis bench-quality bench-causal bench-sae bench-serve bench-checks bench-extract bench-viewer screenshots viewer-build setup clean
+.PHONY: check-encoders check-integrity peers demo demo-run serve api test test-full lint unit browser chromium bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-viewer screenshots viewer-build setup clean
 
 demo: demo-run  ## fine-tune, extract, train, analyse on built-in data, then serve
 	@$(MAKE) --no-print-directory serve
@@ -78,6 +78,9 @@ bench-quality: $(PYTHON_READY)  ## quality beside the best of other libraries; Q
 
 bench-analysis: $(PYTHON_READY)  ## speed, memory and growth of the analysis; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.analysis
+
+bench-score: $(PYTHON_READY)  ## speed and memory of score at growing numbers of rows; QUICK=1: under 50 s
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.score
 
 bench-causal: $(PYTHON_READY)  ## speed and truth of the causal evidence; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.causal
