@@ -109,6 +109,7 @@ def _prompt(words: list[str], label: int, probabilities: list[float]) -> dict[st
         "starts": [*starts, 0],
         "ends": [0, *(start + len(word) for start, word in zip(starts[1:], words, strict=True)), 0],
         "words": [-1, *range(len(words)), -1],
+        "columns": {},
     }
 
 
@@ -208,7 +209,12 @@ def write_large_run(folder: Path, n: int, d_sae: int, source: Path | None) -> Pa
         decoder = save({"W_dec": np.ones((d_sae, D_IN), np.float16)}, {"made_with": json.dumps(MADE_WITH)})
         draft.write_neighbours(neighbours, decoder)
         n_live = int((headlines.counts > 0).sum())
-        totals = {"n_headlines": n, "n_tokens": headlines.n_tokens, "n_counted_tokens": headlines.n_tokens - 2 * n}
+        totals = {
+            "n_headlines": n,
+            "n_cut": 0,
+            "n_tokens": headlines.n_tokens,
+            "n_counted_tokens": headlines.n_tokens - 2 * n,
+        }
         totals |= {"n_features": d_sae, "n_live_features": n_live, "n_features_with_examples": n_live}
         about = metadata(totals, TOP)
         about["metrics"] = [{"name": m, "label": m, "description": "Made up."} for m in METRICS]

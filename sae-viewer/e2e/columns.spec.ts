@@ -1,5 +1,6 @@
 /** Made-up runs with other columns: one with labels, one without. */
 
+import AxeBuilder from '@axe-core/playwright'
 import { request } from '@playwright/test'
 import { Api, expect, freePort, listed, loaded, madeUpRuns, row, Server, test } from './api'
 
@@ -65,6 +66,8 @@ test('columns are shown in rows on request, all in the open headline, and sort t
   await expect(row(page, 0).getByLabel('Columns of the table')).toHaveText('date2024-05-05')
   await row(page, 0).getByRole('button', { name: /^Show all/ }).click()
   await expect(row(page, 0).getByLabel('Columns of the table').locator('dt')).toHaveText(['ticker', 'date'])
+  const { violations } = await new AxeBuilder({ page }).analyze()
+  expect(violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.html.slice(0, 160)}`)).toEqual([])
 })
 
 test('the features of a slice are ordered by their rates, which say what they rest on', async ({ page }) => {

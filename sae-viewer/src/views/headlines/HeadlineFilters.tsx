@@ -43,25 +43,25 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
       />
       {!run.labelled && <p className="text-xs text-soft">{NO_LABELS}</p>}
       {run.labelled && (
-      <div role="group" aria-label="Filter by verdict" className="grid grid-cols-3 rounded-md border border-edge bg-raised">
-        {verdicts.map(([name, value, n]) => (
-          <button
-            key={name}
-            type="button"
-            aria-pressed={address.correct === value}
-            onClick={() => change({ correct: value })}
-            className="segment"
-          >
-            <span className="flex items-center gap-1">
-              {value !== undefined && (
-                <Icon name={value ? 'check' : 'cross'} size={12} className={value ? 'text-correct' : 'text-wrong'} />
-              )}
-              {name}
-            </span>
-            <span className="text-xs text-soft tabular-nums">{n === undefined ? '–' : count(n)}</span>
-          </button>
-        ))}
-      </div>
+        <div role="group" aria-label="Filter by verdict" className="grid grid-cols-3 rounded-md border border-edge bg-raised">
+          {verdicts.map(([name, value, n]) => (
+            <button
+              key={name}
+              type="button"
+              aria-pressed={address.correct === value}
+              onClick={() => change({ correct: value })}
+              className="segment"
+            >
+              <span className="flex items-center gap-1">
+                {value !== undefined && (
+                  <Icon name={value ? 'check' : 'cross'} size={12} className={value ? 'text-correct' : 'text-wrong'} />
+                )}
+                {name}
+              </span>
+              <span className="text-xs text-soft tabular-nums">{n === undefined ? '–' : count(n)}</span>
+            </button>
+          ))}
+        </div>
       )}
       <button
         type="button"

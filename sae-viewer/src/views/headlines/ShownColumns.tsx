@@ -51,25 +51,19 @@ export function Cells({ cells, names, inLine = false }: { cells: Readonly<Record
   const known = names.filter((name) => Object.hasOwn(cells, name))
   if (known.length === 0) return null
   return (
-    <dl
-      aria-label="Columns of the table"
-      className={
-        inLine
-          ? 'mt-1 flex flex-wrap gap-x-4 text-xs text-soft'
-          : 'mt-3 grid max-h-60 grid-cols-[minmax(4rem,auto)_minmax(0,1fr)] gap-x-4 gap-y-0.5 overflow-y-auto text-xs'
-      }
-      tabIndex={inLine ? undefined : 0}
-    >
-      {known.map((name) => (
-        <div key={name} className={inLine ? 'flex max-w-full min-w-0 gap-1.5' : 'contents'}>
-          <dt className="max-w-40 truncate text-faint" title={visible(name).slice(0, 200)}>
-            <bdi>{visible(name)}</bdi>
-          </dt>
-          <dd className={inLine ? 'max-w-60 truncate' : 'line-clamp-3 wrap-anywhere'} title={cellText(cells[name]).slice(0, 1_000)}>
-            <bdi>{cellText(cells[name])}</bdi>
-          </dd>
-        </div>
-      ))}
-    </dl>
+    <div role="group" aria-label="Columns of the table" tabIndex={inLine ? undefined : 0} className={inLine ? 'mt-1' : 'mt-3 max-h-60 overflow-y-auto'}>
+      <dl className={inLine ? 'flex flex-wrap gap-x-4 text-xs text-soft' : 'grid grid-cols-[minmax(4rem,auto)_minmax(0,1fr)] gap-x-4 gap-y-0.5 text-xs'}>
+        {known.map((name) => (
+          <div key={name} className={inLine ? 'flex max-w-full min-w-0 gap-1.5' : 'contents'}>
+            <dt className="max-w-40 truncate text-faint" title={visible(name).slice(0, 200)}>
+              <bdi>{visible(name)}</bdi>
+            </dt>
+            <dd className={inLine ? 'max-w-60 truncate' : 'line-clamp-3 wrap-anywhere'} title={cellText(cells[name]).slice(0, 1_000)}>
+              <bdi>{cellText(cells[name])}</bdi>
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </div>
   )
 }

@@ -9,12 +9,13 @@ export function SliceLine({ address, run, page }: { address: HeadlinesAddress; r
   const { q, where, feature, minConfidence, maxConfidence } = address
   const counts = useConfusion(confusionQuery(address, run.run_id))
   const filtered = q !== '' || where.length > 0 || feature !== undefined || minConfidence !== undefined || maxConfidence !== undefined
-  if (!filtered) return null
   const n = counts?.flat().reduce((sum, one) => sum + one, 0) ?? 0
   const right = counts?.reduce((sum, row, label) => sum + (row[label] ?? 0), 0) ?? 0
+  const scored = run.labelled && filtered && n > 0
+  if (!scored && where.length === 0) return null
   return (
-    <p aria-label="The slice" className="flex flex-wrap gap-x-4 border-b border-line py-1.5 text-xs text-soft">
-      {run.labelled && n > 0 && (
+    <div role="group" aria-label="The slice" className="flex flex-wrap gap-x-4 border-b border-line py-1.5 text-xs text-soft">
+      {scored && (
         <span>
           Accuracy of this slice <strong className="font-semibold text-ink">{percent(right / n)}</strong> ({count(right)} of {count(n)}), of all headlines{' '}
           {percent(page.n_correct / Math.max(1, page.n_headlines))}
@@ -25,6 +26,6 @@ export function SliceLine({ address, run, page }: { address: HeadlinesAddress; r
           Features of this slice
         </Link>
       )}
-    </p>
+    </div>
   )
 }
