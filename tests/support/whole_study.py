@@ -32,7 +32,7 @@ LAYER, SIZE, OTHER_SIZE = 2, "128", "64"
 _PLACE = f"--layer {LAYER}"
 FLAGS = {
     "finetune": "--preset demo --source {root}/headlines.csv --model {root}/encoder --epochs 2 --batch-size 16 "
-    "--learning-rate 3e-3",
+    "--learning-rate 3e-3 --new-head true",
     "extract": f"{_PLACE} --tokens-per-batch 128",
     "train": f"{_PLACE} --tokens-per-batch 128 --latent-dims {OTHER_SIZE},{SIZE} --batch-size 128 --num-epochs 2",
     "finish": f"{_PLACE} --sae-size {OTHER_SIZE}",
