@@ -53,8 +53,10 @@ def score_table(
     finished = ranks.broadcast(folder.finished(inputs) if ranks.first else None)
     if finished is not None:
         return finished
+    survey = ranks.broadcast(source.survey() if ranks.first else None)  # a bad row ends here, before a folder is made
+    assert survey is not None
     with folder.held(inputs) if ranks.first else nullcontext():
-        plan = ranks.broadcast(_plan(source, classifier, folder, config) if ranks.first else None)
+        plan = ranks.broadcast(_plan(source, survey, classifier, folder, config) if ranks.first else None)
         assert plan is not None
         _write_share(source, classifier, sae, config, folder, plan, ranks)
         ranks.wait()
@@ -79,9 +81,9 @@ def _inputs(source: Source, classifier: Classifier, sae_hash: str, config: Score
     )
 
 
-def _plan(source: Source, classifier: Classifier, folder: ScoreFolder, config: ScoreConfig) -> _Plan:
-    """Read the table once and find out what is to be done."""
-    survey, size = source.survey(), config.rows_per_part
+def _plan(source: Source, survey: Survey, classifier: Classifier, folder: ScoreFolder, config: ScoreConfig) -> _Plan:
+    """Find out what is to be done, and print what a user should know of it."""
+    size = config.rows_per_part
     names = added_names(survey.schema.names, classifier.record.labels)
     renamed = [f"{what!r} as {name!r}" for what, name in names.items() if what != name]
     notes = [f"The table has columns of these names, so ours are written {', '.join(renamed)}."] if renamed else []

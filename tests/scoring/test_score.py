@@ -321,6 +321,15 @@ def test_bad_settings(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_bad_row_leaves_nothing_behind(study: SmallStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is found before a folder is made, so that the mended table is not one of other content."""
+    path = tmp_path / "a.csv"
+    path.write_text("text,n\nShares rise,1\ntoo,many,cells\n", encoding="utf-8")
+    assert score(study, path, tmp_path / "out") == 2
+    assert "line 3: more fields than columns" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_of_other_scores_is_refused(
     study: SmallStudy, gaps: Path, headlines: Path, scored_gaps: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
