@@ -58,7 +58,7 @@ def load_adopted(model: str, label_names: tuple[str, ...] = ()) -> Pretrained:
     if n_classes < 2:
         raise UserError(f"{model} has {n_classes} output, so it is a regression and no classifier.")
     if pretrained.network.config.problem_type == "multi_label_classification":
-        raise UserError(f"{model} gives a text several classes at once, which is not read here; use one that gives one.")
+        raise UserError(f"{model} may give a text several classes at once, which is not supported; use another model.")
     if label_names:
         if len(label_names) != n_classes:
             raise UserError(f"{model} has {n_classes} classes, and --label-names has {len(label_names)} names.")

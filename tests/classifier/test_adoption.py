@@ -77,7 +77,7 @@ def test_a_table_without_labels_goes_the_whole_road(tmp_path: Path) -> None:
 def test_numbers_are_asked_about_where_the_order_is_another(tmp_path: Path) -> None:
     """0, 1, 2 could be the model's order or the default data set's; the map in the message settles it."""
     finbert_like(tmp_path / "model", ["positive", "negative", "neutral"])
-    with pytest.raises(UserError, match="--label-map, e.g. 0=negative,1=positive,2=neutral") as caught:
+    with pytest.raises(UserError, match=r"--label-map, e\.g\. 0=negative,1=positive,2=neutral") as caught:
         pipeline.adopt(study_of(tmp_path, tmp_path / "model", ROWS), tmp_path, CPU)
     given = str(caught.value).rpartition("e.g. ")[2].rstrip(".")
     pipeline.adopt(study_of(tmp_path, tmp_path / "model", ROWS, label_map=given), tmp_path, CPU)
