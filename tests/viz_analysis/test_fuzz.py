@@ -17,10 +17,10 @@ def check(report: FuzzReport) -> None:
 
 
 def test_a_server_of_a_run() -> None:
-    check(fuzz(1_000, 1))
+    check(fuzz(600, 1))
 
 
 def test_a_server_with_a_live_model(study: SmallStudy, tmp_path: Path) -> None:
     shutil.copytree(study.root / "finbert_sae" / "store", tmp_path / "finbert_sae" / "store")
     shutil.copytree(study.root / "analysis_data", tmp_path / "analysis_data")
-    check(fuzz(400, 2, tmp_path / "analysis_data", "--live"))
+    check(fuzz(150, 2, tmp_path / "analysis_data", "--live"))

@@ -15,7 +15,7 @@ from tests.support.run_factory import write_run
 from viz_analysis.feature_probe_server import create_app, openapi_json
 
 ROOT = Path(__file__).resolve().parents[2]
-FUZZ_CASES = 40  # per endpoint and kind of question
+FUZZ_CASES = 25  # per endpoint and kind of question
 
 
 def test_the_committed_openapi_is_current() -> None:

@@ -23,7 +23,8 @@ MUTANTS = [*damaged_files(1), *edited_in_place(1), *foreign_together(), *contrad
 OF_RUNS = [mutant for mutant in MUTANTS if mutant.place in SERVED]
 OF_STUDIES = [mutant for mutant in MUTANTS if mutant.place not in SERVED]
 MANY = [mutant for n, mutant in enumerate(OF_RUNS) if n % 3]
-FEW = [mutant for mutant in OF_STUDIES if mutant.kind == "300 bits"]  # one of each place
+SOME = {"classifier weights", "classifier record", "SAE and alias", "activation shard", "manifest", "train checkpoint"}
+FEW = [mutant for mutant in OF_STUDIES if mutant.kind == "300 bits" and mutant.place in SOME]
 ANSWERED = [f"run {name}" for name in (METADATA, PROMPTS, NEIGHBOURS, INTERVENTIONS)]
 
 

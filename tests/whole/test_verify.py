@@ -70,8 +70,7 @@ def test_hand_written_labels_are_whole(copy: Path, capsys: pytest.CaptureFixture
     assert "labels/abc.json" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["zip", "gztar"])
-@pytest.mark.parametrize("part", [".", "analysis_data"])
+@pytest.mark.parametrize(("kind", "part"), [("zip", "analysis_data"), ("gztar", ".")])
 def test_archives(
     study: SmallStudy, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, part: str
 ) -> None:
