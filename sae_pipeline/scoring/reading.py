@@ -15,7 +15,7 @@ from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.encoding import active_entries
 from sae_pipeline.sae.firings import Firings
 
-_BLOCK_TOKENS = 1 << 16  # tokens of a block, about; bounds the memory that its active features take
+_BLOCK = 1 << 18  # characters of a block, about; bounds the memory that its tokens and active features take
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,12 @@ class TextReader:
         self._model: Any = logits_only(classifier.model, keep=sae.config.hookpoint.layer)
 
     def read(self, texts: Sequence[str]) -> Iterator[ReadTexts]:
-        """Read texts, in order and in blocks of some 65,000 tokens; a block's texts are batched by length."""
-        headlines = self._classifier.tokenize(texts)
-        ends = np.cumsum([len(headline.input_ids) for headline in headlines])
-        for block in range(int(ends[-1] // _BLOCK_TOKENS) + 1 if len(ends) else 0):
-            start, end = np.searchsorted(ends, [block * _BLOCK_TOKENS, (block + 1) * _BLOCK_TOKENS])
+        """Read texts, in order and in blocks of some 3,000 headlines; a block's texts are batched by length."""
+        ends = np.cumsum([len(text) for text in texts])
+        for block in range(int(ends[-1] // _BLOCK) + 1 if len(ends) else 0):
+            start, end = np.searchsorted(ends, [block * _BLOCK, (block + 1) * _BLOCK])
             if start < end:
-                yield self._read(headlines[start:end])
+                yield self._read(self._classifier.tokenize(texts[start:end]))
 
     def _read(self, headlines: Sequence[TokenizedHeadline]) -> ReadTexts:
         pad_id, layer = self._classifier.tokenizer.pad_token_id, self._sae.config.hookpoint.layer
