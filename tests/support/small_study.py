@@ -5,6 +5,7 @@
 
 import csv
 import os
+from datetime import date, timedelta
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from sae_pipeline.headlines.sample import sample_headlines
 from sae_pipeline.study import present
 
 N_HEADLINES = 800
+TICKERS = ("AAPL", "MSFT", "TSLA")
 
 
 def small_config(root: Path) -> StudyConfig:
@@ -29,13 +31,13 @@ def small_config(root: Path) -> StudyConfig:
 
 
 def write_headlines(path: Path, n: int) -> None:
-    """The first n headlines of the built-in sample as CSV."""
+    """The first n headlines of the built-in sample as CSV, with a date and a ticker in turn."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["text", "label"])
-        for (text, label), _ in zip(sample_headlines(), range(n), strict=False):
-            writer.writerow([text, label])
+        writer.writerow(["text", "label", "date", "ticker"])
+        for (text, label), number in zip(sample_headlines(), range(n), strict=False):
+            writer.writerow([text, label, date(2024, 1, 1) + timedelta(number % 90), TICKERS[number % 3]])
 
 
 def build(root: Path) -> StudyConfig:
