@@ -1,6 +1,7 @@
 """`python -m sae_pipeline VERB`: the study from the command line. Flags are the fields of the configs."""
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -58,6 +59,9 @@ _ALIASES = {"compare": ("evidence",)}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may lack a letter of a headline
     try:
         _run(_parser().parse_args(argv))
     except UserError as error:

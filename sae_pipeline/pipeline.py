@@ -46,7 +46,7 @@ from sae_pipeline.study.provenance import provenance
 
 def finetune(study: StudyConfig, root: Path, device: torch.device) -> ClassifierRecord:
     """Fine-tune the classifier, or reuse the one that was made from the same headlines and settings."""
-    layout = Layout(root)
+    layout, study = Layout(root), _with_names(study)
     headlines = load_headlines(study.headlines)
     for line in headlines.report.lines():
         tqdm.write(line)
@@ -64,8 +64,8 @@ def adopt(study: StudyConfig, root: Path, device: torch.device) -> ClassifierRec
 
     Its weights are copied unchanged, and it is scored where the headlines have labels.
     """
-    layout = Layout(root)
-    pretrained = adoption.load_adopted(study.adopt.model, given_names(study.headlines.label_names))
+    layout, study = Layout(root), _with_names(study)
+    pretrained = adoption.load_adopted(study.adopt.model, study.headlines.label_names)
     headlines = load_headlines(study.headlines, pretrained.labels)
     for line in headlines.report.lines():
         tqdm.write(line)
@@ -75,6 +75,12 @@ def adopt(study: StudyConfig, root: Path, device: torch.device) -> ClassifierRec
         data = recorded(study.headlines, root)
         folder = adoption.adopt(pretrained, headlines, data, study.adopt, layout.store, layout.checkpoints, device)
     return _made_present(folder, study, root)
+
+
+def _with_names(study: StudyConfig) -> StudyConfig:
+    """A study whose `label_names` are names and no file, so that its records need no such file."""
+    names = given_names(study.headlines.label_names)
+    return study.model_copy(update={"headlines": study.headlines.model_copy(update={"label_names": names})})
 
 
 def _made_present(folder: Path, study: StudyConfig, root: Path) -> ClassifierRecord:

@@ -27,11 +27,11 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.cleaning import NO_LABEL, Headline, SourceCounts, clean
 from sae_pipeline.headlines.columns import Columns, find_columns
 from sae_pipeline.headlines.hub import hub_splits
-from sae_pipeline.headlines.labels import FINANCIAL_MAP, FoundLabels, Meanings, understand
+from sae_pipeline.headlines.labels import FoundLabels, Meanings, Numbers, understand
 from sae_pipeline.headlines.rows import SourceRow, SourceRows, read_rows, typed
 from sae_pipeline.headlines.sample import sample_headlines
 from sae_pipeline.headlines.table_files import FORMATS, open_table
-from sae_pipeline.headlines.text import headline_id, normalise
+from sae_pipeline.headlines.text import headline_id, normalise, shortened
 from sae_pipeline.schema.common import Cell
 
 SAMPLE = "sample"
@@ -151,23 +151,35 @@ class _Source:
     """The tables behind a config: train, and test where it is a table of its own."""
 
     def __init__(self, config: HeadlinesConfig, classes: Sequence[str]) -> None:
-        if config.source in (SAMPLE, DEFAULT_DATA) and not (config.label_map or config.label_names):
-            config = config.model_copy(update={"label_map": FINANCIAL_MAP})  # its card says so
         self.config, self.classes = config, classes
         self.notes: list[str] = []
         self.found = FoundLabels()
         self.carried: tuple[str, ...] = ()
         self.revision: str | None = None
-        self.labelled = True
+        self.has_labels: list[bool] = []  # of each table
+        if config.split_by is not None and config.test_source is not None:
+            raise UserError("--split-by draws the test split, and --test-source names it; give one of them.")
         self.tables = list(self._read())
+        if len(set(self.has_labels)) > 1:
+            raise UserError(f"Of {config.source} and {config.test_source} only one has labels; give both or none.")
+        if self.labelled and not self.found.counts:
+            way_out = "; leave that column out by --label-column ''" if classes else ""
+            raise UserError(f"{config.source} has a column of labels without any label{way_out}.")
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the tables have labels."""
+        return all(self.has_labels)
 
     @cached_property
     def meanings(self) -> Meanings:
         """What the labels mean."""
         if self.classes and not self.labelled:
             return Meanings(tuple(self.classes), {})
-        is_file = file_of(self.config.source) is not None
-        return understand(self.found, self.config, self.config.source, self.carried, is_file, self.classes)
+        numbers: Numbers = "unknown" if file_of(self.config.source) is None else "usual"
+        if self.config.source in (SAMPLE, DEFAULT_DATA):
+            numbers = "known"
+        return understand(self.found, self.config, self.config.source, self.carried, numbers, self.classes)
 
     @property
     def mapping(self) -> list[str]:
@@ -193,7 +205,7 @@ class _Source:
         elif path := file_of(config.source):
             yield self._file(path)
         else:
-            for split in hub_splits(config.source, need_test=config.test_source is None):
+            for split in hub_splits(config.source, need_test=config.test_source is None and config.split_by is None):
                 columns = self._columns(split.columns, config.source)
                 self.carried, self.revision = split.class_names(columns.label), split.revision
                 yield read_rows(split.rows(columns.label), columns, config.source, self.found)
@@ -208,7 +220,7 @@ class _Source:
     def _columns(self, names: Sequence[str], source: str) -> Columns:
         config = self.config
         columns = find_columns(names, source, config.text_column, config.label_column, need_label=not self.classes)
-        self.labelled = self.labelled and columns.label is not None
+        self.has_labels.append(columns.label is not None)
         self.notes += [note for note in columns.notes if note not in self.notes]
         return columns
 
@@ -230,6 +242,10 @@ def latest(rows: list[Headline], column: str, share: float, source: str) -> tupl
 
     Raises UserError where the column is missing, where a cell is neither, and where all are equal.
     """
+    names = list(dict.fromkeys(name for row in rows for name in row.cells))
+    column = next((name for name in names if name.casefold() == column.strip().casefold()), column)
+    if column not in names:
+        raise UserError(f"{source} has no column {column!r} to split by but {', '.join(names[:20]) or 'none'}.")
     moments = _moments([row.cells.get(column) for row in rows], column, source)
     ordered = sorted(moments)
     cut = ordered[min(len(ordered) - 1, int(len(ordered) * (1 - share)))] if ordered else 0.0
@@ -252,10 +268,12 @@ def _moments(cells: Sequence[Cell], column: str, source: str) -> list[float]:
     if all(isinstance(number, (int, float)) for number in numbers):
         return [float(number) for number in numbers if number is not None and not isinstance(number, str)]
     try:
-        dates = pandas.to_datetime([str(cell) for cell in cells], utc=True, format="mixed")
+        dates = pandas.to_datetime([str(cell) for cell in cells], utc=True, format="ISO8601")
     except (ValueError, OverflowError) as error:
-        reason = str(error).split(", at position")[0]
+        reason = shortened(str(error), 100).split(", at position")[0]
         raise UserError(f"{source} cannot be split by {column!r}: {reason}; dates are read as 2024-01-31.") from error
+    if dates.isna().any():
+        raise UserError(f"{source} cannot be split by {column!r}: not every cell is a date like 2024-01-31.")
     return [float(moment) for moment in dates.astype("int64")]
 
 
@@ -301,8 +319,7 @@ def _check_enough(source: str, report: CleaningReport, to_train: bool) -> None:
         f"{counts.in_test:,} also in test left"
     )
     if to_train and len(report.names) < 2:
-        found = f"the class {report.names[0]} alone" if report.names else "no label"
-        raise UserError(f"{source} has {found}, and a classifier needs at least two classes.")
+        raise UserError(f"{source} has the class {report.names[0]} alone, and a classifier needs at least two classes.")
     missing = [name for name, n in zip(report.names, report.classes["train"], strict=False) if not n]
     if to_train and missing:
         shown = " and no ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")

@@ -163,7 +163,7 @@ def _add_label(found: Inspection, label: Any, text: str) -> None:
 def _meanings(found: Inspection, config: HeadlinesConfig) -> list[str]:
     """What each label means, as a study would read it; counts alone and a sentence where that is not known."""
     try:
-        return understand(found.labels, config, found.table.path.name).lines(found.labels)
+        return understand(found.labels, config, found.table.path.name, numbers="usual").lines(found.labels)
     except UserError as error:
         found.problem = str(error)
     counts = found.labels.counts.most_common(_SHOWN_LABELS)

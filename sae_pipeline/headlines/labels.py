@@ -3,7 +3,8 @@
 A label is compared by its spelling: without white space around it, in lower case, and 1.0 as 1. The classes are
 settled once, from all labels of a study, and in this order of precedence:
 
-1. `label_map` says what labels mean, `label_names` what the classes are called and in which order.
+1. `label_map` says what labels mean, `label_names` what the classes are called and in which order. A classifier that is
+   taken as it is has its own names.
 2. Labels that together mean Bearish, Bullish and Neutral (positive, negative, neutral and their like) get these names.
 3. The numbers 0, 1 and 2 of a file are read in this order too, as the default data set has them.
 4. Other words are classes of their own, in natural order. Other numbers are asked about and never guessed.
@@ -14,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sae_pipeline.config import HeadlinesConfig
 from sae_pipeline.errors import UserError
@@ -23,14 +24,14 @@ from sae_pipeline.headlines.text import shortened
 FINANCIAL = ("Bearish", "Bullish", "Neutral")
 """The classes of the default data set, in its order."""
 
-FINANCIAL_MAP = ",".join(f"{number}={name}" for number, name in enumerate(FINANCIAL))
 
 MAX_CLASSES = 150
 MAX_NAME = 100  # code points of a class's name
 _SYNONYMS = {"bearish": 0, "negative": 0, "bullish": 1, "positive": 1, "neutral": 2}
-_EXAMPLES = 2  # headlines shown of each label
+_EXAMPLES, _SHOWN = 2, 60  # headlines shown of each label, and code points of each
+_MISSING = {"nan", "null", "n/a", "#n/a"}  # what programs write for a cell without a value
 _NUMBER = re.compile(r"-?\d+")
-_DECIMAL = re.compile(r"-?\d*\.\d+(e-?\d+)?")
+_DECIMAL = re.compile(r"[-+]?(?=[.,]?\d)\d*([.,]\d*(e[-+]?\d+)?|e[-+]?\d+)")
 _NUMBERED = re.compile(r"label_\d+")  # as transformers calls classes without names
 
 
@@ -39,6 +40,8 @@ def spelling(label: Any) -> str:
     if label is None or label != label:  # NaN
         return ""
     text = str(label).strip().casefold()
+    if text in _MISSING:
+        return ""
     return text[:-2] if re.fullmatch(r"-?\d+\.0", text) else text
 
 
@@ -58,12 +61,12 @@ class FoundLabels:
 
     def add(self, label: Any, text: str) -> str:
         """Count the label of a headline. Returns its spelling."""
-        found = spelling(label)
+        found = spelling(label)[: MAX_NAME + 1]  # what is longer is no class
         if found:
             self.counts[found] += 1
-            self.written.setdefault(found, str(label).strip())
+            self.written.setdefault(found, shortened(str(label), MAX_NAME + 1))
             if len(self.examples[found]) < _EXAMPLES:
-                self.examples[found].append(text)
+                self.examples[found].append(shortened(text, _SHOWN))
         return found
 
 
@@ -79,9 +82,13 @@ class Meanings:
         """The mapping with counts and examples, a line for each label."""
         lines = []
         for label, count in sorted(found.counts.items(), key=lambda item: (self.index[item[0]], item[0])):
-            shown = ", ".join(f"“{shortened(text, 60)}”" for text in found.examples[label])
+            shown = ", ".join(f"“{text}”" for text in found.examples[label])
             lines.append(f"{found.written[label]} → {self.names[self.index[label]]} ({count:,}), e.g. {shown}")
         return [*lines, self.note] if self.note else lines
+
+
+Numbers = Literal["known", "usual", "unknown"]
+"""What 0, 1 and 2 mean in a source: FINANCIAL by its card, FINANCIAL as usual, or nothing that is known."""
 
 
 def understand(
@@ -89,84 +96,105 @@ def understand(
     config: HeadlinesConfig,
     source: str,
     carried: Sequence[str] = (),
-    by_convention: bool = True,
+    numbers: Numbers = "unknown",
     classes: Sequence[str] = (),
 ) -> Meanings:
     """Settle the classes of a study, or find the given `classes` of a classifier in the labels.
 
-    `carried` are the names that a data set gives to its classes. With `by_convention` the numbers 0, 1 and 2 are
-    FINANCIAL. Raises UserError where labels can be read in more than
+    `carried` are the names that a data set gives to its classes. Raises UserError where labels can be read in more than
     one way, and where they are no classes.
     """
-    given, names = _given_map(config.label_map), given_names(config.label_names)
     _check_are_classes(found, source)
-    if not names and not given and {same_class(name) for name in carried} != set(map(spelling, FINANCIAL)):
-        names = tuple(carried)
-    if classes:
-        _check_numbering(found, given, classes, source)
-        names = tuple(classes)
-    if given or names:
-        return _as_told(found, given, names, source)
-    labels = set(found.counts)
-    if {_SYNONYMS.get(label) for label in labels} == {0, 1, 2}:
-        return Meanings(FINANCIAL, {label: _SYNONYMS[label] for label in labels})
-    if by_convention and labels == {"0", "1", "2"}:
-        note = (
-            f"The numbers 0, 1 and 2 were read as {', '.join(FINANCIAL)}, the order of the default data set; "
-            "say --label-names if yours differ."
-        )
-        return Meanings(FINANCIAL, {str(index): index for index in range(3)}, note)
-    if unclear := [label for label in labels if _NUMBER.fullmatch(label) or _NUMBERED.fullmatch(label)]:
-        shown = [found.written[label] for label in sorted(unclear, key=_natural)]
-        raise UserError(
-            f"{source} has the labels {_listed(shown)}, whose meaning is not known: say it by --label-map, e.g. "
-            f"{shown[0]}=Bearish,{shown[-1]}=Bullish, or name the classes 0, 1, … in order by --label-names."
-        )
-    ordered = sorted(labels, key=_natural)
-    return Meanings(tuple(found.written[label] for label in ordered), {label: n for n, label in enumerate(ordered)})
-
-
-def _check_numbering(found: FoundLabels, given: dict[str, str], classes: Sequence[str], source: str) -> None:
-    """Refuse 0, 1 and 2 for a classifier whose Bearish, Bullish and Neutral come in an order of their own."""
-    kinds, usual = [same_class(name) for name in classes], [spelling(name) for name in FINANCIAL]
-    if not given and kinds != usual and sorted(kinds) == sorted(usual) and set(found.counts) <= {"0", "1", "2"}:
-        meant = ",".join(f"{n}={classes[kinds.index(kind)]}" for n, kind in enumerate(usual))
-        raise UserError(
-            f"{source} has the labels 0, 1 and 2, and the classifier's classes are {', '.join(classes)}; say what the "
-            f"numbers mean by --label-map, e.g. {meant}."
-        )
-
-
-def _as_told(found: FoundLabels, given: dict[str, str], names: tuple[str, ...], source: str) -> Meanings:
-    """Read labels by the user's map and names, or by the names that come with the data."""
-    targets, must_occur = list(dict.fromkeys(given.values())), bool(names)
-    if not names:
-        financial = {spelling(name) for name in FINANCIAL}
-        names = FINANCIAL if all(spelling(target) in financial for target in targets) else tuple(targets)
-    meanings = {same_class(name): n for n, name in enumerate(names)} | {
-        spelling(name): n for n, name in enumerate(names)
-    }
-    place = {target: meanings.get(spelling(target), meanings.get(same_class(target))) for target in targets}
-    if strangers := [target for target, n in place.items() if n is None]:
-        raise UserError(f"--label-map names {strangers[0]!r}, which is not one of the classes {_listed(names)}.")
-    if not any(_NUMBER.fullmatch(label) for label in given):
-        # A number that the map leaves out must not keep a meaning that the user's numbering does not have.
-        meanings = {str(n): n for n in range(len(names))} | {f"label_{n}": n for n in range(len(names))} | meanings
-    meanings |= {label: n for label, target in given.items() if (n := place[target]) is not None}
-    index: dict[str, int] = {}
-    for label in found.counts:
-        meaning = meanings.get(label, meanings.get(same_class(label)))
-        if meaning is None:
-            raise UserError(
-                f"{source} has the unknown label {shortened(found.written[label], 40)!r}; the classes are "
-                f"{_listed(names)}, and other labels are given a meaning by --label-map, e.g. "
-                f"{shortened(found.written[label], 40)}={names[0]}."
+    given, told = _given_map(config.label_map), given_names(config.label_names)
+    names = told or tuple(classes) or _names_of(found, given, carried)
+    known = {key(name): n for key in (same_class, spelling) for n, name in enumerate(names)}
+    if told or classes:
+        known |= {f"label_{n}": n for n in range(len(names))}  # as transformers numbers classes
+    note = None
+    if told and not any(_NUMBER.fullmatch(label) for label in given):
+        known |= {str(n): n for n in range(len(names))}
+    elif not given and not told:
+        meant = _usual_numbers(found, names, numbers, has_order=bool(classes))
+        known |= meant
+        if meant and numbers == "usual":
+            note = (
+                f"The numbers 0, 1 and 2 were read as {', '.join(FINANCIAL)}, the order of the default data set; "
+                "say --label-names if yours differ."
             )
-        index[label] = meaning
-    if must_occur or len(set(index.values())) == len(names):
-        return Meanings(names, index)
+    known |= _mapped(given, known, names, found, source)
+    index = {label: known.get(label, known.get(same_class(label), -1)) for label in found.counts}
+    _check_known(found, index, names if told or classes or given else (), source)
+    if told or classes or len(set(index.values())) == len(names):
+        return Meanings(names, index, note)
     kept = sorted(set(index.values()))  # classes that occur, where nothing says that there must be others
-    return Meanings(tuple(names[n] for n in kept), {label: kept.index(n) for label, n in index.items()})
+    return Meanings(tuple(names[n] for n in kept), {label: kept.index(n) for label, n in index.items()}, note)
+
+
+def _names_of(found: FoundLabels, given: dict[str, str], carried: Sequence[str]) -> tuple[str, ...]:
+    """The names of the classes where neither the user nor a classifier gives them."""
+    usual = {spelling(name) for name in FINANCIAL}
+    if given:
+        targets = dict.fromkeys(given.values())
+        return FINANCIAL if {spelling(target) for target in targets} <= usual else tuple(targets)
+    if carried and {same_class(name) for name in carried} != usual:
+        return tuple(carried)
+    if {same_class(label) for label in found.counts} == usual or set(found.counts) == {"0", "1", "2"}:
+        return FINANCIAL
+    words = [label for label in found.counts if not _is_unclear(label)]
+    return tuple(found.written[label] for label in sorted(words, key=_natural))
+
+
+def _usual_numbers(found: FoundLabels, names: Sequence[str], numbers: Numbers, has_order: bool) -> dict[str, int]:
+    """The class of 0, 1 and 2 where they mean FINANCIAL; none where they could also be a classifier's own order."""
+    kinds, usual = [same_class(name) for name in names], [spelling(name) for name in FINANCIAL]
+    is_clear = numbers == "known" or (numbers == "usual" and (kinds == usual or not has_order))
+    if not is_clear or sorted(kinds) != sorted(usual) or not set(found.counts) <= {"0", "1", "2"}:
+        return {}
+    if numbers == "usual" and len(found.counts) < len(usual):
+        return {}
+    return {str(n): kinds.index(kind) for n, kind in enumerate(usual)}
+
+
+def _mapped(
+    given: dict[str, str], known: dict[str, int], names: Sequence[str], found: FoundLabels, source: str
+) -> dict[str, int]:
+    """The class of each label of the user's map."""
+    meant: dict[str, int] = {}
+    for label, target in given.items():
+        place = known.get(spelling(target), known.get(same_class(target)))
+        if place is None:
+            raise UserError(f"--label-map names {target!r}, which is not one of the classes {_listed(names)}.")
+        if label not in found.counts:
+            raise UserError(
+                f"--label-map gives a meaning to {label!r}, which is not a label of {source}; its labels are "
+                f"{_listed(found.written.values())}."
+            )
+        meant[label] = place
+    return meant
+
+
+def _check_known(found: FoundLabels, index: dict[str, int], names: Sequence[str], source: str) -> None:
+    """Ask about labels without a meaning. `names` are the classes, if they are settled."""
+    unknown = [label for label in sorted(index, key=_natural) if index[label] < 0]
+    if not unknown:
+        return
+    shown = [found.written[label] for label in unknown]
+    template = ",".join(f"{shortened(label, 40)}=NAME" for label in shown[:5]) + (",…" if len(shown) > 5 else "")
+    if names:
+        raise UserError(
+            f"{source} has the unknown label {shortened(shown[0], 40)!r}; the classes are {_listed(names)}, so say "
+            f"which is meant by --label-map={template}."
+        )
+    counted = {str(n) for n in range(len(unknown))} | {f"label_{n}" for n in range(len(unknown))}
+    by_names = ", or name the classes 0, 1, … in order by --label-names" if set(unknown) <= counted else ""
+    raise UserError(
+        f"{source} has the labels {_listed(shown)}, whose meaning is not known: say it by "
+        f"--label-map={template}{by_names}."
+    )
+
+
+def _is_unclear(label: str) -> bool:
+    return bool(_NUMBER.fullmatch(label) or _NUMBERED.fullmatch(label))
 
 
 def _check_are_classes(found: FoundLabels, source: str) -> None:
@@ -208,11 +236,17 @@ def given_names(label_names: Sequence[str]) -> tuple[str, ...]:
     """The names of the classes; a single one that is a file names a class in each of its lines."""
     names = [name.strip() for name in label_names]
     if len(names) == 1 and Path(names[0]).is_file():
-        names = [name.strip() for name in Path(names[0]).read_text(encoding="utf-8").splitlines() if name.strip()]
+        try:
+            lines = Path(names[0]).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"--label-names: {names[0]} cannot be read as UTF-8; save it so.") from error
+        names = [name.strip() for name in lines if name.strip()]
     if not names:
         return ()
     if not 2 <= len(names) <= MAX_CLASSES:
-        raise UserError(f"--label-names has {len(names):,} names; a classifier has 2 to {MAX_CLASSES} classes.")
+        raise UserError(
+            f"--label-names has {len(names):,} names and is no file; a classifier has 2 to {MAX_CLASSES} classes."
+        )
     if repeated := [name for name, n in Counter(map(spelling, names)).items() if n > 1 or not name]:
         raise UserError(f"--label-names has {repeated[0]!r} twice or an empty name; every class needs its own.")
     return tuple(names)

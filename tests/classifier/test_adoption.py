@@ -77,11 +77,37 @@ def test_a_table_without_labels_goes_the_whole_road(tmp_path: Path) -> None:
 def test_numbers_are_asked_about_where_the_order_is_another(tmp_path: Path) -> None:
     """0, 1, 2 could be the model's order or the default data set's; the map in the message settles it."""
     finbert_like(tmp_path / "model", ["positive", "negative", "neutral"])
-    with pytest.raises(UserError, match=r"--label-map, e\.g\. 0=negative,1=positive,2=neutral") as caught:
+    with pytest.raises(
+        UserError, match=r"the classes are positive, negative, neutral.*--label-map=0=NAME,1=NAME,2=NAME"
+    ):
         pipeline.adopt(study_of(tmp_path, tmp_path / "model", ROWS), tmp_path, CPU)
-    given = str(caught.value).rpartition("e.g. ")[2].rstrip(".")
+    given = "0=negative,1=positive,2=neutral"
     pipeline.adopt(study_of(tmp_path, tmp_path / "model", ROWS, label_map=given), tmp_path, CPU)
     assert sorted({*present.same_headlines(tmp_path).train.labels}) == [0, 1, 2]
+
+
+def test_numbers_are_not_places_in_the_order_of_a_model(tmp_path: Path) -> None:
+    """0 and 1, and 1 to 5 for stars, are asked about; LABEL_1 is the class that transformers calls so."""
+    finbert_like(tmp_path / "two", ["POSITIVE", "NEGATIVE"])
+    finbert_like(tmp_path / "five", [f"{n} star" for n in range(1, 6)])
+    for model, labels in (("two", (0, 1)), ("five", (1, 2, 3, 4))):
+        rows = [(text, labels[n % len(labels)]) for n, (text, _) in enumerate(ROWS)]
+        with pytest.raises(UserError, match=r"unknown label .* --label-map=\d=NAME"):
+            pipeline.adopt(study_of(tmp_path, tmp_path / model, rows), tmp_path, CPU)
+    rows = [(text, f"LABEL_{label % 2}") for text, label in ROWS]
+    pipeline.adopt(study_of(tmp_path, tmp_path / "two", rows), tmp_path, CPU)
+    split = present.same_headlines(tmp_path).test
+    assert split.labels == [dict(ROWS)[text] % 2 for text in split.texts]
+
+
+def test_names_from_a_file_are_recorded_as_names(tmp_path: Path) -> None:
+    """Later verbs need no such file."""
+    finbert_like(tmp_path / "model", ["LABEL_0", "LABEL_1", "LABEL_2"])
+    (tmp_path / "names.txt").write_text("down\nup\nflat\n")
+    study = study_of(tmp_path, tmp_path / "model", ROWS, label_names=(str(tmp_path / "names.txt"),))
+    assert pipeline.adopt(study, tmp_path, CPU).headlines.label_names == ("down", "up", "flat")
+    (tmp_path / "names.txt").unlink()
+    assert present.same_headlines(tmp_path).names == ("down", "up", "flat")
 
 
 def test_unnamed_classes_get_names(tmp_path: Path) -> None:

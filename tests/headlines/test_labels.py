@@ -20,8 +20,10 @@ def test_columns_and_label_map(tmp_path: Path) -> None:
     table = csv_text(rows, header=("headline", "mood"))
     assert set(everything(load(tmp_path, "a.csv", table, **config)).values()) == {0, 1, 2}
     assert everything(load(tmp_path, "a.csv", table, **config)) == dict(ROWS)
-    with pytest.raises(UserError, match="unknown label '2'"):
+    with pytest.raises(UserError, match=r"unknown label '2'; .* --label-map=2=NAME"):
         load(tmp_path, "b.csv", table + "One more,2\n", **config)
+    with pytest.raises(UserError, match="gives a meaning to 'upp', which is not a label of"):
+        load(tmp_path, "c.csv", table, **{**config, "label_map": f"{label_map},upp=Bullish"})
 
 
 @pytest.mark.parametrize("label_map", ["negative", "=Bearish", "a=Bearish,a=Bullish", "a=Bearish,"])
@@ -62,10 +64,15 @@ def test_classes_are_named_by_the_data(tmp_path: Path, labels: Sequence[str], na
      (("LABEL_0", "LABEL_1", "LABEL_2"), "LABEL_0, LABEL_1, LABEL_2"), ((1, "Bearish"), "1")],
 )  # fmt: skip
 def test_numbers_that_could_mean_anything_are_asked_about(tmp_path: Path, labels: Sequence[object], shown: str) -> None:
-    with pytest.raises(
-        UserError, match=f"has the labels {shown}, whose meaning is not known.*--label-map.*--label-names"
-    ):
+    """The flags that the message names work: the map when NAME is filled in, and names where numbers count from 0."""
+    with pytest.raises(UserError, match=rf"has the labels {shown}, whose meaning is not known.*--label-map=") as caught:
         load(tmp_path, "a.csv", labelled(labels))
+    template = str(caught.value).partition("--label-map=")[2].partition(" ")[0].rstrip(".,")
+    for name in ("Bullish",) if "Bearish" in labels else ("down", "up", "flat", "other"):
+        template = template.replace("NAME", name, 1)
+    assert len(load(tmp_path, "a.csv", labelled(labels), label_map=template).names) == len(labels)
+    counts_from_0 = shown in ("0, 1", "0, 1, 2, 3", "LABEL_0, LABEL_1, LABEL_2")
+    assert ("--label-names" in str(caught.value)) == counts_from_0
 
 
 def test_a_map_names_classes_of_its_own(tmp_path: Path) -> None:
@@ -101,7 +108,9 @@ def test_label_names_are_what_numbers_count(tmp_path: Path) -> None:
             "180 different labels, and at most 150",
         ),
         (labelled(("one",)), "the class one alone, and a classifier needs at least two classes"),
-        (labelled(("",)), "no label, and a classifier needs"),
+        (labelled(("",)), "a column of labels without any label"),
+        (labelled(("0,5", "1,5")), "the label 0,5, a number with decimals"),
+        (labelled(("1e-05", "0.1")), "a number with decimals"),
         (labelled(("a", "b" * 101)), "too long for the name of a class"),
         (labelled(("a", "b")) + "One of a kind.,c\n", "no c headline|a single headline of the class c"),
     ],
@@ -137,8 +146,13 @@ def test_split_by_date(tmp_path: Path) -> None:
     headlines = load(tmp_path, "a.csv", table, split_by="date")
     assert set(headlines.test.columns["date"]) == {f"2024-{month}-01" for month in ("10", "11", "12")}
     assert max(map(str, headlines.train.columns["date"])) < "2024-10"
+    assert load(tmp_path, "a.csv", table, split_by=" Date").test == headlines.test
     for bad in ("when", "label"):
-        with pytest.raises(UserError, match=rf"cannot be split by '{bad}'"):
+        with pytest.raises(UserError, match=rf"has no column '{bad}' to split by but date"):
             load(tmp_path, "a.csv", table, split_by=bad)
+    with pytest.raises(UserError, match="give one of them"):
+        load(tmp_path, "a.csv", table, split_by="date", test_source=str(tmp_path / "a.csv"))
+    with pytest.raises(UserError, match=r"dates are read as 2024-01-31"):
+        load(tmp_path, "a.csv", table.replace("2024-03-01", "13/03/2024"), split_by="date")
     with pytest.raises(UserError, match=r"cannot be split by 'date': .*dates are read as 2024-01-31"):
         load(tmp_path, "a.csv", table.replace("2024-03-01", "in March"), split_by="date")
