@@ -15,6 +15,7 @@ from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, tokenize
 
 _HEADLINES = ("Shares of the bank rise 5% after record profit beats all estimates", "Oil prices fall")
 _MOST_TOKENS = 64
+_FEWEST_TOKENS = 10  # beside special ones; an empty tokenizer that transformers makes up has 0 or 1
 _ADVICE = "use a BERT-like encoder."
 _TOLERANCE = 1e-4  # share of the largest logit by which logits may differ from rounding
 
@@ -29,6 +30,11 @@ def check_encoder(network: Any, tokenizer: Any) -> list[str]:
     name = type(network).__name__
     if not tokenizer.is_fast:
         raise UserError(f"The tokenizer of {name} gives no offsets; use a model with a fast tokenizer.")
+    if len(tokenizer) - len(set(tokenizer.all_special_ids)) < _FEWEST_TOKENS:
+        raise UserError(
+            f"{name} has no tokenizer of its own, or one without words; save it into the same folder "
+            "(tokenizer.save_pretrained)."
+        )
     sites = _sites(network, name)
     headlines = tokenize(tokenizer, _HEADLINES, _MOST_TOKENS, strip_links=False)
     if not all(headline.counted("words") for headline in headlines):

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import GPT2Config, GPT2LMHeadModel
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
 from sae_pipeline.classifier.pretrained import load_for, load_pretrained, recorded_model
 from sae_pipeline.classifier.support import check_encoder
 from sae_pipeline.errors import ResourceError, UserError
 from sae_pipeline.headlines.labels import FINANCIAL
 from tests.support.encoders import finbert_like
+from tests.support.families import family
 
 
 @pytest.mark.parametrize("labels", [["positive", "negative", "neutral"], ["Neutral", "BULLISH", "Bearish"]])
@@ -55,16 +58,29 @@ def test_two_classes_in_another_order(tmp_path: Path) -> None:
 
 
 def test_folder_that_is_no_classifier(tmp_path: Path) -> None:
-    """An empty folder, a decoder without classes' tokenizer and a missing hub: a sentence each."""
+    """An empty folder and a folder of an unknown kind: a sentence each."""
     with pytest.raises(UserError, match=r"no config\.json"):
         load_pretrained(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "nothing"}')
     with pytest.raises(UserError, match="not a text encoder"):
         load_pretrained(str(tmp_path))
-    gpt = tmp_path / "gpt"
-    GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=1)).save_pretrained(gpt)
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "mpnet", "t5", "xlm-roberta"])
+def test_a_folder_without_a_tokenizer(tmp_path: Path, name: str) -> None:
+    """transformers makes up an empty one, by which all words are the same token or none."""
+    family(name)[0].save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"has no tokenizer of its own.*into the same folder \(tokenizer.save_pretr"):
+        check_encoder(*load_pretrained(str(tmp_path))[:2])
+
+
+def test_a_tokenizer_without_the_words(tmp_path: Path) -> None:
+    """One that has tokens, and none for the words of an English headline."""
+    network, _ = family("gpt2")
+    letters = {letter: number for number, letter in enumerate([*"αβγδεζηθικλμ", "<end>"])}
+    greek = Tokenizer(BPE(vocab=letters, merges=[]))
     with pytest.raises(UserError, match="finds no words"):
-        check_encoder(*load_pretrained(str(gpt))[:2])
+        check_encoder(network, PreTrainedTokenizerFast(tokenizer_object=greek, eos_token="<end>"))
 
 
 def test_missing_hub_names_the_offline_way(monkeypatch: pytest.MonkeyPatch) -> None:
