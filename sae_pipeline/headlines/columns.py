@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sae_pipeline.errors import UserError
+from sae_pipeline.headlines.text import shortened
 
 TEXT_NAMES = (
     "text", "sentence", "headline", "title", "tweet", "news", "news data", "news headline", "content", "body",
@@ -13,6 +14,11 @@ TEXT_NAMES = (
 )  # fmt: skip
 LABEL_NAMES = ("label", "labels", "sentiment", "class", "target", "category", "stance", "polarity", "rating")
 """Usual names of columns, in order of preference; case, white space around, _ and - do not matter."""
+
+_SHOWN = 20  # names of columns in a message
+
+
+_NO_TEXT: dict[type, str] = {dict: "an object", list: "a list", bytes: "binary and not UTF-8"}
 
 
 @dataclass(frozen=True)
@@ -27,15 +33,18 @@ class Columns:
     def cells(self, row: Mapping[str, Any], source: str, where: str) -> tuple[Any, Any]:
         """The headline and the label of a row of `source`; no label is None.
 
-        Raises UserError where the row lacks one of the two columns, or holds a list or an object in it.
+        Raises UserError where the row lacks the headline, and where one of the two is no text and no number.
         """
-        for column in (self.text, *([self.label] if self.label else [])):
-            if column not in row:
-                raise UserError(f"{source}, {where}: the row has no {column!r}.")
-            if isinstance(row[column], dict | list):
-                kind = "an object" if isinstance(row[column], dict) else "a list"
+        if self.text not in row:
+            raise UserError(f"{source}, {where}: the row has no {self.text!r}.")
+        text, label = row[self.text], row.get(self.label) if self.label else None
+        for column, cell in ((self.text, text), (self.label, label)):
+            kind = next((kind for types, kind in _NO_TEXT.items() if isinstance(cell, types)), None)
+            if kind:
                 raise UserError(f"{source}: {column} is {kind} in {where}; it must be text or a number.")
-        return row[self.text], row[self.label] if self.label else None
+        if isinstance(label, str) and re.search(r"[\ud800-\udfff]", label):
+            raise UserError(f"{source}, {where}: the label holds half a surrogate pair.")
+        return text, label
 
 
 def find_columns(
@@ -47,13 +56,19 @@ def find_columns(
 ) -> Columns:
     """Find the headline and the label among the columns of `source`: those named by the user, or usual names.
 
-    Raises UserError when a column is missing; a missing label is none when `need_label` is false and it was not named.
+    An empty `label_column` says that none holds labels. Raises UserError when a column is missing; a missing label is
+    none when `need_label` is false and it was not named.
     """
     text = _named(columns, text_column) if text_column else _usual(columns, TEXT_NAMES)
     if text is None:
         raise _missing(source, text_column or "text", columns, "--text-column")
     rest = [column for column in columns if column != text]
-    label = _named(columns, label_column) if label_column else _usual(rest, LABEL_NAMES)
+    if label_column == "":
+        if need_label:
+            raise UserError(f"{source} needs labels for this command; name their column by --label-column.")
+        label = None
+    else:
+        label = _named(columns, label_column) if label_column else _usual(rest, LABEL_NAMES)
     if label is None and (need_label or label_column):
         raise _missing(source, label_column or "label", columns, "--label-column")
     others = tuple(column for column in columns if column not in (text, label))
@@ -82,7 +97,9 @@ def _usual(columns: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def _missing(source: str, wanted: str, columns: Sequence[str], flag: str) -> UserError:
-    return UserError(f"{source} has no column {wanted!r} but {', '.join(columns) or 'none'}; name it by {flag}.")
+    names = ", ".join(shortened(column, 40) for column in columns[:_SHOWN]) or "none"
+    more = f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
+    return UserError(f"{source} has no column {wanted!r} but {names}{more}; name it by {flag}.")
 
 
 def _notes(source: str, text: str, label: str | None, text_column: str | None, label_column: str | None) -> list[str]:

@@ -23,7 +23,7 @@ from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.headlines.columns import Columns, find_columns
 from sae_pipeline.headlines.rows import as_text, check_text
 from sae_pipeline.headlines.table_files import Table, open_table
-from sae_pipeline.headlines.tables.table import Row
+from sae_pipeline.headlines.tables.table import Row, plain
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")  # a half of a pair, which UTF-8 cannot hold
 _DELIMITED = {"CSV", "TSV", "sentence@label", "plain lines"}  # formats whose cells are all text
@@ -100,7 +100,7 @@ class Source:
         n_rows, schema = 0, None
         for batch in batches:
             for number, cell in enumerate(batch[self.columns.text].to_pylist(), start=n_rows):
-                self._check({self.columns.text: cell}, f"row {number}")
+                self._check({self.columns.text: plain(cell)}, f"row {number}")
             n_rows += len(batch)
             schema = batch.schema
         assert schema is not None  # a table without rows is refused when it is opened
@@ -118,7 +118,7 @@ class Source:
 
     def texts(self, rows: pa.Table) -> list[str]:
         """The headlines of rows that the reader gave; that of an empty cell is empty."""
-        return [as_text(cell) for cell in rows[self.columns.text].to_pylist()]
+        return [as_text(plain(cell)) for cell in rows[self.columns.text].to_pylist()]
 
 
 class _BatchReader:

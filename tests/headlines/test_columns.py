@@ -54,6 +54,12 @@ def test_columns_are_found(
         (("text", "b"), (None, None), "has no column 'label' but text, b; name it by --label-column."),
         (("text", "label"), ("x", None), "has no column 'x' but text, label; name it by --text-column."),
         (("text", "label"), (None, "x"), "has no column 'x' but text, label; name it by --label-column."),
+        (
+            tuple(f"c{n}" for n in range(300)),
+            (None, None),
+            f"has no column 'text' but {', '.join(f'c{n}' for n in range(20))} and 280 more; name it by --text-column.",
+        ),
+        (("text", "label"), (None, ""), "needs labels for this command; name their column by --label-column."),
         ((), (None, None), "has no column 'text' but none; name it by --text-column."),
     ],
 )
@@ -68,6 +74,7 @@ def test_tables_without_labels() -> None:
     """They are read where no label is needed; a label column that is named must be there."""
     assert find_columns(("id", "text"), "a.csv", need_label=False) == Columns("text", None, ("id",), ())
     assert find_columns(("text", "Label"), "a.csv", need_label=False).label == "Label"
+    assert find_columns(("text", "label"), "a.csv", None, "", need_label=False) == Columns("text", None, ("label",), ())
     with pytest.raises(UserError, match="no column 'mood'"):
         find_columns(("id", "text"), "a.csv", label_column="mood", need_label=False)
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import openpyxl
 import pandas
+import pyarrow
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from sae_pipeline.config import HeadlinesConfig
 from sae_pipeline.errors import UserError
@@ -120,12 +122,13 @@ def test_tables_without_a_header(tmp_path: Path, name: str) -> None:
 
     for label in ("1", "positive", "hawkish"):
         rows = [(label, "Shares rise again", "x1"), ("2", "Shares fall again", "x2"), (label, "Unchanged", "x3")]
-        table = opened(rows * 2)
+        rows = [(label, text, f"x{n}") for n, (label, text, _) in enumerate(rows * 2)]
+        table = opened(rows)
         assert table.columns == ("label", "text", "column 3")
         assert f"{name} has no header; its columns were taken as label, text, column 3" in table.notes[0]
-        assert cells(table) == [dict(zip(table.columns, row, strict=True)) for row in rows * 2]
+        assert cells(table) == [dict(zip(table.columns, row, strict=True)) for row in rows]
     named = opened(rows, ("mood", "words", "id"))
-    assert (named.columns, named.notes, len(cells(named))) == (("mood", "words", "id"), (), 3)
+    assert (named.columns, named.notes, len(cells(named))) == (("mood", "words", "id"), (), 6)
     header = opened([("mood", "words", "id"), *rows])
     assert header.columns == ("mood", "words", "id") and not header.notes
     assert len(cells(opened([("Label", "Text"), *ROWS], ("label", "text")))) == len(ROWS)
@@ -133,6 +136,19 @@ def test_tables_without_a_header(tmp_path: Path, name: str) -> None:
         opened(rows, ("label", "text"))
     with pytest.raises(UserError, match=r"a file without a header, but a.* has its own: text, mood"):
         opened([("text", "mood"), *rows], ("label", "text"))
+
+
+def test_more_than_one_column_without_a_header_may_be_the_label(tmp_path: Path) -> None:
+    """Labels that are known come before a source that has fewer values; of others none is taken, and this is said."""
+    for labels, found, unclear in (
+        (("positive", "negative", "neutral"), ("text", "label", "column 3"), False),
+        (("0", "1", "2"), ("text", "label", "column 3"), False),
+        (("hawkish", "dovish", "calm"), ("text", "column 2", "column 3"), True),
+    ):
+        rows = [(f"Shares rise {n} %", labels[n % 3], ("Reuters", "BBC")[n % 2]) for n in range(12)]
+        table = open_table(written(tmp_path, "a.csv", csv_text(rows[1:], header=rows[0])))
+        assert table.columns == found
+        assert ("More than one of them may hold the label, so name it by --columns." in table.notes[0]) == unclear
 
 
 def test_columns_that_pandas_numbers(tmp_path: Path) -> None:
@@ -173,6 +189,18 @@ def test_names_of_columns(tmp_path: Path) -> None:
     )
 
 
+def test_commas_at_the_end_of_every_row(tmp_path: Path) -> None:
+    """Blank cells beyond the header are read over where every row has them; else a comma may be the headline's."""
+    rows = "a,Oil falls,x,,\nb,Oil rises,,,\n"
+    table = open_table(written(tmp_path, "a.csv", "label,text,note\n" + rows))
+    assert cells(table)[0] == {"label": "a", "text": "Oil falls", "note": "x"}
+    for row in ("a,Oil falls, gas rises,", "a,Oil falls,x,,,"):
+        with pytest.raises(UserError, match="line 4: more fields than columns"):
+            cells(open_table(written(tmp_path, "b.csv", f"label,text,note\na,Up,x\nb,Down,y\n{row}\n")))
+    with pytest.raises(UserError, match="line 1002: more fields than columns"):
+        cells(open_table(written(tmp_path, "c.csv", "label,text,note\n" + rows * 500 + "a,Oil falls, gas rises,,,\n")))
+
+
 def test_quotes_in_tsv_files(tmp_path: Path) -> None:
     """Where they enclose no cell they belong to the text, as in lists of tweets; else they may hold line ends."""
     rows = [('"Buy" says an analyst', "1"), ('5" screens', "0"), ('"unclosed', "2")]
@@ -197,6 +225,37 @@ def test_typed_cells(tmp_path: Path) -> None:
     table = open_table(written(tmp_path, "a.jsonl", '{"text ": "Up", "n": NaN}\n{"tags": ["a"]}\n'))
     assert table.columns == ("text", "n", "tags")
     assert cells(table) == [{"text": "Up", "n": None}, {"tags": ["a"]}]
+
+
+def test_binary_columns(tmp_path: Path) -> None:
+    """UTF-8 is text, and other bytes are refused as a headline alone."""
+    rows = {"text": [f"Café {n}".encode() for n in range(90)], "label": [b"no", b"yes"] * 45, "key": [b"\xff"] * 90}
+    parquet.write_table(pyarrow.table(rows), tmp_path / "a.parquet")
+    found = load_headlines(HeadlinesConfig(source=str(tmp_path / "a.parquet")))
+    assert found.names == ("no", "yes") and "Café 1" in everything(found)
+    for column in ("text", "label"):
+        parquet.write_table(pyarrow.table(rows | {column: [b"\xff"] * 90}), tmp_path / "b.parquet")
+        with pytest.raises(UserError, match=f"{column} is binary and not UTF-8 in row 0; it must be text"):
+            load_headlines(HeadlinesConfig(source=str(tmp_path / "b.parquet")))
+
+
+def test_columns_of_json(tmp_path: Path) -> None:
+    """They are those of all rows; a half surrogate in a name is replaced, and a row may lack its label."""
+    late = '{"text": "Up", "label": 1}\n' * 1500 + '{"text": "Down", "late\\ud800": "x"}\n'
+    table = open_table(written(tmp_path, "a.jsonl", late))
+    assert table.columns == ("text", "label", "late\ufffd") and len(cells(table)) == 1501
+    found = load(tmp_path, "b.jsonl", jsonl_text(ROWS) + '{"text": "Down"}\n')
+    assert len(everything(found)) == len(ROWS) and found.report.train.without_label == 1
+
+
+@pytest.mark.parametrize("index", [["r0", "r1"], ["2024-01-01", "2024-01-02"], [7, 8]])
+def test_json_of_pandas_by_index(tmp_path: Path, index: list[Any]) -> None:
+    """Rows and columns are told apart by the usual names of columns, whatever the index holds."""
+    rows = [{"text": "Up", "label": "a"}, {"text": "Down", "label": "b"}]
+    frame = pandas.DataFrame(rows, index=index)
+    for orient, name in (("index", "JSON of pandas (index)"), ("columns", "JSON of pandas (columns)")):
+        table = open_table(written(tmp_path, "a.json", frame.to_json(orient=orient)))
+        assert (table.format, table.columns, cells(table)) == (name, ("text", "label"), rows)
 
 
 def test_workbooks_with_several_sheets(tmp_path: Path) -> None:
@@ -291,7 +350,11 @@ BAD: list[tuple[str, bytes | str, str]] = [
     ("broken.jsonl", '{"text": "A", "label": 1}\n\n{"text": \n', "line 3: not valid JSON"),
     ("list.jsonl", '[{"text": "A", "label": 1}]', "line 1: not a JSON object"),
     ("deep.jsonl", "[" * 200_000, "line 1: not valid JSON"),
-    ("missing.jsonl", '{"text": "A", "label": 1}\n{"text": "B"}\n', "line 2: the row has no 'label'"),
+    ("missing.jsonl", '{"text": "A", "label": 1}\n{"label": 2}\n', "line 2: the row has no 'text'"),
+    ("keys.jsonl", '{"text": "A", "label": 1}\n{"text": "B", "text ": "C"}\n', "line 2 has two columns named 'text'"),
+    ("keys.json", '[{"text": "A", " text": "B"}]', "entry 1 has two columns named 'text'"),
+    ("twice.json", '{"columns": ["text", "text"], "data": [["A", "B"]]}', "two columns named 'text'"),
+    ("half.jsonl", '{"text": "A", "label": "\\ud800"}\n', "line 1: the label holds half a surrogate pair"),
     ("nested.jsonl", '{"text": ["A"], "label": 1}\n', "text is a list in line 1"),
     ("nested.json", '[{"text": "A", "label": {"v": 1}}]', "label is an object in entry 1"),
     ("surrogate.jsonl", '{"text": "\\ud800", "label": 1}\n', "line 1: the headline holds"),

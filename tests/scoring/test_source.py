@@ -54,6 +54,17 @@ def test_a_saved_data_set_keeps_its_types(tmp_path: Path) -> None:
     assert whole(tmp_path / "saved").to_pydict() == {"text": ["Shares rise", "Profit falls"], "label": [1, 0]}
 
 
+def test_headlines_in_bytes(tmp_path: Path) -> None:
+    """They are read as UTF-8, and refused before any work where they are not; the column stays binary."""
+    for cell, path in (("Café".encode(), tmp_path / "a.parquet"), (b"\xff", tmp_path / "b.parquet")):
+        parquet.write_table(pa.table({"text": [cell], "key": [b"\xff"]}), path)
+    rows = whole(tmp_path / "a.parquet")
+    assert rows.schema.types == [pa.binary(), pa.binary()]
+    assert Source.open(ScoreConfig(table=str(tmp_path / "a.parquet"))).texts(rows) == ["Café"]
+    with pytest.raises(UserError, match="text is binary and not UTF-8 in row 0"):
+        whole(tmp_path / "b.parquet")
+
+
 def test_excel_keeps_its_types(tmp_path: Path) -> None:
     """A column has the type that holds all its cells; one of several kinds is text."""
     import openpyxl

@@ -33,14 +33,16 @@ def delimited_table(source: FileBytes, columns: Sequence[str]) -> Table:
     def records() -> Iterator[Record]:
         return _csv_records(source, codec, delimiter, quoted)
 
-    header = header_of([cells for _, cells in islice(records(), len(sample))], columns, source.name)
+    first = [cells for _, cells in islice(records(), len(sample))]
+    header = header_of(first, columns, source.name)
     names, notes = column_names(header.names, source.name)
+    width = _width(first[header.first_row :], len(names))
 
     def stream() -> Iterator[Row]:
         empty = True
         for where, cells in islice(records(), int(header.first_row), None):
             empty = False
-            if any(cell.strip() for cell in cells[len(names) :]):
+            if len(cells) > width or any(cell.strip() for cell in cells[len(names) :]):
                 raise UserError(f"{source.name}, {where}: more fields than columns; put quotes round the headline.")
             yield where, {name: cell for name, cell in zip_longest(names, cells[: len(names)]) if name}
         if empty:
@@ -55,6 +57,13 @@ def delimited_table(source: FileBytes, columns: Sequence[str]) -> Table:
         delimiter=delimiter,
         notes=(*_encoding_notes(source, codec), *([] if quoted else [_as_written(source)]), *header.notes, *notes),
     )
+
+
+def _width(rows: Sequence[Sequence[str]], n_columns: int) -> int:
+    """The most cells a row may have: more than columns where all rows end in the same number of blank ones."""
+    widths = {len(row) for row in rows}
+    blank = not any(cell.strip() for row in rows for cell in row[n_columns:])
+    return max(n_columns, *widths) if blank and len(widths) == 1 else n_columns
 
 
 def _lines_table(

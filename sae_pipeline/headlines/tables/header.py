@@ -9,6 +9,7 @@ from sae_pipeline.headlines.columns import is_usual
 
 _LABELS = {"positive", "negative", "neutral", "bearish", "bullish"}
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
+_KNOWN_LABEL = re.compile(rf"-?\d(\.0)?|label_\d|{'|'.join(sorted(_LABELS))}", re.IGNORECASE)
 _WORDS_OF_A_HEADLINE = 4  # fewer in the only column of a table may well be its name
 
 
@@ -36,13 +37,14 @@ def header_of(sample: Sequence[Sequence[str]], columns: Sequence[str], name: str
     numbered = len(sample) > 1 and _is_numbered(first)
     if not numbered and _is_header(first, sample[1:]):
         return Header(first, True, [])
-    names = _guessed_names(sample[numbered:])
+    names, n_labels = _guessed_names(sample[numbered:])
     if numbered:
         names = [cell and guess for cell, guess in zip(first, names, strict=True)]  # the index stays without a name
     lack = "has numbers for names of columns" if numbered else "has no header"
     taken = ", ".join(filter(None, names))
     note = f"{name} {lack}; its columns were taken as {taken}, and --columns names them otherwise."
-    return Header(names, numbered, [note])
+    unclear = " More than one of them may hold the label, so name it by --columns." if n_labels > 1 else ""
+    return Header(names, numbered, [note + unclear])
 
 
 def check_given(columns: Sequence[str], names: Sequence[str] | None, name: str) -> None:
@@ -72,15 +74,20 @@ def _is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     return True
 
 
-def _guessed_names(sample: Sequence[Sequence[str]]) -> list[str]:
-    """Call the column with the longest cells `text`, and the one with the fewest different cells `label`."""
+def _guessed_names(sample: Sequence[Sequence[str]]) -> tuple[list[str], int]:
+    """Call the column with the longest cells `text`, and another one `label`: the names, and how many may be the label.
+
+    It is the only one with labels that are known, or else the only one whose values come again.
+    """
     width = len(sample[0])
     cells = [[row[n].strip() for row in sample if n < len(row)] for n in range(width)]
     text = max(range(width), key=lambda n: sum(map(len, cells[n])))
     different = {n: len(set(cells[n])) for n in range(width) if n != text}
-    labels = [n for n, count in different.items() if width == 2 or 2 <= count <= len(sample) / 2]
+    again = [n for n, count in different.items() if width == 2 or 2 <= count <= len(sample) / 2]
+    known = [n for n in again if all(_KNOWN_LABEL.fullmatch(cell) for cell in cells[n] if cell)]
+    labels = known or again
     names = [f"column {n}" for n in range(1, width + 1)]
     names[text] = "text"
-    if labels:
-        names[min(labels, key=different.__getitem__)] = "label"
-    return names
+    if len(labels) == 1:
+        names[labels[0]] = "label"
+    return names, len(labels)

@@ -1,22 +1,22 @@
 """JSON: an object a line, a list of objects, and what pandas' `to_json` writes."""
 
 import json
-from collections.abc import Iterator, Sequence
-from itertools import islice
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sae_pipeline.errors import UserError
+from sae_pipeline.headlines.columns import is_usual
 from sae_pipeline.headlines.tables.encodings import MAX_LINE, encoding_name, encoding_of, lines, opened_text
 from sae_pipeline.headlines.tables.file_bytes import FileBytes
 from sae_pipeline.headlines.tables.header import check_given
-from sae_pipeline.headlines.tables.table import Row, Table, plain
+from sae_pipeline.headlines.tables.table import Row, Table, column_names, plain
 
 MAX_WHOLE = 500_000_000  # characters of a file that is one JSON value, as it has to be read whole
-_SAMPLE_ROWS = 1000  # whose keys are the columns
 
 
 def json_lines_table(source: FileBytes, columns: Sequence[str]) -> Table:
-    """A file with a JSON object in each line. Only its first rows are read for the columns."""
+    """A file with a JSON object in each line. It is read once for its columns, as any row may bring a new one."""
     codec = encoding_of(source)
 
     def stream() -> Iterator[Row]:
@@ -29,9 +29,9 @@ def json_lines_table(source: FileBytes, columns: Sequence[str]) -> Table:
                 raise UserError(f"{source.name}, line {number}: not valid JSON ({error}).") from error
             if not isinstance(row, dict):
                 raise UserError(f"{source.name}, line {number}: not a JSON object (JSONL has one object per line).")
-            yield f"line {number}", _cells(row)
+            yield f"line {number}", _cells(row, f"{source.name}, line {number}")
 
-    keys = tuple(dict.fromkeys(key for _, row in islice(stream(), _SAMPLE_ROWS) for key in row))
+    keys = tuple(dict.fromkeys(key for _, row in stream() for key in row))
     check_given(columns, keys, source.name)
     return Table(source.path, "JSON lines", keys, stream, encoding=encoding_name(codec))
 
@@ -52,7 +52,7 @@ def json_table(source: FileBytes, columns: Sequence[str]) -> Table:
     shape, rows = _rows_of(value, source.name)
     if not rows:
         raise UserError(f"{source.name} is empty.")
-    rows = [_cells(row) for row in rows]
+    rows = [_cells(row, f"{source.name}, entry {number}") for number, row in enumerate(rows, start=1)]
     keys = tuple(dict.fromkeys(key for row in rows for key in row))
     check_given(columns, keys, source.name)
 
@@ -80,12 +80,13 @@ def _rows_of(value: Any, name: str) -> tuple[str, list[dict[str, Any]]]:
     if isinstance(value, dict) and value:
         data, names = value.get("data"), value.get("columns")
         if isinstance(data, list) and isinstance(names, list):
+            column_names([str(column) for column in names], name)  # raises where two are the same
             return "JSON of pandas (split)", [_row(names, cells, name) for cells in data]
         if isinstance(data, list) and "schema" in value:
             return "JSON of pandas (table)", _objects(data, name)
         columns = list(value.values())
         if all(isinstance(column, dict) for column in columns):
-            if all(key.isdigit() for key in value) and not all(key.isdigit() for key in columns[0]):
+            if _is_by_row(value, columns[0]):
                 return "JSON of pandas (index)", columns
             index = dict.fromkeys(key for column in columns for key in column)
             rows = [{key: column.get(at) for key, column in value.items()} for at in index]
@@ -95,6 +96,15 @@ def _rows_of(value: Any, name: str) -> tuple[str, list[dict[str, Any]]]:
     raise UserError(
         f"{name} holds JSON that is no table; a list of objects, an object per line and the output of pandas' "
         "to_json are read."
+    )
+
+
+def _is_by_row(outer: Iterable[str], inner: Iterable[str]) -> bool:
+    """Whether the outer keys of nested objects are an index: only the inner ones are usual names, or no numbers."""
+    if any(is_usual(key) for key in outer):
+        return False
+    return any(is_usual(key) for key in inner) or (
+        all(key.isdigit() for key in outer) and not all(key.isdigit() for key in inner)
     )
 
 
@@ -111,5 +121,9 @@ def _row(names: list[Any], cells: Any, name: str) -> dict[str, Any]:
     return dict(zip(map(str, names), cells, strict=True))
 
 
-def _cells(row: dict[str, Any]) -> dict[str, Any]:
-    return {key.strip(): plain(cell) for key, cell in row.items()}
+def _cells(row: dict[str, Any], where: str) -> dict[str, Any]:
+    """The cells by stripped key, in which half a surrogate pair is replaced. Raises UserError for keys that collide."""
+    names = [re.sub(r"[\ud800-\udfff]", "\ufffd", key).strip() for key in row]
+    if len(set(names)) < len(names):
+        column_names(names, where)  # raises
+    return {name: plain(cell) for name, cell in zip(names, row.values(), strict=True)}

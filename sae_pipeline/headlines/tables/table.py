@@ -65,8 +65,14 @@ def column_names(header: Sequence[str], name: str) -> tuple[list[str | None], li
 def plain(value: Any) -> Any:
     """A cell of a typed format as text, number, bool or None; lists and objects stay as they are.
 
-    Dates become ISO text, without a time when it is midnight. NaN becomes None, as it marks a missing value.
+    Dates become ISO text, without a time when it is midnight. NaN becomes None, as it marks a missing value. Bytes that
+    are UTF-8 become text; other bytes stay, and `Columns.cells` refuses them as a headline or a label.
     """
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
         return value.date().isoformat()
     if isinstance(value, datetime.date | datetime.time):
