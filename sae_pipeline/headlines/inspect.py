@@ -1,6 +1,7 @@
 """What is understood of a table: its format, columns, labels, counts and lengths. Nothing is made or kept."""
 
 import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,7 @@ class Inspection:
         table = self.table
         text_format = [f"encoding    {table.encoding}"] if table.encoding else []
         text_format += [f"delimiter   {_NAMES_OF_DELIMITERS[table.delimiter]}"] if table.delimiter else []
-        return [
+        lines = [
             f"table       {table.path.name}: {table.format}",
             *text_format,
             f"columns     {', '.join(map(self._column, table.columns))}",
@@ -75,6 +76,7 @@ class Inspection:
             *(f"label       {line}" for line in self.meanings),
             *(f"{where:<11} {self._shown(row)}".rstrip() for where, row in self.first),
         ]
+        return [re.sub(r"[\ud800-\udfff]", "\ufffd", line) for line in lines]  # half surrogates cannot be printed
 
     def _column(self, name: str) -> str:
         roles = {self.columns.label: " (label)", self.columns.text: " (headline)"} if self.columns else {}

@@ -71,6 +71,18 @@ def test_tables_without_labels_and_without_headlines(tmp_path: Path, capsys: pyt
     assert printed.err == "error: a.csv has no column 'text' but a, b; name it by --text-column.\n"
 
 
+def test_half_surrogates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They cannot be printed, so a sign stands for them, and a label with one is refused in a sentence."""
+    row = r'{"text": "Up", "label": "\ud800", "a\udc00": 1}'
+    assert main(["inspect", written(tmp_path, row, "a.jsonl")]) == 2
+    printed = capsys.readouterr()
+    assert "columns     text (headline), label (label), a\ufffd\n" in printed.out
+    assert "line 1      [\ufffd] Up\n" in printed.out
+    assert printed.err == "error: a.jsonl, line 1: the label holds half a surrogate pair.\n"
+    assert main(["inspect", str(tmp_path / "a.jsonl"), "--label-column", ""]) == 0
+    assert "columns     text (headline), label, a\ufffd\n" in capsys.readouterr().out
+
+
 def test_labels_that_are_no_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Free text as a label is counted up to a limit, and the sentence of a study says that these are no classes."""
     rows = [(f"Headline {i}", f"Word {i // 2}") for i in range(400)]
