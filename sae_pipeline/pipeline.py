@@ -16,7 +16,7 @@ from sae_pipeline.activations.store import ActivationStore
 from sae_pipeline.analysis.analyze import analyze_headlines
 from sae_pipeline.analysis.metrics import FEATURE_METRICS, ClassMetric, Metric, metrics_of
 from sae_pipeline.artefacts.checkpoints import discard
-from sae_pipeline.artefacts.checksums import write_record
+from sae_pipeline.artefacts.checksums import fields_of, write_record
 from sae_pipeline.artefacts.writing import alias
 from sae_pipeline.causal.files import write_findings
 from sae_pipeline.causal.gather import gather
@@ -86,8 +86,13 @@ def _with_names(study: StudyConfig) -> StudyConfig:
 def _made_present(folder: Path, study: StudyConfig, root: Path) -> ClassifierRecord:
     """Make a classifier of the store the one that the later verbs work on."""
     layout, record = Layout(root), classifiers.classifier_record(folder)
+    before = fields_of(layout.classifier_alias)
+    is_same = before.get("classifier_hash") == folder.name and isinstance(before.get("layer"), int)
     newest = PresentClassifier(
-        classifier_hash=folder.name, preset=study.preset, headlines=recorded(study.headlines, root), layer=None
+        classifier_hash=folder.name,
+        preset=study.preset,
+        headlines=recorded(study.headlines, root),
+        layer=before["layer"] if is_same else None,
     )
     remember(study.headlines, root)
     write_record(layout.classifier_alias, newest)

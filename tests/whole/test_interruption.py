@@ -76,7 +76,8 @@ def _run(arguments: list[str], root: Path, stop_at: int | None = None, stop: Sto
 def _arguments(stage: str, root: Path, given: Path) -> list[str]:
     """One stage under `root`; headlines and encoder are in `given`."""
     flags = {
-        "finetune": f"--source {given / 'headlines.csv'} --model {given / 'encoder'} --epochs 2 --batch-size 8",
+        "finetune": f"--source {given / 'headlines.csv'} --model {given / 'encoder'} --new-head true "
+        "--epochs 2 --batch-size 8",
         "extract": "--layer 2 --tokens-per-batch 128",
         "train": "--layer 2 --tokens-per-batch 128 --latent-dims 64,128 --batch-size 128 --num-epochs 3",
     }

@@ -76,6 +76,7 @@ def finbert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_real_preset(finbert_folder: Path, tmp_path: Path) -> None:
     """The default preset trains four sizes on layer 8 of a local model and writes a run, which the server serves."""
     write_headlines(tmp_path / "headlines.csv", 130)

@@ -160,8 +160,8 @@ def test_headlines_that_changed_since(study: SmallStudy, copy: Path) -> None:
     shutil.copy(study.root / "headlines.csv", own)
     changed = study.config.model_copy(update={"headlines": HeadlinesConfig(source=str(own))})
     pipeline.finetune(changed, copy, CPU)
-    own.write_text(own.read_text(encoding="utf-8") + "Brand new headline about nothing,Neutral\n", encoding="utf-8")
-    with pytest.raises(UserError, match="have changed since the classifier was fine-tuned"):
+    own.write_text(own.read_text(encoding="utf-8") + "Brand new headline about nothing,2\n", encoding="utf-8")
+    with pytest.raises(UserError, match="have changed since the classifier was made"):
         pipeline.analyze(changed, copy, CPU)
 
 

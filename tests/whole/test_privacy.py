@@ -39,7 +39,7 @@ def home(tmp_path: Path) -> Path:
 
 def finetune(home: Path, root: str | Path, source: str = "my.csv") -> None:
     """Fine-tune on the files of a user."""
-    files = ["--source", str(home / source), "--model", str(home / "encoder")]
+    files = ["--source", str(home / source), "--model", str(home / "encoder"), "--new-head", "true"]
     assert main(["finetune", "--root", str(root), *files, *SETTINGS]) == 0
 
 
