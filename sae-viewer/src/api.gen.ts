@@ -1070,6 +1070,16 @@ export interface components {
              */
             n_headlines: number;
             /**
+             * N Slice Effects
+             * @description headlines behind `slice_effects`; null without `where` or causal findings
+             */
+            n_slice_effects: number | null;
+            /**
+             * Slice Effects
+             * @description [n_classes] mean integrated effect on each class's centred logit over the slice's headlines that list the feature among their leading causes in interventions.json; it rests on the listed features of each headline only, while the run-wide effects in feature_effects.json rest on all features and all headlines; null without `where` or causal findings, and where no headline of the slice lists the feature
+             */
+            slice_effects: number[] | null;
+            /**
              * Status
              * @description whether it fires on no headline (dead), on fewer than 5 (thin), or on more (ok)
              * @enum {string}

@@ -5,6 +5,7 @@
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -60,9 +61,9 @@ def _word(n: int) -> str:
     return HOSTILE[n % len(HOSTILE)][:1_000]
 
 
-def _effects(run: Path, n: int) -> dict[str, Any]:
+def _effects(run: Path, n: int, listed: Mapping[int, Sequence[float]]) -> dict[str, Any]:
     """The causes of a prediction: one feature, which flips it."""
-    record = _plain_effects(run, n)
+    record = _plain_effects(run, n, listed)
     fired = json.loads((run / "headline_features.json").read_text())["headlines"][n]["features"][0]
     prediction = json.loads((run / "prompts.jsonl").read_bytes().splitlines()[n])["prediction"]
     effects = [0.25, 0.25, -0.5]

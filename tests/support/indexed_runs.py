@@ -21,10 +21,16 @@ N, D_SAE = 60, 300
 DECODER_ROWS = np.random.default_rng(0).normal(size=(D_SAE, D_IN)).astype(np.float16)
 
 
-def write_whole_run(analysis_dir: Path, columns: Mapping[str, Sequence[Cell]] | None = None) -> Path:
-    """A run with every optional file, and with `columns` like `write_run`."""
+Effects = Mapping[int, Mapping[int, Sequence[float]]]
+"""Effects [n_classes] of the features that headlines list: by headline, then by feature."""
+
+
+def write_whole_run(
+    analysis_dir: Path, columns: Mapping[str, Sequence[Cell]] | None = None, effects: Effects | None = None
+) -> Path:
+    """A run with every optional file, with `columns` like `write_run`, and with these `effects`."""
     run = write_run(analysis_dir, N, D_SAE, top=40, seed=3, decoder=DECODER_ROWS, columns=columns)
-    add_evidence(run)
+    add_evidence(run, {4: {}} if effects is None else effects)
     return run
 
 
@@ -38,7 +44,7 @@ def get(client: FlaskClient, address: str, **query: Any) -> Any:
     return response.json
 
 
-def add_evidence(run: Path) -> None:
+def add_evidence(run: Path, effects: Effects) -> None:
     """feature_effects.json, interventions.json and family.json, as later stages write them."""
     chance, whole = np.random.default_rng(0), read_run(run)
     columns = {"feature": [3] * D_SAE, "cosine": [0.8] * D_SAE, "coactivation": [0.6] * D_SAE}
@@ -58,13 +64,19 @@ def add_evidence(run: Path) -> None:
     head |= {"agreement": [], "faithfulness": {**share, "flips": [], "baselines": []}, "curves": []}
     head |= dict.fromkeys(("flips_searched", "flips_found", "repairs_searched", "repairs_found"), 0)
     head |= {"set_ablation": None}
-    add_file(whole, INTERVENTIONS, b"".join(json_array(head, "headlines", [headline_effects(run, 4)])))
+    records = [headline_effects(run, n, listed) for n, listed in effects.items()]
+    add_file(whole, INTERVENTIONS, b"".join(json_array(head, "headlines", records)))
 
 
-def headline_effects(run: Path, n: int) -> dict[str, Any]:
-    """A record of `interventions.json` about headline `n`."""
+def headline_effects(run: Path, n: int, listed: Mapping[int, Sequence[float]]) -> dict[str, Any]:
+    """A record of `interventions.json` about headline `n`, which lists features with these effects."""
     logits = [0.5, -0.25, -0.25]
     prompt = json.loads((run / "prompts.jsonl").read_bytes().splitlines()[n])
     record: dict[str, Any] = {"headline": n, "headline_id": prompt["headline_id"], "features": []}
-    record |= {"logits": logits, "base": logits, "rest": [0.0] * 3, "flip": None, "repair": None}
+    for feature, effects in listed.items():
+        others = dict.fromkeys(("gradient_effects", "ablation_logits", "ablation_probabilities"), [0.0] * 3)
+        one = {"feature": feature, "effects": list(effects), **others, "positions": [], "position_effects": []}
+        record["features"].append(one)
+    rest = [-sum(effects) for effects in zip(*listed.values(), strict=True)] or [0.0] * 3
+    record |= {"logits": logits, "base": logits, "rest": rest, "flip": None, "repair": None}
     return record | {"spliced_prediction": 1, "spliced_delta_p": 0.1, "spliced_kl": 0.1}

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.support.api_client import error, get
-from tests.support.indexed_runs import client_of
+from tests.support.indexed_runs import client_of, write_whole_run
 from tests.support.run_factory import write_run
 
 TICKERS = ["AAPL", "MSFT", None, "aapl", "x..y"]
@@ -128,6 +128,33 @@ def test_rates_of_features_in_a_slice_count_their_headlines(client: FlaskClient)
     plain = get(client, "/api/features")
     assert plain["n_slice"] is None and "slice_rate" not in plain["features"][0]["values"]
     assert error(client, "/api/features?metric=slice_rate")[0] == 404
+
+
+def test_effects_in_a_slice_are_means_over_its_headlines_that_list_the_feature(tmp_path: Path) -> None:
+    headlines = {
+        0: {7: [1.0, -0.5, -0.5], 9: [0.25, 0.0, -0.25]},
+        3: {7: [2.0, -1.5, -0.5]},
+        6: {},  # in the slice, and lists no feature
+        1: {7: [-8.0, 4.0, 4.0], 11: [1.0, 0.0, -1.0]},  # outside
+    }
+    write_whole_run(tmp_path, {"side": ["in", "out", "out"]}, headlines)
+    client = client_of(tmp_path)
+
+    def effects(query: str) -> dict[int, tuple[Any, Any]]:
+        rows = get(client, f"/api/features?limit=300{query}")["features"]
+        return {row["feature"]: (row["slice_effects"], row["n_slice_effects"]) for row in rows}
+
+    inside = effects("&where=side:in")
+    assert inside.pop(7) == ([1.5, -1.0, -0.5], 2)
+    assert inside.pop(9) == ([0.25, 0.0, -0.25], 1)
+    assert set(map(str, inside.values())) == {"(None, 0)"}
+    assert effects("&where=side:out")[7] == ([-8.0, 4.0, 4.0], 1)
+    assert set(effects("").values()) == {(None, None)}
+
+
+def test_a_run_without_causal_findings_has_no_effects_in_a_slice(client: FlaskClient) -> None:
+    rows = get(client, "/api/features?where=ticker:MSFT")["features"]
+    assert {(row["slice_effects"], row["n_slice_effects"]) for row in rows} == {(None, None)}
 
 
 @pytest.mark.parametrize(

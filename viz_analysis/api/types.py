@@ -88,7 +88,8 @@ class HeadlinesQuery(PageQuery, ConfusionQuery):
 class FeaturesQuery(PageQuery, SliceQuery):
     """Order, search and filters of `/api/features`; filters combine with AND.
 
-    With `where`, which filters no features, the answer has the metrics `slice_rate` and `slice_difference`.
+    With `where`, which filters no features, the answer has the metrics `slice_rate` and `slice_difference` and, for a
+    run with causal findings, the features' `slice_effects`.
     """
 
     q: str | None = Field(
@@ -232,6 +233,15 @@ class FeatureRow(Record):
         description="counts of its activations in at most 16 log-spaced bins; empty where not saved"
     )
     values: dict[str, FiniteFloat] = Field(description="metrics by name")
+    slice_effects: list[FiniteFloat] | None = Field(
+        description="[n_classes] mean integrated effect on each class's centred logit over the slice's headlines that "
+        "list the feature among their leading causes in interventions.json; it rests on the listed features of each "
+        "headline only, while the run-wide effects in feature_effects.json rest on all features and all headlines; "
+        "null without `where` or causal findings, and where no headline of the slice lists the feature"
+    )
+    n_slice_effects: NonNegativeInt | None = Field(
+        description="headlines behind `slice_effects`; null without `where` or causal findings"
+    )
 
 
 class FeaturesPage(Record):

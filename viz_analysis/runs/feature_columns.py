@@ -1,11 +1,12 @@
 """The columns of d_sae numbers that a run's index holds, and what they say of one feature."""
 
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_pipeline.arrays import Ints
+from sae_pipeline.arrays import Flags, Ints
 from sae_pipeline.schema.common import MIN_HEADLINES
 from sae_pipeline.schema.run import MetricInfo
 from viz_analysis.api.problems import UnknownFeatureError, UnknownMetricError
@@ -32,11 +33,22 @@ _SLICE_METRICS = (
 )
 
 
+class SliceEffects(NamedTuple):
+    """The mean effects of features over the headlines of a slice that list them in `interventions.json`."""
+
+    means: NDArray[np.float32]
+    """Effects on the classes' centred logits, [d_sae, n_classes]; 0 where no headline lists the feature."""
+    counts: NDArray[np.int64]
+    """The headlines behind them, [d_sae]."""
+
+
 class FeatureColumns:
     """The columns of a run, each [d_sae]. A column is read when it is asked for and then kept in memory."""
 
     n_slice: int | None = None
     """Headlines in the slice that the rates belong to."""
+    slice_effects: SliceEffects | None = None
+    """Effects in the slice, where the run has causal findings."""
 
     def __init__(self, run: RunReader) -> None:
         self.run = run
@@ -76,7 +88,7 @@ class FeatureColumns:
         return self._descending[metric]
 
     def in_slice(self, conditions: tuple[str, ...]) -> "FeatureColumns":
-        """These columns and the features' rates in a slice of the headlines. Raises like `table_columns.in_slice`.
+        """These columns, and the features' rates and effects in a slice. Raises like `table_columns.in_slice`.
 
         A rate counts headlines that have the feature among their strongest, because the run knows no others by name.
         """
@@ -89,6 +101,7 @@ class FeatureColumns:
                 own[feature] += np.count_nonzero(inside[headlines])
             sliced = FeatureColumns(self.run)
             sliced.n_slice = int(inside.sum())
+            sliced.slice_effects = None if self.run.interventions is None else _effects(self.run, inside)
             rate = own / max(sliced.n_slice, 1)
             elsewhere = (both - own) / max(self.run.n_headlines - sliced.n_slice, 1)
             new = zip(_SLICE_METRICS, (rate, rate - elsewhere), strict=True)
@@ -128,6 +141,18 @@ class FeatureColumns:
         values = self.values[metric]
         value = values[feature]
         return 1 + int((values > value).sum()) + int((values[:feature] == value).sum())
+
+
+def _effects(run: RunReader, inside: Flags) -> SliceEffects:
+    """The effects over the headlines of a mask [n_headlines]."""
+    sums = np.zeros((run.d_sae, len(run.metadata.labels)))
+    counts = np.zeros(run.d_sae, np.int64)
+    for record in run.effects(inside):
+        features = [listed.feature for listed in record.features]  # each of them once
+        if features:
+            sums[features] += [listed.effects for listed in record.features]
+            counts[features] += 1
+    return SliceEffects((sums / np.maximum(counts, 1)[:, None]).astype(np.float32), counts)
 
 
 def similar_features(run: RunReader, pairs: list[tuple[int, float]]) -> list[SimilarFeature]:

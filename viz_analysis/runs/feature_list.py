@@ -127,6 +127,7 @@ def _rows(columns: FeatureColumns, features: list[int]) -> list[FeatureRow]:
     statement = f"SELECT feature, word, spark FROM feature WHERE spark NOT NULL AND feature IN ({marks})"
     saved = {feature: (word, orjson.loads(spark)) for feature, word, spark in columns.run.rows(statement, features)}
     values = {name: column[features].tolist() for name, column in columns.values.items()}
+    effects = columns.slice_effects
     return [
         FeatureRow.model_construct(
             feature=feature,
@@ -138,6 +139,8 @@ def _rows(columns: FeatureColumns, features: list[int]) -> list[FeatureRow]:
             leaning=columns.leaning_of(feature),
             histogram=saved[feature][1] if feature in saved else [],
             values={name: column[row] for name, column in values.items()},
+            slice_effects=effects.means[feature].tolist() if effects and effects.counts[feature] else None,
+            n_slice_effects=int(effects.counts[feature]) if effects else None,
         )
         for row, feature in enumerate(features)
     ]

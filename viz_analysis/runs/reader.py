@@ -7,7 +7,7 @@ read there and validated again. Files are opened once, so that a run that is del
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
+from sae_pipeline.arrays import Flags
 from sae_pipeline.runs.column_tables import ColumnFacts
 from sae_pipeline.runs.feature_tables import FeatureFacts
 from sae_pipeline.runs.index import open_index
@@ -27,6 +28,7 @@ from sae_pipeline.schema.run import FeatureExamples, HeadlineFeatures, MetricInf
 from viz_analysis.api.types import Headline
 
 Model = TypeVar("Model", bound=BaseModel)
+_HEADLINES_AT_ONCE = 10_000
 
 
 class IndexMisfitError(Exception):
@@ -115,6 +117,17 @@ class RunReader:
             features=self._record(HEADLINE_FEATURES, at, size, HeadlineFeatures).features,
             effects=effects,
         )
+
+    def effects(self, inside: Flags) -> Iterator[HeadlineEffects]:
+        """The causal findings of some headlines, given as a mask [n_headlines]; one record at a time is in memory."""
+        statement = "SELECT headline, effects_at, effects_bytes FROM headline WHERE headline >= ? AND headline < ?"
+        for start in range(0, self.n_headlines, _HEADLINES_AT_ONCE):
+            end = start + _HEADLINES_AT_ONCE
+            if not inside[start:end].any():
+                continue
+            for headline, at, size in self.rows(statement, [start, end]):
+                if size and inside[headline]:
+                    yield self._record(INTERVENTIONS, at, size, HeadlineEffects)
 
     def headline_of_id(self, headline_id: str) -> Headline | None:
         """The first headline with an id, where there is one."""

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { changes, scores, signed, transitions, waterfall, waterfallAxis } from './effects'
+import { changes, scores, signed, strongestEffect, transitions, waterfall, waterfallAxis } from './effects'
 
 describe('the waterfall', () => {
   const causes = {
@@ -58,5 +58,15 @@ describe('an audit', () => {
 
   it('counts transitions', () => {
     expect(transitions([0, 0, 1], [0, 1, 1], 2)).toEqual([[1, 1], [0, 1]])
+  })
+})
+
+describe('the strongest effect', () => {
+  it('is the largest by size, with its sign', () => {
+    expect(strongestEffect([0.5, -1.5, 1])).toEqual({ index: 1, effect: -1.5 })
+  })
+  it('is the first of equals, and none of no classes', () => {
+    expect(strongestEffect([0.5, -0.5])).toEqual({ index: 0, effect: 0.5 })
+    expect(strongestEffect([])).toBeUndefined()
   })
 })

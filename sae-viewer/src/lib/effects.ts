@@ -50,6 +50,14 @@ export function signed(effect: number): string {
   return Number(size) === 0 ? '0.00' : `${effect < 0 ? '−' : '+'}${size}`
 }
 
+/** The class with the largest effect by size, the first of equals. */
+export function strongestEffect(effects: readonly number[]): { index: number; effect: number } | undefined {
+  const sizes = effects.map(Math.abs)
+  const index = sizes.indexOf(Math.max(...sizes))
+  const effect = effects[index]
+  return effect === undefined ? undefined : { index, effect }
+}
+
 export interface FeatureChange {
   feature: number
   word: string

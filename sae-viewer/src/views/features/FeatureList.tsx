@@ -33,6 +33,9 @@ export function FeatureList({ address, run, inPane = false, frame }: {
   // Bars are relative to the largest value, which the first page does not hold in ascending order.
   const max = address.order === 'asc' ? 0 : Math.max(0, ...(first?.features ?? []).map(({ values }) => values[metric] ?? 0))
 
+  // Only a slice of a run with causal findings has effects, and the pane has no room for them.
+  const effects = !inPane && first?.features[0]?.n_slice_effects != null
+
   const contents = `${inPane ? 'pane' : 'page'} ${shown}`
   // Beside a feature's page the list scrolls to that feature, if it holds it.
   const { rank } = useAround(query, inPane ? address.feature : undefined)
@@ -60,6 +63,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
           metrics={metrics}
           metric={metric}
           max={max}
+          effects={effects}
           inPane={inPane}
         />
       )
@@ -85,12 +89,13 @@ export function FeatureList({ address, run, inPane = false, frame }: {
       {first?.total === 0 && <Nothing address={address} page={first} />}
       {first && first.total > 0 && (
         <>
-          <SliceNote page={first} />
+          <SliceNote page={first} effects={effects} />
           <OrderNote address={address} page={first} metric={allMetrics.find(({ name }) => name === metric)?.label ?? metric} />
           <FeatureColumns
             metrics={metrics}
             metric={metric}
             order={address.order}
+            effects={effects}
             inPane={inPane}
             onSort={(name, order) => go({ ...address, metric: name === run.metrics[0]?.name ? undefined : name, order })}
           />
@@ -116,13 +121,20 @@ function Counts({ page }: { page: FeaturesPage }) {
   )
 }
 
-/** Says what the rates of features in a slice rest on. */
-function SliceNote({ page: { n_slice } }: { page: FeaturesPage }) {
+/** Says what the rates and effects of features in a slice rest on. */
+function SliceNote({ page: { n_slice }, effects }: { page: FeaturesPage; effects: boolean }) {
   if (n_slice === null) return null
   return (
     <p className="shrink-0 pb-2 text-xs text-soft">
       Rates compare the slice of {counted(n_slice, 'headline')} with all other headlines. They count headlines that have a feature among their
       strongest; weaker activations are not saved by headline.
+      {effects && (
+        <span className="max-xl:hidden">
+          {' '}
+          A slice effect is a mean over the n headlines of the slice that list the feature among their causes. It rests on the listed features of
+          each headline only; the run-wide effects rest on all headlines.
+        </span>
+      )}
     </p>
   )
 }

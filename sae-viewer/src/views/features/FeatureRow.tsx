@@ -7,6 +7,7 @@ import { useLabel } from '../../hooks/useLabels'
 import type { FeatureRow, MetricInfo } from '../../interpAPI'
 import type { Order } from '../../lib/address'
 import { className, isMany } from '../../lib/classes'
+import { signed, strongestEffect } from '../../lib/effects'
 import { count, counted, metricUnit, metricValue, rarity } from '../../lib/format'
 import { classMetrics } from '../../lib/metrics'
 import { SparkHistogram } from './SparkHistogram'
@@ -31,21 +32,25 @@ const GRID =
   'grid items-center gap-x-4 grid-cols-[3.75rem_minmax(0,1fr)_7.25rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(9rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--wide),minmax(5.5rem,7.5rem))] 3xl:grid-cols-[3.25rem_4.75rem_minmax(9rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--widest),minmax(5.5rem,7.5rem))]'
 const PANE_GRID = 'grid items-center gap-x-3 grid-cols-[2.25rem_4rem_minmax(0,1fr)_6.75rem]'
 const grid = (inPane: boolean) => (inPane ? PANE_GRID : GRID)
-const columns = (metrics: MetricInfo[]) => ({ '--wide': Math.min(WIDE, metrics.length), '--widest': metrics.length }) as React.CSSProperties
+/** `extra` is 1 where the effects in a slice have a column. */
+const columns = (metrics: MetricInfo[], extra: number) =>
+  ({ '--wide': extra + Math.min(WIDE, metrics.length), '--widest': extra + metrics.length }) as React.CSSProperties
 /** The breakpoint from which a metric that does not sort is shown. */
 const shownFrom = (column: number) => (column < WIDE ? 'xl' : '3xl')
 
 /** The headings. A metric's heading sorts by it; the sorting one reverses the order and shows an arrow. */
-export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
+export function FeatureColumns({ metrics, metric, order, effects, inPane, onSort }: {
   metrics: MetricInfo[]
   metric: string
   order: Order
+  /** Whether the effects in a slice have a column, which only the page has. */
+  effects: boolean
   inPane: boolean
   onSort: (metric: string, order: Order) => void
 }) {
   const other = order === 'desc' ? 'asc' : 'desc'
   return (
-    <div className={`${grid(inPane)} shrink-0 border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics)}>
+    <div className={`${grid(inPane)} shrink-0 border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics, Number(effects))}>
       <span className={`text-right ${inPane ? '' : 'max-sm:hidden'}`}>rank</span>
       <span className="text-right">feature</span>
       <span className="truncate">
@@ -63,6 +68,14 @@ export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
             density
           </span>
         </>
+      )}
+      {effects && (
+        <span
+          className="hidden truncate text-right xl:block"
+          title="Mean effect on the logit of the class that it moves most, and the slice’s headlines that list it among their causes"
+        >
+          Slice effect
+        </span>
       )}
       {metrics.map(({ name, label, description }, column) => {
         const sorting = name === metric
@@ -89,7 +102,7 @@ export function FeatureColumns({ metrics, metric, order, inPane, onSort }: {
 }
 
 /** A row of the list: a feature, linked to its page. */
-export function FeatureRowLink({ row, feature, href, current, labels, metrics, metric, max, inPane }: {
+export function FeatureRowLink({ row, feature, href, current, labels, metrics, metric, max, effects, inPane }: {
   row: number
   feature: FeatureRow
   href: string
@@ -99,6 +112,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
   metric: string
   /** The largest value of `metric`, which a full bar stands for. */
   max: number
+  effects: boolean
   inPane: boolean
 }) {
   return (
@@ -107,7 +121,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
       data-row
       aria-current={current ? 'page' : undefined}
       className={`${grid(inPane)} h-9 border-b border-line text-sm outline-offset-[-2px] hover:bg-sunk aria-[current=page]:bg-sunk`}
-      style={columns(metrics)}
+      style={columns(metrics, Number(effects))}
     >
       <span className={`text-right text-xs text-faint tabular-nums ${inPane ? '' : 'max-sm:hidden'}`}>{count(row + 1)}</span>
       <span className={`flex items-center justify-end gap-1.5 tabular-nums ${current ? 'font-semibold text-plum' : ''}`}>
@@ -126,6 +140,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
           <span className="hidden text-right text-soft tabular-nums xl:block">{rarity(feature.density)}</span>
         </>
       )}
+      {effects && <SliceEffect feature={feature} labels={labels} />}
       {metrics.map(({ name, label }, column) => {
         const value = feature.values[name]
         return (
@@ -143,6 +158,25 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
         )
       })}
     </Link>
+  )
+}
+
+/** The effect on the class that it moves most in the slice, and the headlines behind it. */
+function SliceEffect({ feature: { slice_effects, n_slice_effects }, labels }: { feature: FeatureRow; labels: readonly string[] }) {
+  const strongest = strongestEffect(slice_effects ?? [])
+  if (!strongest) return <span className="hidden text-right text-soft xl:block">–</span>
+  const name = className(labels, strongest.index)
+  const n = n_slice_effects ?? 0
+  return (
+    <span
+      className="hidden min-w-0 flex-col text-right text-xs leading-tight text-soft tabular-nums xl:flex"
+      title={`Mean effect on the ${name} logit over ${counted(n, 'headline')}`}
+    >
+      <bdi className="truncate">{name}</bdi>
+      <span>
+        {signed(strongest.effect)} <span className="text-faint">n {count(n)}</span>
+      </span>
+    </span>
   )
 }
 
