@@ -29,12 +29,11 @@ export function FeatureList({ address, run, inPane = false, frame }: {
   const onLeave = useCallback(() => list.current?.focusRow(0), [])
   // The answer also names metrics that were added to the run later, such as causal effects.
   const allMetrics = (first?.metrics ?? run.metrics).map(plain)
-  const metrics = shownMetrics(allMetrics, metric, inPane, run.labels)
-  // Bars are relative to the largest value, which the first page does not hold in ascending order.
-  const max = address.order === 'asc' ? 0 : Math.max(0, ...(first?.features ?? []).map(({ values }) => values[metric] ?? 0))
-
   // Only a slice of a run with causal findings has effects, and the pane has no room for them.
   const effects = !inPane && first?.features[0]?.n_slice_effects != null
+  const metrics = shownMetrics(allMetrics, metric, inPane, run.labels, effects)
+  // Bars are relative to the largest value, which the first page does not hold in ascending order.
+  const max = address.order === 'asc' ? 0 : Math.max(0, ...(first?.features ?? []).map(({ values }) => values[metric] ?? 0))
 
   const contents = `${inPane ? 'pane' : 'page'} ${shown}`
   // Beside a feature's page the list scrolls to that feature, if it holds it.

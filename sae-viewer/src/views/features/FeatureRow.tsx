@@ -12,19 +12,19 @@ import { count, counted, metricUnit, metricValue, rarity } from '../../lib/forma
 import { classMetrics } from '../../lib/metrics'
 import { SparkHistogram } from './SparkHistogram'
 
-/** The number of metric columns on wide and on very wide screens. */
+/** The number of columns for metrics and the effects in a slice on wide and on very wide screens. */
 const WIDE = 4
 const WIDEST = 7
 
 /** The metrics that have a column: the sorting one first, and in the pane only that one. Of many classes none has one. */
-export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boolean, labels: readonly string[]): MetricInfo[] {
+export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boolean, labels: readonly string[], effects: boolean): MetricInfo[] {
   const chosen = metrics.filter(({ name }) => name === sorting)
   if (inPane) return chosen
   const ofClass = isMany(labels) ? classMetrics(metrics, labels) : new Map()
   const others = metrics.filter(({ name }) => name !== sorting && name !== 'fraction_active' && !ofClass.has(name))
   // The other rate of a slice stands beside the first.
   others.sort((one, other) => Number(other.name.startsWith('slice_')) - Number(one.name.startsWith('slice_')))
-  return [...chosen, ...others].slice(0, WIDEST)
+  return [...chosen, ...others].slice(0, WIDEST - Number(effects))
 }
 
 /** The columns of a row: narrow screens show the sorting metric alone, wide ones all columns. */
@@ -32,11 +32,12 @@ const GRID =
   'grid items-center gap-x-4 grid-cols-[3.75rem_minmax(0,1fr)_7.25rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(9rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--wide),minmax(5.5rem,7.5rem))] 3xl:grid-cols-[3.25rem_4.75rem_minmax(9rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--widest),minmax(5.5rem,7.5rem))]'
 const PANE_GRID = 'grid items-center gap-x-3 grid-cols-[2.25rem_4rem_minmax(0,1fr)_6.75rem]'
 const grid = (inPane: boolean) => (inPane ? PANE_GRID : GRID)
-/** `extra` is 1 where the effects in a slice have a column. */
-const columns = (metrics: MetricInfo[], extra: number) =>
-  ({ '--wide': extra + Math.min(WIDE, metrics.length), '--widest': extra + metrics.length }) as React.CSSProperties
-/** The breakpoint from which a metric that does not sort is shown. */
-const shownFrom = (column: number) => (column < WIDE ? 'xl' : '3xl')
+const columns = (metrics: MetricInfo[], effects: boolean) => {
+  const n = metrics.length + Number(effects)
+  return { '--wide': Math.min(WIDE, n), '--widest': n } as React.CSSProperties
+}
+/** The breakpoint from which a metric that does not sort is shown; the effects in a slice stand before the metrics. */
+const shownFrom = (column: number, effects: boolean) => (column + Number(effects) < WIDE ? 'xl' : '3xl')
 
 /** The headings. A metric's heading sorts by it; the sorting one reverses the order and shows an arrow. */
 export function FeatureColumns({ metrics, metric, order, effects, inPane, onSort }: {
@@ -50,7 +51,7 @@ export function FeatureColumns({ metrics, metric, order, effects, inPane, onSort
 }) {
   const other = order === 'desc' ? 'asc' : 'desc'
   return (
-    <div className={`${grid(inPane)} shrink-0 border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics, Number(effects))}>
+    <div className={`${grid(inPane)} shrink-0 border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics, effects)}>
       <span className={`text-right ${inPane ? '' : 'max-sm:hidden'}`}>rank</span>
       <span className="text-right">feature</span>
       <span className="truncate">
@@ -88,7 +89,7 @@ export function FeatureColumns({ metrics, metric, order, effects, inPane, onSort
             aria-pressed={sorting}
             onClick={() => onSort(name, sorting ? other : 'desc')}
             className={`min-w-0 items-center justify-end gap-1 whitespace-nowrap ${
-              sorting ? 'flex font-semibold text-ink' : shownFrom(column) === 'xl' ? 'hidden hover:text-ink xl:flex' : 'hidden hover:text-ink 3xl:flex'
+              sorting ? 'flex font-semibold text-ink' : shownFrom(column, effects) === 'xl' ? 'hidden hover:text-ink xl:flex' : 'hidden hover:text-ink 3xl:flex'
             }`}
           >
             <span className="truncate">{label}</span>
@@ -121,7 +122,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
       data-row
       aria-current={current ? 'page' : undefined}
       className={`${grid(inPane)} h-9 border-b border-line text-sm outline-offset-[-2px] hover:bg-sunk aria-[current=page]:bg-sunk`}
-      style={columns(metrics, Number(effects))}
+      style={columns(metrics, effects)}
     >
       <span className={`text-right text-xs text-faint tabular-nums ${inPane ? '' : 'max-sm:hidden'}`}>{count(row + 1)}</span>
       <span className={`flex items-center justify-end gap-1.5 tabular-nums ${current ? 'font-semibold text-plum' : ''}`}>
@@ -144,7 +145,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
       {metrics.map(({ name, label }, column) => {
         const value = feature.values[name]
         return (
-          <span key={name} className={`relative text-right tabular-nums ${name === metric ? '' : shownFrom(column) === 'xl' ? 'hidden text-soft xl:block' : 'hidden text-soft 3xl:block'}`}>
+          <span key={name} className={`relative text-right tabular-nums ${name === metric ? '' : shownFrom(column, effects) === 'xl' ? 'hidden text-soft xl:block' : 'hidden text-soft 3xl:block'}`}>
             <span className="sr-only">{label} </span>
             {value === undefined ? '–' : metricValue(name, value)}
             {name === metric && value !== undefined && max > 0 && (
@@ -174,7 +175,7 @@ function SliceEffect({ feature: { slice_effects, n_slice_effects }, labels }: { 
     >
       <bdi className="truncate">{name}</bdi>
       <span>
-        {signed(strongest.effect)} <span className="text-faint">n {count(n)}</span>
+        {signed(strongest.effect)} <span className="text-faint">n = {count(n)}</span>
       </span>
     </span>
   )
