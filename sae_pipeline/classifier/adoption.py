@@ -13,13 +13,9 @@ from safetensors.numpy import load_file, save_file
 from tqdm.auto import tqdm
 
 from sae_pipeline.artefacts.checkpoints import unfinished
-from sae_pipeline.artefacts.checksums import file_sums, write_record
-from sae_pipeline.artefacts.writing import publish, readable_os_errors
+from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.classifier.classifier import (
-    RECORD,
     WEIGHTS,
-    ClassifierRecord,
-    check_classifier,
     classifier_report,
     inputs_hash,
     predict,
@@ -32,6 +28,7 @@ from sae_pipeline.classifier.pretrained import (
     recorded_model,
     tokens_read,
 )
+from sae_pipeline.classifier.publishing import Making, publish_classifier
 from sae_pipeline.classifier.support import check_encoder
 from sae_pipeline.config import AdoptConfig, HeadlinesConfig
 from sae_pipeline.errors import UserError
@@ -105,30 +102,8 @@ def adopt(
                 shutil.copyfile(original, final / WEIGHTS)
             if not headlines.labelled:
                 save_file({name: labels.astype(np.int32) for name, labels in found.items()}, final / LABELS)
-        record = ClassifierRecord(
-            inputs_hash=inputs,
-            data_hash=headlines.data_hash,
-            data_revision=headlines.revision,
-            model=model,
-            model_revision=pretrained.revision,
-            labels=pretrained.labels,
-            labelled=headlines.labelled,
-            n_layers=network.config.num_hidden_layers,
-            d_model=network.config.hidden_size,
-            max_length=max_length,
-            n_cut={name: sum(headline.is_cut for headline in tokens[name]) for name in _SPLITS},
-            headlines=data,
-            finetune=None,
-            history=[],
-            dev=reports.get("dev"),
-            test=reports.get("test"),
-            seconds=0.0,
-            device=str(device),
-            precision="fp32",
-            files=file_sums(final, (path.name for path in final.iterdir() if path.name != RECORD)),
-        )
-        write_record(final / RECORD, record)
-        return publish(final, store / record.name, check_classifier)
+        making = Making(inputs, model, None, [], reports, 0.0, device, "fp32")
+        return publish_classifier(final, store, pretrained, headlines, data, tokens, max_length, making)
 
 
 def own_labels(folder: Path) -> dict[str, list[int]]:

@@ -26,13 +26,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sae_pipeline.artefacts.checkpoints import Checkpoint, unfinished
-from sae_pipeline.artefacts.checksums import file_sums, write_record
-from sae_pipeline.artefacts.writing import publish, readable_os_errors
+from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.classifier.classifier import (
-    RECORD,
-    ClassifierRecord,
     EpochRecord,
-    check_classifier,
     classifier_report,
     inputs_hash,
     predict,
@@ -40,6 +36,7 @@ from sae_pipeline.classifier.classifier import (
 from sae_pipeline.classifier.dropout import Masks, fast_dropout
 from sae_pipeline.classifier.masters import MasterWeights
 from sae_pipeline.classifier.pretrained import load_for, recorded_model, tokens_read
+from sae_pipeline.classifier.publishing import Making, publish_classifier
 from sae_pipeline.classifier.support import check_encoder
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, Precision
@@ -102,35 +99,23 @@ def finetune(
         progress = _fit(network.to(device), pad_id, train, dev, config, checkpoint)
         _load_best(network, checkpoint)
         short = logits_only(network)
-        reports = [_report(short, split, pad_id) for split in (dev, test)]
+        reports = {split.name: _report(short, split, pad_id) for split in (dev, test)}
         final = checkpoint.folder / "classifier"
         with readable_os_errors(final):
             network.save_pretrained(final)
             tokenizer.save_pretrained(final)
-        record = ClassifierRecord(
+        making = Making(
             inputs_hash=inputs,
-            data_hash=headlines.data_hash,
-            data_revision=headlines.revision,
             model=model,
-            model_revision=pretrained.revision,
-            labels=list(headlines.names),
-            labelled=True,
-            n_layers=network.config.num_hidden_layers,
-            d_model=network.config.hidden_size,
-            max_length=max_length,
-            n_cut={split.name: sum(headline.is_cut for headline in split.headlines) for split in (train, dev, test)},
-            headlines=data,
             finetune=config.model_copy(update={"model": model}),
             history=progress.history,
-            dev=reports[0],
-            test=reports[1],
+            reports=reports,
             seconds=round(progress.seconds, 1),
-            device=str(device),
+            device=device,
             precision=dtype_name(device, config.precision),
-            files=file_sums(final, (path.name for path in final.iterdir() if path.name != RECORD)),
         )
-        write_record(final / RECORD, record)
-        return publish(final, store / record.name, check_classifier)
+        tokens = {split.name: split.headlines for split in (train, dev, test)}
+        return publish_classifier(final, store, pretrained, headlines, data, tokens, max_length, making)
 
 
 def _fit(
