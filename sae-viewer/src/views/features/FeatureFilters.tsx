@@ -1,5 +1,6 @@
 import { useState } from 'react'
 import { Choice } from '../../components/Choice'
+import { ClassChoice } from '../../components/ClassChoice'
 import type { FilterChip } from '../../components/FilterChips'
 import { Icon } from '../../components/Icon'
 import { ClassMark } from '../../components/Outcome'
@@ -118,20 +119,7 @@ function ClassFilter({ address, labels, onChange }: {
   onChange: (changes: Partial<FeaturesAddress>) => void
 }) {
   if (labels.length > MOST_BUTTONS) {
-    const options = labels.map((_, index) => ({
-      value: String(index),
-      label: className(labels, index),
-      mark: <ClassMark labels={labels} index={index} />,
-    }))
-    const List = isMany(labels) ? SearchChoice : Choice
-    return (
-      <List
-        label="Indicates"
-        value={address.leaning === undefined ? '' : String(address.leaning)}
-        options={[{ value: '', label: 'any class' }, ...options]}
-        onChoose={(value) => onChange({ leaning: value === '' ? undefined : Number(value) })}
-      />
-    )
+    return <ClassChoice name="Indicates" labels={labels} chosen={address.leaning} onChoose={(leaning) => onChange({ leaning })} />
   }
   return (
     <div role="group" aria-label="Filter by the class that a feature indicates">

@@ -1,9 +1,7 @@
 import { useState } from 'react'
-import { Choice } from '../../components/Choice'
+import { ClassChoice } from '../../components/ClassChoice'
 import { ConfusionMatrix, type Pair } from '../../components/ConfusionMatrix'
 import { Modal } from '../../components/Modal'
-import { ClassMark } from '../../components/Outcome'
-import { SearchChoice } from '../../components/SearchChoice'
 import { className, isMany, largestConfusions } from '../../lib/classes'
 import { count } from '../../lib/format'
 import { useConfusion, type ConfusionQuery } from './useConfusion'
@@ -57,29 +55,6 @@ export function PredictionFilter({ labels, chosen, onChoose }: {
 }
 
 const pairOf = ({ label, prediction }: Pair): Pair => ({ label, prediction })
-
-/** A dropdown for a class or for any, with a search where there are many. */
-function ClassChoice({ name, labels, chosen, onChoose }: {
-  name: string
-  labels: readonly string[]
-  chosen: number | undefined
-  onChoose: (index: number | undefined) => void
-}) {
-  const options = labels.map((_, index) => ({
-    value: String(index),
-    label: className(labels, index),
-    mark: <ClassMark labels={labels} index={index} />,
-  }))
-  const List = isMany(labels) ? SearchChoice : Choice
-  return (
-    <List
-      label={name}
-      value={chosen === undefined ? '' : String(chosen)}
-      options={[{ value: '', label: 'any class' }, ...options]}
-      onChoose={(value) => onChoose(value === '' ? undefined : Number(value))}
-    />
-  )
-}
 
 /** The pairs of label and prediction with the most wrong headlines; each is a filter. */
 function LargestConfusions({ labels, counts, chosen, onChoose }: {
