@@ -81,3 +81,17 @@ def pairs(split: Split) -> list[tuple[str, int]]:
 def everything(headlines: Headlines) -> dict[str, int]:
     """The label of each text of all splits."""
     return dict(pairs(headlines.train) + pairs(headlines.dev) + pairs(headlines.test))
+
+
+def frame_json(orient: Any) -> bytes:
+    """ROWS as pandas writes them."""
+    import pandas
+
+    return pandas.DataFrame(ROWS, columns=["text", "label"]).to_json(orient=orient).encode()
+
+
+def written(folder: Path, name: str, data: bytes | str) -> Path:
+    """A file with this content."""
+    path = folder / name
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
