@@ -74,6 +74,7 @@ def adopt(study: StudyConfig, root: Path, device: torch.device) -> ClassifierRec
     if folder is None:
         data = recorded(study.headlines, root)
         folder = adoption.adopt(pretrained, headlines, data, study.adopt, layout.store, layout.checkpoints, device)
+    discard(layout.checkpoints, inputs_hash)
     return _made_present(folder, study, root)
 
 

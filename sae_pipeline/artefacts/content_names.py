@@ -13,14 +13,15 @@ _HASH = re.compile(r"@[0-9a-f]{12}$")
 
 
 def content_name(path: Path) -> str:
-    """The name of a file, or of a folder, whose hash is of the files in it that are not hidden.
+    """The name of a file, or of a folder, whose hash is of the files at any depth that are not hidden.
 
     Raises UserError for a file that cannot be read.
     """
     paths = [path]
     if path.is_dir():
         path = path.resolve()
-        paths = sorted(file for file in path.iterdir() if file.is_file() and file.name[0] != ".")
+        files = (file for file in path.rglob("*") if file.is_file())
+        paths = sorted(file for file in files if all(part[0] != "." for part in file.relative_to(path).parts))
     try:
         return f"{path.name}@{file_hash(*(file.resolve() for file in paths))}"
     except DamageError as error:

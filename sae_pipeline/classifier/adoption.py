@@ -33,6 +33,7 @@ from sae_pipeline.classifier.support import check_encoder
 from sae_pipeline.config import AdoptConfig, HeadlinesConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.dataset import Headlines
+from sae_pipeline.headlines.labels import check_names
 from sae_pipeline.headlines.tokens import tokenize
 from sae_pipeline.schema.reports import ClassifierReport
 
@@ -56,6 +57,7 @@ def load_adopted(model: str, label_names: tuple[str, ...] = ()) -> Pretrained:
         raise UserError(f"{model} has {n_classes} output, so it is a regression and no classifier.")
     if pretrained.network.config.problem_type == "multi_label_classification":
         raise UserError(f"{model} may give a text several classes at once, which is not supported; use another model.")
+    check_names(label_names or pretrained.labels, "--label-names" if label_names else model)
     if label_names:
         if len(label_names) != n_classes:
             raise UserError(f"{model} has {n_classes} classes, and --label-names has {len(label_names)} names.")

@@ -55,7 +55,7 @@ class ClassifierRecord(BaseModel):
     headlines: HeadlinesConfig
     finetune: FinetuneConfig | None = Field(description="null for a classifier that was taken as it is")
     history: list[EpochRecord]
-    dev: ClassifierReport | None = Field(description="null where the headlines have no labels")
+    dev: ClassifierReport | None = Field(description="null where the split has no labels or no headlines")
     test: ClassifierReport | None
     seconds: float
     device: str

@@ -5,6 +5,7 @@ them is refused. Weights that are pickled (`pytorch_model.bin`, which ProsusAI/f
 torch's restricted unpickler (`weights_only`), which makes tensors and plain containers and calls nothing else.
 """
 
+import copy
 import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -80,16 +81,17 @@ def load_pretrained(model: str, n_classes: int | None = None, seed: int = 0) -> 
             config = AutoConfig.from_pretrained(source, trust_remote_code=False)
             if n_classes is not None:
                 config.num_labels = n_classes
-            torch.manual_seed(seed)
-            network, loading = AutoModelForSequenceClassification.from_pretrained(
-                source,
-                config=config,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=n_classes is not None,
-                output_loading_info=True,
-                trust_remote_code=False,
-                weights_only=True,
-            )
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                network, loading = AutoModelForSequenceClassification.from_pretrained(
+                    source,
+                    config=config,
+                    dtype=torch.float32,
+                    ignore_mismatched_sizes=n_classes is not None,
+                    output_loading_info=True,
+                    trust_remote_code=False,
+                    weights_only=True,
+                )
             tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
     except UserError:
         raise
@@ -108,8 +110,10 @@ def load_for(model: str, labels: Sequence[str], new_head: bool = False, seed: in
     """
     pretrained = load_pretrained(model)
     order = _order(pretrained.labels, labels)
-    if new_head or not pretrained.has_head:
+    if not pretrained.has_head:
         pretrained = load_pretrained(model, len(labels), seed)._replace(has_head=False)
+    elif new_head:
+        pretrained = _with_new_head(pretrained, model, len(labels), seed)
     elif order is not None:
         _permute_head(pretrained.network, order)
     else:
@@ -120,6 +124,21 @@ def load_for(model: str, labels: Sequence[str], new_head: bool = False, seed: in
         )
     name_classes(pretrained.network, labels)
     return pretrained
+
+
+def _with_new_head(pretrained: Pretrained, model: str, n_classes: int, seed: int) -> Pretrained:
+    """The encoder of a classifier below a head that is drawn from `seed`, also where the old head has its size."""
+    from transformers import AutoModelForSequenceClassification
+
+    config = copy.deepcopy(pretrained.network.config)
+    config.num_labels = n_classes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    if network.base_model is network:
+        raise UserError(f"The head of {model} cannot be told from its other layers, so it cannot be replaced.")
+    network.base_model.load_state_dict(pretrained.network.base_model.state_dict())
+    return pretrained._replace(network=network.eval(), has_head=False)
 
 
 def tokens_read(pretrained: Pretrained, max_length: int | None) -> int:

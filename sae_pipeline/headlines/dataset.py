@@ -33,6 +33,7 @@ from sae_pipeline.headlines.sample import sample_headlines
 from sae_pipeline.headlines.table_files import FORMATS, open_table
 from sae_pipeline.headlines.text import headline_id, normalise, shortened
 from sae_pipeline.schema.common import Cell
+from sae_pipeline.schema.run import MAX_COLUMNS
 
 SAMPLE = "sample"
 TEST_SHARE, DEV_SHARE = 0.2, 0.1
@@ -201,6 +202,7 @@ class _Source:
             rows = [SourceRow(text, str(label), {}) for text, label in sample_headlines()]
             for row in rows:
                 self.found.add(row.label, row.text)
+            self.has_labels.append(True)
             yield SourceRows(rows)
         elif path := file_of(config.source):
             yield self._file(path)
@@ -222,7 +224,9 @@ class _Source:
         columns = find_columns(names, source, config.text_column, config.label_column, need_label=not self.classes)
         self.has_labels.append(columns.label is not None)
         self.notes += [note for note in columns.notes if note not in self.notes]
-        return columns
+        if len(columns.others) > MAX_COLUMNS:
+            self.notes.append(f"{source} has {len(columns.others)} other columns; {MAX_COLUMNS} of them are kept.")
+        return replace(columns, others=tuple(sorted(columns.others, key=lambda name: name != config.split_by)))
 
 
 def file_of(source: str | None) -> Path | None:
@@ -293,7 +297,7 @@ def _draw(text: str, purpose: str, share: float) -> bool:
 def _splits(splits: dict[str, list[Headline]]) -> dict[str, Split]:
     """The splits as parallel lists; a column is of numbers where it is in all splits."""
     everything = list(itertools.chain(*splits.values()))
-    names = list(dict.fromkeys(name for row in everything for name in row.cells))
+    names = list(dict.fromkeys(name for row in everything for name in row.cells))[:MAX_COLUMNS]
     columns = {name: typed([row.cells.get(name) for row in everything]) for name in names}
     made, start = {}, 0
     for split, rows in splits.items():

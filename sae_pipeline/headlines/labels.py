@@ -198,7 +198,7 @@ def _is_unclear(label: str) -> bool:
 
 
 def _check_are_classes(found: FoundLabels, source: str) -> None:
-    """Refuse labels that are scores, free text, or all the same."""
+    """Refuse labels that are scores or free text."""
     labels = found.counts
     decimals = next((found.written[label] for label in labels if _DECIMAL.fullmatch(label)), None)
     if decimals is not None:
@@ -235,21 +235,32 @@ def _given_map(label_map: str | None) -> dict[str, str]:
 def given_names(label_names: Sequence[str]) -> tuple[str, ...]:
     """The names of the classes; a single one that is a file names a class in each of its lines."""
     names = [name.strip() for name in label_names]
-    if len(names) == 1 and Path(names[0]).is_file():
-        try:
-            lines = Path(names[0]).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--label-names: {names[0]} cannot be read as UTF-8; save it so.") from error
-        names = [name.strip() for name in lines if name.strip()]
+    if len(names) == 1:
+        names = _lines_of(names[0]) or names
     if not names:
         return ()
+    check_names(names, "--label-names")
+    return tuple(names)
+
+
+def _lines_of(path: str) -> list[str]:
+    """The lines of a file that are not empty; none where there is no such file."""
+    try:
+        file = Path(path).expanduser()
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
+        raise UserError(f"--label-names: {shortened(path, 60)} cannot be read as UTF-8; save it so.") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def check_names(names: Sequence[str], giver: str) -> None:
+    """Raise UserError for names that `giver` gives and that cannot be those of classes."""
     if not 2 <= len(names) <= MAX_CLASSES:
         raise UserError(
-            f"--label-names has {len(names):,} names and is no file; a classifier has 2 to {MAX_CLASSES} classes."
+            f"{giver} has {len(names):,} names of classes and is no file; a classifier has 2 to {MAX_CLASSES}."
         )
     if repeated := [name for name, n in Counter(map(spelling, names)).items() if n > 1 or not name]:
-        raise UserError(f"--label-names has {repeated[0]!r} twice or an empty name; every class needs its own.")
-    return tuple(names)
+        raise UserError(f"{giver} has {repeated[0]!r} twice or an empty name; every class needs its own.")
 
 
 def _natural(label: str) -> list[tuple[int, str]]:

@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 from sae_pipeline.artefacts.checksums import (
     MissingError,
     check_files,
-    named_record,
     passing_over_damage,
     read_record,
     write_record,
@@ -22,7 +21,7 @@ from sae_pipeline.artefacts.checksums import (
 from sae_pipeline.artefacts.locks import HeldError, locked
 from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.errors import DamageError, UserError
-from sae_pipeline.scoring.record import SCORE, Part, ScoreInputs, ScoreRecord
+from sae_pipeline.scoring.record import SCORE, Part, ScoreInputs, ScoreRecord, check_scores
 
 
 class ScoreFolder:
@@ -38,10 +37,8 @@ class ScoreFolder:
         if not self.path.is_dir():
             return None
         with passing_over_damage(self.path):
-            record = named_record(self.path, SCORE, ScoreRecord)
-            if record.inputs == inputs:
-                for part in record.parts:
-                    check_files(self.path, part.files)
+            if read_record(self.path / SCORE, ScoreRecord).inputs == inputs:
+                record = check_scores(self.path)
                 shutil.rmtree(self.work, ignore_errors=True)  # what a kill after the record was written has left
                 return record
         return None

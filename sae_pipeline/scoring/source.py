@@ -16,10 +16,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from sae_pipeline.artefacts.checksums import file_hash
 from sae_pipeline.artefacts.content_names import content_name
 from sae_pipeline.config import ScoreConfig
-from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.headlines.columns import Columns, find_columns
 from sae_pipeline.headlines.rows import as_text, check_text
 from sae_pipeline.headlines.table_files import Table, open_table
@@ -70,14 +68,7 @@ class Source:
     @property
     def name(self) -> str:
         """`name@hash`, with a hash of the content. Raises UserError for a file that cannot be read."""
-        path = self.table.path
-        if path.is_file():
-            return content_name(path)
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        try:
-            return f"{path.resolve().name}@{file_hash(*files)}"
-        except DamageError as error:
-            raise UserError(f"A file of {path} {error}; make it readable, or name another table.") from error
+        return content_name(self.table.path)
 
     def survey(self) -> Survey:
         """Read the whole table. Raises UserError at the first row that cannot be scored."""
@@ -164,6 +155,8 @@ class _CellReader:
 
 _TYPES = {  # the kinds of cells in a column, and the type that holds them all
     frozenset({"whole number"}): pa.int64(),
+    frozenset({"large whole number"}): pa.int64(),
+    frozenset({"whole number", "large whole number"}): pa.int64(),
     frozenset({"number"}): pa.float64(),
     frozenset({"whole number", "number"}): pa.float64(),
     frozenset({"truth value"}): pa.bool_(),
@@ -179,8 +172,10 @@ def _kind(cell: Any) -> str:
     match cell:
         case bool():
             return "truth value"
-        case int() if -(2**63) <= cell < 2**63:
+        case int() if abs(cell) <= 2**53:
             return "whole number"
+        case int() if -(2**63) <= cell < 2**63:
+            return "large whole number"  # which a float64 cannot hold
         case float():
             return "number"
         case datetime.datetime() if cell.tzinfo is None:
@@ -199,6 +194,11 @@ def _type(kinds: set[str]) -> pa.DataType:
 def _column(cells: list[Any], kind: pa.DataType) -> pa.Array:
     if kind == pa.string():
         cells = [None if cell is None else _as_utf8(cell) for cell in cells]
+    elif pa.types.is_timestamp(kind):
+        midnight = datetime.time()
+        cells = [datetime.datetime.combine(cell, midnight) if type(cell) is datetime.date else cell for cell in cells]
+    elif pa.types.is_floating(kind):
+        cells = [None if cell is None else float(cell) for cell in cells]
     return pa.array(cells, kind)
 
 

@@ -32,7 +32,7 @@ class PresentClassifier(BaseModel):
     classifier_hash: str
     preset: str
     headlines: HeadlinesConfig
-    layer: int | None = Field(None, description="LAYER_TO_EXTRACT of the last verb that named one")
+    layer: int | None = Field(None, description="LAYER_TO_EXTRACT of the last extraction or training")
 
 
 SAE, SAE_RECORD = "sae.pt", "sae.json"

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
+import orjson
 import torch
 
 from sae_pipeline.activations.extraction import Extraction
@@ -21,10 +22,11 @@ from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.config import ExtractConfig, StudyConfig
 from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.evaluation.held_out import HeldOut
-from sae_pipeline.headlines.dataset import Headlines, load_headlines
+from sae_pipeline.headlines.dataset import Headlines, Split, load_headlines
 from sae_pipeline.kernels import choose as choose_kernels
 from sae_pipeline.runs.folders import list_runs
 from sae_pipeline.sae.autoencoder import SparseAutoencoder, size_name
+from sae_pipeline.schema.common import PROMPTS
 from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.study.layout import (
     SAE,
@@ -197,13 +199,28 @@ def equal_run(study: StudyConfig, root: Path) -> Path | None:
     if not path.is_file():
         return None
     wanted = (file_hash(path), study.analyze.model_dump())
+    split = same_headlines(root).test.first(study.analyze.max_samples)
     for entry in list_runs(layout.runs):
         found = entry.metadata
         if found is not None and (found.sae_hash, found.configs.get("analyze")) == wanted:
             with suppress(DamageError):
                 check_files(entry.folder, found.files)
-                return entry.folder
+                if _has_columns(entry.folder, found, split):
+                    return entry.folder
     return None
+
+
+def _has_columns(run: Path, metadata: RunMetadata, split: Split) -> bool:
+    """Whether a run has the cells that the table's other columns have now; texts and labels are those of `split`."""
+    if metadata.columns != list(split.columns):
+        return False
+    if not split.columns:
+        return True
+    with (run / PROMPTS).open("rb") as lines:
+        stored = [orjson.loads(line)["columns"] for line in lines]
+    return stored == [
+        dict(zip(split.columns, cells, strict=True)) for cells in zip(*split.columns.values(), strict=True)
+    ]
 
 
 def check_sae_size(study: StudyConfig, root: Path) -> None:

@@ -158,7 +158,7 @@ class RemoteStudy(StudyRoot):
     def _needed(self, files: Mapping[str, RemoteFile]) -> dict[str, RemoteFile]:
         """Pick the files at the address that the verb reads."""
         present = _classifier_of(self.folder / "finbert_sae" / "classifier.json")
-        if self._verb == "finetune":  # which reuses a classifier that was made from the same inputs
+        if self._verb in ("finetune", "adopt"):  # which reuses a classifier that was made from the same inputs
             return {name: file for name, file in files.items() if name.startswith(f"finbert_sae/store/{present}/")}
         if self._verb == "verify":
             return {

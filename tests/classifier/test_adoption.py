@@ -124,6 +124,9 @@ def test_unnamed_classes_get_names(tmp_path: Path) -> None:
 
 def test_what_is_no_classifier(tmp_path: Path) -> None:
     """An encoder without a head and a regression are refused before anything is read."""
+    finbert_like(tmp_path / "twice", ["Positive", "positive", "neutral"])
+    with pytest.raises(UserError, match="twice has 'positive' twice"):
+        pipeline.adopt(study_config("demo", adopt={"model": str(tmp_path / "twice")}), tmp_path, CPU)
     finbert_like(tmp_path / "model", ["score"])
     for model, message in (("minilm", "no classification head"), (str(tmp_path / "model"), "a regression")):
         study = study_config("demo", adopt={"model": model})

@@ -44,6 +44,20 @@ def test_a_head_for_other_classes_is_replaced_only_when_asked(tmp_path: Path) ->
     assert replaced.labels == list(FINANCIAL) and not replaced.has_head
 
 
+def test_a_new_head_is_new_where_the_old_one_has_its_size(tmp_path: Path) -> None:
+    """The encoder stays as it is, the head is drawn from the seed, and the caller's generator is left alone."""
+    original = finbert_like(tmp_path, ["LABEL_0", "LABEL_1", "LABEL_2"])
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    first, again, other = (load_for(str(tmp_path), FINANCIAL, new_head=True, seed=seed).network for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(first.bert.pooler.dense.weight, original.bert.pooler.dense.weight)
+    heads = [model.classifier.weight for model in (first, again, other, original)]
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2]) and not torch.equal(heads[0], heads[3])
+
+
 def test_a_model_without_a_head_gets_one_from_the_seed(tmp_path: Path) -> None:
     """The head of an encoder is drawn, and drawn alike for the same seed."""
     heads = [load_for("minilm", ["no", "yes"], seed=seed).network.classifier.weight for seed in (0, 0, 1)]

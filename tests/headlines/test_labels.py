@@ -84,6 +84,12 @@ def test_a_map_names_classes_of_its_own(tmp_path: Path) -> None:
     assert load(tmp_path, "a.csv", table, label_map="1=neutral,2=bearish,3=Bullish").names == FINANCIAL
 
 
+def test_a_name_that_is_no_path(tmp_path: Path) -> None:
+    """A single name that is too long for a path is one sentence."""
+    with pytest.raises(UserError, match="--label-names"):
+        load(tmp_path, "a.csv", labelled((0, 1, 2)), label_names=("a" * 300,))
+
+
 def test_label_names_are_what_numbers_count(tmp_path: Path) -> None:
     """Names are given in order, in the command or in a file; a class that never occurs is missed."""
     names = ["Negative", "Neutral", "Positive"]
@@ -137,6 +143,15 @@ def test_other_columns_stay(tmp_path: Path) -> None:
         assert list(split.columns) == ["date", "number", "code"]
         for n, text in enumerate(split.texts):
             assert tuple(cells[n] for cells in split.columns.values()) == expected[text]
+
+
+def test_many_other_columns(tmp_path: Path) -> None:
+    """The first 100 stay, and the one that dates the split before them; that is said."""
+    names = [f"c{n}" for n in range(120)]
+    rows = [(text, label, *(f"2024-{n % 12 + 1:02}-01" for _ in names)) for n, (text, label) in enumerate(ROWS)]
+    headlines = load(tmp_path, "a.csv", csv_text(rows, header=("text", "label", *names)), split_by="c119")
+    assert list(headlines.test.columns) == ["c119", *names[:99]]
+    assert "a.csv has 120 other columns; 100 of them are kept." in headlines.report.notes
 
 
 def test_split_by_date(tmp_path: Path) -> None:

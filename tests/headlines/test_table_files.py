@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -186,6 +188,19 @@ def test_commas_at_the_end_of_every_row(tmp_path: Path) -> None:
             cells(open_table(written(tmp_path, "b.csv", f"label,text,note\na,Up,x\nb,Down,y\n{row}\n")))
     with pytest.raises(UserError, match="line 1002: more fields than columns"):
         cells(open_table(written(tmp_path, "c.csv", "label,text,note\n" + rows * 500 + "a,Oil falls, gas rises,,,\n")))
+
+
+def test_a_long_cell_does_not_hide_the_delimiter(tmp_path: Path) -> None:
+    """The same file reads the same in a fresh process, whose limit of a cell is lower."""
+    path = written(tmp_path, "a.csv", f"text;label\n{'word ' * 40_000};1\nShares fall;0\n")
+    code = "import sys; from pathlib import Path; from sae_pipeline.headlines.table_files import open_table\n"
+    code += "print(open_table(Path(sys.argv[1])).columns)"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "('text', 'label')" == str(open_table(path).columns)
+
+
+def test_a_blank_first_line_is_no_header(tmp_path: Path) -> None:
+    assert open_table(written(tmp_path, "a.csv", "   \n" + csv_text(ROWS))).columns == ("text", "label")
 
 
 def test_quotes_in_tsv_files(tmp_path: Path) -> None:

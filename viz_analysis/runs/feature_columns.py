@@ -92,27 +92,27 @@ class FeatureColumns:
 
         A rate counts headlines that have the feature among their strongest, because the run knows no others by name.
         """
-        if conditions not in self._slices:
-            inside = in_slice(self.run, conditions)
-            both, own = np.zeros(self.run.d_sae, np.int64), np.zeros(self.run.d_sae, np.int64)
-            for feature, stored in self.run.rows("SELECT feature, headlines FROM posting"):
-                headlines = np.frombuffer(stored, np.uint32)
-                both[feature] += len(headlines)
-                own[feature] += np.count_nonzero(inside[headlines])
-            sliced = FeatureColumns(self.run)
-            sliced.n_slice = int(inside.sum())
-            sliced.slice_effects = None if self.run.interventions is None else _effects(self.run, inside)
-            rate = own / max(sliced.n_slice, 1)
-            elsewhere = (both - own) / max(self.run.n_headlines - sliced.n_slice, 1)
-            new = zip(_SLICE_METRICS, (rate, rate - elsewhere), strict=True)
-            sliced.metrics, sliced.values = dict(self.metrics), dict(self.values)
-            for metric, column in new:
-                sliced.metrics[metric.name], sliced.values[metric.name] = metric, column
-            while len(self._slices) >= _KEPT_SLICES:
-                self._slices.pop(next(iter(self._slices)), None)
-            self._slices[conditions] = sliced
-            return sliced
-        return self._slices[conditions]
+        known = self._slices.get(conditions)
+        if known is not None:
+            return known
+        inside = in_slice(self.run, conditions)
+        both, own = np.zeros(self.run.d_sae, np.int64), np.zeros(self.run.d_sae, np.int64)
+        for feature, stored in self.run.rows("SELECT feature, headlines FROM posting"):
+            headlines = np.frombuffer(stored, np.uint32)
+            both[feature] += len(headlines)
+            own[feature] += np.count_nonzero(inside[headlines])
+        sliced = FeatureColumns(self.run)
+        sliced.n_slice = int(inside.sum())
+        sliced.slice_effects = None if self.run.interventions is None else _effects(self.run, inside)
+        rate = own / max(sliced.n_slice, 1)
+        elsewhere = (both - own) / max(self.run.n_headlines - sliced.n_slice, 1)
+        rates = {metric.name: column for metric, column in zip(_SLICE_METRICS, (rate, rate - elsewhere), strict=True)}
+        sliced.metrics = self.metrics | {metric.name: metric for metric in _SLICE_METRICS}
+        sliced.values = self.values | rates
+        for oldest in list(self._slices)[: 1 - _KEPT_SLICES]:
+            self._slices.pop(oldest, None)  # another thread may have done so
+        self._slices[conditions] = sliced
+        return sliced
 
     # --- one feature -----------------------------------------------------------------------------------
 

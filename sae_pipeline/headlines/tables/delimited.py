@@ -21,6 +21,7 @@ _PHRASE = re.compile(r"(.*\S)\s*@\s*(\w[\w -]{0,40})")
 
 def delimited_table(source: FileBytes, columns: Sequence[str]) -> Table:
     """A text file with a row a line; `columns` names the columns of one without a header."""
+    csv.field_size_limit(MAX_CHARACTERS + 1)
     codec = encoding_of(source)
     sample = list(_sample(lines(source, codec)))
     if source.ending == ".txt" and all(_PHRASE.fullmatch(line.strip()) for line in sample):
@@ -114,7 +115,6 @@ def _as_written(source: FileBytes) -> str:
 
 def _csv_records(source: FileBytes, codec: str, delimiter: str, quoted: bool) -> Iterator[Record]:
     """Yield the records of a CSV file that are not empty. Raises UserError at the first one that cannot be read."""
-    csv.field_size_limit(MAX_CHARACTERS + 1)
     reader = csv.reader(
         lines(source, codec),
         delimiter=delimiter,
@@ -125,7 +125,7 @@ def _csv_records(source: FileBytes, codec: str, delimiter: str, quoted: bool) ->
     try:
         for cells in reader:
             where, line = f"line {line + 1}", reader.line_num
-            if cells:
+            if len(cells) > 1 or any(map(str.strip, cells)):
                 yield where, cells
     except csv.Error as error:
         raise UserError(
