@@ -87,6 +87,26 @@ def test_excel_keeps_its_types(tmp_path: Path) -> None:
     assert rows["price"].to_pylist() == [2.0, 2.5]
 
 
+def test_excel_dates_beside_moments(tmp_path: Path) -> None:
+    """A column of dates and moments holds moments, the dates at midnight."""
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    for row in (["text", "at"], ["Shares rise", MOMENT], ["Profit falls", datetime.date(2024, 1, 31)]):
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    assert whole(tmp_path / "a.xlsx")["at"].to_pylist() == [MOMENT, datetime.datetime(2024, 1, 31)]
+
+
+def test_large_numbers_in_json(tmp_path: Path) -> None:
+    """Numbers that a float cannot hold stay whole, or become text beside fractions."""
+    for other, expected in ((1, [2**53 + 1, 1]), (0.5, [str(2**53 + 1), "0.5"])):
+        lines = [{"text": "Shares rise", "n": 2**53 + 1}, {"text": "Profit falls", "n": other}]
+        (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        assert whole(tmp_path / "a.jsonl")["n"].to_pylist() == expected
+
+
 def test_csv_stays_text_as_written(tmp_path: Path) -> None:
     """Numbers, dates and white space are not touched; a short row has no cell."""
     (tmp_path / "a.csv").write_text("text,n,day\nShares rise, 007,2024-01-31\nProfit falls,1.50\n", encoding="utf-8")

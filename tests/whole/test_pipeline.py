@@ -109,6 +109,17 @@ def test_everything_is_reused(copy: Path) -> None:
     assert {p for p in copy.rglob("*") if p.is_file()} == before
 
 
+def test_a_run_is_not_reused_for_other_cells(copy: Path) -> None:
+    """Another column, or another ticker beside the same headline, makes a new run and no new classifier."""
+    config, table = small_config(copy), copy / "headlines.csv"
+    written = table.read_text(encoding="utf-8")
+    for changed in (written.replace(",AAPL", ",NVDA"), written.replace("date,ticker", "date,firm")):
+        table.write_text(changed, encoding="utf-8")
+        assert present.equal_run(config, copy) is None
+    table.write_text(written, encoding="utf-8")
+    assert present.equal_run(config, copy) is not None
+
+
 def test_the_same_weights_from_other_settings(study: SmallStudy, copy: Path) -> None:
     """Settings that change nothing make an SAE that is there already: it is that one."""
     size = study.config.train.latent_dims[:1]
