@@ -14,7 +14,12 @@ export function Note({ title, children }: { title: string; children?: ReactNode 
 }
 
 /** An error, shown instead of what it prevented. */
-export function Failure({ error, retry }: { error: ApiError; retry?: () => void }) {
+export function Failure({ error, retry, clear }: {
+  error: ApiError
+  retry?: () => void
+  /** Takes the filters away, which a refused request may be about. */
+  clear?: (() => void) | undefined
+}) {
   if (error.kind === 'down') {
     return (
       <Note title={error.message}>
@@ -29,6 +34,13 @@ export function Failure({ error, retry }: { error: ApiError; retry?: () => void 
         <button type="button" className="button" onClick={retry}>
           Try again
         </button>
+      )}
+      {clear && !error.passes && (
+        <p>
+          <button type="button" className="button" onClick={clear}>
+            Clear all filters
+          </button>
+        </p>
       )}
     </Note>
   )

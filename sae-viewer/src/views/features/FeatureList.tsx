@@ -72,8 +72,8 @@ export function FeatureList({ address, run, inPane = false, frame }: {
     <FeatureFilters address={address} run={run} metrics={allMetrics} inPane={inPane} onLeave={onLeave} />,
     <>
       <div className={`flex min-h-12 shrink-0 flex-wrap items-center gap-x-3 gap-y-1 pb-2.5 ${inPane ? 'pt-3' : 'pt-4 lg:pt-5'}`}>
-        <p role="status" className="whitespace-nowrap">
-          {first ? <Counts page={first} /> : <span className="skeleton inline-block h-4 w-32" />}
+        <p role="status" className="whitespace-nowrap empty:-mr-3">
+          {first ? <Counts page={first} /> : !error && <span className="skeleton inline-block h-4 w-32" />}
         </p>
         <FilterChips chips={featureChips(address, run)} onClear={() => go(unfiltered(address))} />
         {!inPane && !!first?.total && (
@@ -83,7 +83,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
         )}
       </div>
       {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message}</Notice>}
-      {!first && error && <Failure error={error} retry={retry} />}
+      {!first && error && <Failure error={error} retry={retry} clear={address.where.length > 0 ? () => go(unfiltered(address)) : undefined} />}
       {!first && !error && <Waiting />}
       {first?.total === 0 && <Nothing address={address} page={first} />}
       {first && first.total > 0 && (
@@ -91,6 +91,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
           <SliceNote page={first} effects={effects} />
           <OrderNote address={address} page={first} metric={allMetrics.find(({ name }) => name === metric)?.label ?? metric} />
           <FeatureColumns
+            labels={run.labels}
             metrics={metrics}
             metric={metric}
             order={address.order}

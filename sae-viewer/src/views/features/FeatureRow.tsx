@@ -29,18 +29,21 @@ export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boo
 
 /** The columns of a row: narrow screens show the sorting metric alone, wide ones all columns. */
 const GRID =
-  'grid items-center gap-x-4 grid-cols-[3.75rem_minmax(0,1fr)_7.25rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(7rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--wide),minmax(4.75rem,7.5rem))] 3xl:grid-cols-[3.25rem_4.75rem_minmax(9rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--widest),minmax(5.5rem,7.5rem))]'
+  'grid items-center gap-x-4 grid-cols-[3.75rem_minmax(0,1fr)_7.25rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(var(--word),1fr)_4rem_4.75rem_4.75rem_repeat(var(--wide),minmax(4.75rem,7.5rem))] 3xl:grid-cols-[3.25rem_4.75rem_minmax(9rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--widest),minmax(5.5rem,7.5rem))]'
 const PANE_GRID = 'grid items-center gap-x-3 grid-cols-[2.25rem_4rem_minmax(0,1fr)_6.75rem]'
 const grid = (inPane: boolean) => (inPane ? PANE_GRID : GRID)
-const columns = (metrics: MetricInfo[], effects: boolean) => {
+const columns = (metrics: MetricInfo[], effects: boolean, labels: readonly string[]) => {
   const n = metrics.length + Number(effects)
-  return { '--wide': Math.min(WIDE, n), '--widest': n } as React.CSSProperties
+  // Of many classes, the name of the one that it indicates stands beside the word.
+  const word = isMany(labels) ? 'clamp(7rem, 30vw - 17rem, 10rem)' : '7rem'
+  return { '--wide': Math.min(WIDE, n), '--widest': n, '--word': word } as React.CSSProperties
 }
 /** The breakpoint from which a metric that does not sort is shown; the effects in a slice stand before the metrics. */
 const shownFrom = (column: number, effects: boolean) => (column + Number(effects) < WIDE ? 'xl' : '3xl')
 
 /** The headings. A metric's heading sorts by it; the sorting one reverses the order and shows an arrow. */
-export function FeatureColumns({ metrics, metric, order, effects, inPane, onSort }: {
+export function FeatureColumns({ labels, metrics, metric, order, effects, inPane, onSort }: {
+  labels: readonly string[]
   metrics: MetricInfo[]
   metric: string
   order: Order
@@ -51,7 +54,7 @@ export function FeatureColumns({ metrics, metric, order, effects, inPane, onSort
 }) {
   const other = order === 'desc' ? 'asc' : 'desc'
   return (
-    <div className={`${grid(inPane)} shrink-0 border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics, effects)}>
+    <div className={`${grid(inPane)} shrink-0 border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics, effects, labels)}>
       <span className={`text-right ${inPane ? '' : 'max-sm:hidden'}`}>rank</span>
       <span className="text-right">feature</span>
       <span className="truncate">
@@ -122,7 +125,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
       data-row
       aria-current={current ? 'page' : undefined}
       className={`${grid(inPane)} h-9 border-b border-line text-sm outline-offset-[-2px] hover:bg-sunk aria-[current=page]:bg-sunk`}
-      style={columns(metrics, effects)}
+      style={columns(metrics, effects, labels)}
     >
       <span className={`text-right text-xs text-faint tabular-nums ${inPane ? '' : 'max-sm:hidden'}`}>{count(row + 1)}</span>
       <span className={`flex items-center justify-end gap-1.5 tabular-nums ${current ? 'font-semibold text-plum' : ''}`}>
@@ -131,7 +134,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
             <ClassMark labels={labels} index={feature.leaning} />
           </span>
         )}
-        {feature.feature}
+        <span className="min-w-[4ch] text-right">{feature.feature}</span>
       </span>
       <FeatureWord feature={feature} indicates={feature.leaning !== null && isMany(labels) && !inPane ? className(labels, feature.leaning) : ''} />
       {!inPane && (
@@ -175,7 +178,7 @@ function SliceEffect({ feature: { slice_effects, n_slice_effects }, labels }: { 
     >
       <bdi className="truncate">{name}</bdi>
       <span>
-        {signed(strongest.effect)} <span className="text-faint">n = {count(n)}</span>
+        {signed(strongest.effect)}, <span className="text-faint">n = {count(n)}</span>
       </span>
     </span>
   )

@@ -59,8 +59,8 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
       <section aria-label="Headlines" aria-busy={stale} className="min-w-0 pb-16">
         <div className="flex min-h-12 flex-wrap items-center justify-between gap-x-4 gap-y-1 border-b border-line pt-4 pb-2.5 lg:pt-5">
           <div className="flex min-w-0 flex-wrap items-center gap-x-3 gap-y-1">
-            <p role="status" className="whitespace-nowrap">
-              {first ? <Counts total={first.total} all={first.n_headlines} /> : <span className="skeleton inline-block h-4 w-40" />}
+            <p role="status" className="whitespace-nowrap empty:-mr-3">
+              {first ? <Counts total={first.total} all={first.n_headlines} /> : !error && <span className="skeleton inline-block h-4 w-40" />}
             </p>
             <FilterChips chips={headlineChips(address, run)} onClear={() => go(unfiltered(address))} />
           </div>
@@ -92,7 +92,7 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
         </div>
         {first && <SliceLine address={address} run={run} page={first} />}
         {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message} What is loaded stays on this page.</Notice>}
-        {!first && error && <Failure error={error} retry={retry} />}
+        {!first && error && <Failure error={error} retry={retry} clear={address.where.length > 0 ? () => go(unfiltered(address)) : undefined} />}
         {!first && !error && <Waiting />}
         {first && first.total > 0 && address.open !== undefined && address.open >= first.total && (
           <Notice>This list has no row {count(address.open + 1)}; its last row is {count(first.total)}.</Notice>
