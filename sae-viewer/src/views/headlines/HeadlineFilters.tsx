@@ -69,7 +69,7 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
         onClick={() => setMore(!more)}
         className="quiet text-xs lg:hidden"
       >
-        {more ? 'Fewer filters' : 'Filter by class, confidence or feature; sort'}
+        {more ? 'Fewer filters' : `Filter by class, ${run.columns.length > 0 ? 'column, ' : ''}confidence or feature; sort`}
       </button>
       <div className={`space-y-5 ${more ? '' : 'hidden lg:block'}`}>
         {run.labelled ? (
