@@ -17,7 +17,7 @@ interface Filter {
 }
 
 /** The most classes of which every confusion is seen at a glance, and whose columns have room for a name. */
-const FEW = 4
+export const FEW = 4
 /** How many of the largest confusions have a frame, where there are more classes. */
 const FRAMES = 5
 

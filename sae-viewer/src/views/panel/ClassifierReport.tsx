@@ -1,8 +1,8 @@
-import { ConfusionMatrix } from '../../components/ConfusionMatrix'
+import { ConfusionMatrix, FEW } from '../../components/ConfusionMatrix'
 import { ClassName } from '../../components/Outcome'
 import type { RunMetadata } from '../../interpAPI'
 import { isMany, NO_LABELS } from '../../lib/classes'
-import { count, number, percent } from '../../lib/format'
+import { count, percent } from '../../lib/format'
 import { CELL, HEAD, Section, Strong } from './Section'
 
 /** Accuracy, scores per class and the confusion matrix on the test split. */
@@ -19,10 +19,10 @@ export function ClassifierReport({ run }: { run: RunMetadata }) {
   return (
     <Section title="Classifier">
       <p className="pb-2">
-        Accuracy <Strong>{percent(report.accuracy)}</Strong>, macro-F1 <Strong>{number(report.macro_f1)}</Strong> on{' '}
+        Accuracy <Strong>{percent(report.accuracy)}</Strong>, macro-F1 <Strong>{report.macro_f1.toFixed(3)}</Strong> on{' '}
         {count(report.n_headlines)} {report.split} headlines.
         <span className="block text-xs text-soft">
-          Predicting the most frequent class: {percent(report.majority_accuracy)} and {number(report.majority_macro_f1)}.
+          Predicting the most frequent class: {percent(report.majority_accuracy)} and {report.majority_macro_f1.toFixed(3)}.
         </span>
       </p>
       <div role="region" aria-label="Scores of the classifier by class" tabIndex={0} className={`overflow-auto ${many ? 'max-h-72' : ''}`}>
@@ -44,7 +44,7 @@ export function ClassifierReport({ run }: { run: RunMetadata }) {
                 </th>
                 <td className={CELL}>{percent(score.precision)}</td>
                 <td className={CELL}>{percent(score.recall)}</td>
-                <td className={CELL}>{percent(score.f1)}</td>
+                <td className={CELL}>{score.f1.toFixed(3)}</td>
                 <td className={CELL}>{count(score.support)}</td>
               </tr>
             ))}
@@ -52,7 +52,7 @@ export function ClassifierReport({ run }: { run: RunMetadata }) {
         </table>
       </div>
       <p className="mt-4 mb-1.5 text-xs text-soft">
-        Headlines by class (row) and predicted class (column){many && '; frames mark the largest confusions'}.
+        Headlines by class (row) and predicted class (column){run.labels.length > FEW && '; frames mark the largest confusions'}.
       </p>
       <ConfusionMatrix labels={run.labels} counts={report.confusion} />
     </Section>

@@ -24,7 +24,7 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
               <th scope="col" className={HEAD} title="Active features per token, train / held out">L0</th>
               <th scope="col" className={HEAD} title="Fraction of variance unexplained, train / held out">FVU</th>
               <th scope="col" className={HEAD} title="Share of features that never fire on train">dead</th>
-              <th scope="col" className={HEAD} title="Accuracy when the reconstruction replaces the activations">spliced</th>
+              {run.labelled && <th scope="col" className={HEAD} title="Accuracy when the reconstruction replaces the activations">spliced</th>}
               <th scope="col" className={HEAD} title="Share of predictions that stay the same when spliced">unchanged</th>
             </tr>
           </thead>
@@ -35,7 +35,7 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
                 <Pair train={report.train.l0} heldOut={report.held_out.l0} />
                 <Pair train={report.train.fvu} heldOut={report.held_out.fvu} />
                 <td className={CELL}>{percent(report.dead_share)}</td>
-                <td className={CELL}>{percent(report.spliced.accuracy_spliced)}</td>
+                {run.labelled && <td className={CELL}>{percent(report.spliced.accuracy_spliced)}</td>}
                 <td className={CELL}>{percent(report.spliced.unchanged)}</td>
               </tr>
             ))}
@@ -43,8 +43,8 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
         </table>
       </div>
       <p className="mt-1.5 text-xs text-soft">
-        Pairs are train / held out. Spliced: the reconstruction replaces the activations of {spliced.positions} in{' '}
-        {count(spliced.n_headlines)} {spliced.split} headlines; accuracy without it is {percent(spliced.accuracy_clean)}.
+        Pairs are train / held out. {run.labelled ? 'Spliced: the' : 'Unchanged: predictions that stay the same when the'} reconstruction replaces the activations of {spliced.positions} in{' '}
+        {count(spliced.n_headlines)} {spliced.split} headlines{run.labelled && `; accuracy without it is ${percent(spliced.accuracy_clean)}`}.
         {spliced.baselines.length > 0 &&
           ` Recovered loss: ${spliced.baselines.map(({ kind, recovered_loss }) => `${percent(recovered_loss)} (${kind} ablation)`).join(', ')}.`}
       </p>
