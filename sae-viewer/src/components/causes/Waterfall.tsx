@@ -25,7 +25,7 @@ export function Waterfall({ causes, index, labels, words, href, onLight }: {
   return (
     <figure aria-label={`Waterfall of the ${name} logit`} className="text-xs">
       <figcaption className="mb-2 text-soft">
-        The base, the listed effects and the rest add up to the {name} logit. A filled bar speaks for {name}, a hollow one against it.
+        The base, the listed effects and the rest add up to the <ClassRef name={name} /> logit. A filled bar speaks for <ClassRef name={name} />, a hollow one against it.
       </figcaption>
       <ol>
         {steps.map((step, i) => (
@@ -57,7 +57,7 @@ export function Waterfall({ causes, index, labels, words, href, onLight }: {
         ))}
       </ol>
       <p className="mt-1.5 text-faint">
-        The axis is the {name} logit minus the mean of all logits, from {signed(low)} to {signed(high)}. Effects are integrated gradients,
+        The axis is the <ClassRef name={name} /> logit minus the mean of all logits, from {signed(low)} to {signed(high)}. Effects are integrated gradients,
         summed over the headline’s tokens.
       </p>
     </figure>
@@ -79,4 +79,9 @@ function StepName({ step, words, href, label }: {
   }
   const names = { base: 'base without features', rest: 'all other features', logit: `${label} logit`, feature: '' }
   return <span className={step.kind === 'logit' ? 'font-semibold' : 'text-soft'}>{names[step.kind]}</span>
+}
+
+/** The name of a class in a sentence, set off from it, as a name may be several common words. */
+function ClassRef({ name }: { name: string }) {
+  return <bdi className="font-semibold">{name}</bdi>
 }
