@@ -1,4 +1,4 @@
-"""Which column of a table holds the headline and which one the label."""
+"""The columns of a table that hold the headline and the label."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -31,9 +31,9 @@ class Columns:
     notes: tuple[str, ...]  # what was found, where that is not exactly `text` and `label`
 
     def cells(self, row: Mapping[str, Any], source: str, where: str) -> tuple[Any, Any]:
-        """The headline and the label of a row of `source`; no label is None.
+        """The headline and the label of a row of `source`; the label is None where there is none.
 
-        Raises UserError where the row lacks the headline, and where one of the two is no text and no number.
+        Raises UserError where the row lacks the headline, and where one of the two is neither text nor a number.
         """
         if self.text not in row:
             raise UserError(f"{source}, {where}: the row has no {self.text!r}.")
@@ -56,8 +56,8 @@ def find_columns(
 ) -> Columns:
     """Find the headline and the label among the columns of `source`: those named by the user, or usual names.
 
-    An empty `label_column` says that none holds labels. Raises UserError when a column is missing; a missing label is
-    none when `need_label` is false and it was not named.
+    An empty `label_column` says that no column holds labels. Raises UserError when a column is missing. A label that is
+    missing is accepted if `need_label` is false and the user has not named its column.
     """
     text = _named(columns, text_column) if text_column else _usual(columns, TEXT_NAMES)
     if text is None:

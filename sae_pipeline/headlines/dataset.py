@@ -3,13 +3,15 @@
 `load_headlines` is the only entry point. Copies of a headline are found by `normalise(text)`, which leaves links out,
 folds white space and lowers the case. The rules apply in this order:
 
-1. Rows without a label leave, and empty ones.
-2. Where copies of a headline disagree on the label, all of them leave.
-3. Where copies agree, the first one stays.
-4. A train row that also stands in test leaves train.
-5. A hash of the text draws 10 % of train for dev. Before all this, a file without `test_source` gives test 20 % of its
-   rows, drawn the same way, or its latest 20 % with `split_by`. Without `split_by` the split of a headline depends on
-   its text alone, and more data never moves it.
+1. A file without `test_source` is split first: a hash of the text draws 20 % of its rows for test. With `split_by` the
+   latest 20 % are test.
+2. Rows without a label and rows with an empty headline are removed.
+3. Where copies of a headline disagree on the label, all of them are removed.
+4. Where copies agree, the first one is kept.
+5. A train row that is also in test is removed from train.
+6. A hash of the text draws 10 % of train for dev.
+
+Without `split_by`, the split of a headline depends on its text alone, and more data never moves it.
 """
 
 import hashlib
@@ -244,7 +246,7 @@ def file_of(source: str | None) -> Path | None:
 def latest(rows: list[Headline], column: str, share: float, source: str) -> tuple[list[Headline], list[Headline]]:
     """The earlier rows, and the latest `share` by date or number in `column`; equal dates stay together.
 
-    Raises UserError where the column is missing, where a cell is neither, and where all are equal.
+    Raises UserError where the column is missing, where a cell is neither a date nor a number, and where all are equal.
     """
     names = list(dict.fromkeys(name for row in rows for name in row.cells))
     column = next((name for name in names if name.casefold() == column.strip().casefold()), column)

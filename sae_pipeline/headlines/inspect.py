@@ -1,4 +1,4 @@
-"""What is understood of a table: its format, columns, labels, counts and lengths. Nothing is made or kept."""
+"""Inspection of a table: its format, columns, labels, counts and lengths. No file is written."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from sae_pipeline.headlines.rows import as_text, check_text
 from sae_pipeline.headlines.table_files import Table, open_table
 from sae_pipeline.headlines.text import normalise, shortened
 
-MAX_KEYS = 2_000_000  # different headlines among which duplicates are looked for; about 150 MB
+MAX_KEYS = 2_000_000  # different headlines among which duplicates are looked for; their hashes take about 160 MB
 MAX_LABELS = 1_000  # different labels that are counted
 _FIRST_ROWS = 5
 _SHOWN_LABELS = 20  # where their meaning is not known
@@ -63,7 +63,7 @@ class Inspection:
     problem: str | None = None  # the sentence with which reading it as headlines ends
 
     def lines(self) -> list[str]:
-        """Everything that was understood, a line each."""
+        """Everything that was understood, one line for each fact."""
         table = self.table
         text_format = [f"encoding    {table.encoding}"] if table.encoding else []
         text_format += [f"delimiter   {_NAMES_OF_DELIMITERS[table.delimiter]}"] if table.delimiter else []
@@ -108,7 +108,7 @@ _NAMES_OF_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "verti
 def inspect(config: HeadlinesConfig) -> Inspection:
     """Read the table that `config.source` names, to its end.
 
-    Raises UserError when it cannot be opened. What goes wrong later is the `problem` of the inspection.
+    Raises UserError when it cannot be opened. An error after that becomes the `problem` of the inspection.
     """
     table = open_table(Path(config.source).expanduser(), config.columns)
     found = Inspection(table)
@@ -163,7 +163,7 @@ def _add_label(found: Inspection, label: Any, text: str) -> None:
 
 
 def _meanings(found: Inspection, config: HeadlinesConfig) -> list[str]:
-    """What each label means, as a study would read it; counts alone and a sentence where that is not known."""
+    """The meaning of each label, as a study would read it. If it is not known, only counts, and a `problem`."""
     try:
         return understand(found.labels, config, found.table.path.name, numbers="usual").lines(found.labels)
     except UserError as error:

@@ -1,13 +1,14 @@
-"""What the labels of a table mean: the classes, their names and their order.
+"""The meaning of a table's labels: the classes, their names and their order.
 
 A label is compared by its spelling: without white space around it, in lower case, and 1.0 as 1. The classes are
-settled once, from all labels of a study, and in this order of precedence:
+settled once, from all labels of a study. The first rule that fits is used:
 
-1. `label_map` says what labels mean, `label_names` what the classes are called and in which order. A classifier that is
-   taken as it is has its own names.
-2. Labels that together mean Bearish, Bullish and Neutral (positive, negative, neutral and their like) get these names.
-3. The numbers 0, 1 and 2 of a file are read in this order too, as the default data set has them.
-4. Other words are classes of their own, in natural order. Other numbers are asked about and never guessed.
+1. `label_map` says what labels mean, and `label_names` gives the names of the classes in their order. A classifier that
+   is taken as it is has its own names.
+2. Names that a data set on the hub gives to its classes are kept, unless they mean Bearish, Bullish and Neutral.
+3. Labels that together mean Bearish, Bullish and Neutral (see `_SYNONYMS`) get these names.
+4. The numbers 0, 1 and 2 of a file, if all three occur, are Bearish, Bullish and Neutral, as in the default data set.
+5. Other words are classes of their own, in natural order. Other numbers are never guessed: the user is asked.
 """
 
 import re
@@ -46,7 +47,7 @@ def spelling(label: Any) -> str:
 
 
 def same_class(name: str) -> str:
-    """What two names of a class have in common: synonyms of Bearish, Bullish and Neutral are one name."""
+    """The spelling that all names of a class share: synonyms of Bearish, Bullish and Neutral count as one name."""
     known = _SYNONYMS.get(spelling(name))
     return spelling(name) if known is None else spelling(FINANCIAL[known])
 
@@ -61,7 +62,7 @@ class FoundLabels:
 
     def add(self, label: Any, text: str) -> str:
         """Count the label of a headline. Returns its spelling."""
-        found = spelling(label)[: MAX_NAME + 1]  # what is longer is no class
+        found = spelling(label)[: MAX_NAME + 1]  # a longer label is no class
         if found:
             self.counts[found] += 1
             self.written.setdefault(found, shortened(str(label), MAX_NAME + 1))
@@ -88,7 +89,7 @@ class Meanings:
 
 
 Numbers = Literal["known", "usual", "unknown"]
-"""What 0, 1 and 2 mean in a source: FINANCIAL by its card, FINANCIAL as usual, or nothing that is known."""
+"""The meaning of 0, 1 and 2 in a source: FINANCIAL for certain, FINANCIAL by convention, or unknown."""
 
 
 def understand(
@@ -102,7 +103,7 @@ def understand(
     """Settle the classes of a study, or find the given `classes` of a classifier in the labels.
 
     `carried` are the names that a data set gives to its classes. Raises UserError where labels can be read in more than
-    one way, and where they are no classes.
+    one way, and where they are not classes.
     """
     _check_are_classes(found, source)
     given, told = _given_map(config.label_map), given_names(config.label_names)

@@ -37,7 +37,8 @@ class SourceRows:
 def read_rows(table: Iterable[Row], columns: Columns, source: str, found: FoundLabels) -> SourceRows:
     """Read the rows of `source` and count their labels in `found`.
 
-    An empty headline stays, and its label is not read. A row without a label leaves, unless the table has no labels.
+    An empty headline is kept, and its label is not read. A row without a label is left out, unless the table has no
+    labels.
     Raises UserError for a text that cannot be stored and for a column that is missing in a row.
     """
     result = SourceRows()
@@ -57,7 +58,7 @@ def read_rows(table: Iterable[Row], columns: Columns, source: str, found: FoundL
 
 
 def as_text(value: Any) -> str:
-    """The text of a cell; that of an empty cell is empty."""
+    """The text of a cell, which is empty for an empty cell."""
     return "" if value is None or value != value else str(value)
 
 
@@ -82,7 +83,7 @@ def typed(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _cell(value: Any) -> Cell:
-    """What is kept of a cell: a number as it is, a date in ISO 8601, anything else as text."""
+    """The stored form of a cell: a number as it is, a date in ISO 8601, anything else as text."""
     if value is None or value != value or value == "":
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What a failed request to the Hugging Face hub means."""
+"""Explanations of failed requests to the Hugging Face hub."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ _MEANINGS = {
     404: "the hub has none of this name",
     429: "the hub has had too many requests from here: try again in some minutes",
 }
-_CLIENTS = {"httpx", "httpx2", "httpcore", "requests", "urllib3"}  # packages that the hub's client may send by
+_CLIENTS = {"httpx", "httpx2", "httpcore", "requests", "urllib3"}  # packages that the hub's client may send with
 
 
 def hub_trouble(error: BaseException) -> str | None:
@@ -32,7 +32,7 @@ def hub_trouble(error: BaseException) -> str | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from, the nearest first."""
+    """Yield the error and its causes, the nearest first."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

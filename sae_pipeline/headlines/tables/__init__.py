@@ -1,1 +1,1 @@
-"""One format of tables a file; `open_table` chooses among them."""
+"""Readers of tables, one module for each format; `open_table` chooses among them."""

@@ -1,4 +1,4 @@
-"""Text files with a row a line: CSV, TSV, the `sentence@label` of the Financial PhraseBank, and plain lines."""
+"""Text files with a row in each line: CSV, TSV, the `sentence@label` of the Financial PhraseBank, and plain lines."""
 
 import csv
 import re
@@ -20,7 +20,7 @@ _PHRASE = re.compile(r"(.*\S)\s*@\s*(\w[\w -]{0,40})")
 
 
 def delimited_table(source: FileBytes, columns: Sequence[str]) -> Table:
-    """A text file with a row a line; `columns` names the columns of one without a header."""
+    """A text file with a row in each line; `columns` names the columns of one without a header."""
     csv.field_size_limit(MAX_CHARACTERS + 1)
     codec = encoding_of(source)
     sample = list(_sample(lines(source, codec)))

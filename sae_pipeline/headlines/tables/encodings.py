@@ -28,7 +28,7 @@ _NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8 with a mark", "utf-16": "UTF-16"
 def encoding_of(source: FileBytes) -> str:
     """The codec of a text file: UTF-8, UTF-16 or UTF-32 with a byte order mark, or plausibly Windows-1252.
 
-    The whole file is checked, a part at a time. Raises UserError for a file that is empty or no such text.
+    The whole file is checked, a part at a time. Raises UserError for a file that is empty or in another encoding.
     """
     head = source.head(4)
     codec = next((codec for mark, codec in _BOMS if head.startswith(mark)), "utf-8")
@@ -44,7 +44,7 @@ def encoding_of(source: FileBytes) -> str:
 
 
 def encoding_name(codec: str) -> str:
-    """How messages call a codec."""
+    """The name of a codec in messages."""
     return _NAMES.get(codec, "Windows-1252")
 
 

@@ -24,7 +24,7 @@ class FileBytes:
 
     @property
     def name(self) -> str:
-        """How messages call it."""
+        """The name of the file in messages."""
         return self.path.name
 
     @property

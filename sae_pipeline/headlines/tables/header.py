@@ -1,4 +1,4 @@
-"""Whether the first row of a table holds the names of its columns, and how they are called where it does not."""
+"""The header of a table: the names of its columns in the first row, or names for columns without them."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Header:
 def header_of(sample: Sequence[Sequence[str]], columns: Sequence[str], name: str) -> Header:
     """The header of the table `name`, whose first rows are `sample`; `columns` are the names that the user gives.
 
-    Raises UserError when names are given for a table that has them, or as many as it has no columns.
+    Raises UserError when names are given for a table that has other ones, and when their number is wrong.
     """
     first = [cell.strip() for cell in sample[0]]
     if columns:
@@ -48,7 +48,7 @@ def header_of(sample: Sequence[Sequence[str]], columns: Sequence[str], name: str
 
 
 def check_given(columns: Sequence[str], names: Sequence[str] | None, name: str) -> None:
-    """Refuse names given by the user for a table that has other ones; None: it has none."""
+    """Refuse names given by the user for a table that has other `names`; None stands for a table without names."""
     if columns and names is not None and [c.lower() for c in columns] != [n.lower() for n in names]:
         raise UserError(
             f"--columns names the columns of a file without a header, but {name} has its own: {', '.join(names)}."

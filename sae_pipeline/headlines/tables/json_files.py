@@ -1,4 +1,4 @@
-"""JSON: an object a line, a list of objects, and what pandas' `to_json` writes."""
+"""JSON files: an object in each line, a list of objects, and what pandas' `to_json` writes."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def json_lines_table(source: FileBytes, columns: Sequence[str]) -> Table:
 
 
 def json_table(source: FileBytes, columns: Sequence[str]) -> Table:
-    """A JSON file of any of the shapes; one that is a single value is held in memory."""
+    """A JSON file of any supported shape; a file that is a single value is held in memory."""
     codec = encoding_of(source)
     if _begins_with_a_row(source, codec):
         return json_lines_table(source, columns)
