@@ -1,7 +1,7 @@
-"""How a classifier's batches are padded, so that a headline's logits do not depend on its batch.
+"""Padding of a classifier's batches, so that a headline's logits do not depend on its batch.
 
-Padding stands on the right, whatever side a tokenizer prefers. So a decoder's tokens, which attend to earlier ones
-alone, never see it.
+Padding is on the right, whatever side a tokenizer prefers. A decoder's tokens attend to earlier tokens only, so they
+never attend to padding.
 """
 
 from collections.abc import Iterator
@@ -23,9 +23,10 @@ def require_equal_lengths(network: Any) -> None:
 def padding_choices(network: Any, tokenizer: Any) -> Iterator[int]:
     """Set one token after the other as padding, the best one first, and yield its id.
 
-    A tokenizer without a padding token (GPT-2, Llama) gets its end of text, or another special token if the caller
-    asks for more. Decoders find a headline's last token by the padding that their config names, so a config without
-    one follows. A config that names another one than the tokenizer stays: position embeddings were made by it.
+    A tokenizer without a padding token (GPT-2, Llama) gets its end-of-text token, or another special token if the
+    caller asks for more. Decoders find a headline's last token by the padding token that their config names. So a
+    config without a padding token gets the chosen one. A config that names another token than the tokenizer is left
+    as it is, because its position embeddings were built with that token.
     """
     chosen = [tokenizer.pad_token_id]
     if chosen == [None]:

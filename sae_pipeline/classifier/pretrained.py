@@ -173,7 +173,7 @@ def name_classes(network: Any, labels: Sequence[str]) -> None:
 
 
 def _download_errors(source: str) -> AbstractContextManager[None]:
-    """The context of a download, in which a full disk becomes a sentence; a local folder needs none."""
+    """The context of a download, in which a full disk becomes one readable error; a local folder needs no context."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return nullcontext() if Path(source).is_dir() else readable_os_errors(Path(HF_HUB_CACHE), "HF_HOME")

@@ -1,4 +1,4 @@
-"""Whether the whole road works for a classifier, found out before any work by running it on two short headlines."""
+"""Check before any work that every step works for a classifier, by running it on two short headlines."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ _TOLERANCE = 1e-4  # share of the largest logit by which logits may differ from 
 
 
 def check_encoder(network: Any, tokenizer: Any) -> list[str]:
-    """Prepare a classifier for padded batches, and say in sentences what a user should know about it.
+    """Prepare a classifier for padded batches. Returns sentences about what a user should know of it.
 
     Gives a padding token to a tokenizer without one, and notes in the network's config that its batches must be of one
     length where padding changes its logits; the weights stay as they are. Raises UserError for a classifier that

@@ -1,11 +1,12 @@
-"""Ways to a classifier's logits from its hidden states at a layer, and a shorter way from its input.
+"""Ways to compute a classifier's logits: from its hidden states at a layer, and faster from its input.
 
-The short way from hidden states is a cut: a model of the layers after the hookpoint. Where a family cannot be cut, the
-whole model runs and the hidden states replace what it computes at the hookpoint: the same numbers, in more time.
+The fast way from hidden states is a cut: a model of the layers after the hookpoint. Where a family cannot be cut, the
+whole model runs, and the hidden states replace what it computes at the hookpoint. This gives the same numbers, but
+takes longer.
 
-The head of most encoders reads the first position alone. Of the last layer it needs the keys and values of all
-positions, and everything else of the first one. Models differ, so each short way is compared with the whole model on
-a small batch before it is used.
+The head of most encoders reads only the first position. So the last layer must compute keys and values at all
+positions, and everything else at the first one only. Models differ, so each fast way is compared with the whole model
+on a small batch before it is used.
 """
 
 import copy
@@ -34,7 +35,7 @@ def logits_only(model: Any, keep: int = 0) -> Any:
 
 
 class Tail:
-    """From hidden states after `layer` to logits. It shares the model's weights and leaves the model as it is."""
+    """The way from hidden states after `layer` to logits. It shares the weights of the model, which stays unchanged."""
 
     def __init__(self, model: Any, layer: int) -> None:
         """Cut `model` after `layer` where its family allows it. Raises UserError for a layer that does not exist."""
@@ -89,7 +90,7 @@ def _agrees(short: Any, model: Any, layer: int) -> bool:
 
 
 class _Given(nn.Module):
-    """Replaces the embeddings and hands on the hidden states that it is given."""
+    """Replaces the embeddings and returns the hidden states that it is given."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         return next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and a.is_floating_point())

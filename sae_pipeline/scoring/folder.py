@@ -1,7 +1,7 @@
-"""The folder of a table's scores: what it holds, and who may write into it.
+"""The folder of a table's scores: its content, and a lock that lets only one command write into it.
 
-`score.json` is written last, so a folder without it is unfinished. Until then the hidden folder `.score/` holds what
-the scores are made from and a record of each part that is whole.
+`score.json` is written last, so a folder without it is unfinished. Until then, the hidden folder `.score/` holds a
+record of what the scores are made from, a record of each complete part, and files that are being written.
 """
 
 import shutil
@@ -45,9 +45,9 @@ class ScoreFolder:
 
     @contextmanager
     def held(self, inputs: ScoreInputs) -> Iterator[None]:
-        """Make the folder one for the scores of these inputs, and keep other processes out of it.
+        """Prepare the folder for the scores of these inputs, and lock it against other processes inside the context.
 
-        Raises UserError where it holds something else, where it cannot be made, and where another process holds it.
+        Raises UserError where it holds something else, where it cannot be made, and where another process has the lock.
         """
         self._check(inputs)
         try:
@@ -83,7 +83,7 @@ class ScoreFolder:
             raise UserError(f"{self.path} holds something else ({listed}); choose another folder with --out.")
 
     def _known_inputs(self) -> ScoreInputs | None:
-        """What the scores in the folder are made from; None where there are none yet."""
+        """The inputs of the scores in the folder; None where there are no scores yet."""
         try:
             return read_record(self.path / SCORE, ScoreRecord).inputs
         except MissingError:
@@ -121,13 +121,13 @@ class ScoreFolder:
         return self.work / f"part-{number:05d}.json"
 
     def finish(self, record: ScoreRecord) -> None:
-        """Write the record and remove what was needed to go on."""
+        """Write the record, and remove the records that were needed to continue."""
         write_record(self.path / SCORE, record)
         shutil.rmtree(self.work, ignore_errors=True)
 
 
 def _difference(known: ScoreInputs, wanted: ScoreInputs) -> str:
-    """What other inputs scores were made from, in words."""
+    """The inputs in which existing scores differ from the wanted ones, in words."""
     if known.table != wanted.table:
         return f"of another table ({known.table})"
     other = [word for name, word in _WORDS.items() if getattr(known, name) != getattr(wanted, name)]

@@ -1,6 +1,6 @@
-"""Parts of the scores: Parquet files of some thousand rows each, which appear whole or not at all.
+"""Parts of the scores: Parquet files of `rows_per_part` rows each. A file appears only when it is complete.
 
-rows/part-00000.parquet       the table's own columns, and what the classifier says
+rows/part-00000.parquet       the table's own columns, and the classifier's prediction
 features/part-00000.parquet   row, feature, max, mean, count: which features fire
 chosen/part-00000.parquet     row, f12, f345: the maximum of chosen features, 0 where they are silent
 """
@@ -72,9 +72,9 @@ class PartWriter:
     progress: Callable[[int], object]  # is called with a number of rows when they are done
 
     def write(self, number: int, part: range, rows: RowReader) -> Part:
-        """Take the rows of a part, which must be the next ones, and write its files.
+        """Take the rows of a part, which must be the next rows of the reader, and write its files.
 
-        Raises ResourceError where the disk is full, and UserError where the table has lost rows meanwhile.
+        Raises ResourceError where the disk is full, and UserError where the table has lost rows in the meantime.
         """
         name = f"part-{number:05d}.parquet"
         n_empty = n_cut = 0

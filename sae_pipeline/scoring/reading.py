@@ -1,4 +1,4 @@
-"""What classifier and SAE say of texts: probabilities, and which features fire how strongly in which text."""
+"""Texts read by a classifier and an SAE: class probabilities, and how strongly each feature fires in each text."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -71,7 +71,7 @@ class TextReader:
         self._model: Any = logits_only(classifier.model, keep=sae.config.hookpoint.layer)
 
     def read(self, texts: Sequence[str]) -> Iterator[ReadTexts]:
-        """Read texts, in order and in blocks of some 3,000 headlines; a block's texts are batched by length."""
+        """Read texts in order, in blocks of about `_BLOCK` characters. The texts of a block are batched by length."""
         ends = np.cumsum([len(text) for text in texts])
         for block in range(int(ends[-1] // _BLOCK) + 1 if len(ends) else 0):
             start, end = np.searchsorted(ends, [block * _BLOCK, (block + 1) * _BLOCK])

@@ -61,7 +61,7 @@ class ScoreRecord(Record):
         return sum(file.size for part in self.parts for file in part.files.values())
 
     def lines(self) -> list[str]:
-        """The counts, a line each."""
+        """The counts as lines of text."""
         n_empty, n_cut = sum(part.n_empty for part in self.parts), sum(part.n_cut for part in self.parts)
         predictions: Counter[str] = Counter()
         for part in self.parts:
@@ -80,7 +80,7 @@ _SHOWN_CLASSES = 8
 
 
 def check_scores(folder: Path) -> ScoreRecord:
-    """The record of a scored table, all of whose files are as they were written. Raises DamageError."""
+    """The record of a scored table whose files all match their checksums. Raises DamageError where one does not."""
     record = named_record(folder, SCORE, ScoreRecord)
     for part in record.parts:
         check_files(folder, part.files)

@@ -1,7 +1,7 @@
-"""Scoring: a table in, the same table out, with predictions and features.
+"""Scoring: a table is written again, with predictions and features.
 
-The rows keep their order. They are written in parts, so a call that was killed goes on after its last whole part, and
-several processes write parts in turn. Memory does not grow with the number of rows.
+The rows keep their order. They are written in parts, so a call that was killed continues after its last complete part,
+and several processes can share the parts. Memory does not grow with the number of rows.
 """
 
 from contextlib import nullcontext
@@ -24,7 +24,7 @@ from sae_pipeline.scoring.source import Source, Survey
 
 @dataclass(frozen=True)
 class _Plan:
-    """What all processes must know before they write their parts."""
+    """The facts that all processes must know before they write their parts."""
 
     survey: Survey
     names: dict[str, str]  # of the added columns
@@ -42,8 +42,8 @@ def score_table(
 ) -> ScoreRecord:
     """Write the scores of a table into the folder `config.out`, which all ranks must see.
 
-    Equal scores that are there are kept. Raises UserError for a feature that the SAE lacks, for a table that cannot be
-    read or changes meanwhile, and for a folder with other content.
+    Scores of the same inputs that the folder already holds are kept. Raises UserError for a feature that the SAE lacks,
+    for a table that cannot be read or that changes during the call, and for a folder with other content.
     """
     if lacking := [feature for feature in config.features if feature >= sae.config.d_sae]:
         raise UserError(f"There is no feature {lacking[0]}; this SAE has features 0 to {sae.config.d_sae - 1}.")
@@ -82,7 +82,7 @@ def _inputs(source: Source, classifier: Classifier, sae_hash: str, config: Score
 
 
 def _plan(source: Source, survey: Survey, classifier: Classifier, folder: ScoreFolder, config: ScoreConfig) -> _Plan:
-    """Find out what is to be done, and print what a user should know of it."""
+    """Find out which parts are missing, and print what a user should know about how the table is read."""
     size = config.rows_per_part
     names = added_names(survey.schema.names, classifier.record.labels)
     renamed = [f"{what!r} as {name!r}" for what, name in names.items() if what != name]

@@ -1,4 +1,4 @@
-"""The table to be scored: what it holds, and its rows as Arrow tables whose columns keep their types.
+"""The table to be scored: its columns, and its rows as Arrow tables whose columns keep their types.
 
 The first pass reads the whole table: it counts the rows, finds the type of each column, and refuses a bad row before
 hours of work. Memory does not grow with the number of rows.
@@ -29,7 +29,7 @@ _DELIMITED = {"CSV", "TSV", "sentence@label", "plain lines"}  # formats whose ce
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first pass over a table finds."""
+    """The result of the first pass over a table."""
 
     n_rows: int
     schema: pa.Schema  # of the table's own columns
@@ -108,12 +108,12 @@ class Source:
         return _CellReader(self.table.dated_rows(), schema) if batches is None else _BatchReader(batches, schema)
 
     def texts(self, rows: pa.Table) -> list[str]:
-        """The headlines of rows that the reader gave; that of an empty cell is empty."""
+        """The headlines of rows that the reader gave; an empty cell gives an empty headline."""
         return [as_text(plain(cell)) for cell in rows[self.columns.text].to_pylist()]
 
 
 class _BatchReader:
-    """Reads a format that comes in Arrow's batches."""
+    """Reads a table whose format gives Arrow batches."""
 
     def __init__(self, batches: Iterator[pa.Table], schema: pa.Schema) -> None:
         self._batches, self._schema = batches, schema
@@ -137,7 +137,7 @@ class _BatchReader:
 
 
 class _CellReader:
-    """Reads a format that comes row by row."""
+    """Reads a table whose format gives one row at a time."""
 
     def __init__(self, rows: Iterator[Row], schema: pa.Schema) -> None:
         self._rows, self._schema = rows, schema
