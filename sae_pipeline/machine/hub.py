@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 _MEANINGS = {
-    401: "the hub has none of this name, or asks for a login: run `hf auth login`",
+    401: "the hub has nothing of this name, or asks for a login: run `hf auth login`",
     403: "the hub does not let this account read it: ask for access on its page",
-    404: "the hub has none of this name",
+    404: "the hub has nothing of this name",
     429: "the hub has had too many requests from here: try again in some minutes",
 }
 _CLIENTS = {"httpx", "httpx2", "httpcore", "requests", "urllib3"}  # packages that the hub's client may send with
@@ -24,7 +24,7 @@ def hub_trouble(error: BaseException) -> str | None:
     if any("ProtocolError" in type(cause).__name__ or "Read" in type(cause).__name__ for cause in causes):
         return "the download broke off: run the same command again"
     if constants.is_offline_mode():
-        return "HF_HUB_OFFLINE forbids to ask the hub, and no copy was downloaded before"
+        return "HF_HUB_OFFLINE is set, so the hub is not asked, and no copy was downloaded before"
     missing = any(isinstance(cause, (LocalEntryNotFoundError, OfflineModeIsEnabled)) for cause in causes)
     if missing or any(type(cause).__module__.partition(".")[0] in _CLIENTS for cause in causes):
         return "the hub cannot be reached, and no copy was downloaded before"

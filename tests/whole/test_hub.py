@@ -60,7 +60,7 @@ def test_downloads_and_refusals(hub: str, tmp_path: Path) -> None:
     found = ask(tmp_path, "good", "unauthorised", "unknown", HF_ENDPOINT=hub)
     assert found[:2] == [["good", COMMIT]] * 2
     for (owner, said), named in zip(found[2:], ["--model FOLDER", "--source FILE"] * 2, strict=True):
-        assert "none of this name" in said or "doesn't exist on the Hub" in said
+        assert "nothing of this name" in said or "doesn't exist on the Hub" in said
         assert named in said and "\n" not in said
         assert ("hf auth login" in said) == (owner == "unauthorised")
     offline = ask(tmp_path, "good", "nothing", HF_HUB_OFFLINE="1")

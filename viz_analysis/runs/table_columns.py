@@ -79,8 +79,8 @@ def _split(run: RunReader, condition: str) -> tuple[int, str]:
     found = [name for name in run.metadata.columns if condition.startswith(f"{name}:")]
     if not found:
         raise UnknownColumnError(
-            f"No column of {run.metadata.run_id} begins {condition[:100]!r}; write column:value or column:low..high "
-            f"with one of its columns ({_known(run)})."
+            f"{run.metadata.run_id} has no column for the filter {condition[:100]!r}; write column:value or "
+            f"column:low..high with one of its columns ({_known(run)})."
         )
     name = max(found, key=len)
     return run.metadata.columns.index(name), condition[len(name) + 1 :]
