@@ -8,6 +8,7 @@ import { allViews } from './views'
 let server: Server
 let remove = () => {}
 
+test.beforeEach(({ page }) => watchWidth(page))
 test.beforeAll(async () => {
   const runs = hostileRuns()
   remove = runs.remove
@@ -18,15 +19,26 @@ test.afterAll(async () => {
   remove()
 })
 
+/** Notes by how many pixels the page was wider than the window at any moment, also before it was complete. */
+async function watchWidth(page: Page): Promise<void> {
+  await page.addInitScript(() => {
+    const widest = { sideways: 0 }
+    Object.assign(window, { widest })
+    new MutationObserver(() => {
+      const { scrollWidth, clientWidth } = document.documentElement
+      widest.sideways = Math.max(widest.sideways, scrollWidth - clientWidth)
+    }).observe(document, { childList: true, subtree: true, attributes: true })
+  })
+}
+
 /** No word of a run became an element or ran, no sign turns the text around it, and the page is as wide as the window. */
 async function harmless(page: Page, name: string): Promise<void> {
   const found = await page.evaluate(() => {
-    const { scrollWidth, clientWidth } = document.documentElement
     return {
       hacked: 'hacked' in window,
       elements: document.querySelectorAll('#root :is(script, img, iframe, object), [onerror], [onload], [onfocus], a[href^="javascript:"]').length,
       turned: /[\u0000\u0007\u001b\u0085\u200b\u202a-\u202e\u2066-\u2069]/.exec(document.body.innerText)?.[0] ?? '',
-      sideways: Math.max(0, scrollWidth - clientWidth), // px
+      sideways: (window as unknown as { widest: { sideways: number } }).widest.sideways, // px
     }
   })
   expect.soft(found, name).toEqual({ hacked: false, elements: 0, turned: '', sideways: 0 })
@@ -75,6 +87,16 @@ test('a headline keeps its length, unit for unit, where invisible signs are repl
   await loaded(page)
   const shown = (await row(page, 0).locator('bdi').first().textContent()) ?? ''
   expect(shown.length).toBe(headlines[0]?.text.length)
+})
+
+test('a page without its fonts is as wide as the window', async ({ page }) => {
+  await page.setViewportSize({ width: 390, height: 900 })
+  await page.route('**/*.woff2', (route) => route.abort())
+  for (const path of ['/', '/features']) {
+    await page.goto(server.url + path)
+    await loaded(page)
+    await harmless(page, path)
+  }
 })
 
 test('a word in the list of features keeps to one line', async ({ page }) => {

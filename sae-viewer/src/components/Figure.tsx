@@ -1,6 +1,9 @@
-import { useEffect, useId, useRef, useState, type ReactNode } from 'react'
+import { useId, useLayoutEffect, useRef, useState, type ReactNode } from 'react'
 import { pngOf, saveFile, standaloneSvg } from '../lib/download'
 import { SaveButtons } from './SaveButtons'
+
+/** The narrowest chart, in pixels. */
+const NARROWEST = 240
 
 /** A chart with its title, a sentence that says how to read it, and buttons that save it. */
 export function Figure({ title, name, aside, caption, children }: {
@@ -14,7 +17,7 @@ export function Figure({ title, name, aside, caption, children }: {
   children: (width: number, titleId: string) => ReactNode
 }) {
   const id = useId()
-  const [box, width] = useWidth(520)
+  const [box, width] = useWidth()
   const chart = () => box.current?.querySelector('svg')
   return (
     <figure ref={box} className="min-w-0">
@@ -44,15 +47,18 @@ export function Figure({ title, name, aside, caption, children }: {
   )
 }
 
-/** The width of an element in pixels, so that the chart keeps its type size; `start` until it is measured. */
-function useWidth(start: number) {
+/** The width of an element in pixels, so that the chart keeps its type size. It is measured before the first paint. */
+function useWidth() {
   const box = useRef<HTMLElement>(null)
-  const [width, setWidth] = useState(start)
-  useEffect(() => {
-    if (!box.current) return
-    const observer = new ResizeObserver(([entry]) => setWidth(Math.max(240, entry?.contentRect.width ?? start)))
-    observer.observe(box.current)
+  const [width, setWidth] = useState(NARROWEST)
+  useLayoutEffect(() => {
+    const element = box.current
+    if (!element) return
+    const measure = () => setWidth(Math.max(NARROWEST, element.clientWidth))
+    measure()
+    const observer = new ResizeObserver(measure)
+    observer.observe(element)
     return () => observer.disconnect()
-  }, [start])
+  }, [])
   return [box, width] as const
 }

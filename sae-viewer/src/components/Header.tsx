@@ -17,7 +17,7 @@ export function Header({ address, run, tabs, onRuns, onHelp }: {
 }) {
   return (
     <header className="sticky top-0 z-30 border-b border-line bg-paper">
-      <div className="mx-auto flex h-14 max-w-[96rem] 3xl:max-w-[114rem] items-stretch gap-x-3.5 px-4 sm:gap-x-8 sm:px-6">
+      <div className="mx-auto flex h-14 max-w-[96rem] 3xl:max-w-[114rem] items-stretch gap-x-3 px-4 sm:gap-x-8 sm:px-6">
         <Link
           href={writeAddress({ ...HEADLINES, run: address.run })}
           className="flex items-center gap-2.5 font-serif text-[1.0625rem] font-semibold whitespace-nowrap"
@@ -29,9 +29,9 @@ export function Header({ address, run, tabs, onRuns, onHelp }: {
           <Tab name="Headlines" to={tabs.headlines} current={address.view === 'headlines'} />
           <Tab name="Features" to={tabs.features} current={address.view === 'features'} />
         </nav>
-        <div className="ml-auto flex items-center gap-0.5 sm:gap-2">
-          <button type="button" aria-haspopup="dialog" onClick={onRuns} className="flex h-9 items-center gap-1.5 rounded-md px-1.5 text-sm sm:gap-2 sm:px-2 whitespace-nowrap hover:bg-sunk">
-            {run ? run.run_id : 'Runs'}
+        <div className="ml-auto flex min-w-0 items-center sm:gap-2">
+          <button type="button" aria-haspopup="dialog" onClick={onRuns} className="flex h-9 min-w-0 items-center gap-1.5 rounded-md px-1.5 text-sm sm:gap-2 sm:px-2 whitespace-nowrap hover:bg-sunk">
+            <span className="truncate">{run ? run.run_id : 'Runs'}</span>
             {run && (
               <span className="hidden text-soft md:inline">
                 {run.sae.size} features, layer {run.hookpoint.layer}, {count(run.totals.n_headlines)} headlines
@@ -47,7 +47,7 @@ export function Header({ address, run, tabs, onRuns, onHelp }: {
             aria-haspopup="dialog"
             aria-keyshortcuts="?"
             onClick={onHelp}
-            className="h-9 w-9 rounded-md text-soft hover:bg-sunk hover:text-ink"
+            className="h-9 w-9 shrink-0 rounded-md text-soft hover:bg-sunk hover:text-ink"
           >
             ?
           </button>
@@ -118,7 +118,7 @@ function ThemeSwitch() {
       aria-label={name}
       title={name}
       onClick={() => setTheme(next)}
-      className="flex h-9 w-9 items-center justify-center rounded-md text-soft hover:bg-sunk hover:text-ink"
+      className="flex h-9 w-9 shrink-0 items-center justify-center rounded-md text-soft hover:bg-sunk hover:text-ink"
     >
       <Icon name={THEME_ICONS[theme]} />
     </button>
