@@ -9,12 +9,13 @@ import time
 import types
 import typing
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from sae_pipeline import __version__
 from sae_pipeline.artefacts.checksums import fields_of
 from sae_pipeline.config import PRESETS, HeadlinesConfig, ScoreConfig, StudyConfig, study_config
 from sae_pipeline.errors import UserError
@@ -47,7 +48,7 @@ _VERBS = {
     "finish": ("finish an SAE's training with the classifier's own loss (end to end)", ("extract", "finish")),
     "compare": ("compare an SAE with controls, probes and its other seeds", ("extract", "compare")),
     "family": ("find a run's features in the SAEs of other sizes and seeds", ("family",)),
-    "export": ("write an SAE in SAELens' format", ("extract", "export")),
+    "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),
     "study": ("run finetune, extract, train and analyze, and reuse what exists", ("headlines", *_STUDY)),
     "report": ("print the figures of the present classifier and SAEs", ()),
     "verify": ("compare every artefact, or those in an archive, with the checksums in its record", ()),
@@ -59,11 +60,16 @@ _ALIASES = {"compare": ("evidence",)}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    return exit_code(lambda: run_verb(_parser().parse_args(argv)))
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Do some work of the command line, and print a UserError or Ctrl-C as one sentence. Returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack a letter of a headline
     try:
-        _run(_parser().parse_args(argv))
+        work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -75,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def run_verb(arguments: argparse.Namespace) -> None:
+    """Run the verb that a command line names. Raises UserError for a user's mistake."""
     verb = arguments.verb
     if verb == "inspect":
         _inspect(study_config("finbert", **_changes(arguments)).headlines)
@@ -161,7 +168,7 @@ def _run_stage(
         case "family":
             print("\n".join(report.family_lines(quality.family(study.family, root, device))))
         case "export":
-            print(f"SAELens' format: {place.shown(export(study.export, layer, root))}")
+            print(f"{study.export.to}: {place.shown(export(study.export, layer, root))}")
 
 
 def _print_classifier(record: "ClassifierRecord") -> None:
@@ -226,14 +233,30 @@ def _verify(folder: Path, shown: str) -> None:
 # --- flags ---------------------------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
+Verbs: typing.TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are UserErrors."""
+
     def error(self, message: str) -> typing.NoReturn:
+        """Raise UserError instead of leaving the program."""
         raise UserError(f"{message} (see `{self.prog} --help`).")
+
+    def add_verb_parsers(self) -> Verbs:
+        """Let the first word be a verb; the parsers of the verbs are added to what this returns."""
+        self.add_argument("--version", action="version", version=f"finbert-sae-explorer {__version__}")
+        return self.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m sae_pipeline", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+    parser = Parser(prog="python -m sae_pipeline", description=__doc__)
+    add_study_verbs(parser.add_verb_parsers())
+    return parser
+
+
+def add_study_verbs(verbs: Verbs) -> None:
+    """Add the parsers of the verbs in this file."""
     for verb, (summary, stages) in _VERBS.items():
         sub = verbs.add_parser(verb, help=summary, description=summary, aliases=_ALIASES.get(verb, ()))
         sub.set_defaults(verb=verb)  # argparse alone would report the alias
@@ -259,7 +282,6 @@ def _parser() -> argparse.ArgumentParser:
             flags = [flag for flag in flags if flag[:2] in _SCORE]
         sub.add_argument("--device", help='"cpu", "cuda", "cuda:1"; default: CUDA where there is a card')
         _add_flags(sub, flags)
-    return parser
 
 
 def _add_flags(parser: argparse.ArgumentParser, flags: Sequence[tuple[str, str, str, FieldInfo]]) -> None:

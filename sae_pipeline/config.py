@@ -4,9 +4,11 @@ The command line's flags and the notebook's parameters are these fields. Each ar
 with.
 """
 
+import re
 from collections.abc import Mapping
 from itertools import product
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -264,11 +266,36 @@ class FamilyConfig(Config):
     run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
 
 
-class ExportConfig(Config):
-    """Which SAE is written for other tools, and to which folder."""
+SaeFormat = Literal["saelens", "dictionary-learning", "sparsify"]
+RunFormat = Literal["neuronpedia", "parquet", "html", "site"]
+SAE_FORMATS, RUN_FORMATS = get_args(SaeFormat), get_args(RunFormat)
 
-    sae_size: str = Field("32k", description='SAE_SIZE: "4k", "8k", "16k", "32k", "4k-e2e"')
-    to: str | None = Field(None, description="folder; none: finbert_sae/saelens/layer_<L>_<size>")
+
+class ExportConfig(Config):
+    """Which SAE or run is written for others, in which format, and where."""
+
+    to: SaeFormat | RunFormat = Field(
+        "saelens", description=f"an SAE's format ({', '.join(SAE_FORMATS)}) or a run's ({', '.join(RUN_FORMATS)})"
+    )
+    out: str | None = Field(
+        None,
+        description="file or folder to write; none: finbert_sae/<format>/layer_<L>_<size> for an SAE, a name in the "
+        "current folder for a run",
+    )
+    sae_size: str = Field("32k", description='the SAE by its SAE_SIZE: "4k", "8k", "16k", "32k", "4k-e2e"')
+    run: str | None = Field(None, description='the run by its number or name: "34", "run-034"; none: the latest')
+
+    @model_validator(mode="before")
+    @classmethod
+    def _folder_in_to(cls, values: Any) -> Any:
+        """Take a folder in `to`, which named the folder before there were formats, as `out`."""
+        to = values.get("to") if isinstance(values, dict) else None
+        if not isinstance(to, str) or to in (*SAE_FORMATS, *RUN_FORMATS) or values.get("out"):
+            return values
+        if not re.search(r"[/\\]", to) and not Path(to).exists():
+            return values
+        print(f"--to names a format now; {to} is taken as the folder of --to saelens (write --out {to}).")
+        return {**values, "to": "saelens", "out": to}
 
 
 class StudyConfig(Config):

@@ -69,11 +69,11 @@ def test_saelens_reads_it(tmp_path: Path, kind: str) -> None:
 
 
 def test_to_a_place_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--to` names the folder; an older export there is replaced; a file in its place is one sentence."""
+    """`--out` names the folder; an older export there is replaced; a file in its place is one sentence."""
     _, folder = exported(tmp_path, "jumprelu")
     sae, _ = exported(tmp_path, "relu")
     place = tmp_path / "some" / "place"
-    command = ["export", "--root", str(tmp_path), "--layer", "2", "--sae-size", "40", "--to"]
+    command = ["export", "--root", str(tmp_path), "--layer", "2", "--sae-size", "40", "--out"]
     assert main([*command, str(place)]) == 0
     for name in ("cfg.json", "sae_weights.safetensors"):
         assert (place / name).read_bytes() == (folder / name).read_bytes()
@@ -81,7 +81,18 @@ def test_to_a_place_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (tmp_path / "file").write_text("")
     for wrong in (tmp_path / "file", tmp_path / "file" / "below"):
         assert main([*command, str(wrong)]) == 2
-        assert "is not a folder; choose another one with --to" in capsys.readouterr().err
+        assert "is not a folder; choose another one with --out" in capsys.readouterr().err
+
+
+def test_to_names_a_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder in `--to`, as it was before there were formats, still works and is told; other words are refused."""
+    _, folder = exported(tmp_path, "relu")
+    command = ["export", "--root", str(tmp_path), "--layer", "2", "--sae-size", "40", "--to"]
+    assert main([*command, str(tmp_path / "place")]) == 0
+    assert f"write --out {tmp_path / 'place'}" in capsys.readouterr().out
+    assert (tmp_path / "place" / "cfg.json").read_bytes() == (folder / "cfg.json").read_bytes()
+    assert main([*command, "sae-lens"]) == 2
+    assert "Input should be 'saelens', 'dictionary-learning'," in capsys.readouterr().err
 
 
 def test_no_such_sae(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
