@@ -274,7 +274,7 @@ SAE_FORMATS, RUN_FORMATS = get_args(SaeFormat), get_args(RunFormat)
 class ExportConfig(Config):
     """Which SAE or run is written for others, in which format, and where."""
 
-    to: SaeFormat | RunFormat = Field(
+    to: Literal[SaeFormat, RunFormat] = Field(
         "saelens", description=f"an SAE's format ({', '.join(SAE_FORMATS)}) or a run's ({', '.join(RUN_FORMATS)})"
     )
     out: str | None = Field(
