@@ -63,13 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code(lambda: run_verb(_parser().parse_args(argv)))
 
 
-def exit_code(work: Callable[[], object]) -> int:
-    """Do some work of the command line, and print a UserError or Ctrl-C as one sentence. Returns the exit code."""
+def exit_code(work: Callable[[], int | None]) -> int:
+    """Do some work of the command line, and print a UserError or Ctrl-C as one sentence.
+
+    Returns the exit code: 2 for a UserError, 130 for Ctrl-C, else what `work` returns, with None for 0.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack a letter of a headline
     try:
-        work()
+        return work() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -78,7 +81,6 @@ def exit_code(work: Callable[[], object]) -> int:
         return 130
     except BrokenPipeError:
         return 0
-    return 0
 
 
 def run_verb(arguments: argparse.Namespace) -> None:

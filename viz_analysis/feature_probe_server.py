@@ -7,6 +7,7 @@ WSGI application, which any other WSGI server can serve too. The queries and ans
 """
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -198,17 +199,25 @@ def openapi_json(app: OpenAPI) -> bytes:
     return orjson.dumps(app.api_doc, option=options)
 
 
+def serve_runs(options: Namespace, page: str = "") -> int:
+    """Serve as the flags say until the server is told to stop; its exit code. `page` is what `--open` opens.
+
+    Raises UserError where that cannot begin.
+    """
+    source = run_source(options.analysis_dir, options.look_every)
+    live = ModelQueue(source) if options.live else None
+    app = create_app(source, options.run_id, options.host, options.viewer_dir, live, options.access_log)
+    return serve(app, options.host, options.port, options.threads, options.open, page)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serve until Ctrl-C (exit code 130) or SIGTERM (0). Where that cannot begin: one sentence and exit code 2."""
     options = command_line().parse_args(arguments)
     try:
-        source = run_source(options.analysis_dir, options.look_every)
-        live = ModelQueue(source) if options.live else None
-        app = create_app(source, options.run_id, options.host, options.viewer_dir, live, options.access_log)
         if options.dump_openapi:
-            sys.stdout.buffer.write(openapi_json(app))
+            sys.stdout.buffer.write(openapi_json(create_app(Path(options.analysis_dir))))
             return 0
-        return serve(app, options.host, options.port, options.threads, options.open)
+        return serve_runs(options)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -18,9 +18,8 @@ from sae_pipeline.runs.index import shown_progress
 from viz_analysis.live.endpoints import threads_for
 from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.web.connections import listen
-from viz_analysis.web.viewer_files import VIEWER_DIR
+from viz_analysis.web.viewer_files import REPOSITORY, VIEWER_DIR
 
-_ROOT = Path(__file__).resolve().parents[2]
 _EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 0}
 
 
@@ -31,13 +30,20 @@ def command_line() -> argparse.ArgumentParser:
         usage="%(prog)s [options]",
         description="Serve the viewer and the runs of analysis_data/.",
     )
+    add_server_flags(parser)
+    parser.add_argument("--dump-openapi", action="store_true", help="print the API's description and exit")
+    return parser
+
+
+def add_server_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what is served, and to whom."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port_number, default=8765, help="default: %(default)s")
     parser.add_argument("--run-id", help="run to serve by default: 34, run-034 or a folder name (default: latest)")
     parser.add_argument(
         "--analysis-dir",
         metavar="PLACE",
-        default=str(_ROOT / "analysis_data"),
+        default=str(REPOSITORY / "analysis_data" if REPOSITORY else "analysis_data"),
         help="folder or address of the runs, such as s3://bucket/study/analysis_data (default: analysis_data)",
     )
     parser.add_argument(
@@ -53,13 +59,18 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--live", action="store_true", help="load the run's classifier and SAE, to probe and edit any text"
     )
-    parser.add_argument("--open", action="store_true", help="open the viewer in a browser, where there is a screen")
-    parser.add_argument("--dump-openapi", action="store_true", help="print the API's description and exit")
-    return parser
+    parser.add_argument(
+        "--open",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="open the viewer in a browser, where there is a screen",
+    )
 
 
-def serve(app: Flask, host: str, port: int, threads: int, open_browser: bool = False) -> int:
+def serve(app: Flask, host: str, port: int, threads: int, open_browser: bool = False, page: str = "") -> int:
     """Serve an app until it is told to stop; its exit code. Prints the address when it is ready.
+
+    `page` is the path and query of a page of the viewer to begin with.
 
     Raises `UserError` where the default run cannot be opened or the server cannot listen.
     """
@@ -83,10 +94,17 @@ def serve(app: Flask, host: str, port: int, threads: int, open_browser: bool = F
     signal.signal(signal.SIGTERM, stop)
     address = f"http://{f'[{host}]' if ':' in host else host}:{_port(server)}"
     print(f"Serving {run.metadata.run_id} ({run.n_headlines:,} headlines) at {address}", flush=True)
-    if open_browser and os.environ.get("DISPLAY") and sys.stdout.isatty():
-        webbrowser.open(address)
+    if page:
+        print(f"Begin here: {address}{page}", flush=True)
+    if open_browser and sys.stdout.isatty() and _has_screen():
+        webbrowser.open(address + page)
     server.run()
     return _EXIT_CODES[stopped_by[0]] if stopped_by else 0
+
+
+def _has_screen() -> bool:
+    """Whether a browser that is opened here would be seen; on Linux the environment names the screen."""
+    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 def _port(server: Any) -> int:

@@ -19,7 +19,13 @@ PAGE_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-VIEWER_DIR = Path(__file__).resolve().parents[2] / "sae-viewer" / "dist"
+_ABOVE = Path(__file__).resolve().parents[2]
+REPOSITORY = _ABOVE if (_ABOVE / "sae-viewer").is_dir() else None
+"""The repository that this file stands in; None where the package was installed from a wheel."""
+
+VIEWER_DIR = REPOSITORY / "sae-viewer" / "dist" if REPOSITORY else Path(__file__).resolve().parent / "viewer"
+"""The built viewer: what `npm run build` writes, or the copy that setup.py puts into a wheel."""
+
 NO_VIEWER = """<!doctype html><html lang="en"><meta charset="utf-8"><title>FinBERT SAE Explorer</title>
 <body style="font: 16px/1.5 system-ui; max-width: 40rem; margin: 4rem auto">
 <h1>This is the API of the FinBERT SAE Explorer</h1>
