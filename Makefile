@@ -13,16 +13,20 @@ VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: check-encoders check-integrity peers demo demo-run serve api test test-full lint unit browser chromium bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-viewer screenshots viewer-build setup clean
+.PHONY: wheel check-encoders check-integrity peers demo demo-run serve api test test-full lint unit browser chromium bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-viewer screenshots viewer-build setup clean
 
-demo: demo-run  ## fine-tune, extract, train, analyse on built-in data, then serve
-	@$(MAKE) --no-print-directory serve
+demo: $(PYTHON_READY) $(VIEWER_READY)  ## fine-tune, extract, train, analyse, find causes on built-in data, then serve
+	@HF_HUB_OFFLINE=1 $(PY) -m sae_explorer demo --port $(VIEWER_PORT) || test $$? = 130
 
 demo-run: $(PYTHON_READY)  ## the same without serving
 	@HF_HUB_OFFLINE=1 $(PY) -m sae_pipeline study --preset demo
 
 serve: $(PYTHON_READY) $(VIEWER_READY)  ## the viewer and its API at http://localhost:1234, until Ctrl-C (exit code 130)
 	@$(PY) viz_analysis/feature_probe_server.py --port $(VIEWER_PORT) --open || test $$? = 130
+
+wheel: $(PYTHON_READY) $(VIEWER_READY)  ## a wheel with the built viewer, and an sdist that builds the same, in build/wheel/
+	@rm -rf build/wheel
+	@$(PY) -m build --outdir build/wheel
 
 api: $(PYTHON_READY) $(NODE_READY)  ## after a change of the API: its description and the viewer's types
 	@$(PY) viz_analysis/feature_probe_server.py --dump-openapi > sae-viewer/openapi.json.new
