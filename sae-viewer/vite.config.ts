@@ -15,6 +15,8 @@ export default defineConfig({
   plugins: [react(), tailwindcss()],
   server,
   preview: server,
+  // Assets are named relative to the files that ask for them; `src/base.ts` says where the page itself is.
+  base: './',
   // `light-dark()` and `oklch()` are kept as written: every browser since 2024 has them.
   build: { target: 'esnext', cssTarget: 'esnext' },
   test: { include: ['src/**/*.test.{ts,tsx}'], environment: 'node' },

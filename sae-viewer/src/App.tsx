@@ -1,4 +1,4 @@
-import { lazy, Suspense, useEffect, useState } from 'react'
+import { lazy, Suspense, useEffect, useState, type MouseEvent } from 'react'
 import { Header } from './components/Header'
 import { HelpDialog } from './components/HelpDialog'
 import { Icon } from './components/Icon'
@@ -51,7 +51,7 @@ export function App() {
   return (
     <LabelledContext value={run?.labelled ?? true}>
       <LabelsContext value={labels}>
-        <a href="#main" className="button fixed top-2 left-2 z-50 -translate-y-16 focus:translate-y-0">
+        <a href="#main" onClick={skip} className="button fixed top-2 left-2 z-50 -translate-y-16 focus:translate-y-0">
           Skip to the content
         </a>
         <Header
@@ -145,6 +145,12 @@ function View({ address, run, error, onRuns }: {
       )}
     </>
   )
+}
+
+/** Moves the focus to the content. The link alone would leave the page, whose `<base>` is another address. */
+function skip(event: MouseEvent): void {
+  event.preventDefault()
+  document.getElementById('main')?.focus()
 }
 
 function Down() {

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { ApiError, get, post, putLabels } from './interpAPI'
 
-vi.hoisted(() => vi.stubGlobal('location', { origin: 'http://viewer.test' }))
+vi.hoisted(() => vi.stubGlobal('document', { baseURI: 'http://viewer.test/under/a/prefix/' }))
 
 function answer(body: string | null, status = 200) {
   const fetch = vi.fn<(request: Request) => Promise<Response>>(() => Promise.resolve(new Response(body, { status })))
@@ -20,9 +20,9 @@ describe('get', () => {
   it('sends the parameters that are given and leaves out empty ones', async () => {
     const fetch = answer('{"status":"ok"}')
     await get('/api/headlines', { q: 'a&b 100%', label: 0, correct: false, feature: undefined, run: '', limit: 50 })
-    expect(fetch.mock.calls[0]?.[0].url).toBe('http://viewer.test/api/headlines?q=a%26b+100%25&label=0&correct=false&limit=50')
+    expect(fetch.mock.calls[0]?.[0].url).toBe('http://viewer.test/under/a/prefix/api/headlines?q=a%26b+100%25&label=0&correct=false&limit=50')
     await get('/api/health', {})
-    expect(fetch.mock.calls[1]?.[0].url).toBe('http://viewer.test/api/health')
+    expect(fetch.mock.calls[1]?.[0].url).toBe('http://viewer.test/under/a/prefix/api/health')
   })
   it('throws the API’s own error', async () => {
     answer('{"error":{"code":"unknown_feature","message":"There is no feature 9."}}', 404)
@@ -61,7 +61,7 @@ it('post sends its body as JSON', async () => {
   const body = { run: 'run-001', text: 'up', target: null, level: 0, max_size: 20 } as const
   expect(await post('/api/flip', body)).toEqual({ steps: [] })
   const request = fetch.mock.calls[0]?.[0]
-  expect(request).toMatchObject({ method: 'POST', url: 'http://viewer.test/api/flip' })
+  expect(request).toMatchObject({ method: 'POST', url: 'http://viewer.test/under/a/prefix/api/flip' })
   expect(request?.headers.get('Content-Type')).toBe('application/json')
   expect(await request?.json()).toEqual(body)
 })
@@ -71,7 +71,7 @@ it('putLabels names the labels that it replaces, and is refused where they have 
   const labels = { 7: { name: 'cuts', starred: false, note: '', updated_at: null } }
   expect(await failure(putLabels('run-001', labels, 'abc'))).toMatchObject({ kind: 'refused', status: 412, code: 'labels_changed' })
   const request = fetch.mock.calls[0]?.[0]
-  expect(request).toMatchObject({ method: 'PUT', url: 'http://viewer.test/api/labels?run=run-001' })
+  expect(request).toMatchObject({ method: 'PUT', url: 'http://viewer.test/under/a/prefix/api/labels?run=run-001' })
   expect(request?.headers.get('If-Match')).toBe('"abc"')
   expect(await request?.json()).toEqual({ labels })
 })

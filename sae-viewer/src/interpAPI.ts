@@ -2,6 +2,7 @@
 
 import createClient, { type ClientPathsWithMethod, type FetchOptions, type MethodResponse } from 'openapi-fetch'
 import type { components, paths } from './api.gen'
+import { wholeAddress } from './base'
 
 type Schemas = components['schemas']
 export type Prompt = Schemas['Prompt']
@@ -80,7 +81,7 @@ const TIMEOUT_MS = 30_000
 
 type Client = typeof client
 const client = createClient<paths>({
-  baseUrl: location.origin,
+  baseUrl: wholeAddress(''),
   querySerializer: (query) => {
     const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== '')
     // A list repeats its name.

@@ -2,7 +2,9 @@ import { QueryClientProvider } from '@tanstack/react-query'
 import { Tooltip } from 'radix-ui'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
+import { Router } from 'wouter'
 import { App } from './App'
+import { BASE_PATH } from './base'
 import { queryClient } from './hooks/queryClient'
 import './index.css'
 
@@ -12,7 +14,9 @@ createRoot(root).render(
   <StrictMode>
     <QueryClientProvider client={queryClient}>
       <Tooltip.Provider delayDuration={120} skipDelayDuration={400}>
-        <App />
+        <Router base={BASE_PATH}>
+          <App />
+        </Router>
       </Tooltip.Provider>
     </QueryClientProvider>
   </StrictMode>,

@@ -1,5 +1,6 @@
 import { useEffect, useState } from 'react'
 import { Link } from 'wouter'
+import { wholeAddress } from '../base'
 import { THEMES, useTheme } from '../hooks/useTheme'
 import type { RunMetadata } from '../interpAPI'
 import { HEADLINES, writeAddress, type Address } from '../lib/address'
@@ -85,7 +86,7 @@ function CopyLink({ address, run }: { address: Address; run: RunMetadata }) {
       aria-live="polite"
       title={name}
       onClick={() => {
-        const link = new URL(writeAddress({ ...address, run: run.run_id }), window.location.href).href
+        const link = wholeAddress(writeAddress({ ...address, run: run.run_id }))
         void copy(link).then(setCopied)
       }}
       className="hidden h-9 w-9 items-center justify-center rounded-md text-soft hover:bg-sunk hover:text-ink sm:flex"

@@ -1,3 +1,4 @@
+import { Link } from 'wouter'
 import { Word } from '../../components/HeatText'
 import type { Probe } from '../../interpAPI'
 import { changes } from '../../lib/effects'
@@ -20,7 +21,7 @@ export function FeatureChanges({ before, after, href, onLight }: {
       <ul className="mt-1 columns-2 gap-x-6">
         {found.map(({ feature, word, before: was, after: is }) => (
           <li key={feature} className="truncate" onPointerEnter={() => onLight(feature)}>
-            <a href={href(feature)} className="text-soft hover:underline">{feature}</a> <Word>{word}</Word>{' '}
+            <Link href={href(feature)} className="text-soft hover:underline">{feature}</Link> <Word>{word}</Word>{' '}
             <span className="tabular-nums">{was ? number(was) : '–'} → {is ? number(is) : '–'}</span>
           </li>
         ))}

@@ -1,3 +1,4 @@
+import { Link } from 'wouter'
 import { Word } from '../../components/HeatText'
 import type { CompareAnswer } from '../../interpAPI'
 import { FEATURES, wholeNumber, writeAddress } from '../../lib/address'
@@ -36,14 +37,14 @@ export function CompareFeature({ answer, feature, wanted, onWanted }: {
             <ol>
               {features.map(({ feature: other, word, similarity }) => (
                 <li key={other} className="border-b border-line">
-                  <a
+                  <Link
                     href={writeAddress({ ...FEATURES, run: run_id, feature: other })}
                     className="grid grid-cols-[4rem_minmax(0,1fr)_6rem] gap-x-3 py-1 hover:bg-sunk"
                   >
                     <span className="text-right tabular-nums">{other}</span>
                     {word === null ? <span className="text-xs text-faint">no examples saved</span> : <Word className="truncate">{word}</Word>}
                     <span className="text-right text-xs tabular-nums">cosine {number(similarity)}</span>
-                  </a>
+                  </Link>
                 </li>
               ))}
             </ol>
