@@ -195,11 +195,15 @@ def _inspect(config: HeadlinesConfig) -> None:
 
 def _print_report(root: Path) -> "StudyReport":
     from sae_pipeline.study.report import study_report
-    from sae_pipeline.study.training_report import write_report
 
     figures = study_report(root)
     print("\n".join(figures.lines()))
-    print(f"with plots: {write_report(root, figures)}")
+    try:
+        from sae_pipeline.study.training_report import write_report
+    except ModuleNotFoundError as error:
+        print(f"no page with plots, which needs {error.name}: pip install matplotlib")
+    else:
+        print(f"with plots: {write_report(root, figures)}")
     return figures
 
 
