@@ -200,8 +200,8 @@ def _print_report(root: Path) -> "StudyReport":
     print("\n".join(figures.lines()))
     try:
         from sae_pipeline.study.training_report import write_report
-    except ModuleNotFoundError as error:
-        print(f"no page with plots, which needs {error.name}: pip install matplotlib")
+    except ModuleNotFoundError:
+        print("no page with plots: it needs matplotlib (pip install matplotlib)")
     else:
         print(f"with plots: {write_report(root, figures)}")
     return figures
