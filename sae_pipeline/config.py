@@ -298,6 +298,18 @@ class ExportConfig(Config):
         return {**values, "to": "saelens", "out": to}
 
 
+class TrackConfig(Config):
+    """Where the figures of a training are reported while it runs."""
+
+    report_to: Literal["none", "tensorboard", "trackio", "wandb"] = Field(
+        "none", description="tracker of the training's figures: none, tensorboard, trackio or wandb"
+    )
+    report_project: str = Field(
+        "finbert-sae", pattern=r"^\w[\w.-]*$", description="name that the tracker groups runs by"
+    )
+    report_folder: str | None = Field(None, description="folder of the tracker's files; none: tracking/ in the root")
+
+
 class StudyConfig(Config):
     """The configs of all stages of one study."""
 
@@ -315,6 +327,7 @@ class StudyConfig(Config):
     compare: CompareConfig = CompareConfig()
     family: FamilyConfig = FamilyConfig()
     export: ExportConfig = ExportConfig()
+    track: TrackConfig = TrackConfig()
 
 
 PRESETS: dict[str, StudyConfig] = {

@@ -42,9 +42,12 @@ from sae_pipeline.study.layout import SAE, Layout, PresentClassifier, SaeRecord,
 from sae_pipeline.study.making import ensure_activations, ensure_saes
 from sae_pipeline.study.places import recorded, remember
 from sae_pipeline.study.provenance import provenance
+from sae_pipeline.tracking import Tracking, no_tracking
 
 
-def finetune(study: StudyConfig, root: Path, device: torch.device) -> ClassifierRecord:
+def finetune(
+    study: StudyConfig, root: Path, device: torch.device, tracking: Tracking = no_tracking
+) -> ClassifierRecord:
     """Fine-tune the classifier, or reuse the one that was made from the same headlines and settings."""
     layout, study = Layout(root), _with_names(study)
     headlines = load_headlines(study.headlines)
@@ -54,7 +57,8 @@ def finetune(study: StudyConfig, root: Path, device: torch.device) -> Classifier
     folder = present.find_classifier(layout, inputs_hash)
     data = recorded(study.headlines, root)
     if folder is None:
-        folder = finetuning.finetune(headlines, data, study.finetune, layout.store, layout.checkpoints, device)
+        log = tracking(f"classifier-{inputs_hash}", study.finetune.model_dump(mode="json"))
+        folder = finetuning.finetune(headlines, data, study.finetune, layout.store, layout.checkpoints, device, log)
     discard(layout.checkpoints, inputs_hash)
     return _made_present(folder, study, root)
 
@@ -114,6 +118,7 @@ def train(
     root: Path,
     device: torch.device,
     ranks: Ranks = ONE_PROCESS,
+    tracking: Tracking = no_tracking,
 ) -> dict[str, SaeRecord]:
     """Train and evaluate the SAEs that are missing; alias all as `finbert_sae/layer_<L>_<size>.pt`.
 
@@ -121,7 +126,7 @@ def train(
     they share each step and read one activation store, so all must see `root`.
     """
     records = {}
-    for folder in ensure_saes(extraction, [config], root, device, ranks):
+    for folder in ensure_saes(extraction, [config], root, device, ranks, tracking):
         record = read_sae_record(folder)
         size = size_name(record.config.d_sae)
         alias(folder / SAE, Layout(root).sae_alias(record.config.hookpoint.layer, size))
@@ -131,13 +136,19 @@ def train(
 
 
 def sweep(
-    extraction: ExtractConfig, config: TrainConfig, over: SweepConfig, root: Path, device: torch.device
+    extraction: ExtractConfig,
+    config: TrainConfig,
+    over: SweepConfig,
+    root: Path,
+    device: torch.device,
+    tracking: Tracking = no_tracking,
 ) -> list[SaeRecord]:
     """Train every size at every setting of a sweep, from one reading of the activations.
 
     The SAEs are kept in the store and not aliased. A setting that any command has trained before is reused.
     """
-    return [read_sae_record(folder) for folder in ensure_saes(extraction, over.settings(config), root, device)]
+    folders = ensure_saes(extraction, over.settings(config), root, device, tracking=tracking)
+    return [read_sae_record(folder) for folder in folders]
 
 
 def analyze(

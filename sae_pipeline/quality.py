@@ -32,17 +32,20 @@ from sae_pipeline.study.layout import (
 )
 from sae_pipeline.study.making import ensure_finished, other_seed
 from sae_pipeline.study.present import load_sae
+from sae_pipeline.tracking import Tracking, no_tracking
 
 # --- finish --------------------------------------------------------------------------------------------
 
 
-def finish(config: FinishConfig, layer: int, root: Path, device: torch.device) -> SaeRecord:
+def finish(
+    config: FinishConfig, layer: int, root: Path, device: torch.device, tracking: Tracking = no_tracking
+) -> SaeRecord:
     """Finish an SAE end to end, evaluate it and alias it as `layer_<L>_<size>-e2e.pt`; an equal one is reused."""
     layout = Layout(root)
     _, record, sae_hash = load_sae(root, layer, config.sae_size, device)
     if record.finish is not None:
         raise UserError(f"{config.sae_size} is finished already; name the SAE it was made from.")
-    folder = ensure_finished(config, layout.store / sae_hash, root, device)
+    folder = ensure_finished(config, layout.store / sae_hash, root, device, tracking)
     made = read_sae_record(folder)
     alias(folder / SAE, layout.sae_alias(layer, record_size(made)))
     return made

@@ -44,9 +44,11 @@ from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.tokens import TokenizedHeadline, padded_batches, shuffled_batches, tokenize
 from sae_pipeline.machine.device import MicroBatches, autocast, dtype_name, use_bf16
 from sae_pipeline.schema.reports import ClassifierReport
+from sae_pipeline.tracking import Log
 
 _WARM_UP = 0.1  # share of all steps
 _SHOWN = 50  # steps whose mean loss the progress bar shows
+_LOGGED = 10  # steps between two lines in a tracker
 
 
 class _Tokenized(NamedTuple):
@@ -75,6 +77,7 @@ def finetune(
     store: Path,
     checkpoints: Path,
     device: torch.device,
+    log: Log,
 ) -> Path:
     """Fine-tune on train, keep the epoch with the best macro-F1 on dev, report on test.
 
@@ -96,7 +99,7 @@ def finetune(
     train, dev = tokenized("train", headlines.train), tokenized("dev", headlines.dev)
     test = tokenized("test", headlines.test)
     with unfinished(checkpoints, inputs) as checkpoint:
-        progress = _fit(network.to(device), pad_id, train, dev, config, checkpoint)
+        progress = _fit(network.to(device), pad_id, train, dev, config, checkpoint, log)
         _load_best(network, checkpoint)
         short = logits_only(network)
         reports = {split.name: _report(short, split, pad_id) for split in (dev, test)}
@@ -119,7 +122,13 @@ def finetune(
 
 
 def _fit(
-    network: Any, pad_id: int, train: _Tokenized, dev: _Tokenized, config: FinetuneConfig, checkpoint: Checkpoint
+    network: Any,
+    pad_id: int,
+    train: _Tokenized,
+    dev: _Tokenized,
+    config: FinetuneConfig,
+    checkpoint: Checkpoint,
+    log: Log,
 ) -> _Progress:
     """Train for all epochs, from the checkpoint if there is one; leave a checkpoint of the best epoch."""
     lengths = [len(headline.input_ids) for headline in train.headlines]
@@ -138,17 +147,30 @@ def _fit(
                 for batch in left:
                     started = time.perf_counter()
                     loss = training_loss.backward(batch, progress.step)
-                    masters.step(config.learning_rate * _schedule(progress.step, n_steps))
+                    rate = config.learning_rate * _schedule(progress.step, n_steps)
+                    masters.step(rate)
                     progress.step += 1
                     progress.loss_sum += loss * len(batch)
                     progress.seconds += time.perf_counter() - started
                     shown.append(loss)
                     bar.update()
                     bar.set_postfix_str(f"loss {np.mean(shown):.3f}", refresh=False)
+                    if progress.step % _LOGGED == 0:
+                        log(progress.step, {"train/loss": float(np.mean(shown)), "train/learning_rate": rate})
                     if batch is not left[-1] and checkpoint.due:
                         _save(progress, masters, checkpoint)
                 _end_epoch(progress, _report(short, dev, pad_id, config.precision), len(lengths), masters, checkpoint)
+                log(progress.step, _epoch_figures(progress.history[-1]))
     return progress
+
+
+def _epoch_figures(epoch: EpochRecord) -> dict[str, float]:
+    return {
+        "train/epoch": epoch.epoch,
+        "train/epoch_loss": epoch.train_loss,
+        "eval/accuracy": epoch.dev_accuracy,
+        "eval/macro_f1": epoch.dev_macro_f1,
+    }
 
 
 class _TrainingLoss:

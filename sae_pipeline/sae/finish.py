@@ -28,6 +28,7 @@ from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
 from sae_pipeline.kernels import Encoder, Lists, sparse_decode, spmm, transpose
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.kinds import KINDS
+from sae_pipeline.tracking import Log
 
 _CALIBRATION = 16384  # tokens on which L0 is compared
 
@@ -60,7 +61,7 @@ def reconstruct(sae: SparseAutoencoder, x: Tensor) -> Tensor:
 
 
 def finish(
-    sae: SparseAutoencoder, classifier: Classifier, texts: Sequence[str], config: FinishConfig
+    sae: SparseAutoencoder, classifier: Classifier, texts: Sequence[str], config: FinishConfig, log: Log
 ) -> tuple[SparseAutoencoder, float]:
     """A finished copy of an SAE, and the seconds that it took. `texts` are the training headlines.
 
@@ -85,7 +86,8 @@ def finish(
     sample: list[Tensor] = []
     with tqdm(order, desc="finish", unit="batch") as bar:
         for step, batch in enumerate(read_batches(model, tokenized, pad_id, *place, batches=bar)):
-            adam.param_groups[0]["lr"] = config.learning_rate * _rate_factor(step, len(order))
+            rate = config.learning_rate * _rate_factor(step, len(order))
+            adam.param_groups[0]["lr"] = rate
             kl, fvu = _losses(finished, tail, batch)
             loss = config.kl_weight * kl + fvu
             if not torch.isfinite(loss):
@@ -97,9 +99,20 @@ def finish(
             if sum(map(len, sample)) < _CALIBRATION:
                 sample.append(batch.acts)
             bar.set_postfix_str(f"KL {kl.item():.4f} FVU {fvu.item():.3f}", refresh=False)
+            log(step + 1, _figures(loss, kl, fvu, rate))
     finished.requires_grad_(False)
     _match_l0(sae, finished, torch.cat(sample))
     return finished, time.perf_counter() - started
+
+
+def _figures(loss: Tensor, kl: Tensor, fvu: Tensor, rate: float) -> dict[str, float]:
+    """The figures of a step for a tracker."""
+    return {
+        "losses/overall_loss": loss.item(),
+        "losses/kl": kl.item(),
+        "metrics/explained_variance": 1.0 - fvu.item(),
+        "details/current_learning_rate": rate,
+    }
 
 
 def _rate_factor(step: int, n_steps: int) -> float:

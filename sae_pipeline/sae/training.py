@@ -31,6 +31,7 @@ from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder, size_name
 from sae_pipeline.sae.kinds import Stepper, StepSharing, StepStats, stepper, unit_rows
 from sae_pipeline.sae.kinds.notebook import NotebookStep
 from sae_pipeline.schema.kinds import KINDS, Kind
+from sae_pipeline.tracking import Tracking, no_tracking
 
 Recipe = Literal["default", "seed"]
 _WARM_UP = 0.05  # share of all steps
@@ -70,6 +71,16 @@ class Job:
     template: SaeConfig
     config: TrainConfig
 
+    @property
+    def record_name(self) -> str:
+        """The name of the training in a tracker."""
+        return f"layer_{self.template.hookpoint.layer}_{size_name(self.template.d_sae)}-{self.name}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a tracker shows beside the figures."""
+        return self.config.model_dump(mode="json") | self.template.model_dump(mode="json")
+
 
 @dataclass
 class TrainedSae:
@@ -89,6 +100,7 @@ def train_saes(
     device: torch.device,
     checkpoint: Checkpoint | None = None,
     ranks: Ranks = ONE_PROCESS,
+    tracking: Tracking = no_tracking,
 ) -> list[TrainedSae]:
     """Train the SAEs of all jobs from one reading of the activations, which are in the classifier's units.
 
@@ -110,6 +122,7 @@ def train_saes(
     sharing = StepSharing(ranks, config.split)
     mean, scale = mean.to(device), scale.to(device)
     trainings = [_Training(job, tokens.n_tokens, device, sharing) for job in jobs]
+    logs = [tracking(job.record_name, job.settings) for job in jobs]
     n_steps = steps_per_epoch(tokens, config.tokens_per_step) * config.num_epochs
     step = _resume(trainings, checkpoint, ranks)
     in_memory = config.buffer_mib * 2**20 // (2 * tokens.d_in)
@@ -123,6 +136,8 @@ def train_saes(
             bar.update(len(x))
             if (step - 1) % max(1, n_steps // _HISTORY_POINTS) == 0 or step == n_steps:
                 bar.set_postfix_str(" | ".join(t.progress.add_point() for t in trainings), refresh=False)
+                for training, log in zip(trainings, logs, strict=True):
+                    log(step, training.figures(step - 1, n_steps))
             if step < n_steps and sharing.any(checkpoint is not None and checkpoint.due):
                 _save(trainings, step, checkpoint)
     return [training.finish(mean, scale) for training in trainings]
@@ -163,7 +178,7 @@ class _Training:
         """`one_pass` is the number of tokens in a pass over train."""
         self.job, self.sharing, self.d_sae = job, sharing, job.template.d_sae
         self.stepper = _stepper(job, device, sharing)
-        self.learning_rate = job.config.learning_rate or self.stepper.learning_rate
+        self.full_rate = job.config.learning_rate or self.stepper.learning_rate
         self.sparsity = Sparsity(job.template.sparsity_weight, job.config.target_l0)
         self.progress = _Progress(self.d_sae, one_pass, device)
         self.seconds = 0.0
@@ -171,7 +186,7 @@ class _Training:
     def step(self, x: Tensor, step: int, n_steps: int) -> None:
         """Take step number `step` of `n_steps` on x_norm [n_tokens, d_in]."""
         started = time.perf_counter()
-        rate = self.learning_rate * learning_rate_factor(step, n_steps, self.stepper.decay)
+        rate = self._rate(step, n_steps)
         try:
             own = self.stepper.step(self.sharing.tokens(x), rate, self.sparsity.weight)
             stats = self.sharing.whole_stats(own, self.d_sae)
@@ -185,6 +200,22 @@ class _Training:
         self.sparsity.steer(stats.l0, n_steps)
         self.seconds += time.perf_counter() - started
         self.progress.add_step(stats)
+
+    def _rate(self, step: int, n_steps: int) -> float:
+        return self.full_rate * learning_rate_factor(step, n_steps, self.stepper.decay)
+
+    def figures(self, step: int, n_steps: int) -> dict[str, float]:
+        """The figures at the curve's last point, under the names that SAELens reports them by."""
+        curve = self.progress.curve
+        return {
+            "losses/mse_loss": self.progress.squared_error,
+            "metrics/explained_variance": 1.0 - curve.fvu[-1],
+            "metrics/l0": curve.l0[-1],
+            "sparsity/dead_features": round(curve.silent[-1] * self.d_sae),
+            "details/current_learning_rate": self._rate(step, n_steps),
+            "details/sparsity_coefficient": self.sparsity.weight,
+            "details/n_training_samples": curve.tokens[-1],
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the whole SAE's state."""
@@ -217,6 +248,7 @@ class _Progress:
         self.name, self.one_pass = size_name(d_sae), one_pass
         self.curve = TrainingCurve()
         self.tokens = 0
+        self.squared_error = math.nan  # mean of Σ(x − x̂)² over the tokens up to the curve's last point
         self.recent = {"tokens": 0, "active": 0, "squared": 0.0, "power": 0.0}
         self.last_fired = torch.zeros(d_sae, dtype=torch.int64, device=device)  # value of `tokens` at that time
 
@@ -238,6 +270,7 @@ class _Progress:
             raise UserError(f"Training the {self.name} SAE diverged; use a smaller --learning-rate.")
         if l0 == 0.0:
             raise UserError(f"All features of the {self.name} SAE are dead; use a smaller --l1-coefficient.")
+        self.squared_error = self.recent["squared"] / self.recent["tokens"]
         silent = self.tokens - self.last_fired >= min(self.one_pass, self.tokens)
         self.curve.tokens.append(self.tokens)
         self.curve.l0.append(l0)

@@ -29,6 +29,7 @@ from sae_pipeline.study.present import (
     same_headlines,
     stored_sae,
 )
+from sae_pipeline.tracking import Tracking, no_tracking
 
 
 def ensure_activations(
@@ -66,6 +67,7 @@ def ensure_saes(
     root: Path,
     device: torch.device,
     ranks: Ranks = ONE_PROCESS,
+    tracking: Tracking = no_tracking,
 ) -> list[Path]:
     """The folders of the SAEs of every size of every config; those that are missing are trained and judged together.
 
@@ -82,7 +84,7 @@ def ensure_saes(
             found = {job.name: find_sae(layout, job.name) for job in jobs}  # made meanwhile elsewhere?
             missing = [job for job in jobs if found[job.name] is None]
             ranks.broadcast([job.name for job in missing])
-            trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint, ranks)
+            trained = train_saes(tokens, tokens.mean, tokens.scale, missing, device, checkpoint, ranks, tracking)
             judge = held_out(root, extraction.layer, device)
             for job, result in zip(missing, trained, strict=True):
                 report = judge.report(result.sae, tokens, result.seconds, result.tokens_per_second)
@@ -140,7 +142,9 @@ def _sae_config(manifest: Manifest, config: TrainConfig, d_sae: int) -> SaeConfi
     )
 
 
-def ensure_finished(config: FinishConfig, folder: Path, root: Path, device: torch.device) -> Path:
+def ensure_finished(
+    config: FinishConfig, folder: Path, root: Path, device: torch.device, tracking: Tracking = no_tracking
+) -> Path:
     """The folder of the finished SAE that is made from the SAE in `folder`; an equal one is reused."""
     layout, record = Layout(root), read_sae_record(folder)
     inputs = settings_hash(folder.name, config.model_copy(update={"sae_size": record_size(record)}).model_dump())
@@ -149,7 +153,9 @@ def ensure_finished(config: FinishConfig, folder: Path, root: Path, device: torc
         return found
     tokens = open_store(layout.activations / record.activations)  # an SAE that was trained from a stream has no store
     sae, texts = stored_sae(folder, device), same_headlines(root).train.texts
-    finished, seconds = finish(sae, load_classifier(root, device), texts, config)
+    name = f"layer_{sae.config.hookpoint.layer}_{record_size(record)}-e2e-{inputs}"
+    log = tracking(name, config.model_dump(mode="json"))
+    finished, seconds = finish(sae, load_classifier(root, device), texts, config, log)
     judge = held_out(root, sae.config.hookpoint.layer, device)
     report = judge.report(finished, tokens, seconds, config.epochs * tokens.n_tokens / seconds)
     update = {"inputs_hash": inputs, "report": report, "finish": config}
