@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from sae_explorer.completion import add_completion
 from sae_pipeline.__main__ import Parser, Verbs, add_study_verbs, exit_code, run_verb
 from viz_analysis.feature_probe_server import serve_runs
 from viz_analysis.web.process import add_server_flags
@@ -23,6 +24,7 @@ def command_line() -> Parser:
     _add_server_verb(verbs, "demo", "make a small study of built-in headlines, then serve it and open it")
     add_study_verbs(verbs)
     _add_server_verb(verbs, "serve", "serve the runs of a study and the viewer, until Ctrl-C")
+    add_completion(parser)
     return parser
 
 

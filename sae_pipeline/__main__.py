@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import time
-import types
 import typing
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,8 +17,11 @@ from pydantic.fields import FieldInfo
 from sae_pipeline import __version__
 from sae_pipeline.artefacts.checksums import fields_of
 from sae_pipeline.config import PRESETS, HeadlinesConfig, ScoreConfig, StudyConfig, study_config
+from sae_pipeline.config_file import Settings, field_value, read_settings, write_settings
 from sae_pipeline.errors import UserError
+from sae_pipeline.schema.common import METADATA
 from sae_pipeline.study.root import StudyRoot, study_root
+from sae_pipeline.tracking import Tracking, tracking
 
 if typing.TYPE_CHECKING:
     import torch
@@ -31,25 +33,26 @@ if typing.TYPE_CHECKING:
 _STUDY = ("finetune", "extract", "train", "analyze")
 _SHARED = ("extract", "train", "analyze", "score")  # verbs that several processes may share
 _ROOT_HELP = "folder or address (s3://bucket/study, gs://…) that holds finbert_sae/ and analysis_data/ [.]"
+_CONFIG_HELP = "YAML file of settings, or a run (its folder or metadata.json) to repeat; flags come before it"
 # verb: (what it does, the stages whose fields are its flags)
 _VERBS = {
     "inspect": ("print what is understood of a table, without making anything", ("headlines",)),
-    "finetune": ("fine-tune the classifier", ("headlines", "finetune")),
+    "finetune": ("fine-tune the classifier", ("headlines", "finetune", "track")),
     "adopt": ("take a fine-tuned classifier as it is, without training", ("headlines", "adopt")),
     "extract": ("write a layer's activations over the training headlines", ("extract",)),
-    "train": ("train and evaluate the SAEs", ("extract", "train")),
+    "train": ("train and evaluate the SAEs", ("extract", "train", "track")),
     "sweep": (
         "train SAEs at several penalties, k or seeds from one reading of the activations",
-        ("extract", "train", "sweep"),
+        ("extract", "train", "sweep", "track"),
     ),
     "analyze": ("read the test headlines through an SAE and write a run", ("extract", "analyze")),
     "score": ("write a table again with predictions and features", ("extract", "score")),
     "intervene": ("add causal effects to a run: effects of features, ablations, flips, faithfulness", ("intervene",)),
-    "finish": ("finish an SAE's training with the classifier's own loss (end to end)", ("extract", "finish")),
+    "finish": ("finish an SAE's training with the classifier's own loss (end to end)", ("extract", "finish", "track")),
     "compare": ("compare an SAE with controls, probes and its other seeds", ("extract", "compare")),
     "family": ("find a run's features in the SAEs of other sizes and seeds", ("family",)),
     "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),
-    "study": ("run finetune, extract, train and analyze, and reuse what exists", ("headlines", *_STUDY)),
+    "study": ("run finetune, extract, train and analyze, and reuse what exists", ("headlines", *_STUDY, "track")),
     "report": ("print the figures of the present classifier and SAEs", ()),
     "verify": ("compare every artefact, or those in an archive, with the checksums in its record", ()),
 }
@@ -87,7 +90,7 @@ def run_verb(arguments: argparse.Namespace) -> None:
     """Run the verb that a command line names. Raises UserError for a user's mistake."""
     verb = arguments.verb
     if verb == "inspect":
-        _inspect(study_config("finbert", **_changes(arguments)).headlines)
+        _inspect(study_config("finbert", **_changes(arguments, _settings(arguments, Path()))).headlines)
         return
     if os.environ.get("WORLD_SIZE", "1") != "1" and verb not in _SHARED:
         raise UserError(f"{verb} runs in one process; torchrun is for {', '.join(_SHARED)}.")
@@ -104,7 +107,12 @@ def run_verb(arguments: argparse.Namespace) -> None:
             if arguments.json:
                 print(json.dumps(figures.summary()))
         else:
-            _run_stages(arguments, _study(arguments, place.folder), place)
+            study = _study(arguments, place.folder)
+            if arguments.write_config:
+                write_settings(Path(arguments.write_config), study)
+                print(f"settings: {arguments.write_config}")
+            else:
+                _run_stages(arguments, study, place)
 
 
 def _run_stages(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) -> None:
@@ -116,15 +124,21 @@ def _run_stages(arguments: argparse.Namespace, study: StudyConfig, place: StudyR
     if whole:
         check_sae_size(study, place.folder)
     device = pick_device(arguments.device)
-    with torchrun_ranks(device) as ranks:
+    with torchrun_ranks(device) as ranks, tracking(study.track, place.folder) as tracker:
         for stage in _STUDY if whole else (arguments.verb,):
-            _run_stage(stage, study, place, device, ranks, reuse_run=whole)
+            _run_stage(stage, study, place, device, ranks, tracker, reuse_run=whole)
             if ranks.first:
                 place.sync()
 
 
 def _run_stage(
-    verb: str, study: StudyConfig, place: StudyRoot, device: "torch.device", ranks: "Ranks", reuse_run: bool
+    verb: str,
+    study: StudyConfig,
+    place: StudyRoot,
+    device: "torch.device",
+    ranks: "Ranks",
+    tracker: Tracking,
+    reuse_run: bool,
 ) -> None:
     """Call one stage and print what it found; ranks after the first do their share and print nothing."""
     from sae_pipeline import pipeline, quality
@@ -134,7 +148,7 @@ def _run_stage(
     root, layer = place.folder, study.extract.layer
     match verb:
         case "finetune":
-            record = pipeline.finetune(study, root, device)
+            record = pipeline.finetune(study, root, device, tracker)
             _print_classifier(record)
         case "adopt":
             _print_classifier(pipeline.adopt(study, root, device))
@@ -144,12 +158,12 @@ def _run_stage(
                 n_tokens = store.manifest.n_tokens
                 print(f"activations: {n_tokens:,} tokens of layer {layer} in {place.shown(store.folder)}")
         case "train" if ranks.first:
-            pipeline.train(study.extract, study.train, root, device, ranks)
+            pipeline.train(study.extract, study.train, root, device, ranks, tracker)
             _print_report(root)
         case "train":
             making.join_training(study.extract, study.train, root, device, ranks)
         case "sweep":
-            records = pipeline.sweep(study.extract, study.train, study.sweep, root, device)
+            records = pipeline.sweep(study.extract, study.train, study.sweep, root, device, tracker)
             print("\n".join(report.sweep_lines(records)))
         case "analyze":
             run = present.equal_run(study, root) if reuse_run else None
@@ -163,7 +177,7 @@ def _run_stage(
         case "intervene":
             print("\n".join(report.causal_lines(pipeline.intervene(study.intervene, root, device))))
         case "finish":
-            quality.finish(study.finish, layer, root, device)
+            quality.finish(study.finish, layer, root, device, tracker)
             print("\n".join(report.study_report(root).lines()))
         case "compare":
             print("\n".join(report.compare_lines(quality.compare(study.compare, layer, root, device))))
@@ -269,6 +283,7 @@ def add_study_verbs(verbs: Verbs) -> None:
         flags = _fields(stages)
         if verb == "inspect":
             sub.add_argument("headlines.source", metavar="TABLE", help="a file, or a folder saved by datasets")
+            sub.add_argument("--config", help=_CONFIG_HELP)
             _add_flags(sub, [flag for flag in flags if flag[1] in _INSPECT])
             continue
         sub.add_argument("--root", default=".", help=_ROOT_HELP)
@@ -286,6 +301,8 @@ def add_study_verbs(verbs: Verbs) -> None:
         if verb == "score":
             sub.add_argument("score.table", metavar="TABLE", help="a file, or a folder saved by datasets")
             flags = [flag for flag in flags if flag[:2] in _SCORE]
+        sub.add_argument("--config", help=_CONFIG_HELP)
+        sub.add_argument("--write-config", metavar="FILE", help="write all settings, with comments, and stop")
         sub.add_argument("--device", help='"cpu", "cuda", "cuda:1"; default: CUDA where there is a card')
         _add_flags(sub, flags)
 
@@ -316,32 +333,38 @@ def _help(stage: str, field: str, info: FieldInfo) -> str:
     return f"{info.description or field.replace('_', ' ')} [{default}]".replace("%", "%%")
 
 
-def _changes(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """The fields that flags set, by stage."""
-    changes: dict[str, dict[str, Any]] = {}
+def _changes(arguments: argparse.Namespace, settings: Settings) -> dict[str, dict[str, Any]]:
+    """The fields that a file and the flags set, by stage; flags come before the file."""
+    changes = {stage: dict(values) for stage, values in settings.stages.items()}
     for key, text in vars(arguments).items():
         if "." in key and text is not None:
             stage, field = key.split(".")
             info = type(getattr(StudyConfig(), stage)).model_fields[field]
-            changes.setdefault(stage, {})[field] = _parse(info, text)
+            changes.setdefault(stage, {})[field] = field_value(info, text)
     return changes
 
 
+def _settings(arguments: argparse.Namespace, root: Path) -> Settings:
+    """The settings in the file that --config names: those of a run, or a configuration file."""
+    if not arguments.config:
+        return Settings(None, {})
+    path = Path(arguments.config)
+    if (path / METADATA).is_file() or path.name == METADATA:
+        from sae_pipeline.study.provenance import settings_of
+
+        return settings_of(path.parent if path.name == METADATA else path, root)
+    return read_settings(path)
+
+
 def _study(arguments: argparse.Namespace, root: Path) -> StudyConfig:
-    changes = _changes(arguments)
+    settings = _settings(arguments, root)
+    changes = _changes(arguments, settings)
     present = fields_of(root / "finbert_sae" / "classifier.json")
-    preset = arguments.preset or present.get("preset")
-    if isinstance(layer := present.get("layer"), int) and not arguments.preset:
+    named = arguments.preset or settings.preset
+    preset = named or present.get("preset")
+    if isinstance(layer := present.get("layer"), int) and not named:
         changes.setdefault("extract", {}).setdefault("layer", layer)
     return study_config(preset if preset in PRESETS else "finbert", **changes)
-
-
-def _parse(info: FieldInfo, text: str) -> Any:
-    """Turn a flag's text into what pydantic takes: "none" for an optional field, a list for a tuple."""
-    annotation = info.annotation
-    if text.lower() == "none" and isinstance(annotation, types.UnionType) and type(None) in annotation.__args__:
-        return None
-    return text.split(",") if typing.get_origin(annotation) is tuple else text
 
 
 if __name__ == "__main__":

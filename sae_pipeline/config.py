@@ -358,6 +358,7 @@ def study_config(preset: str = "finbert", **changes: Mapping[str, Any]) -> Study
             stages[stage] = type(base).model_validate({**base.model_dump(), **values})
         except ValidationError as error:
             first = error.errors()[0]
-            field = str(first["loc"][0]) if first["loc"] else stage
-            raise UserError(f"{stage}, {field}: {first['msg']} (given: {first['input']!r}).") from error
+            if not first["loc"]:
+                raise UserError(f"{stage}: {first['msg'].removeprefix('Value error, ')}.") from error
+            raise UserError(f"{stage}, {first['loc'][0]}: {first['msg']} (given: {first['input']!r}).") from error
     return study.model_copy(update=stages)

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    {"errors", "arrays", "schema", "config", "tracking", "machine", "artefacts", "kernels"},
+    {"errors", "arrays", "schema", "config", "config_file", "tracking", "machine", "artefacts", "kernels"},
     {"headlines"},
     {"runs"},
     {"classifier"},

@@ -2,17 +2,24 @@
 
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
 from sae_pipeline.classifier.classifier import Classifier
-from sae_pipeline.config import StudyConfig
+from sae_pipeline.config import HeadlinesConfig, StudyConfig
+from sae_pipeline.config_file import Settings
+from sae_pipeline.errors import UserError
+from sae_pipeline.runs.run_files import read_metadata
 from sae_pipeline.sae.autoencoder import SaeConfig
 from sae_pipeline.schema.dicts import ProvenanceDict
 from sae_pipeline.schema.run import ClassifierInfo, SaeInfo
 from sae_pipeline.study.layout import Layout, SaeRecord, record_size, sae_family
+from sae_pipeline.study.places import located
 
+_REPEATED = ("headlines", "finetune", "extract", "train", "analyze")
 _PACKAGES = ("transformers", "datasets", "numpy")
 _SHARED_FIELDS = set(SaeInfo.model_fields) & set(SaeConfig.model_fields)
 
@@ -60,3 +67,16 @@ def provenance(
             "torch": str(torch.__version__),  # it also says what torch was built for
         },
     }
+
+
+def settings_of(run: Path, root: Path) -> Settings:
+    """The settings that a run was made with, to repeat them in the study under `root`.
+
+    Raises UserError for a run that cannot be read.
+    """
+    metadata = read_metadata(run)
+    stages = {stage: dict(fields) for stage, fields in metadata.configs.items() if stage in _REPEATED}
+    with suppress(UserError):  # a verb that reads the headlines says so itself where they are missing
+        headlines = located(HeadlinesConfig.model_validate(stages["headlines"]), root)
+        stages["headlines"] = headlines.model_dump()
+    return Settings(metadata.preset, stages)
