@@ -2,15 +2,6 @@
 
 A format is a function that takes the config, the layer and the study's folder, writes, and returns what it wrote.
 Packages above the library add theirs as entry points of the group `sae_pipeline.formats`.
-
-`saelens` writes a folder with `cfg.json` and `sae_weights.safetensors`. SAELens (Bloom et al. 2024) has no mean and
-scale of the activations, so they are folded into the weights:
-
-    W_enc/scale,    b_enc − mean·W_enc/scale,    scale·W_dec,    mean + scale·b_dec
-
-With these weights a feature's activation f is the same number, and x̂ is in the classifier's units. Decoder rows have
-the length `scale` instead of 1. The kind relu becomes the architecture "standard", topk becomes "topk", and all other
-kinds become "jumprelu".
 """
 
 from collections.abc import Callable
@@ -18,14 +9,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
-from safetensors.torch import save
-
+from sae_pipeline.artefacts.checksums import file_hash
 from sae_pipeline.artefacts.writing import readable_os_errors, write_file, write_json
 from sae_pipeline.config import ExportConfig
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
-from sae_pipeline.sae.saelens import saelens
-from sae_pipeline.study.layout import Layout
+from sae_pipeline.sae.formats import FORMATS, foreign_files
+from sae_pipeline.sae.formats.plain import Recorded
+from sae_pipeline.study.layout import Layout, check_sae_record
 
 Writer = Callable[[ExportConfig, int, Path], Path]
 
@@ -48,24 +39,45 @@ def _writer(name: str) -> Writer:
     return cast(Writer, found.load())
 
 
-def export_saelens(config: ExportConfig, layer: int, root: Path) -> Path:
-    """Export the newest SAE of a size to SAELens. Returns the folder.
+def export_sae(config: ExportConfig, layer: int, root: Path) -> Path:
+    """Export the newest SAE of a size to another library; see sae/formats/. Returns the folder.
 
-    Raises UserError when there is no such SAE, or when the path of the folder is a file.
+    Raises UserError when there is no such SAE, when the format cannot hold it, or when the folder's path is a file.
     """
     layout = Layout(root)
-    sae = SparseAutoencoder.load(layout.sae_alias(layer, config.sae_size))
-    folder = Path(config.out) if config.out else layout.weights / "saelens" / f"layer_{layer}_{config.sae_size}"
-    tensors, settings = saelens(sae)
-    try:
-        with readable_os_errors(folder, "--out"):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "cfg.json").unlink(missing_ok=True)  # an older SAE's settings must not stand beside new weights
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{folder} is not a folder; choose another one with --out.") from error
-    write_file(folder / "sae_weights.safetensors", save(tensors))
-    write_json(folder / "cfg.json", settings)
+    path = layout.sae_alias(layer, config.sae_size)
+    sae = SparseAutoencoder.load(path)
+    folder = Path(config.out) if config.out else layout.weights / config.to / f"layer_{layer}_{config.sae_size}"
+    files = foreign_files(sae, config.to, _measured(layout, path))
+    prepared_folder(folder, list(files)[-1])
+    for name, content in files.items():
+        if isinstance(content, bytes):
+            write_file(folder / name, content)
+        else:
+            write_json(folder / name, content)
     return folder
 
 
-_WRITERS: dict[str, Writer] = {"saelens": export_saelens}
+def prepared_folder(folder: Path, last: str) -> None:
+    """Make a folder for an export whose file `last` is written last; an older one goes before others are replaced.
+
+    Raises UserError when the path is a file, or cannot be written.
+    """
+    try:
+        with readable_os_errors(folder, "--out"):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / last).unlink(missing_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{folder} is not a folder; choose another one with --out.") from error
+
+
+def _measured(layout: Layout, path: Path) -> Recorded:
+    """L0 and FVU on held-out headlines of the SAE at `path`, where the study has its record."""
+    try:
+        report = check_sae_record(layout.store / file_hash(path)).report.held_out
+    except DamageError:
+        return Recorded()
+    return Recorded(l0=report.l0, fvu=report.fvu)
+
+
+_WRITERS: dict[str, Writer] = dict.fromkeys(FORMATS, export_sae)

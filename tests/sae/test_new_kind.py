@@ -12,7 +12,8 @@ from sae_pipeline.kernels import AdamSettings, Rule
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder
 from sae_pipeline.sae.kinds import StepStats
 from sae_pipeline.sae.kinds.engine import SparseStepper
-from sae_pipeline.sae.saelens import saelens
+from sae_pipeline.sae.formats import saelens
+from sae_pipeline.sae.formats.plain import Recorded
 from sae_pipeline.sae.training import Job, sparsity_weight, train_saes
 from sae_pipeline.schema.kinds import KINDS, KindRecord, PenaltyUnit
 from tests.sae.test_training import D_IN, mixtures
@@ -65,7 +66,8 @@ def test_a_new_kind_is_a_record_and_a_step(monkeypatch: pytest.MonkeyPatch, tmp_
     loaded = SparseAutoencoder.load(tmp_path / "sae.pt")
     f = loaded.encode(acts[:50])
     assert loaded.config.kind == "squared" and torch.equal(f, trained.sae.encode(acts[:50])) and f.any()
-    assert saelens(loaded)[1]["architecture"] == "jumprelu"
+    settings = saelens.write(loaded, Recorded())["cfg.json"]
+    assert isinstance(settings, dict) and settings["architecture"] == "jumprelu"
 
 
 def test_unknown_kind() -> None:
