@@ -51,9 +51,12 @@ from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.runs.labels import LabelsAnswer, LabelsChange, LabelStore
 from viz_analysis.runs.run_library import RunLibrary
 from viz_analysis.runs.sources import RunFolder, run_source
+from viz_analysis.web.access import Access, access_from
 from viz_analysis.web.access_log import log_requests
 from viz_analysis.web.answers import bad_query, json_answer, seen_etags, set_answer_rules
+from viz_analysis.web.base_path import set_base_path
 from viz_analysis.web.guard import guard
+from viz_analysis.web.password import ask_password
 from viz_analysis.web.process import command_line, serve
 from viz_analysis.web.viewer_files import VIEWER_DIR, viewer_blueprint
 
@@ -61,15 +64,15 @@ from viz_analysis.web.viewer_files import VIEWER_DIR, viewer_blueprint
 def create_app(
     analysis_dir: Path | RunFolder,
     run_id: str | None = None,
-    host: str = "127.0.0.1",
+    access: Access = Access(),  # noqa: B008 (frozen)
     viewer_dir: Path = VIEWER_DIR,
     live: ModelQueue | None = None,
     access_log: str | None = None,
 ) -> OpenAPI:
     """The API over the runs in `analysis_dir`, and the built viewer of `viewer_dir` at `/`.
 
-    `run_id` pins the run that answers where a request names none; the default is the latest. `host` is the name by
-    which the server is reached besides localhost. Runs are read when they are asked for. `live` answers about texts
+    `run_id` pins the run that answers where a request names none; the default is the latest. `access` says from
+    where the server may be opened, and by whom. Runs are read when they are asked for. `live` answers about texts
     that are in no run. `access_log` is a file, or "-", that gets a line of JSON for each request.
     """
     app = _empty_app()
@@ -77,7 +80,10 @@ def create_app(
         log_requests(app, access_log)
     source = analysis_dir if isinstance(analysis_dir, RunFolder) else RunFolder(analysis_dir)
     set_answer_rules(app, source.folder.parent)
-    guard(app, host)
+    guard(app, access.host, access.allowed_hosts)
+    if access.password is not None:
+        ask_password(app, access.password, access.frame_ancestors)
+    set_base_path(app, access.base_path, access.trust_proxy)
     runs, labels = RunLibrary(source, run_id), LabelStore(source)
     app.extensions |= {"runs": runs, "labels": labels}
 
@@ -169,7 +175,7 @@ def create_app(
     def openapi() -> Response:
         return Response(openapi_json(app), mimetype="application/json")
 
-    app.register_blueprint(viewer_blueprint(viewer_dir))
+    app.register_blueprint(viewer_blueprint(viewer_dir, access.frame_ancestors))
     return app
 
 
@@ -206,8 +212,9 @@ def serve_runs(options: Namespace, page: str = "") -> int:
     """
     source = run_source(options.analysis_dir, options.look_every)
     live = ModelQueue(source) if options.live else None
-    app = create_app(source, options.run_id, options.host, options.viewer_dir, live, options.access_log)
-    return serve(app, options.host, options.port, options.threads, options.open, page)
+    access = access_from(options)
+    app = create_app(source, options.run_id, access, options.viewer_dir, live, options.access_log)
+    return serve(app, access, options.port, options.threads, options.open, page)
 
 
 def main(arguments: list[str] | None = None) -> int:

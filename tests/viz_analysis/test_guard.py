@@ -6,6 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from viz_analysis.feature_probe_server import create_app
+from viz_analysis.web.access import Access
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ from viz_analysis.feature_probe_server import create_app
     ],
 )
 def test_foreign_hosts_are_refused(runs: Path, host: str, served_on: str, status: int) -> None:
-    client = create_app(runs, host=served_on).test_client()
+    client = create_app(runs, access=Access(served_on)).test_client()
     response = client.get("/api/health", headers={"Host": host})
     assert response.status_code == status
     assert status == 200 or response.json["error"]["code"] == "forbidden"

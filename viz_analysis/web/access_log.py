@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from flask import Flask, Response, g, request
 
 from sae_pipeline.errors import UserError
 
+_TOKEN = re.compile(r"\btoken=[^&]*")  # a password
 _LOG = logging.getLogger("feature_probe_server.access")
 
 
@@ -42,7 +44,7 @@ def _log(response: Response) -> Response:
         "client": request.remote_addr,
         "method": request.method,
         "path": request.path,
-        "query": request.query_string.decode("latin-1"),
+        "query": _TOKEN.sub("token=…", request.query_string.decode("latin-1")),
         "status": response.status_code,
         "bytes": response.content_length,
         "ms": round(1000 * (time.perf_counter() - g.get("began", time.perf_counter())), 2),

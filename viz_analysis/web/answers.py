@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from sae_pipeline.errors import UserError
 from viz_analysis.api.problems import ApiError, status_and_code
+from viz_analysis.web.pages import small_page, wants_page
 
 COMPRESSION = {
     "COMPRESS_ALGORITHM": ["gzip"],
@@ -108,10 +109,18 @@ def _http_error(error: HTTPException) -> BaseResponse:
     if status < 400:
         return error.get_response()  # a redirect
     code = HTTP_STATUS_CODES.get(status, "error").lower().replace(" ", "_")
-    answer = error_answer(status, code, error.description or code)
+    message = error.description or code
+    answer = _error_page(status, message) if wants_page() else error_answer(status, code, message)
     for name, value in error.get_headers():  # the Allow of a 405
         if name.lower() not in ("content-type", "content-length"):
             answer.headers.setdefault(name, value)
+    return answer
+
+
+def _error_page(status: int, message: str) -> Response:
+    answer = Response(small_page(HTTP_STATUS_CODES.get(status, "Error"), message), status, mimetype="text/html")
+    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+    answer.headers["Content-Security-Policy"] = policy
     return answer
 
 

@@ -1,6 +1,7 @@
 """Who may ask what: only this server's names, the viewer's pages, and bodies of a bounded size and depth are served."""
 
 import ipaddress
+import re
 import socket
 from functools import partial
 from typing import Any
@@ -12,16 +13,21 @@ from flask.json.provider import DefaultJSONProvider
 from flask_cors import CORS
 from werkzeug.exceptions import BadRequest, Forbidden, UnsupportedMediaType
 
+from viz_analysis.web.access import EVERY_ADDRESS
+
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-EVERY_ADDRESS = ("0.0.0.0", "::")
 DEVELOPMENT_SERVER = ("http://localhost:1234", "http://127.0.0.1:1234")  # of the viewer: sae-viewer/vite.config.ts
+_PLAIN_NAME = re.compile(r"[a-z0-9.:_-]{1,100}")
 MAX_BODY_BYTES = 64 * 1024
 MAX_LABELS_BYTES = 1 << 20
 
 
-def guard(app: Flask, host: str) -> None:
-    """Give an app the rules of this module. `host` is the address it is served on."""
-    app.before_request(partial(_refuse_foreign_hosts, host.lower()))
+def guard(app: Flask, host: str, allowed_hosts: tuple[str, ...] = ()) -> None:
+    """Give an app the rules of this module. `host` is the address it is served on.
+
+    `allowed_hosts` are other names for it: "gpu-box", "*.example.org" for all names that end in .example.org, "*".
+    """
+    app.before_request(partial(_refuse_foreign_hosts, host.lower(), allowed_hosts))
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.before_request(_refuse_large_bodies)
     app.before_request(_refuse_foreign_changes)
@@ -37,7 +43,7 @@ class _StrictJson(DefaultJSONProvider):
         return orjson.loads(s)
 
 
-def _refuse_foreign_hosts(served_on: str) -> None:
+def _refuse_foreign_hosts(served_on: str, allowed: tuple[str, ...]) -> None:
     """Refuse requests that name another host.
 
     Another site can have its own name point at this machine (DNS rebinding) and then read the answers; its requests
@@ -49,7 +55,12 @@ def _refuse_foreign_hosts(served_on: str) -> None:
         return
     if served_on in EVERY_ADDRESS and (name == socket.gethostname().lower() or _is_address(name)):
         return
-    raise Forbidden(f"This server does not answer for the host {name!r}; open it as localhost.")
+    if any(name == pattern or (pattern[0] == "*" and name.endswith(pattern[1:])) for pattern in allowed):
+        return
+    raise Forbidden(
+        f"This server does not answer for the host {name[:100]!r}; open it as localhost, or start it with --allow-host "
+        f"{name if _PLAIN_NAME.fullmatch(name) else 'NAME'}."
+    )
 
 
 def _is_address(name: str) -> bool:
@@ -79,7 +90,10 @@ def _refuse_foreign_changes() -> None:
     own = (None, f"http://{request.host}", f"https://{request.host}")
     same = site in ("same-origin", "none") if site else origin in own
     if not same:
-        raise Forbidden(f"Pages of {str(origin)[:100]!r} may not do this; open the viewer of this server.")
+        raise Forbidden(
+            f"Pages of {str(origin)[:100]!r} may not do this; open the viewer of this server, and if a "
+            "proxy leads to it, let the proxy pass on the Host header, or start the server with --trust-proxy."
+        )
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("The body must be JSON, sent with Content-Type: application/json.")
 

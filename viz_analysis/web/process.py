@@ -17,9 +17,14 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.runs.index import shown_progress
 from viz_analysis.live.endpoints import threads_for
 from viz_analysis.runs.indexed_run import IndexedRun
+from viz_analysis.web.access import Access, add_access_flags, is_loopback
 from viz_analysis.web.connections import listen
 from viz_analysis.web.viewer_files import REPOSITORY, VIEWER_DIR
 
+_BEYOND_LOCALHOST = {
+    True: "Other machines can reach it, and it asks for a password: see --password-file and --no-password.",
+    False: "Other machines can reach it, and it asks for no password: whoever does may change labels.",
+}
 _EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 0}
 
 
@@ -37,7 +42,7 @@ def command_line() -> argparse.ArgumentParser:
 
 def add_server_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say what is served, and to whom."""
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add_access_flags(parser)
     parser.add_argument("--port", type=_port_number, default=8765, help="default: %(default)s")
     parser.add_argument("--run-id", help="run to serve by default: 34, run-034 or a folder name (default: latest)")
     parser.add_argument(
@@ -67,7 +72,7 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def serve(app: Flask, host: str, port: int, threads: int, open_browser: bool = False, page: str = "") -> int:
+def serve(app: Flask, access: Access, port: int, threads: int, open_browser: bool = False, page: str = "") -> int:
     """Serve an app until it is told to stop; its exit code. Prints the address when it is ready.
 
     `page` is the path and query of a page of the viewer to begin with.
@@ -79,9 +84,9 @@ def serve(app: Flask, host: str, port: int, threads: int, open_browser: bool = F
     if app.extensions["live"]:
         app.extensions["live"].load(run.metadata)
     try:
-        server = listen(app, host, port, threads_for(app, threads))
+        server = listen(app, access.host, port, threads_for(app, threads))
     except (OSError, ValueError) as error:  # ValueError: waitress cannot resolve the host
-        raise UserError(_why_not_listening(error, host, port)) from error
+        raise UserError(_why_not_listening(error, access.host, port)) from error
 
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a short queue is no news
     stopped_by: list[int] = []
@@ -92,12 +97,14 @@ def serve(app: Flask, host: str, port: int, threads: int, open_browser: bool = F
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{_port(server)}"
+    address = access.address(_port(server))
     print(f"Serving {run.metadata.run_id} ({run.n_headlines:,} headlines) at {address}", flush=True)
     if page:
-        print(f"Begin here: {address}{page}", flush=True)
+        print(f"Begin here: {access.address(_port(server), page)}", flush=True)
+    if not is_loopback(access.host):
+        print(_BEYOND_LOCALHOST[access.password is not None], flush=True)
     if open_browser and sys.stdout.isatty() and _has_screen():
-        webbrowser.open(address + page)
+        webbrowser.open(access.address(_port(server), page))
     server.run()
     return _EXIT_CODES[stopped_by[0]] if stopped_by else 0
 

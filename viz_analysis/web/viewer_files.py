@@ -5,6 +5,8 @@ from pathlib import Path
 from flask import Blueprint, Response, send_file
 from werkzeug.exceptions import NotFound
 
+from viz_analysis.web.base_path import way_up
+
 # Scripts come from this server only. Styles may also stand in the page, because the dialogs of Radix write them there.
 PAGE_POLICY = "; ".join(
     (
@@ -14,9 +16,8 @@ PAGE_POLICY = "; ".join(
         "font-src 'self'",
         "img-src 'self' data:",
         "connect-src 'self'",
-        "base-uri 'none'",
+        "base-uri 'self'",
         "form-action 'none'",
-        "frame-ancestors 'none'",
     )
 )
 _ABOVE = Path(__file__).resolve().parents[2]
@@ -26,19 +27,28 @@ REPOSITORY = _ABOVE if (_ABOVE / "sae-viewer").is_dir() else None
 VIEWER_DIR = REPOSITORY / "sae-viewer" / "dist" if REPOSITORY else Path(__file__).resolve().parent / "viewer"
 """The built viewer: what `npm run build` writes, or the copy that setup.py puts into a wheel."""
 
+BASE = '<base href="/"'  # in sae-viewer/index.html
 NO_VIEWER = """<!doctype html><html lang="en"><meta charset="utf-8"><title>FinBERT SAE Explorer</title>
 <body style="font: 16px/1.5 system-ui; max-width: 40rem; margin: 4rem auto">
 <h1>This is the API of the FinBERT SAE Explorer</h1>
 <p>The viewer is not built yet. <code>make serve</code> builds it and serves it with the API at
 <a href="http://localhost:1234">localhost:1234</a>.</p>
 <p>To develop it, start <code>cd sae-viewer &amp;&amp; npm start</code> beside this server.</p>
-<p>The API describes itself at <a href="/api/openapi.json">/api/openapi.json</a>.</p></body></html>
+<p>The API describes itself at <a href="api/openapi.json">/api/openapi.json</a>.</p></body></html>
 """
 
 
-def viewer_blueprint(folder: Path) -> Blueprint:
-    """Serve the files of `folder` at `/`, and its `index.html` for the addresses of the viewer's own pages."""
+def viewer_blueprint(folder: Path, frame_ancestors: str = "'none'") -> Blueprint:
+    """Serve the files of `folder` at `/`, and its `index.html` for the addresses of the viewer's own pages.
+
+    `frame_ancestors` are the sites that may show these in a frame. Each page gets the way to the viewer's folder as
+    its `<base>`.
+    """
     blueprint = Blueprint("viewer", __name__)
+
+    def page(response: Response) -> Response:
+        response.headers["Content-Security-Policy"] = f"{PAGE_POLICY}; frame-ancestors {frame_ancestors}"
+        return response
 
     @blueprint.get("/", defaults={"path": ""})
     @blueprint.get("/<path:path>")
@@ -50,24 +60,22 @@ def viewer_blueprint(folder: Path) -> Blueprint:
         if not index.is_file():
             if path:
                 raise NotFound(f"There is no /{path[:200]}, and the viewer is not built.")
-            return _page(Response(NO_VIEWER, mimetype="text/html"))
+            return page(Response(NO_VIEWER, mimetype="text/html"))
         file = _inside(root, path)
         if file is None and Path(path).suffix:
             raise NotFound(f"There is no /{path[:200]}.")
-        response = send_file(file or index, conditional=True)
+        if file in (None, index):
+            content = index.read_text(encoding="utf-8").replace(BASE, f'<base href="{way_up()}"', 1)
+            return page(Response(content, mimetype="text/html"))
+        response = send_file(file, conditional=True)
         response.direct_passthrough = False
         response.make_sequence()  # in one piece, so that its length is known when it has been compressed
-        if path.startswith("assets/") and file:  # the bundler puts a hash of the content into these names
+        if path.startswith("assets/"):  # the bundler puts a hash of the content into these names
             response.cache_control.max_age, response.cache_control.immutable = 31_536_000, True
             response.cache_control.no_cache = None
-        return _page(response)
+        return page(response)
 
     return blueprint
-
-
-def _page(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = PAGE_POLICY
-    return response
 
 
 def _inside(root: Path, path: str) -> Path | None:

@@ -1,0 +1,49 @@
+"""The server under a prefix of the path, and behind a proxy."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from flask import Flask, Response, request
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from viz_analysis.web.answers import error_answer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+def set_base_path(app: Flask, base_path: str, trust_proxy: bool) -> None:
+    """Serve an app below `base_path` only, and believe the X-Forwarded headers of one proxy if `trust_proxy`."""
+    served: WSGIApplication = app.wsgi_app
+    if base_path:
+        app.before_request(_add_slash)
+        served = DispatcherMiddleware(_outside, {base_path: served})
+    if trust_proxy:
+        served = ProxyFix(served, x_for=1, x_proto=1, x_host=1, x_prefix=1)
+    app.wsgi_app = served  # type: ignore[method-assign, assignment]  # as Flask's documentation has it
+
+
+def way_up() -> str:
+    """The relative address of the viewer's folder, seen from the page that is asked for.
+
+    It holds behind a proxy too that removes a prefix of which this server knows nothing.
+    """
+    return "../" * (request.path.count("/") - 1) or "./"
+
+
+def _add_slash() -> Response | None:
+    """Lead from the base path without a slash to the viewer: relatively, because a proxy may have changed the host."""
+    if request.environ["PATH_INFO"]:
+        return None
+    return Response(status=308, headers={"Location": f"./{request.script_root.rpartition('/')[2]}/"})
+
+
+def _outside(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    answer = error_answer(
+        404,
+        "not_found",
+        "This address does not begin with the server's --base-path; leave it out if a proxy removes the prefix.",
+    )
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    return answer(environ, start_response)
