@@ -1,5 +1,7 @@
 import tailwindcss from '@tailwindcss/vite'
 import react from '@vitejs/plugin-react'
+import { join } from 'node:path'
+import { build, type Plugin } from 'vite'
 import { defineConfig } from 'vitest/config'
 
 // The API that `npm start` and `npm run preview` pass /api on to.
@@ -11,8 +13,39 @@ const server = {
   proxy: { '/api': { target: api, changeOrigin: true } },
 }
 
+/** Builds the viewer again as one script and one style sheet, from which `export --to html` makes its page. */
+function onePage(): Plugin {
+  let folder = ''
+  return {
+    name: 'one-page',
+    apply: 'build',
+    configResolved: ({ build: { outDir } }) => {
+      folder = join(outDir, 'one-page')
+    },
+    closeBundle: async () => {
+      await build({
+        configFile: false,
+        plugins: [react(), tailwindcss()],
+        publicDir: false,
+        logLevel: 'error',
+        build: {
+          target: 'esnext',
+          cssTarget: 'esnext',
+          outDir: folder,
+          assetsInlineLimit: () => true,
+          cssCodeSplit: false,
+          rolldownOptions: {
+            input: 'src/main.tsx',
+            output: { codeSplitting: false, entryFileNames: 'viewer.js', assetFileNames: 'viewer[extname]' },
+          },
+        },
+      })
+    },
+  }
+}
+
 export default defineConfig({
-  plugins: [react(), tailwindcss()],
+  plugins: [react(), tailwindcss(), onePage()],
   server,
   preview: server,
   // Assets are named relative to the files that ask for them; `src/base.ts` says where the page itself is.

@@ -1,0 +1,214 @@
+"""What a shared run holds: all that the viewer asks about a run, for answers in the browser.
+
+`sae-viewer/src/share/` answers from it as the server does. Answers that depend on no filter are kept as the server gave
+them. Lists are kept as records and columns, because the browser filters, sorts and searches them itself.
+
+| block | content |
+| --- | --- |
+| part `facts` | totals, labels, metrics, columns, histogram edges |
+| part `answers` | the server's answers that need no filter: {address: {status, body}} |
+| part `letters` | the tables of `letters.py` |
+| parts `column 0`, `cell`, `metric NAME`, … | the vectors of the run's index |
+| parts `values 0`, … | the values of a column of the table: [value, its text, headlines] |
+| part `words` | for each feature the word of its strongest token, null where it has none |
+| table `headlines` | a headline as `/api/headlines` lists it |
+| table `rows` | a feature in a list: [word, histogram or null, headlines, density, leaning, metrics] |
+| table `features` | a feature's page, without what `facts`, `rows` and `headlines` have |
+| table `postings` | the headlines with a feature among their strongest, and its weights in them |
+| table `effects` | a headline with causal findings: [headline, features, effects] |
+| words `terms` | a word of the text index: pairs (headline, position), headlines as differences |
+| words `fired` | a case-folded word, and the features that fire on it |
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import orjson
+from flask.testing import FlaskClient
+
+from sae_pipeline.arrays import Ints
+from sae_pipeline.runs.headline_tables import SORT_KEYS
+from sae_pipeline.runs.index import open_index
+from sae_pipeline.schema.common import MIN_HEADLINES
+from sae_pipeline.schema.run import Prompt
+from viz_analysis.runs.feature_columns import FeatureColumns
+from viz_analysis.runs.feature_info import feature_info
+from viz_analysis.runs.reader import RunReader
+from viz_analysis.share.archive import ArchiveWriter
+from viz_analysis.share.letters import letters
+
+_ANSWERS = ("run", "runs", "labels", "columns", "feature_density", "interventions", "health")
+_IN_FACTS = {"run_id", "labels", "feature", "metrics", "n_headlines_in_run", "examples"}
+_IN_ROWS = {"word", "n_headlines", "density", "status", "leaning", "examples_saved"}
+
+
+class Grain(NamedTuple):
+    """Records in a block: many where all blocks are in memory, few where a block is fetched for one record."""
+
+    headlines: int
+    features: int
+    rows: int
+
+
+def add_run(archive: ArchiveWriter, folder: Path, index: Path, client: FlaskClient, grain: Grain) -> None:
+    """Add the run in `folder`, read through its `index`. `client` asks a server whose default run it is."""
+    run = RunReader(folder, index)
+    archive.part("facts", _facts(run))
+    archive.part("answers", {f"/api/{name}": _answer(client, run, name) for name in _ANSWERS})
+    archive.table("headlines", grain.headlines, _headlines(run))
+    _add_features(archive, folder, index, grain)
+    vectors = ["cell", "confidence", *(f"{key} {order}" for key in SORT_KEYS for order in ("asc", "desc"))]
+    vectors += ["headline_counts", "density", "leaning", *(f"metric {metric.name}" for metric in run.metrics)]
+    for name in vectors:
+        archive.part(name, run.vector(name))
+    for n in range(len(run.columns)):
+        archive.part(f"column {n}", run.vector(f"column {n}"))
+        values = run.rows(
+            "SELECT value, CAST(value AS TEXT), headlines FROM column_value WHERE of_column = ? ORDER BY place", [n]
+        )
+        archive.part(f"values {n}", values)
+    archive.table("postings", grain.rows, _postings(run))
+    if run.interventions is not None:
+        archive.table("effects", grain.headlines, _effects(run))
+    archive.part("letters", letters())
+    with closing(open_index(index)) as sql:
+        archive.words("terms", _terms(sql))
+        archive.words("fired", _fired(sql))
+
+
+def _facts(run: RunReader) -> dict[str, Any]:
+    return {
+        "run_id": run.metadata.run_id,
+        "folder": run.folder.name,
+        "labels": run.metadata.labels,
+        "n_headlines": run.n_headlines,
+        "n_correct": run.n_correct,
+        "d_sae": run.d_sae,
+        "min_headlines": MIN_HEADLINES,
+        "metrics": [metric.model_dump() for metric in run.metrics],
+        "columns": [column.model_dump() for column in run.columns],
+        "class_sizes": run.class_sizes,
+        "histogram_edges": run.edges,
+        "has_effects": run.interventions is not None,
+    }
+
+
+def _answer(client: FlaskClient, run: RunReader, name: str) -> dict[str, Any]:
+    answer = client.get(f"/api/{name}")
+    body = answer.get_json()
+    if name == "runs":  # the page has no other
+        body["runs"] = [one for one in body["runs"] if one["folder"] == run.folder.name]
+    return {"status": answer.status_code, "body": body}
+
+
+def _headlines(run: RunReader) -> Iterator[bytes]:
+    for n in range(run.n_headlines):
+        yield run.headline(n).model_dump_json().encode()
+
+
+# --- features ------------------------------------------------------------------------------------------
+
+
+class _Examples(RunReader):
+    """A run whose examples come without their headlines, which stand in a table of their own."""
+
+    def prompt(self, headline: int) -> Prompt:
+        return cast(Prompt, None)
+
+
+class _Ranked(FeatureColumns):
+    """Columns that know all ranks at once."""
+
+    def __init__(self, run: RunReader) -> None:
+        super().__init__(run)
+        self._ranks: dict[str, Ints] = {}
+
+    def rank(self, metric: str, feature: int) -> int:
+        if metric not in self._ranks:
+            ranks = self._ranks[metric] = np.empty(self.run.d_sae, np.int64)
+            ranks[self.ordered(metric, descending=True)] = np.arange(1, self.run.d_sae + 1)
+        return int(self._ranks[metric][feature])
+
+
+def _add_features(archive: ArchiveWriter, folder: Path, index: Path, grain: Grain) -> None:
+    columns = _Ranked(_Examples(folder, index))
+    features = columns.run.rows("SELECT word, spark FROM feature ORDER BY feature")
+    archive.part("words", [word for word, _ in features])
+    values = np.stack([columns.values[name] for name in columns.metrics], axis=1)
+    archive.table(
+        "rows",
+        grain.rows,
+        (
+            [
+                word if spark is not None else None,
+                orjson.loads(spark) if spark is not None else None,
+                columns.headline_counts[n],
+                columns.density[n],
+                columns.leaning_of(n),
+                values[n],
+            ]
+            for n, (word, spark) in enumerate(features)
+        ),
+    )
+    archive.table("features", grain.features, (_feature(columns, n) for n in range(len(features))))
+
+
+def _feature(columns: FeatureColumns, feature: int) -> dict[str, Any]:
+    """What `/api/feature_info` answers, as short as it can be. Counterparts in other runs lose these runs' names."""
+    run_id = columns.run.metadata.run_id
+    info = feature_info(columns, feature, lambda: {columns.run.metadata.sae_hash: run_id})
+    shown = info.model_dump(exclude=_IN_FACTS | _IN_ROWS)
+    found: dict[str, Any] = {**shown, "groups": [_without_prompts(group) for group in shown["groups"]]}
+    found["stats"] = [list(stat.values())[2:] for stat in found["stats"]]  # without name and value
+    found["classes"] = [list(split.values())[1:] for split in found["classes"]]  # without the class's size
+    found["histogram"] = found["histogram"] and found["histogram"]["counts"]
+    for kind in ("similar_decoder", "similar_cofiring"):
+        found[kind] = [(one["feature"], one["similarity"]) for one in found[kind]]
+    return found
+
+
+def _without_prompts(group: dict[str, Any]) -> dict[str, Any]:
+    examples = [{key: value for key, value in one.items() if key != "prompt"} for one in group["examples"]]
+    return {**group, "examples": examples}
+
+
+def _postings(run: RunReader) -> Iterator[dict[str, list[Any]]]:
+    statement = "SELECT feature, headlines, weights FROM posting ORDER BY feature, rowid"
+    expected = 0
+    for feature, rows in groupby(run.rows(statement), key=lambda row: int(row[0])):
+        yield from ({"headlines": [], "weights": []} for _ in range(expected, feature))
+        pieces = list(rows)
+        headlines = np.concatenate([np.frombuffer(piece, np.uint32) for _, piece, _ in pieces])
+        weights = np.concatenate([np.frombuffer(piece, np.float32) for _, _, piece in pieces])
+        yield {"headlines": headlines, "weights": weights}  # type: ignore[dict-item]
+        expected = feature + 1
+    yield from ({"headlines": [], "weights": []} for _ in range(expected, run.d_sae))
+
+
+def _effects(run: RunReader) -> Iterator[list[Any]]:
+    for record in run.effects(np.ones(run.n_headlines, bool)):
+        yield [record.headline, [one.feature for one in record.features], [one.effects for one in record.features]]
+
+
+# --- words ---------------------------------------------------------------------------------------------
+
+
+def _terms(sql: sqlite3.Connection) -> Iterator[tuple[str, list[int]]]:
+    sql.execute("CREATE VIRTUAL TABLE temp.term USING fts5vocab (main, headline_text, instance)")
+    for term, rows in groupby(sql.execute("SELECT term, doc, offset FROM temp.term"), key=lambda row: str(row[0])):
+        numbers, before = [], 0
+        for _, headline, position in rows:
+            numbers += [headline - before, position]
+            before = headline
+        yield term, numbers
+
+
+def _fired(sql: sqlite3.Connection) -> Iterator[tuple[str, list[int]]]:
+    statement = "SELECT word, feature FROM fired ORDER BY word, feature"
+    for word, rows in groupby(sql.execute(statement), key=lambda row: str(row[0])):
+        yield word, [feature for _, feature in rows]

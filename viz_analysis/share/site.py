@@ -1,0 +1,84 @@
+"""`export --to site`: a run and its viewer as a folder of files for any static host."""
+
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+import orjson
+
+from sae_pipeline.artefacts.writing import readable_os_errors
+from sae_pipeline.config import ExportConfig
+from sae_pipeline.errors import UserError
+from viz_analysis.share.archive import ArchiveWriter
+from viz_analysis.share.contents import Grain
+from viz_analysis.share.page import ONE_PAGE, site_page, viewer_file
+from viz_analysis.share.shared_run import SharedRun
+from viz_analysis.web.viewer_files import VIEWER_DIR
+
+_GRAIN = Grain(headlines=8, features=4, rows=16)  # a block is fetched for what a view shows
+_MANIFEST = Path("data", "manifest.json")
+_README = """---
+title: {title}
+emoji: 📈
+colorFrom: gray
+colorTo: blue
+sdk: static
+app_file: index.html
+pinned: false
+---
+
+# {title}
+
+The viewer of the FinBERT SAE Explorer with one run: {n_headlines:,} headlines and {d_sae:,} features.
+
+`index.html` and the files beside it need a static host, for example `python -m http.server` in this folder. They ask no
+other server. The front matter above makes this folder a static Space.
+"""
+
+
+def export_site(config: ExportConfig, layer: int, root: Path) -> Path:
+    """Write a run as a folder for a static host. Returns the folder, in which an older site is replaced.
+
+    Raises UserError when there is no such run, and when the folder holds something else or cannot be written.
+    """
+    run = SharedRun(root, config.run)
+    out = Path(config.out or f"{run.run_id}-site")
+    _check_place(out)
+    partial = out.with_name(f".partial-{out.name}")
+    with readable_os_errors(out.parent, "--out"):
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            _write(partial, run)
+            if out.is_dir():
+                shutil.rmtree(out)
+            partial.rename(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def _check_place(out: Path) -> None:
+    if not out.exists():
+        above = next(folder for folder in out.absolute().parents if folder.exists())
+        if not above.is_dir():
+            raise UserError(f"{above} is not a folder; choose another place with --out.")
+    elif not out.is_dir():
+        raise UserError(f"{out} is a file; choose another folder with --out.")
+    elif any(out.iterdir()) and not (out / _MANIFEST).is_file():
+        raise UserError(f"{out} holds other files; choose a new or an empty folder with --out.")
+
+
+def _write(folder: Path, run: SharedRun) -> None:
+    viewer_file(VIEWER_DIR, "index.html")
+    shutil.copytree(VIEWER_DIR, folder, ignore=shutil.ignore_patterns(ONE_PAGE, "index.html"))
+    data = folder / _MANIFEST.parent
+    archive = ArchiveWriter(data / "packs")
+    run.add_to(archive, _GRAIN)
+    manifest = archive.manifest()
+    named = sha256(b"".join(sha256(pack.read_bytes()).digest() for pack in sorted((data / "packs").iterdir())))
+    manifest["folder"] = named.hexdigest()[:12]  # so that no cache mixes the packs of two exports
+    (data / "packs").rename(data / manifest["folder"])
+    (folder / _MANIFEST).write_bytes(orjson.dumps(manifest))
+    (folder / "index.html").write_text(site_page(VIEWER_DIR, run.title, _MANIFEST.as_posix()), encoding="utf-8")
+    readme = _README.format(title=run.title, n_headlines=run.n_headlines, d_sae=run.d_sae)
+    (folder / "README.md").write_text(readme, encoding="utf-8")
