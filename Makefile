@@ -13,7 +13,7 @@ VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: wheel check-encoders check-integrity peers demo demo-run serve api test test-full lint unit browser chromium bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-viewer screenshots viewer-build setup clean
+.PHONY: wheel check-encoders check-integrity check-reach peers demo demo-run serve api test test-full lint unit browser chromium bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-viewer screenshots viewer-build setup clean
 
 demo: $(PYTHON_READY) $(VIEWER_READY)  ## fine-tune, extract, train, analyse, find causes on built-in data, then serve
 	@HF_HUB_OFFLINE=1 $(PY) -m sae_explorer demo --port $(VIEWER_PORT) || test $$? = 130
@@ -94,6 +94,9 @@ check-encoders: $(PYTHON_READY)  ## every family of transformers with a classifi
 
 check-integrity: $(PYTHON_READY)  ## damaged studies and hostile requests; the last line is one JSON object; QUICK=1: some 2 minutes
 	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PY) -m benchmarks.integrity
+
+check-reach: viewer-build chromium  ## the viewer from anywhere; the last line is one JSON object; PARTS="access browser": only these
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PY) -m benchmarks.reach $(PARTS)
 
 bench-checks: $(PYTHON_READY)  ## the share of each stage that goes into checksums; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.checks

@@ -1,5 +1,6 @@
 """From where the viewer may be opened, and by whom: prefixes, proxies, names of hosts, frames and the password."""
 
+import http.client
 import json
 import re
 from pathlib import Path
@@ -218,11 +219,17 @@ def test_the_log_keeps_no_token(runs: Path, tmp_path: Path) -> None:
 
 
 def test_the_program_prints_the_address_with_its_token(runs: Path) -> None:
-    """On all addresses of the machine; the printed one opens it."""
-    server = Server("--analysis-dir", str(runs), *BEYOND)
+    """On all addresses of the machine, behind a trusted proxy, whose headers also get through the sockets."""
+    server = Server("--analysis-dir", str(runs), *BEYOND, "--trust-proxy")
     try:
         token = re.search(r"/\?token=(\S+)", server.line)
         assert token and len(token[1]) >= 32
+        origin, headers = server.address.partition("/?")[0], {"Authorization": f"Bearer {token[1]}"}
+        port = origin.rpartition(":")[2]
+        for forwarded, status in (("localhost", 200), ("evil.example", 403)):
+            connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
+            connection.request("GET", "/api/run", headers=headers | {"X-Forwarded-Host": forwarded})
+            assert connection.getresponse().status == status
         assert "--no-password" in (server.process.stdout.readline() if server.process.stdout else "")
     finally:
         server.stop(15)

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 MAX_CONNECTIONS = 100
+_HAS_POLL = hasattr(select, "poll")  # not on Windows, where clients that have left are answered in vain
 _MAX_UNREAD = 4 << 20  # bytes of earlier answers that a client may leave unread and still get another
 _PATIENCE = 100  # ms for the other side to say that it has left
 _STILL_THERE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def listen(app: "WSGIApplication", host: str, port: int, threads: int) -> Any:
+def listen(app: "WSGIApplication", host: str, port: int, threads: int, trust_proxy: bool = False) -> Any:
     """The server of an app on a port; its `run` answers. Raises OSError, and ValueError for an unknown host."""
     sockets: dict[int, Any] = {}
     server = waitress.create_server(
@@ -34,11 +35,12 @@ def listen(app: "WSGIApplication", host: str, port: int, threads: int) -> Any:
         port=port,
         threads=threads,
         ident=None,
+        clear_untrusted_proxy_headers=not trust_proxy,
         max_request_body_size=2 << 20,
         outbuf_high_watermark=_MAX_UNREAD,
         connection_limit=2 * MAX_CONNECTIONS,  # where every connection waits for an answer, new ones queue
         channel_request_lookahead=1,  # so that a client that leaves is noticed
-        asyncore_use_poll=True,  # `select` knows only 1,024 files
+        asyncore_use_poll=_HAS_POLL,  # `select` knows only 1,024 files
         log_socket_errors=False,  # they are clients that have left
     )
     for listener in sockets.values():  # several, where a host has several addresses
@@ -115,7 +117,8 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         A client that has left and one that has only ended its sending look the same until something is sent:
         the system of a client that has left refuses it.
         """
-        if not self._sends_no_more or self.total_outbufs_len or self.requests[0].version != "1.1":
+        unknown = self.total_outbufs_len or self.requests[0].version != "1.1" or not _HAS_POLL
+        if not self._sends_no_more or unknown:
             return not self.connected
         try:
             self.socket.send(_STILL_THERE)

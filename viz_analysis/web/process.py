@@ -84,7 +84,7 @@ def serve(app: Flask, access: Access, port: int, threads: int, open_browser: boo
     if app.extensions["live"]:
         app.extensions["live"].load(run.metadata)
     try:
-        server = listen(app, access.host, port, threads_for(app, threads))
+        server = listen(app, access.host, port, threads_for(app, threads), access.trust_proxy)
     except (OSError, ValueError) as error:  # ValueError: waitress cannot resolve the host
         raise UserError(_why_not_listening(error, access.host, port)) from error
 

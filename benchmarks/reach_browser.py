@@ -1,0 +1,22 @@
+"""Runs the browser tests behind nginx, jupyter-server-proxy and in JupyterLab. A part of `benchmarks/reach.py`."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+VIEWER = Path(__file__).resolve().parents[1] / "sae-viewer"
+
+
+def browser() -> dict[str, Any]:
+    """The seconds that each browser test took. Raises AssertionError where one failed or was left out."""
+    command = ["npx", "playwright", "test", "reach.spec", "--reporter=json"]
+    environment = {"E2E_ANALYSIS_DIR": "../build/test-study/analysis_data"} | os.environ | {"REACH": "full"}
+    done = subprocess.run(command, cwd=VIEWER, env=environment, capture_output=True, text=True)
+    report = json.loads(done.stdout)
+    tests = [(spec["title"], spec["tests"][0]) for suite in report["suites"] for spec in suite["specs"]]
+    assert tests and not report["errors"], report["errors"]
+    wrong = {title: test["status"] for title, test in tests if test["status"] != "expected"}
+    assert not wrong, wrong
+    return {title: round(sum(one["duration"] for one in test["results"]) / 1000, 1) for title, test in tests}
