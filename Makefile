@@ -13,7 +13,7 @@ VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: wheel check-encoders check-integrity check-reach peers demo demo-run serve api test test-full lint unit browser chromium bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-viewer screenshots viewer-build setup clean
+.PHONY: wheel check-encoders check-integrity check-reach peers demo demo-run serve api test test-full lint unit browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-viewer screenshots viewer-build setup clean
 
 demo: $(PYTHON_READY) $(VIEWER_READY)  ## fine-tune, extract, train, analyse, find causes on built-in data, then serve
 	@HF_HUB_OFFLINE=1 $(PY) -m sae_explorer demo --port $(VIEWER_PORT) || test $$? = 130
@@ -50,7 +50,7 @@ unit: $(PYTHON_READY) $(NODE_READY)
 	TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m pytest -m "not full" -n 2 --dist loadfile --no-loadscope-reorder
 	cd sae-viewer && npm test --silent
 
-browser: $(PYTHON_READY) $(NODE_READY) chromium
+browser: $(PYTHON_READY) $(NODE_READY) chromium nginx
 	@test -d $(TEST_STUDY)/analysis_data || TEST_STUDY=$(CURDIR)/$(TEST_STUDY) $(PY) -m tests.support.small_study
 	cd sae-viewer && E2E_ANALYSIS_DIR=$(CURDIR)/$(TEST_STUDY)/analysis_data npm run --silent e2e
 
@@ -61,6 +61,12 @@ chromium: $(NODE_READY)
 		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
 	else cd sae-viewer && npx playwright install chromium; fi
+
+# The proxy of some browser tests, which are left out without it.
+nginx:
+	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || ! command -v apt-get >/dev/null || { \
+		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends nginx-light >/dev/null; }
 
 # Other SAE libraries, for bench-sae: beside our torch, in an environment of their own.
 PEERS_READY := build/peers/.installed
@@ -95,7 +101,7 @@ check-encoders: $(PYTHON_READY)  ## every family of transformers with a classifi
 check-integrity: $(PYTHON_READY)  ## damaged studies and hostile requests; the last line is one JSON object; QUICK=1: some 2 minutes
 	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PY) -m benchmarks.integrity
 
-check-reach: viewer-build chromium  ## the viewer from anywhere; the last line is one JSON object; PARTS="access browser": only these
+check-reach: viewer-build chromium nginx  ## the viewer from anywhere; the last line is one JSON object; PARTS="access browser": only these
 	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PY) -m benchmarks.reach $(PARTS)
 
 bench-checks: $(PYTHON_READY)  ## the share of each stage that goes into checksums; QUICK=1: under 50 s

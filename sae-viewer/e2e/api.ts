@@ -138,6 +138,11 @@ export class Server {
     return new Server(['node', vite, 'preview', '--outDir', BUILD, '--port', String(port)], port, '/', { API_URL: apiUrl })
   }
 
+  /** The same server, known to run when it answers at `probe`. */
+  probedAt(probe: string): Server {
+    return new Server(this.command, this.port, probe, this.environment)
+  }
+
   async start(): Promise<this> {
     const [program = '', ...options] = this.command
     this.process = spawn(program, options, { env: { ...process.env, ...this.environment }, stdio: 'ignore' })

@@ -1,0 +1,30 @@
+/** A real nginx before servers of the viewer. */
+
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { freePort, Server } from './api'
+
+/** The program, also where only the administrator's PATH has it; undefined where it is not installed. */
+export const NGINX = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin'].map((folder) => join(folder, 'nginx')).find((file) => existsSync(file))
+
+/** nginx with one `location` block for each path, on a free port. `remove` deletes its folder. */
+export async function nginx(locations: Record<string, string>): Promise<{ proxy: Server; remove: () => void }> {
+  const folder = mkdtempSync(join(tmpdir(), 'viewer-nginx-'))
+  const port = await freePort()
+  const blocks = Object.entries(locations).map(([path, settings]) => `location ${path} { ${settings} }`)
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`)
+  const file = join(folder, 'nginx.conf')
+  writeFileSync(
+    file,
+    `daemon off; master_process off; pid ${folder}/pid; error_log stderr error;
+events {}
+http {
+  access_log off; ${temporary.join(' ')}
+  server { listen 127.0.0.1:${port}; location = /up { return 204; } ${blocks.join('\n')} }
+}
+`,
+  )
+  const proxy = new Server([NGINX ?? 'nginx', '-c', file, '-e', 'stderr'], port, '/up')
+  return { proxy, remove: () => rmSync(folder, { recursive: true, force: true }) }
+}
