@@ -53,6 +53,8 @@ _VERBS = {
     "family": ("find a run's features in the SAEs of other sizes and seeds", ("family",)),
     "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),
     "study": ("run finetune, extract, train and analyze, and reuse what exists", ("headlines", *_STUDY, "track")),
+    "push": ("send the classifier, the SAEs and a run to the Hugging Face hub", ("extract", "push")),
+    "pull": ("fetch what was pushed from the Hugging Face hub", ("pull",)),
     "report": ("print the figures of the present classifier and SAEs", ()),
     "verify": ("compare every artefact, or those in an archive, with the checksums in its record", ()),
 }
@@ -111,8 +113,26 @@ def run_verb(arguments: argparse.Namespace) -> None:
             if arguments.write_config:
                 write_settings(Path(arguments.write_config), study)
                 print(f"settings: {arguments.write_config}")
+            elif verb in ("push", "pull"):
+                _share(arguments, study, place)
             else:
                 _run_stages(arguments, study, place)
+
+
+def _share(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) -> None:
+    """Send parts of a study to the hub, or fetch them from there."""
+    if arguments.verb == "push":
+        from sae_pipeline.sharing.push import push
+
+        folder = Path(arguments.dry_run) if arguments.dry_run else None
+        lines = push(study.push, study.extract.layer, place.folder, arguments.yes, folder)
+    else:
+        from sae_pipeline.sharing.pull import pull
+
+        lines = pull(study.pull, place.folder)
+    for line in lines:
+        print(line, flush=True)
+    place.sync()
 
 
 def _run_stages(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) -> None:
@@ -301,9 +321,16 @@ def add_study_verbs(verbs: Verbs) -> None:
         if verb == "score":
             sub.add_argument("score.table", metavar="TABLE", help="a file, or a folder saved by datasets")
             flags = [flag for flag in flags if flag[:2] in _SCORE]
+        if verb == "push":
+            sub.add_argument("--yes", action="store_true", help="send; without it only say what would be sent")
+            sub.add_argument("--dry-run", metavar="FOLDER", help="write the card into a folder and send nothing")
+        if verb == "pull":
+            sub.add_argument("pull.repository", metavar="USER/NAME", help="a repository on the hub")
+            flags = [flag for flag in flags if flag[1] != "repository"]
         sub.add_argument("--config", help=_CONFIG_HELP)
         sub.add_argument("--write-config", metavar="FILE", help="write all settings, with comments, and stop")
-        sub.add_argument("--device", help='"cpu", "cuda", "cuda:1"; default: CUDA where there is a card')
+        if verb not in ("push", "pull"):
+            sub.add_argument("--device", help='"cpu", "cuda", "cuda:1"; default: CUDA where there is a card')
         _add_flags(sub, flags)
 
 

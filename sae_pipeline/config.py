@@ -298,6 +298,31 @@ class ExportConfig(Config):
         return {**values, "to": "saelens", "out": to}
 
 
+Shared = Literal["all", "classifier", "sae", "run"]
+_SHARED = "all, or only the classifier, the SAEs (sae) or the run"
+
+
+class PushConfig(Config):
+    """What is sent to the Hugging Face hub, and to which repository."""
+
+    to: str = Field("", description="repository on the hub, USER/NAME; it is made where there is none")
+    what: Shared = Field("all", description=_SHARED)
+    sae_size: str | None = Field(None, description="the SAE by its SAE_SIZE; none: all of the layer")
+    run: str | None = Field(None, description='the run by its number or name: "34", "run-034"; none: the latest')
+    private: bool = Field(True, description="whether a repository that is made is private")
+    license: str = Field(
+        "unknown", pattern=r"^[a-z0-9][a-z0-9.-]*$", description='license on the card: "mit", "cc-by-4.0"'
+    )
+
+
+class PullConfig(Config):
+    """What is fetched from a repository on the Hugging Face hub."""
+
+    repository: str = Field("", description="repository on the hub, USER/NAME")
+    what: Shared = Field("all", description=_SHARED)
+    revision: str | None = Field(None, description="branch, tag or commit; none: the newest")
+
+
 class TrackConfig(Config):
     """Where the figures of a training are reported while it runs."""
 
@@ -327,6 +352,8 @@ class StudyConfig(Config):
     compare: CompareConfig = CompareConfig()
     family: FamilyConfig = FamilyConfig()
     export: ExportConfig = ExportConfig()
+    push: PushConfig = PushConfig()
+    pull: PullConfig = PullConfig()
     track: TrackConfig = TrackConfig()
 
 

@@ -18,7 +18,7 @@ FLOORS = (
     {"evaluation", "analysis", "scoring"},
     {"causal"},
     {"study"},
-    {"pipeline", "quality"},
+    {"pipeline", "quality", "sharing"},
     {"__main__"},
 )
 """The rooms of `sae_pipeline`, from the ground up. A room imports lower floors only; the ground is tested by itself."""

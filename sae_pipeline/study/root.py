@@ -43,6 +43,8 @@ _READS: dict[str, tuple[str, ...]] = {
     "report": (_SAES,),
     "intervene": (_SAES,),
     "family": (_SAES,),
+    "push": (_SAES, _RUNS),
+    "pull": (_SAES, _RUNS),
     "study": (_SAES, _ACTIVATIONS, _RUNS),
 }
 

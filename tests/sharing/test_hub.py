@@ -1,0 +1,228 @@
+"""Push and pull against a local stand-in of the hub: what is sent, what comes back, and what can go wrong."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sae_pipeline.artefacts.checksums import write_record
+from sae_pipeline.study.layout import present_classifier
+from tests.conftest import SmallStudy
+from tests.support.command_process import Commands, command_process
+from tests.support.hub import CUT, Hub, writable_hub
+
+REPO = "anna/news"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A hub with a repository of somebody else."""
+    root = tmp_path_factory.mktemp("hub")
+    other = root / "models" / "bert" / "tiny"
+    other.mkdir(parents=True)
+    (other / "config.json").write_text("{}")
+    with writable_hub(root) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def run(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """Run commands against the hub."""
+    home = tmp_path_factory.mktemp("home")
+    setting = {
+        **os.environ,
+        "HF_HOME": str(home),
+        "HF_ENDPOINT": hub.address,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",  # the stand-in speaks LFS alone
+        "HF_TOKEN": "hf_test",
+        "TQDM_DISABLE": "1",
+    }
+    with command_process(setting) as commands:
+        yield commands
+
+
+@pytest.fixture(autouse=True)
+def _no_faults(hub: Hub) -> Iterator[None]:
+    yield
+    hub.faults.clear()
+    hub.log.clear()
+
+
+@pytest.fixture(scope="module")
+def root(study: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the small study."""
+    return Path(shutil.copytree(study.root, tmp_path_factory.mktemp("pushed") / "study"))
+
+
+@pytest.fixture(scope="module")
+def pushed(run: Commands, root: Path, hub: Hub) -> set[str]:
+    """The files of a repository to which the whole study was pushed, after a commit that failed."""
+    hub.faults["commit"] = 500
+    failed = run("push", "--root", root, "--to", REPO, "--license", "cc-by-4.0", "--yes")
+    assert failed.code == 2
+    assert re.search(rf"{REPO} was not changed .*fault of its own.*the same command goes on", failed.error)
+    assert hub.files(REPO) == set() and hub.log.count("upload") >= 5
+    hub.faults.clear()
+    hub.log.clear()
+    done = run("push", "--root", root, "--to", REPO, "--license", "cc-by-4.0", "--yes")
+    assert done.code == 0, done.err
+    assert hub.log.count("commit") == 1
+    assert "upload" not in hub.log  # what had arrived is not sent again
+    return hub.files(REPO)
+
+
+def test_nothing_is_sent_unasked(run: Commands, root: Path, hub: Hub, tmp_path: Path) -> None:
+    """Without --yes the files, their size, the license and the texts are named, and the hub hears nothing."""
+    before = sorted(path for path in root.rglob("*") if path.is_file())
+    said = run("push", "--root", root, "--to", REPO, "--dry-run", tmp_path / "card")
+    assert said.code == 0 and "Nothing has been sent" in said.out
+    assert "model.safetensors" in said.out and "made private" in said.out and "License on the card: unknown" in said.out
+    assert "texts of 186 headlines and the columns date, ticker" in said.out
+    assert (tmp_path / "card" / "README.md").read_text().startswith("---\nbase_model: ")
+    only_saes = run("push", "--root", root, "--what", "sae", "--sae-size", "1k")
+    assert "No text of a headline is among them" in only_saes.out and "model.safetensors" not in only_saes.out
+    assert hub.log == []
+    assert sorted(path for path in root.rglob("*") if path.is_file()) == before
+
+
+def test_what_arrives(pushed: set[str], hub: Hub, study: SmallStudy) -> None:
+    """The repository holds the classifier for transformers, the SAEs twice, the run, and a card."""
+    run_folder = f"runs/{study.run.name}"
+    assert {"README.md", "study.json", "classifier.json", "config.json", "model.safetensors"} <= pushed
+    assert {f"layer_4_1k/{name}" for name in ("sae.pt", "sae.json", "cfg.json", "sae_weights.safetensors")} <= pushed
+    assert {f"{run_folder}/metadata.json", f"{run_folder}/prompts.jsonl"} <= pushed
+    assert not [path for path in pushed if "index." in path or path.endswith((".lock", ".py"))]
+    folder = hub.root / "models" / REPO
+    _, head, body = (folder / "README.md").read_text().split("---\n", 2)
+    about = yaml.safe_load(head)
+    assert about["license"] == "cc-by-4.0" and about["pipeline_tag"] == "text-classification"
+    assert {"sparse-autoencoder", "mechanistic-interpretability"} <= set(about["tags"])
+    record = json.loads((folder / "classifier.json").read_text())
+    assert about["model-index"][0]["results"][0]["metrics"][0]["value"] == round(record["test"]["accuracy"], 4)
+    for section in ("The classifier", "The sparse autoencoders", "Runs", "Limits", "How to load it", "License"):
+        assert f"\n## {section}\n" in body
+    assert "95 %" in body and "resample" in body and f'"{REPO}", "layer_4_1k"' in body
+    assert str(hub.root) not in body and str(study.root) not in body
+
+
+def test_pull_makes_the_study(pushed: set[str], run: Commands, hub: Hub, study: SmallStudy, tmp_path: Path) -> None:
+    """Every artefact comes back as it was; later verbs work on it; a second pull fetches records alone."""
+    done = run("pull", REPO, "--root", tmp_path)
+    assert done.code == 0, done.err
+    for path in (study.root / "finbert_sae" / "store").rglob("*"):
+        if path.is_file() and path.name != "neighbours.safetensors":
+            assert (tmp_path / path.relative_to(study.root)).read_bytes() == path.read_bytes()
+    verified = run("verify", "--root", tmp_path)
+    assert verified.code == 0 and "7 artefacts" in verified.out, verified.out
+    assert not list((tmp_path / "finbert_sae" / "checkpoints").iterdir())
+    shutil.copy(study.root / "headlines.csv", tmp_path)
+    assert run("analyze", "--root", tmp_path, "--sae-size", "1k", "--max-samples", "40").code == 0
+    hub.log.clear()
+    again = run("pull", REPO, "--root", tmp_path)
+    assert again.code == 0 and "is here already" in again.out
+    assert not [line for line in hub.log if line.endswith((".safetensors", ".pt", ".jsonl"))]
+
+
+def test_parts_are_added_and_described_together(root: Path, run: Commands, hub: Hub, tmp_path: Path) -> None:
+    """SAEs, then a run, go to one repository; the card describes both, and a pull without a classifier says so."""
+    for what, *flags in (("sae", "--sae-size", "1k", "--private", "false"), ("run",)):
+        done = run("push", "--root", root, "--to", "anna/parts", "--what", what, *flags, "--yes")
+        assert done.code == 0, done.err
+    assert "public anna/parts" in hub.log
+    text = (hub.root / "models/anna/parts/README.md").read_text()
+    assert "`layer_4_1k`" in text and "`runs/" in text and "library_name: saelens" in text
+    pulled = run("pull", "anna/parts", "--root", tmp_path)
+    assert pulled.code == 0 and "is not here" in pulled.out
+    assert (tmp_path / "finbert_sae" / "layer_4_1k.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (401, "hf auth login"),
+        (429, "too many requests"),
+        (CUT, "broke off"),
+        (412, "has changed meanwhile"),
+        (403, "may not write"),
+    ],
+)
+def test_commits_that_fail(pushed: set[str], run: Commands, root: Path, hub: Hub, fault: int, sentence: str) -> None:
+    """One sentence, and the repository is as it was."""
+    hub.faults["commit"] = fault
+    commit = hub.commit(REPO)
+    failed = run("push", "--root", root, "--to", REPO, "--what", "sae", "--sae-size", "1k", "--yes")
+    assert failed.code == 2 and sentence in failed.error, failed.err
+    assert hub.files(REPO) == pushed and hub.commit(REPO) == commit
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["push", "--to", "news", "--yes"], "'news' is not the name of a repository; write --to USER/NAME."),
+        (["push", "--to", "a/../b", "--yes"], "is not the name of a repository"),
+        (["push", "--to", "bert/tiny", "--yes"], "holds config.json and other files that are not of a study"),
+        (["push", "--to", REPO, "--sae-size", "9k"], "There is no 9k SAE"),
+        (["push", "--to", REPO, "--license", "MIT!"], "license"),
+        (["push", "--to", REPO, "--run", "77"], "There is no run '77'"),
+        (["pull", "anna/nothing"], "anna/nothing is no study"),
+        (["pull", "bert/tiny"], "adopt --model bert/tiny"),
+        (["pull", "../x"], "is not the name of a repository; write pull USER/NAME"),
+    ],
+)
+def test_mistakes(run: Commands, root: Path, hub: Hub, arguments: list[str], sentence: str) -> None:
+    """One sentence each; nothing is sent and nothing is written."""
+    before = {path for path in root.rglob("*") if path.is_file() and "checkpoints" not in path.parts}
+    failed = run(*arguments, "--root", root)
+    assert failed.code == 2 and sentence in failed.error, failed.err
+    assert not {"create", "commit"} & set(hub.log)
+    assert {path for path in root.rglob("*") if path.is_file() and "checkpoints" not in path.parts} == before
+
+
+def test_a_study_of_another_classifier(pushed: set[str], run: Commands, root: Path, hub: Hub, tmp_path: Path) -> None:
+    """Two studies are never mixed, in a repository or in a folder."""
+    other = tmp_path / "finbert_sae" / "classifier.json"
+    present = present_classifier(root)
+    write_record(other, present.model_copy(update={"classifier_hash": "0123456789ab"}))
+    failed = run("pull", REPO, "--root", tmp_path)
+    assert failed.code == 2 and "pull into another folder with --root" in failed.error
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["classifier.json"]
+    study = hub.root / "models" / REPO / "study.json"
+    whole = study.read_bytes()
+    study.unlink()
+    shutil.copy(other, study)
+    try:
+        failed = run("push", "--root", root, "--to", REPO, "--what", "sae", "--sae-size", "1k", "--yes")
+    finally:
+        study.write_bytes(whole)
+    assert failed.code == 2 and "holds a study of classifier 0123456789ab" in failed.error
+    assert "commit" not in hub.log
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("model.safetensors", "model.safetensors has changed"),
+        ("layer_4_1k/sae.json", "sae.json has changed"),
+        ("layer_4_1k/sae.pt", "sae.pt has changed"),
+    ],
+)
+def test_files_that_were_changed_there(
+    pushed: set[str], run: Commands, hub: Hub, tmp_path: Path, name: str, sentence: str
+) -> None:
+    """A file that is not the one that was sent is named, and never takes its place."""
+    path = hub.root / "models" / REPO / name
+    whole = path.read_bytes()
+    path.unlink()  # it is a link to the store of large files
+    path.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    try:
+        failed = run("pull", REPO, "--root", tmp_path, "--what", "sae" if "layer" in name else "classifier")
+    finally:
+        path.write_bytes(whole)
+    assert failed.code == 2 and sentence in failed.error, failed.err
+    assert not list(tmp_path.glob(f"finbert_sae/store/*/{Path(name).name}"))
