@@ -227,8 +227,8 @@ def _saes(saes: dict[str, SaeRecord]) -> Iterator[str]:
 def _controls(controls: dict[str, ControlsFile]) -> Iterator[str]:
     for name, file in sorted(controls.items()):
         yield (
-            f"`{name}` beside controls with as many active features: principal components, the layer's own neurons, and "
-            "an SAE of a model with random weights. AUROC is that of probes of the classes."
+            f"`{name}` beside controls with as many active features: principal components, the layer's own neurons, "
+            "and an SAE of a model with random weights. AUROC is that of probes of the classes."
         )
         yield _table(
             [
