@@ -1,1 +1,1 @@
-"""The console command `sae-explorer`: the library's verbs, and those that need the server as well."""
+"""What stands above library and server: the console command `sae-explorer`, and `show` for notebooks."""

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sae_explorer.show import show
     from sae_pipeline.analysis.metrics import FEATURE_METRICS, Metric
     from sae_pipeline.config import study_config
     from sae_pipeline.runs.folders import load_run
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "FEATURE_METRICS": "analysis.metrics",
-    "Metric": "analysis.metrics",
-    "SparseAutoencoder": "sae.autoencoder",
-    "encode_headline": "sae.encoding",
-    "load_classifier": "study.present",
-    "load_run": "runs.folders",
-    "study_config": "config",
+    "FEATURE_METRICS": "sae_pipeline.analysis.metrics",
+    "Metric": "sae_pipeline.analysis.metrics",
+    "SparseAutoencoder": "sae_pipeline.sae.autoencoder",
+    "encode_headline": "sae_pipeline.sae.encoding",
+    "load_classifier": "sae_pipeline.study.present",
+    "load_run": "sae_pipeline.runs.folders",
+    "show": "sae_explorer.show",  # the one name from above the library: it starts the server
+    "study_config": "sae_pipeline.config",
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "encode_headline",
     "load_classifier",
     "load_run",
+    "show",
     "study_config",
 ]
 
@@ -43,7 +46,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,7 @@ from tests.conftest import SmallStudy
 @pytest.mark.parametrize("name", sae_pipeline.__all__)
 def test_each_name_is_handed_on(name: str) -> None:
     """A public name is the object of its own module, and `dir` shows it."""
-    home = importlib.import_module(f"sae_pipeline.{sae_pipeline._HOMES[name]}")
+    home = importlib.import_module(sae_pipeline._HOMES[name])
     assert getattr(sae_pipeline, name) is getattr(home, name)
     assert name in dir(sae_pipeline)
 

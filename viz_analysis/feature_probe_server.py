@@ -57,7 +57,7 @@ from viz_analysis.web.answers import bad_query, json_answer, seen_etags, set_ans
 from viz_analysis.web.base_path import set_base_path
 from viz_analysis.web.guard import guard
 from viz_analysis.web.password import ask_password
-from viz_analysis.web.process import command_line, serve
+from viz_analysis.web.process import command_line, serve, stop_with_parent
 from viz_analysis.web.viewer_files import VIEWER_DIR, viewer_blueprint
 
 
@@ -210,6 +210,8 @@ def serve_runs(options: Namespace, page: str = "") -> int:
 
     Raises UserError where that cannot begin.
     """
+    if options.until_stdin_closes:
+        stop_with_parent()
     source = run_source(options.analysis_dir, options.look_every)
     live = ModelQueue(source) if options.live else None
     access = access_from(options)

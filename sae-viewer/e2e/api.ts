@@ -17,7 +17,7 @@ import type {
 } from '../src/interpAPI'
 
 const ROOT = resolve('..')
-const PYTHON = join(ROOT, '.venv', 'bin', 'python')
+export const PYTHON = join(ROOT, '.venv', 'bin', 'python')
 const BUILD = join(ROOT, 'build', 'viewer-e2e')
 
 interface Answers {

@@ -2,7 +2,7 @@
 
 import type { Page } from '@playwright/test'
 import { expect, freePort, loaded, madeUpRuns, row, Server, test } from './api'
-import { nginx, NGINX } from './proxies'
+import { jupyterLab, nginx, NGINX } from './proxies'
 
 test.describe('behind nginx', () => {
   test.skip(NGINX === undefined, 'nginx is not installed: apt-get install nginx-light')
@@ -64,6 +64,37 @@ test.describe('behind nginx', () => {
     await page.goto(`${proxy.url}/wrong/`)
     await expect(page.getByText('start the server with --base-path')).toBeVisible()
   })
+})
+
+test('in JupyterLab under a prefix, show puts the viewer into the cell', async ({ browser }) => {
+  test.skip(process.env.REACH !== 'full', 'takes half a minute: make check-reach')
+  const { folder, remove } = madeUpRuns({ words: ['shares', 'fall', 'on', 'weak', 'outlook'] })
+  const { lab, address, remove: removeLab } = await jupyterLab([`from sae_pipeline import show\nshow(analysis_dir=${JSON.stringify(folder)})`])
+  await lab.start()
+  const page = await browser.newPage({ viewport: { width: 1440, height: 1100 } }) // whose messages are JupyterLab's
+  try {
+    await page.goto(address)
+    await page.locator('.jp-CodeCell .cm-content').first().click()
+    await page.keyboard.press('Shift+Enter')
+    const frame = page.frameLocator('iframe[title="FinBERT SAE Explorer"]')
+    await expect(frame.locator('[data-index="0"] article')).toBeVisible({ timeout: 60_000 })
+    if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/jupyterlab.png` })
+    await frame.locator('[data-index="0"] a.chip').first().click()
+    await frame.getByRole('textbox', { name: 'Name of this feature' }).fill('seen in JupyterLab')
+    await expect(frame.getByRole('status').filter({ hasText: 'Saved' })).toBeVisible()
+    const source = (await page.locator('iframe[title="FinBERT SAE Explorer"]').getAttribute('src')) ?? ''
+    expect(source).toMatch(/^\/user\/me\/proxy\/\d+\//)
+    const [folderOfPage = ''] = source.split('?')
+    const astray = strayRequests(page, `${lab.url}${folderOfPage}`)
+    await page.goto(`${lab.url}${folderOfPage}features/3`)
+    await expect(page.getByRole('heading', { name: 'Feature 3' })).toBeVisible()
+    expect(astray).toEqual([])
+  } finally {
+    await page.close()
+    await lab.stop()
+    removeLab()
+    remove()
+  }
 })
 
 test('a password is asked for once, also for a deep address', async ({ page, context }) => {

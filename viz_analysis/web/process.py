@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
         default=False,
         help="open the viewer in a browser, where there is a screen",
     )
+    parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)  # for sae_explorer/show.py
 
 
 def serve(app: Flask, access: Access, port: int, threads: int, open_browser: bool = False, page: str = "") -> int:
@@ -107,6 +109,16 @@ def serve(app: Flask, access: Access, port: int, threads: int, open_browser: boo
         webbrowser.open(access.address(_port(server), page))
     server.run()
     return _EXIT_CODES[stopped_by[0]] if stopped_by else 0
+
+
+def stop_with_parent() -> None:
+    """End this process when its standard input closes, as it does when the process at its other end is gone."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _has_screen() -> bool:
