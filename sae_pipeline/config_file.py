@@ -25,6 +25,7 @@ from sae_pipeline.config import PRESETS, Config, StudyConfig
 from sae_pipeline.errors import UserError, reason_of
 
 _MAX_BYTES = 1 << 20
+_MAX_DEPTH = 8  # of lists and fields in each other
 _NO_VALUE = ("", "~", "null")
 _NONE = (*_NO_VALUE, "none")
 _WIDTH = 100  # characters of a comment
@@ -86,9 +87,7 @@ class _Reader:
             if self.path.stat().st_size > _MAX_BYTES:
                 raise UserError(f"{self.path} is larger than {_MAX_BYTES >> 20} MiB; name a configuration file.")
             text = self.path.read_text(encoding="utf-8-sig")
-            for event in yaml.parse(text, Loader=yaml.SafeLoader):
-                if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                    raise self._error(event, "anchors and aliases are not read; write the values out")
+            self._check_events(text)
             return yaml.compose(text, Loader=yaml.SafeLoader)
         except OSError as error:
             raise UserError(f"{self.path} cannot be read ({reason_of(error)}); name a configuration file.") from error
@@ -98,8 +97,18 @@ class _Reader:
             raise UserError(self._syntax(error)) from error
         except yaml.YAMLError as error:
             raise UserError(f"{self.path} holds characters that YAML does not allow; save it as plain text.") from error
-        except RecursionError as error:
-            raise UserError(f"{self.path} nests lists too deeply; a stage holds fields, a field a value.") from error
+
+    def _check_events(self, text: str) -> None:
+        """Refuse what a parser would unfold: anchors, and nesting without end."""
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise self._error(event, "anchors and aliases are not read; write the values out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MAX_DEPTH:
+                raise self._error(
+                    event, "this is nested too deeply; a stage holds fields, and a field a value or a list"
+                )
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> str:
         mark = error.problem_mark or error.context_mark
