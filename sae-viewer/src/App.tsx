@@ -1,4 +1,5 @@
 import { lazy, Suspense, useEffect, useState, type MouseEvent } from 'react'
+import { SHARED } from './base'
 import { Header } from './components/Header'
 import { HelpDialog } from './components/HelpDialog'
 import { Icon } from './components/Icon'
@@ -35,7 +36,7 @@ export function App() {
   const { data: run, error, refetch } = useRun(address.run)
   const { labels, error: unreadLabels } = useLabels(run)
   const [help, setHelp] = useState(false)
-  const onRuns = () => go(openPanel(address))
+  const onRuns = () => go(openPanel(address, SHARED === undefined ? 'runs' : 'quality'))
   const tabs = useTabs(address)
   useKeys({
     '?': () => setHelp(true),
@@ -83,6 +84,9 @@ export function App() {
                 <WithCommands>{unreadLabels.message}</WithCommands>
               </Notice>
             )}
+            {SHARED !== undefined && address.view === 'headlines' && address.bench !== undefined && (
+              <Notice>The bench needs the server, which runs the classifier; this page holds one run only.</Notice>
+            )}
             {problems.map((problem) => (
               <Notice key={problem}>{problem}</Notice>
             ))}
@@ -90,7 +94,7 @@ export function App() {
           <View address={address} run={run} error={error} onRuns={onRuns} />
         </main>
         {help && <HelpDialog onClose={() => setHelp(false)} />}
-        {run && address.view === 'headlines' && address.bench !== undefined && (
+        {run && address.view === 'headlines' && address.bench !== undefined && SHARED === undefined && (
           <Suspense fallback={null}>
             <Bench address={address} run={run} />
           </Suspense>
@@ -136,7 +140,7 @@ function View({ address, run, error, onRuns }: {
   return (
     <>
       <Failure error={error} />
-      {error.kind === 'refused' && (
+      {error.kind === 'refused' && SHARED === undefined && (
         <p className="-mt-8 text-center">
           <button type="button" className="button" onClick={onRuns}>
             Choose another run

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { ApiError, get, post, putLabels } from './interpAPI'
 
-vi.hoisted(() => vi.stubGlobal('document', { baseURI: 'http://viewer.test/under/a/prefix/' }))
+vi.hoisted(() => vi.stubGlobal('document', { baseURI: 'http://viewer.test/under/a/prefix/', querySelector: () => null }))
 
 function answer(body: string | null, status = 200) {
   const fetch = vi.fn<(request: Request) => Promise<Response>>(() => Promise.resolve(new Response(body, { status })))

@@ -4,9 +4,13 @@ import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { Router } from 'wouter'
 import { App } from './App'
-import { BASE_PATH } from './base'
+import { BASE_PATH, SHARED } from './base'
 import { queryClient } from './hooks/queryClient'
+import { answerFrom } from './interpAPI'
 import './index.css'
+import { sharedRun } from './share/source'
+
+if (SHARED !== undefined) answerFrom(sharedRun(SHARED))
 
 const root = document.getElementById('root')
 if (!root) throw new Error('index.html has no #root')

@@ -199,6 +199,7 @@ def _effects(run: RunReader) -> Iterator[list[Any]]:
 
 
 def _terms(sql: sqlite3.Connection) -> Iterator[tuple[str, list[int]]]:
+    sql.execute("PRAGMA query_only = OFF")  # for a temporary table; the file itself is opened read-only
     sql.execute("CREATE VIRTUAL TABLE temp.term USING fts5vocab (main, headline_text, instance)")
     for term, rows in groupby(sql.execute("SELECT term, doc, offset FROM temp.term"), key=lambda row: str(row[0])):
         numbers, before = [], 0

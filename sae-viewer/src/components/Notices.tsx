@@ -1,4 +1,5 @@
 import type { ReactNode } from 'react'
+import { SHARED } from '../base'
 import { START_COMMAND, type ApiError } from '../interpAPI'
 import { visible } from '../lib/text'
 import { Icon } from './Icon'
@@ -48,6 +49,7 @@ export function Failure({ error, retry, clear }: {
 
 /** How to start the API. */
 function StartHint() {
+  if (SHARED !== undefined) return <p>Check the connection. This page tries again every two seconds.</p>
   return (
     <>
       <p>Start it from the project’s folder. This page continues by itself as soon as the API answers.</p>

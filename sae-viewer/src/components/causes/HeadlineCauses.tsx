@@ -1,4 +1,5 @@
 import { Link } from 'wouter'
+import { SHARED } from '../../base'
 import type { Headline } from '../../interpAPI'
 import { className } from '../../lib/classes'
 import { percent } from '../../lib/format'
@@ -21,7 +22,7 @@ export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
   return (
     <div className="mt-4 text-xs">
       <div className="flex flex-wrap items-center gap-x-5 gap-y-2">
-        <Link href={benchHref} className="button !min-h-8">Edit on the bench</Link>
+        {SHARED === undefined && <Link href={benchHref} className="button !min-h-8">Edit on the bench</Link>}
         {effects && (
           <Faithfulness prediction={prediction} spliced={effects.spliced_prediction} deltaP={effects.spliced_delta_p} labels={labels} />
         )}

@@ -1,5 +1,6 @@
 import { useRef } from 'react'
 import { Link } from 'wouter'
+import { SHARED } from '../../base'
 import { Word } from '../../components/HeatText'
 import { Icon } from '../../components/Icon'
 import { Failure } from '../../components/Notices'
@@ -12,6 +13,7 @@ import { Classes } from './Classes'
 import { Examples, StrongestIn } from './Examples'
 import { Histogram } from './Histogram'
 import { LabelEditor } from './LabelEditor'
+import { LabelShown } from './LabelShown'
 import { Similar } from './Similar'
 import { Statistics } from './Statistics'
 import { Steps } from './Steps'
@@ -40,7 +42,8 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
         </h1>
         <Steps feature={feature} address={address} run={run} />
       </header>
-      {feature < run.totals.n_features && <LabelEditor key={`${run.sae_hash} ${feature}`} feature={feature} run={run} />}
+      {SHARED !== undefined && <LabelShown feature={feature} />}
+      {feature < run.totals.n_features && SHARED === undefined && <LabelEditor key={`${run.sae_hash} ${feature}`} feature={feature} run={run} />}
       {error && !data && <Failure error={error} retry={() => void refetch()} />}
       {!data && !error && <Waiting />}
       {data && <Body info={data} address={address} nFeatures={run.totals.n_features} />}

@@ -1,5 +1,6 @@
 import { useCallback, useMemo, useRef, useState } from 'react'
 import { Link } from 'wouter'
+import { SHARED } from '../../base'
 import { FilterChips } from '../../components/FilterChips'
 import { HeadlinesExport } from '../../components/ListExport'
 import { Failure, Note, Notice } from '../../components/Notices'
@@ -86,7 +87,7 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
           {run.columns.length > 0 && (
             <ShownColumns columns={run.columns} shown={address.show} onShown={(show) => go({ ...address, show }, true)} />
           )}
-          <Link href={benchHref('', address.open)} className="quiet">Bench</Link>
+          {SHARED === undefined && <Link href={benchHref('', address.open)} className="quiet">Bench</Link>}
           {!!first?.total && <HeadlinesExport query={query} run={run} />}
           </div>
         </div>

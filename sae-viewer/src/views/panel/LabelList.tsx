@@ -1,5 +1,6 @@
 import { useState } from 'react'
 import { Link } from 'wouter'
+import { SHARED } from '../../base'
 import { LabelMark } from '../../components/FeatureName'
 import { WithCommands } from '../../components/Notices'
 import { SaveButtons } from '../../components/SaveButtons'
@@ -33,8 +34,9 @@ export default function LabelList({ run, address }: { run: RunMetadata; address:
   if (all.length === 0) {
     return (
       <p className="text-soft">
-        No feature of this SAE has a label yet. Open a feature and type a name under its title; the name is then shown wherever the
-        feature appears, in every run of this SAE.
+        {SHARED === undefined
+          ? 'No feature of this SAE has a label yet. Open a feature and type a name under its title; the name is then shown wherever the feature appears, in every run of this SAE.'
+          : 'No feature of this SAE had a label when the run was exported.'}
       </p>
     )
   }

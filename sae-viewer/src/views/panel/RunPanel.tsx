@@ -1,4 +1,5 @@
 import { lazy, Suspense } from 'react'
+import { SHARED } from '../../base'
 import { Modal } from '../../components/Modal'
 import { go } from '../../hooks/useAddress'
 import type { RunMetadata } from '../../interpAPI'
@@ -11,6 +12,9 @@ const LabelList = lazy(() => import('./LabelList'))
 
 const NAMES: Record<Panel, string> = { runs: 'Runs', quality: 'Quality', compare: 'Compare', labels: 'Labels' }
 
+/** The panels that a page shows; comparing runs and choosing one needs the server. */
+const OFFERED: readonly Panel[] = SHARED === undefined ? PANELS : PANELS.filter((name) => name === 'quality' || name === 'labels')
+
 /** The panel over the view: the list of runs, the quality of the shown one, its comparison with others, its labels. */
 export default function RunPanel({ run, address }: { run: RunMetadata | undefined; address: Address }) {
   const panel = shownPanel(address) ?? 'runs'
@@ -22,7 +26,7 @@ export default function RunPanel({ run, address }: { run: RunMetadata | undefine
     <Modal title={run ? `${NAMES[shown]}: ${run.run_id}` : 'Runs'} onClose={close} wide="panel">
       {run && (
         <nav aria-label="About this run" className="-mt-2 mb-6 flex gap-5 overflow-x-auto border-b border-line">
-          {PANELS.map((name) => (
+          {OFFERED.map((name) => (
             <button
               key={name}
               type="button"
@@ -36,9 +40,10 @@ export default function RunPanel({ run, address }: { run: RunMetadata | undefine
         </nav>
       )}
       <Suspense fallback={<span className="skeleton block h-96" />}>
-        {shown === 'runs' && <RunList shown={run?.run_id} address={address} />}
+        {!OFFERED.includes(shown) && <p className="text-soft">This page holds {run?.run_id ?? 'one run'} only; choosing and comparing runs needs the server.</p>}
+        {shown === 'runs' && SHARED === undefined && <RunList shown={run?.run_id} address={address} />}
         {shown === 'quality' && run && <Quality run={run} />}
-        {shown === 'compare' && run && <Compare run={run} address={address} />}
+        {shown === 'compare' && run && SHARED === undefined && <Compare run={run} address={address} />}
         {shown === 'labels' && run && <LabelList run={run} address={address} />}
       </Suspense>
     </Modal>

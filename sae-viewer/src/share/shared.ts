@@ -1,0 +1,71 @@
+/** A shared run: its facts, and its vectors and masks over headlines and features. */
+
+import { ApiError, type Column, type MetricInfo } from '../interpAPI'
+import type { Archive } from './archive'
+import { Letters, type LetterTables } from './letters'
+
+export interface Facts {
+  run_id: string
+  folder: string
+  labels: string[]
+  n_headlines: number
+  n_correct: number
+  d_sae: number
+  min_headlines: number
+  metrics: MetricInfo[]
+  columns: Column[]
+  class_sizes: number[]
+  histogram_edges: number[]
+  has_effects: boolean
+}
+
+/** A question's answer with a status, as the server gave it. */
+export interface Kept {
+  status: number
+  body: unknown
+}
+
+export class SharedRun {
+  private constructor(
+    readonly archive: Archive,
+    readonly facts: Facts,
+    readonly answers: Record<string, Kept>,
+  ) {}
+
+  static async open(archive: Archive): Promise<SharedRun> {
+    const [facts, answers] = await Promise.all([archive.part<Facts>('facts'), archive.part<Record<string, Kept>>('answers')])
+    return new SharedRun(archive, facts, answers)
+  }
+
+  /** A vector over all headlines or features. */
+  vector<T = number>(name: string): Promise<T[]> {
+    return this.archive.part<T[]>(name)
+  }
+
+  async letters(): Promise<Letters> {
+    return new Letters(await this.archive.part<LetterTables>('letters'))
+  }
+}
+
+/** A refusal of the kind that the server sends. */
+export function refusal(status: number, code: string, message: string): ApiError {
+  return new ApiError('refused', message, status, code)
+}
+
+/** A mask of `length` with 1 at each of `numbers`. */
+export function maskOf(length: number, numbers: Iterable<number>): Uint8Array {
+  const mask = new Uint8Array(length)
+  for (const n of numbers) mask[n] = 1
+  return mask
+}
+
+/** Sets a mask to 0 where another one is. */
+export function keep(mask: Uint8Array, others: Uint8Array): void {
+  for (let n = 0; n < mask.length; n++) mask[n] = (mask[n] ?? 0) & (others[n] ?? 0)
+}
+
+/** Up to 100 characters of a name in quotation marks, as the server's messages show it. */
+export function quoted(name: string): string {
+  const text = Array.from(name).slice(0, 100).join('').replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('\t', '\\t')
+  return text.includes("'") && !text.includes('"') ? `"${text}"` : `'${text.replaceAll("'", "\\'")}'`
+}
