@@ -27,6 +27,7 @@ from sae_pipeline.runs.fit import (
     stats_problems,
     tokens_problems,
 )
+from sae_pipeline.runs.readable import RunFeature, RunHeadline
 from sae_pipeline.runs.run_files import (
     Content,
     DamagedRunError,
@@ -51,6 +52,7 @@ from sae_pipeline.schema.run import (
     Prompt,
     RunMetadata,
 )
+from sae_pipeline.static_html import Html, block, table
 
 _NAMED_BYTES = 1 << 25  # of a run's files; up to it they are read whole, to name the record that has changed
 _RUN_NUMBER = re.compile(r"(?:run-)?([0-9]{1,9})")
@@ -95,6 +97,54 @@ class Run:
             one.word for record in self.headline_features.headlines for one in record.features if one.feature == feature
         )
         return list(dict.fromkeys(fired))
+
+    def headline(self, number: int, feature: int | None = None) -> RunHeadline:
+        """Headline `number`, 0-based, with its strongest features; notebooks show it as HTML.
+
+        The HTML shows `feature` as heat, else the strongest one. Raises `UserError` for a headline that is not in the
+        run and for a feature that is not among its strongest.
+        """
+        if not 0 <= number < len(self.prompts):
+            raise UserError(f"{self.metadata.run_id} has the headlines 0 to {len(self.prompts) - 1}, and no {number}.")
+        features = self.headline_features.headlines[number].features
+        lit = next((one for one in features if feature in (None, one.feature)), None)
+        if lit is None and feature is not None:
+            listed = ", ".join(str(one.feature) for one in features)
+            raise UserError(f"Feature {feature} is not among the strongest of headline {number}: {listed}.")
+        metadata = self.metadata
+        return RunHeadline(
+            metadata.run_id, number, metadata.labels, metadata.labelled, self.prompts[number], features, lit
+        )
+
+    def feature(self, feature: int) -> RunFeature:
+        """A feature's statistics, words and strongest headlines; notebooks show it as HTML.
+
+        Raises `UserError` for a number that is no feature of the SAE.
+        """
+        stats, infos = self.feature_stats, {info.name: info for info in self.metadata.metrics}
+        if not 0 <= feature < stats.d_sae:
+            raise UserError(f"The SAE has the features 0 to {stats.d_sae - 1:,}, and no {feature}.")
+        saved = self._saved.get(feature)
+        return RunFeature(
+            self.metadata.run_id,
+            feature,
+            stats.headline_counts[feature],
+            stats.counts[feature] / max(stats.n_counted_tokens, 1),
+            [(infos[column.name], column.values[feature]) for column in stats.metrics],
+            saved,
+            [(example, self.prompts[example.headline]) for example in saved.examples] if saved else [],
+        )
+
+    def _repr_html_(self) -> str:
+        m = self.metadata
+        rows = [
+            ("made", f"{m.created_at}, preset {m.preset}"),
+            ("headlines", f"{m.totals.n_headlines:,} ({', '.join(m.labels)})"),
+            ("classifier", f"{m.classifier.model}, read at {m.hookpoint.module}"),
+            ("SAE", f"{m.sae.size}: {m.sae.d_sae:,} features, {m.totals.n_live_features:,} of them fire"),
+        ]
+        reports = [one._repr_html_() for one in (m.classifier.report, m.sae.report) if one is not None]
+        return block(m.run_id, table(["", ""], rows), *map(Html, reports))
 
     @cached_property
     def _saved(self) -> dict[int, FeatureExamples]:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
 from sae_pipeline.schema.common import PositionKind, Record, Share
+from sae_pipeline.static_html import block, percent, table
 
 
 class ClassScore(Record):
@@ -28,6 +29,18 @@ class ClassifierReport(Record):
     majority_macro_f1: Share
     per_class: list[ClassScore]
     confusion: list[list[NonNegativeInt]] = Field(description="[true label][predicted label], headlines")
+
+    def _repr_html_(self) -> str:
+        means = [
+            ("all, unweighted", "", "", self.macro_f1, self.n_headlines),
+            ("always the most frequent", "", "", self.majority_macro_f1, self.n_headlines),
+        ]
+        rows = [(one.label, one.precision, one.recall, one.f1, one.support) for one in self.per_class]
+        return block(
+            f"Classifier on {self.split}: accuracy {percent(self.accuracy)}, "
+            f"{percent(self.majority_accuracy)} by always giving the most frequent class",
+            table(["class", "precision", "recall", "F1", "headlines"], [*rows, *means]),
+        )
 
 
 class CodeQuality(Record):
@@ -93,3 +106,16 @@ class SaeReport(Record):
     )
     seconds: FiniteFloat = Field(description="training time, seconds")
     tokens_per_second: FiniteFloat
+
+    def _repr_html_(self) -> str:
+        spliced = self.spliced
+        rows = [
+            ("active features per token (L0)", self.train.l0, self.held_out.l0),
+            ("unexplained variance (FVU)", self.train.fvu, self.held_out.fvu),
+            ("features that never fire", percent(self.dead_share), percent(self.held_out.silent_share)),
+            ("accuracy with the reconstruction", "", percent(spliced.accuracy_spliced)),
+            ("accuracy without it", "", percent(spliced.accuracy_clean)),
+            ("unchanged predictions", "", percent(spliced.unchanged)),
+            ("mean KL, nats", "", spliced.mean_kl),
+        ]
+        return block("SAE", table(["", "train", self.held_out.split], rows))
