@@ -94,13 +94,13 @@ def _write_features(
     draft.write_feature_stats(feature_stats_record(stats, columns))
     live = stats.counts > 0
     with_examples = live if every_feature else live & np.isin(np.arange(d_sae), [c["top"] for c in columns])
-    prompts = PromptLines(draft.folder / PROMPTS)
-    draft.write_feature_tokens(
-        HISTOGRAM_EDGES,
-        example_records(
-            np.flatnonzero(with_examples), findings.strongest, findings.sample, stats, findings.words, prompts
-        ),
-    )
+    with PromptLines(draft.folder / PROMPTS) as prompts:
+        draft.write_feature_tokens(
+            HISTOGRAM_EDGES,
+            example_records(
+                np.flatnonzero(with_examples), findings.strongest, findings.sample, stats, findings.words, prompts
+            ),
+        )
     decoder = kept_decoder_neighbours(sae.W_dec, neighbours)
     draft.write_neighbours(
         neighbours_record(decoder, findings.cofiring, d_sae), decoder_bytes(sae.W_dec, draft.made_with)

@@ -24,7 +24,10 @@ _FEATURES_AT_ONCE = 1024
 
 
 class PromptLines:
-    """The lines of a written `prompts.jsonl`, by number. The file is mapped, so it does not have to fit into memory."""
+    """The lines of a written `prompts.jsonl`, by number. The file is mapped, so it does not have to fit into memory.
+
+    It is unmapped at the end of the `with` block, because Windows does not rename a folder with a mapped file in it.
+    """
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as file:
@@ -35,6 +38,12 @@ class PromptLines:
             ends.append(np.flatnonzero(piece == ord("\n")) + start + 1)
         self._starts = np.concatenate(ends)
         self.tokens_and_words = lru_cache(1 << 12)(self._tokens_and_words)
+
+    def __enter__(self) -> "PromptLines":
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._data.close()
 
     def _tokens_and_words(self, line: int) -> tuple[list[str], list[str]]:
         prompt = orjson.loads(self._data[self._starts[line] : self._starts[line + 1]])

@@ -46,7 +46,14 @@ def locked_descriptor(descriptor: int) -> Iterator[None]:
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder itself, in which no file is left behind. Raises `OSError` if it cannot be opened."""
+    """Hold a lock on a folder itself, in which no file is left behind. Raises `OSError` if it cannot be opened.
+
+    Windows opens no folders, so a hidden file is left there.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        with locked(folder / ".lock"):
+            yield
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with locked_descriptor(descriptor):

@@ -25,7 +25,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     temporary = path.with_suffix(".partial")
     with readable_os_errors(path.parent):
         save_file(whole, temporary, header)
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())  # so that the file is whole even if the power fails after the rename
         put(temporary, path)
 

@@ -14,10 +14,13 @@ from typing import Any, BinaryIO
 
 from tqdm.auto import tqdm
 
-from sae_pipeline.artefacts.locks import locked_descriptor
+from sae_pipeline.artefacts.locks import locked, locked_descriptor
 from sae_pipeline.errors import DamageError, ResourceError, UnreadableError, UserError
 
 HASH_LENGTH = 12
+RENAMES_OPEN_FILES = os.name == "posix"
+"""Whether a file can be renamed by the one who writes it; on Windows a lock file beside it keeps others out."""
+
 _PARTIAL = ".partial-"
 
 
@@ -77,16 +80,26 @@ def write_file(path: Path, data: bytes) -> None:
     with readable_os_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(_PARTIAL + path.name)
-        with _opened_alone(temporary) as file:
-            try:
-                file.write(data)
-                file.truncate()  # a killed writer may have left more
-                file.flush()
-                temporary.chmod(0o644)
+        if not RENAMES_OPEN_FILES:
+            with locked(temporary.with_name(f"{temporary.name}.lock")), _removed_on_error(temporary):
+                temporary.write_bytes(data)
                 put(temporary, path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            return
+        with _opened_alone(temporary) as file, _removed_on_error(temporary):
+            file.write(data)
+            file.truncate()  # a killed writer may have left more
+            file.flush()
+            temporary.chmod(0o644)
+            put(temporary, path)
+
+
+@contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

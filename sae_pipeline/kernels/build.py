@@ -37,7 +37,7 @@ def load() -> ctypes.CDLL:
         raise BuildError("no C++ compiler (g++) was found")
     folder = Path(__file__).parent
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    key = hashlib.sha256("\0".join([version, *FLAGS, *((folder / s).read_text() for s in SOURCES)]).encode())
+    key = hashlib.sha256("\0".join([version, *FLAGS, *((folder / s).read_text("utf-8") for s in SOURCES)]).encode())
     path = cache_folder() / f"kernels-{key.hexdigest()[:16]}.so"
     try:
         if not path.exists():

@@ -66,8 +66,9 @@ def new_run(analysis_dir: Path, made_with: MadeWithDict) -> Iterator["RunDraft"]
             _remove_dead_drafts(analysis_dir)
             folder = analysis_dir / f"{_DRAFT}{secrets.token_hex(8)}"
             cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
-            cleanup.enter_context(locked(folder / _ALIVE))
-        yield RunDraft(folder, made_with)
+            alive = cleanup.enter_context(ExitStack())
+            alive.enter_context(locked(folder / _ALIVE))
+        yield RunDraft(folder, made_with, alive)
 
 
 # The bytes between and after the records of the files that have a record for each headline.
@@ -118,9 +119,10 @@ class RunDraft(RunPart):
     digits. A number that is not finite is a `UserError` that names its place. `made_with` are the models of the run.
     """
 
-    def __init__(self, folder: Path, made_with: MadeWithDict) -> None:
+    def __init__(self, folder: Path, made_with: MadeWithDict, alive: ExitStack) -> None:
         super().__init__(folder)
         self.made_with = made_with
+        self._alive = alive  # holds the lock that says so
 
     @contextmanager
     def writing(self, name: str) -> Iterator[RecordWriter]:
@@ -187,6 +189,7 @@ class RunDraft(RunPart):
                 )
                 (self.folder / METADATA).write_bytes(seal(indented(whole.model_dump())))
                 _sync(self.folder / METADATA)
+                self._alive.close()  # Windows renames no open file; the lock above keeps the draft from being removed
                 (self.folder / _ALIVE).unlink()
                 _sync(self.folder)
                 run = analysis_dir / f"{now:%Y%m%d-%H%M%S}_{whole.run_id}"
@@ -211,8 +214,10 @@ def _remove_dead_drafts(analysis_dir: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Wait until the disk holds what was written to a file or folder."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Wait until the disk holds what was written to a file or folder; Windows does not wait for folders."""
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
