@@ -1,7 +1,6 @@
 """Configuration files: what is read, what is refused with its line, and that what is written is read as the same."""
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sae_explorer.__main__ import main as explorer
 from sae_pipeline.__main__ import main
 from sae_pipeline.config import PRESETS, StudyConfig, study_config
 from sae_pipeline.config_file import read_settings, settings_text
@@ -153,12 +153,17 @@ _words sae-explorer train --preset d
 """
 
 
-def test_bash_completes(tmp_path: Path) -> None:
+def test_bash_completes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """bash completes verbs, flags, files and choices from what --print-completion prints."""
-    command = [sys.executable, "-m", "sae_explorer", "--print-completion"]
-    scripts = {shell: subprocess.run([*command, shell], capture_output=True, text=True) for shell in ("bash", "fish")}
-    assert "latent-dims" in scripts["fish"].stdout
-    (tmp_path / "completion").write_text(scripts["bash"].stdout)
+    with pytest.raises(SystemExit) as ended:
+        explorer(["--print-completion", "bash"])
+    assert ended.value.code == 0
+    (tmp_path / "completion").write_text(capsys.readouterr().out)
     (tmp_path / "study.yaml").touch()
     found = subprocess.run(["bash", "-c", _COMPLETE], cwd=tmp_path, capture_output=True, text=True)
     assert found.stdout.splitlines() == ["finetune finish", "--latent-dims", "study.yaml", "demo"], found.stderr
+    for shell in ("zsh", "fish"):
+        with pytest.raises(SystemExit):
+            explorer(["--print-completion", shell])
+        assert "latent-dims" in capsys.readouterr().out
+    assert explorer(["--print-completion", "dos"]) == 2

@@ -1,5 +1,6 @@
 """Trackers: off unless asked for, the same bits with and without, and the figures under the names of SAELens."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,27 +21,24 @@ _TRAIN = ["--latent-dims", "64,128", "--batch-size", "256", "--num-epochs", "1"]
 
 def test_tensorboard(tmp_path: Path) -> None:
     """Every training has a record; the weights are those of a training without one."""
-    plain, tracked = tmp_path / "plain", tmp_path / "tracked"
     write_headlines(tmp_path / "my.csv", 240)
     save_encoder("bert", tmp_path / "encoder")
+    tracked, root = ["--report-to", "tensorboard"], ["--preset", "demo", "--root", str(tmp_path / "study")]
     model = ["--source", str(tmp_path / "my.csv"), "--model", str(tmp_path / "encoder"), "--new-head", "true"]
-    verbs = (
-        ["finetune", *model, "--epochs", "1", "--batch-size", "8"],
-        ["train", "--layer", "2", *_TRAIN],
-        ["finish", "--sae-size", "64", "--layer", "2"],
-    )
-    for root, flags in ((plain, []), (tracked, ["--report-to", "tensorboard"])):
-        for verb in verbs:
-            assert main([*verb, "--preset", "demo", "--root", str(root), *flags]) == 0
-    assert sorted(p.name for p in Layout(plain).store.iterdir()) == sorted(
-        p.name for p in Layout(tracked).store.iterdir()
-    )
-    assert not (plain / "tracking").exists()
-    records = {path.name.rpartition("-")[0]: path for path in (tracked / "tracking" / "finbert-sae").iterdir()}
+    assert main(["finetune", *model, "--epochs", "1", "--batch-size", "8", *root, *tracked]) == 0
+    assert main(["train", "--layer", "2", *_TRAIN, *root]) == 0
+    layout = Layout(tmp_path / "study")
+    plain = {folder.name for folder in layout.store.glob("*")}
+    for record in layout.store.glob("*/sae.json"):
+        shutil.rmtree(record.parent)
+    assert main(["train", "--layer", "2", *_TRAIN, *root, *tracked]) == 0
+    assert {folder.name for folder in layout.store.glob("*")} == plain
+    assert main(["finish", "--sae-size", "64", "--layer", "2", *root, *tracked]) == 0
+    records = {path.name.rpartition("-")[0]: path for path in (layout.root / "tracking" / "finbert-sae").iterdir()}
     assert set(records) == {"classifier", "layer_2_64", "layer_2_128", "layer_2_64-e2e"}
     assert {"train/loss", "train/learning_rate", "eval/macro_f1"} <= series(records["classifier"]).keys()
     sae = series(records["layer_2_128"])
-    saved = torch.load(tracked / "finbert_sae" / "layer_2_128.pt", weights_only=True)["config"]
+    saved = torch.load(layout.weights / "layer_2_128.pt", weights_only=True)["config"]
     assert set(sae) == {
         "losses/mse_loss",
         "metrics/l0",

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,11 +32,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         yield hub
 
 
-@pytest.fixture(scope="module")
-def run(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    """Run commands against the hub."""
-    home = tmp_path_factory.mktemp("home")
-    setting = {
+def setting(hub: Hub, home: Path) -> dict[str, str]:
+    """The environment of a process that knows this hub alone."""
+    return {
         **os.environ,
         "HF_HOME": str(home),
         "HF_ENDPOINT": hub.address,
@@ -43,7 +43,13 @@ def run(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands
         "HF_TOKEN": "hf_test",
         "TQDM_DISABLE": "1",
     }
-    with command_process(setting) as commands:
+
+
+@pytest.fixture(scope="module")
+def run(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """Run commands against the hub."""
+    home = tmp_path_factory.mktemp("home")
+    with command_process(setting(hub, home)) as commands:
         yield commands
 
 
@@ -112,7 +118,7 @@ def test_what_arrives(pushed: set[str], hub: Hub, study: SmallStudy) -> None:
 
 
 def test_pull_makes_the_study(pushed: set[str], run: Commands, hub: Hub, study: SmallStudy, tmp_path: Path) -> None:
-    """Every artefact comes back as it was; later verbs work on it; a second pull fetches records alone."""
+    """Every artefact comes back as it was; a second pull fetches records alone."""
     done = run("pull", REPO, "--root", tmp_path)
     assert done.code == 0, done.err
     for path in (study.root / "finbert_sae" / "store").rglob("*"):
@@ -121,8 +127,6 @@ def test_pull_makes_the_study(pushed: set[str], run: Commands, hub: Hub, study: 
     verified = run("verify", "--root", tmp_path)
     assert verified.code == 0 and "7 artefacts" in verified.out, verified.out
     assert not list((tmp_path / "finbert_sae" / "checkpoints").iterdir())
-    shutil.copy(study.root / "headlines.csv", tmp_path)
-    assert run("analyze", "--root", tmp_path, "--sae-size", "1k", "--max-samples", "40").code == 0
     hub.log.clear()
     again = run("pull", REPO, "--root", tmp_path)
     assert again.code == 0 and "is here already" in again.out
@@ -226,3 +230,50 @@ def test_files_that_were_changed_there(
         path.write_bytes(whole)
     assert failed.code == 2 and sentence in failed.error, failed.err
     assert not list(tmp_path.glob(f"finbert_sae/store/*/{Path(name).name}"))
+
+
+@pytest.mark.full
+def test_downloads_that_break_off(pushed: set[str], run: Commands, root: Path, hub: Hub, tmp_path: Path) -> None:
+    """Whatever fails, one sentence says so; the same command ends with a study on which the other verbs work."""
+    for fault, sentence in ((CUT, "broke off"), (500, "fault of its own"), (429, "too many requests")):
+        hub.faults["file"] = fault
+        failed = run("pull", REPO, "--root", tmp_path)
+        assert failed.code == 2 and sentence in failed.error, failed.err
+    hub.faults.clear()
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, -1));"
+    limited = limit + "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+    limited += "from sae_pipeline.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    environment = setting(hub, tmp_path / "home")
+    full = subprocess.run(
+        [sys.executable, "-c", limited, "pull", REPO, "--root", str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert full.returncode == 2 and "larger than this disk allows" in full.stderr, full.stderr
+    assert "Traceback" not in full.stderr
+    done = run("pull", REPO, "--root", tmp_path)
+    assert done.code == 0, done.err
+    shutil.copy(root / "headlines.csv", tmp_path)
+    assert run("analyze", "--root", tmp_path, "--sae-size", "1k", "--max-samples", "40").code == 0
+    classify = (
+        "import sys; from transformers import pipeline\n"
+        "print(pipeline('text-classification', model=sys.argv[1])('Shares soar')[0]['label'])"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", classify, REPO], env=environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() in ("Bearish", "Bullish", "Neutral")
+
+
+@pytest.mark.full
+def test_uploads_that_break_off(run: Commands, root: Path, hub: Hub) -> None:
+    """The hub's client asks again for some time; then one sentence, and nothing is visible there."""
+    for step in ("preupload", "batch", "upload"):
+        for fault in (500, CUT):
+            hub.faults = {step: fault}
+            failed = run("push", "--root", root, "--to", "anna/broken", "--yes")
+            assert failed.code == 2 and "anna/broken was not changed" in failed.error, failed.err
+            assert hub.files("anna/broken") == set()
+    hub.faults = {}
+    assert run("push", "--root", root, "--to", "anna/broken", "--yes").code == 0
