@@ -3,6 +3,8 @@
 import re
 import shutil
 import signal
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,18 @@ def pictures(notebook: Any) -> int:
     return sum("image/png" in o.get("data", {}) for c in notebook.cells for o in c.get("outputs", []))
 
 
+def listens(port: int) -> bool:
+    """Whether a server answers on a port, after ten seconds in which it may end."""
+    for _ in range(100):
+        with socket.socket() as connection:
+            if connection.connect_ex(("127.0.0.1", port)):
+                return False
+        time.sleep(0.1)
+    return True
+
+
 def test_demo_preset(study: SmallStudy, tmp_path: Path) -> None:
-    """Every stage runs, eight plots appear, and the API lists the metric that a cell adds."""
+    """Every stage runs, eight plots and the viewer appear, and the API lists the metric that a cell adds."""
     root = Path(shutil.copytree(study.root, tmp_path / "study"))
     notebook = execute(
         root,
@@ -55,6 +67,9 @@ def test_demo_preset(study: SmallStudy, tmp_path: Path) -> None:
         },
     )
     assert pictures(notebook) == 8
+    (shown,) = (output["data"]["text/html"] for output in notebook.cells[-1].outputs)
+    address = re.search(r'<iframe src="http://localhost:(\d+)/[\w-]{20,}/\?run=\S+_run-', shown)
+    assert address and not listens(int(address[1]))  # the server has ended with the kernel
     with create_app(root / "analysis_data").test_client() as client:
         page = client.get("/api/features?metric=mean_when_active&limit=3").json
     own = next(m for m in page["metrics"] if m["name"] == "mean_when_active")
