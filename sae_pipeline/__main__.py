@@ -52,6 +52,7 @@ _VERBS = {
     "compare": ("compare an SAE with controls, probes and its other seeds", ("extract", "compare")),
     "family": ("find a run's features in the SAEs of other sizes and seeds", ("family",)),
     "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),
+    "import": ("take an SAE that another library wrote into the study", ("extract", "import_sae")),
     "study": ("run finetune, extract, train and analyze, and reuse what exists", ("headlines", *_STUDY, "track")),
     "push": ("send the classifier, the SAEs and a run to the Hugging Face hub", ("extract", "push")),
     "pull": ("fetch what was pushed from the Hugging Face hub", ("pull",)),
@@ -60,6 +61,9 @@ _VERBS = {
 }
 _INSPECT = ("columns", "text_column", "label_column", "label_map", "label_names")  # the flags of inspect
 _SCORE = {("extract", "layer"), *(("score", name) for name in ScoreConfig.model_fields if name != "table")}
+_IMPORT = {("extract", name) for name in ("layer", "positions", "tokens_per_batch", "precision")} | {
+    ("import_sae", "from_")
+}
 _ALIASES = {"compare": ("evidence",)}
 
 
@@ -164,6 +168,7 @@ def _run_stage(
     from sae_pipeline import pipeline, quality
     from sae_pipeline.study import making, present, report
     from sae_pipeline.study.export import export
+    from sae_pipeline.study.importing import import_sae
 
     root, layer = place.folder, study.extract.layer
     match verb:
@@ -203,6 +208,9 @@ def _run_stage(
             print("\n".join(report.compare_lines(quality.compare(study.compare, layer, root, device))))
         case "family":
             print("\n".join(report.family_lines(quality.family(study.family, root, device))))
+        case "import":
+            made, warnings = import_sae(study.import_sae, study.extract, root, device)
+            print("\n".join([*report.import_lines(made), *(f"warning: {warning}" for warning in warnings)]))
         case "export":
             print(f"{study.export.to}: {place.shown(export(study.export, layer, root))}")
 
@@ -321,6 +329,9 @@ def add_study_verbs(verbs: Verbs) -> None:
         if verb == "score":
             sub.add_argument("score.table", metavar="TABLE", help="a file, or a folder saved by datasets")
             flags = [flag for flag in flags if flag[:2] in _SCORE]
+        if verb == "import":
+            sub.add_argument("import_sae.place", metavar="PLACE", help="folder of the SAE, or its file of weights")
+            flags = [flag for flag in flags if flag[:2] in _IMPORT]
         if verb == "push":
             sub.add_argument("--yes", action="store_true", help="send; without it only say what would be sent")
             sub.add_argument("--dry-run", metavar="FOLDER", help="write the card into a folder and send nothing")
@@ -348,7 +359,7 @@ def _fields(stages: Sequence[str]) -> list[tuple[str, str, str, FieldInfo]]:
     ]
     counts = Counter(name for _, name, _ in fields)
     return [
-        (stage, name, "--" + (f"{stage}-{name}" if counts[name] > 1 else name).replace("_", "-"), info)
+        (stage, name, "--" + (f"{stage}-{name}" if counts[name] > 1 else name).strip("_").replace("_", "-"), info)
         for stage, name, info in fields
     ]
 

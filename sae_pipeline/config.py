@@ -335,6 +335,13 @@ class TrackConfig(Config):
     report_folder: str | None = Field(None, description="folder of the tracker's files; none: tracking/ in the root")
 
 
+class ImportConfig(Config):
+    """An SAE that another library wrote."""
+
+    place: str = Field("", description="folder of the SAE, or its file of weights")
+    from_: SaeFormat | None = Field(None, description=f"{', '.join(SAE_FORMATS)}; none: told from the files")
+
+
 class StudyConfig(Config):
     """The configs of all stages of one study."""
 
@@ -352,6 +359,7 @@ class StudyConfig(Config):
     compare: CompareConfig = CompareConfig()
     family: FamilyConfig = FamilyConfig()
     export: ExportConfig = ExportConfig()
+    import_sae: ImportConfig = ImportConfig()
     push: PushConfig = PushConfig()
     pull: PullConfig = PullConfig()
     track: TrackConfig = TrackConfig()

@@ -59,7 +59,8 @@ def compare(config: CompareConfig, layer: int, root: Path, device: torch.device)
     started = time.perf_counter()
     layout = Layout(root)
     sae, record, sae_hash = load_sae(root, layer, config.sae_size, device)
-    others = [sae if seed == record.train.seed else other_seed(record, seed, root, device) for seed in config.seeds]
+    own_seed = record.training.seed
+    others = [sae if seed == own_seed else other_seed(record, seed, root, device) for seed in config.seeds]
     judge = present.held_out(root, layer, device)
     classifier, headlines = present.load_classifier(root, device), present.same_headlines(root)
     comparison = Comparison.read(classifier, headlines, sae, config.probe_sizes)
@@ -70,7 +71,7 @@ def compare(config: CompareConfig, layer: int, root: Path, device: torch.device)
         "neurons": controls.neurons(sae, k),
     }
     judged = [comparison.judge(name, rival, judge) for name, rival in rivals.items()]
-    judged.append(random_model(classifier, headlines, sae, record.train, config.probe_sizes))
+    judged.append(random_model(classifier, headlines, sae, record.training, config.probe_sizes))
     acts = judge.acts("words")
     live = [live_features(other, acts) for other in others]
     file = ControlsFile(
@@ -110,7 +111,7 @@ def family(config: FamilyConfig, root: Path, device: torch.device) -> FamilyFile
         matches.append(match_features(sae.W_dec, other.W_dec, own_lists, other.encode_lists(acts)))
         members.append(
             FamilyMember(
-                size=record_size(record), sae_hash=folder.name, seed=record.train.seed, kind=record.config.kind
+                size=record_size(record), sae_hash=folder.name, seed=record.training.seed, kind=record.config.kind
             )
         )
     file = FamilyFile(
@@ -134,7 +135,9 @@ def _relatives(layout: Layout, own: SaeRecord) -> Iterator[tuple[Path, SaeRecord
         except DamageError as error:
             tqdm.write(f"The SAE in {folder} is damaged and left out: {error}; train it again or move it away.")
             continue
-        same = record.train.model_copy(update=free) == own.train.model_copy(update=free)
+        if record.train is None:
+            continue
+        same = record.train.model_copy(update=free) == own.training.model_copy(update=free)
         if same and record.activations == own.activations and record.finish in (None, own.finish):
             found.append((folder, record))
-    yield from sorted(found, key=lambda pair: (pair[1].config.d_sae, pair[1].train.seed, pair[0].name))
+    yield from sorted(found, key=lambda pair: (pair[1].config.d_sae, pair[1].training.seed, pair[0].name))

@@ -1799,6 +1799,39 @@ export interface components {
             name: string;
         };
         /**
+         * Origin
+         * @description The files of another library that an imported SAE was read from.
+         */
+        Origin: {
+            /**
+             * Architecture
+             * @description the library's own name for the kind
+             */
+            architecture: string;
+            /** Files */
+            files: Record<string, never>;
+            /**
+             * Format
+             * @description "saelens", "dictionary-learning" or "sparsify"
+             */
+            format: string;
+            /**
+             * Fvu
+             * @description what the files say of FVU; null: nothing
+             */
+            fvu: number | null;
+            /**
+             * L0
+             * @description what the files say of L0: measured, or k; null: nothing
+             */
+            l0: number | null;
+            /**
+             * Name
+             * @description of the folder
+             */
+            name: string;
+        };
+        /**
          * ProbeAnswer
          * @description A text that was read. base + Σ effects of the listed features + rest = logits, exactly.
          */
@@ -2247,6 +2280,11 @@ export interface components {
              */
             l1_coefficient: number;
             /**
+             * @description null: it was trained here
+             * @default null
+             */
+            origin: components["schemas"]["Origin"] | null;
+            /**
              * Positions
              * @enum {string}
              */
@@ -2256,7 +2294,7 @@ export interface components {
             report: components["schemas"]["SaeReport"];
             /**
              * Size
-             * @description the user's name for it: "4k", "8k", …; "4k-e2e": finished end to end
+             * @description the user's name for it: "4k", "8k", …; "4k-e2e": finished end to end; "4k-saelens": imported
              */
             size: string;
             /**

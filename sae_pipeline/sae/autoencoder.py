@@ -45,7 +45,7 @@ class SaeConfig(BaseModel):
     kind: Kind = "relu"
     k: int | None = Field(None, ge=1, description="active features per token, or on average")
     prefixes: tuple[Positive, ...] = Field((), description="matryoshka: sizes of the nested dictionaries, up to d_sae")
-    recipe: Literal["default", "seed"]
+    recipe: Literal["default", "seed", "imported"]
     l1_coefficient: float
     sparsity_weight: float = Field(description="λ against Σ(x−x̂)²; 0 where k sets the sparsity")
     positions: PositionKind

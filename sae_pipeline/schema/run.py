@@ -32,10 +32,23 @@ class ClassifierInfo(Record):
     report: ClassifierReport | None = Field(description="scores on test; null where the headlines have no labels")
 
 
+class Origin(Record):
+    """The files of another library that an imported SAE was read from."""
+
+    format: str = Field(description='"saelens", "dictionary-learning" or "sparsify"')
+    name: str = Field(description="of the folder")
+    architecture: str = Field(description="the library's own name for the kind")
+    files: dict[FileName, FileSum]
+    l0: FiniteFloat | None = Field(description="what the files say of L0: measured, or k; null: nothing")
+    fvu: FiniteFloat | None = Field(description="what the files say of FVU; null: nothing")
+
+
 class SaeInfo(Record):
     """The SAE a run was made with."""
 
-    size: str = Field(description='the user\'s name for it: "4k", "8k", …; "4k-e2e": finished end to end')
+    size: str = Field(
+        description='the user\'s name for it: "4k", "8k", …; "4k-e2e": finished end to end; "4k-saelens": imported'
+    )
     d_in: int
     d_sae: int
     kind: str
@@ -44,6 +57,7 @@ class SaeInfo(Record):
     sparsity_weight: FiniteFloat = Field(description="λ as trained, the weight of Σf against Σ(x−x̂)²")
     positions: PositionKind
     report: SaeReport
+    origin: Origin | None = Field(None, description="null: it was trained here")
 
 
 class MetricInfo(Record):

@@ -186,10 +186,10 @@ def _saes(saes: dict[str, SaeRecord]) -> Iterator[str]:
                 f"{r.config.d_sae:,}",
                 r.config.kind,
                 _sparsity(r),
-                r.train.num_epochs,
-                r.train.tokens_per_step,
+                r.train.num_epochs if r.train else "imported",
+                r.train.tokens_per_step if r.train else "imported",
                 r.config.positions,
-                r.train.seed,
+                r.train.seed if r.train else "imported",
                 "yes" if r.finish else "no",
             )
             for name, r in sorted(saes.items())
@@ -253,6 +253,8 @@ def _controls(controls: dict[str, ControlsFile]) -> Iterator[str]:
 
 def _sparsity(record: SaeRecord) -> str:
     train = record.train
+    if train is None:
+        return "imported"
     if train.active:
         return f"k = {train.active}"
     return f"L0 {train.target_l0:g}" if train.target_l0 else f"L1 {train.l1_coefficient:g}"

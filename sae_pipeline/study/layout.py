@@ -22,6 +22,7 @@ from sae_pipeline.sae.autoencoder import SaeConfig, size_name, stored_config
 from sae_pipeline.sae.training import TrainingCurve
 from sae_pipeline.schema.common import FileName, FileSum
 from sae_pipeline.schema.reports import SaeReport
+from sae_pipeline.schema.run import Origin
 
 
 class PresentClassifier(BaseModel):
@@ -46,11 +47,22 @@ class SaeRecord(BaseModel):
     inputs_hash: str
     activations: str
     config: SaeConfig
-    train: TrainConfig
+    train: TrainConfig | None = Field(description="null: the SAE was imported")
     report: SaeReport
     curve: TrainingCurve
     finish: FinishConfig | None
+    origin: Origin | None = Field(None, description="null: the SAE was trained here")
     files: dict[FileName, FileSum] = {}
+
+    @property
+    def training(self) -> TrainConfig:
+        """How the SAE was trained. Raises UserError for one that was imported."""
+        if self.train is None:
+            raise UserError(
+                "This SAE was imported, so its training cannot be repeated with other seeds and sizes; "
+                "name one that was trained here."
+            )
+        return self.train
 
 
 @dataclass(frozen=True)
@@ -173,8 +185,9 @@ def damaged_sae(folder: Path, error: DamageError) -> UserError:
 
 
 def record_size(record: SaeRecord) -> str:
-    """The size name of an SAE: "4k", or "4k-e2e" if it was finished end to end."""
-    return size_name(record.config.d_sae) + ("-e2e" if record.finish else "")
+    """The size name of an SAE: "4k", "4k-saelens" if it was imported, "4k-e2e" if it was finished end to end."""
+    origin = f"-{record.origin.format}" if record.origin else ""
+    return size_name(record.config.d_sae) + origin + ("-e2e" if record.finish else "")
 
 
 def sae_family(layout: Layout, member: SaeRecord) -> dict[str, SaeRecord]:
@@ -203,4 +216,4 @@ def aliased_saes(layout: Layout, classifier_hash: str) -> dict[str, SaeRecord]:
         else:
             if record.config.classifier_hash == classifier_hash:
                 records.append(record)
-    return {record_size(r): r for r in sorted(records, key=lambda r: (r.config.d_sae, r.finish is not None))}
+    return {record_size(r): r for r in sorted(records, key=lambda r: (r.config.d_sae, record_size(r)))}

@@ -166,7 +166,7 @@ def ensure_finished(
 def other_seed(record: SaeRecord, seed: int, root: Path, device: torch.device) -> SparseAutoencoder:
     """The SAE that differs from `record` by its seed alone, finished end to end if `record` is."""
     extraction = open_store(Layout(root).activations / record.activations).manifest.extract
-    config = record.train.model_copy(update={"seed": seed})
+    config = record.training.model_copy(update={"seed": seed})
     folder = ensure_saes(extraction, [config], root, device)[0]
     if record.finish is not None:
         folder = ensure_finished(record.finish, folder, root, device)

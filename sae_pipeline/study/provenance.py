@@ -51,13 +51,18 @@ def provenance(
             max_length=made_by.max_length,
             report=made_by.test,
         ),
-        "sae": SaeInfo(size=record_size(record), **sae.model_dump(include=_SHARED_FIELDS), report=record.report),
+        "sae": SaeInfo(
+            size=record_size(record),
+            **sae.model_dump(include=_SHARED_FIELDS),
+            report=record.report,
+            origin=record.origin,
+        ),
         "sae_family": {size: member.report for size, member in sae_family(layout, record).items()},
         "configs": {
             "headlines": made_by.headlines.model_dump(),
             **({} if made_by.finetune is None else {"finetune": made_by.finetune.model_dump()}),
             "extract": study.extract.model_dump(),
-            "train": record.train.model_dump(mode="json"),
+            **({} if record.train is None else {"train": record.train.model_dump(mode="json")}),
             "analyze": study.analyze.model_dump(),
         },
         "versions": {

@@ -17,7 +17,7 @@ from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.family import FamilyFile
 from sae_pipeline.schema.reports import ClassifierReport
-from sae_pipeline.study.layout import SAE, Layout, SaeRecord, aliased_saes, classifier_folder
+from sae_pipeline.study.layout import SAE, Layout, SaeRecord, aliased_saes, classifier_folder, record_size
 
 
 class StudyReport(BaseModel):
@@ -145,7 +145,7 @@ def sweep_lines(records: Sequence[SaeRecord]) -> Iterator[str]:
     """A table of the SAEs of a sweep, by size and then by L0."""
     yield "SAE     kind        setting         seed  L0 held-out  FVU held-out    dead  unchanged  store"
     for record in sorted(records, key=lambda r: (r.config.d_sae, r.report.held_out.l0)):
-        train, r = record.train, record.report
+        train, r = record.training, record.report
         setting = (
             f"k {train.active}"
             if train.active
@@ -157,6 +157,21 @@ def sweep_lines(records: Sequence[SaeRecord]) -> Iterator[str]:
             f"{size_name(record.config.d_sae):7} {train.kind:11} {setting:15} {train.seed:4} {r.held_out.l0:12.1f} "
             f"{r.held_out.fvu:13.3f} {r.dead_share:7.1%} {r.spliced.unchanged:10.1%}  {record.inputs_hash}"
         )
+
+
+def import_lines(record: SaeRecord) -> Iterator[str]:
+    """What an imported SAE is, and how good it is on the study's headlines."""
+    assert record.origin is not None
+    r, size = record.report, record_size(record)
+    yield (
+        f"imported: {record.origin.architecture} from {record.origin.format}, folder {record.origin.name}, "
+        f"{record.config.d_sae:,} features, kind {record.config.kind}"
+    )
+    yield (
+        f"on held-out headlines: L0 {r.held_out.l0:.1f}, FVU {r.held_out.fvu:.3f}, "
+        f"{r.spliced.unchanged:.1%} of predictions unchanged when spliced, {r.dead_share:.1%} of features dead on train"
+    )
+    yield f"`analyze --sae-size {size}` reads it"
 
 
 def compare_lines(file: ControlsFile) -> Iterator[str]:

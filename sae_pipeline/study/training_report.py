@@ -60,8 +60,9 @@ def _provenance(report: StudyReport) -> str:
     record = report.classifier
     lines = [f"classifier {report.classifier_hash}, data {record.data_hash}, device {record.device}"]
     lines += [
-        f"{size}: kind {sae.config.kind}, seed {sae.train.seed}, activations {sae.activations}, made from "
-        f"{sae.inputs_hash}" + (f", finished end to end ({sae.finish.epochs} passes)" if sae.finish else "")
+        f"{size}: kind {sae.config.kind}, {f'seed {sae.train.seed}' if sae.train else 'imported'}, "
+        f"activations {sae.activations}, made from {sae.inputs_hash}"
+        + (f", finished end to end ({sae.finish.epochs} passes)" if sae.finish else "")
         for size, sae in report.saes.items()
     ]
     packages = ("torch", "transformers", "numpy", "scipy")

@@ -10,10 +10,10 @@ from sae_pipeline.activations.batches import HeldTokens
 from sae_pipeline.config import TrainConfig
 from sae_pipeline.kernels import AdamSettings, Rule
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder
-from sae_pipeline.sae.kinds import StepStats
-from sae_pipeline.sae.kinds.engine import SparseStepper
 from sae_pipeline.sae.formats import saelens
 from sae_pipeline.sae.formats.plain import Recorded
+from sae_pipeline.sae.kinds import StepStats
+from sae_pipeline.sae.kinds.engine import SparseStepper
 from sae_pipeline.sae.training import Job, sparsity_weight, train_saes
 from sae_pipeline.schema.kinds import KINDS, KindRecord, PenaltyUnit
 from tests.sae.test_training import D_IN, mixtures

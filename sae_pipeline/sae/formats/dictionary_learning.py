@@ -254,10 +254,8 @@ def _recorded(folder: Path, config: _Config, k: int | None) -> Recorded:
     if (folder / EVALUATION).is_file():
         measured = parse(folder / EVALUATION, read_json(folder / EVALUATION), _Evaluation)
     explained = measured.frac_variance_explained
-    keeps_k = trainer.dict_class == "AutoEncoderTopK"
     return config.finbert_sae.recorded(
         layer=None if trainer.layer is None else trainer.layer + 1,
-        l0=next((v for v in (measured.l0, None if keeps_k else k, trainer.target_l0) if v is not None), None),
-        at_most=k if keeps_k else None,
+        l0=next((v for v in (measured.l0, k, trainer.target_l0) if v is not None), None),
         fvu=None if explained is None else 1 - explained,
     )

@@ -29,8 +29,7 @@ class Recorded:
     layer: int | None = None  # index into hidden_states
     positions: PositionKind | None = None
     classifier_hash: str | None = None
-    l0: float | None = None  # measured, or aimed at
-    at_most: float | None = None  # an upper bound of L0: k of a kind that keeps the k largest
+    l0: float | None = None  # measured, or k, or what training aimed at
     fvu: float | None = None
 
 

@@ -100,9 +100,7 @@ def read(folder: Path) -> PlainSae:
         k=k or metadata.k,
         prefixes=tuple(metadata.prefixes),
         architecture=architecture,
-        recorded=metadata.recorded(
-            layer=residual_layer(hook), at_most=k, l0=None if architecture == "topk" else _trained_l0(folder, d_sae)
-        ),
+        recorded=metadata.recorded(layer=residual_layer(hook), l0=k or _trained_l0(folder, d_sae)),
         **_encoder(tensors)._asdict(),
     )
     if config.apply_b_dec_to_input:

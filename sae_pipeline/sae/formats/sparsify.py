@@ -91,5 +91,5 @@ def read(folder: Path) -> PlainSae:
         b_dec=tensors["b_dec"],
         k=config.k,
         architecture="SparseCoder",
-        recorded=config.finbert_sae.recorded(layer=residual_layer(folder.resolve().name), at_most=config.k),
+        recorded=config.finbert_sae.recorded(layer=residual_layer(folder.resolve().name), l0=config.k),
     ).uncentred()

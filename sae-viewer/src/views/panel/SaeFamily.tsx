@@ -10,8 +10,7 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
   return (
     <Section title="Sparse autoencoder">
       <p className="pb-2">
-        <Strong>{count(run.sae.d_sae)}</Strong> features on layer {run.hookpoint.layer}, {run.sae.kind}, recipe {run.sae.recipe}, L1{' '}
-        {run.sae.l1_coefficient}.
+        <Strong>{count(run.sae.d_sae)}</Strong> features on layer {run.hookpoint.layer}, {run.sae.kind}, <Source sae={run.sae} />.
         <span className="block text-xs text-soft">
           Counted positions: {run.sae.positions}. {counted(run.totals.n_live_features, 'feature')} {run.totals.n_live_features === 1 ? 'fires' : 'fire'} in this run.
         </span>
@@ -49,6 +48,17 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
           ` Recovered loss: ${spliced.baselines.map(({ kind, recovered_loss }) => `${percent(recovered_loss)} (${kind} ablation)`).join(', ')}.`}
       </p>
     </Section>
+  )
+}
+
+/** Where the SAE comes from: its training here, or the files of another library. */
+function Source({ sae }: { sae: RunMetadata['sae'] }) {
+  if (!sae.origin) return `recipe ${sae.recipe}, L1 ${sae.l1_coefficient}`
+  const { architecture, format, name } = sae.origin
+  return (
+    <>
+      imported from <Strong>{name}</Strong> ({architecture} of {format})
+    </>
   )
 }
 
