@@ -13,7 +13,7 @@ from viz_analysis.share.archive import ArchiveWriter
 from viz_analysis.share.contents import Grain
 from viz_analysis.share.page import whole_page
 from viz_analysis.share.shared_run import SharedRun
-from viz_analysis.web.viewer_files import VIEWER_DIR
+from viz_analysis.web import viewer_files
 
 MAX_HEADLINES = 10_000
 MAX_BYTES = 25_000_000
@@ -37,7 +37,7 @@ def export_html(config: ExportConfig, layer: int, root: Path) -> Path:
         run.add_to(archive, _GRAIN)
         packs = [(Path(folder) / f"{n}.bin").read_bytes() for n in range(len(archive.manifest()["packs"]))]
         manifest = zlib.compress(orjson.dumps(archive.manifest()), 9)
-        page = whole_page(VIEWER_DIR, run.title, manifest, packs).encode()
+        page = whole_page(viewer_files.VIEWER_DIR, run.title, manifest, packs).encode()
         if len(page) > MAX_BYTES:
             raise _too_large(run, f"the page would have {len(page) / 1e6:.0f} MB")
         try:

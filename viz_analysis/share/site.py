@@ -13,7 +13,7 @@ from viz_analysis.share.archive import ArchiveWriter
 from viz_analysis.share.contents import Grain
 from viz_analysis.share.page import ONE_PAGE, site_page, viewer_file
 from viz_analysis.share.shared_run import SharedRun
-from viz_analysis.web.viewer_files import VIEWER_DIR
+from viz_analysis.web import viewer_files
 
 _GRAIN = Grain(headlines=8, features=4, rows=16)  # a block is fetched for what a view shows
 _MANIFEST = Path("data", "manifest.json")
@@ -69,8 +69,8 @@ def _check_place(out: Path) -> None:
 
 
 def _write(folder: Path, run: SharedRun) -> None:
-    viewer_file(VIEWER_DIR, "index.html")
-    shutil.copytree(VIEWER_DIR, folder, ignore=shutil.ignore_patterns(ONE_PAGE, "index.html"))
+    viewer_file(viewer_files.VIEWER_DIR, "index.html")
+    shutil.copytree(viewer_files.VIEWER_DIR, folder, ignore=shutil.ignore_patterns(ONE_PAGE, "index.html"))
     data = folder / _MANIFEST.parent
     archive = ArchiveWriter(data / "packs")
     run.add_to(archive, _GRAIN)
@@ -79,6 +79,8 @@ def _write(folder: Path, run: SharedRun) -> None:
     manifest["folder"] = named.hexdigest()[:12]  # so that no cache mixes the packs of two exports
     (data / "packs").rename(data / manifest["folder"])
     (folder / _MANIFEST).write_bytes(orjson.dumps(manifest))
-    (folder / "index.html").write_text(site_page(VIEWER_DIR, run.title, _MANIFEST.as_posix()), encoding="utf-8")
+    (folder / "index.html").write_text(
+        site_page(viewer_files.VIEWER_DIR, run.title, _MANIFEST.as_posix()), encoding="utf-8"
+    )
     readme = _README.format(title=run.title, n_headlines=run.n_headlines, d_sae=run.d_sae)
     (folder / "README.md").write_text(readme, encoding="utf-8")
