@@ -258,6 +258,7 @@ def _check_python(words: list[str], command: str) -> None:
     if name == "sae_pipeline":
         arguments = command_line._parser().parse_args(flags)
         if arguments.verb not in ("inspect", "report", "verify"):  # the others have configs
+            arguments.config = None  # the reader's own file
             command_line._study(arguments, ROOT)
     elif name == "viz_analysis/feature_probe_server.py":
         process.command_line().parse_args(flags)
