@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from sae_pipeline.artefacts.checksums import CHANGED
 from sae_pipeline.artefacts.tensor_files import tensors_checksum
 from sae_pipeline.artefacts.writing import write_file
+from sae_pipeline.config import SAE_FORMATS
 from sae_pipeline.errors import UserError
 from sae_pipeline.kernels import Encoder, Lists, spmm
 from sae_pipeline.schema.common import PositionKind
@@ -175,7 +176,8 @@ class SparseAutoencoder(nn.Module):
         Raises UserError when the file is missing, has changed since it was saved, or is not an SAE of this program.
         """
         path = Path(path)
-        verb = "finish" if path.stem.endswith("-e2e") else "train"
+        is_foreign = path.stem.endswith(tuple(f"-{name}" for name in SAE_FORMATS))
+        verb = "finish" if path.stem.endswith("-e2e") else "import" if is_foreign else "train"
         again = f"`python -m sae_pipeline {verb}` makes it again"
         if not path.is_file():
             raise UserError(f"There is no SAE at {path}; make it first with `python -m sae_pipeline {verb}`.")

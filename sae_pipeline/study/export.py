@@ -9,13 +9,21 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
-from sae_pipeline.artefacts.checksums import file_hash
+from sae_pipeline.artefacts.checksums import MissingError, file_hash, read_record
 from sae_pipeline.artefacts.writing import readable_os_errors, write_file, write_json
 from sae_pipeline.config import ExportConfig
 from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.runs.decoder import check_decoder, decoder_rows
+from sae_pipeline.runs.fit import column_problems, effects_problems
+from sae_pipeline.runs.folders import Run, find_run, read_run
+from sae_pipeline.runs.neuronpedia import neuronpedia_files
+from sae_pipeline.runs.parquet_tables import parquet_files
+from sae_pipeline.runs.run_files import check, damaged
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.formats import FORMATS, foreign_files
 from sae_pipeline.sae.formats.plain import Recorded
+from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
+from sae_pipeline.schema.run import DECODER
 from sae_pipeline.study.layout import Layout, check_sae_record
 
 Writer = Callable[[ExportConfig, int, Path], Path]
@@ -71,6 +79,56 @@ def prepared_folder(folder: Path, last: str) -> None:
         raise UserError(f"{folder} is not a folder; choose another one with --out.") from error
 
 
+def export_parquet(config: ExportConfig, layer: int, root: Path) -> Path:
+    """Write a run as three Parquet tables; see runs/parquet_tables.py. Returns the folder.
+
+    Raises UserError when there is no such run, when it is damaged, or when the folder's path is a file.
+    """
+    run = _run(config, root)
+    folder = Path(config.out or f"{run.metadata.run_id}-parquet")
+    prepared_folder(folder, "headlines.parquet")
+    for name, content in parquet_files(run, _effects(run)):
+        write_file(folder / name, content)
+    return folder
+
+
+def export_neuronpedia(config: ExportConfig, layer: int, root: Path) -> Path:
+    """Write the features of a run in Neuronpedia's form; see runs/neuronpedia.py. Returns the folder.
+
+    Raises UserError when there is no such run, when it is damaged, or when the folder's path is a file.
+    """
+    run = _run(config, root)
+    folder = Path(config.out or f"{run.metadata.run_id}-neuronpedia")
+    has_decoder = (run.folder / DECODER).exists() and DECODER in run.metadata.files
+    if has_decoder:
+        check_decoder(run.folder, run.metadata.files[DECODER], run.metadata)
+    decoder = decoder_rows(run.folder, 0, run.metadata.sae.d_sae) if has_decoder else None
+    prepared_folder(folder, "batch-0.json")
+    for older in folder.glob("batch-*.json"):  # of a run with more features
+        older.unlink()
+    for name, content in neuronpedia_files(run, _effects(run), decoder):
+        write_json(folder / name, content)
+    return folder
+
+
+def _run(config: ExportConfig, root: Path) -> Run:
+    return read_run(find_run(Layout(root).runs, config.run))
+
+
+def _effects(run: Run) -> FeatureEffectsFile | None:
+    """What `intervene` measured of a run's features; None where it has not. Raises UserError for a damaged file."""
+    try:
+        effects = read_record(run.folder / FEATURE_EFFECTS, FeatureEffectsFile)
+    except MissingError:
+        return None
+    except DamageError as error:
+        raise damaged(run.folder, FEATURE_EFFECTS, "", str(error)) from error
+    check(run.folder, FEATURE_EFFECTS, "", effects_problems(effects, run.metadata, run.checksum))
+    for column in effects.columns:
+        check(run.folder, FEATURE_EFFECTS, "columns ", column_problems(column, run.metadata.sae.d_sae))
+    return effects
+
+
 def _measured(layout: Layout, path: Path) -> Recorded:
     """L0 and FVU on held-out headlines of the SAE at `path`, where the study has its record."""
     try:
@@ -80,4 +138,8 @@ def _measured(layout: Layout, path: Path) -> Recorded:
     return Recorded(l0=report.l0, fvu=report.fvu)
 
 
-_WRITERS: dict[str, Writer] = dict.fromkeys(FORMATS, export_sae)
+_WRITERS: dict[str, Writer] = {
+    **dict.fromkeys(FORMATS, export_sae),
+    "parquet": export_parquet,
+    "neuronpedia": export_neuronpedia,
+}

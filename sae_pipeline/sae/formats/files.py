@@ -100,9 +100,10 @@ def taken(
         raise UserError(f"{path} lacks {listed(missing, 'and')}, which {what} has; it has {_names(tensors)}.")
     if extra := [name for name in tensors if name not in shapes]:
         raise UserError(f"{path} holds {_names(extra)}, which {what} does not have; is its config of another SAE?")
-    for name, value in tensors.items():
+    found = {name: tensors[name] for name in shapes if name in tensors}
+    for name, value in found.items():
         _check(path, name, value, shapes[name])
-    return {name: value.double() for name, value in tensors.items()}
+    return {name: value.double() for name, value in found.items()}
 
 
 def _check(path: Path, name: str, value: Tensor, shape: Shape) -> None:
