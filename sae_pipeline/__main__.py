@@ -19,6 +19,7 @@ from sae_pipeline.artefacts.checksums import fields_of
 from sae_pipeline.config import PRESETS, HeadlinesConfig, ScoreConfig, StudyConfig, study_config
 from sae_pipeline.config_file import Settings, field_value, read_settings, write_settings
 from sae_pipeline.errors import UserError
+from sae_pipeline.machine.threads import wait_asleep
 from sae_pipeline.schema.common import METADATA
 from sae_pipeline.study.root import StudyRoot, study_root
 from sae_pipeline.tracking import Tracking, tracking
@@ -31,6 +32,7 @@ if typing.TYPE_CHECKING:
     from sae_pipeline.study.report import StudyReport
 
 _STUDY = ("finetune", "extract", "train", "analyze")
+_DEMO = (*_STUDY, "intervene")
 _SHARED = ("extract", "train", "analyze", "score")  # verbs that several processes may share
 _ROOT_HELP = "folder or address (s3://bucket/study, gs://…) that holds finbert_sae/ and analysis_data/ [.]"
 _CONFIG_HELP = "YAML file of settings, or a run (its folder or metadata.json) to repeat; flags come before it"
@@ -53,7 +55,10 @@ _VERBS = {
     "family": ("find a run's features in the SAEs of other sizes and seeds", ("family",)),
     "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),
     "import": ("take an SAE that another library wrote into the study", ("extract", "import_sae")),
-    "study": ("run finetune, extract, train and analyze, and reuse what exists", ("headlines", *_STUDY, "track")),
+    "study": (
+        "run finetune, extract, train and analyze, in the demo also intervene, and reuse what exists",
+        ("headlines", *_STUDY, "track"),
+    ),
     "push": ("send the classifier, the SAEs and a run to the Hugging Face hub", ("extract", "push")),
     "pull": ("fetch what was pushed from the Hugging Face hub", ("pull",)),
     "report": ("print the figures of the present classifier and SAEs", ()),
@@ -77,6 +82,7 @@ def exit_code(work: Callable[[], int | None]) -> int:
 
     Returns the exit code: 2 for a UserError, 130 for Ctrl-C, else what `work` returns, with None for 0.
     """
+    wait_asleep()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack a letter of a headline
@@ -149,7 +155,8 @@ def _run_stages(arguments: argparse.Namespace, study: StudyConfig, place: StudyR
         check_sae_size(study, place.folder)
     device = pick_device(arguments.device)
     with torchrun_ranks(device) as ranks, tracking(study.track, place.folder) as tracker:
-        for stage in _STUDY if whole else (arguments.verb,):
+        stages = _DEMO if study.preset == "demo" else _STUDY
+        for stage in stages if whole else (arguments.verb,):
             _run_stage(stage, study, place, device, ranks, tracker, reuse_run=whole)
             if ranks.first:
                 place.sync()
@@ -199,6 +206,10 @@ def _run_stage(
             scores = pipeline.score(study, root, device, ranks)
             if ranks.first:
                 print("\n".join([*scores.lines(), f"scores: {study.score.out}"]))
+        case "intervene" if reuse_run:
+            if (run := present.equal_run(study, root)) and not present.has_causes(run, study.intervene):
+                causes = study.intervene.model_copy(update={"run": run.name})
+                print("\n".join(report.causal_lines(pipeline.intervene(causes, root, device))))
         case "intervene":
             print("\n".join(report.causal_lines(pipeline.intervene(study.intervene, root, device))))
         case "finish":

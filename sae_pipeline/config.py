@@ -218,6 +218,9 @@ class InterveneConfig(Config):
     """Which causal effects are measured for a run. Headlines for the costly parts are drawn at random."""
 
     run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
+    max_headlines: int | None = Field(
+        None, ge=1, description="headlines to read: those that are wrong, then those that are least sure; none: all"
+    )
     steps: int = Field(8, ge=1, le=256, description="nodes of the integrated gradients' path")
     features_per_headline: int = Field(10, ge=1, le=100, description="features ablated and listed per headline")
     agreement_headlines: int = Field(300, ge=0, description="headlines on which estimates are held against ablation")
@@ -372,6 +375,7 @@ PRESETS: dict[str, StudyConfig] = {
         headlines=HeadlinesConfig(source="sample"),
         finetune=FinetuneConfig(model="minilm", learning_rate=1.5e-4),
         extract=ExtractConfig(layer=4),
+        intervene=InterveneConfig(max_headlines=300, agreement_headlines=50, curve_headlines=50, flip_headlines=50),
     ),
 }
 

@@ -19,7 +19,7 @@ from sae_pipeline.artefacts.checkpoints import discard
 from sae_pipeline.artefacts.checksums import fields_of, write_record
 from sae_pipeline.artefacts.writing import alias
 from sae_pipeline.causal.files import write_findings
-from sae_pipeline.causal.gather import gather
+from sae_pipeline.causal.gather import gather, hardest
 from sae_pipeline.causal.probe import Probe
 from sae_pipeline.classifier import adoption, finetuning
 from sae_pipeline.classifier import classifier as classifiers
@@ -213,11 +213,14 @@ def intervene(config: InterveneConfig, root: Path, device: torch.device) -> Inte
     for feature in config.ablate:
         if feature >= sae.config.d_sae:
             raise UserError(f"There is no feature {feature}; this SAE has features 0 to {sae.config.d_sae - 1}.")
+    numbers = hardest([prompt.probabilities[prompt.label] for prompt in run.prompts], config.max_headlines)
+    prompts = [run.prompts[number] for number in numbers]
     findings = gather(
         Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id, config.tokens_per_batch),
-        classifier.tokenize([prompt.text for prompt in run.prompts]),
-        [prompt.label for prompt in run.prompts],
-        [prompt.headline_id for prompt in run.prompts],
+        classifier.tokenize([prompt.text for prompt in prompts]),
+        [prompt.label for prompt in prompts],
+        numbers,
+        [prompt.headline_id for prompt in prompts],
         run.metadata.labels,
         config,
     )

@@ -17,7 +17,7 @@ def write_findings(run: Run, d_sae: int, findings: CausalFindings) -> Interventi
     effects: FeatureEffectsDict = {
         **made_from(run),
         "d_sae": d_sae,
-        "n_headlines": len(run.prompts),
+        "n_headlines": len(findings.headlines),
         "metrics": findings.metrics,
     }
     interventions: InterventionsDict = {**made_from(run), **findings.summary}

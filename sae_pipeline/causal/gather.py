@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -51,11 +52,12 @@ def gather(
     probe: Probe,
     tokenized: Sequence[TokenizedHeadline],
     labels: Sequence[int],
+    numbers: Sequence[int],
     ids: Sequence[str],
     class_names: Sequence[str],
     config: InterveneConfig,
 ) -> CausalFindings:
-    """Gather the causal findings about a run's headlines, given with their true classes and ids.
+    """Gather the causal findings about headlines of a run, given with their true classes, numbers in the run and ids.
 
     Memory grows by about 60 bytes per feature and headline it fires on.
     """
@@ -65,7 +67,7 @@ def gather(
     agreements = Agreements(probe, config, in_agreement)
     curves = Curves(probe, config.seed, in_curves)
     searches = FlipSearches(probe, config, truth, in_flips)
-    headline_effects = HeadlineEffectsList(probe, ids, config.features_per_headline)
+    headline_effects = HeadlineEffectsList(probe, numbers, ids, config.features_per_headline)
     parts: dict[str, list[Floats]] = defaultdict(list)  # logits [n, n_classes] by what replaces the activations
     groups: list[tuple[Ints, Ints, Floats]] = []  # headline, feature, integrated effects
     with tqdm(total=len(tokenized), desc="intervene", unit="headline") as bar:
@@ -95,6 +97,9 @@ def gather(
         config.bootstrap,
         config.seed,
     )
+    if config.max_headlines:
+        which = f" Only {len(truth)} headlines were read: the wrong ones, then the least sure."
+        metrics = [metric.model_copy(update={"description": metric.description + which}) for metric in metrics]
     summary: CausesDict = {
         "device": str(next(probe.model.parameters()).device),
         "seconds": round(time.perf_counter() - started, 2),
@@ -110,6 +115,16 @@ def gather(
         "set_ablation": _set_ablation(config.ablate, logits, truth, class_names) if config.ablate else None,
     }
     return CausalFindings(summary, headline_effects.records, metrics, columns)
+
+
+def hardest(truth_probabilities: Sequence[float], n: int | None) -> list[int]:
+    """The n headlines with the least probability of their true class, in ascending order; all where n is None.
+
+    Those are the ones that the classifier gets wrong, then those of which it is least sure. Without labels the
+    predicted class counts as the true one.
+    """
+    ascending = sorted(range(len(truth_probabilities)), key=truth_probabilities.__getitem__)
+    return sorted(islice(ascending, n))
 
 
 def _samples(n: int, config: InterveneConfig) -> list[set[int]]:

@@ -47,8 +47,8 @@ class FlipSearches:
 class HeadlineEffectsList:
     """Collects one record per headline, with the true effects and the completeness gaps of them all."""
 
-    def __init__(self, probe: Probe, ids: Sequence[str], features_per_headline: int) -> None:
-        self._probe, self._ids, self._k = probe, ids, features_per_headline
+    def __init__(self, probe: Probe, numbers: Sequence[int], ids: Sequence[str], features_per_headline: int) -> None:
+        self._probe, self._numbers, self._ids, self._k = probe, numbers, ids, features_per_headline
         self.records: list[HeadlineEffectsDict] = []
         self.ablated: list[tuple[Ints, Floats]] = []  # features and their true effects [n, n_classes]
         self.gaps: list[float] = []  # largest |logits − base − Σ effects| of a class, per headline
@@ -68,7 +68,7 @@ class HeadlineEffectsList:
             self.gaps.append(float(np.abs(end[row] - base[row] - block.effects[start:stop].sum(0)).max()))
             self.records.append(
                 {
-                    "headline": block.first + row,
+                    "headline": self._numbers[block.first + row],
                     "headline_id": self._ids[block.first + row],
                     "logits": end[row],
                     "base": base[row],

@@ -314,7 +314,8 @@ def effects_problems(head: FeatureEffectsFile, metadata: RunMetadata, checksum: 
     """Check `feature_effects.json` without its columns."""
     yield from made_from_problems(head, metadata, checksum)
     yield from _unlike("d_sae", head.d_sae, metadata.sae.d_sae)
-    yield from _unlike("n_headlines", head.n_headlines, metadata.totals.n_headlines)
+    if head.n_headlines > metadata.totals.n_headlines:
+        yield "n_headlines", f"is {head.n_headlines} of {metadata.totals.n_headlines}"
     yield from _names("metrics", [metric.name for metric in (*metadata.metrics, *head.metrics)])
 
 

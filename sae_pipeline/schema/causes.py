@@ -17,7 +17,7 @@ CurveKind = Literal["deletion", "insertion"]
 
 
 class FeatureEffectsFile(MadeFrom):
-    """`feature_effects.json`: the mean effect of every feature on every class, over a run's headlines."""
+    """`feature_effects.json`: the mean effect of every feature on every class, over headlines of a run."""
 
     d_sae: int
     n_headlines: NonNegativeInt

@@ -10,6 +10,8 @@ from sae_pipeline.activations.extraction import Extraction
 from sae_pipeline.artefacts.checksums import (
     MissingError,
     check_files,
+    check_sealed,
+    fields_of,
     file_hash,
     file_sums,
     passing_over_damage,
@@ -19,13 +21,14 @@ from sae_pipeline.artefacts.writing import publish
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.adoption import own_labels
 from sae_pipeline.classifier.classifier import Classifier
-from sae_pipeline.config import ExtractConfig, StudyConfig
+from sae_pipeline.config import ExtractConfig, InterveneConfig, StudyConfig
 from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.headlines.dataset import Headlines, Split, load_headlines
 from sae_pipeline.kernels import choose as choose_kernels
 from sae_pipeline.runs.folders import list_runs
 from sae_pipeline.sae.autoencoder import SparseAutoencoder, size_name
+from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import PROMPTS
 from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.study.layout import (
@@ -208,6 +211,17 @@ def equal_run(study: StudyConfig, root: Path) -> Path | None:
                 if _has_columns(entry.folder, found, split):
                     return entry.folder
     return None
+
+
+def has_causes(run: Path, config: InterveneConfig) -> bool:
+    """Whether a run has whole causal findings that were made with these settings."""
+    try:
+        check_sealed(run / FEATURE_EFFECTS)
+        check_sealed(run / INTERVENTIONS)
+    except DamageError:
+        return False
+    made_with = fields_of(run / INTERVENTIONS).get("config")
+    return made_with == config.model_copy(update={"run": run.name}).model_dump(mode="json")
 
 
 def _has_columns(run: Path, metadata: RunMetadata, split: Split) -> bool:

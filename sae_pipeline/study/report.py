@@ -202,7 +202,8 @@ def family_lines(file: FamilyFile) -> Iterator[str]:
 def causal_lines(file: InterventionsFile) -> Iterator[str]:
     """The causal effects of a run, as text tables."""
     f = file.faithfulness
-    yield f"{file.run_id}: {f.n_headlines} headlines in {file.seconds:.0f} s on {file.device}"
+    which = " (the wrong ones, then the least sure)" if file.config.get("max_headlines") else ""
+    yield f"{file.run_id}: {f.n_headlines} headlines{which} in {file.seconds:.0f} s on {file.device}"
     yield ""
     yield "estimate    features by    pairs   pearson  spearman   within a headline (medians)"
     for a in file.agreement:
