@@ -1,1 +1,1 @@
-"""What stands above library and server: the console command `sae-explorer`, and `show` for notebooks."""
+"""Above library and server: the command `sae-explorer`, and `show` for notebooks."""

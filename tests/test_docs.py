@@ -3,8 +3,11 @@
 import ast
 import importlib
 import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -18,6 +21,7 @@ import pytest
 import torch
 from flask.testing import FlaskClient
 
+from sae_explorer import __main__ as explorer
 from sae_pipeline import __main__ as command_line
 from sae_pipeline.analysis.feature_stats import FeatureStats
 from sae_pipeline.sae.kinds import stepper, unit_rows
@@ -33,7 +37,7 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PAGES += [ROOT / folder / "README.md" for folder in ("finbert_sae", "analysis_data", "sae-viewer")]
 ELSEWHERE = ("/", "path/", "build/", "http", "-", "~", ".venv")  # names that are no files of the repository
-RUNNABLE = ("make", "python", "torchrun", "pip", "npm", "curl", "cd", "export")
+RUNNABLE = ("make", "python", "torchrun", "pip", "npm", "curl", "cd", "export", "sae-explorer")
 SOURCE_FILES = {".py", ".cpp", ".h", ".txt"}
 
 
@@ -87,7 +91,7 @@ def _makefile() -> str:
 def _sources() -> str:
     """All program text in one string."""
     paths = [ROOT / name for name in ("Makefile", "Sentiment_Classification.ipynb", "sae-viewer/vite.config.ts")]
-    for folder in ("sae_pipeline", "viz_analysis", "benchmarks", "tests"):
+    for folder in ("sae_pipeline", "viz_analysis", "sae_explorer", "benchmarks", "tests"):
         paths += [path for path in (ROOT / folder).rglob("*.py") if path != Path(__file__)]
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
@@ -185,12 +189,12 @@ def test_the_architecture_page_names_every_source_file() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     named: set[str] = set()
     for section in re.split(r"^## ", page, flags=re.M):
-        folder = re.match(r"`((?:sae_pipeline|viz_analysis)/[\w/]*)`", section)
+        folder = re.match(r"`((?:sae_pipeline|viz_analysis|sae_explorer)/[\w/]*)`", section)
         if folder:
             named |= {folder[1] + name for name in re.findall(r"^- `([\w/.]+)`: ", section, re.M)}
     present = {
         _name(path)
-        for package in ("sae_pipeline", "viz_analysis")
+        for package in ("sae_pipeline", "viz_analysis", "sae_explorer")
         for path in (ROOT / package).rglob("*.*")
         if path.suffix in SOURCE_FILES and (path.name != "__init__.py" or path.stat().st_size > 100)
     }
@@ -236,6 +240,13 @@ def _check(words: list[str], command: str) -> None:
         assert targets and all(re.search(rf"^{target}:", _makefile(), re.M) for target in targets), command
     elif program in ("python", "torchrun"):
         _check_python(rest, command)
+    elif program == "sae-explorer":
+        try:
+            explorer.command_line().parse_args(rest)
+        except SystemExit as done:
+            assert done.code == 0, command  # it has printed something
+    elif program == "ssh":
+        assert re.fullmatch(r"-L (\d+):localhost:\1 \S+", " ".join(rest)), command
     elif program == "pip":
         _check_pip(rest, command)
     elif program == "npm":
@@ -278,8 +289,26 @@ def _check_pip(words: list[str], command: str) -> None:
     for word in words[1:]:
         if word.startswith(".["):
             assert word[2:-1] in extras, command
+        elif own := re.fullmatch(r"finbert-sae-explorer(\[(\w+)\])?", word):
+            assert own[2] is None or own[2] in extras, command
         elif not word.startswith("-"):
             assert (ROOT / word).is_file() or word in known, command
+
+
+def test_the_nginx_block_is_one_that_nginx_takes(tmp_path: Path) -> None:
+    """docs/reach.md has it, for the port at which the server listens."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("nginx is not installed: apt-get install nginx-light")
+    (block,) = [block.text for block in code_blocks(ROOT / "docs" / "reach.md") if block.language == "nginx"]
+    assert f"127.0.0.1:{process.command_line().parse_args([]).port}/;" in block
+    kinds_of_files = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds_of_files)
+    server = f"server {{ listen 127.0.0.1:8080; {block} }}"
+    config = f"pid {tmp_path}/pid; events {{}} http {{ access_log off; {places} {server} }}"
+    (tmp_path / "nginx.conf").write_text(config)
+    done = subprocess.run([nginx, "-t", "-e", "stderr", "-c", tmp_path / "nginx.conf"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # --- the API -------------------------------------------------------------------------------------------
