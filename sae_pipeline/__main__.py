@@ -54,7 +54,7 @@ _VERBS = {
     "compare": ("compare an SAE with controls, probes and its other seeds", ("extract", "compare")),
     "family": ("find a run's features in the SAEs of other sizes and seeds", ("family",)),
     "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),
-    "import": ("take an SAE that another library wrote into the study", ("extract", "import_sae")),
+    "import": ("take an SAE that another library wrote into the study", ("extract", "import_")),
     "study": (
         "run finetune, extract, train and analyze, in the demo also intervene, and reuse what exists",
         ("headlines", *_STUDY, "track"),
@@ -67,7 +67,7 @@ _VERBS = {
 _INSPECT = ("columns", "text_column", "label_column", "label_map", "label_names")  # the flags of inspect
 _SCORE = {("extract", "layer"), *(("score", name) for name in ScoreConfig.model_fields if name != "table")}
 _IMPORT = {("extract", name) for name in ("layer", "positions", "tokens_per_batch", "precision")} | {
-    ("import_sae", "from_")
+    ("import_", "from_")
 }
 _ALIASES = {"compare": ("evidence",)}
 
@@ -220,7 +220,7 @@ def _run_stage(
         case "family":
             print("\n".join(report.family_lines(quality.family(study.family, root, device))))
         case "import":
-            made, warnings = import_sae(study.import_sae, study.extract, root, device)
+            made, warnings = import_sae(study.import_, study.extract, root, device)
             print("\n".join([*report.import_lines(made), *(f"warning: {warning}" for warning in warnings)]))
         case "export":
             print(f"{study.export.to}: {place.shown(export(study.export, layer, root))}")
@@ -341,7 +341,7 @@ def add_study_verbs(verbs: Verbs) -> None:
             sub.add_argument("score.table", metavar="TABLE", help="a file, or a folder saved by datasets")
             flags = [flag for flag in flags if flag[:2] in _SCORE]
         if verb == "import":
-            sub.add_argument("import_sae.place", metavar="PLACE", help="folder of the SAE, or its file of weights")
+            sub.add_argument("import_.place", metavar="PLACE", help="folder of the SAE, or its file of weights")
             flags = [flag for flag in flags if flag[:2] in _IMPORT]
         if verb == "push":
             sub.add_argument("--yes", action="store_true", help="send; without it only say what would be sent")

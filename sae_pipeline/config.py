@@ -362,7 +362,7 @@ class StudyConfig(Config):
     compare: CompareConfig = CompareConfig()
     family: FamilyConfig = FamilyConfig()
     export: ExportConfig = ExportConfig()
-    import_sae: ImportConfig = ImportConfig()
+    import_: ImportConfig = ImportConfig()
     push: PushConfig = PushConfig()
     pull: PullConfig = PullConfig()
     track: TrackConfig = TrackConfig()
@@ -399,5 +399,6 @@ def study_config(preset: str = "finbert", **changes: Mapping[str, Any]) -> Study
             first = error.errors()[0]
             if not first["loc"]:
                 raise UserError(f"{stage}: {first['msg'].removeprefix('Value error, ')}.") from error
-            raise UserError(f"{stage}, {first['loc'][0]}: {first['msg']} (given: {first['input']!r}).") from error
+            place = f"{stage.rstrip('_')}, {str(first['loc'][0]).rstrip('_')}"  # import_ and from_ are Python's words
+            raise UserError(f"{place}: {first['msg']} (given: {first['input']!r}).") from error
     return study.model_copy(update=stages)

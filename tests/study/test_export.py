@@ -1,20 +1,22 @@
-"""SAEs written for SAELens are the same SAEs."""
+"""SAEs and runs written for other tools hold what they held here."""
 
 import json
-import subprocess
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pyarrow import parquet as pq
 from safetensors.numpy import load_file
 
 from sae_pipeline.__main__ import main
+from sae_pipeline.runs.folders import load_run
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.schema.common import Cell
 from sae_pipeline.study.layout import Layout
+from tests.support.indexed_runs import write_whole_run
 from tests.support.saes import random_sae
-
-PEERS = Path(__file__).parents[2] / "build" / "peers" / "bin" / "python"
 
 
 def exported(root: Path, kind: str) -> tuple[SparseAutoencoder, Path]:
@@ -49,25 +51,6 @@ def test_folded_weights_give_the_same_features(tmp_path: Path, kind: str) -> Non
     np.testing.assert_allclose(sae(x), f @ weights["W_dec"] + weights["b_dec"], rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("kind", ["relu", "topk", "jumprelu"])
-def test_saelens_reads_it(tmp_path: Path, kind: str) -> None:
-    """The library itself, in the benchmarks' environment, loads the folder and finds the same features."""
-    if not PEERS.exists():
-        pytest.skip("SAELens is not here; `make peers` installs it")
-    sae, folder = exported(tmp_path, kind)
-    x = torch.randn(50, 12)
-    torch.save(x, tmp_path / "x.pt")
-    script = (
-        "import sys, torch; from sae_lens import SAE; sae = SAE.load_from_disk(sys.argv[1]); "
-        "f = sae.encode(torch.load(sys.argv[2])); torch.save((f.detach(), sae.decode(f).detach()), sys.argv[3])"
-    )
-    subprocess.run([PEERS, "-c", script, folder, tmp_path / "x.pt", tmp_path / "out.pt"], check=True)
-    f, x_hat = torch.load(tmp_path / "out.pt")
-    torch.testing.assert_close(f, sae.encode(x), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(x_hat, sae(x), rtol=1e-4, atol=1e-3)
-
-
 def test_to_a_place_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--out` names the folder; an older export there is replaced; a file in its place is one sentence."""
     _, folder = exported(tmp_path, "jumprelu")
@@ -100,3 +83,101 @@ def test_no_such_sae(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["export", "--root", str(tmp_path), "--sae-size", "4k"]) == 2
     assert "There is no SAE at" in capsys.readouterr().err
     assert not (tmp_path / "finbert_sae" / "saelens").exists()
+
+
+# --- runs ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def with_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study's folder with one run that has every file, and columns of several types beside the text."""
+    root = tmp_path_factory.mktemp("with-run")
+    columns: dict[str, list[Cell]] = {"ticker": ["AAPL", None], "price": [1.5, 2], "mixed": [1, "one", None]}
+    write_whole_run(root / "analysis_data", columns)
+    return root
+
+
+def test_parquet(with_run: Path, tmp_path: Path) -> None:
+    """Three tables hold what the run holds, each number in its own type, under the names of the run and its models."""
+    out = tmp_path / "tables"
+    assert main(["export", "--root", str(with_run), "--to", "parquet", "--out", str(out)]) == 0
+    run = load_run(with_run / "analysis_data")
+    features, examples, headlines = (
+        pq.read_table(out / f"{name}.parquet") for name in ("features", "examples", "headlines")
+    )
+    stats = run.feature_stats
+    assert features["feature"].to_pylist() == list(range(stats.d_sae))
+    assert features["headline_count"].to_pylist() == stats.headline_counts
+    for metric in stats.metrics:
+        assert features[metric.name].to_pylist() == metric.values
+    assert features["effect_bullish"].type == "double" and features["effect_bullish_n"].type == "int32"
+    made_with = {b"run_id": b"run-001", b"classifier_hash": run.metadata.classifier_hash.encode()}
+    assert made_with.items() <= features.schema.metadata.items() and b"sae_hash" in headlines.schema.metadata
+
+    saved = run.feature_tokens.features
+    assert len(examples) == sum(len(one.examples) + sum(len(group.examples) for group in one.groups) for one in saved)
+    first, told = saved[0].examples[0], examples.slice(0, 1).to_pylist()[0]
+    assert (told["feature"], told["kind"], told["rank"]) == (saved[0].feature, "strongest", 0)
+    assert told["tokens"][told["position"]] == first.token and told["positions"] == first.positions
+    assert told["activation"] == pytest.approx(first.activation) and told["label"] in run.metadata.labels
+
+    assert headlines["text"].to_pylist() == [prompt.text for prompt in run.prompts]
+    assert headlines["column_ticker"].type == "string" and headlines["column_price"].type == "double"
+    assert headlines["column_mixed"].to_pylist()[:3] == ["1", "one", None]
+    fired = run.headline_features.headlines[3].features
+    assert headlines["features"].to_pylist()[3] == [one.feature for one in fired]
+
+
+def test_neuronpedia(with_run: Path, tmp_path: Path) -> None:
+    """Batches have the fields that Neuronpedia's converter reads, with parallel lists, and classes for logits."""
+    out = tmp_path / "features"
+    out.mkdir()
+    (out / "batch-7.json").write_text("{}")  # of an older export
+    assert main(["export", "--root", str(with_run), "--to", "neuronpedia", "--out", str(out)]) == 0
+    run = load_run(with_run / "analysis_data")
+    batches = [json.loads((out / f"batch-{n}.json").read_text()) for n in range(len(list(out.glob("*"))))]
+    features = [feature for batch in batches for feature in batch["features"]]
+    saved = run.feature_tokens.features
+    assert [feature["feature_index"] for feature in features] == [one.feature for one in saved]
+    assert max(len(batch["features"]) for batch in batches) <= 128
+    assert batches[0].keys() == {"model_id", "layer", "sae_set", "sae_id_suffix", "features"}
+    for feature, one in zip(features, saved, strict=True):
+        assert len(feature["freq_hist_data_bar_values"]) == len(feature["freq_hist_data_bar_heights"])
+        assert sum(feature["freq_hist_data_bar_heights"]) == sum(one.histogram)
+        assert len(feature["neuron_alignment_indices"]) == len(feature["neuron_alignment_l1"]) == 3
+        assert all(value > 0 for value in feature["pos_values"]) and all(value < 0 for value in feature["neg_values"])
+        assert set(feature["pos_str"] + feature["neg_str"]) <= set(run.metadata.labels)
+        strongest = feature["activations"][0]
+        assert len(strongest["tokens"]) == len(strongest["values"])
+        assert (strongest["bin_min"], strongest["bin_contains"]) == (-1, -1)
+        assert max(strongest["values"]) == strongest["bin_max"] == one.examples[0].activation
+        assert strongest["values"][strongest["qualifying_token_index"]] == one.examples[0].activation
+        text = run.prompts[one.examples[0].headline].text
+        assert "".join(strongest["tokens"][1:-1]).strip() == " ".join(text.split())
+    assert any(feature["pos_str"] for feature in features)
+
+
+def test_runs_that_cannot_be_exported(
+    with_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No run, a damaged file and a file in the folder's place are one sentence; the default is a name right here."""
+    monkeypatch.chdir(tmp_path)
+
+    def said(root: Path, *arguments: str) -> str:
+        assert main(["export", "--root", str(root), *arguments]) == 2
+        return capsys.readouterr().err
+
+    assert "There are no runs in" in said(tmp_path, "--to", "parquet")
+    assert "There is no run '9'" in said(with_run, "--to", "neuronpedia", "--run", "9")
+    (tmp_path / "file").write_text("")
+    assert "is not a folder; choose another one with --out" in said(with_run, "--to", "parquet", "--out", "file")
+    copy = tmp_path / "copy"
+    shutil.copytree(with_run, copy)
+    (effects,) = copy.glob("*/*/feature_effects.json")
+    effects.write_bytes(effects.read_bytes().replace(b"effect", b"defect", 1))
+    for name in ("parquet", "neuronpedia"):
+        assert "is damaged: feature_effects.json" in said(copy, "--to", name)
+    effects.unlink()
+    assert main(["export", "--root", str(copy), "--to", "neuronpedia", "--run", "1"]) == 0
+    (feature, *_) = json.loads((tmp_path / "run-001-neuronpedia" / "batch-0.json").read_text())["features"]
+    assert feature["pos_str"] == feature["neg_str"] == []

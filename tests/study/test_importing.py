@@ -52,7 +52,7 @@ def test_an_imported_sae_is_read_like_a_trained_one(root: Path, capsys: pytest.C
     about = load_run(root / "analysis_data").metadata
     assert about.sae.origin is not None and about.sae.size == "1k-saelens"
     assert (about.sae.origin.format, about.sae.origin.name) == ("saelens", "layer_4_1k")
-    assert about.sae.origin.fvu == trained.report.held_out.fvu and "train" not in about.configs
+    assert about.sae.origin.fvu == pytest.approx(trained.report.held_out.fvu, 1e-4) and "train" not in about.configs
     assert str(root) not in about.model_dump_json()
     assert set(about.sae_family) == {"1k", "1k-saelens", "2k"}
     assert any("1k-saelens" in line for line in study_report(root).lines())
@@ -103,7 +103,7 @@ def test_an_sae_of_another_model(root: Path, tmp_path: Path, capsys: pytest.Capt
     assert "reads hidden_states[4], but the study's layer is 3; use --layer 4" in said(whole, "--layer", "3")
     assert "was trained on words; use --positions words" in said(whole, "--positions", "all")
     assert "has no ae.pt, which an SAE of the format dictionary" in said(whole, "--from", "dictionary-learning")
-    assert "from_" not in said(whole, "--from", "pickle")
+    assert "import, from: Input should be 'saelens', 'dict" in said(whole, "--from", "pickle")
     assert "There is no" in said(str(tmp_path / "nowhere"))
     assert "the following arguments are required: PLACE" in said()
 
