@@ -92,9 +92,9 @@ def test_absent_and_failing_trackers(
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
 def test_other_trackers_offline(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """wandb offline and trackio keep a record of each of two trainings at once on this machine."""
-    pytest.importorskip(name)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when it is imported
+    pytest.importorskip(name)
     with tracking(TrackConfig(report_to=name, report_folder=str(tmp_path / "records")), tmp_path) as start:
         logs = [start(f"sae-{n}", {"n": n}) for n in (1, 2)]
         for step in (1, 2):

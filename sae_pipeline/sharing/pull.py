@@ -24,6 +24,7 @@ from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.runs.folders import run_folders
 from sae_pipeline.runs.index import INDEXED_FILES, index_run
 from sae_pipeline.runs.run_files import RUN_FOLDER, read_metadata, run_checksum, run_number
+from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.common import METADATA
 from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.sharing.contents import RUNS, STUDY, sae_folder
@@ -50,12 +51,17 @@ def pull(config: PullConfig, root: Path) -> Iterator[str]:
     and ResourceError when the hub or the disk fails; the same command goes on from there.
     """
     repository = Repository.look(config.repository, "pull", config.revision)
+    if repository.commit is None:
+        raise UserError(
+            f"{config.repository} cannot be read: the hub has nothing of this name, or asks for a login "
+            "(`hf auth login`)."
+        )
     if STUDY not in repository.files:
         raise UserError(
             f"{config.repository} is no study: it has no {STUDY}. A plain classifier is taken with "
             f"`python -m sae_pipeline adopt --model {config.repository}`."
         )
-    with unfinished(Layout(root).checkpoints, "pull", repository.name, repository.commit) as work:
+    with unfinished(Layout(root).checkpoints, "pull", repository.name) as work:
         try:
             yield from _Pull(repository, Layout(root), work.folder).parts(config.what)
         except DamageError as error:
@@ -137,7 +143,15 @@ class _Pull:
         target = self.layout.store / content_hash(record.files[SAE])
         if not _is_whole(check_sae, target):
             self._fetch(f"{name}/{SAE}")
+            try:
+                check_files(files, record.files)
+            except DamageError as error:
+                raise type(error)(f"{name}/{error}") from error
             folder = self._checked(target.name, files, [SAE, SAE_RECORD])
+            try:
+                SparseAutoencoder.load(folder / SAE)
+            except UserError as error:
+                raise DamageError(f"{name}/{SAE} is not an SAE of this program") from error
             check_sae(folder)
             publish(folder, target, check_sae)
         alias(target / SAE, self.layout.weights / f"{name}.pt")

@@ -8,17 +8,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
-from sae_pipeline.artefacts.checksums import write_record
-from sae_pipeline.study.layout import present_classifier
+from sae_pipeline.artefacts.checksums import file_sums, read_record, write_record
+from sae_pipeline.study.layout import SaeRecord, present_classifier
 from tests.conftest import SmallStudy
 from tests.support.command_process import Commands, command_process
 from tests.support.hub import CUT, Hub, writable_hub
 
 REPO = "anna/news"
+PART_OF = {"laye": "sae", "runs": "run"}
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +177,7 @@ def test_commits_that_fail(pushed: set[str], run: Commands, root: Path, hub: Hub
         (["push", "--to", REPO, "--sae-size", "9k"], "There is no 9k SAE"),
         (["push", "--to", REPO, "--license", "MIT!"], "license"),
         (["push", "--to", REPO, "--run", "77"], "There is no run '77'"),
-        (["pull", "anna/nothing"], "anna/nothing is no study"),
+        (["pull", "anna/nothing"], "nothing of this name, or asks for a login"),
         (["pull", "bert/tiny"], "adopt --model bert/tiny"),
         (["pull", "../x"], "is not the name of a repository; write pull USER/NAME"),
     ],
@@ -213,23 +216,48 @@ def test_a_study_of_another_classifier(pushed: set[str], run: Commands, root: Pa
     [
         ("model.safetensors", "model.safetensors has changed"),
         ("layer_4_1k/sae.json", "sae.json has changed"),
-        ("layer_4_1k/sae.pt", "sae.pt has changed"),
+        ("layer_4_1k/sae.pt", "layer_4_1k/sae.pt has changed"),
+        ("runs/*/prompts.jsonl", "prompts.jsonl has changed"),
     ],
 )
 def test_files_that_were_changed_there(
     pushed: set[str], run: Commands, hub: Hub, tmp_path: Path, name: str, sentence: str
 ) -> None:
     """A file that is not the one that was sent is named, and never takes its place."""
-    path = hub.root / "models" / REPO / name
+    (path,) = (hub.root / "models" / REPO).glob(name)
     whole = path.read_bytes()
     path.unlink()  # it is a link to the store of large files
     path.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
     try:
-        failed = run("pull", REPO, "--root", tmp_path, "--what", "sae" if "layer" in name else "classifier")
+        failed = run("pull", REPO, "--root", tmp_path, "--what", PART_OF.get(name[:4], "classifier"))
     finally:
         path.write_bytes(whole)
     assert failed.code == 2 and sentence in failed.error, failed.err
-    assert not list(tmp_path.glob(f"finbert_sae/store/*/{Path(name).name}"))
+    assert not list(tmp_path.rglob(Path(name).name))
+
+
+class _Hostile:
+    """An object whose pickle would make a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_weights_that_would_execute(pushed: set[str], run: Commands, hub: Hub, tmp_path: Path) -> None:
+    """A repository whose checksums all fit, and whose weights are a program, is refused and not run."""
+    mine, place = hub.root / "models" / "eve" / "news", tmp_path / "executed"
+    shutil.copytree(hub.root / "models" / REPO, mine)
+    (mine / "layer_4_1k" / "sae.pt").unlink()
+    torch.save(_Hostile(place), mine / "layer_4_1k" / "sae.pt")
+    record = read_record(mine / "layer_4_1k" / "sae.json", SaeRecord)
+    sums = file_sums(mine / "layer_4_1k", ["sae.pt"])
+    write_record(mine / "layer_4_1k" / "sae.json", record.model_copy(update={"files": sums}))
+    failed = run("pull", "eve/news", "--root", tmp_path / "study", "--what", "sae")
+    assert failed.code == 2 and "layer_4_1k/sae.pt is not an SAE of this program" in failed.error, failed.err
+    assert not place.exists() and not list((tmp_path / "study").rglob("sae.pt"))
 
 
 @pytest.mark.full
@@ -272,6 +300,7 @@ def test_uploads_that_break_off(run: Commands, root: Path, hub: Hub) -> None:
     for step in ("preupload", "batch", "upload"):
         for fault in (500, CUT):
             hub.faults = {step: fault}
+            shutil.rmtree(hub.root / "lfs", ignore_errors=True)  # what earlier tests have sent
             failed = run("push", "--root", root, "--to", "anna/broken", "--yes")
             assert failed.code == 2 and "anna/broken was not changed" in failed.error, failed.err
             assert hub.files("anna/broken") == set()
