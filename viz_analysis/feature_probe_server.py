@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
+from sae_pipeline.machine.threads import wait_asleep
 from viz_analysis.api.types import (
     ColumnAnswer,
     ColumnQuery,
@@ -210,6 +211,7 @@ def serve_runs(options: Namespace, page: str = "") -> int:
 
     Raises UserError where that cannot begin.
     """
+    wait_asleep()
     if options.until_stdin_closes:
         stop_with_parent()
     source = run_source(options.analysis_dir, options.look_every)

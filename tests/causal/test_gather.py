@@ -125,6 +125,24 @@ class TestFiles:
         assert (again.config["steps"], again.curves, again.flips_searched) == (1, [], 0)
         assert again.faithfulness.accuracy_clean == interventions.faithfulness.accuracy_clean
 
+    def test_the_hardest_headlines_alone(self, root: Path, run: Run, interventions: InterventionsFile) -> None:
+        """`max_headlines` reads the wrong predictions and the least sure; what is found in them is the same."""
+        n = 5 + sum(prompt.label != prompt.prediction for prompt in run.prompts)
+        own = CONFIG.model_copy(update={"run": run.folder.name, "max_headlines": n, "steps": 1})
+        few = pipeline.intervene(own, root, CPU)
+        chosen = [record.headline for record in few.headlines]
+        surest = sorted(prompt.probabilities[prompt.label] for prompt in run.prompts)[n]
+        assert len(chosen) == n == few.faithfulness.n_headlines and chosen == sorted(chosen)
+        assert all(run.prompts[h].probabilities[run.prompts[h].label] <= surest for h in chosen)
+        for record in few.headlines:
+            whole = interventions.headlines[record.headline]
+            assert record.headline_id == whole.headline_id == run.prompts[record.headline].headline_id
+            np.testing.assert_allclose(record.logits, whole.logits, atol=1e-4)
+        assert f"{n} headlines (the wrong ones" in next(causal_lines(few))
+        file = FeatureEffectsFile.model_validate_json(unseal((run.folder / FEATURE_EFFECTS).read_bytes()))
+        assert file.n_headlines == n and all(f"Only {n} headlines" in metric.description for metric in file.metrics)
+        assert present.has_causes(run.folder, own) and not present.has_causes(run.folder, CONFIG)
+
 
 class TestBadInput:
     """One sentence each, nothing written."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ SCRIPT = ROOT / "viz_analysis" / "feature_probe_server.py"
 class Server:
     """The program itself, on a free port."""
 
-    def __init__(self, *flags: str, port: int = 0) -> None:
-        arguments = [sys.executable, str(SCRIPT), "--port", str(port), *flags]
+    def __init__(
+        self, *flags: str, port: int = 0, program: Sequence[str] = (sys.executable, str(SCRIPT)), folder: Path = ROOT
+    ) -> None:
+        arguments = [*program, "--port", str(port), *flags]
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open as long as the process)
-        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=self._stderr, text=True, cwd=ROOT)
+        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=self._stderr, text=True, cwd=folder)
         assert self.process.stdout
         self.line = self.process.stdout.readline()
         assert self.line, self.errors()  # it has stopped and says why
@@ -46,6 +49,12 @@ class Server:
         self.process.send_signal(with_signal)
         self.process.communicate(timeout=60)
         return self.process.returncode, self.errors()
+
+
+def get(address: str) -> tuple[str, str]:
+    """The text at an address and its type."""
+    with urllib.request.urlopen(address, timeout=60) as response:
+        return response.read().decode(errors="replace"), response.headers["Content-Type"]
 
 
 def failure(*flags: str) -> str:
