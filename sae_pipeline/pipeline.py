@@ -24,6 +24,7 @@ from sae_pipeline.causal.probe import Probe
 from sae_pipeline.classifier import adoption, finetuning
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import ClassifierRecord
+from sae_pipeline.classifier.pretrained import recorded_model
 from sae_pipeline.config import ExtractConfig, InterveneConfig, StudyConfig, SweepConfig, TrainConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.dataset import load_headlines
@@ -57,7 +58,8 @@ def finetune(
     folder = present.find_classifier(layout, inputs_hash)
     data = recorded(study.headlines, root)
     if folder is None:
-        log = tracking(f"classifier-{inputs_hash}", study.finetune.model_dump(mode="json"))
+        settings = study.finetune.model_copy(update={"model": recorded_model(study.finetune.model)})
+        log = tracking(f"classifier-{inputs_hash}", settings.model_dump(mode="json"))
         folder = finetuning.finetune(headlines, data, study.finetune, layout.store, layout.checkpoints, device, log)
     discard(layout.checkpoints, inputs_hash)
     return _made_present(folder, study, root)

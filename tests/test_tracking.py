@@ -34,6 +34,8 @@ def test_tensorboard(tmp_path: Path) -> None:
     assert main(["train", "--layer", "2", *_TRAIN, *root, *tracked]) == 0
     assert {folder.name for folder in layout.store.glob("*")} == plain
     assert main(["finish", "--sae-size", "64", "--layer", "2", *root, *tracked]) == 0
+    files = [path for path in (layout.root / "tracking").rglob("*") if path.is_file()]
+    assert not [path for path in files if str(tmp_path).encode() in path.read_bytes()]  # no path of this machine
     records = {path.name.rpartition("-")[0]: path for path in (layout.root / "tracking" / "finbert-sae").iterdir()}
     assert set(records) == {"classifier", "layer_2_64", "layer_2_128", "layer_2_64-e2e"}
     assert {"train/loss", "train/learning_rate", "eval/macro_f1"} <= series(records["classifier"]).keys()

@@ -179,17 +179,14 @@ def _scores(test: ClassifierReport) -> Iterator[str]:
 def _saes(saes: dict[str, SaeRecord]) -> Iterator[str]:
     yield "How they were trained:"
     yield _table(
-        ["folder", "features", "kind", "sparsity", "passes", "batch", "positions", "seed", "finished end to end"],
+        ["folder", "features", "kind", "sparsity", "passes", "batch", "seed", "positions", "finished end to end"],
         [
             (
                 f"`{name}`",
                 f"{r.config.d_sae:,}",
                 r.config.kind,
-                _sparsity(r),
-                r.train.num_epochs if r.train else "imported",
-                r.train.tokens_per_step if r.train else "imported",
+                *_training(r),
                 r.config.positions,
-                r.train.seed if r.train else "imported",
                 "yes" if r.finish else "no",
             )
             for name, r in sorted(saes.items())
@@ -251,13 +248,13 @@ def _controls(controls: dict[str, ControlsFile]) -> Iterator[str]:
         )
 
 
-def _sparsity(record: SaeRecord) -> str:
+def _training(record: SaeRecord) -> tuple[object, ...]:
+    """Sparsity, passes, batch size and seed of an SAE's training."""
     train = record.train
     if train is None:
-        return "imported"
-    if train.active:
-        return f"k = {train.active}"
-    return f"L0 {train.target_l0:g}" if train.target_l0 else f"L1 {train.l1_coefficient:g}"
+        return "as imported", "not known", "not known", "not known"
+    target = f"L0 {train.target_l0:g}" if train.target_l0 else f"L1 {train.l1_coefficient:g}"
+    return f"k = {train.active}" if train.active else target, train.num_epochs, train.tokens_per_step, train.seed
 
 
 def _quality(record: SaeRecord) -> Iterator[str]:
