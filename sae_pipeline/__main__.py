@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from sae_pipeline import __version__
 from sae_pipeline.artefacts.checksums import fields_of
-from sae_pipeline.config import PRESETS, HeadlinesConfig, ScoreConfig, StudyConfig, study_config
+from sae_pipeline.config import PRESETS, RUN_FORMATS, HeadlinesConfig, ScoreConfig, StudyConfig, study_config
 from sae_pipeline.config_file import Settings, field_value, read_settings, write_settings
 from sae_pipeline.errors import UserError
 from sae_pipeline.machine.threads import wait_asleep
@@ -106,7 +106,8 @@ def run_verb(arguments: argparse.Namespace) -> None:
         return
     if os.environ.get("WORLD_SIZE", "1") != "1" and verb not in _SHARED:
         raise UserError(f"{verb} runs in one process; torchrun is for {', '.join(_SHARED)}.")
-    place = study_root(arguments.root, verb, getattr(arguments, f"{verb}.run", None))
+    of_run = getattr(arguments, "export.to", None) in RUN_FORMATS
+    place = study_root(arguments.root, "export-run" if of_run else verb, getattr(arguments, f"{verb}.run", None))
     if verb == "verify" and arguments.archive:
         _verify_archive(Path(arguments.archive))
         return

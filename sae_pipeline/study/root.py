@@ -43,6 +43,7 @@ _READS: dict[str, tuple[str, ...]] = {
     "report": (_SAES,),
     "intervene": (_SAES,),
     "family": (_SAES,),
+    "export-run": (),
     "push": (_SAES, _RUNS),
     "pull": (_SAES, _RUNS),
     "study": (_SAES, _ACTIVATIONS, _RUNS),
@@ -51,6 +52,8 @@ _READS: dict[str, tuple[str, ...]] = {
 
 def study_root(address: str, verb: str, run: str | None = None) -> "StudyRoot":
     """The root for a folder or an address; `run` names the run that the verb reads, None the latest.
+
+    The verb "export" of a run, instead of an SAE, is called "export-run" here.
 
     Raises UserError for an address that cannot be used.
     """
@@ -167,14 +170,14 @@ class RemoteStudy(StudyRoot):
                 name: file for name, file in files.items() if _SENT.fullmatch(name) and not name.endswith(INDEX_FILES)
             }
         classifiers, folders = {present} if present else set(), set[Path]()
-        if self._verb in ("intervene", "family"):
+        if self._verb in ("intervene", "family", "export-run"):
             run = find_run(self.folder / "analysis_data", self._run)
             folders.add(run)
             classifiers.add(read_metadata(run).classifier_hash)
         for kind in _READS.get(self._verb, (_SAES, _ACTIVATIONS)):
             folders |= {path.parent for path in self.folder.glob(kind) if _classifier_of(path) in classifiers}
         wanted = {folder.relative_to(self.folder).as_posix() for folder in folders}
-        if self._verb != "report":
+        if self._verb not in ("report", "export-run"):
             wanted |= {f"finbert_sae/store/{classifier}" for classifier in classifiers}
         return {
             name: file

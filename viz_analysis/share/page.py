@@ -17,6 +17,7 @@ _POLICY = (
     "connect-src {data}; base-uri 'none'; form-action 'none'"
 )
 _BASE = re.compile(r"\s*<base [^>]*>")
+_NOT_STARTED = re.compile(r'(<p id="not-started">).*?(</p>)', re.DOTALL)
 _TITLE = re.compile(r"<title>.*?</title>", re.DOTALL)
 _LINK = re.compile(r'\s*<link rel="(?P<rel>[a-z]+)"[^>]*? href="(?P<href>[^"]+)"[^>]*>')
 _SCRIPT = re.compile(r'\s*<script (?P<module>type="module" )?[^>]*?src="(?P<src>[^"]+)"[^>]*></script>')
@@ -66,8 +67,9 @@ def whole_page(viewer: Path, title: str, manifest: bytes, packs: list[bytes]) ->
 
 
 def _with_head(page: str, title: str, source: str) -> str:
-    """The page without its `<base>`, with a title and with the place of its data."""
+    """The page without its `<base>`, with a title, the place of its data, and words for a browser that is too old."""
     head = f'<title>{html.escape(title)}</title>\n    <meta name="run" content="{html.escape(source)}" />'
+    page = _NOT_STARTED.sub(r"\1The viewer’s scripts have not run; use a browser of 2024 or later.\2", page)
     return _TITLE.sub(lambda _: head, _BASE.sub("", page), count=1)
 
 
