@@ -13,7 +13,7 @@ VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: wheel check-encoders check-integrity check-reach peers demo demo-run serve api test test-full lint unit browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-viewer screenshots viewer-build setup clean
+.PHONY: wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-viewer screenshots viewer-build setup clean
 
 demo: $(PYTHON_READY) $(VIEWER_READY)  ## fine-tune, extract, train, analyse, find causes on built-in data, then serve
 	@HF_HUB_OFFLINE=1 $(PY) -m sae_explorer demo --port $(VIEWER_PORT) || test $$? = 130
@@ -74,7 +74,7 @@ peers: $(PEERS_READY)
 $(PEERS_READY): benchmarks/peers/requirements.txt $(PYTHON_READY)
 	@$(PYTHON) -m venv build/peers
 	@build/peers/bin/pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
-	@build/peers/bin/pip install --quiet --disable-pip-version-check --no-deps dictionary-learning==0.1.0 overcomplete==0.3.0
+	@build/peers/bin/pip install --quiet --disable-pip-version-check --no-deps dictionary-learning==0.1.0 overcomplete==0.3.0 sae-dashboard==0.8.0
 	@touch $@
 
 bench-sae: $(PYTHON_READY)  ## speed of SAE training beside a plain loop and peers; QUICK=1: under 50 s
@@ -103,6 +103,9 @@ check-integrity: $(PYTHON_READY)  ## damaged studies and hostile requests; the l
 
 check-reach: viewer-build chromium nginx  ## the viewer from anywhere; the last line is one JSON object; PARTS="access browser": only these
 	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PY) -m benchmarks.reach $(PARTS)
+
+check-interop: $(PYTHON_READY) peers  ## SAEs out to and in from other libraries, by their own packages; the last line is one JSON object
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(PY) -m benchmarks.interop
 
 bench-checks: $(PYTHON_READY)  ## the share of each stage that goes into checksums; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.checks

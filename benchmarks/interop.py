@@ -5,6 +5,8 @@ loads it by its own loader. In: the library trains and saves an SAE of each kind
 both sides encode and decode the same activations of the small study's classifier in fp32. The libraries run in
 `build/peers`, which `make peers` installs; `--peers-python` names another interpreter.
 
+The features of the study's run go out in Neuronpedia's form and are read by SAEDashboard, which writes that form.
+
 The table is printed first, and the last line is one JSON object with the libraries' versions and a row per SAE:
 
 | field | content |
@@ -31,7 +33,7 @@ from torch import Tensor
 from benchmarks.peers.interop import ANSWER, D_SAE, K
 from sae_pipeline.activations.store import ActivationStore
 from sae_pipeline.artefacts.writing import write_json
-from sae_pipeline.config import TrainConfig
+from sae_pipeline.config import ExportConfig, TrainConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.machine.device import pick_device
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder
@@ -40,6 +42,7 @@ from sae_pipeline.sae.formats.plain import Recorded, own_form
 from sae_pipeline.sae.kinds import nested_prefixes
 from sae_pipeline.sae.training import Job, sparsity_weight, train_saes
 from sae_pipeline.schema.kinds import KINDS
+from sae_pipeline.study.export import export
 from sae_pipeline.study.making import ensure_activations
 from tests.support.small_study import build
 
@@ -62,25 +65,23 @@ def main() -> int:
     work: Path = arguments.work
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    store = activations()
+    root = Path(os.environ.get("TEST_STUDY", HERE.parent / "build" / "test-study"))
+    store = ensure_activations(build(root).extract, root, pick_device("cpu"))
+    export(ExportConfig(to="neuronpedia", out=str(work / "neuronpedia")), 0, root)
     x = store.read([(0, min(store.n_tokens, N_TEST + 6_000))]).float()
     save_file({"test": x[:N_TEST].contiguous(), "train": x[N_TEST:].contiguous()}, work / "x.safetensors")
     saes = our_saes(store)
     for kind, sae in saes.items():
         export_all(work / "out", kind, sae)
-    for what in ("load", "make"):
-        versions = peer(arguments.peers_python, what, work)
+    peer(arguments.peers_python, "make", work)
+    told = peer(arguments.peers_python, "load", work)
+    versions = told["versions"]
     rows = [*out_rows(work, saes, x[:N_TEST]), *in_rows(work, store, x[:N_TEST])]
     print(*table(rows, versions), sep="\n")
     faults = [row for row in rows if is_fault(row)]
-    print(json.dumps({"versions": versions, "n_tokens": N_TEST, "faults": len(faults), "rows": rows}))
+    print(f"{told['features']} features in Neuronpedia's form, read by SAEDashboard {versions['neuronpedia']}")
+    print(json.dumps({**told, "n_tokens": N_TEST, "faults": len(faults), "rows": rows}))
     return 1 if faults else 0
-
-
-def activations() -> ActivationStore:
-    """The activations of the small study that the tests share."""
-    root = Path(os.environ.get("TEST_STUDY", HERE.parent / "build" / "test-study"))
-    return ensure_activations(build(root).extract, root, pick_device("cpu"))
 
 
 def our_saes(store: ActivationStore) -> dict[str, SparseAutoencoder]:
@@ -123,15 +124,15 @@ def export_all(place: Path, kind: str, sae: SparseAutoencoder) -> None:
                 write_json(folder / file, content)
 
 
-def peer(python: Path, what: str, work: Path) -> dict[str, str]:
-    """Run the other libraries' side. Returns their versions."""
+def peer(python: Path, what: str, work: Path) -> dict[str, Any]:
+    """Run the other libraries' side. Returns what it says in its last line."""
     command = [str(python), "-W", "ignore", str(HERE / "peers" / "interop.py"), what, str(work)]
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "SPARSIFY_DISABLE_TRITON": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
-    versions: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return versions
+    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return said
 
 
 def out_rows(work: Path, saes: dict[str, SparseAutoencoder], x: Tensor) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """The other libraries' side of `make check-interop`; it runs in their environment and imports nothing of ours.
 
 python interop.py load WORK     loads each SAE that we exported into WORK/out/<format>/<kind> by the library's own
-                                loader, and writes its f and x̂ beside it
+                                loader, and writes its f and x̂ beside it; reads
+                                WORK/neuronpedia by the classes of SAEDashboard
 python interop.py make WORK     trains an SAE of each kind a few steps by the library's own trainer, saves it by the
                                 library's own function into WORK/in/<format>/<kind>, loads it again, and does the same
 
@@ -9,6 +10,7 @@ WORK/x.safetensors holds real activations: `train` [n, d_in] and `test` [n, d_in
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +22,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-D_SAE, K, STEPS, BATCH = 512, 24, 60, 128
+D_SAE, K, BATCH = 512, 24, 128
+STEPS = 20 if os.environ.get("QUICK") == "1" else 60
 ANSWER = "peer.safetensors"
+PACKAGES = {
+    "saelens": "sae-lens",
+    "dictionary-learning": "dictionary-learning",
+    "sparsify": "eai-sparsify",
+    "neuronpedia": "sae-dashboard",
+}
 
 
 def main() -> None:
@@ -40,8 +49,22 @@ def main() -> None:
         with torch.no_grad():
             f, x_hat = LOADERS[folder.parent.name](folder, x["test"])
         save_file({"f": f.float().contiguous(), "x_hat": x_hat.float().contiguous()}, folder / ANSWER)
-    packages = {"saelens": "sae-lens", "dictionary-learning": "dictionary-learning", "sparsify": "eai-sparsify"}
-    print(json.dumps({name: version(package) for name, package in packages.items()}))
+    n_features = sum(map(read_by_saedashboard, (work / "neuronpedia").glob("batch-*.json")))
+    print(json.dumps({"versions": {n: version(package) for n, package in PACKAGES.items()}, "features": n_features}))
+
+
+def read_by_saedashboard(path: Path) -> int:
+    """Read a batch of features into the classes that write Neuronpedia's batches, and write it again.
+
+    Returns the number of features. Raises AssertionError where a field is lost.
+    """
+    from sae_dashboard.neuronpedia.neuronpedia_dashboard import NeuronpediaDashboardBatch
+
+    batch = json.loads(path.read_text())
+    again = json.loads(json.dumps(NeuronpediaDashboardBatch(**batch).to_dict()))
+    for feature, found in zip(batch["features"], again["features"], strict=True):
+        assert {**found, **feature} == found, feature["feature_index"]
+    return len(batch["features"])
 
 
 def batches(x: Tensor) -> Iterator[Tensor]:
@@ -159,7 +182,7 @@ def make_sparsify(x: Tensor, folder: Path) -> None:
 
 
 _SPARSE = {"sparsity_warmup_steps": 10}
-_LIMITED = {"k": K, "threshold_start_step": 10, "decay_start": 50}
+_LIMITED = {"k": K, "threshold_start_step": 10, "decay_start": STEPS - 5}
 MAKERS: tuple[tuple[str, str, Callable[[Tensor, Path], None]], ...] = (
     ("saelens", "standard", make_saelens("standard", l1_coefficient=0.3)),
     ("saelens", "topk", make_saelens("topk", k=K)),

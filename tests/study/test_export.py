@@ -1,6 +1,7 @@
 """SAEs and runs written for other tools hold what they held here."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from sae_pipeline.schema.common import Cell
 from sae_pipeline.study.layout import Layout
 from tests.support.indexed_runs import write_whole_run
 from tests.support.saes import random_sae
+
+FORMATS_PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 
 
 def exported(root: Path, kind: str) -> tuple[SparseAutoencoder, Path]:
@@ -126,6 +129,19 @@ def test_parquet(with_run: Path, tmp_path: Path) -> None:
     assert headlines["column_mixed"].to_pylist()[:3] == ["1", "one", None]
     fired = run.headline_features.headlines[3].features
     assert headlines["features"].to_pylist()[3] == [one.feature for one in fired]
+
+
+def test_the_snippet_of_the_formats_page(
+    with_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page's lines of pandas read the tables and print five features with an example each."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "--root", str(with_run), "--to", "parquet", "--out", "tables"]) == 0
+    (snippet,) = re.findall(r"```python\n(.*?)```", FORMATS_PAGE.read_text(encoding="utf-8"), re.S)
+    capsys.readouterr()
+    exec(snippet.replace("mutual_information", "max_activation"), {})
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 6 and "headline_count" in printed
 
 
 def test_neuronpedia(with_run: Path, tmp_path: Path) -> None:

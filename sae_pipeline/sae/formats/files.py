@@ -5,6 +5,7 @@ Each function raises UserError.
 
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,7 +70,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors that torch.save wrote. A file that holds anything but tensors is refused before it is loaded."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of pickles that it did not write itself
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({reason_of(error)}).") from error
     except pickle.UnpicklingError as error:
