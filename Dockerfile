@@ -27,9 +27,9 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
 ARG TORCH_INDEX
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch==2.13.0
 COPY --from=wheel /wheel /wheel
-# hadolint ignore=DL3013
 RUN pip install --no-cache-dir /wheel/*.whl \
     && useradd --create-home --uid 1000 explorer \
     && install --directory --owner explorer /study

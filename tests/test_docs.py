@@ -245,6 +245,13 @@ def _check(words: list[str], command: str) -> None:
             explorer.command_line().parse_args(rest)
         except SystemExit as done:
             assert done.code == 0, command  # it has printed something
+    elif program == "uvx":
+        assert rest[0] == "--from" and rest[2] == "sae-explorer", command
+        _check(rest[2:], command)
+    elif program == "docker" and rest[0] == "run":
+        _check(rest[rest.index("sae-explorer") :], command)
+    elif program == "docker":
+        assert rest == ["build", "-t", "sae-explorer", "."] and (ROOT / "Dockerfile").is_file(), command
     elif program == "ssh":
         assert re.fullmatch(r"-L (\d+):localhost:\1 \S+", " ".join(rest)), command
     elif program == "pip":
@@ -289,8 +296,10 @@ def _check_pip(words: list[str], command: str) -> None:
     for word in words[1:]:
         if word.startswith(".["):
             assert word[2:-1] in extras, command
-        elif own := re.fullmatch(r"finbert-sae-explorer(\[(\w+)\])?", word):
-            assert own[2] is None or own[2] in extras, command
+        elif own := re.fullmatch(r"finbert-sae-explorer(?:\[([\w,]+)\])?", word):
+            assert own[1] is None or {*own[1].split(",")} <= extras.keys(), command
+        elif word.endswith(".whl"):
+            assert word == f"finbert_sae_explorer-{project['version']}-py3-none-any.whl", command
         elif not word.startswith("-"):
             assert (ROOT / word).is_file() or word in known, command
 
