@@ -35,7 +35,7 @@ class Part:
 
 PARTS = {
     "access": Part(access, 60),
-    "browser": Part(browser, 420),
+    "browser": Part(browser, 600),
 }
 
 

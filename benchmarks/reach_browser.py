@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,16 @@ def browser() -> dict[str, Any]:
     environment = {"E2E_ANALYSIS_DIR": "../build/test-study/analysis_data"} | os.environ | {"REACH": "full"}
     done = subprocess.run(command, cwd=VIEWER, env=environment, capture_output=True, text=True)
     report = json.loads(done.stdout)
-    tests = [(spec["title"], spec["tests"][0]) for suite in report["suites"] for spec in suite["specs"]]
+    tests = [test for suite in report["suites"] for test in _tests(suite)]
     assert tests and not report["errors"], report["errors"]
     wrong = {title: test["status"] for title, test in tests if test["status"] != "expected"}
     assert not wrong, wrong
     return {title: round(sum(one["duration"] for one in test["results"]) / 1000, 1) for title, test in tests}
+
+
+def _tests(suite: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The titles and results of a suite and the suites in it."""
+    for spec in suite["specs"]:
+        yield spec["title"], spec["tests"][0]
+    for inner in suite.get("suites", []):
+        yield from _tests(inner)

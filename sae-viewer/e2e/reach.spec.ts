@@ -5,6 +5,7 @@ import { expect, freePort, loaded, madeUpRuns, row, Server, test } from './api'
 import { jupyterLab, nginx, NGINX } from './proxies'
 
 test.describe('behind nginx', () => {
+  test.describe.configure({ mode: 'default' }) // one nginx for all of them
   test.skip(NGINX === undefined, 'nginx is not installed: apt-get install nginx-light')
 
   const servers: Server[] = []
@@ -68,12 +69,14 @@ test.describe('behind nginx', () => {
 
 test('in JupyterLab under a prefix, show puts the viewer into the cell', async ({ browser }) => {
   test.skip(process.env.REACH !== 'full', 'takes half a minute: make check-reach')
+  test.setTimeout(300_000)
   const { folder, remove } = madeUpRuns({ words: ['shares', 'fall', 'on', 'weak', 'outlook'] })
   const { lab, address, remove: removeLab } = await jupyterLab([`from sae_pipeline import show\nshow(analysis_dir=${JSON.stringify(folder)})`])
   await lab.start()
   const page = await browser.newPage({ viewport: { width: 1440, height: 1100 } }) // whose messages are JupyterLab's
   try {
     await page.goto(address)
+    await expect(page.getByText('| Idle')).toBeVisible({ timeout: 60_000 }) // before, it would not run the cell
     await page.locator('.jp-CodeCell .cm-content').first().click()
     await page.keyboard.press('Shift+Enter')
     const frame = page.frameLocator('iframe[title="FinBERT SAE Explorer"]')
