@@ -94,14 +94,14 @@ class TestStudy:
         assert list(figures["saes"]) == ["256", "1k", "2k"]
         assert not list((tmp_path / "a").rglob("acts-*")) and not list((tmp_path / "c").rglob("model.safetensors"))
 
+        printed = on("d", "export", "--to", "parquet", "--run", run, "--out", str(tmp_path / "tables"))
+        assert str(tmp_path / "tables") in printed
+        assert list((tmp_path / "d").rglob("prompts.jsonl")) and not list((tmp_path / "d").rglob("model.safetensors"))
+
         before = s3.files.info(f"{address}/analysis_data/{run}/metadata.json")["LastModified"]
         on("b", "family", "--run", run)
         assert "family.json" in s3.names(f"{address}/analysis_data/{run}")
         assert s3.files.info(f"{address}/analysis_data/{run}/metadata.json")["LastModified"] == before
-
-        printed = on("d", "export", "--to", "parquet", "--run", run, "--out", str(tmp_path / "tables"))
-        assert str(tmp_path / "tables") in printed
-        assert list((tmp_path / "d").rglob("prompts.jsonl")) and not list((tmp_path / "d").rglob("model.safetensors"))
 
         s3.files.rm(f"{address}/analysis_data/{run}", recursive=True)
         assert "There are no runs in " + address in refused(capsys, "family", "--root", address)
