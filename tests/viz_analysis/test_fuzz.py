@@ -17,7 +17,8 @@ def check(report: FuzzReport) -> None:
 
 
 def test_a_server_of_a_run() -> None:
-    check(fuzz(600, 1))
+    """It believes a proxy, so that forwarded headers are read too."""
+    check(fuzz(600, 1, None, "--trust-proxy"))
 
 
 def test_a_server_with_a_live_model(study: SmallStudy, tmp_path: Path) -> None:
