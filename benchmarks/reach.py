@@ -7,6 +7,7 @@ each part found.
 | part | content |
 | --- | --- |
 | `access` | requests for other hosts, prefixes and without a password: how many were answered as they should be |
+| `share` | sizes of runs shared as a page and as a site, and how soon a cold browser shows them |
 | `browser` | the viewer in Chromium behind nginx and jupyter-server-proxy, each with a prefix, and in JupyterLab |
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 
 from benchmarks.reach_access import access
 from benchmarks.reach_browser import browser
+from benchmarks.reach_share import share
 
 Figures = dict[str, Any]
 
@@ -35,6 +37,7 @@ class Part:
 
 PARTS = {
     "access": Part(access, 60),
+    "share": Part(share, 900),
     "browser": Part(browser, 600),
 }
 
