@@ -7,6 +7,8 @@ each part found.
 | part | content |
 | --- | --- |
 | `access` | requests for other hosts, prefixes and without a password: how many were answered as they should be |
+| `demo` | seconds from nothing to a wheel, from the wheel to the served demo, and to its first row in the browser |
+| `busy` | steps of fine-tuning a second, alone and beside a program that keeps a core busy |
 | `share` | sizes of runs shared as a page and as a site, and how soon a cold browser shows them |
 | `browser` | the viewer in Chromium behind nginx and jupyter-server-proxy, each with a prefix, and in JupyterLab |
 """
@@ -22,6 +24,7 @@ from typing import Any
 
 from benchmarks.reach_access import access
 from benchmarks.reach_browser import browser
+from benchmarks.reach_demo import busy, demo
 from benchmarks.reach_share import share
 
 Figures = dict[str, Any]
@@ -38,6 +41,8 @@ class Part:
 PARTS = {
     "access": Part(access, 60),
     "share": Part(share, 900),
+    "demo": Part(demo, 900),
+    "busy": Part(busy, 400),
     "browser": Part(browser, 600),
 }
 

@@ -208,7 +208,7 @@ def _run_stage(
             if ranks.first:
                 print("\n".join([*scores.lines(), f"scores: {study.score.out}"]))
         case "intervene" if reuse_run:
-            if (run := present.equal_run(study, root)) and not present.has_causes(run, study.intervene):
+            if (run := present.equal_run(study, root)) and not present.has_causes(run):
                 causes = study.intervene.model_copy(update={"run": run.name})
                 print("\n".join(report.causal_lines(pipeline.intervene(causes, root, device))))
         case "intervene":

@@ -11,7 +11,6 @@ from sae_pipeline.artefacts.checksums import (
     MissingError,
     check_files,
     check_sealed,
-    fields_of,
     file_hash,
     file_sums,
     passing_over_damage,
@@ -21,7 +20,7 @@ from sae_pipeline.artefacts.writing import publish
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.adoption import own_labels
 from sae_pipeline.classifier.classifier import Classifier
-from sae_pipeline.config import ExtractConfig, InterveneConfig, StudyConfig
+from sae_pipeline.config import ExtractConfig, StudyConfig
 from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.headlines.dataset import Headlines, Split, load_headlines
@@ -213,15 +212,14 @@ def equal_run(study: StudyConfig, root: Path) -> Path | None:
     return None
 
 
-def has_causes(run: Path, config: InterveneConfig) -> bool:
-    """Whether a run has whole causal findings that were made with these settings."""
+def has_causes(run: Path) -> bool:
+    """Whether a run has whole causal findings, with whatever settings they were made."""
     try:
         check_sealed(run / FEATURE_EFFECTS)
         check_sealed(run / INTERVENTIONS)
     except DamageError:
         return False
-    made_with = fields_of(run / INTERVENTIONS).get("config")
-    return made_with == config.model_copy(update={"run": run.name}).model_dump(mode="json")
+    return True
 
 
 def _has_columns(run: Path, metadata: RunMetadata, split: Split) -> bool:
