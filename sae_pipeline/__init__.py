@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sae_pipeline.config import study_config
     from sae_pipeline.runs.folders import load_run
     from sae_pipeline.sae.autoencoder import SparseAutoencoder
-    from sae_pipeline.sae.encoding import encode_headline
+    from sae_pipeline.sae.encoding import encode_headline, read_headline
     from sae_pipeline.study.present import load_classifier
 
 __version__ = "0.1.0"
@@ -26,6 +26,7 @@ _HOMES = {
     "encode_headline": "sae_pipeline.sae.encoding",
     "load_classifier": "sae_pipeline.study.present",
     "load_run": "sae_pipeline.runs.folders",
+    "read_headline": "sae_pipeline.sae.encoding",
     "show": "sae_explorer.show",  # the one name from above the library: it starts the server
     "study_config": "sae_pipeline.config",
 }
@@ -37,6 +38,7 @@ __all__ = [
     "encode_headline",
     "load_classifier",
     "load_run",
+    "read_headline",
     "show",
     "study_config",
 ]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sae_pipeline
-from sae_pipeline import SparseAutoencoder, encode_headline, load_classifier, load_run
+from sae_pipeline import SparseAutoencoder, encode_headline, load_classifier, load_run, read_headline
 from tests.conftest import SmallStudy
 
 
@@ -47,3 +47,22 @@ def test_a_headline_of_the_run_is_encoded_as_in_the_run(study: SmallStudy) -> No
         saved = [saved for saved in run.feature_tokens.features if saved.feature == one.feature]
         assert run.words(one.feature)
         assert saved or one.word in run.words(one.feature)
+
+
+def test_a_headline_of_the_run_is_read_as_in_the_run(study: SmallStudy) -> None:
+    """Prediction and strongest features are those of the run's files, and a notebook shows them."""
+    run = load_run(study.root / "analysis_data")
+    classifier = load_classifier(study.root)
+    sae = SparseAutoencoder.load(study.root / "finbert_sae" / "layer_4_2k.pt")
+    listed = run.headline(3)
+    read = read_headline(classifier, sae, listed.prompt.text, top=len(listed.features))
+    assert read.prompt.headline_id == listed.prompt.headline_id and read.prompt.tokens == listed.prompt.tokens
+    assert read.prompt.probabilities == pytest.approx(listed.prompt.probabilities, abs=1e-4)
+    assert [(one.feature, one.word, one.positions) for one in read.features] == [
+        (one.feature, one.word, one.positions) for one in listed.features
+    ]
+    values = [value for one in listed.features for value in one.values]
+    assert [value for one in read.features for value in one.values] == pytest.approx(values, rel=1e-3)
+    shown = read._repr_html_()
+    assert "<mark" in shown and f"Predicted {read.labels[read.prompt.prediction]}" in shown and "label is" not in shown
+    assert read_headline(classifier, sae, "").features == []

@@ -27,7 +27,7 @@ from sae_pipeline.runs.fit import (
     stats_problems,
     tokens_problems,
 )
-from sae_pipeline.runs.readable import RunFeature, RunHeadline
+from sae_pipeline.runs.readable import ReadHeadline, RunFeature
 from sae_pipeline.runs.run_files import (
     Content,
     DamagedRunError,
@@ -98,7 +98,7 @@ class Run:
         )
         return list(dict.fromkeys(fired))
 
-    def headline(self, number: int, feature: int | None = None) -> RunHeadline:
+    def headline(self, number: int, feature: int | None = None) -> ReadHeadline:
         """Headline `number`, 0-based, with its strongest features; notebooks show it as HTML.
 
         The HTML shows `feature` as heat, else the strongest one. Raises `UserError` for a headline that is not in the
@@ -112,8 +112,13 @@ class Run:
             listed = ", ".join(str(one.feature) for one in features)
             raise UserError(f"Feature {feature} is not among the strongest of headline {number}: {listed}.")
         metadata = self.metadata
-        return RunHeadline(
-            metadata.run_id, number, metadata.labels, metadata.labelled, self.prompts[number], features, lit
+        return ReadHeadline(
+            f"{metadata.run_id}, headline {number}",
+            metadata.labels,
+            metadata.labelled,
+            self.prompts[number],
+            features,
+            lit,
         )
 
     def feature(self, feature: int) -> RunFeature:

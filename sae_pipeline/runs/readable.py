@@ -1,4 +1,4 @@
-"""A headline and a feature of a run, with all that the run's files say of it; notebooks show them as HTML."""
+"""A headline and a feature with all that is known of them, which notebooks show as HTML."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ _ROWS = 10  # features of a headline, words and examples of a feature
 
 
 @dataclass(frozen=True)
-class RunHeadline:
-    """A headline of a run with its strongest features, strongest first.
+class ReadHeadline:
+    """A headline as classifier and SAE read it, with its strongest features, strongest first.
 
-    `lit` is the feature whose activations the HTML shows as heat; None where no feature fires.
+    `is_labelled` says whether the prompt's label is one that was given. `lit` is the feature whose activations the
+    HTML shows as heat; None where no feature fires.
     """
 
-    run_id: str
-    number: int
+    title: str
     labels: list[str]
     is_labelled: bool
     prompt: Prompt
@@ -37,7 +37,7 @@ class RunHeadline:
             parts.append(paragraph(f"Heat: activation of feature {self.lit.feature}, up to {most}."))
         rows = [(str(one.feature), one.word, one.activation) for one in self.features[:_ROWS]]
         parts.append(table(["feature", "strongest word", "activation f"], rows))
-        return block(f"{self.run_id}, headline {self.number}", *parts)
+        return block(self.title, *parts)
 
 
 @dataclass(frozen=True)
