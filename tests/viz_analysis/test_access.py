@@ -230,7 +230,9 @@ def test_the_program_prints_the_address_with_its_token(runs: Path) -> None:
             connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
             connection.request("GET", "/api/run", headers=headers | {"X-Forwarded-Host": forwarded})
             assert connection.getresponse().status == status
-        assert "--no-password" in (server.process.stdout.readline() if server.process.stdout else "")
+        assert server.process.stdout
+        assert server.process.stdout.readline().endswith(f" http://127.0.0.1:{port}/?token={token[1]}\n")
+        assert "--no-password" in server.process.stdout.readline()
     finally:
         server.stop(15)
 

@@ -35,9 +35,12 @@ class Access:
     password: str | None = None
     password_is_random: bool = False
 
-    def address(self, port: int, page: str = "") -> str:
-        """The whole address of a page (its path and query) on a port, with the password if that is a random token."""
-        host = socket.gethostname() if self.host in EVERY_ADDRESS else self.host
+    def address(self, port: int, page: str = "", host: str = "") -> str:
+        """The whole address of a page (its path and query) on a port, with the password if that is a random token.
+
+        The default of `host` is the name under which other machines know this one, if they can reach the server.
+        """
+        host = host or (socket.gethostname() if self.host in EVERY_ADDRESS else self.host)
         host = f"[{host}]" if ":" in host else host
         if self.password_is_random:
             page = page or "/"

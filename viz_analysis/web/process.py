@@ -18,7 +18,7 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.runs.index import shown_progress
 from viz_analysis.live.endpoints import threads_for
 from viz_analysis.runs.indexed_run import IndexedRun
-from viz_analysis.web.access import Access, add_access_flags, is_loopback
+from viz_analysis.web.access import EVERY_ADDRESS, Access, add_access_flags, is_loopback
 from viz_analysis.web.connections import listen
 from viz_analysis.web.viewer_files import REPOSITORY, VIEWER_DIR
 
@@ -103,6 +103,8 @@ def serve(app: Flask, access: Access, port: int, threads: int, open_browser: boo
     print(f"Serving {run.metadata.run_id} ({run.n_headlines:,} headlines) at {address}", flush=True)
     if page:
         print(f"Begin here: {access.address(_port(server), page)}", flush=True)
+    if access.host in EVERY_ADDRESS:
+        print(f"On this machine, or through a container's port: {access.address(_port(server), page, '127.0.0.1')}")
     if not is_loopback(access.host):
         print(_BEYOND_LOCALHOST[access.password is not None], flush=True)
     if open_browser and sys.stdout.isatty() and _has_screen():
