@@ -73,6 +73,13 @@ def batches(x: Tensor) -> Iterator[Tensor]:
         yield x[torch.randint(len(x), (BATCH,))]
 
 
+def roughen(sae: torch.nn.Module) -> None:
+    """Move the parameters that a few steps leave near zero, so that a mistake in reading them shows."""
+    for name, parameter in sae.named_parameters():
+        if name in ("r_mag", "b_gate", "gate_bias", "threshold", "log_threshold"):
+            parameter.data += 0.4 * torch.rand_like(parameter)
+
+
 # --- SAELens -------------------------------------------------------------------------------------------
 
 
@@ -102,6 +109,7 @@ def make_saelens(architecture: str, dtype: str = "float32", **settings: Any) -> 
             optimiser.zero_grad()
             sae.training_forward_pass(step).loss.backward()
             optimiser.step()
+        roughen(sae)
         sae.to(dtype=getattr(torch, dtype)).save_inference_model(folder)
 
     return make
@@ -145,6 +153,7 @@ def make_dictionary_learning(
         )
         for number, batch in enumerate(batches(x)):
             trainer.update(number, batch)
+        roughen(trainer.ae)
         config = trainer.config | ({"dict_class": class_name} if class_name else {})
         (folder / "config.json").write_text(json.dumps({"trainer": config}))
         torch.save({name: t.cpu() for name, t in trainer.ae.state_dict().items()}, folder / "ae.pt")

@@ -176,8 +176,7 @@ class SparseAutoencoder(nn.Module):
         Raises UserError when the file is missing, has changed since it was saved, or is not an SAE of this program.
         """
         path = Path(path)
-        is_foreign = path.stem.endswith(tuple(f"-{name}" for name in SAE_FORMATS))
-        verb = "finish" if path.stem.endswith("-e2e") else "import" if is_foreign else "train"
+        verb = maker(path)
         again = f"`python -m sae_pipeline {verb}` makes it again"
         if not path.is_file():
             raise UserError(f"There is no SAE at {path}; make it first with `python -m sae_pipeline {verb}`.")
@@ -201,6 +200,13 @@ class SparseAutoencoder(nn.Module):
 def stored_config(path: Path) -> SaeConfig:
     """The config in a file that `save` wrote and whose checksum fits. The weights are not read."""
     return SaeConfig.model_validate(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["config"])
+
+
+def maker(path: Path) -> str:
+    """The verb that makes the SAE at a path such as `layer_8_4k-saelens.pt`."""
+    if path.stem.endswith("-e2e"):
+        return "finish"
+    return "import" if path.stem.endswith(tuple(f"-{name}" for name in SAE_FORMATS)) else "train"
 
 
 def size_name(d_sae: int) -> str:

@@ -65,14 +65,17 @@ def finish(
 ) -> tuple[SparseAutoencoder, float]:
     """A finished copy of an SAE, and the seconds that it took. `texts` are the training headlines.
 
-    The classifier's parameters are frozen. Raises UserError when the SAE belongs to another classifier or when training
-    diverges.
+    The classifier's parameters are frozen. Raises UserError when the SAE belongs to another classifier, when its
+    decoder rows are not of length 1, or when training diverges.
     """
     if sae.config.classifier_hash != classifier.hash:
         raise UserError(
             f"The SAE was trained on classifier {sae.config.classifier_hash}, not on {classifier.hash}; "
             "finish it with its own."
         )
+    lengths = sae.W_dec.norm(dim=1)
+    if not torch.allclose(lengths, torch.ones_like(lengths), atol=1e-3):  # some imported SAEs
+        raise UserError("The decoder rows of this SAE are not equally long, and finish works on rows of length 1.")
     started = time.perf_counter()
     finished = SparseAutoencoder(sae.config, sae.mean, sae.scale).to(sae.W_dec.device)
     finished.load_state_dict(sae.state_dict())

@@ -30,6 +30,7 @@ from sae_pipeline.runs.index import (
     shown_progress,
 )
 from sae_pipeline.runs.run_files import DamagedRunError, run_number
+from sae_pipeline.sae.autoencoder import maker
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.scoring.record import SCORE, check_scores
 from sae_pipeline.study.layout import SAE, SAE_RECORD, Layout, PresentClassifier, check_sae
@@ -110,7 +111,8 @@ def _check_of(folder: Path, files: list[str]) -> Callable[[], list[str]] | None:
         return partial(_check_run, folder)
     if folder.parent.name == "store":
         if {SAE, SAE_RECORD} & set(files):
-            verb = "finish" if fields_of(folder / SAE_RECORD).get("finish") else "train"
+            told = fields_of(folder / SAE_RECORD)
+            verb = "finish" if told.get("finish") else "import" if told.get("origin") else "train"
             return _problem(partial(check_sae, folder), verb)
         return _problem(partial(check_classifier, folder), "finetune")
     if folder.parent.name == "activations" or MANIFEST in files:
@@ -139,7 +141,7 @@ def _check_of_file(folder: Path, name: str) -> Callable[[], list[str]] | None:
             for error in _errors(partial(_check_labels, path))
         ]
     if path.match("layer_*_*.pt"):
-        return _problem(partial(_check_alias, path), "finish" if path.stem.endswith("-e2e") else "train")
+        return _problem(partial(_check_alias, path), maker(path))
     return None
 
 
