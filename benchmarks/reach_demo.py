@@ -128,11 +128,11 @@ def busy() -> dict[str, Any]:
 
 def steps_per_second(variables: dict[str, str], neighbours: int) -> float:
     """The speed of the demo's fine-tuning as its progress bar tells it, after the first steps."""
-    own = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    own = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "TQDM_DISABLE")}
     spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(neighbours)]
     with tempfile.TemporaryDirectory() as root:
         command = [sys.executable, "-m", "sae_pipeline", "finetune", "--preset", "demo", "--root", root]
-        environment = {**own, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "0", **variables}
+        environment = {**own, "HF_HUB_OFFLINE": "1", **variables}
         tuning = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
         try:
             steps = _steps(tuning)
