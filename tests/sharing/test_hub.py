@@ -236,6 +236,16 @@ def test_files_that_were_changed_there(
     assert not list(tmp_path.rglob(Path(name).name))
 
 
+def test_two_pushes_at_once(pushed: set[str], run: Commands, root: Path, hub: Hub) -> None:
+    """A push that another one overtakes changes nothing, and succeeds when it is run again."""
+    hub.faults["race"] = CUT
+    command = ("push", "--root", root, "--to", REPO, "--what", "sae", "--sae-size", "1k", "--yes")
+    failed = run(*command)
+    assert failed.code == 2 and "has changed meanwhile" in failed.error, failed.err
+    assert hub.commit(REPO) == "f" * 40
+    assert run(*command).code == 0
+
+
 class _Hostile:
     """An object whose pickle would make a folder."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SmallStudy
+from tests.support.small_study import write_headlines
 
 VIEWER = Path(__file__).parent.parent.parent / "sae-viewer"
 
@@ -75,8 +76,6 @@ def test_verbs_reach_nobody(study: SmallStudy, tmp_path: Path) -> None:
     verbs = [
         ["inspect", f"{root}/headlines.csv"],
         ["train", "--root", root, *SIZES],
-        ["score", f"{root}/headlines.csv", "--root", root, "--sae-size", "64", "--out", str(tmp_path / "scores")],
-        ["export", "--root", root, "--sae-size", "64"],
         ["push", "--root", root, "--to", "anna/news", "--what", "sae"],
         ["verify", "--root", root],
     ]
@@ -96,7 +95,10 @@ def test_a_whole_study_reaches_nobody(tmp_path: Path) -> None:
         ["compare", *root, *size, "--seeds", "0,1"],
         ["family", *root],
         ["report", *root],
+        ["export", *root, *size],
+        ["score", str(tmp_path / "study" / "my.csv"), *root, *size, "--out", str(tmp_path / "scores")],
     ]
+    write_headlines(tmp_path / "study" / "my.csv", 50)
     attempts, _ = reached(tmp_path, _VERBS, json.dumps(verbs))
     assert attempts == []
 
