@@ -59,4 +59,4 @@ def command_process(environment: Mapping[str, str]) -> Iterator[Commands]:
     finally:
         assert process.stdin
         process.stdin.close()
-        process.wait(timeout=30)
+        process.wait(timeout=300)  # it may wait long for a processor

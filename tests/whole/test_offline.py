@@ -86,19 +86,32 @@ def test_verbs_reach_nobody(study: SmallStudy, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_a_whole_study_reaches_nobody(tmp_path: Path) -> None:
-    """Nor do the other verbs, from the embedded model and the built-in headlines on."""
-    root, size = ["--root", str(tmp_path / "study")], ["--sae-size", "64"]
+    """Nor do the other verbs, from the embedded model on."""
+    root, size, table = ["--root", str(tmp_path / "study")], ["--sae-size", "64"], str(tmp_path / "my.csv")
+    write_headlines(tmp_path / "my.csv", 240)
     verbs = [
-        ["study", "--preset", "demo", *root, "--epochs", "1", *SIZES[:2], "--train-batch-size", "256", *size],
-        ["intervene", *root, "--steps", "2", "--bootstrap", "100", "--agreement-headlines", "20"],
+        [
+            "study",
+            "--preset",
+            "demo",
+            *root,
+            "--source",
+            table,
+            "--epochs",
+            "1",
+            *SIZES[:2],
+            "--train-batch-size",
+            "256",
+            *size,
+        ],
+        ["intervene", *root, "--steps", "2", "--bootstrap", "100", "--features-per-headline", "2"],
         ["finish", *root, *size],
-        ["compare", *root, *size, "--seeds", "0,1"],
+        ["compare", *root, *size, "--seeds", "0,1", "--probe-sizes", "1"],
         ["family", *root],
         ["report", *root],
         ["export", *root, *size],
-        ["score", str(tmp_path / "study" / "my.csv"), *root, *size, "--out", str(tmp_path / "scores")],
+        ["score", table, *root, *size, "--out", str(tmp_path / "scores")],
     ]
-    write_headlines(tmp_path / "study" / "my.csv", 50)
     attempts, _ = reached(tmp_path, _VERBS, json.dumps(verbs))
     assert attempts == []
 
