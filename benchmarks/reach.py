@@ -40,7 +40,7 @@ class Part:
 
 PARTS = {
     "access": Part(access, 60),
-    "share": Part(share, 900),
+    "share": Part(share, 1800),
     "demo": Part(demo, 900),
     "busy": Part(busy, 400),
     "browser": Part(browser, 600),

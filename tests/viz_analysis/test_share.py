@@ -123,8 +123,10 @@ def test_browser_answers_like_the_server(study: SmallStudy, tmp_path: Path) -> N
     _label(client_of(analysis))
     shutil.copytree(study.root / "analysis_data", tmp_path / "real" / "analysis_data")
     cases = [tmp_path / "made-up", tmp_path / "real"]
-    for case in cases:
-        assert main(["export", "--root", str(case), "--to", "site", "--out", str(case / "site")]) == 0
+    for case, to, out in zip(
+        cases, ("site", "html"), ("site", "run.html"), strict=True
+    ):  # which hold a run differently
+        assert main(["export", "--root", str(case), "--to", to, "--out", str(case / out)]) == 0
         client = client_of(case / "analysis_data")
         asked = [{"path": path, "query": query, **answered(client, path, query)} for path, query in questions(client)]
         assert len(asked) > 350

@@ -8,7 +8,7 @@ them. Lists are kept as records and columns, because the browser filters, sorts 
 | part `facts` | totals, labels, metrics, columns, histogram edges |
 | part `answers` | the server's answers that need no filter: {address: {status, body}} |
 | part `letters` | the tables of `letters.py` |
-| parts `column 0`, `cell`, `metric NAME`, … | the vectors of the run's index |
+| parts `column 0`, `cell`, `metric NAME`, … | the vectors of the run's index; see `Grain.whole` |
 | parts `values 0`, … | the values of a column of the table: [value, its text, headlines] |
 | part `words` | for each feature the word of its strongest token, null where it has none |
 | table `headlines` | a headline as `/api/headlines` lists it |
@@ -53,6 +53,8 @@ class Grain(NamedTuple):
     headlines: int
     features: int
     rows: int
+    whole: bool
+    """Whether all blocks are in memory: then the columns of `rows` stand in the place of the vectors over features."""
 
 
 def add_run(archive: ArchiveWriter, folder: Path, index: Path, client: FlaskClient, grain: Grain) -> None:
@@ -63,7 +65,8 @@ def add_run(archive: ArchiveWriter, folder: Path, index: Path, client: FlaskClie
     archive.table("headlines", grain.headlines, _headlines(run))
     _add_features(archive, folder, index, grain)
     vectors = ["cell", "confidence", *(f"{key} {order}" for key in SORT_KEYS for order in ("asc", "desc"))]
-    vectors += ["headline_counts", "density", "leaning", *(f"metric {metric.name}" for metric in run.metrics)]
+    if not grain.whole:
+        vectors += ["headline_counts", "density", "leaning", *(f"metric {metric.name}" for metric in run.metrics)]
     for name in vectors:
         archive.part(name, run.vector(name))
     for n in range(len(run.columns)):
@@ -93,6 +96,7 @@ def _facts(run: RunReader) -> dict[str, Any]:
         "metrics": [metric.model_dump() for metric in run.metrics],
         "columns": [column.model_dump() for column in run.columns],
         "class_sizes": run.class_sizes,
+        "class_metrics": [(f"auroc_{label.lower()}", f"effect_{label.lower()}") for label in run.metadata.labels],
         "histogram_edges": run.edges,
         "has_effects": run.interventions is not None,
     }
@@ -155,17 +159,18 @@ def _add_features(archive: ArchiveWriter, folder: Path, index: Path, grain: Grai
             for n, (word, spark) in enumerate(features)
         ),
     )
-    archive.table("features", grain.features, (_feature(columns, n) for n in range(len(features))))
+    archive.table("features", grain.features, (_feature(columns, n, grain) for n in range(len(features))))
 
 
-def _feature(columns: FeatureColumns, feature: int) -> dict[str, Any]:
+def _feature(columns: FeatureColumns, feature: int, grain: Grain) -> dict[str, Any]:
     """What `/api/feature_info` answers, as short as it can be. Counterparts in other runs lose these runs' names."""
     run_id = columns.run.metadata.run_id
     info = feature_info(columns, feature, lambda: {columns.run.metadata.sae_hash: run_id})
     shown = info.model_dump(exclude=_IN_FACTS | _IN_ROWS)
     found: dict[str, Any] = {**shown, "groups": [_without_prompts(group) for group in shown["groups"]]}
-    found["stats"] = [list(stat.values())[2:] for stat in found["stats"]]  # without name and value
-    found["classes"] = [list(split.values())[1:] for split in found["classes"]]  # without the class's size
+    # Without name and value; where all rows are in memory, the browser counts the rank itself.
+    found["stats"] = [[None if grain.whole else stat["rank"], *list(stat.values())[3:]] for stat in found["stats"]]
+    found["classes"] = [(split["n_fired"], split["mean_max"]) for split in found["classes"]]  # the rest is in `stats`
     found["histogram"] = found["histogram"] and found["histogram"]["counts"]
     for kind in ("similar_decoder", "similar_cofiring"):
         found[kind] = [(one["feature"], one["similarity"]) for one in found[kind]]

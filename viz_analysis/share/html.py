@@ -17,7 +17,7 @@ from viz_analysis.web import viewer_files
 
 MAX_HEADLINES = 10_000
 MAX_BYTES = 25_000_000
-_GRAIN = Grain(headlines=250, features=100, rows=500)  # the whole page is in memory
+_GRAIN = Grain(headlines=250, features=100, rows=500, whole=True)  # the whole page is in memory
 
 
 def export_html(config: ExportConfig, layer: int, root: Path) -> Path:

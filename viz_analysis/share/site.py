@@ -15,7 +15,7 @@ from viz_analysis.share.page import ONE_PAGE, site_page, viewer_file
 from viz_analysis.share.shared_run import SharedRun
 from viz_analysis.web import viewer_files
 
-_GRAIN = Grain(headlines=8, features=4, rows=16)  # a block is fetched for what a view shows
+_GRAIN = Grain(headlines=8, features=4, rows=16, whole=False)  # a block is fetched for what a view shows
 _MANIFEST = Path("data", "manifest.json")
 _README = """---
 title: {title}

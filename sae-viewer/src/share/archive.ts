@@ -37,8 +37,8 @@ export class Archive {
     return value as T
   }
 
-  has(table: string): boolean {
-    return table in this.manifest.tables
+  hasPart(name: string): boolean {
+    return name in this.manifest.parts
   }
 
   /** The records of a table with these numbers, in their order. */

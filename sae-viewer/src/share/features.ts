@@ -3,9 +3,8 @@
 import type { FeatureInfo, FeatureRow, FeaturesPage, FeaturesQuery, Headline, LabelsAnswer, MetricInfo, Prompt } from '../interpAPI'
 import { inSlice } from './columns'
 import type { Posting } from './headlines'
-import { keep, maskOf, quoted, refusal, type SharedRun } from './shared'
+import { keep, maskOf, quoted, refusal, type Row, type SharedRun } from './shared'
 
-type Row = [word: string | null, histogram: number[] | null, headlines: number, density: number, leaning: number | null, values: number[]]
 type Effects = [headline: number, features: number[], effects: number[][]]
 
 /** The metrics of a list: their values over all features, and the effects where it is about a slice. */
@@ -206,8 +205,8 @@ function valuesOf(run: SharedRun, row: Row): Record<string, number> {
   return Object.fromEntries(run.facts.metrics.map(({ name }, i) => [name, row[5][i] ?? 0]))
 }
 
-type Estimate = [rank: number, tested: number | null, n: number | null, low: number | null, high: number | null, q: number | null]
-type Split = [n_fired: number, mean_max: number, ...rest: (number | null)[]]
+type Estimate = [rank: number | null, tested: number | null, n: number | null, low: number | null, high: number | null, q: number | null]
+type Split = [n_fired: number, mean_max: number]
 type Example = FeatureInfo['examples'][number]
 type Group = Omit<FeatureInfo['groups'][number], 'examples'> & { examples: Omit<Example, 'prompt'>[] }
 
@@ -221,10 +220,8 @@ interface Described extends Pick<FeatureInfo, 'message' | 'words' | 'family'> {
   similar_cofiring: [feature: number, similarity: number][]
 }
 
-const SPLIT = ['auroc', 'auroc_low', 'auroc_high', 'auroc_q', 'effect', 'effect_low', 'effect_high', 'effect_n'] as const
-
 export async function featureInfo(run: SharedRun, { id }: { id: number }): Promise<FeatureInfo> {
-  const { run_id, d_sae, labels: names, metrics, n_headlines, class_sizes, histogram_edges } = run.facts
+  const { run_id, d_sae, labels: names, metrics, n_headlines, class_sizes, class_metrics, histogram_edges } = run.facts
   if (id >= d_sae) throw refusal(404, 'unknown_feature', `There is no feature ${id}: ${run_id} has features 0 to ${d_sae - 1}.`)
   const [[row], [found], words] = await Promise.all([
     run.archive.records<Row>('rows', [id]),
@@ -234,6 +231,12 @@ export async function featureInfo(run: SharedRun, { id }: { id: number }): Promi
   if (!row || !found) throw new Error(`the archive has no feature ${id}`)
   const values = valuesOf(run, row)
   const { word, n_headlines: n_own, density, status, leaning, has_examples } = listed(run, id, row)
+  const stats = await Promise.all(
+    metrics.map(async ({ name }, i) => {
+      const [rank, tested, n, low, high, q] = found.stats[i] ?? [null, null, null, null, null, null]
+      return { name, value: values[name] ?? 0, rank: rank ?? rankOf(await run.vector(`metric ${name}`), id), tested, n, low, high, q }
+    }),
+  )
   const groups = await inHeadlines(run, found.groups)
   const similar = (pairs: [number, number][]) => pairs.map(([feature, similarity]) => ({ feature, word: words[feature] ?? null, similarity }))
   return {
@@ -247,15 +250,12 @@ export async function featureInfo(run: SharedRun, { id }: { id: number }): Promi
     leaning,
     n_headlines_in_run: n_headlines,
     metrics,
-    stats: metrics.map(({ name }, i) => {
-      const [rank, tested, n, low, high, q] = found.stats[i] ?? [0, null, null, null, null, null]
-      return { name, value: values[name] ?? 0, rank, tested, n, low, high, q }
-    }),
-    classes: found.classes.map(([n_fired, mean_max, ...rest], i) => ({
+    stats,
+    classes: found.classes.map(([n_fired, mean_max], i) => ({
       n_headlines: class_sizes[i] ?? 0,
       n_fired,
       mean_max,
-      ...(Object.fromEntries(SPLIT.map((name, k) => [name, rest[k] ?? null])) as Record<(typeof SPLIT)[number], number | null>),
+      ...ofClass(stats, ...(class_metrics[i] ?? ['', ''])),
     })),
     histogram: found.histogram && { edges: histogram_edges, counts: found.histogram },
     examples_saved: has_examples,
@@ -266,6 +266,28 @@ export async function featureInfo(run: SharedRun, { id }: { id: number }): Promi
     similar_decoder: similar(found.similar_decoder),
     similar_cofiring: similar(found.similar_cofiring),
     family: found.family,
+  }
+}
+
+/** 1 is the highest value; ties are ranked by number. */
+function rankOf(values: number[], feature: number): number {
+  const own = values[feature] ?? 0
+  return 1 + values.reduce((before, value, n) => before + Number(value > own || (value === own && n < feature)), 0)
+}
+
+/** What the metrics say of a feature within a class. */
+function ofClass(stats: FeatureInfo['stats'], aurocName: string, effectName: string) {
+  const auroc = stats.find(({ name }) => name === aurocName)
+  const effect = stats.find(({ name }) => name === effectName)
+  return {
+    auroc: auroc?.tested ?? auroc?.value ?? null,
+    auroc_low: auroc?.low ?? null,
+    auroc_high: auroc?.high ?? null,
+    auroc_q: auroc?.q ?? null,
+    effect: effect?.value ?? null,
+    effect_low: effect?.low ?? null,
+    effect_high: effect?.high ?? null,
+    effect_n: effect?.n ?? null,
   }
 }
 

@@ -15,9 +15,14 @@ export interface Facts {
   metrics: MetricInfo[]
   columns: Column[]
   class_sizes: number[]
+  /** The names of each class's metrics, which a run may lack. */
+  class_metrics: [auroc: string, effect: string][]
   histogram_edges: number[]
   has_effects: boolean
 }
+
+/** A feature in a list; metrics in the order of the facts. */
+export type Row = [word: string | null, histogram: number[] | null, headlines: number, density: number, leaning: number | null, values: number[]]
 
 /** A question's answer with a status, as the server gave it. */
 export interface Kept {
@@ -37,9 +42,14 @@ export class SharedRun {
     return new SharedRun(archive, facts, answers)
   }
 
-  /** A vector over all headlines or features. */
-  vector<T = number>(name: string): Promise<T[]> {
-    return this.archive.part<T[]>(name)
+  /** A vector over all headlines or features. A page has those over features in its rows alone. */
+  async vector<T = number>(name: string): Promise<T[]> {
+    if (this.archive.hasPart(name)) return this.archive.part<T[]>(name)
+    const metric = this.facts.metrics.findIndex((one) => `metric ${one.name}` === name)
+    const rows = await this.archive.all<Row>('rows')
+    return rows.map(([, , headlines, density, leaning, values]) => {
+      return name === 'headline_counts' ? headlines : name === 'density' ? density : name === 'leaning' ? (leaning ?? -1) : values[metric]
+    }) as T[]
   }
 
   async letters(): Promise<Letters> {
