@@ -9,7 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    {"errors", "arrays", "static_html", "schema", "config", "config_file", "tracking", "machine", "artefacts", "kernels"},
+    {
+        "errors",
+        "arrays",
+        "static_html",
+        "schema",
+        "config",
+        "config_file",
+        "tracking",
+        "machine",
+        "artefacts",
+        "kernels",
+    },
     {"headlines"},
     {"runs"},
     {"classifier"},
