@@ -69,7 +69,9 @@ def whole_page(viewer: Path, title: str, manifest: bytes, packs: list[bytes]) ->
 def _with_head(page: str, title: str, source: str) -> str:
     """The page without its `<base>`, with a title, the place of its data, and words for a browser that is too old."""
     head = f'<title>{html.escape(title)}</title>\n    <meta name="run" content="{html.escape(source)}" />'
-    page = _NOT_STARTED.sub(r"\1The viewer’s scripts have not run; use a browser of 2024 or later.\2", page)
+    page = _NOT_STARTED.sub(
+        r"\1The viewer’s scripts have not run: this page is not whole, or the browser is older than 2024.\2", page
+    )
     return _TITLE.sub(lambda _: head, _BASE.sub("", page), count=1)
 
 
