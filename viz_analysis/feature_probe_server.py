@@ -82,9 +82,9 @@ def create_app(
     source = analysis_dir if isinstance(analysis_dir, RunFolder) else RunFolder(analysis_dir)
     set_answer_rules(app, source.folder.parent)
     guard(app, access.host, access.allowed_hosts)
+    set_base_path(app, access.base_path, access.trust_proxy)  # first, because the form is relative to its page
     if access.password is not None:
-        ask_password(app, access.password, access.frame_ancestors)
-    set_base_path(app, access.base_path, access.trust_proxy)
+        ask_password(app, access.password, access.frame_ancestors, access.password_is_random)
     runs, labels = RunLibrary(source, run_id), LabelStore(source)
     app.extensions |= {"runs": runs, "labels": labels}
 

@@ -50,6 +50,9 @@ def test_everything_lies_below_the_base_path(runs: Path) -> None:
     assert client.get("/some/prefix/api/health").json["status"] == "ok"
     slash = client.get("/some/prefix")
     assert slash.status_code == 308 and slash.headers["Location"] == "./prefix/"
+    locked = opened(runs, Access(base_path="/some/prefix", password="x"))
+    asked = locked.get("/some/prefix?token=x&run=1", headers=PAGE)  # the form would be relative to /some/
+    assert asked.status_code == 308 and asked.headers["Location"] == "./prefix/?token=x&run=1"
     for path in ("/", "/api/health", "/some", "/some/prefixes/"):
         refused = client.get(path)
         assert refused.status_code == 404 and "--base-path" in refused.json["error"]["message"]
@@ -71,6 +74,14 @@ def test_a_proxy_is_believed_only_when_it_is_trusted(runs: Path, trusted: bool, 
 
 def test_a_forwarded_host_is_guarded_too(runs: Path) -> None:
     assert opened(runs, Access(trust_proxy=True)).get("/api/run", headers=FORWARDED).status_code == 403
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1:8765", 200), ("[::1", 403), ("evil.example:8765", 403)])
+def test_a_forwarded_host_does_not_hide_the_own_one(runs: Path, host: str, status: int) -> None:
+    """A page whose name has been pointed at this machine can send X-Forwarded-Host itself."""
+    client = opened(runs, Access(trust_proxy=True))
+    answer = client.get("/api/run", headers={"Host": host, "X-Forwarded-Host": "localhost"})
+    assert answer.status_code == status
 
 
 # --- names and frames ---
@@ -117,6 +128,8 @@ def test_only_named_sites_may_frame_the_viewer(runs: Path) -> None:
         ("--base-path", "no-slash"),
         ("--base-path", "/a//b"),
         ("--base-path", "/a?b"),
+        ("--base-path", "/a/.."),
+        ("--base-path", "/./a"),
         ("--frame-ancestors", "x; script-src *"),
         ("--frame-ancestors", ""),
         ("--password", "a", "--no-password"),
@@ -144,7 +157,10 @@ def test_only_beyond_localhost_there_is_a_password_unasked(monkeypatch: pytest.M
     (tmp_path / "secret").write_text("from a file\n")
     assert access("--password-file", str(tmp_path / "secret")).password == "from a file"
     assert access("--password", "from a flag").password == "from a flag"
-    for name, content in (("empty", b"\n"), ("binary", b"\xff\xfe"), ("folder", None)):
+    (tmp_path / "marked").write_bytes("\ufeffgénie\r\n".encode())
+    assert access("--password-file", str(tmp_path / "marked")).password == "génie"
+    wrong = ("empty", b"\n"), ("blank", b"  "), ("lines", b"a\nb"), ("binary", b"\xff\xfe"), ("folder", None)
+    for name, content in wrong:
         (tmp_path / name).write_bytes(content) if content else (tmp_path / name).mkdir()
         with pytest.raises(UserError, match=r"The password .*\.$"):
             access("--password-file", str(tmp_path / name))
@@ -197,6 +213,21 @@ def test_the_form_leads_nowhere_else(locked: FlaskClient, following: str) -> Non
 def test_scripts_send_a_header(locked: FlaskClient, header: str, status: int) -> None:
     assert locked.get("/api/run", headers={"Authorization": header}).status_code == status
     assert locked.get("/api/run").status_code == 401
+
+
+def test_a_header_may_be_in_utf_8_or_latin_1(runs: Path) -> None:
+    client = opened(runs, Access(password="génie ☃"))
+    utf_8 = "Bearer génie ☃".encode().decode("latin-1")  # what WSGI makes of curl's bytes
+    assert client.get("/api/run", headers={"Authorization": utf_8}).status_code == 200
+    client = opened(runs, Access(password="génie"))
+    assert client.get("/api/run", headers={"Authorization": "Bearer génie "}).status_code == 200
+
+
+def test_attempts_at_a_random_token_have_no_limit(runs: Path) -> None:
+    client = opened(runs, Access(password="random", password_is_random=True))
+    for n in range(MOST_WRONG + 5):
+        assert client.get("/api/run", headers={"Authorization": f"Bearer {n}"}).status_code == 401
+    assert client.get("/?token=random", headers=PAGE).status_code == 303
 
 
 def test_attempts_are_limited(locked: FlaskClient) -> None:

@@ -13,8 +13,9 @@ from sae_pipeline.errors import UserError, reason_of
 
 EVERY_ADDRESS = ("0.0.0.0", "::")
 PASSWORD_VARIABLE = "SAE_EXPLORER_PASSWORD"
+BASE_PATH_VARIABLE = "SAE_EXPLORER_BASE_PATH"
 _HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,252})|\*|[0-9a-f:.]+", re.IGNORECASE)
-_BASE_PATH = re.compile(r"(/[A-Za-z0-9._~@-]+)+")
+_BASE_PATH = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~@-]+)+")  # browsers resolve "." and ".."
 _FRAME_SOURCE = re.compile(r"'self'|'none'|\*|[a-z][a-z0-9+.-]*:(//[a-z0-9*._-]+(:(\d+|\*))?)?", re.IGNORECASE)
 
 
@@ -60,7 +61,11 @@ def add_access_flags(parser: argparse.ArgumentParser) -> None:
         help="another name under which the server may be opened, such as gpu-box or *.example.org; repeatable",
     )
     parser.add_argument(
-        "--base-path", metavar="/PREFIX", type=_base_path, default="", help="prefix that every address begins with"
+        "--base-path",
+        metavar="/PREFIX",
+        type=_base_path,
+        default=os.environ.get(BASE_PATH_VARIABLE, ""),
+        help=f"prefix that every address begins with (default: ${BASE_PATH_VARIABLE}, else none)",
     )
     parser.add_argument(
         "--trust-proxy",
@@ -116,14 +121,19 @@ def _given_password(options: argparse.Namespace) -> str | None:
     password: str | None
     if options.password_file:
         try:
-            password = options.password_file.read_text(encoding="utf-8").strip()
+            password = options.password_file.read_text(encoding="utf-8-sig")  # some editors begin files with a mark
         except (OSError, UnicodeDecodeError) as error:
             reason = reason_of(error) if isinstance(error, OSError) else "it is no text"
             raise UserError(f"The password file {options.password_file} cannot be read ({reason}).") from error
     else:
         password = options.password if options.password is not None else os.environ.get(PASSWORD_VARIABLE)
-    if password == "":
+    if password is None:
+        return None
+    password = password.strip()
+    if not password:
         raise UserError("The password is empty; give one with --password-file, or none with --no-password.")
+    if not password.isprintable():
+        raise UserError("The password has characters that cannot be typed; give one line of text with --password-file.")
     return password
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from flask import Flask, Response, request
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -36,7 +37,9 @@ def _add_slash() -> Response | None:
     """Lead from the base path without a slash to the viewer: relatively, because a proxy may have changed the host."""
     if request.environ["PATH_INFO"]:
         return None
-    return Response(status=308, headers={"Location": f"./{request.script_root.rpartition('/')[2]}/"})
+    query = quote(request.query_string, safe="%=&+;:/?@!$'()*,-._~")
+    folder = request.script_root.rpartition("/")[2]
+    return Response(status=308, headers={"Location": f"./{folder}/{'?' if query else ''}{query}"})
 
 
 def _outside(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

@@ -48,19 +48,28 @@ def _refuse_foreign_hosts(served_on: str, allowed: tuple[str, ...]) -> None:
 
     Another site can have its own name point at this machine (DNS rebinding) and then read the answers; its requests
     still carry that name. An address is no name, so a server that listens on every address answers for all of them.
-    Flask's TRUSTED_HOSTS knows neither this rule nor IPv6 addresses.
+    Flask's TRUSTED_HOSTS knows neither this rule nor IPv6 addresses. Such a site can send X-Forwarded-Host too, so the
+    host of the request itself is judged beside the one that a trusted proxy names.
     """
-    name = urlsplit(f"//{request.host}").hostname or ""
+    behind_proxy = request.environ.get("werkzeug.proxy_fix.orig", {}).get("HTTP_HOST")
+    for host in (request.host, behind_proxy or request.host):
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # brackets that hold no address
+            name = host
+        if not _is_own_name(name, served_on, allowed):
+            raise Forbidden(
+                f"This server does not answer for the host {name[:100]!r}; open it as localhost, or start it with "
+                f"--allow-host {name if _PLAIN_NAME.fullmatch(name) else 'NAME'}."
+            )
+
+
+def _is_own_name(name: str, served_on: str, allowed: tuple[str, ...]) -> bool:
     if name in LOCAL_NAMES or name == served_on:
-        return
+        return True
     if served_on in EVERY_ADDRESS and (name == socket.gethostname().lower() or _is_address(name)):
-        return
-    if any(name == pattern or (pattern[0] == "*" and name.endswith(pattern[1:])) for pattern in allowed):
-        return
-    raise Forbidden(
-        f"This server does not answer for the host {name[:100]!r}; open it as localhost, or start it with --allow-host "
-        f"{name if _PLAIN_NAME.fullmatch(name) else 'NAME'}."
-    )
+        return True
+    return any(name == pattern or (pattern[0] == "*" and name.endswith(pattern[1:])) for pattern in allowed)
 
 
 def _is_address(name: str) -> bool:

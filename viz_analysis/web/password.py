@@ -25,20 +25,21 @@ _FORM = Markup(
 )
 
 
-def ask_password(app: Flask, password: str, frame_ancestors: str) -> None:
-    """Have an app answer only those who know the password.
+def ask_password(app: Flask, password: str, frame_ancestors: str, is_random: bool = False) -> None:
+    """Have an app answer only those who know the password. Attempts at a random one are not limited.
 
     Without it, pages are a form, the API answers 401, and `/api/health` is an empty 204 that says only that the server
     runs.
     """
-    app.before_request(_Door(password, frame_ancestors).check)
+    app.before_request(_Door(password, frame_ancestors, is_random).check)
 
 
 class _Door:
     """Compares what clients show with the password, in constant time, and counts the wrong ones."""
 
-    def __init__(self, password: str, frame_ancestors: str) -> None:
+    def __init__(self, password: str, frame_ancestors: str, is_random: bool) -> None:
         self._password = _digest(password)
+        self._is_limited = not is_random  # a limit would only let others lock out those who know the token
         self._session = secrets.token_urlsafe(32)  # a cookie holds no password, and ends with the process
         self._frame_ancestors = frame_ancestors
         self._wrong: deque[float] = deque(maxlen=MOST_WRONG)
@@ -54,7 +55,7 @@ class _Door:
         if known:
             return None
         kind, _, shown = request.headers.get("Authorization", "").partition(" ")
-        if kind.lower() == "bearer" and self._is_password(shown.strip()):
+        if kind.lower() == "bearer" and self._is_password(_header_text(shown)):
             return None
         if request.path == "/api/health":
             return Response(status=204)
@@ -79,10 +80,10 @@ class _Door:
 
     def _is_password(self, shown: str) -> bool:
         now = time.monotonic()
-        if len(self._wrong) == MOST_WRONG and now - self._wrong[0] < WINDOW_SECONDS:
+        if self._is_limited and len(self._wrong) == MOST_WRONG and now - self._wrong[0] < WINDOW_SECONDS:
             wait = int(WINDOW_SECONDS - (now - self._wrong[0])) + 1
             raise TooManyRequests(f"Too many wrong passwords; try again in {wait} seconds.", retry_after=wait)
-        right = hmac.compare_digest(_digest(shown), self._password)
+        right = hmac.compare_digest(_digest(shown.strip()), self._password)
         if not right:
             self._wrong.append(now)
         return right
@@ -114,6 +115,14 @@ class _Door:
 def _digest(text: str) -> bytes:
     """Of equal length for all texts, so that comparing takes equally long."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _header_text(text: str) -> str:
+    """A header's text, which WSGI gives byte by byte, and clients send as UTF-8 or as Latin-1."""
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 def _cookie() -> str:
