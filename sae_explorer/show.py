@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from sae_explorer.notebooks import Notebook, this_notebook
 from sae_pipeline.errors import UserError
 from sae_pipeline.runs.folders import Run, find_run
 from sae_pipeline.schema.common import METADATA
+from viz_analysis.web.access import BASE_PATH_VARIABLE
 
 _PACKAGES = Path(__file__).resolve().parents[1]
 _SERVERS: dict[tuple[Path, bool], "_Server"] = {}
@@ -42,7 +43,7 @@ def show(
     if key not in _SERVERS or not _SERVERS[key].is_running:
         _SERVERS[key] = _start(*key, notebook)
     server = _SERVERS[key]
-    path = f"{server.base_path}/?run={folder.name}"
+    path = f"{server.base_path}/?run={quote(folder.name)}"
     if notebook.in_colab:
         output = import_module("google.colab.output")  # exists there only
 
@@ -107,7 +108,7 @@ def _start(analysis_dir: Path, live: bool, notebook: Notebook) -> _Server:
     The path stands for a password: cookies would not reach the frame in many notebooks, which belong to other sites.
     """
     secret = f"/{secrets.token_urlsafe(16)}"
-    flags = ["--analysis-dir", str(analysis_dir), "--port", "0", "--base-path", secret, "--until-stdin-closes"]
+    flags = ["--analysis-dir", str(analysis_dir), "--port", "0", "--no-password", "--until-stdin-closes"]
     flags += [f"--allow-host={name}" for name in notebook.hosts]
     flags += ["--frame-ancestors", " ".join(notebook.frame_ancestors), *(["--live"] if live else [])]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
@@ -117,7 +118,11 @@ def _start(analysis_dir: Path, live: bool, notebook: Notebook) -> _Server:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(_PACKAGES), os.environ.get("PYTHONPATH", "")])},
+            env=os.environ
+            | {
+                "PYTHONPATH": os.pathsep.join([str(_PACKAGES), os.environ.get("PYTHONPATH", "")]),
+                BASE_PATH_VARIABLE: secret,  # other users of the machine see the flags of a process
+            },
             start_new_session=True,  # so that interrupting the kernel does not stop it
         )
         atexit.register(_end, process)

@@ -52,9 +52,19 @@ def status(address: str) -> int:
         return 0
 
 
+def flags_of_all_processes() -> str:
+    """What other users of the machine see."""
+    return subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True).stdout
+
+
 def test_outside_a_notebook_it_prints_an_address_that_holds_as_long_as_the_process(runs: Path) -> None:
     """All calls share a server, and it ends with the process also where that is killed."""
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(runs)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(runs)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"SAE_EXPLORER_PASSWORD": "of other servers"},
+    )
     assert process.stdout
     lines = [line.strip() for line in iter(process.stdout.readline, "done\n")]
     addresses = [line.removeprefix("The viewer: ") for line in lines]
@@ -64,6 +74,7 @@ def test_outside_a_notebook_it_prints_an_address_that_holds_as_long_as_the_proce
     assert json.load(urllib.request.urlopen(f"{root}api/run?run={run}", timeout=10))["run_id"] == "run-001"
     origin = "/".join(root.split("/")[:3])
     assert status(f"{origin}/") == status(f"{origin}/api/run") == 404  # without the secret path
+    assert root.split("/")[3] not in flags_of_all_processes()
     process.send_signal(signal.SIGKILL)
     process.communicate()
     until = time.monotonic() + 10
@@ -80,7 +91,7 @@ def test_what_cannot_be_shown(tmp_path: Path) -> None:
     write_run(tmp_path, n_headlines=5, d_sae=64)
     (run,) = tmp_path.glob("*_run-001")
     (run / "prompts.jsonl").write_text("{}")
-    with pytest.raises(UserError, match=r"prompts\.jsonl"):  # the server's own sentence
+    with pytest.raises(UserError, match=r"^[^\n]*prompts\.jsonl[^\n]*$"):  # the server's own sentence, alone
         show(run)
 
 

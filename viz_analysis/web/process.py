@@ -117,7 +117,8 @@ def stop_with_parent() -> None:
     """End this process when its standard input closes, as it does when the process at its other end is gone."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(sys.stdin.fileno(), 4096):  # reading through sys.stdin would hold its lock when Python ends
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
