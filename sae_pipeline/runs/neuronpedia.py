@@ -36,14 +36,14 @@ _EMPTY = (
 def neuronpedia_files(
     run: Run, effects: FeatureEffectsFile | None, decoder: Floats | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The names and contents of the batches, with every feature that has saved examples.
+    """The names and contents of the batches, with every feature that has saved examples; `batch-0.json` is the last.
 
     `effects` are the class effects, `decoder` the rows W_dec [d_sae, d_in]; None where the run lacks them.
     """
     about, saved = run.metadata, run.feature_tokens.features
-    for number, start in enumerate(range(0, max(1, len(saved)), _BATCH)):
+    for start in reversed(range(0, max(1, len(saved)), _BATCH)):
         yield (
-            f"batch-{number}.json",
+            f"batch-{start // _BATCH}.json",
             {
                 "model_id": about.classifier.model,
                 "layer": about.hookpoint.layer - 1,  # counted from 0

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from sae_pipeline.runs.folders import Run
 from sae_pipeline.schema.causes import FeatureEffectsFile
 from sae_pipeline.schema.common import Cell
-from sae_pipeline.schema.run import Example, MetricColumn
+from sae_pipeline.schema.run import Example, MetricColumn, Prompt
 
 _PARTS = {"tested": pa.float64(), "low": pa.float64(), "high": pa.float64(), "q": pa.float64(), "n": pa.int32()}
 _EXAMPLE = pa.schema(
@@ -101,13 +101,13 @@ def _examples(run: Run) -> pa.Table:
 
 
 def _of_example(run: Run, example: Example) -> Mapping[str, Any]:
-    prompt, labels = run.prompts[example.headline], run.metadata.labels
+    prompt = run.prompts[example.headline]
     return {
         "headline": example.headline,
         "headline_id": prompt.headline_id,
         "text": prompt.text,
-        "label": labels[prompt.label],
-        "prediction": labels[prompt.prediction],
+        "label": _label(run, prompt),
+        "prediction": run.metadata.labels[prompt.prediction],
         "activation": example.activation,
         "position": example.position,
         "token": example.token,
@@ -118,6 +118,11 @@ def _of_example(run: Run, example: Example) -> Mapping[str, Any]:
     }
 
 
+def _label(run: Run, prompt: Prompt) -> str | None:
+    """The label that the table gives a headline; None where it has none."""
+    return run.metadata.labels[prompt.label] if run.metadata.labelled else None
+
+
 def _headlines(run: Run) -> pa.Table:
     """A row per headline: text, label, prediction, tokens, strongest features, and the table's other columns."""
     prompts, labels = run.prompts, run.metadata.labels
@@ -126,7 +131,7 @@ def _headlines(run: Run) -> pa.Table:
         "headline": pa.array(range(len(prompts)), pa.int32()),
         "headline_id": pa.array([p.headline_id for p in prompts], pa.string()),
         "text": pa.array([p.text for p in prompts], pa.string()),
-        "label": pa.array([labels[p.label] for p in prompts], pa.string()),
+        "label": pa.array([_label(run, p) for p in prompts], pa.string()),
         "prediction": pa.array([labels[p.prediction] for p in prompts], pa.string()),
     }
     for n, label in enumerate(labels):

@@ -12,11 +12,13 @@ from pyarrow import parquet as pq
 from safetensors.numpy import load_file
 
 from sae_pipeline.__main__ import main
+from sae_pipeline.runs import neuronpedia
 from sae_pipeline.runs.folders import load_run
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.common import Cell
 from sae_pipeline.study.layout import Layout
 from tests.support.indexed_runs import write_whole_run
+from tests.support.run_factory import write_run
 from tests.support.saes import random_sae
 
 FORMATS_PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -131,6 +133,16 @@ def test_parquet(with_run: Path, tmp_path: Path) -> None:
     assert headlines["features"].to_pylist()[3] == [one.feature for one in fired]
 
 
+def test_headlines_without_labels(tmp_path: Path) -> None:
+    """Where the table has no labels, `label` is null and not the classifier's prediction."""
+    write_run(tmp_path / "analysis_data", n_headlines=20, d_sae=64, labelled=False)
+    assert main(["export", "--root", str(tmp_path), "--to", "parquet", "--out", str(tmp_path / "tables")]) == 0
+    for name in ("examples", "headlines"):
+        table = pq.read_table(tmp_path / "tables" / f"{name}.parquet")
+        assert table["label"].null_count == len(table) > 0 and table["label"].type == "string"
+        assert table["prediction"].null_count == 0
+
+
 def test_the_snippet_of_the_formats_page(
     with_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,18 +156,21 @@ def test_the_snippet_of_the_formats_page(
     assert len(printed.splitlines()) == 6 and "headline_count" in printed
 
 
-def test_neuronpedia(with_run: Path, tmp_path: Path) -> None:
+def test_neuronpedia(with_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches have the fields that Neuronpedia's converter reads, with parallel lists, and classes for logits."""
     out = tmp_path / "features"
     out.mkdir()
     (out / "batch-7.json").write_text("{}")  # of an older export
+    monkeypatch.setattr(neuronpedia, "_BATCH", 20)
     assert main(["export", "--root", str(with_run), "--to", "neuronpedia", "--out", str(out)]) == 0
+    written = sorted(out.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert len(written) > 1 and written[-1].name == "batch-0.json"  # where it is missing, the export was broken off
     run = load_run(with_run / "analysis_data")
     batches = [json.loads((out / f"batch-{n}.json").read_text()) for n in range(len(list(out.glob("*"))))]
     features = [feature for batch in batches for feature in batch["features"]]
     saved = run.feature_tokens.features
     assert [feature["feature_index"] for feature in features] == [one.feature for one in saved]
-    assert max(len(batch["features"]) for batch in batches) <= 128
+    assert max(len(batch["features"]) for batch in batches) == 20
     assert batches[0].keys() == {"model_id", "layer", "sae_set", "sae_id_suffix", "features"}
     for feature, one in zip(features, saved, strict=True):
         assert len(feature["freq_hist_data_bar_values"]) == len(feature["freq_hist_data_bar_heights"])
