@@ -215,7 +215,7 @@ def intervene(config: InterveneConfig, root: Path, device: torch.device) -> Inte
     for feature in config.ablate:
         if feature >= sae.config.d_sae:
             raise UserError(f"There is no feature {feature}; this SAE has features 0 to {sae.config.d_sae - 1}.")
-    numbers = hardest([prompt.probabilities[prompt.label] for prompt in run.prompts], config.max_headlines)
+    numbers = hardest(run.prompts, config.max_headlines)
     prompts = [run.prompts[number] for number in numbers]
     findings = gather(
         Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id, config.tokens_per_batch),

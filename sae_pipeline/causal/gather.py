@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -33,7 +32,7 @@ from sae_pipeline.schema.dicts import (
     HeadlineEffectsDict,
     SetAblationDict,
 )
-from sae_pipeline.schema.run import MetricInfo
+from sae_pipeline.schema.run import MetricInfo, Prompt
 
 _BLOCK = 256  # headlines in memory at a time
 
@@ -117,14 +116,18 @@ def gather(
     return CausalFindings(summary, headline_effects.records, metrics, columns)
 
 
-def hardest(truth_probabilities: Sequence[float], n: int | None) -> list[int]:
-    """The n headlines with the least probability of their true class, in ascending order; all where n is None.
+def hardest(prompts: Sequence[Prompt], n: int | None) -> list[int]:
+    """The numbers of the n hardest headlines, in ascending order; all where n is None.
 
-    Those are the ones that the classifier gets wrong, then those of which it is least sure. Without labels the
-    predicted class counts as the true one.
+    The hardest are those that the classifier gets wrong, then those whose true class has the least probability. Without
+    labels the predicted class counts as the true one.
     """
-    ascending = sorted(range(len(truth_probabilities)), key=truth_probabilities.__getitem__)
-    return sorted(islice(ascending, n))
+
+    def ease(number: int) -> tuple[bool, float]:
+        prompt = prompts[number]
+        return prompt.prediction == prompt.label, prompt.probabilities[prompt.label]
+
+    return sorted(sorted(range(len(prompts)), key=ease)[:n])
 
 
 def _samples(n: int, config: InterveneConfig) -> list[set[int]]:
