@@ -72,7 +72,7 @@ def test_every_room_has_a_floor() -> None:
     assert {room_of(path) for path in SOURCES} == FLOOR.keys()
 
 
-@pytest.mark.parametrize("package", ["sae_pipeline", "viz_analysis"])
+@pytest.mark.parametrize("package", ["sae_pipeline", "viz_analysis", "sae_explorer"])
 def test_imports_close_no_circle(package: str) -> None:
     """Taking away the modules that import none of the others ends with nothing left."""
     paths = [path for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py"]
@@ -94,9 +94,12 @@ def _needed(path: Path, package: str) -> set[str]:
 
 
 def test_library_knows_nothing_of_server_and_viewer() -> None:
-    """No module of the library imports viz_analysis."""
+    """No module of the library imports viz_analysis, and none of either imports what is above both."""
     for path in SOURCES:
         assert "viz_analysis" not in path.read_text(encoding="utf-8").replace("`viz_analysis", "")
+    for path in [*SOURCES, *(ROOT / "viz_analysis").rglob("*.py")]:
+        assert "import sae_explorer" not in (source := path.read_text(encoding="utf-8")), path
+        assert "from sae_explorer" not in source, path
 
 
 @pytest.mark.parametrize(
