@@ -10,6 +10,7 @@ from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.config import HeadlinesConfig, PushConfig
 from sae_pipeline.evaluation.intervals import wilson_interval
 from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.schema.kinds import listed
 from sae_pipeline.schema.reports import ClassifierReport, SpliceReport
 from sae_pipeline.sharing.contents import RUNS, Contents
 from sae_pipeline.study.layout import SaeRecord
@@ -39,7 +40,8 @@ def card(contents: Contents, config: PushConfig) -> str:
     name = config.to.rpartition("/")[2] or "study"
     sections = [
         _title(contents, name),
-        *(["## The classifier", *_classifier(contents.classifier)]),
+        "## The classifier",
+        *_classifier(contents.classifier),
         *(["## The sparse autoencoders", *_saes(contents.saes)] if contents.saes else []),
         *_controls(contents.controls),
         *(["## Runs", *_runs(contents)] if contents.runs else []),
@@ -107,18 +109,13 @@ def _title(contents: Contents, name: str) -> str:
         parts.append("a classifier of headlines")
     if contents.saes:
         layers = sorted({sae.config.hookpoint.layer for sae in contents.saes.values()})
-        parts.append(f"sparse autoencoders (SAEs) on its layer {_listed(map(str, layers))}")
+        parts.append(f"sparse autoencoders (SAEs) on its layer {listed(layers, 'and')}")
     if contents.runs:
         parts.append("what their features mean")
     return (
-        f"# {name}\n\nThis repository holds {_listed(parts)}. The classes are {_listed(record.labels)}. It was made "
-        f"with FinBERT SAE Explorer {__version__}."
+        f"# {name}\n\nThis repository holds {listed(parts, 'and')}. The classes are "
+        f"{listed(record.labels, 'and')}. It was made with FinBERT SAE Explorer {__version__}."
     )
-
-
-def _listed(items: Iterable[str]) -> str:
-    *most, last = items
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _data_name(headlines: HeadlinesConfig) -> str:

@@ -181,7 +181,7 @@ def read_sae_record(folder: Path) -> SaeRecord:
 
 def damaged_sae(folder: Path, error: DamageError) -> UserError:
     """The error of an SAE in the store that cannot be used."""
-    return UserError(f"The SAE in {folder} is damaged: {error}; train it again with the same command.")
+    return UserError(f"The SAE in {folder} is damaged: {error}; make it again with the same command.")
 
 
 def record_size(record: SaeRecord) -> str:
@@ -191,7 +191,7 @@ def record_size(record: SaeRecord) -> str:
 
 
 def sae_family(layout: Layout, member: SaeRecord) -> dict[str, SaeRecord]:
-    """The aliased SAEs that were trained on the same activations as `member`, by size name."""
+    """The aliased SAEs of the same activations as `member`, trained here or imported, by size name."""
     return {
         size: record
         for size, record in aliased_saes(layout, member.config.classifier_hash).items()
