@@ -26,7 +26,7 @@ from sae_pipeline.runs.index import INDEXED_FILES, index_run
 from sae_pipeline.runs.run_files import RUN_FOLDER, read_metadata, run_checksum, run_number
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.common import METADATA
-from sae_pipeline.schema.run import RunMetadata
+from sae_pipeline.schema.kinds import listed
 from sae_pipeline.sharing.contents import RUNS, STUDY, sae_folder
 from sae_pipeline.sharing.repository import Repository
 from sae_pipeline.study.layout import (
@@ -168,12 +168,13 @@ class _Pull:
         if foreign := sorted(metadata.files.keys() - set(INDEXED_FILES)):
             raise DamageError(f"{path}/{foreign[0]} is no file of a run")
         target = self.layout.runs / name
+        later = [name for name in INDEXED_FILES if name not in (METADATA, *metadata.files)]
+        added = [name for name in later if f"{path}/{name}" in self.repository.files]
         if target.exists() and run_checksum(target) == run_checksum(files):
-            return f"run: {target} is here already"
-        added = [file for file in INDEXED_FILES if f"{path}/{file}" in self.repository.files]
-        wanted = [file for file in added if file != METADATA]
-        self._fetch(*(f"{path}/{file}" for file in {*metadata.files, *wanted}))
-        _check_run(files, metadata, wanted)
+            return self._add_to_run(target, [name for name in added if not (target / name).exists()])
+        self._fetch(*(f"{path}/{file}" for file in (*metadata.files, *added)))
+        check_files(files, metadata.files)
+        _check_added(files, added)
         index_run(files)
         with readable_os_errors(self.layout.runs), locked(self.layout.runs / ".lock"):
             number = run_number(name)
@@ -185,15 +186,26 @@ class _Pull:
             publish(files, target, read_metadata)
         return f"run: {target}"
 
+    def _add_to_run(self, run: Path, added: list[str]) -> str:
+        """Fetch files that were added to a run after it was pulled."""
+        if not added:
+            return f"run: {run} is here already"
+        files = self.work / "files" / RUNS / run.name
+        self._fetch(*(f"{RUNS}/{run.name}/{name}" for name in added))
+        _check_added(files, added)
+        with readable_os_errors(run):
+            for name in added:
+                (files / name).replace(run / name)
+        index_run(run)
+        return f"run: {run} now has {listed(added, 'and')}"
 
-def _check_run(folder: Path, metadata: RunMetadata, files: list[str]) -> None:
-    check_files(folder, metadata.files)
+
+def _check_added(folder: Path, files: list[str]) -> None:
     for name in files:
-        if name not in metadata.files:
-            try:
-                check_sealed(folder / name)
-            except DamageError as error:
-                raise type(error)(f"{name} {error}") from error
+        try:
+            check_sealed(folder / name)
+        except DamageError as error:
+            raise type(error)(f"{name} {error}") from error
 
 
 def _is_whole(check: Callable[[Path], object], folder: Path) -> bool:

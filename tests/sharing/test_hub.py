@@ -15,6 +15,9 @@ import torch
 import yaml
 
 from sae_pipeline.artefacts.checksums import file_sums, read_record, write_record
+from sae_pipeline.runs.added_files import add_file, made_from
+from sae_pipeline.runs.folders import load_run
+from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.study.layout import SaeRecord, present_classifier
 from tests.conftest import SmallStudy
 from tests.support.command_process import Commands, command_process
@@ -147,6 +150,18 @@ def test_parts_are_added_and_described_together(root: Path, run: Commands, hub: 
     pulled = run("pull", "anna/parts", "--root", tmp_path)
     assert pulled.code == 0 and "is not here" in pulled.out
     assert (tmp_path / "finbert_sae" / "layer_4_1k.pt").is_file()
+    whole = load_run(root / "analysis_data")
+    family = {**made_from(whole), "d_sae": whole.metadata.sae.d_sae, "n_tokens": 0, "members": [], "matches": []}
+    add_file(whole, FAMILY, json.dumps(family).encode())
+    try:
+        done = run("push", "--root", root, "--to", "anna/parts", "--what", "run", "--yes")
+        assert done.code == 0, done.err
+        pulled = run("pull", "anna/parts", "--root", tmp_path)
+        assert pulled.code == 0 and "now has family.json" in pulled.out, pulled.err
+        added = tmp_path / "analysis_data" / whole.folder.name / FAMILY
+        assert added.read_bytes() == (whole.folder / FAMILY).read_bytes()
+    finally:
+        (whole.folder / FAMILY).unlink()
 
 
 @pytest.mark.parametrize(
