@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 
 from sae_pipeline.__main__ import main
 from tests.conftest import SmallStudy
+from tests.support import run_factory
 from tests.support.hostile_runs import write_hostile_runs
 from tests.support.indexed_runs import N, client_of, write_whole_run
 from tests.support.run_factory import write_run
@@ -113,12 +114,13 @@ def viewer(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(viewer_files, "VIEWER_DIR", folder)
 
 
-def test_browser_answers_like_the_server(study: SmallStudy, tmp_path: Path) -> None:
+def test_browser_answers_like_the_server(study: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several hundred seeded questions: filters, searches, orders, pages, refusals.
 
     They are asked about a made-up run with every optional file, and about a run of the real pipeline.
     """
     analysis = tmp_path / "made-up" / "analysis_data"
+    monkeypatch.setattr(run_factory, "METRICS", [*run_factory.METRICS, "constructor"])  # objects of JavaScript have one
     write_whole_run(analysis, COLUMNS, EFFECTS)
     _label(client_of(analysis))
     shutil.copytree(study.root / "analysis_data", tmp_path / "real" / "analysis_data")
@@ -208,6 +210,8 @@ def questions(client: FlaskClient) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "/api/features", {"q": name}
     for token in TOKENS:
         yield "/api/features", {"token": token}
+    for metric in metrics:
+        yield "/api/features", {"metric": metric, "where": where[0] if columns else [], "limit": 5}
     for _ in range(80):
         yield "/api/features", some(**of_features) | some(**pages)
     for feature in [*chance.sample(range(d_sae), 40), d_sae]:

@@ -83,7 +83,7 @@ async function sliced(run: SharedRun, conditions: string[]): Promise<Columns> {
   const added: Record<string, number[]> = { slice_rate: rate, slice_difference: difference }
   return {
     metrics: [...metrics, ...SLICE_METRICS],
-    values: (metric) => (added[metric] ? Promise.resolve(added[metric]) : run.vector(`metric ${metric}`)),
+    values: (metric) => (Object.hasOwn(added, metric) ? Promise.resolve(added[metric] ?? []) : run.vector(`metric ${metric}`)),
     added,
     n_slice,
     effects: has_effects ? effectsInside(await run.archive.all<Effects>('effects'), inside) : null,
