@@ -1,6 +1,7 @@
 """`python -m sae_pipeline VERB`: the study from the command line. Flags are the fields of the configs."""
 
 import argparse
+import errno
 import io
 import json
 import os
@@ -91,11 +92,16 @@ def exit_code(work: Callable[[], int | None]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"error: The path {str(error.filename)[:60]}… is too long; name a shorter one.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nInterrupted; finished stages are kept, run the same command to go on.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 0
 
 
 def run_verb(arguments: argparse.Namespace) -> None:

@@ -400,5 +400,5 @@ def study_config(preset: str = "finbert", **changes: Mapping[str, Any]) -> Study
             if not first["loc"]:
                 raise UserError(f"{stage}: {first['msg'].removeprefix('Value error, ')}.") from error
             place = f"{stage.rstrip('_')}, {str(first['loc'][0]).rstrip('_')}"  # import_ and from_ are Python's words
-            raise UserError(f"{place}: {first['msg']} (given: {first['input']!r}).") from error
+            raise UserError(f"{place}: {first['msg']} (given: {repr(first['input'])[:60]}).") from error
     return study.model_copy(update=stages)

@@ -11,6 +11,7 @@ or no. Nothing in a file is executed: tags, anchors and merge keys are refused.
 """
 
 import difflib
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ _MAX_DEPTH = 8  # of lists and fields in each other
 _NO_VALUE = ("", "~", "null")
 _NONE = (*_NO_VALUE, "none")
 _WIDTH = 100  # characters of a comment
+_SHOWN = 60  # characters of a wrong value in a message
+_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")  # no path and no file in UTF-8 can hold these
 _TYPES = {"mapping": "fields", "sequence": "a list", "scalar": "a value"}
 
 
@@ -84,9 +87,11 @@ class _Reader:
 
     def _root(self) -> yaml.Node | None:
         try:
-            if self.path.stat().st_size > _MAX_BYTES:
+            with self.path.open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)  # a device or a pipe has no size, and may never end
+            if len(data) > _MAX_BYTES:
                 raise UserError(f"{self.path} is larger than {_MAX_BYTES >> 20} MiB; name a configuration file.")
-            text = self.path.read_text(encoding="utf-8-sig")
+            text = data.decode("utf-8-sig")
             self._check_events(text)
             return yaml.compose(text, Loader=yaml.SafeLoader)
         except OSError as error:
@@ -166,13 +171,15 @@ class _Reader:
             TypeAdapter(wanted).validate_python(value)
         except ValidationError as error:
             first = error.errors()[0]
-            raise self._error(node, f"{shown}: {first['msg']} (given: {first['input']!r})") from error
+            raise self._error(node, f"{shown}: {first['msg']} (given: {repr(first['input'])[:_SHOWN]})") from error
         return value
 
     def _text(self, node: yaml.Node, shown: str) -> str:
         if not isinstance(node, yaml.ScalarNode):
             raise self._error(node, f"{shown} is {_TYPES[node.id]} instead of one value")
         self._check_tag(node)
+        if _NO_TEXT.search(node.value):
+            raise self._error(node, f"{shown} holds a character that no text or path has; remove it")
         return str(node.value)
 
     def _check_tag(self, node: yaml.Node) -> None:

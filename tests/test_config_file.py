@@ -101,6 +101,8 @@ def test_values_are_read_as_flags_are(tmp_path: Path) -> None:
         ("a: b: c\n", 1, "not YAML"),
         ("train:\n  seed: 1\n---\ntrain:\n", 3, "not YAML"),
         ("train:\n  seed: \x00\n", 0, "characters that YAML does not allow"),
+        ('export:\n  out: "a\\0b"\n', 2, "a character that no text or path has"),
+        ('export:\n  out: "\\ud800"\n', 2, "a character that no text or path has"),
         ("[" * 5000, 1, "nested too deeply"),
         ("train:\n  seed: " + "1" * (1 << 20), 0, "larger than 1 MiB"),
     ],

@@ -64,6 +64,7 @@ def test_sweep(study: SmallStudy, copy: Path, capsys: pytest.CaptureFixture[str]
         (["finetune", "--source", "sample", "--model", "minilm", "--max-length", "9999"], "use --max-length"),
         (["study", "--preset", "demo", "--latent-dims", "64,2048"], "choose --sae-size from 64, 2k"),
         (["train", "--device", "cuda:77"], "not available here"),
+        (["import", "n" * 300], "is too long; name a shorter one"),
     ],
 )
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str) -> None:
