@@ -30,6 +30,8 @@ def export_html(config: ExportConfig, layer: int, root: Path) -> Path:
     out = Path(config.out or f"{run.run_id}.html")
     if out.is_dir():
         raise UserError(f"{out} is a folder; name a file with --out, for example --out {out / run.run_id}.html.")
+    if out.exists() and not out.is_file():
+        raise UserError(f"{out} is no ordinary file, and would be replaced; name another with --out.")
     if run.n_headlines > MAX_HEADLINES:
         raise _too_large(run, f"{run.n_headlines:,} headlines are too many for one page")
     with tempfile.TemporaryDirectory() as folder, readable_os_errors(out.parent, "--out"):

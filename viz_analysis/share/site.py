@@ -17,6 +17,7 @@ from viz_analysis.web import viewer_files
 
 _GRAIN = Grain(headlines=8, features=4, rows=16, whole=False)  # a block is fetched for what a view shows
 _MANIFEST = Path("data", "manifest.json")
+_PAGE, _README_NAME = "index.html", "README.md"
 _README = """---
 title: {title}
 emoji: 📈
@@ -66,11 +67,21 @@ def _check_place(out: Path) -> None:
         raise UserError(f"{out} is a file; choose another folder with --out.")
     elif any(out.iterdir()) and not (out / _MANIFEST).is_file():
         raise UserError(f"{out} holds other files; choose a new or an empty folder with --out.")
+    elif added := {entry.name for entry in out.iterdir()} - _names():  # a .git folder, for example
+        raise UserError(
+            f"{out} holds {min(added)}, which would be lost with the older site; choose a new or an empty folder with "
+            "--out, and copy its files."
+        )
+
+
+def _names() -> set[str]:
+    """The names of what stands in a site."""
+    return {_MANIFEST.parts[0], _PAGE, _README_NAME, *(entry.name for entry in viewer_files.VIEWER_DIR.iterdir())}
 
 
 def _write(folder: Path, run: SharedRun) -> None:
-    viewer_file(viewer_files.VIEWER_DIR, "index.html")
-    shutil.copytree(viewer_files.VIEWER_DIR, folder, ignore=shutil.ignore_patterns(ONE_PAGE, "index.html"))
+    viewer_file(viewer_files.VIEWER_DIR, _PAGE)
+    shutil.copytree(viewer_files.VIEWER_DIR, folder, ignore=shutil.ignore_patterns(ONE_PAGE, _PAGE))
     data = folder / _MANIFEST.parent
     archive = ArchiveWriter(data / "packs")
     run.add_to(archive, _GRAIN)
@@ -79,8 +90,6 @@ def _write(folder: Path, run: SharedRun) -> None:
     manifest["folder"] = named.hexdigest()[:12]  # so that no cache mixes the packs of two exports
     (data / "packs").rename(data / manifest["folder"])
     (folder / _MANIFEST).write_bytes(orjson.dumps(manifest))
-    (folder / "index.html").write_text(
-        site_page(viewer_files.VIEWER_DIR, run.title, _MANIFEST.as_posix()), encoding="utf-8"
-    )
+    (folder / _PAGE).write_text(site_page(viewer_files.VIEWER_DIR, run.title, _MANIFEST.as_posix()), encoding="utf-8")
     readme = _README.format(title=run.title, n_headlines=run.n_headlines, d_sae=run.d_sae)
-    (folder / "README.md").write_text(readme, encoding="utf-8")
+    (folder / _README_NAME).write_text(readme, encoding="utf-8")
