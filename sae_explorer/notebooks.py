@@ -37,7 +37,7 @@ class Notebook:
 
 
 def this_notebook(environment: Mapping[str, str] = os.environ) -> Notebook:
-    """The place where this process runs, told from its environment; a terminal where there is no kernel."""
+    """The place where this process runs, by its environment; a terminal where there is no kernel."""
     if "google.colab" in sys.modules:
         return Notebook(hosts=("*",), frame_ancestors=_COLAB, in_colab=True)
     if "ipykernel" not in sys.modules:

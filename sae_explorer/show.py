@@ -103,7 +103,7 @@ def _run_folder(run: Run | Path | str | int | None, analysis_dir: Path) -> Path:
 
 
 def _start(analysis_dir: Path, live: bool, notebook: Notebook) -> _Server:
-    """A server on a free port, below a path that nobody can guess.
+    """A server on a free port, below a path that cannot be guessed.
 
     The path stands for a password: cookies would not reach the frame in many notebooks, which belong to other sites.
     """

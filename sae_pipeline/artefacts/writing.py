@@ -149,6 +149,17 @@ _PROBLEMS = {
 }
 
 
+def make_folder(folder: Path, flag: str) -> None:
+    """Make a folder that the user named with `flag`. Raises UserError where none can be."""
+    try:
+        with readable_os_errors(folder, flag):
+            folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{folder} is not a folder; choose another one with {flag}.") from error
+    except FileNotFoundError as error:
+        raise UserError(f"No folder can be made at {folder}; choose another one with {flag}.") from error
+
+
 @contextmanager
 def readable_os_errors(folder: Path, flag: str = "--root") -> Iterator[None]:
     """Turn "disk full", "read-only" and the like into a ResourceError that names the folder.

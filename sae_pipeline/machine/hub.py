@@ -40,8 +40,8 @@ def hub_trouble(error: BaseException, sending: bool = False) -> str | None:
         return f"the {'upload' if sending else 'download'} broke off: run the same command again"
     if constants.is_offline_mode():
         return "HF_HUB_OFFLINE is set, so the hub is not asked, and no copy was downloaded before"
-    missing = any(isinstance(cause, (LocalEntryNotFoundError, OfflineModeIsEnabled)) for cause in causes)
-    if missing or any(type(cause).__module__.partition(".")[0] in _CLIENTS for cause in causes):
+    unreached = (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError, TimeoutError)
+    if any(isinstance(cause, unreached) or type(cause).__module__.partition(".")[0] in _CLIENTS for cause in causes):
         return "the hub cannot be reached" + ("" if sending else ", and no copy was downloaded before")
     return None
 

@@ -1,7 +1,7 @@
 """The verb pull: parts of a study come from a repository on the hub into the folder of a study.
 
 A file is fetched only if a record names it or the program knows it. All are compared with their checksums before they
-take their place, and nothing in them is executed.
+move into the study, and nothing in them is executed.
 """
 
 import re
@@ -47,8 +47,8 @@ _RUN = re.compile(rf"{RUNS}/([^/\\]+)/{re.escape(METADATA)}")
 def pull(config: PullConfig, root: Path) -> Iterator[str]:
     """Fetch the parts of a study that are not here yet. Yields a line for each.
 
-    Raises UserError when the repository is no study, is of another one, or when a file is not the one that was sent,
-    and ResourceError when the hub or the disk fails; the same command goes on from there.
+    Raises UserError when the repository is no study or is of another one, or when a file is not the one that was sent.
+    Raises ResourceError when the hub or the disk fails; the same command then goes on from there.
     """
     repository = Repository.look(config.repository, "pull", config.revision)
     if repository.commit is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sae_pipeline.artefacts.checkpoints import unfinished
 from sae_pipeline.artefacts.checksums import named_record
-from sae_pipeline.artefacts.writing import readable_os_errors, write_file
+from sae_pipeline.artefacts.writing import make_folder, readable_os_errors, write_file
 from sae_pipeline.classifier.classifier import RECORD
 from sae_pipeline.config import PushConfig
 from sae_pipeline.errors import DamageError, UserError
@@ -31,6 +31,7 @@ def push(config: PushConfig, layer: int, root: Path, send: bool, card_folder: Pa
     with unfinished(Layout(root).checkpoints, "push") as work:
         contents = gather(config, layer, root, work.folder)
         if card_folder is not None:
+            make_folder(card_folder, "--dry-run")
             with readable_os_errors(card_folder, "--dry-run"):
                 write_file(card_folder / CARD, card(contents, config).encode())
             yield f"card: {card_folder / CARD}"

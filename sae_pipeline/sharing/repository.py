@@ -73,7 +73,7 @@ def _sentences(what: str, sending: bool = False) -> Iterator[None]:
         raise
     except Exception as error:  # the client, its HTTP library and its Rust parts have errors of their own
         reason = hub_trouble(error, sending)
-        if reason is None and isinstance(error, OSError):
+        if reason is None and isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's
         reason = reason or shortened(str(error).strip() or type(error).__name__, 200)
         raise ResourceError(

@@ -4,13 +4,14 @@ A format is a function that takes the config, the layer and the study's folder, 
 Packages above the library add theirs as entry points of the group `sae_pipeline.formats`.
 """
 
+import re
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
 from sae_pipeline.artefacts.checksums import MissingError, file_hash, read_record
-from sae_pipeline.artefacts.writing import readable_os_errors, write_file, write_json
+from sae_pipeline.artefacts.writing import make_folder, readable_os_errors, write_file, write_json
 from sae_pipeline.config import ExportConfig
 from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.runs.decoder import check_decoder, decoder_rows
@@ -57,7 +58,7 @@ def export_sae(config: ExportConfig, layer: int, root: Path) -> Path:
     sae = SparseAutoencoder.load(path)
     folder = Path(config.out) if config.out else layout.weights / config.to / f"layer_{layer}_{config.sae_size}"
     files = foreign_files(sae, config.to, _measured(layout, path))
-    prepared_folder(folder, list(files)[-1])
+    _prepare(folder, files.__contains__, list(files)[-1])
     for name, content in files.items():
         if isinstance(content, bytes):
             write_file(folder / name, content)
@@ -66,17 +67,18 @@ def export_sae(config: ExportConfig, layer: int, root: Path) -> Path:
     return folder
 
 
-def prepared_folder(folder: Path, last: str) -> None:
+def _prepare(folder: Path, is_ours: Callable[[str], object], last: str) -> None:
     """Make a folder for an export whose file `last` is written last; an older one goes before others are replaced.
 
-    Raises UserError when the path is a file, or cannot be written.
+    Raises UserError when there are files of others in it, when the path is a file, or when it cannot be written.
     """
-    try:
-        with readable_os_errors(folder, "--out"):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / last).unlink(missing_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{folder} is not a folder; choose another one with --out.") from error
+    make_folder(folder, "--out")
+    if others := sorted(entry.name for entry in folder.iterdir() if entry.name[0] != "." and not is_ours(entry.name)):
+        raise UserError(
+            f"{folder} holds {others[0]}, which is of another kind; choose a new or an empty folder with --out."
+        )
+    with readable_os_errors(folder, "--out"):
+        (folder / last).unlink(missing_ok=True)
 
 
 def export_parquet(config: ExportConfig, layer: int, root: Path) -> Path:
@@ -86,7 +88,7 @@ def export_parquet(config: ExportConfig, layer: int, root: Path) -> Path:
     """
     run = _run(config, root)
     folder = Path(config.out or f"{run.metadata.run_id}-parquet")
-    prepared_folder(folder, "headlines.parquet")
+    _prepare(folder, lambda name: name.endswith(".parquet"), "headlines.parquet")
     for name, content in parquet_files(run, _effects(run)):
         write_file(folder / name, content)
     return folder
@@ -103,7 +105,7 @@ def export_neuronpedia(config: ExportConfig, layer: int, root: Path) -> Path:
     if has_decoder:
         check_decoder(run.folder, run.metadata.files[DECODER], run.metadata)
     decoder = decoder_rows(run.folder, 0, run.metadata.sae.d_sae) if has_decoder else None
-    prepared_folder(folder, "batch-0.json")
+    _prepare(folder, re.compile(r"batch-\d+\.json").fullmatch, "batch-0.json")
     for older in folder.glob("batch-*.json"):  # of a run with more features
         older.unlink()
     for name, content in neuronpedia_files(run, _effects(run), decoder):

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from sae_pipeline.artefacts.checksums import file_sums, read_record, write_record
+from sae_pipeline.machine.hub import hub_trouble
 from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.folders import load_run
 from sae_pipeline.schema.family import FAMILY
@@ -191,6 +192,7 @@ def test_commits_that_fail(pushed: set[str], run: Commands, root: Path, hub: Hub
         (["push", "--to", "bert/tiny", "--yes"], "holds config.json and other files that are not of a study"),
         (["push", "--to", REPO, "--sae-size", "9k"], "There is no 9k SAE"),
         (["push", "--to", REPO, "--license", "MIT!"], "license"),
+        (["push", "--dry-run", "/dev/null"], "/dev/null is not a folder; choose another one with --dry-run"),
         (["push", "--to", REPO, "--run", "77"], "There is no run '77'"),
         (["pull", "anna/nothing"], "nothing of this name, or asks for a login"),
         (["pull", "bert/tiny"], "adopt --model bert/tiny"),
@@ -331,3 +333,9 @@ def test_uploads_that_break_off(run: Commands, root: Path, hub: Hub) -> None:
             assert hub.files("anna/broken") == set()
     hub.faults = {}
     assert run("push", "--root", root, "--to", "anna/broken", "--yes").code == 0
+
+
+def test_a_client_that_raises_what_the_system_raises() -> None:
+    """The part of the client that is written in Rust has no errors of its own."""
+    assert hub_trouble(ConnectionError("Xet: connection reset"), sending=True)
+    assert hub_trouble(OSError(28, "No space left on device")) is None

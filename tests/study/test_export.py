@@ -202,6 +202,12 @@ def test_runs_that_cannot_be_exported(
     assert "There is no run '9'" in said(with_run, "--to", "neuronpedia", "--run", "9")
     (tmp_path / "file").write_text("")
     assert "is not a folder; choose another one with --out" in said(with_run, "--to", "parquet", "--out", "file")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "config.json").write_text("mine")
+    for name in ("parquet", "neuronpedia"):
+        assert "holds config.json" in said(with_run, "--to", name, "--out", "project")
+    assert "file/in is not a folder" in said(with_run, "--to", "parquet", "--out", "file/in")
+    assert "No folder can be made at /proc/none" in said(with_run, "--to", "parquet", "--out", "/proc/none")
     copy = tmp_path / "copy"
     shutil.copytree(with_run, copy)
     (effects,) = copy.glob("*/*/feature_effects.json")

@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from sae_pipeline.__main__ import main
+from sae_pipeline.config import ExportConfig
 from tests.conftest import SmallStudy
 from tests.support import run_factory
 from tests.support.hostile_runs import write_hostile_runs
 from tests.support.indexed_runs import N, client_of, write_whole_run
 from tests.support.run_factory import write_run
 from viz_analysis.share import html
+from viz_analysis.share.site import export_site
 from viz_analysis.web import viewer_files
 
 VIEWER = Path(__file__).parents[2] / "sae-viewer"
@@ -267,6 +270,10 @@ def test_places(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main([*command, "site"]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"index.html", "README.md", "data", "assets"}
     assert not list(tmp_path.glob(".partial-*"))
+    with ThreadPoolExecutor() as pool:  # exports to one place take turns
+        config = ExportConfig(to="site", out=str(tmp_path / "out"))
+        assert list(pool.map(lambda _: export_site(config, 8, tmp_path), range(3))) == [tmp_path / "out"] * 3
+    assert (tmp_path / "out" / "data" / "manifest.json").is_file()
     front = (tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("---")[1]
     assert "\nsdk: static\napp_file: index.html\n" in front
     for to, wrong in (("site", "file"), ("site", "file/below"), ("html", "file/page.html")):

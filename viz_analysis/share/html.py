@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 
-from sae_pipeline.artefacts.writing import readable_os_errors, write_file
+from sae_pipeline.artefacts.writing import make_folder, readable_os_errors, write_file
 from sae_pipeline.config import ExportConfig
 from sae_pipeline.errors import UserError
 from viz_analysis.share.archive import ArchiveWriter
@@ -32,6 +32,7 @@ def export_html(config: ExportConfig, layer: int, root: Path) -> Path:
         raise UserError(f"{out} is a folder; name a file with --out, for example --out {out / run.run_id}.html.")
     if out.exists() and not out.is_file():
         raise UserError(f"{out} is no ordinary file, and would be replaced; name another with --out.")
+    make_folder(out.parent, "--out")
     if run.n_headlines > MAX_HEADLINES:
         raise _too_large(run, f"{run.n_headlines:,} headlines are too many for one page")
     with tempfile.TemporaryDirectory() as folder, readable_os_errors(out.parent, "--out"):
@@ -42,10 +43,7 @@ def export_html(config: ExportConfig, layer: int, root: Path) -> Path:
         page = whole_page(viewer_files.VIEWER_DIR, run.title, manifest, packs).encode()
         if len(page) > MAX_BYTES:
             raise _too_large(run, f"the page would have {len(page) / 1e6:.0f} MB")
-        try:
-            write_file(out, page)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise UserError(f"{out.parent} is not a folder; choose another place with --out.") from error
+        write_file(out, page)
     return out
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import orjson
 
-from sae_pipeline.artefacts.writing import readable_os_errors
+from sae_pipeline.artefacts.locks import locked_folder
+from sae_pipeline.artefacts.writing import make_folder, readable_os_errors
 from sae_pipeline.config import ExportConfig
 from sae_pipeline.errors import UserError
 from viz_analysis.share.archive import ArchiveWriter
@@ -46,7 +47,8 @@ def export_site(config: ExportConfig, layer: int, root: Path) -> Path:
     out = Path(config.out or f"{run.run_id}-site")
     _check_place(out)
     partial = out.with_name(f".partial-{out.name}")
-    with readable_os_errors(out.parent, "--out"):
+    make_folder(out.parent, "--out")
+    with readable_os_errors(out.parent, "--out"), locked_folder(out.parent):  # two exports to one place take turns
         shutil.rmtree(partial, ignore_errors=True)
         try:
             _write(partial, run)
@@ -60,14 +62,12 @@ def export_site(config: ExportConfig, layer: int, root: Path) -> Path:
 
 def _check_place(out: Path) -> None:
     if not out.exists():
-        above = next(folder for folder in out.absolute().parents if folder.exists())
-        if not above.is_dir():
-            raise UserError(f"{above} is not a folder; choose another place with --out.")
-    elif not out.is_dir():
+        return
+    if not out.is_dir():
         raise UserError(f"{out} is a file; choose another folder with --out.")
-    elif any(out.iterdir()) and not (out / _MANIFEST).is_file():
+    if any(out.iterdir()) and not (out / _MANIFEST).is_file():
         raise UserError(f"{out} holds other files; choose a new or an empty folder with --out.")
-    elif added := {entry.name for entry in out.iterdir()} - _names():  # a .git folder, for example
+    if added := {entry.name for entry in out.iterdir()} - _names():  # a .git folder, for example
         raise UserError(
             f"{out} holds {min(added)}, which would be lost with the older site; choose a new or an empty folder with "
             "--out, and copy its files."

@@ -113,7 +113,7 @@ class _Door:
 
 
 def _digest(text: str) -> bytes:
-    """Of equal length for all texts, so that comparing takes equally long."""
+    """A digest of equal length for all texts, so that comparing takes equally long."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -126,7 +126,7 @@ def _header_text(text: str) -> str:
 
 
 def _cookie() -> str:
-    """One per port: cookies of a host are shared by all its ports."""
+    """The name of the cookie, one per port, because all ports of a host share their cookies."""
     return f"sae_explorer_{request.environ['SERVER_PORT']}"
 
 

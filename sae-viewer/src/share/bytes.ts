@@ -45,41 +45,36 @@ export function fromMemory(packs: Uint8Array<ArrayBuffer>[]): ReadSpans {
 }
 
 /**
- * Reads packs of `sizes` bytes that lie beside each other at `folder`, by requests for ranges of bytes. A host that
- * answers them with whole files is asked for whole files from then on, each of them once.
+ * Reads packs of `sizes` bytes that lie beside each other at `folder`, by requests for ranges of bytes. A pack of which
+ * the host sends the whole file instead is asked for once.
  */
 export function fromHost(folder: string, sizes: number[]): ReadSpans {
   const starts = startsOf(sizes)
-  const whole = new Map<number, Promise<Uint8Array<ArrayBuffer>>>()
-  let ranges: Promise<boolean> | undefined
+  const whole = new Map<number, Uint8Array<ArrayBuffer>>()
+  // Of each pack, for the browser's cache sends ranges of a pack that it has whole, even if the host does not.
+  const firsts = new Map<number, Promise<unknown>>()
 
-  async function read(pack: number, [from, to]: Span): Promise<Uint8Array<ArrayBuffer>> {
+  async function read(pack: number, span: Span): Promise<Uint8Array<ArrayBuffer>> {
+    const first = firsts.get(pack)
+    if (first) await first.catch(() => undefined)
     const kept = whole.get(pack)
-    if (kept) return (await kept).subarray(from, to)
-    const address = `${folder}/${pack}.bin`
-    if (ranges && !(await ranges)) return (await fetchWhole(pack, address)).subarray(from, to)
-    const asked = fetchBytes(address, { Range: `bytes=${from}-${to - 1}` })
-    ranges ??= asked.then(({ status }) => status === 206, () => true)
-    const { status, bytes } = await asked
-    if (status === 206 && bytes.length === to - from) return bytes
-    if (bytes.length !== sizes[pack]) throw new ApiError('broken', 'The host sent another file than this page was made with; load the page again.')
-    whole.set(pack, Promise.resolve(bytes))
-    return bytes.subarray(from, to)
+    if (kept) return kept.subarray(...span)
+    const asked = ask(pack, span)
+    if (!first) firsts.set(pack, asked)
+    return asked
   }
 
-  function fetchWhole(pack: number, address: string): Promise<Uint8Array<ArrayBuffer>> {
-    const found = whole.get(pack) ?? fetchBytes(address).then(({ bytes }) => bytes)
-    whole.set(pack, found)
-    found.catch(() => whole.delete(pack))
-    return found
+  async function ask(pack: number, [from, to]: Span): Promise<Uint8Array<ArrayBuffer>> {
+    const { status, bytes } = await fetchBytes(`${folder}/${pack}.bin`, { Range: `bytes=${from}-${to - 1}` })
+    if (status === 206 && bytes.length === to - from) return bytes
+    if (bytes.length !== sizes[pack]) throw new ApiError('broken', 'The host sent another file than this page was made with; load the page again.')
+    whole.set(pack, bytes)
+    return bytes.subarray(from, to)
   }
 
   return async (spans) => {
     const groups = grouped(spans, starts)
-    const [first, ...others] = groups
-    // The first answer says whether the host sends ranges.
-    const fetched = first && !ranges ? [await read(first.pack, first.span)] : first ? [read(first.pack, first.span)] : []
-    const all = await Promise.all([...fetched, ...others.map(({ pack, span }) => read(pack, span))])
+    const all = await Promise.all(groups.map(({ pack, span }) => read(pack, span)))
     return spans.map(([start, end]) => {
       const at = groups.findIndex(({ pack, span }) => start >= (starts[pack] ?? 0) + span[0] && end <= (starts[pack] ?? 0) + span[1])
       const begin = (starts[groups[at]?.pack ?? 0] ?? 0) + (groups[at]?.span[0] ?? 0)
@@ -107,7 +102,7 @@ function grouped(spans: Span[], starts: number[]): Group[] {
   return groups
 }
 
-async function fetchBytes(address: string, headers: Record<string, string> = {}) {
+async function fetchBytes(address: string, headers: Record<string, string>) {
   let response: Response
   try {
     response = await fetch(address, { headers })

@@ -29,7 +29,7 @@ def foreign_files(sae: SparseAutoencoder, name: str, recorded: Recorded) -> dict
 def read_foreign(place: Path, name: str | None = None) -> tuple[str, Path, PlainSae]:
     """Read an SAE that another library wrote. Returns the format, the folder and the SAE.
 
-    `place` is the folder or a file in it; without a name the format is told from the files. Raises UserError.
+    `place` is the folder or a file in it; without a name the format is recognised by the files. Raises UserError.
     """
     folder = place if place.is_dir() else place.parent
     if not place.exists():

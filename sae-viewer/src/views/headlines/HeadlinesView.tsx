@@ -66,7 +66,7 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
             <FilterChips chips={headlineChips(address, run)} onClear={() => go(unfiltered(address))} />
           </div>
           <div className="flex flex-wrap items-center gap-x-5 gap-y-1 text-xs">
-          {first?.headlines[0]?.effects && (
+          {first?.headlines.some(({ effects }) => effects) && (
             <label className="flex items-center gap-1.5 text-soft">
               <input
                 type="checkbox"
