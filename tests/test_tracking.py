@@ -19,6 +19,7 @@ from tests.support.small_study import write_headlines
 _TRAIN = ["--latent-dims", "64,128", "--batch-size", "256", "--num-epochs", "1"]
 
 
+@pytest.mark.full
 def test_tensorboard(tmp_path: Path) -> None:
     """Every training has a record; the weights are those of a training without one."""
     write_headlines(tmp_path / "my.csv", 240)
