@@ -1,12 +1,26 @@
-import { createServer, type AddressInfo } from 'node:net'
+/** Ports for the servers of the tests. */
 
-/** A port of this machine on which nothing listens. */
+import { createServer } from 'node:net'
+
+// Below the ports that systems give to outgoing connections, one of which could take a port before its server does.
+const FIRST = 20_000
+const LAST = 32_000
+const given = new Set<number>()
+
+/** A port on which nothing listens. No worker gets one twice. */
 export async function freePort(): Promise<number> {
-  const probe = createServer()
-  await new Promise<void>((done) => probe.listen(0, '127.0.0.1', done))
-  const { port } = probe.address() as AddressInfo
-  await new Promise((done) => probe.close(done))
+  const port = FIRST + Math.floor(Math.random() * (LAST - FIRST))
+  if (given.has(port) || !(await isFree(port))) return freePort()
+  given.add(port)
   return port
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer()
+      .once('error', () => resolve(false))
+      .listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
+  })
 }
 
 /**
