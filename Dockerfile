@@ -1,7 +1,5 @@
 # docker build -t sae-explorer .
 # docker run --rm -p 8765:8765 -v sae-study:/study sae-explorer demo --host 0.0.0.0
-#
-# TORCH_INDEX is the index of PyTorch's builds for CPUs, which pytorch.org names; without it torch may bring CUDA along.
 
 FROM node:22-slim AS viewer
 WORKDIR /viewer
@@ -26,9 +24,7 @@ FROM python:3.12-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
-ARG TORCH_INDEX
-# hadolint ignore=DL3013
-RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch==2.13.0
+RUN pip install --no-cache-dir torch==2.13.0
 COPY --from=wheel /wheel /wheel
 RUN pip install --no-cache-dir /wheel/*.whl \
     && useradd --create-home --uid 1000 explorer \

@@ -44,7 +44,7 @@ lint: $(PYTHON_READY) $(NODE_READY)
 	$(VENV)/bin/mypy
 	cd sae-viewer && npm run --silent lint && npm run --silent typecheck
 
-unit: $(PYTHON_READY) $(NODE_READY)
+unit: $(PYTHON_READY) $(VIEWER_READY) nginx
 	rm -rf $(TEST_STUDY)
 	HF_HUB_OFFLINE=1 TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m tests.support.small_study  # threads round differently
 	TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m pytest -m "not full" -n 2 --dist loadfile --no-loadscope-reorder
@@ -62,7 +62,7 @@ chromium: $(NODE_READY)
 		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
 	else cd sae-viewer && npx playwright install chromium; fi
 
-# The proxy of some browser tests, which are left out without it.
+# The proxy of some tests, which are left out without it.
 nginx:
 	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || ! command -v apt-get >/dev/null || { \
 		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
