@@ -9,7 +9,7 @@ from sae_pipeline.__main__ import Parser, Verbs, add_study_verbs, exit_code, run
 from viz_analysis.feature_probe_server import serve_runs
 from viz_analysis.web.process import add_server_flags
 
-_DEMO_PAGE = "/?sort=loss&order=desc&effects=true"  # wrong headlines, then those least sure, with their causes
+_DEMO_PAGE = "/?sort=loss&order=desc&effects=true"  # the largest loss first, with causes
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ DEFAULT_DATA = "zeroshot/twitter-financial-news-sentiment"
 class Config(BaseModel):
     """A frozen config that refuses unknown fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class HeadlinesConfig(Config):

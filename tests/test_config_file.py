@@ -89,6 +89,7 @@ def test_values_are_read_as_flags_are(tmp_path: Path) -> None:
         ("train:\n\tk: 3\n", 2, "spaces instead of tabs"),
         ("train:\n  learning_rate: fast\n", 2, "valid number"),
         ("train:\n  num_epochs: 0\n", 2, "greater than or equal to 1"),
+        ("train:\n  learning_rate: inf\n", 2, "finite number"),
         ("train:\n  seed:\n", 2, "has no value"),
         ("train:\n  k: [1]\n", 2, "a list instead of one value"),
         ("train:\n  latent_dims: [[1]]\n", 2, "a list instead of one value"),

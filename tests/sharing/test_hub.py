@@ -80,7 +80,7 @@ def pushed(run: Commands, root: Path, hub: Hub) -> set[str]:
     failed = run("push", "--root", root, "--to", REPO, "--license", "cc-by-4.0", "--yes")
     assert failed.code == 2
     assert re.search(rf"{REPO} was not changed .*fault of its own.*the same command goes on", failed.error)
-    assert hub.files(REPO) == set() and hub.log.count("upload") >= 5
+    assert hub.files(REPO) == set() and hub.log.count("upload") >= 1
     hub.faults.clear()
     hub.log.clear()
     done = run("push", "--root", root, "--to", REPO, "--license", "cc-by-4.0", "--yes")

@@ -237,6 +237,14 @@ def test_attempts_are_limited(locked: FlaskClient) -> None:
     assert late.status_code == 429 and 0 < int(late.headers["Retry-After"]) <= 60 and "seconds" in late.text
 
 
+def test_other_sites_send_no_passwords(locked: FlaskClient) -> None:
+    """Their guesses would use up the attempts of those who know it."""
+    headers = PAGE | {"Sec-Fetch-Site": "cross-site"}
+    for _ in range(MOST_WRONG + 1):
+        assert locked.post("/login", data={"password": "guess"}, headers=headers).status_code == 403
+    assert locked.post("/login", data={"password": "open sesame"}).status_code == 303
+
+
 def test_a_secure_page_has_a_secure_cookie_of_its_path(runs: Path) -> None:
     client = opened(runs, Access(password="x", trust_proxy=True, allowed_hosts=("box.example",)))
     cookie = client.get("/?token=x", headers=FORWARDED | PAGE).headers["Set-Cookie"]

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from flask import Flask, Response, request
 from markupsafe import Markup
-from werkzeug.exceptions import TooManyRequests
+from werkzeug.exceptions import Forbidden, TooManyRequests
 
 from viz_analysis.web.answers import error_answer
 from viz_analysis.web.base_path import way_up
@@ -71,6 +71,8 @@ class _Door:
         return answer
 
     def _login(self) -> Response:
+        if request.headers.get("Sec-Fetch-Site") == "cross-site":
+            raise Forbidden("A page of another site may not send passwords here; open this server's own page.")
         inner = request.form.get("next", "")
         if not inner.isascii() or not inner.isprintable():
             inner = ""

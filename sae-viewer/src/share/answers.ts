@@ -46,6 +46,7 @@ export async function openRun(source: string): Promise<SharedRun> {
   const address = new URL(source, document.baseURI)
   const response = await fetch(address, { cache: 'no-cache' }).catch(() => undefined)
   if (!response?.ok) throw new ApiError('down', 'The host of this page does not send its data.', response?.status)
-  const manifest = (await response.json()) as Manifest
+  const manifest = (await response.json().catch(() => undefined)) as Manifest | undefined
+  if (!manifest) throw new ApiError('broken', 'The data beside this page are cut off or of another program; copy the whole folder again.')
   return SharedRun.open(new Archive(manifest, fromHost(new URL(manifest.folder ?? '', address).href, manifest.packs)))
 }

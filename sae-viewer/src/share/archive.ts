@@ -46,7 +46,11 @@ export class Archive {
     const { per } = this.table(table)
     const { spans } = await this.index(table)
     const wanted = [...new Set(numbers.map((n) => Math.floor(n / per)))]
-    const blocks = await this.at(wanted.map((n) => spans[n] ?? [0, 0]))
+    const blocks = await this.at(wanted.map((n) => {
+      const span = spans[n]
+      if (!span) throw new Error(`${table} has no block ${n}`)
+      return span
+    }))
     const found = new Map(wanted.map((n, i) => [n, blocks[i] as T[]]))
     return numbers.map((n) => found.get(Math.floor(n / per))?.[n % per] as T)
   }
