@@ -1,1 +1,1 @@
-"""Above library and server: the command `sae-explorer`, and `show` for notebooks."""
+"""The command `sae-explorer`, and `show` for notebooks; both use library and server."""

@@ -7,7 +7,7 @@ import shtab
 
 
 def add_completion(parser: argparse.ArgumentParser) -> None:
-    """Add `--print-completion SHELL` to a parser whose verbs and flags are all there; values complete as file names."""
+    """Add `--print-completion SHELL` to a parser that has all its verbs and flags. Values complete as file names."""
     shtab.add_argument_to(parser, ["--print-completion"], help="print what a shell needs to complete this command")
     for action in _actions(parser):
         if action.nargs != 0 and not action.choices:

@@ -1,4 +1,4 @@
-"""Which kind of notebook this process runs in, and under which address its reader reaches a port of this machine."""
+"""The kind of notebook that this process runs in, and the address under which its reader reaches a port."""
 
 import json
 import os
@@ -37,7 +37,7 @@ class Notebook:
 
 
 def this_notebook(environment: Mapping[str, str] = os.environ) -> Notebook:
-    """The place where this process runs, by its environment; a terminal where there is no kernel."""
+    """Find the place where this process runs from its environment; without a kernel it is a terminal."""
     if "google.colab" in sys.modules:
         return Notebook(hosts=("*",), frame_ancestors=_COLAB, in_colab=True)
     if "ipykernel" not in sys.modules:
@@ -68,7 +68,7 @@ def _jupyter_server(environment: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _forwards_ports(server: dict[str, Any]) -> bool:
-    """Whether a Jupyter server has jupyter-server-proxy, whose addresses the reader's browser reaches anywhere.
+    """Whether a Jupyter server has jupyter-server-proxy, by which the reader's browser reaches a port of this machine.
 
     Its extension answers below /proxy/ with another status than 404, also for a port on which nothing listens.
     """

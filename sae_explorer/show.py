@@ -33,8 +33,8 @@ def show(
 ) -> None:
     """Show a run in the viewer: in the cell of a notebook, or as a printed address elsewhere.
 
-    `run` is a run that `load_run` has read, the folder of one, or its number or name in `analysis_dir`; None is the
-    latest. `height` is in pixels. With `live`, the viewer also probes and edits any text. The server ends with this
+    `run` is a run that `load_run` has read, the folder of a run, or its number or name in `analysis_dir`. None is the
+    latest run. `height` is in pixels. With `live`, the viewer also probes and edits any text. The server ends with this
     process, and serves all later calls for the same folder. Raises `UserError` where it cannot start.
     """
     folder = _run_folder(run, Path(analysis_dir)).resolve()
@@ -103,9 +103,9 @@ def _run_folder(run: Run | Path | str | int | None, analysis_dir: Path) -> Path:
 
 
 def _start(analysis_dir: Path, live: bool, notebook: Notebook) -> _Server:
-    """A server on a free port, below a path that cannot be guessed.
+    """Start a server on a free port, below a path that cannot be guessed.
 
-    The path stands for a password: cookies would not reach the frame in many notebooks, which belong to other sites.
+    The path replaces a password. Many notebooks belong to other sites, where a cookie would not reach the frame.
     """
     secret = f"/{secrets.token_urlsafe(16)}"
     flags = ["--analysis-dir", str(analysis_dir), "--port", "0", "--no-password", "--until-stdin-closes"]

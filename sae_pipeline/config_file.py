@@ -1,4 +1,4 @@
-"""Configuration files: the settings of a study as YAML, read in place of flags and written with a comment per field.
+"""Configuration files: the settings of a study in YAML, read in place of flags, and written with a comment each.
 
     preset: demo
     headlines:
@@ -46,7 +46,7 @@ class Settings(NamedTuple):
 
 
 def read_settings(path: Path) -> Settings:
-    """Read a configuration file. Raises UserError, which names the line, for what is no setting of a study."""
+    """Read a configuration file. Raises UserError, with the line, for what is not a setting of a study."""
     return _Reader(path).settings()
 
 

@@ -1,7 +1,7 @@
 """Experiment trackers: the figures of a training go to TensorBoard, trackio or Weights & Biases while it runs.
 
-Nothing is tracked unless `--report-to` names a tracker, whatever the environment says. A tracker's package is imported
-only then. A tracker that fails while a training runs ends the tracking, not the training.
+Nothing is tracked unless `--report-to` names a tracker, whatever environment variables say. A tracker's package is
+imported only then. If a tracker fails during a training, only the tracking ends.
 """
 
 import contextvars
@@ -61,7 +61,7 @@ def tracking(config: TrackConfig, root: Path) -> Iterator[Tracking]:
 
 
 def _patient(call: Callable[..., object], tracker: str) -> Callable[..., None]:
-    """The call as one that never raises: at its first error it says so in a line, and then does nothing more."""
+    """Wrap a call so that it never raises. At its first error it prints a line, and later calls do nothing."""
     has_failed = False
 
     def patient(*arguments: object) -> None:

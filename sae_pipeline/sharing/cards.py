@@ -1,4 +1,4 @@
-"""The card of a repository: what it holds, how it was made, how good it is, where it ends, and how to load it."""
+"""The card of a repository: what it holds, how it was made, how good it is, its limits, and how to load it."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -246,7 +246,7 @@ def _controls(controls: dict[str, ControlsFile]) -> Iterator[str]:
 
 
 def _training(record: SaeRecord) -> tuple[object, ...]:
-    """Sparsity, passes, batch size and seed of an SAE's training."""
+    """The sparsity, passes over the data, batch size and seed of an SAE's training."""
     train = record.train
     if train is None:
         return "as imported", "not known", "not known", "not known"

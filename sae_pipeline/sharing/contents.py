@@ -6,8 +6,8 @@
     layer_<L>_<size>/             an SAE: sae.pt with its record, and the same in SAELens' format
     runs/<run>/                   a run
 
-One repository holds one study, so one commit is enough, and one address brings all of it. The classifier lies at the
-top and each SAE in a folder, because transformers and SAELens look there.
+One repository holds one study, so one commit sends all of it and one address loads all of it. The classifier lies at
+the top and each SAE in a folder, because transformers and SAELens look there.
 """
 
 from collections.abc import Iterator
@@ -127,7 +127,7 @@ def _add_run(contents: Contents, run: str | None, root: Path) -> None:
 
 
 def text_lines(contents: Contents) -> Iterator[str]:
-    """Say which texts the files to send hold."""
+    """Say which texts are in the files to send."""
     for name, metadata in contents.runs.items():
         if f"{RUNS}/{name}/{METADATA}" in contents.files:
             columns = f" and the columns {', '.join(metadata.columns)}" if metadata.columns else ""

@@ -1,7 +1,7 @@
-"""The verb pull: parts of a study come from a repository on the hub into the folder of a study.
+"""The verb pull: fetch parts of a study from a repository on the hub into a folder.
 
-A file is fetched only if a record names it or the program knows it. All are compared with their checksums before they
-move into the study, and nothing in them is executed.
+A file is fetched only if a record names it or the program knows it. Every file is compared with its checksum before
+it is moved into the study, and nothing in it is executed.
 """
 
 import re
@@ -47,7 +47,7 @@ _RUN = re.compile(rf"{RUNS}/([^/\\]+)/{re.escape(METADATA)}")
 def pull(config: PullConfig, root: Path) -> Iterator[str]:
     """Fetch the parts of a study that are not here yet. Yields a line for each.
 
-    Raises UserError when the repository is no study or is of another one, or when a file is not the one that was sent.
+    Raises UserError when the repository holds no study or another one, or when a file is not the one that was sent.
     Raises ResourceError when the hub or the disk fails; the same command then goes on from there.
     """
     repository = Repository.look(config.repository, "pull", config.revision)

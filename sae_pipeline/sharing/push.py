@@ -1,4 +1,4 @@
-"""The verb push: parts of a study go to a repository on the hub, with a card. Nothing is sent without `--yes`."""
+"""The verb push: send parts of a study to a repository on the hub, with a card. Nothing is sent without `--yes`."""
 
 import re
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ _OWN = {".gitattributes", CARD}  # what an empty repository may hold
 
 
 def push(config: PushConfig, layer: int, root: Path, send: bool, card_folder: Path | None) -> Iterator[str]:
-    """Send parts of a study, where `send` is set; else only say what would be sent. Yields lines to print.
+    """Send parts of a study if `send` is set, else only say what would be sent. Yields lines to print.
 
-    `card_folder` gets the card to read, and then nothing is sent. Raises UserError when a part is missing, damaged or
-    of another study, and ResourceError when the hub fails; the same command goes on from there.
+    With `card_folder`, the card is written there and nothing is sent. Raises UserError when a part is missing, damaged
+    or of another study, and ResourceError when the hub fails; the same command goes on from there.
     """
     sending = send and card_folder is None
     repository = Repository.look(config.to, "--to") if sending else None

@@ -1,6 +1,6 @@
 """A model repository on the Hugging Face hub: its files, fetching them, and adding files in one commit.
 
-A commit is whole or not there. Files that arrived before a failure are not sent again by the next call.
+A commit arrives whole or not at all. Files that arrived before a failure are not sent again by the next call.
 """
 
 import re
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*/[A-Za-z0-9][\w-]*(\.[\w-]+)*",
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository as it was when it was looked at."""
+    """The state of a repository at the moment when `look` asked for it."""
 
     name: str
     commit: str | None  # of the revision that was asked for; None where there is no such repository

@@ -1,7 +1,8 @@
 """The verb import: an SAE that another library wrote becomes one of the study's.
 
 It is kept like a trained one, and its L0 and FVU are measured on the study's own headlines. Its size has the format in
-its name ("4k-saelens"), so it never takes the alias of an SAE that was trained here.
+its name ("4k-saelens"), so its alias, the file `layer_<L>_<size>.pt`, never replaces that of an SAE
+that was trained here.
 """
 
 from collections.abc import Iterator
@@ -38,10 +39,10 @@ _MISFIT = 0.25  # relative difference from a recorded figure that is told; of FV
 def import_sae(
     config: ImportConfig, extraction: ExtractConfig, root: Path, device: torch.device
 ) -> tuple[SaeRecord, list[str]]:
-    """Import an SAE for the present classifier and a layer, evaluate it and alias it; an equal one is reused.
+    """Import an SAE for a layer of the present classifier, evaluate it and give it its alias. An equal one is reused.
 
-    Returns its record, and sentences about what does not fit. Raises UserError when the files cannot be read, or are of
-    another layer or width.
+    Returns its record, and a sentence for each figure that differs from what the files say. Raises UserError when the
+    files cannot be read, or when they are of another layer or width.
     """
     layout = Layout(root)
     name, folder, foreign = read_foreign(Path(config.place), config.from_)

@@ -1,4 +1,4 @@
-"""An archive of JSON values, written so that a browser reads a few of them without the others.
+"""An archive of JSON values, from which a browser can read a few without the others.
 
 A block is a JSON value that is compressed by itself. Blocks follow each other in packs: files of about 4 MB named
 `0.bin`, `1.bin`, … Every block lies in one pack. Its address counts the bytes of all packs before it. The manifest says
@@ -11,8 +11,8 @@ where blocks are:
 | `tables` | name → {`per`, `start`, `index`}: blocks of `per` records each, the first of them at `start` |
 | `words` | name → {`start`, `index`}: blocks of records that begin with a word, in the order of the words |
 
-`index` is the [start, end] of a block with the lengths of the table's blocks; for words it also has each block's first
-word.
+`index` is the [start, end] of one more block, which holds the lengths of the table's blocks. For words, it also holds
+the first word of each block.
 """
 
 import zlib
@@ -40,7 +40,7 @@ class ArchiveWriter:
         folder.mkdir(parents=True, exist_ok=True)
 
     def manifest(self) -> dict[str, Any]:
-        """Where all blocks are."""
+        """The manifest, which says where all blocks are."""
         return {"packs": self._packs, "parts": self._parts, "tables": self._tables, "words": self._words}
 
     def part(self, name: str, value: Any) -> None:
@@ -48,7 +48,7 @@ class ArchiveWriter:
         self._parts[name] = self._block(_json(value))
 
     def table(self, name: str, per: int, records: Iterable[Any]) -> None:
-        """Add records that are found by their number, from 0. A record is a value, or JSON as bytes."""
+        """Add records that a reader finds by their number, from 0. A record is a value, or JSON as bytes."""
         start, lengths, block = self._end, list[int](), list[bytes]()
 
         def close() -> None:

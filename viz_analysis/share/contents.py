@@ -1,7 +1,8 @@
-"""What a shared run holds: all that the viewer asks about a run, for answers in the browser.
+"""What a shared run holds: all that the viewer asks about a run, so that the browser can answer without a server.
 
-`sae-viewer/src/share/` answers from it as the server does. Answers that depend on no filter are kept as the server gave
-them. Lists are kept as records and columns, because the browser filters, sorts and searches them itself.
+The scripts in `sae-viewer/src/share/` answer from it as the server does. Answers that depend on no filter are kept as
+the server gave them. Lists are kept as records and columns, because the browser filters, sorts and searches them
+itself.
 
 | block | content |
 | --- | --- |
@@ -48,7 +49,7 @@ _IN_ROWS = {"word", "n_headlines", "density", "status", "leaning", "examples_sav
 
 
 class Grain(NamedTuple):
-    """Records in a block: many where all blocks are in memory, few where a block is fetched for one record."""
+    """How many records a block holds: many if all blocks are in memory, few if a block is fetched for one record."""
 
     headlines: int
     features: int
@@ -126,7 +127,7 @@ class _Examples(RunReader):
 
 
 class _Ranked(FeatureColumns):
-    """Columns that know all ranks at once."""
+    """Feature columns that rank all features by a metric once, and then look each rank up."""
 
     def __init__(self, run: RunReader) -> None:
         super().__init__(run)
@@ -163,7 +164,7 @@ def _add_features(archive: ArchiveWriter, folder: Path, index: Path, grain: Grai
 
 
 def _feature(columns: FeatureColumns, feature: int, grain: Grain) -> dict[str, Any]:
-    """What `/api/feature_info` answers, as short as it can be. Counterparts in other runs lose these runs' names."""
+    """The answer of `/api/feature_info` in a short form. Counterparts in other runs come without these runs' names."""
     run_id = columns.run.metadata.run_id
     info = feature_info(columns, feature, lambda: {columns.run.metadata.sae_hash: run_id})
     shown = info.model_dump(exclude=_IN_FACTS | _IN_ROWS)

@@ -1,4 +1,4 @@
-"""What SQLite and Python know of letters, as tables for the browser, whose own Unicode may be another version.
+"""The rules of SQLite and Python for letters, as tables for the browser, whose Unicode version may be another one.
 
 A search means the same in a shared run as on the server only if both divide texts into the same words.
 """
@@ -17,7 +17,7 @@ _PRIVATE = ((0xF0000, 0xFFFFD), (0x100000, 0x10FFFD))
 
 @cache
 def letters() -> dict[str, Any]:
-    """The tables.
+    """Make the tables.
 
     | key | content |
     | --- | --- |
@@ -25,7 +25,7 @@ def letters() -> dict[str, Any]:
     | `casefold` | [code point, text] where case folding changes a character |
     | `starts` | [first, last] of the runs of code points that begin a word of the text index, or go on with one |
     | `goes_on` | the same for code points that only go on with one |
-    | `folded` | [code point, its form in the text index], 0 for none, where it is another one |
+    | `folded` | [code point, its form in the text index] where the form differs; 0 if it has none |
     """
     starts, goes_on, folded = _of_text_index()
     return {
@@ -38,7 +38,7 @@ def letters() -> dict[str, Any]:
 
 
 def _of_text_index() -> tuple[set[int], set[int], dict[int, int]]:
-    """(starts, goes_on, folded), found by indexing each code point alone, and between two letters."""
+    """Find (starts, goes_on, folded) by indexing each code point alone, and between two letters."""
     codes = [*_codes(), *(first for first, _ in _PRIVATE)]
     starts, between, folded = set[int](), dict.fromkeys(codes, ""), dict[int, int]()
     with closing(sqlite3.connect(":memory:")) as sql:

@@ -34,7 +34,7 @@ def viewer_file(viewer: Path, name: str) -> str:
 
 
 def site_page(viewer: Path, title: str, source: str) -> str:
-    """The page of a site, which reads the archive whose manifest is at the relative address `source`."""
+    """The page of a site. It reads the archive whose manifest is at the relative address `source`."""
     page = _with_head(viewer_file(viewer, "index.html"), title, source)
     return _with_policy(page, scripts="'self'", styles="'self' 'unsafe-inline'", fonts="'self'", data="'self'")
 
@@ -67,7 +67,7 @@ def whole_page(viewer: Path, title: str, manifest: bytes, packs: list[bytes]) ->
 
 
 def _with_head(page: str, title: str, source: str) -> str:
-    """The page without its `<base>`, with a title, the place of its data, and words for a browser that is too old."""
+    """The page without its `<base>`, with a title, the place of its data, and a message for too old a browser."""
     head = f'<title>{html.escape(title)}</title>\n    <meta name="run" content="{html.escape(source)}" />'
     page = _NOT_STARTED.sub(
         r"\1The viewer’s scripts have not run: this page is not whole, or the browser is older than 2024.\2", page
@@ -81,7 +81,7 @@ def _with_policy(page: str, **sources: str) -> str:
 
 
 def _inert(script: str) -> str:
-    """A script without the signs that would end its element; inside strings and patterns they mean the same."""
+    """Escape what would end the script's element; inside strings and patterns the escaped form means the same."""
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

@@ -1,4 +1,4 @@
-"""The run that is shared, found and opened."""
+"""Find and open the run that is shared."""
 
 import tempfile
 from pathlib import Path

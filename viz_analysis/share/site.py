@@ -39,7 +39,7 @@ other server. The front matter above makes this folder a static Space.
 
 
 def export_site(config: ExportConfig, layer: int, root: Path) -> Path:
-    """Write a run as a folder for a static host. Returns the folder, in which an older site is replaced.
+    """Write a run as a folder for a static host, in place of an older site there. Returns the folder.
 
     Raises UserError when there is no such run, and when the folder holds something else or cannot be written.
     """
@@ -75,7 +75,7 @@ def _check_place(out: Path) -> None:
 
 
 def _names() -> set[str]:
-    """The names of what stands in a site."""
+    """The names of the files and folders at the top of a site."""
     return {_MANIFEST.parts[0], _PAGE, _README_NAME, *(entry.name for entry in viewer_files.VIEWER_DIR.iterdir())}
 
 

@@ -1,4 +1,4 @@
-"""From where the server may be opened, and by whom: the flags of `feature_probe_server.py` about this as one record."""
+"""Who may open the server, and under which names: these flags of `feature_probe_server.py` as one record."""
 
 import argparse
 import ipaddress
@@ -25,7 +25,8 @@ class Access:
 
     `host` is the address it listens on, and `allowed_hosts` are further names under which it may be opened, such as
     "gpu-box" or "*.example.org". `frame_ancestors` are the sites whose pages may show the viewer, as in a
-    Content-Security-Policy. All addresses begin with `base_path`. Behind a trusted proxy its X-Forwarded headers count.
+    Content-Security-Policy. All addresses begin with `base_path`. If `trust_proxy`, a proxy's X-Forwarded headers
+    are believed.
     """
 
     host: str = "127.0.0.1"
@@ -92,7 +93,7 @@ def add_access_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def access_from(options: argparse.Namespace) -> Access:
-    """What the flags say. Beyond localhost there is a password: a random one, unless the flags name one or forbid it.
+    """What the flags say. A server beyond localhost has a password: a random one, unless the flags name or forbid it.
 
     Raises `UserError` where the file of the password cannot be read.
     """

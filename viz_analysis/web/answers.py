@@ -1,4 +1,4 @@
-"""How answers leave the server: models and errors as JSON, each answer only if it is new to the client, compressed."""
+"""How answers leave the server: models and errors as JSON, compressed, and only what the client does not have yet."""
 
 import logging
 from functools import partial
@@ -27,7 +27,7 @@ COMPRESSION = {
 
 
 def json_answer(model: BaseModel, etag: str | None = None) -> Response:
-    """A model as JSON, under its own ETag where it has one."""
+    """A model as JSON, with `etag` as its ETag if one is given."""
     response = Response(model.model_dump_json(), mimetype="application/json")
     if etag is not None:
         response.set_etag(etag)
@@ -37,7 +37,7 @@ def json_answer(model: BaseModel, etag: str | None = None) -> Response:
 def seen_etags() -> set[str] | None:
     """The ETags in If-Match; None for `*`. Raises 428 where it is missing, because a change must say what it replaces.
 
-    The ETags of this server name the content, so a weak one identifies it too.
+    The server makes ETags from the content, so a weak one identifies the content too.
     """
     if not request.if_match:
         raise PreconditionRequired("Send the ETag of what you have read as If-Match, so that no change is lost.")
@@ -45,13 +45,13 @@ def seen_etags() -> set[str] | None:
 
 
 def error_answer(status: int, code: str, message: str) -> Response:
-    """`ErrorAnswer`, the one shape of all errors."""
+    """An error as JSON in the shape of `ErrorAnswer`, which all errors have."""
     body = orjson.dumps({"error": {"code": code, "message": message}})
     return Response(body, status, mimetype="application/json")
 
 
 def bad_query(error: ValidationError) -> Response:
-    """400 for a query that its model refuses, naming the first parameter."""
+    """Answer 400 to a query that its model refuses, and name the first parameter that is wrong."""
     first = error.errors(include_url=False, include_input=False)[0]
     parameter = ".".join(str(part) for part in first["loc"])
     return error_answer(400, "bad_request", f"Parameter {parameter[:100]!r}: {first['msg']}.")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def set_base_path(app: Flask, base_path: str, trust_proxy: bool) -> None:
-    """Serve an app below `base_path` only, and believe the X-Forwarded headers of one proxy if `trust_proxy`."""
+    """Serve an app below `base_path` only. If `trust_proxy`, believe the X-Forwarded headers of one proxy."""
     served: WSGIApplication = app.wsgi_app
     if base_path:
         app.before_request(_add_slash)
@@ -28,13 +28,13 @@ def set_base_path(app: Flask, base_path: str, trust_proxy: bool) -> None:
 def way_up() -> str:
     """The relative address of the viewer's folder, seen from the page that is asked for.
 
-    It holds behind a proxy too that removes a prefix of which this server knows nothing.
+    It is also right behind a proxy that removes a prefix, because it does not depend on the prefix.
     """
     return "../" * (request.path.count("/") - 1) or "./"
 
 
 def _add_slash() -> Response | None:
-    """Lead from the base path without a slash to the viewer: relatively, because a proxy may have changed the host."""
+    """Redirect the base path without its slash to the viewer, relatively, because a proxy may change the host."""
     if request.environ["PATH_INFO"]:
         return None
     query = quote(request.query_string, safe="%=&+;:/?@!$'()*,-._~")

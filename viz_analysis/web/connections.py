@@ -1,4 +1,4 @@
-"""The server's connections: how many there are, which one makes room for another, and when a client has left.
+"""The server's connections: their limit, which one is closed for another, and how a client that left is noticed.
 
 Waitress reads and writes all connections in one thread, and computes answers in other threads. Connections are limited
 because each needs an open file.
@@ -26,7 +26,7 @@ _STILL_THERE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def listen(app: "WSGIApplication", host: str, port: int, threads: int, trust_proxy: bool = False) -> Any:
-    """The server of an app on a port; its `run` answers. Raises OSError, and ValueError for an unknown host."""
+    """Make an app's server on a port; its `run` answers. Raises OSError, and ValueError for an unknown host."""
     sockets: dict[int, Any] = {}
     server = waitress.create_server(
         app,
@@ -65,8 +65,8 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
 class Connection(HTTPChannel):  # type: ignore[misc]
     """A connection to a client. At the limit, the one that has been without a request longest is closed.
 
-    A request counts from its last byte on, so a client that sends one without end keeps no place. Browsers connect
-    again by themselves.
+    A request counts once its last byte has come, so a client whose request never ends cannot hold a place. Browsers
+    connect again by themselves.
     """
 
     parser_class = _Request
@@ -97,7 +97,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return not self._sends_no_more and bool(super().readable())
 
     def handle_read(self) -> None:
-        """Read what has come. A client that ends its sending gets its answers before the connection is closed."""
+        """Read what the client has sent. If it ends its sending, it gets its answers before the connection closes."""
         try:
             data = self.socket.recv(self.adj.recv_bytes)
         except BlockingIOError:
@@ -114,8 +114,8 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     def check_client_disconnected(self) -> bool:
         """Whether the client has left. Call it in the thread that answers, before the answer begins.
 
-        A client that has left and one that has only ended its sending look the same until something is sent:
-        the system of a client that has left refuses it.
+        A client that has left and one that has only ended its sending look the same until something is sent. The system
+        of a client that has left then refuses it.
         """
         unknown = self.total_outbufs_len or self.requests[0].version != "1.1" or not _HAS_POLL
         if not self._sends_no_more or unknown:

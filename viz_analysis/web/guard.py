@@ -1,4 +1,4 @@
-"""Who may ask what: only this server's names, the viewer's pages, and bodies of a bounded size and depth are served."""
+"""Refuse requests under foreign names, changes by foreign pages, and bodies that are too large or too deep."""
 
 import ipaddress
 import re
@@ -49,7 +49,7 @@ def _refuse_foreign_hosts(served_on: str, allowed: tuple[str, ...]) -> None:
     Another site can have its own name point at this machine (DNS rebinding) and then read the answers; its requests
     still carry that name. An address is no name, so a server that listens on every address answers for all of them.
     Flask's TRUSTED_HOSTS knows neither this rule nor IPv6 addresses. Such a site can send X-Forwarded-Host too, so the
-    host of the request itself is judged beside the one that a trusted proxy names.
+    request's own host is checked as well as the one that a trusted proxy names.
     """
     behind_proxy = request.environ.get("werkzeug.proxy_fix.orig", {}).get("HTTP_HOST")
     for host in (request.host, behind_proxy or request.host):

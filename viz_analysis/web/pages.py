@@ -21,7 +21,7 @@ button { border-color: var(--accent); color: var(--accent); font-weight: 600; cu
 
 
 def wants_page() -> bool:
-    """Whether the request is that of a browser for a page, and not one of a script for data."""
+    """Whether a browser asks for a page, rather than a script for data."""
     return "text/html" in request.headers.get("Accept", "") and not request.path.startswith("/api/")
 
 

@@ -26,10 +26,10 @@ _FORM = Markup(
 
 
 def ask_password(app: Flask, password: str, frame_ancestors: str, is_random: bool = False) -> None:
-    """Have an app answer only those who know the password. Attempts at a random one are not limited.
+    """Let an app answer only clients that know the password. Attempts at a random one are not limited.
 
-    Without it, pages are a form, the API answers 401, and `/api/health` is an empty 204 that says only that the server
-    runs.
+    Without the password, each page is a form that asks for it, and the API answers 401. `/api/health` is an empty 204,
+    which says only that the server runs.
     """
     app.before_request(_Door(password, frame_ancestors, is_random).check)
 
@@ -45,7 +45,7 @@ class _Door:
         self._wrong: deque[float] = deque(maxlen=MOST_WRONG)
 
     def check(self) -> Response | None:
-        """None for a client that may ask; else the answer to it. Raises `TooManyRequests` after many wrong ones."""
+        """None for a client that may ask, else the answer to it. Raises `TooManyRequests` after many wrong ones."""
         if request.path == "/login" and request.method == "POST":
             return self._login()
         token = request.args.get("token") if wants_page() and request.method == "GET" else None

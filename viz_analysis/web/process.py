@@ -75,7 +75,7 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def serve(app: Flask, access: Access, port: int, threads: int, open_browser: bool = False, page: str = "") -> int:
-    """Serve an app until it is told to stop; its exit code. Prints the address when it is ready.
+    """Serve an app until it is told to stop. Returns the exit code. Prints the address when it is ready.
 
     `page` is the path and query of a page of the viewer to begin with.
 

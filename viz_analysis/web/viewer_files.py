@@ -41,8 +41,8 @@ NO_VIEWER = """<!doctype html><html lang="en"><meta charset="utf-8"><title>FinBE
 def viewer_blueprint(folder: Path, frame_ancestors: str = "'none'") -> Blueprint:
     """Serve the files of `folder` at `/`, and its `index.html` for the addresses of the viewer's own pages.
 
-    `frame_ancestors` are the sites that may show these in a frame. Each page gets the way to the viewer's folder as
-    its `<base>`.
+    `frame_ancestors` are the sites that may show these pages in a frame. The `<base>` of each page is the relative
+    address of the viewer's folder.
     """
     blueprint = Blueprint("viewer", __name__)
 

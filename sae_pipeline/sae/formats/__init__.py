@@ -1,4 +1,4 @@
-"""SAEs in the files of other libraries, both ways: one module per format, with `write` and `read`."""
+"""Writing SAEs as files of other libraries, and reading such files: one module per format, with `write` and `read`."""
 
 from pathlib import Path
 from types import ModuleType
@@ -18,9 +18,9 @@ FORMATS: dict[str, ModuleType] = {
 
 
 def foreign_files(sae: SparseAutoencoder, name: str, recorded: Recorded) -> dict[str, bytes | dict[str, Any]]:
-    """The files of one of our SAEs in a format, by name; an object is written as JSON. The config is the last.
+    """Make the files of one of our SAEs in a format: name → content. An object is to be written as JSON.
 
-    `recorded` gives L0 and FVU. Raises UserError when the format cannot hold the SAE.
+    The config is the last file. `recorded` gives L0 and FVU. Raises UserError when the format cannot hold the SAE.
     """
     files: dict[str, bytes | dict[str, Any]] = FORMATS[name].write(sae, recorded)
     return files
@@ -29,7 +29,7 @@ def foreign_files(sae: SparseAutoencoder, name: str, recorded: Recorded) -> dict
 def read_foreign(place: Path, name: str | None = None) -> tuple[str, Path, PlainSae]:
     """Read an SAE that another library wrote. Returns the format, the folder and the SAE.
 
-    `place` is the folder or a file in it; without a name the format is recognised by the files. Raises UserError.
+    `place` is the folder or a file in it. Without `name`, the format is recognised by the files. Raises UserError.
     """
     folder = place if place.is_dir() else place.parent
     if not place.exists():

@@ -6,8 +6,8 @@
     JumpReluAutoEncoder                      f = relu(pre) where pre > threshold
     GatedAutoEncoder                         as in SAELens
 
-All but AutoEncoderNew and JumpReluAutoEncoder subtract b_dec from x first. The library scales an AutoEncoder's decoder
-rows to length 1 when it loads one, so we write relu as AutoEncoderNew, whose f stays ours.
+All but AutoEncoderNew and JumpReluAutoEncoder subtract b_dec from x first. When the library loads an AutoEncoder,
+it scales the decoder rows to length 1. So our relu is written as an AutoEncoderNew, for which f stays the same.
 """
 
 import io
@@ -225,7 +225,7 @@ def _rescales(sae: PlainSae) -> bool:
 
 
 def _k(path: Path, tensors: Tensors, trainer: _Trainer) -> int | None:
-    """The k of a class that has one. Raises UserError where config and weights differ, or where it is no k."""
+    """The k of a class that has one. Raises UserError if config and weights disagree, or if the value cannot be a k."""
     if trainer.dict_class not in ("AutoEncoderTopK", "BatchTopKSAE", "MatryoshkaBatchTopKSAE"):
         return None
     stored = int(tensors["k"]) if "k" in tensors else trainer.k

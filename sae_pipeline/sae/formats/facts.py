@@ -1,4 +1,4 @@
-"""What our own exports write into another library's config, for which it has no field of its own."""
+"""Facts about an SAE that our exports add to another library's config, because it has no fields for them."""
 
 import re
 from typing import Annotated, Any
@@ -37,7 +37,7 @@ class Facts(ForeignConfig):
         return Recorded(**{**others, **{name: value for name, value in own.items() if value is not None}})
 
     def kind_of(self, rule: str) -> str:
-        """The kind that our export wrote, if it has the rule of the kind `rule`; else `rule`."""
+        """The kind that our export recorded if it selects features by the same rule as the kind `rule`, else `rule`."""
         told = KINDS.get(self.kind or "")
         return told.name if told is not None and told.k_per_token == KINDS[rule].k_per_token else rule
 
@@ -62,7 +62,7 @@ _RESIDUAL = re.compile(r"(?:^|\.)(?:layers?|blocks?|h)\.(\d{1,4})(?:\.hook_resid
 
 
 def residual_layer(hook: str | None) -> int | None:
-    """The index into hidden_states of a hook's name; None where the name is of no such place, or unknown.
+    """The index into hidden_states for the name of a hook; None if the name is unknown or is of another place.
 
     Both "blocks.7.hook_resid_post" and "bert.encoder.layer.7" are hidden_states[8], "blocks.7.hook_resid_pre" is [7].
     """

@@ -1,10 +1,11 @@
-"""An SAE in plain formulas, between this program's own form and the files of other libraries.
+"""An SAE in plain formulas: the step between this program's own form and the files of other libraries.
 
     pre = x · W_enc + b_enc
     f   = pre where pre > threshold, else 0;  with k only the k largest of each token
     x̂   = f · W_dec + b_dec
 
-x and x̂ are in the classifier's units. Our mean and scale are folded in and out so that f is the same number:
+x and x̂ are in the classifier's units. Mean and scale of our own form are folded into the weights, and
+taken out again, so that f stays the same number:
 
     W_enc/scale,    b_enc − mean·W_enc/scale,    scale·W_dec,    mean + scale·b_dec
 """
@@ -88,7 +89,7 @@ class Encoder(NamedTuple):
 
 
 def gated_encoder(W_enc: Tensor, r_mag: Tensor, b_mag: Tensor, b_gate: Tensor) -> Encoder:
-    """The magnitude path of a gated SAE as pre; the gate becomes a threshold on it.
+    """Write a gated SAE with its magnitude path as pre, and its gate as a threshold on pre.
 
     x·W_enc + b_gate > 0 exactly where exp(r_mag)·x·W_enc + b_mag > b_mag − exp(r_mag)·b_gate.
     """
