@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from sae_pipeline.artefacts.writing import readable_os_errors, write_file
@@ -168,7 +168,7 @@ class _Reader:
                 value = None if text.lower() in _NONE and _is_optional(info) else field_value(info, text)
         wanted: Any = Annotated[(info.annotation, "", *info.metadata)]  # the text is no rule
         try:
-            TypeAdapter(wanted).validate_python(value)
+            TypeAdapter(wanted, config=ConfigDict(allow_inf_nan=False)).validate_python(value)
         except ValidationError as error:
             first = error.errors()[0]
             raise self._error(node, f"{shown}: {first['msg']} (given: {repr(first['input'])[:_SHOWN]})") from error
