@@ -15,7 +15,7 @@ from sae_pipeline.config_file import read_settings, settings_text
 from sae_pipeline.errors import UserError
 from tests.conftest import SmallStudy
 
-_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 _CHANGES = st.fixed_dictionaries(
     {},
     optional={

@@ -273,6 +273,8 @@ def _check_python(words: list[str], command: str) -> None:
     if words[0] == "-m":
         words = words[1:]
     name, flags = words[0], words[1:]
+    if name == "sae_pipeline" and flags in ([], ["VERB"]):
+        return  # the program's name in a sentence
     if name == "sae_pipeline":
         arguments = command_line._parser().parse_args(flags)
         if arguments.verb not in ("inspect", "report", "verify"):  # the others have configs

@@ -17,8 +17,11 @@ from sae_pipeline.errors import ResourceError
 from sae_pipeline.headlines.dataset import load_headlines
 from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.headlines.tokens import collate, shuffled_batches, tokenize
+from sae_pipeline.tracking import no_tracking
 from tests.support.encoders import finbert_like
 from tests.support.tables import ROWS, csv_text, load
+
+_LOG = no_tracking("finetune", {})
 
 
 class _SmallDevice(torch.nn.Module):
@@ -57,7 +60,7 @@ def test_fine_tuning_is_adamw(
         precision=precision,
         label_smoothing=0.0,
     )
-    made = finetune(headlines, data, config, tmp_path / "store", tmp_path / "checkpoints", torch.device("cpu"))
+    made = finetune(headlines, data, config, tmp_path / "store", tmp_path / "checkpoints", torch.device("cpu"), _LOG)
     ours = dict(load_pretrained(str(made)).network.named_parameters())
     assert ("out of memory, goes on with 16 at a time" in capsys.readouterr().err) == (most == 20)
 
@@ -112,10 +115,10 @@ def test_full_disk_while_the_classifier_is_saved(
     with monkeypatch.context() as small_disk:
         small_disk.setattr(part, "save_pretrained", save_on_a_small_disk)
         with pytest.raises(ResourceError, match=r"Cannot write to .*larger than this disk allows"):
-            finetune(headlines, data, config, store, checkpoints, torch.device("cpu"))
+            finetune(headlines, data, config, store, checkpoints, torch.device("cpu"), _LOG)
     assert not store.exists()
     capsys.readouterr()
-    made = finetune(headlines, data, config, store, checkpoints, torch.device("cpu"))
+    made = finetune(headlines, data, config, store, checkpoints, torch.device("cpu"), _LOG)
     assert "goes on from its checkpoint at step 3" in capsys.readouterr().out
     assert load_classifier(made, torch.device("cpu")).record.data_hash == headlines.data_hash
     assert not list(checkpoints.iterdir())
