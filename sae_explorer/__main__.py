@@ -5,7 +5,9 @@ import sys
 from collections.abc import Sequence
 
 from sae_explorer.completion import add_completion
-from sae_pipeline.__main__ import Parser, Verbs, add_study_verbs, exit_code, run_verb
+from sae_pipeline.__main__ import exit_code
+from sae_pipeline.flags import Parser, Verbs, add_study_verbs
+from sae_pipeline.verbs import run_verb
 from viz_analysis.feature_probe_server import serve_runs
 from viz_analysis.web.process import add_server_flags
 

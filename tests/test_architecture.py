@@ -29,7 +29,8 @@ FLOORS = (
     {"evaluation", "analysis", "scoring"},
     {"causal"},
     {"study"},
-    {"pipeline", "quality", "sharing"},
+    {"pipeline", "quality", "sharing", "flags"},
+    {"verbs"},
     {"__main__"},
 )
 """The rooms of `sae_pipeline`, from the ground up. A room imports lower floors only; the ground is tested by itself."""

@@ -84,7 +84,7 @@ def test_layer_that_does_not_exist(study: SmallStudy, capsys: pytest.CaptureFixt
 
 def test_flags_are_the_fields() -> None:
     """Each field of the configs is a flag of `study`, with its stage in front where two stages share the name."""
-    from sae_pipeline.__main__ import _fields
+    from sae_pipeline.flags import _fields
 
     flags = [flag for _, _, flag, _ in _fields(["headlines", "finetune", "extract", "train", "analyze"])]
     assert len(flags) == len(set(flags))

@@ -1,0 +1,218 @@
+"""Running a verb of the command line, and printing what it found."""
+
+import argparse
+import json
+import os
+import time
+import typing
+from collections import Counter
+from pathlib import Path
+
+from sae_pipeline.config import RUN_FORMATS, HeadlinesConfig, StudyConfig
+from sae_pipeline.config_file import write_settings
+from sae_pipeline.errors import UserError
+from sae_pipeline.flags import STAGES, headlines_config, study_of
+from sae_pipeline.study.root import StudyRoot, study_root
+from sae_pipeline.tracking import Tracking, tracking
+
+if typing.TYPE_CHECKING:
+    import torch
+
+    from sae_pipeline.classifier.classifier import ClassifierRecord
+    from sae_pipeline.machine.processes import Ranks
+    from sae_pipeline.study.report import StudyReport
+
+_DEMO = (*STAGES, "intervene")
+_SHARED = ("extract", "train", "analyze", "score")  # verbs that several processes may share
+
+
+def run_verb(arguments: argparse.Namespace) -> None:
+    """Run the verb that a command line names. Raises UserError for a user's mistake."""
+    verb = arguments.verb
+    if verb == "inspect":
+        _inspect(headlines_config(arguments))
+        return
+    if os.environ.get("WORLD_SIZE", "1") != "1" and verb not in _SHARED:
+        raise UserError(f"{verb} runs in one process; torchrun is for {', '.join(_SHARED)}.")
+    of_run = getattr(arguments, "export.to", None) in RUN_FORMATS
+    place = study_root(arguments.root, "export-run" if of_run else verb, getattr(arguments, f"{verb}.run", None))
+    if verb == "verify" and arguments.archive:
+        _verify_archive(Path(arguments.archive))
+        return
+    with place.naming_the_address():
+        place.sync()
+        if verb == "verify":
+            _verify(place.folder, place.shown(place.folder))
+        elif verb == "report":
+            figures = _print_report(place.folder)
+            if arguments.json:
+                print(json.dumps(figures.summary()))
+        else:
+            study = study_of(arguments, place.folder)
+            if arguments.write_config:
+                write_settings(Path(arguments.write_config), study)
+                print(f"settings: {arguments.write_config}")
+            elif verb in ("push", "pull"):
+                _share(arguments, study, place)
+            else:
+                _run_stages(arguments, study, place)
+
+
+def _share(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) -> None:
+    """Send parts of a study to the hub, or fetch them from there."""
+    if arguments.verb == "push":
+        from sae_pipeline.sharing.push import push
+
+        folder = Path(arguments.dry_run) if arguments.dry_run else None
+        lines = push(study.push, study.extract.layer, place.folder, arguments.yes, folder)
+    else:
+        from sae_pipeline.sharing.pull import pull
+
+        lines = pull(study.pull, place.folder)
+    for line in lines:
+        print(line, flush=True)
+    place.sync()
+
+
+def _run_stages(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) -> None:
+    from sae_pipeline.machine.device import pick_device
+    from sae_pipeline.machine.processes import torchrun_ranks  # torch loads here, when the flags are known to be right
+    from sae_pipeline.study.present import check_sae_size
+
+    whole = arguments.verb == "study"
+    if whole:
+        check_sae_size(study, place.folder)
+    device = pick_device(arguments.device)
+    with torchrun_ranks(device) as ranks, tracking(study.track, place.folder) as tracker:
+        stages = _DEMO if study.preset == "demo" else STAGES
+        for stage in stages if whole else (arguments.verb,):
+            _run_stage(stage, study, place, device, ranks, tracker, reuse_run=whole)
+            if ranks.first:
+                place.sync()
+
+
+def _run_stage(
+    verb: str,
+    study: StudyConfig,
+    place: StudyRoot,
+    device: "torch.device",
+    ranks: "Ranks",
+    tracker: Tracking,
+    reuse_run: bool,
+) -> None:
+    """Call one stage and print what it found; ranks after the first do their share and print nothing."""
+    from sae_pipeline import pipeline, quality
+    from sae_pipeline.study import making, present, report
+    from sae_pipeline.study.export import export
+    from sae_pipeline.study.importing import import_sae
+
+    root, layer = place.folder, study.extract.layer
+    match verb:
+        case "finetune":
+            record = pipeline.finetune(study, root, device, tracker)
+            _print_classifier(record)
+        case "adopt":
+            _print_classifier(pipeline.adopt(study, root, device))
+        case "extract":
+            store = pipeline.extract(study.extract, root, device, ranks)
+            if ranks.first:
+                n_tokens = store.manifest.n_tokens
+                print(f"activations: {n_tokens:,} tokens of layer {layer} in {place.shown(store.folder)}")
+        case "train" if ranks.first:
+            pipeline.train(study.extract, study.train, root, device, ranks, tracker)
+            _print_report(root)
+        case "train":
+            making.join_training(study.extract, study.train, root, device, ranks)
+        case "sweep":
+            records = pipeline.sweep(study.extract, study.train, study.sweep, root, device, tracker)
+            print("\n".join(report.sweep_lines(records)))
+        case "analyze":
+            run = present.equal_run(study, root) if reuse_run else None
+            run = run or pipeline.analyze(study, root, device, ranks=ranks)
+            if ranks.first:
+                print(f"run: {place.shown(run)}" + (f" ({ranks.size} processes)" if ranks.size > 1 else ""))
+        case "score":
+            scores = pipeline.score(study, root, device, ranks)
+            if ranks.first:
+                print("\n".join([*scores.lines(), f"scores: {study.score.out}"]))
+        case "intervene" if reuse_run:
+            if (run := present.equal_run(study, root)) and not present.has_causes(run):
+                causes = study.intervene.model_copy(update={"run": run.name})
+                print("\n".join(report.causal_lines(pipeline.intervene(causes, root, device))))
+        case "intervene":
+            print("\n".join(report.causal_lines(pipeline.intervene(study.intervene, root, device))))
+        case "finish":
+            quality.finish(study.finish, layer, root, device, tracker)
+            print("\n".join(report.study_report(root).lines()))
+        case "compare":
+            print("\n".join(report.compare_lines(quality.compare(study.compare, layer, root, device))))
+        case "family":
+            print("\n".join(report.family_lines(quality.family(study.family, root, device))))
+        case "import":
+            made, warnings = import_sae(study.import_, study.extract, root, device)
+            print("\n".join([*report.import_lines(made), *(f"warning: {warning}" for warning in warnings)]))
+        case "export":
+            print(f"{study.export.to}: {place.shown(export(study.export, layer, root))}")
+
+
+def _print_classifier(record: "ClassifierRecord") -> None:
+    """Print the scores of a classifier on test, and how many headlines are longer than it reads."""
+    if record.test is None:
+        print(f"classifier: {record.model} taken as it is; the headlines have no labels")
+    else:
+        print(f"classifier: test accuracy {record.test.accuracy:.3f}, macro-F1 {record.test.macro_f1:.3f}")
+    if n_cut := sum(record.n_cut.values()):
+        print(f"{n_cut:,} headlines are longer than {record.max_length} tokens and were cut (--max-length)")
+
+
+def _inspect(config: HeadlinesConfig) -> None:
+    """Print what is understood of a table. Raises UserError after it when the table cannot be read as headlines."""
+    from sae_pipeline.headlines.inspect import inspect
+
+    found = inspect(config)
+    print("\n".join(found.lines()), flush=True)
+    if found.problem:
+        raise UserError(found.problem)
+
+
+def _print_report(root: Path) -> "StudyReport":
+    from sae_pipeline.study.report import study_report
+
+    figures = study_report(root)
+    print("\n".join(figures.lines()))
+    try:
+        from sae_pipeline.study.training_report import write_report
+    except ModuleNotFoundError:
+        print("no page with plots: it needs matplotlib (pip install matplotlib)")
+    else:
+        print(f"with plots: {write_report(root, figures)}")
+    return figures
+
+
+def _verify_archive(archive: Path) -> None:
+    from sae_pipeline.study.verify import unpacked
+
+    with unpacked(archive) as folder:
+        _verify(folder, str(archive))
+
+
+def _verify(folder: Path, shown: str) -> None:
+    """Print a line for each artefact in a folder, which messages call `shown`. Raises UserError when one is damaged."""
+    from sae_pipeline.study.verify import verify
+
+    started, n_bytes, counts = time.monotonic(), 0, Counter[bool]()
+    for verdict in verify(folder):
+        problems = "; also: ".join(verdict.problems)
+        print(
+            f"{'DAMAGED' if problems else 'whole':8} {verdict.path.relative_to(folder)} {problems}".rstrip(), flush=True
+        )
+        counts[bool(problems)] += 1
+        n_bytes += verdict.n_bytes
+    seconds = time.monotonic() - started
+    if counts[True]:
+        raise UserError(f"{counts[True]} of {counts.total()} artefacts are damaged; their lines above say what to do.")
+    if not counts:
+        raise UserError(
+            f"There are no artefacts in {shown}; name a study with --root, or an archive of one with --archive."
+        )
+    print(f"{counts.total()} artefacts ({n_bytes / 1e6:,.1f} MB) are as they were written; checked in {seconds:.1f} s.")
