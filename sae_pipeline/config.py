@@ -4,10 +4,8 @@ The command line's flags and the notebook's parameters are these fields. Each ar
 with.
 """
 
-import re
 from collections.abc import Mapping
 from itertools import product
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -226,6 +224,9 @@ class InterveneConfig(Config):
     agreement_headlines: int = Field(300, ge=0, description="headlines on which estimates are held against ablation")
     curve_headlines: int = Field(200, ge=0, description="headlines of the deletion and insertion curves")
     flip_headlines: int = Field(100, ge=0, description="headlines to flip, and wrong ones to repair")
+    word_headlines: int = Field(
+        300, ge=0, description="headlines whose words are attributed: those that are wrong, then the least sure"
+    )
     max_flip_features: int = Field(20, ge=1, le=64, description="features a flip may ablate")
     flip_level: float = Field(
         0.0, ge=-1e4, le=1e4, description="activation that flips set features to where they fire; 0 ablates them"
@@ -287,18 +288,6 @@ class ExportConfig(Config):
     )
     sae_size: str = Field("32k", description='the SAE by its SAE_SIZE: "4k", "8k", "16k", "32k", "4k-e2e"')
     run: str | None = Field(None, description='the run by its number or name: "34", "run-034"; none: the latest')
-
-    @model_validator(mode="before")
-    @classmethod
-    def _folder_in_to(cls, values: Any) -> Any:
-        """Take a folder in `to`, which named the folder before there were formats, as `out`."""
-        to = values.get("to") if isinstance(values, dict) else None
-        if not isinstance(to, str) or to in (*SAE_FORMATS, *RUN_FORMATS) or values.get("out"):
-            return values
-        if not re.search(r"[/\\]", to) and not Path(to).exists():
-            return values
-        print(f"--to names a format now; {to} is taken as the folder of --to saelens (write --out {to}).")
-        return {**values, "to": "saelens", "out": to}
 
 
 Shared = Literal["all", "classifier", "sae", "run"]

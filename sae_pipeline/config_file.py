@@ -82,7 +82,8 @@ class _Reader:
                 if preset not in PRESETS:
                     raise self._error(node, f"there is no preset {preset!r}; choose from {', '.join(PRESETS)}")
             else:
-                stages[name.value] = self._stage(name, node)
+                stage = self._known(name, StudyConfig, "there is no stage")
+                stages[stage] = self._stage(name.value, stage, node)
         return Settings(preset, stages)
 
     def _root(self) -> yaml.Node | None:
@@ -139,18 +140,22 @@ class _Reader:
             lines[name.value] = name.start_mark.line + 1
             yield name, value
 
-    def _stage(self, name: yaml.ScalarNode, node: yaml.Node) -> dict[str, Any]:
-        stages = [stage for stage in StudyConfig.model_fields if stage != "preset"]
-        if name.value not in stages:
-            raise self._error(name, f"there is no stage {name.value!r}{_instead(name.value, ['preset', *stages])}")
-        fields = type(getattr(StudyConfig(), name.value)).model_fields
+    def _known(self, name: yaml.ScalarNode, config: type[Config], problem: str) -> str:
+        """The field of a config that a name in the file means; Python's own words end with _ there."""
+        fields = {known: field for field in config.model_fields for known in (field, field.rstrip("_"))}
+        if name.value not in fields:
+            known = dict.fromkeys(field.rstrip("_") for field in config.model_fields)
+            raise self._error(name, f"{problem} {name.value!r}{_instead(name.value, known)}")
+        return fields[name.value]
+
+    def _stage(self, shown: str, stage: str, node: yaml.Node) -> dict[str, Any]:
+        config = type(getattr(StudyConfig(), stage))
         if isinstance(node, yaml.ScalarNode) and node.value in _NO_VALUE:
             return {}
         values = {}
-        for field, value in self._entries(node, name.value):
-            if field.value not in fields:
-                raise self._error(field, f"{name.value} has no field {field.value!r}{_instead(field.value, fields)}")
-            values[field.value] = self._value(f"{name.value}, {field.value}", fields[field.value], value)
+        for name, value in self._entries(node, shown):
+            field = self._known(name, config, f"{shown} has no field")
+            values[field] = self._value(f"{shown}, {name.value}", config.model_fields[field], value)
         return values
 
     def _value(self, shown: str, info: FieldInfo, node: yaml.Node) -> Any:
@@ -210,10 +215,10 @@ def settings_text(study: StudyConfig) -> str:
     for stage in StudyConfig.model_fields:
         config = getattr(study, stage)
         if isinstance(config, Config):
-            lines += ["", *_comment(type(config).__doc__ or "", ""), f"{stage}:"]
+            lines += ["", *_comment(type(config).__doc__ or "", ""), f"{stage.rstrip('_')}:"]
             for name, info in type(config).model_fields.items():
                 lines += _comment(info.description or "", "  ")
-                lines.append(f"  {name}: {_written(getattr(config, name))}")
+                lines.append(f"  {name.rstrip('_')}: {_written(getattr(config, name))}")
     return "\n".join(lines) + "\n"
 
 

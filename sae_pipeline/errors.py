@@ -1,4 +1,7 @@
-"""The exceptions whose message tells the user what to do."""
+"""The exceptions whose message tells the user what to do, and the name of the program in such messages."""
+
+import sys
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -27,3 +30,13 @@ class UnreadableError(DamageError):
 def reason_of(error: OSError) -> str:
     """The reason of a system error, in a few words."""
     return (error.strerror or str(error)).lower()
+
+
+def command(verb: str) -> str:
+    """The command that runs a verb, for messages: with the program that is running, else `python -m sae_pipeline`."""
+    started = Path(sys.argv[0])
+    if started.stem == "sae-explorer":
+        return f"sae-explorer {verb}"
+    if started.parent.name == "sae_explorer":
+        return f"python -m sae_explorer {verb}"
+    return f"python -m sae_pipeline {verb}"

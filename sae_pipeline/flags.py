@@ -1,6 +1,7 @@
 """The verbs and their flags, and the settings that a command line gives. A flag is a field of a config."""
 
 import argparse
+import re
 import typing
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +12,15 @@ from pydantic.fields import FieldInfo
 
 from sae_pipeline import __version__
 from sae_pipeline.artefacts.checksums import fields_of
-from sae_pipeline.config import PRESETS, HeadlinesConfig, ScoreConfig, StudyConfig, study_config
+from sae_pipeline.config import (
+    PRESETS,
+    RUN_FORMATS,
+    SAE_FORMATS,
+    HeadlinesConfig,
+    ScoreConfig,
+    StudyConfig,
+    study_config,
+)
 from sae_pipeline.config_file import Settings, field_value, read_settings
 from sae_pipeline.errors import UserError
 from sae_pipeline.schema.common import METADATA
@@ -163,7 +172,20 @@ def study_of(arguments: argparse.Namespace, root: Path) -> StudyConfig:
     preset = named or present.get("preset")
     if isinstance(layer := present.get("layer"), int) and not named:
         changes.setdefault("extract", {}).setdefault("layer", layer)
+    if "export" in changes:
+        changes["export"] = _with_folder_in_out(changes["export"])
     return study_config(preset if preset in PRESETS else "finbert", **changes)
+
+
+def _with_folder_in_out(values: dict[str, Any]) -> dict[str, Any]:
+    """Take a folder in `--to`, which named the folder before there were formats, as `--out`."""
+    to = values.get("to")
+    if to is None or to in (*SAE_FORMATS, *RUN_FORMATS) or values.get("out"):
+        return values
+    if not re.search(r"[/\\]", to) and not Path(to).exists():
+        return values
+    print(f"--to names a format now; {to} is taken as the folder of --to saelens (write --out {to}).")
+    return {**values, "to": "saelens", "out": to}
 
 
 def _changes(arguments: argparse.Namespace, settings: Settings) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from sae_pipeline.activations.manifest import MANIFEST, Activations, Manifest, store_inputs_hash
 from sae_pipeline.arrays import Ints
 from sae_pipeline.artefacts.checksums import check_files, named_record, passing_over_damage
-from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.machine.processes import Ranks
 
 
@@ -90,7 +90,7 @@ def open_store(folder: Path) -> ActivationStore:
     try:
         return check_store(folder)
     except DamageError as error:
-        again = "`python -m sae_pipeline extract`"
+        again = f"`{command('extract')}`"
         if not folder.exists():
             raise UserError(f"There are no activations in {folder}; run {again}.") from error
         raise UserError(f"The activations in {folder} are damaged: {error}; {again} makes them again.") from error

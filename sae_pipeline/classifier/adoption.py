@@ -31,7 +31,7 @@ from sae_pipeline.classifier.pretrained import (
 from sae_pipeline.classifier.publishing import Making, publish_classifier
 from sae_pipeline.classifier.support import check_encoder
 from sae_pipeline.config import AdoptConfig, HeadlinesConfig
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import UserError, command
 from sae_pipeline.headlines.dataset import Headlines
 from sae_pipeline.headlines.labels import check_names
 from sae_pipeline.headlines.tokens import tokenize
@@ -49,9 +49,7 @@ def load_adopted(model: str, label_names: tuple[str, ...] = ()) -> Pretrained:
     """
     pretrained = load_pretrained(model)
     if not pretrained.has_head:
-        raise UserError(
-            f"{model} has no classification head of its own; fine-tune it by `python -m sae_pipeline finetune`."
-        )
+        raise UserError(f"{model} has no classification head of its own; fine-tune it by `{command('finetune')}`.")
     n_classes = len(pretrained.labels)
     if n_classes < 2:
         raise UserError(f"{model} has {n_classes} output, so it is a regression and no classifier.")

@@ -17,7 +17,7 @@ from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.classifier.pretrained import load_pretrained, recorded_model
 from sae_pipeline.config import AdoptConfig, FinetuneConfig, HeadlinesConfig, Precision
-from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.headlines.dataset import Headlines
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches, padded_batches, tokenize
 from sae_pipeline.machine.device import autocast
@@ -131,9 +131,9 @@ def load_classifier(folder: Path, device: torch.device) -> Classifier:
 
 def _unusable(folder: Path, error: DamageError) -> UserError:
     if isinstance(error, MissingError) and not (folder / RECORD).exists():
-        return UserError(f"{folder} holds no classifier; run `python -m sae_pipeline finetune`.")
+        return UserError(f"{folder} holds no classifier; run `{command('finetune')}`.")
     verb = "adopt" if fields_of(folder / RECORD).get("finetune", "") is None else "finetune"
-    return UserError(f"The classifier in {folder} is damaged: {error}; `python -m sae_pipeline {verb}` makes it again.")
+    return UserError(f"The classifier in {folder} is damaged: {error}; `{command(verb)}` makes it again.")
 
 
 def inputs_hash(headlines: Headlines, data: HeadlinesConfig, config: FinetuneConfig | AdoptConfig) -> str:

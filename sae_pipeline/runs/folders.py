@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sae_pipeline.artefacts.checksums import check_files, check_sealed
-from sae_pipeline.errors import DamageError, UserError, reason_of
+from sae_pipeline.errors import DamageError, UserError, command, reason_of
 from sae_pipeline.runs.fit import (
     Problems,
     column_problems,
@@ -188,7 +188,8 @@ def find_run(analysis_dir: Path, run_id: str | int | None, known: Container[str]
     folders = run_folders(analysis_dir, known)
     if not folders:
         raise UnknownRunError(
-            f"There are no runs in {analysis_dir} yet; make one with `python -m sae_pipeline analyze`."
+            f"There are no runs in {analysis_dir} yet; make a whole study with `{command('study')}`, or a run of the "
+            f"SAEs that are there with `{command('analyze')}`."
         )
     if run_id is None:
         return folders[0][0]

@@ -26,7 +26,7 @@ from sae_pipeline.artefacts.checksums import CHANGED
 from sae_pipeline.artefacts.tensor_files import tensors_checksum
 from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.config import SAE_FORMATS
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import UserError, command
 from sae_pipeline.kernels import Encoder, Lists, spmm
 from sae_pipeline.schema.common import PositionKind
 from sae_pipeline.schema.kinds import KINDS, Kind
@@ -177,9 +177,9 @@ class SparseAutoencoder(nn.Module):
         """
         path = Path(path)
         verb = maker(path)
-        again = f"`python -m sae_pipeline {verb}` makes it again"
+        again = f"`{command(verb)}` makes it again"
         if not path.is_file():
-            raise UserError(f"There is no SAE at {path}; make it first with `python -m sae_pipeline {verb}`.")
+            raise UserError(f"There is no SAE at {path}; make it first with `{command(verb)}`.")
         try:
             payload: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             config, tensors = SaeConfig.model_validate(payload["config"]), payload["state_dict"]

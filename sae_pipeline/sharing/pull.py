@@ -20,7 +20,7 @@ from sae_pipeline.artefacts.locks import locked
 from sae_pipeline.artefacts.writing import alias, publish, readable_os_errors
 from sae_pipeline.classifier.classifier import RECORD, WEIGHTS, ClassifierRecord, check_classifier
 from sae_pipeline.config import PullConfig
-from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.runs.folders import run_folders
 from sae_pipeline.runs.index import INDEXED_FILES, index_run
 from sae_pipeline.runs.run_files import RUN_FOLDER, read_metadata, run_checksum, run_number
@@ -59,7 +59,7 @@ def pull(config: PullConfig, root: Path) -> Iterator[str]:
     if STUDY not in repository.files:
         raise UserError(
             f"{config.repository} is no study: it has no {STUDY}. A plain classifier is taken with "
-            f"`python -m sae_pipeline adopt --model {config.repository}`."
+            f"`{command('adopt')} --model {config.repository}`."
         )
     with unfinished(Layout(root).checkpoints, "pull", repository.name) as work:
         try:

@@ -25,7 +25,7 @@ from sae_pipeline.sae.formats import FORMATS, foreign_files
 from sae_pipeline.sae.formats.plain import Recorded
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
 from sae_pipeline.schema.run import DECODER
-from sae_pipeline.study.layout import Layout, check_sae_record
+from sae_pipeline.study.layout import Layout, check_sae_record, present_classifier
 
 Writer = Callable[[ExportConfig, int, Path], Path]
 
@@ -51,10 +51,13 @@ def _writer(name: str) -> Writer:
 def export_sae(config: ExportConfig, layer: int, root: Path) -> Path:
     """Export the newest SAE of a size to another library; see sae/formats/. Returns the folder.
 
-    Raises UserError when there is no such SAE, when the format cannot hold it, or when the folder's path is a file.
+    Raises UserError when there is no study or no such SAE, when the format cannot hold it, or when the folder's path is
+    a file.
     """
     layout = Layout(root)
     path = layout.sae_alias(layer, config.sae_size)
+    if not path.is_file():
+        present_classifier(root)  # without a study, its message says how one is made
     sae = SparseAutoencoder.load(path)
     folder = Path(config.out) if config.out else layout.weights / config.to / f"layer_{layer}_{config.sae_size}"
     files = foreign_files(sae, config.to, _measured(layout, path))

@@ -17,7 +17,7 @@ from sae_pipeline.artefacts.checksums import (
     write_record,
 )
 from sae_pipeline.config import FinishConfig, HeadlinesConfig, TrainConfig
-from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.sae.autoencoder import SaeConfig, size_name, stored_config
 from sae_pipeline.sae.training import TrainingCurve
 from sae_pipeline.schema.common import FileName, FileSum
@@ -134,10 +134,11 @@ def present_classifier(root: Path) -> PresentClassifier:
         return read_record(path, PresentClassifier)
     except MissingError as error:
         raise UserError(
-            f"There is no classifier under {path.parent}; run `python -m sae_pipeline finetune` or `adopt` first."
+            f"There is no classifier under {path.parent}; run `{command('study')}`, which makes a whole study, or "
+            "begin one with `finetune` or `adopt`."
         ) from error
     except DamageError as error:
-        raise UserError(f"{path} {error}; `python -m sae_pipeline finetune` makes it again.") from error
+        raise UserError(f"{path} {error}; `{command('finetune')}` makes it again.") from error
 
 
 def classifier_folder(root: Path) -> Path:

@@ -12,7 +12,7 @@ from sae_pipeline.artefacts.checksums import fields_of
 from sae_pipeline.artefacts.content_names import content_name, without_hash
 from sae_pipeline.artefacts.writing import write_json
 from sae_pipeline.config import HeadlinesConfig
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import UserError, command
 from sae_pipeline.headlines.dataset import file_of
 from sae_pipeline.study.layout import Layout
 
@@ -62,7 +62,7 @@ def located(config: HeadlinesConfig, root: Path) -> HeadlinesConfig:
             if found is None:
                 raise UserError(
                     f"The file {name} of the classifier's headlines is not on this machine or has been moved; run the "
-                    "command in the folder that holds it, or run `python -m sae_pipeline finetune` with its new "
+                    f"command in the folder that holds it, or run `{command('finetune')}` with its new "
                     "--source and all other settings as before."
                 )
             paths[field] = str(found)

@@ -21,7 +21,7 @@ from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.adoption import own_labels
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.config import ExtractConfig, StudyConfig
-from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.headlines.dataset import Headlines, Split, load_headlines
 from sae_pipeline.kernels import choose as choose_kernels
@@ -76,7 +76,7 @@ def same_headlines(root: Path) -> Headlines:
     if headlines.data_hash != record.data_hash:
         raise UserError(
             f"The headlines in {present.headlines.source} have changed since the classifier was made; "
-            f"run `python -m sae_pipeline {'adopt' if is_adopted else 'finetune'}` again."
+            f"run `{command('adopt' if is_adopted else 'finetune')}` again."
         )
     return headlines if record.labelled else headlines.with_labels(own_labels(folder))
 
@@ -126,12 +126,12 @@ def check_fit(sae: SparseAutoencoder, classifier: Classifier, path: Path) -> Non
     if sae.config.classifier_hash != classifier.hash:
         raise UserError(
             f"{path} was trained on classifier {sae.config.classifier_hash}, not on the present one "
-            f"({classifier.hash}); run `python -m sae_pipeline train` again."
+            f"({classifier.hash}); run `{command('train')}` again."
         )
     if sae.config.d_in != classifier.record.d_model:
         raise UserError(
             f"{path} expects activations of width {sae.config.d_in}, the classifier has {classifier.record.d_model}; "
-            "run `python -m sae_pipeline train` again."
+            f"run `{command('train')}` again."
         )
 
 
@@ -188,7 +188,7 @@ def load_sae(
     except MissingError as error:
         raise UserError(
             f"{path} is not an SAE of this study: {layout.store} has none with its hash ({sae_hash}); "
-            "`python -m sae_pipeline train` makes it again."
+            f"`{command('train')}` makes it again."
         ) from error
     except DamageError as error:
         raise damaged_sae(layout.store / sae_hash, error) from error

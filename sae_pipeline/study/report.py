@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from sae_pipeline.artefacts.checksums import MissingError, content_hash, read_record
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import ClassifierRecord
-from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.controls import ControlsFile
@@ -98,7 +98,7 @@ def study_report(root: Path) -> StudyReport:
     folder = classifier_folder(root)
     saes = aliased_saes(Layout(root), folder.name)
     if not saes:
-        raise UserError("There are no SAEs of the present classifier; run `python -m sae_pipeline train` first.")
+        raise UserError(f"There are no SAEs of the present classifier; run `{command('train')}` first.")
     layout = Layout(root)
     hashes = [content_hash(record.files[SAE]) for record in saes.values()]
     return StudyReport(
@@ -119,7 +119,7 @@ def _controls(layout: Layout, sae_hash: str) -> ControlsFile | None:
     except MissingError:
         return None
     except DamageError as error:
-        raise UserError(f"{path} {error}; `python -m sae_pipeline compare` makes it again.") from error
+        raise UserError(f"{path} {error}; `{command('compare')}` makes it again.") from error
     return file
 
 
@@ -234,9 +234,22 @@ def causal_lines(file: InterventionsFile) -> Iterator[str]:
         + (f", median {int(np.median(sizes_of))} features" if sizes_of else "")
         + f"; repairs: {file.repairs_found} of {file.repairs_searched} errors"
     )
+    if w := file.word_effects:
+        agreement, with_features = (_or_dash(mean) for mean in (w.agreement, w.feature_agreement))
+        yield (
+            f"words of {w.n_headlines} headlines in {w.seconds:.0f} s, {w.baseline} for a missing word: integrated "
+            f"gradients agree with occlusion by {agreement} (mean Spearman), with the features by {with_features}; "
+            f"they add up within {w.completeness_gap:.1e} logits (median)"
+        )
+    if file.words_left_out:
+        yield file.words_left_out
     if file.set_ablation:
         s = file.set_ablation
         yield (
             f"features {', '.join(map(str, s.features))} ablated everywhere: accuracy {s.accuracy_before:.3f} → "
             f"{s.accuracy_after:.3f}, macro-F1 {s.macro_f1_before:.3f} → {s.macro_f1_after:.3f}"
         )
+
+
+def _or_dash(number: float | None) -> str:
+    return "-" if number is None else f"{number:.2f}"

@@ -19,7 +19,7 @@ from sae_pipeline.artefacts.checksums import UnsealedError, fields_of, file_hash
 from sae_pipeline.artefacts.tensor_files import load_tensors
 from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.classifier.classifier import RECORD, check_classifier
-from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.runs.index import (
     INDEX,
     INDEX_RECORD,
@@ -162,7 +162,7 @@ def _check_of_file(folder: Path, name: str) -> Callable[[], list[str]] | None:
 
 def _problem(check: Callable[[], object], verb: str) -> Callable[[], list[str]]:
     """The check as a function that returns the problems, each with its way out."""
-    way_out = f"run `python -m sae_pipeline {verb}` to make it again, or move it away"
+    way_out = f"run `{command(verb)}` to make it again, or move it away"
 
     def problems() -> list[str]:
         try:

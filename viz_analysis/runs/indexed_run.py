@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_pipeline.errors import DamageError
+from sae_pipeline.errors import DamageError, command
 from sae_pipeline.runs.decoder import decoder_blocks, decoder_rows
 from sae_pipeline.schema.causes import INTERVENTIONS
 from sae_pipeline.schema.run import DECODER
@@ -96,7 +96,7 @@ class IndexedRun:
         if self._reader.interventions is None:
             raise NoInterventionsError(
                 f"{self.metadata.run_id} has no causal findings yet; gather them with "
-                f"`python -m sae_pipeline intervene --run {self.metadata.run_id}`."
+                f"`{command('intervene')} --run {self.metadata.run_id}`."
             )
         return InterventionsAnswer.model_validate_json(self._reader.interventions)
 
