@@ -50,6 +50,16 @@ def test_what_is_written_is_read(
     assert read(tmp_path_factory.getbasetemp(), settings_text(study)) == study
 
 
+def test_words_of_python_are_written_without_a_mark(tmp_path: Path) -> None:
+    """The stage import_ and its field from_ are import and from in a file; the other spelling is read too."""
+    study = study_config(import_={"from_": "saelens"})
+    text = settings_text(study)
+    assert "\nimport:\n" in text and "\n  from: saelens\n" in text and "_:" not in text
+    assert read(tmp_path, text) == read(tmp_path, "import_: {from_: saelens}") == study
+    with pytest.raises(UserError, match=r"there is no stage 'imports' \(did you mean import\?\)"):
+        read(tmp_path, "imports: {}")
+
+
 @pytest.mark.parametrize(
     "text", ["none", "null", "~", "", "yes", "1e-3", "a: b", "# c", "- d", "tab\t", "l1\nl2", "é\x7f"]
 )

@@ -13,7 +13,7 @@ from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.schema.common import METADATA
 from sae_pipeline.sharing.cards import card
 from sae_pipeline.sharing.contents import CARD, RUNS, STUDY, Contents, gather, held_records, text_lines
-from sae_pipeline.sharing.repository import Repository
+from sae_pipeline.sharing.repository import Repository, check_name
 from sae_pipeline.study.layout import SAE_RECORD, Layout, PresentClassifier
 
 _RECORD = re.compile(rf"layer_[0-9]+_[\w-]+/{re.escape(SAE_RECORD)}|{RUNS}/[^./][^/]*/{re.escape(METADATA)}")
@@ -27,6 +27,8 @@ def push(config: PushConfig, layer: int, root: Path, send: bool, card_folder: Pa
     or of another study, and ResourceError when the hub fails; the same command goes on from there.
     """
     sending = send and card_folder is None
+    if config.to:
+        check_name(config.to, "--to")
     repository = Repository.look(config.to, "--to") if sending else None
     with unfinished(Layout(root).checkpoints, "push") as work:
         contents = gather(config, layer, root, work.folder)

@@ -31,8 +31,7 @@ class Repository:
     @classmethod
     def look(cls, name: str, flag: str, revision: str | None = None) -> "Repository":
         """Ask the hub for a repository; `flag` is what named it. Raises UserError when the hub does not answer."""
-        if not _NAME.fullmatch(name) or len(name) > 96:
-            raise UserError(f"{name!r} is not the name of a repository; write {flag} USER/NAME.")
+        check_name(name, flag)
         if constants.is_offline_mode():
             raise UserError(f"HF_HUB_OFFLINE is set, so {name} cannot be reached; unset it for this command.")
         with _sentences(f"{name} cannot be read"):
@@ -62,6 +61,12 @@ class Repository:
                 api.create_repo(self.name, private=private, exist_ok=True)
             api.create_commit(self.name, operations, commit_message=message, parent_commit=self.commit)
         return f"{constants.ENDPOINT}/{self.name}"
+
+
+def check_name(name: str, flag: str) -> None:
+    """Raise UserError unless the hub can have a repository of this name, which `flag` gave."""
+    if not _NAME.fullmatch(name) or len(name) > 96:
+        raise UserError(f"{name!r} is not the name of a repository; write {flag} USER/NAME.")
 
 
 @contextmanager

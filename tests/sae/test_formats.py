@@ -231,6 +231,10 @@ LIES: list[tuple[str, dict[str, Any], str]] = [
     ("sparsify", {"d_in": 11}, "encoder.weight has the shape [40, 12] instead of [40, 11]"),
     ("sparsify", {"num_latents": 0}, "instead of [384, 12]"),
     ("sparsify", {"k": 41}, "k = 41 is more than"),
+    ("sparsify", {"finbert_sae": {"k": 41}}, "k = 41 is more than"),
+    ("sparsify", {"finbert_sae": {"prefixes": [8, 41]}}, "prefixes do not rise to the 40 features"),
+    ("saelens", {"metadata": {"prefixes": [16, 8, 40]}}, "prefixes do not rise to the 40 features"),
+    ("dictionary-learning", {"finbert_sae": {"prefixes": [8]}}, "prefixes do not rise to the 40 features"),
     ("sparsify", {"k": True}, "k: Input should be a valid integer"),
 ]
 

@@ -21,7 +21,7 @@ from sae_pipeline.errors import UserError
 from tests.support.run_factory import write_run
 
 SCRIPT = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from sae_pipeline import load_run, show
 folder = Path(sys.argv[1])
@@ -29,6 +29,10 @@ show(analysis_dir=folder)
 show(load_run(folder))
 show(next(folder.glob("*_run-001")))
 show(1, folder)
+if sys.argv[2:] == ["fork"] and not os.fork():
+    os.closerange(0, 3)  # the rest, and so the pipe to the server, stays open in this child of the kernel
+    time.sleep(15)
+    os._exit(0)
 print("done", flush=True)
 time.sleep(60)
 """
@@ -58,9 +62,9 @@ def flags_of_all_processes() -> str:
 
 
 def test_outside_a_notebook_it_prints_an_address_that_holds_as_long_as_the_process(runs: Path) -> None:
-    """All calls share a server, and it ends with the process also where that is killed."""
+    """All calls share a server. It ends with the process also where that is killed and a child of it lives on."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(runs)],
+        [sys.executable, "-c", SCRIPT, str(runs), "fork"],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"SAE_EXPLORER_PASSWORD": "of other servers"},
@@ -76,7 +80,7 @@ def test_outside_a_notebook_it_prints_an_address_that_holds_as_long_as_the_proce
     assert status(f"{origin}/") == status(f"{origin}/api/run") == 404  # without the secret path
     assert root.split("/")[3] not in flags_of_all_processes()
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
     until = time.monotonic() + 10
     while status(root) and time.monotonic() < until:
         time.sleep(0.1)

@@ -188,6 +188,7 @@ def test_commits_that_fail(pushed: set[str], run: Commands, root: Path, hub: Hub
     ("arguments", "sentence"),
     [
         (["push", "--to", "news", "--yes"], "'news' is not the name of a repository; write --to USER/NAME."),
+        (["push", "--to", "news"], "'news' is not the name of a repository; write --to USER/NAME."),
         (["push", "--to", "a/../b", "--yes"], "is not the name of a repository"),
         (["push", "--to", "bert/tiny", "--yes"], "holds config.json and other files that are not of a study"),
         (["push", "--to", REPO, "--sae-size", "9k"], "There is no 9k SAE"),

@@ -36,7 +36,15 @@ def access(*flags: str) -> Access:
 
 @pytest.mark.parametrize(
     ("path", "base"),
-    [("/", "./"), ("/features", "./"), ("/features/12", "../"), ("/features/12?q=a/b", "../"), ("/a/b/c", "../../")],
+    [
+        ("/", "./"),
+        ("/features", "./"),
+        ("/features/12", "../"),
+        ("/features/12?q=a/b", "../"),
+        ("/a/b/c", "../../"),
+        ("/features/1%2F2", "../"),
+        ("/a%2fb", "./"),
+    ],
 )
 @pytest.mark.parametrize("prefix", ["", "/user/me/proxy/8765"])
 def test_a_page_says_where_the_viewer_is_from_it(runs: Path, prefix: str, path: str, base: str) -> None:
@@ -196,8 +204,30 @@ def test_without_it_there_is_only_a_form(locked: FlaskClient, runs: Path) -> Non
     assert right.status_code == 303 and right.headers["Location"] == "./features/12?q=%3Cb%3E"
     assert locked.get("/api/run").json["run_id"] == "run-002"
     other = opened(runs, Access(password="open sesame"))
-    other.set_cookie("sae_explorer_80", "open sesame")  # a cookie is a session, and no password
+    cookie = right.headers["Set-Cookie"].partition("=")[0]
+    other.set_cookie(cookie, "open sesame")  # a cookie is a session, and no password
     assert other.get("/api/run").status_code == 401
+
+
+def test_servers_of_one_host_keep_their_cookies(runs: Path) -> None:
+    """A browser sends the cookies of a host to all its ports, so a second login must not replace the first."""
+    clients = [opened(runs, Access(password="open sesame")) for _ in range(2)]
+    names = set()
+    for client in clients:
+        header = client.post("/login", data={"password": "open sesame"}).headers["Set-Cookie"]
+        names.add(header.partition("=")[0])
+        name, _, value = header.partition(";")[0].partition("=")
+        for other in clients:
+            other.set_cookie(name, value)
+    assert len(names) == 2 and [client.get("/api/run").status_code for client in clients] == [200, 200]
+
+
+@pytest.mark.parametrize("path", ["//evil.example", "//evil.example/x", "/a//b", "///"])
+@pytest.mark.parametrize("prefix", ["", "/some/prefix"])
+def test_doubled_slashes_lead_nowhere(runs: Path, prefix: str, path: str) -> None:
+    """Such a path is a page of the viewer; a redirect to it would be one to another host."""
+    page = opened(runs, Access(base_path=prefix)).get("/", environ_overrides={"PATH_INFO": prefix + path})
+    assert page.status_code == 200 and "Location" not in page.headers
 
 
 @pytest.mark.parametrize("following", ["//evil.example", "/\\evil.example", "https://evil.example", "\r\nX: y", "é"])

@@ -76,6 +76,29 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments:
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
+@pytest.mark.parametrize(
+    ("started", "program"),
+    [
+        ("/usr/bin/sae-explorer", "sae-explorer"),
+        ("C:/Scripts/sae-explorer.exe", "sae-explorer"),
+        ("/site-packages/sae_explorer/__main__.py", "python -m sae_explorer"),
+        ("/site-packages/sae_pipeline/__main__.py", "python -m sae_pipeline"),
+    ],
+)
+def test_messages_name_the_program_that_runs(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    started: str,
+    program: str,
+) -> None:
+    """An empty folder is pointed to the verb that makes a whole study, by all exports alike."""
+    monkeypatch.setattr(sys, "argv", [started])
+    for arguments in (["export"], ["export", "--to", "html"], ["train"]):
+        assert main([*arguments, "--root", str(tmp_path)]) == 2
+        assert f"`{program} study`" in capsys.readouterr().err
+
+
 def test_layer_that_does_not_exist(study: SmallStudy, capsys: pytest.CaptureFixture[str]) -> None:
     """The message names the layers that exist."""
     assert main(["extract", "--root", str(study.root), "--layer", "9"]) == 2

@@ -28,9 +28,12 @@ def set_base_path(app: Flask, base_path: str, trust_proxy: bool) -> None:
 def way_up() -> str:
     """The relative address of the viewer's folder, seen from the page that is asked for.
 
-    It is also right behind a proxy that removes a prefix, because it does not depend on the prefix.
+    It is also right behind a proxy that removes a prefix, because it does not depend on the prefix. A slash that the
+    browser sent as %2F belongs to a name, although Flask has decoded it.
     """
-    return "../" * (request.path.count("/") - 1) or "./"
+    sent = request.environ.get("REQUEST_URI", "").partition("?")[0]
+    in_names = sent.lower().count("%2f")
+    return "../" * (request.path.count("/") - 1 - in_names) or "./"
 
 
 def _add_slash() -> Response | None:

@@ -41,6 +41,7 @@ class _Door:
         self._password = _digest(password)
         self._is_limited = not is_random  # a limit would only let others lock out those who know the token
         self._session = secrets.token_urlsafe(32)  # a cookie holds no password, and ends with the process
+        self._cookie = f"sae_explorer_{secrets.token_hex(4)}"  # servers on other ports of a host share its cookies
         self._frame_ancestors = frame_ancestors
         self._wrong: deque[float] = deque(maxlen=MOST_WRONG)
 
@@ -49,7 +50,7 @@ class _Door:
         if request.path == "/login" and request.method == "POST":
             return self._login()
         token = request.args.get("token") if wants_page() and request.method == "GET" else None
-        known = hmac.compare_digest(_digest(request.cookies.get(_cookie(), "")), _digest(self._session))
+        known = hmac.compare_digest(_digest(request.cookies.get(self._cookie, "")), _digest(self._session))
         if token is not None and (known or self._is_password(token)):
             return self._welcome(f"./{quote(request.path.rpartition('/')[2])}{_query()}")
         if known:
@@ -93,7 +94,7 @@ class _Door:
     def _welcome(self, address: str) -> Response:
         answer = Response(status=303, headers={"Location": address, "Cache-Control": "no-store"})
         answer.set_cookie(
-            _cookie(),
+            self._cookie,
             self._session,
             path=f"{request.script_root}/",
             secure=request.is_secure,
@@ -125,11 +126,6 @@ def _header_text(text: str) -> str:
         return text.encode("latin-1").decode()
     except UnicodeError:
         return text
-
-
-def _cookie() -> str:
-    """The name of the cookie, one per port, because all ports of a host share their cookies."""
-    return f"sae_explorer_{request.environ['SERVER_PORT']}"
 
 
 def _query() -> str:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -114,14 +115,25 @@ def serve(app: Flask, access: Access, port: int, threads: int, open_browser: boo
 
 
 def stop_with_parent() -> None:
-    """End this process when its standard input closes, as it does when the process at its other end is gone."""
+    """End this process when its parent is gone or closes its standard input.
 
-    def wait() -> None:
+    A forked child of the parent keeps the input open, and on Windows a process keeps the number of a parent that is
+    gone. So both are watched.
+    """
+    parent = os.getppid()
+
+    def read() -> None:
         while os.read(sys.stdin.fileno(), 4096):  # reading through sys.stdin would hold its lock when Python ends
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=wait, daemon=True).start()
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    for wait in (read, watch):
+        threading.Thread(target=wait, daemon=True).start()
 
 
 def _has_screen() -> bool:
@@ -137,7 +149,7 @@ def _port(server: Any) -> int:
 
 def _why_not_listening(error: Exception, host: str, port: int) -> str:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        other = f"--port {port + 1} (`make serve VIEWER_PORT={port + 1}`)"
+        other = f"--port {port + 1}" + (f" (`make serve VIEWER_PORT={port + 1}`)" if REPOSITORY else "")
         return f"Port {port} is in use on {host}: stop the program that uses it, or choose another with {other}."
     if isinstance(error, PermissionError):
         return f"Port {port} is reserved for the system: choose one above 1023 with --port."

@@ -159,6 +159,7 @@ def read(folder: Path) -> PlainSae:
     trainer, name = config.trainer, config.trainer.dict_class
     if name not in _KINDS:
         raise UserError(f"{path}: the class {name[:60]!r} cannot be imported; {listed(_KINDS, 'and')} can.")
+    config.finbert_sae.check_sizes(path, trainer.dict_size)
     path = folder / WEIGHTS
     tensors = read_state_dict(path)
     optional = ("k", "threshold") if name == "AutoEncoderTopK" else ()

@@ -1,10 +1,12 @@
 """Facts about an SAE that our exports add to another library's config, because it has no fields for them."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, FiniteFloat
 
+from sae_pipeline.errors import UserError
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.formats.files import ForeignConfig
 from sae_pipeline.sae.formats.plain import Recorded
@@ -36,6 +38,13 @@ class Facts(ForeignConfig):
         }
         return Recorded(**{**others, **{name: value for name, value in own.items() if value is not None}})
 
+    def check_sizes(self, path: Path, d_sae: int) -> None:
+        """Raise UserError where k or the prefixes in the config at `path` do not fit an SAE of d_sae features."""
+        if self.k is not None and self.k > d_sae:
+            raise UserError(f"{path}: k = {self.k} is more than the {d_sae} features there are.")
+        if self.prefixes and (sorted(set(self.prefixes)) != self.prefixes or self.prefixes[-1] != d_sae):
+            raise UserError(f"{path}: the prefixes do not rise to the {d_sae} features there are.")
+
     def kind_of(self, rule: str) -> str:
         """The kind that our export recorded if it selects features by the same rule as the kind `rule`, else `rule`."""
         told = KINDS.get(self.kind or "")
@@ -47,7 +56,7 @@ def facts(sae: SparseAutoencoder, recorded: Recorded) -> dict[str, Any]:
     own = sae.config
     return Facts(
         kind=own.kind,
-        k=own.k,
+        k=None if own.k is None else min(own.k, own.d_sae),
         prefixes=list(own.prefixes),
         layer=own.hookpoint.layer,
         positions=own.positions,

@@ -85,6 +85,7 @@ def read(folder: Path) -> PlainSae:
     path = folder / CONFIG
     config = parse(path, read_json(path), _Config)
     metadata = parse(path, config.metadata, _Metadata)
+    metadata.check_sizes(path, config.d_sae)
     architecture, k = _rule(path, config)
     hook = metadata.hook_name or config.hook_name or config.hook_point
     d_in, d_sae = config.d_in, config.d_sae

@@ -79,6 +79,7 @@ def read(folder: Path) -> PlainSae:
     d_in, d_sae = config.d_in, config.num_latents or config.d_in * config.expansion_factor
     if config.k > d_sae:
         raise UserError(f"{path}: k = {config.k} is more than the {d_sae} features there are.")
+    config.finbert_sae.check_sizes(path, d_sae)
     path = folder / WEIGHTS
     shapes = {"encoder.weight": (d_sae, d_in), "encoder.bias": (d_sae,), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
     tensors = taken(path, read_safetensors(path), shapes, "an SAE of sparsify")
