@@ -1,3 +1,4 @@
+import { appendFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import tailwindcss from '@tailwindcss/vite'
 import react from '@vitejs/plugin-react'
@@ -11,6 +12,26 @@ const server = {
   port: 1234,
   strictPort: true,
   proxy: { '/api': { target: api, changeOrigin: true } },
+}
+
+/** The file with the licences of all that the build holds; `viz_analysis/share/page.py` puts it into shared pages too. */
+const LICENCES = 'licenses.md'
+
+/** Adds the licences of packages whose style sheets and fonts are in the build; Vite itself finds those of scripts. */
+function styleLicences(): Plugin {
+  let folder = ''
+  return {
+    name: 'style-licences',
+    apply: 'build',
+    configResolved: ({ build: { outDir } }) => {
+      folder = outDir
+    },
+    closeBundle: () => {
+      for (const name of ['@fontsource-variable/source-sans-3', '@fontsource-variable/source-serif-4', 'tailwindcss']) {
+        appendFileSync(join(folder, LICENCES), `\n---\n\n## ${name}\n\n${readFileSync(join('node_modules', name, 'LICENSE'), 'utf8').trim()}\n`)
+      }
+    },
+  }
 }
 
 /** Builds the viewer again as one script and one style sheet, from which `export --to html` makes its page. */
@@ -45,12 +66,12 @@ function onePage(): Plugin {
 }
 
 export default defineConfig({
-  plugins: [react(), tailwindcss(), onePage()],
+  plugins: [react(), tailwindcss(), styleLicences(), onePage()],
   server,
   preview: server,
   // Assets are named relative to the files that ask for them; `src/base.ts` says where the page itself is.
   base: './',
   // `light-dark()` and `oklch()` are kept as written: every browser since 2024 has them.
-  build: { target: 'esnext', cssTarget: 'esnext' },
+  build: { target: 'esnext', cssTarget: 'esnext', license: { fileName: LICENCES } },
   test: { include: ['src/**/*.test.{ts,tsx}'], environment: 'node' },
 })

@@ -109,6 +109,7 @@ def viewer(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     folder = tmp_path_factory.mktemp("viewer")
     page = (VIEWER / "index.html").read_text(encoding="utf-8")
     (folder / "index.html").write_text(page.replace("/src/main.tsx", "./assets/index.js"), encoding="utf-8")
+    (folder / "licenses.md").write_text("SIL OPEN FONT LICENSE </script>", encoding="utf-8")
     for name in ("assets/index.js", "one-page/viewer.js", "one-page/viewer.css"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("/* </script> <!-- */" if name.endswith("viewer.js") else "", encoding="utf-8")
@@ -240,7 +241,8 @@ def test_words_of_a_run_stay_text(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert main(["export", "--root", str(tmp_path), "--to", "html", "--out", str(page)]) == 0
     text = page.read_text(encoding="utf-8")
-    assert "hacked" not in text and text.count("<script") == text.count("</script>") == 2 + text.count("data-archive")
+    assert "hacked" not in text and text.count("<script") == text.count("</script>") == 3 + text.count("data-archive")
+    assert "SIL OPEN FONT LICENSE" in text  # whose text goes with every copy of the fonts
     assert "default-src 'none'; script-src 'sha256-" in text and "http://" not in text.partition("<body>")[0]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 import signal
 import site
@@ -70,6 +71,11 @@ def test_contents(packages: Path) -> None:
         "viz_analysis",
     }
     assert {"viz_analysis/web/viewer/index.html", "sae_pipeline/headlines/sample.txt"} <= {*names}
+    licences = zipfile.ZipFile(wheel).read("viz_analysis/web/viewer/licenses.md").decode()
+    for what in ("react", "@tanstack/react-query", "source-sans-3", "source-serif-4", "SIL OPEN FONT LICENSE"):
+        assert what in licences
+    (metadata,) = (zipfile.ZipFile(wheel).read(name).decode() for name in names if name.endswith("dist-info/METADATA"))
+    assert "# FinBERT SAE Explorer" in metadata and not re.search(r"\]\((?!https?:|#)", metadata)
     for folder, suffixes in (("kernels", {".cpp", ".h"}), ("headlines", {".txt"})):
         sources = {p.name for p in (ROOT / "sae_pipeline" / folder).iterdir() if p.suffix in suffixes}
         assert sources == {Path(n).name for n in names if Path(n).parent.name == folder and Path(n).suffix in suffixes}
@@ -79,6 +85,17 @@ def test_contents(packages: Path) -> None:
     with tarfile.open(sdist) as archive:
         assert any(name.endswith("sae-viewer/dist/index.html") for name in archive.getnames())
     assert wheel.stat().st_size < 3e6
+
+
+def test_links_of_the_readme_on_a_package_index() -> None:
+    """Relative links lead into the repository, if its address is known; other links stay as they are."""
+    for_an_index = runpy.run_path(str(ROOT / "setup.py"))["for_an_index"]
+    text = "![A page](docs/a.png) [Guide](docs/guide.md#words), [uv](https://uv.example/), [here](#below)"
+    assert for_an_index(text, None) == " Guide, [uv](https://uv.example/), [here](#below)"
+    assert for_an_index(text, "https://host.example/me/it/") == (
+        "![A page](https://host.example/me/it/raw/main/docs/a.png) "
+        "[Guide](https://host.example/me/it/blob/main/docs/guide.md#words), [uv](https://uv.example/), [here](#below)"
+    )
 
 
 def test_extras_are_not_needed() -> None:

@@ -12,6 +12,9 @@ from sae_pipeline.errors import UserError
 ONE_PAGE = "one-page"
 """The folder of the built viewer that has all scripts and all styles in one file each."""
 
+LICENCES = "licenses.md"
+"""The licences of the packages and fonts in the built viewer, which ask to be copied with them."""
+
 _POLICY = (
     "default-src 'none'; script-src {scripts}; style-src {styles}; font-src {fonts}; img-src 'self' data:; "
     "connect-src {data}; base-uri 'none'; form-action 'none'"
@@ -60,7 +63,8 @@ def whole_page(viewer: Path, title: str, manifest: bytes, packs: list[bytes]) ->
         f'<script type="text/plain" data-archive>{base64.b64encode(block).decode()}</script>\n'
         for block in (manifest, *packs)
     )
-    module = f'{data}<script type="module">{scripts["viewer.js"]}</script>\n  </body>'
+    licences = f'<script type="text/plain" id="licences">\n{_inert(viewer_file(viewer, LICENCES))}</script>\n'
+    module = f'{licences}{data}<script type="module">{scripts["viewer.js"]}</script>\n  </body>'
     page = page.replace("</body>", module, 1)
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts.values())
     return _with_policy(page, scripts=hashes, styles="'unsafe-inline'", fonts="data:", data="'none'")
