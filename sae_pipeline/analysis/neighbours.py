@@ -68,10 +68,10 @@ class Cofiring:
 
 
 @torch.no_grad()
-def decoder_neighbours(W_dec: Tensor) -> tuple[Tensor, Tensor]:
-    """The features with the nearest rows of W_dec [d_sae, d_in], and the cosines: int32 and float32 [d_sae, K]."""
+def decoder_neighbours(W_dec: Tensor, k: int = K) -> tuple[Tensor, Tensor]:
+    """The features with the nearest rows of W_dec [d_sae, d_in], and the cosines: int32 and float32 [d_sae, k]."""
     unit = W_dec / W_dec.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    k = min(K, len(unit) - 1)
+    k = min(k, len(unit) - 1)
     found, cosines = [], []
     for start in range(0, len(unit), _ROWS):
         rows = unit[start : start + _ROWS]

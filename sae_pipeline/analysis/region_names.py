@@ -1,0 +1,73 @@
+"""Names for the regions of a map: words on which their features fire, the most central first.
+
+Candidates are words on which the region's features fire more often than others do, by log-odds with a prior (Monroe et
+al. 2008). Of these, the words whose sentence vectors are nearest to the mean of the region's features come first.
+Without the sentence encoder the order of the log-odds stays.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from sae_pipeline.analysis.layout import Regions
+from sae_pipeline.analysis.meaning import Encoder, Meaning
+from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.schema.map import MapRegion
+
+_IN_NAME = 3
+_KEPT = 8  # words of a region
+_CANDIDATES = 24
+_PRIOR = 0.1  # of a word's count over all features
+
+
+def named_regions(
+    places: Floats,
+    regions: Regions,
+    words: Sequence[Sequence[str]],
+    features: Ints,
+    meaning: Meaning | None,
+    encoder: Encoder | None,
+) -> list[MapRegion]:
+    """The record of each region. `places` [n, 2], `words` and `features` have an entry for each feature on the map."""
+    everywhere = Counter(word for found in words for word in found)
+    records = []
+    for number in range(regions.n):
+        inside = np.flatnonzero(regions.of_feature == number)
+        own = Counter(word for feature in inside.tolist() for word in words[feature])
+        named = _candidates(own, everywhere)
+        if meaning is not None and encoder is not None:
+            named = _most_central(named, features[inside], meaning, encoder)
+        records.append(
+            MapRegion(
+                name=", ".join(named[:_IN_NAME])[:200],
+                words=[word[:200] for word in named[:_KEPT]],
+                n_features=len(inside),
+                x=float(np.median(places[inside, 0])),
+                y=float(np.median(places[inside, 1])),
+            )
+        )
+    return records
+
+
+def _candidates(own: Counter[str], everywhere: Counter[str]) -> list[str]:
+    """The words of a region by how many standard errors their log-odds are above those of the other features."""
+    n_own, n_all = own.total(), everywhere.total()
+
+    def score(word: str) -> float:
+        prior, rest = _PRIOR * everywhere[word], (1 + _PRIOR) * n_all - n_own
+        here, there = own[word] + prior, everywhere[word] - own[word] + prior
+        odds = np.log(here / (n_own + _PRIOR * n_all - here)) - np.log(there / (rest - there))
+        return float(odds / np.sqrt(1 / here + 1 / there))
+
+    scores = {word: score(word) for word in own if any(map(str.isalnum, word)) and own[word] < n_own}
+    return sorted((word for word in scores if scores[word] > 0), key=lambda word: (-scores[word], word))[:_CANDIDATES]
+
+
+def _most_central(named: list[str], features: Ints, meaning: Meaning, encoder: Encoder) -> list[str]:
+    """The words by the cosine of their vectors with the mean of the features' vectors."""
+    middle = meaning.features[features].astype(np.float32).mean(0)
+    if not named or not middle.any():
+        return named
+    alike = meaning.centred(encoder.encode(named)) @ middle
+    return [named[place] for place in np.argsort(-alike, kind="stable")]
