@@ -21,6 +21,7 @@ from sae_pipeline.artefacts.writing import alias
 from sae_pipeline.causal.files import write_findings
 from sae_pipeline.causal.gather import gather, hardest
 from sae_pipeline.causal.probe import Probe
+from sae_pipeline.causal.word_effects import WordAttributions
 from sae_pipeline.classifier import adoption, finetuning
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import ClassifierRecord
@@ -217,14 +218,17 @@ def intervene(config: InterveneConfig, root: Path, device: torch.device) -> Inte
             raise UserError(f"There is no feature {feature}; this SAE has features 0 to {sae.config.d_sae - 1}.")
     numbers = hardest(run.prompts, config.max_headlines)
     prompts = [run.prompts[number] for number in numbers]
+    probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id, config.tokens_per_batch)
+    in_words = set(hardest(prompts, config.word_headlines))
     findings = gather(
-        Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id, config.tokens_per_batch),
+        probe,
         classifier.tokenize([prompt.text for prompt in prompts]),
         [prompt.label for prompt in prompts],
         numbers,
         [prompt.headline_id for prompt in prompts],
         run.metadata.labels,
         config,
+        WordAttributions(probe, classifier.tokenizer, in_words, config.steps),
     )
     file = write_findings(run, sae.config.d_sae, findings)
     index_run(run.folder)

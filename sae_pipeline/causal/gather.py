@@ -20,6 +20,7 @@ from sae_pipeline.causal.faithfulness import spliced
 from sae_pipeline.causal.headline_effects import FlipSearches, HeadlineEffectsList
 from sae_pipeline.causal.mean_effects import effect_columns
 from sae_pipeline.causal.probe import Probe, Reading, Variants
+from sae_pipeline.causal.word_effects import WordAttributions
 from sae_pipeline.classifier.classifier import classifier_report
 from sae_pipeline.classifier.logits import softmax
 from sae_pipeline.config import InterveneConfig
@@ -55,10 +56,12 @@ def gather(
     ids: Sequence[str],
     class_names: Sequence[str],
     config: InterveneConfig,
+    words: WordAttributions,
 ) -> CausalFindings:
     """Gather the causal findings about headlines of a run, given with their true classes, numbers in the run and ids.
 
-    Memory grows by about 60 bytes per feature and headline it fires on.
+    `words` attributes some of the predictions to words. Memory grows by about 60 bytes per feature and headline it
+    fires on.
     """
     started = time.perf_counter()
     truth = np.asarray(labels, np.int64)
@@ -82,7 +85,7 @@ def gather(
             flips, repairs = searches.search(block)
             agreements.add(block)
             curves.add(block)
-            headline_effects.add(block, replaced["sae"], flips, repairs)
+            headline_effects.add(block, replaced["sae"], flips, repairs, words.add(block))
             bar.update(len(reading.tokenized))
     logits = {kind: np.concatenate(blocks) for kind, blocks in parts.items()}
     headline, feature, effects = (np.concatenate(column) for column in zip(*groups, strict=True))
@@ -112,6 +115,8 @@ def gather(
         "repairs_searched": searches.repairs_searched,
         "repairs_found": sum(record["repair"] is not None for record in headline_effects.records),
         "set_ablation": _set_ablation(config.ablate, logits, truth, class_names) if config.ablate else None,
+        "word_effects": words.summary(),
+        "words_left_out": words.left_out,
     }
     return CausalFindings(summary, headline_effects.records, metrics, columns)
 

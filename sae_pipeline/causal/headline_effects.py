@@ -1,6 +1,6 @@
 """The causes of each prediction: its leading features, verified by ablation, and the sets that flip or repair it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from sae_pipeline.causal.flips import Flip, flip
 from sae_pipeline.causal.probe import Probe, Reading
 from sae_pipeline.classifier.logits import centred, kl_divergence, softmax
 from sae_pipeline.config import InterveneConfig
-from sae_pipeline.schema.dicts import FeatureEffectDict, FlipPathDict, HeadlineEffectsDict
+from sae_pipeline.schema.dicts import FeatureEffectDict, FlipPathDict, HeadlineEffectsDict, WordEffectsDict
 
 Flips = dict[int, Flip | None]  # by row of a block
 
@@ -53,8 +53,13 @@ class HeadlineEffectsList:
         self.ablated: list[tuple[Ints, Floats]] = []  # features and their true effects [n, n_classes]
         self.gaps: list[float] = []  # largest |logits − base − Σ effects| of a class, per headline
 
-    def add(self, block: Block, rebuilt: Floats, flips: Flips, repairs: Flips) -> None:
-        """Ablate the leading features of every headline; `rebuilt` are the logits from the SAE's reconstruction."""
+    def add(
+        self, block: Block, rebuilt: Floats, flips: Flips, repairs: Flips, words: Mapping[int, WordEffectsDict]
+    ) -> None:
+        """Ablate the leading features of every headline.
+
+        `rebuilt` are the logits from the SAE's reconstruction; `words` are the word effects, by row.
+        """
         reading, base = block.reading, block.attribution.base
         top = [groups[: self._k] for groups in ranked_groups(reading, "attribution", block.effects)]
         ablations = ablate(self._probe, reading, np.concatenate(top))
@@ -79,6 +84,7 @@ class HeadlineEffectsList:
                     "spliced_kl": float(kl[row]),
                     "flip": _flip_path(reading, flips.get(row)),
                     "repair": _flip_path(reading, repairs.get(row)),
+                    "word_effects": words.get(row),
                 }
             )
 

@@ -103,6 +103,36 @@ class FlipPath(Record):
     path: list[list[Share]] = Field(description="probabilities before, after the first, after the first two, …")
 
 
+class WordEffects(Record):
+    """The effects of a headline's words on the centred logit of the predicted class; lists are [n_words]."""
+
+    integrated_gradients: list[FiniteFloat] = Field(
+        description="from a headline in which the baseline token stands for every word; base + Σ = logit, but for a gap"
+    )
+    occlusion: list[FiniteFloat] = Field(description="logit − logit with the baseline token in place of the word")
+    features: list[FiniteFloat] = Field(description="integrated effects of all features at the word's tokens, added up")
+    base: FiniteFloat = Field(description="the logit with the baseline token in place of every word")
+    agreement: FiniteFloat | None = Field(
+        description="Spearman's correlation of integrated gradients and occlusion over the words; null: not defined, "
+        "because there are fewer than three words or they do not differ"
+    )
+    feature_agreement: FiniteFloat | None = Field(
+        description="Spearman's correlation of integrated gradients of words and of features; null: not defined"
+    )
+
+
+class WordSummary(Record):
+    """How well the attributions of words agree, over the headlines that have some."""
+
+    baseline: str = Field(description="the token that stands for a missing word")
+    steps: NonNegativeInt = Field(description="nodes of the integrated gradients' path")
+    n_headlines: NonNegativeInt
+    completeness_gap: FiniteFloat = Field(description="median of |logit − base − Σ integrated gradients|")
+    agreement: FiniteFloat | None = Field(description="mean over headlines; null: not defined in any")
+    feature_agreement: FiniteFloat | None = Field(description="mean over headlines; null: not defined in any")
+    seconds: FiniteFloat
+
+
 class HeadlineEffects(Record):
     """The causes of one prediction. base + Σ effects + rest = logits, exactly."""
 
@@ -121,6 +151,7 @@ class HeadlineEffects(Record):
     repair: FlipPath | None = Field(
         description="from a wrong prediction to the true label; null: not searched or not found"
     )
+    word_effects: WordEffects | None = Field(None, description="null: the words of this headline were not attributed")
 
 
 class InterventionsSummary(MadeFrom):
@@ -140,6 +171,8 @@ class InterventionsSummary(MadeFrom):
     repairs_searched: NonNegativeInt
     repairs_found: NonNegativeInt
     set_ablation: SetAblation | None
+    word_effects: WordSummary | None = Field(None, description="null: no words were attributed")
+    words_left_out: str | None = Field(None, description="why words were not attributed; null: nothing prevented it")
 
 
 class InterventionsFile(InterventionsSummary):

@@ -17,6 +17,7 @@ from orjson import Fragment
 from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.schema.causes import Chosen, CurveKind, EstimateName
 from sae_pipeline.schema.common import Cell
+from sae_pipeline.schema.names import NameScores
 from sae_pipeline.schema.reports import SaeReport, SpliceBaseline
 from sae_pipeline.schema.run import ClassifierInfo, GroupKind, Hookpoint, MetricInfo, SaeInfo, Totals
 
@@ -203,6 +204,20 @@ class NeighboursDict(TypedDict):
     cofiring: Floats | Fragment
 
 
+# --- names.json ----------------------------------------------------------------------------------------
+
+
+class NamesDict(TypedDict):
+    """A `NamesFile` without the models that it was made with, and without its features."""
+
+    d_sae: int
+    formula: str
+    least_score: float
+    n_choosing: int
+    n_testing: int
+    scores: list[NameScores]
+
+
 # --- feature_effects.json, interventions.json ----------------------------------------------------------
 
 
@@ -242,6 +257,29 @@ class FlipPathDict(TypedDict):
     path: Sequence[Numbers]
 
 
+class WordEffectsDict(TypedDict):
+    """A `WordEffects`."""
+
+    integrated_gradients: Numbers
+    occlusion: Numbers
+    features: Numbers
+    base: float
+    agreement: float | None
+    feature_agreement: float | None
+
+
+class WordSummaryDict(TypedDict):
+    """A `WordSummary`."""
+
+    baseline: str
+    steps: int
+    n_headlines: int
+    completeness_gap: float
+    agreement: float | None
+    feature_agreement: float | None
+    seconds: float
+
+
 class HeadlineEffectsDict(TypedDict):
     """A `HeadlineEffects`."""
 
@@ -256,6 +294,7 @@ class HeadlineEffectsDict(TypedDict):
     spliced_kl: float
     flip: FlipPathDict | None
     repair: FlipPathDict | None
+    word_effects: WordEffectsDict | None
 
 
 class AgreementDict(TypedDict):
@@ -326,6 +365,8 @@ class CausesDict(TypedDict):
     repairs_searched: int
     repairs_found: int
     set_ablation: SetAblationDict | None
+    word_effects: WordSummaryDict | None
+    words_left_out: str | None
 
 
 class InterventionsDict(MadeFromDict, CausesDict):
