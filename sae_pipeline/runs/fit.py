@@ -14,6 +14,8 @@ from sae_pipeline.headlines.text import headline_id
 from sae_pipeline.schema.causes import FeatureEffectsFile, HeadlineEffects, InterventionsSummary
 from sae_pipeline.schema.common import FEATURE_STATS, METADATA, PROMPTS, RUN_FILES, MadeFrom, MadeWith
 from sae_pipeline.schema.family import FamilyFile
+from sae_pipeline.schema.map import MapFile
+from sae_pipeline.schema.names import NamesFile
 from sae_pipeline.schema.run import (
     Example,
     FeatureExamples,
@@ -295,6 +297,24 @@ def neighbours_problems(near: NeighboursFile, metadata: RunMetadata) -> Problems
                 yield f"{name}.{feature}", "are not in the order of likeness"
 
 
+def names_problems(names: NamesFile, metadata: RunMetadata, stats: FeatureStatsFile) -> Problems:
+    """Check `names.json`."""
+    yield from made_with_problems(names, metadata)
+    yield from _unlike("d_sae", names.d_sae, metadata.sae.d_sae)
+    if names.n_choosing + names.n_testing > metadata.totals.n_headlines:
+        yield "n_choosing, n_testing", f"are more than {metadata.totals.n_headlines} headlines"
+    live = [feature for feature, count in enumerate(stats.counts) if count]
+    if [one.feature for one in names.features] != live:
+        yield "features", f"are not the {len(live)} features that fire, in ascending order"
+    for n, one in enumerate(names.features):
+        if one.name is not None and (not one.rule or one.score is None or one.score < names.least_score):
+            yield f"features.{n}.name", f"is given without a rule that scores {names.least_score}"
+        if one.score is not None and not (one.low or 0.0) <= one.score <= (one.high or 0.0):
+            yield f"features.{n}.score", "is outside its interval"
+        if max(one.n, one.n_rule) > names.n_testing:
+            yield f"features.{n}", f"counts more than the {names.n_testing} testing headlines"
+
+
 def family_problems(family: FamilyFile, metadata: RunMetadata, checksum: str) -> Problems:
     """Check `family.json`."""
     yield from made_from_problems(family, metadata, checksum)
@@ -308,6 +328,26 @@ def family_problems(family: FamilyFile, metadata: RunMetadata, checksum: str) ->
         yield from _lengths(f"matches.{n}.", family.d_sae, lists)
         if max(match.feature) > _MAX_COUNT:
             yield f"matches.{n}.feature", f"names feature {max(match.feature)}, which is too large"
+
+
+def map_problems(found: MapFile, metadata: RunMetadata, checksum: str, stats: FeatureStatsFile) -> Problems:
+    """Check `map.json`."""
+    yield from made_from_problems(found, metadata, checksum)
+    yield from _unlike("d_sae", found.d_sae, metadata.sae.d_sae)
+    live = [feature for feature, count in enumerate(stats.headline_counts) if count]
+    if found.features != live:
+        yield "features", f"are not the {len(live)} features that fire, in ascending order"
+    for name, column in (("x", found.x), ("y", found.y), ("region", found.region)):
+        if len(column) != len(live):
+            yield name, f"has {len(column)} of {len(live)} features"
+    sizes = [0] * len(found.regions)
+    for number in found.region:
+        if number >= len(sizes):
+            yield "region", f"names region {number}, but there are {len(sizes)}"
+        if number >= 0:
+            sizes[number] += 1
+    if sizes != [region.n_features for region in found.regions]:
+        yield "regions", "do not have the features that are said to lie in them"
 
 
 def effects_problems(head: FeatureEffectsFile, metadata: RunMetadata, checksum: str) -> Problems:
@@ -328,8 +368,8 @@ def interventions_problems(summary: InterventionsSummary, metadata: RunMetadata,
         yield "set_ablation.features", f"name a feature that is not one of {metadata.sae.d_sae}"
 
 
-def headline_effects_problems(record: HeadlineEffects, metadata: RunMetadata, n_tokens: int) -> Problems:
-    """Check the effects in one headline, which has `n_tokens` tokens."""
+def headline_effects_problems(record: HeadlineEffects, metadata: RunMetadata, n_tokens: int, n_words: int) -> Problems:
+    """Check the effects in one headline, which has `n_tokens` tokens in `n_words` words."""
     n_labels, d_sae = len(metadata.labels), metadata.sae.d_sae
     lists = [record.logits, record.base, record.rest, *(feature.effects for feature in record.features)]
     if {len(numbers) for numbers in lists} != {n_labels}:
@@ -351,6 +391,17 @@ def headline_effects_problems(record: HeadlineEffects, metadata: RunMetadata, n_
         ascend = all(map(int.__lt__, positions, positions[1:]))
         if len(positions) != len(feature.position_effects) or not ascend or max(positions, default=0) >= n_tokens:
             yield f"features.{k}.positions", "do not fit the headline's tokens"
+    if words := record.word_effects:
+        for name, numbers in {
+            "integrated_gradients": words.integrated_gradients,
+            "occlusion": words.occlusion,
+            "features": words.features,
+        }.items():
+            if len(numbers) != n_words:
+                yield f"word_effects.{name}", f"has {len(numbers)} of {n_words} words"
+        for name, number in {"agreement": words.agreement, "feature_agreement": words.feature_agreement}.items():
+            if number is not None and abs(number) > 1 + _ROUNDING:
+                yield f"word_effects.{name}", f"is {number}, which is no correlation"
 
 
 def listed_problems(n: int, expected: int) -> Problems:

@@ -37,6 +37,7 @@ class HeadlineTables:
     def __init__(self, run: RunTables, stats: FeatureStatsFile) -> None:
         self._run, self._stats = run, stats
         self.n_tokens = array("I")  # of every headline
+        self._n_words = array("I")
         self._n_counted = 0
         self._ids = array("Q")
         self._columns = ColumnTables(run)
@@ -80,6 +81,7 @@ class HeadlineTables:
         prompt = self._run.parse(PROMPTS, line.text, Prompt, f"line {n + 1}")
         self._run.check(PROMPTS, f"line {n + 1} ", prompt_problems(prompt, self._run.metadata))
         self.n_tokens.append(len(prompt.tokens))
+        self._n_words.append(max(prompt.words, default=-1) + 1)
         self._n_counted += len(prompt.words) - prompt.words.count(-1)
         self._ids.append(int(prompt.headline_id, 16))
         return prompt
@@ -142,7 +144,8 @@ class HeadlineTables:
         headline = effects.headline
         if headline >= len(self._ids) or f"{self._ids[headline]:012x}" != effects.headline_id:
             raise damaged(run.folder, INTERVENTIONS, f"headlines.{n}.headline_id", f"is no headline of {PROMPTS}")
-        problems = headline_effects_problems(effects, run.metadata, self.n_tokens[headline])
+        sizes = self.n_tokens[headline], self._n_words[headline]
+        problems = headline_effects_problems(effects, run.metadata, *sizes)
         run.check(INTERVENTIONS, f"headlines.{n}.", problems)
         return headline
 
