@@ -954,6 +954,8 @@ export interface components {
             family: components["schemas"]["FamilyMatch"][];
             /** Feature */
             feature: number;
+            /** @description null where the run has no names, or none that predicts well enough */
+            found_name: components["schemas"]["FoundName"] | null;
             /**
              * Groups
              * @description the strongest examples, then those of other ranges
@@ -975,6 +977,8 @@ export interface components {
             n_headlines: number;
             /** N Headlines In Run */
             n_headlines_in_run: number;
+            /** @description how the analysis named the feature, also where it found no name; null where the run has no names */
+            naming: components["schemas"]["FeatureName"] | null;
             /** Run Id */
             run_id: string;
             /**
@@ -1041,6 +1045,61 @@ export interface components {
             run_id: string;
         };
         /**
+         * FeatureName
+         * @description The rule that best predicts where a feature fires, its name, and its score on headlines that chose nothing.
+         */
+        FeatureName: {
+            /**
+             * Above
+             * @description the feature counts as firing in a headline where its maximum is above this
+             */
+            above: number;
+            /**
+             * F1
+             * @description F1 of the rule on the testing headlines
+             */
+            f1: number | null;
+            /** Feature */
+            feature: number;
+            /** High */
+            high: number | null;
+            /**
+             * Low
+             * @description lower end of the score's 95 % interval
+             */
+            low: number | null;
+            /**
+             * N
+             * @description testing headlines in which the feature fires
+             */
+            n: number;
+            /**
+             * N Rule
+             * @description testing headlines in which the rule holds
+             */
+            n_rule: number;
+            /**
+             * Name
+             * @description null where no rule reaches the least score
+             */
+            name: string | null;
+            /**
+             * Rule
+             * @description the name holds in a headline that has one of these; empty: no rule
+             */
+            rule: components["schemas"]["Predicate"][];
+            /**
+             * Score
+             * @description AUROC on the testing headlines, of the rule against firing: 0.5 is chance; null: not tested
+             */
+            score: number | null;
+            /**
+             * Shuffled
+             * @description the score of another feature's rule for this feature
+             */
+            shuffled: number | null;
+        };
+        /**
          * FeatureRow
          * @description A feature in a list.
          */
@@ -1052,6 +1111,8 @@ export interface components {
             density: number;
             /** Feature */
             feature: number;
+            /** @description null where the run has no names, or none that predicts well enough */
+            found_name: components["schemas"]["FoundName"] | null;
             /** Has Examples */
             has_examples: boolean;
             /**
@@ -1345,6 +1406,26 @@ export interface components {
             word: string;
         };
         /**
+         * FoundName
+         * @description The name that the analysis found for a feature, and how well it predicts where the feature fires.
+         */
+        FoundName: {
+            /** High */
+            high: number;
+            /**
+             * Low
+             * @description lower end of the 95 % interval
+             */
+            low: number;
+            /**
+             * Score
+             * @description AUROC on headlines that did not choose the name; 0.5 is chance
+             */
+            score: number;
+            /** Text */
+            text: string;
+        };
+        /**
          * Headline
          * @description A headline with its strongest features.
          */
@@ -1362,6 +1443,13 @@ export interface components {
             ends: number[];
             /** Features */
             features: components["schemas"]["FiredFeature"][];
+            /**
+             * Found Names
+             * @description found names of the features in `features` and `effects`, by feature; those without one are left out
+             */
+            found_names: {
+                [key: string]: components["schemas"]["FoundName"];
+            };
             /**
              * Headline
              * @description 0-based index in the run
@@ -1444,6 +1532,11 @@ export interface components {
              * @description prediction from the SAE's reconstruction
              */
             spliced_prediction: number;
+            /**
+             * @description null: the words of this headline were not attributed
+             * @default null
+             */
+            word_effects: components["schemas"]["WordEffects"] | null;
         };
         /** HeadlinesPage */
         HeadlinesPage: {
@@ -1608,6 +1701,17 @@ export interface components {
             /** Seconds */
             seconds: number;
             set_ablation: components["schemas"]["SetAblation"] | null;
+            /**
+             * @description null: no words were attributed
+             * @default null
+             */
+            word_effects: components["schemas"]["WordSummary"] | null;
+            /**
+             * Words Left Out
+             * @description why words were not attributed; null: nothing prevented it
+             * @default null
+             */
+            words_left_out: string | null;
         };
         /**
          * LabelsAnswer
@@ -1832,6 +1936,22 @@ export interface components {
             name: string;
         };
         /**
+         * Predicate
+         * @description Something that a headline has or has not.
+         */
+        Predicate: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "word" | "phrase" | "shape" | "position" | "class" | "lexicon";
+            /**
+             * Value
+             * @description the word or words, case-folded, or the name of the shape, place, class or list
+             */
+            value: string;
+        };
+        /**
          * ProbeAnswer
          * @description A text that was read. base + Σ effects of the listed features + rest = logits, exactly.
          */
@@ -2022,7 +2142,7 @@ export interface components {
         };
         /**
          * RunAnswer
-         * @description A run's `metadata.json`, and what is wrong with files that the run can do without.
+         * @description A run's `metadata.json`, and what is known of the files that a run can do without.
          */
         RunAnswer: {
             /**
@@ -2068,6 +2188,11 @@ export interface components {
              * @description the other files that the analysis wrote
              */
             files: Record<string, never>;
+            /**
+             * Has Causes
+             * @description whether the run has causal findings about its predictions
+             */
+            has_causes: boolean;
             hookpoint: components["schemas"]["Hookpoint"];
             /**
              * Labelled
@@ -2352,6 +2477,8 @@ export interface components {
         SimilarFeature: {
             /** Feature */
             feature: number;
+            /** @description null where the run has no names, or none that predicts well enough */
+            found_name: components["schemas"]["FoundName"] | null;
             /**
              * Similarity
              * @description cosine of decoder rows, or Jaccard index of the headlines they fire on
@@ -2513,6 +2640,77 @@ export interface components {
              * @description tokens, special ones included
              */
             n_tokens: number;
+        };
+        /**
+         * WordEffects
+         * @description The effects of a headline's words on the centred logit of the predicted class; lists are [n_words].
+         */
+        WordEffects: {
+            /**
+             * Agreement
+             * @description Spearman's correlation of integrated gradients and occlusion over the words; null: not defined, because there are fewer than three words or they do not differ
+             */
+            agreement: number | null;
+            /**
+             * Base
+             * @description the logit with the baseline token in place of every word
+             */
+            base: number;
+            /**
+             * Feature Agreement
+             * @description Spearman's correlation of integrated gradients of words and of features; null: not defined
+             */
+            feature_agreement: number | null;
+            /**
+             * Features
+             * @description integrated effects of all features at the word's tokens, added up
+             */
+            features: number[];
+            /**
+             * Integrated Gradients
+             * @description from a headline in which the baseline token stands for every word; base + Σ = logit, but for a gap
+             */
+            integrated_gradients: number[];
+            /**
+             * Occlusion
+             * @description logit − logit with the baseline token in place of the word
+             */
+            occlusion: number[];
+        };
+        /**
+         * WordSummary
+         * @description How well the attributions of words agree, over the headlines that have some.
+         */
+        WordSummary: {
+            /**
+             * Agreement
+             * @description mean over headlines; null: not defined in any
+             */
+            agreement: number | null;
+            /**
+             * Baseline
+             * @description the token that stands for a missing word
+             */
+            baseline: string;
+            /**
+             * Completeness Gap
+             * @description median of |logit − base − Σ integrated gradients|
+             */
+            completeness_gap: number;
+            /**
+             * Feature Agreement
+             * @description mean over headlines; null: not defined in any
+             */
+            feature_agreement: number | null;
+            /** N Headlines */
+            n_headlines: number;
+            /** Seconds */
+            seconds: number;
+            /**
+             * Steps
+             * @description nodes of the integrated gradients' path
+             */
+            steps: number;
         };
     };
     responses: never;
@@ -2928,7 +3126,7 @@ export interface operations {
                 where?: string[];
                 limit?: number;
                 offset?: number;
-                /** @description a feature's number or its first digits, or a part of its label or of its strongest token's word */
+                /** @description a feature's number or its first digits, or a part of its label, of its found name or of its strongest token's word */
                 q?: string | null;
                 /** @description default: the run's first metric */
                 metric?: string | null;

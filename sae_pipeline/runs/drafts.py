@@ -42,10 +42,12 @@ from sae_pipeline.schema.dicts import (
     HeadlineFeaturesDict,
     MadeWithDict,
     MetadataDict,
+    NamesDict,
     NeighboursDict,
     Numbers,
     PromptDict,
 )
+from sae_pipeline.schema.names import NAMES, FeatureName
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS, RunMetadata
 
 _DRAFT = ".draft-"
@@ -144,6 +146,11 @@ class RunDraft(RunPart):
         """Write `neighbours.json`, and `decoder.safetensors` as it is given."""
         self._write(NEIGHBOURS, lines([{**self.made_with, **neighbours}]))
         self._write(DECODER, iter([decoder]))
+
+    def write_names(self, head: NamesDict, features: Iterable[FeatureName]) -> None:
+        """Write `names.json`, one feature per line."""
+        records = (one.model_dump() for one in features)
+        self._write(NAMES, array({**self.made_with, **head}, "features", records))
 
     def write_feature_stats(self, stats: FeatureStatsDict) -> None:
         """Write `feature_stats.json`, one metric per line."""

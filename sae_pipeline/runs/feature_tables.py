@@ -16,7 +16,9 @@ from sae_pipeline.runs.fit import (
     examples_problems,
     family_problems,
     listed_problems,
+    map_problems,
     metric_problems,
+    names_problems,
     neighbours_problems,
     repeated_problems,
     stats_problems,
@@ -24,10 +26,12 @@ from sae_pipeline.runs.fit import (
 )
 from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
-from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, damaged, read_whole
+from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, Model, damaged, read_whole
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, Record
-from sae_pipeline.schema.family import FAMILY, FamilyFile, Verdict
+from sae_pipeline.schema.family import FAMILY, FamilyFile, MemberMatches, Verdict
+from sae_pipeline.schema.map import MAP, MapFile
+from sae_pipeline.schema.names import NAMES, FeatureName, NamesFile
 from sae_pipeline.schema.run import (
     DECODER,
     NEIGHBOURS,
@@ -40,6 +44,7 @@ from sae_pipeline.schema.run import (
 )
 
 SPARK_BINS = 16
+_SIBLINGS = 8  # of a feature with the same counterpart
 
 
 class Estimate(Record):
@@ -61,6 +66,7 @@ class Counterpart(Record):
     cosine: float
     coactivation: float
     verdict: Verdict
+    siblings: list[tuple[int, float]]  # other features of the run with the same counterpart, and their cosines with it
 
 
 class FeatureFacts(Record):
@@ -72,6 +78,7 @@ class FeatureFacts(Record):
     by_decoder: list[tuple[int, float]]
     by_cofiring: list[tuple[int, float]]
     family: list[Counterpart]
+    naming: FeatureName | None
 
 
 class FeatureTables:
@@ -139,6 +146,10 @@ class FeatureTables:
         rows = [(c.name, f, getattr(c, f)) for c in columns for f in fields if getattr(c, f) is not None]
         table = np.array([row for _, _, row in rows], np.float64).reshape(len(rows), stats.d_sae)  # null: NaN
         neighbours, family = self._neighbours(), self._family()
+        siblings = [_siblings(match) for match in family.matches] if family else []
+        self._stability(family)
+        self._map()
+        names = {one.feature: one for one in self._names()}
 
         def fact(feature: int) -> bytes:
             estimates: dict[str, dict[str, float]] = {}
@@ -153,25 +164,50 @@ class FeatureTables:
                     if neighbours
                     else [],
                     "by_cofiring": _pairs(neighbours.by_cofiring, neighbours.cofiring, feature) if neighbours else [],
-                    "family": _counterparts(family, feature) if family else [],
+                    "family": _counterparts(family, siblings, feature) if family else [],
+                    "naming": names[feature].model_dump() if feature in names else None,
                 }
             )
 
         statement = "INSERT INTO feature (feature, facts) VALUES (?, ?)"
         self._run.sql.executemany(statement, ((feature, fact(feature).decode()) for feature in range(stats.d_sae)))
+        self._run.sql.executemany(
+            "UPDATE feature SET (found, found_folded, found_score, found_low, found_high) = (?, ?, ?, ?, ?) "
+            "WHERE feature = ?",
+            (
+                (one.name, one.name.casefold(), one.score, one.low, one.high, one.feature)
+                for one in names.values()
+                if one.name is not None
+            ),
+        )
 
     def _neighbours(self) -> NeighboursFile | None:
         run = self._run
         if run.has(NEIGHBOURS):
             with run.optional(NEIGHBOURS, "analyze"):
-                known = run.known(NEIGHBOURS)
-                if known.size > MAX_WHOLE_BYTES:
-                    raise damaged(run.folder, NEIGHBOURS, "", f"is larger than {MAX_WHOLE_BYTES >> 20} MiB")
-                near = read_whole(run.folder, NEIGHBOURS, known, partial(run.parse, NEIGHBOURS, model=NeighboursFile))
+                near = self._whole(NEIGHBOURS, NeighboursFile)
                 run.check(NEIGHBOURS, "", neighbours_problems(near, run.metadata))
-                run.advance(known.size)
                 return near
         return None
+
+    def _names(self) -> list[FeatureName]:
+        run = self._run
+        if run.has(NAMES):
+            with run.optional(NAMES, "analyze"):
+                names = self._whole(NAMES, NamesFile)
+                run.check(NAMES, "", names_problems(names, run.metadata, self.stats))
+                return names.features
+        return []
+
+    def _whole(self, name: str, model: type[Model]) -> Model:
+        """An optional file that the analysis wrote, compared with its checksum."""
+        run = self._run
+        known = run.known(name)
+        if known.size > MAX_WHOLE_BYTES:
+            raise damaged(run.folder, name, "", f"is larger than {MAX_WHOLE_BYTES >> 20} MiB")
+        content = read_whole(run.folder, name, known, partial(run.parse, name, model=model))
+        run.advance(known.size)
+        return content
 
     def _family(self) -> FamilyFile | None:
         run = self._run
@@ -186,6 +222,31 @@ class FeatureTables:
                 run.advance(len(text))
                 return family
         return None
+
+    def _stability(self, family: FamilyFile | None) -> None:
+        """How surely each feature is found with other seeds: the mean of its cosines; −1 where there are none."""
+        own = self._run.metadata.sae.size
+        seeds = [m for one, m in zip(family.members, family.matches, strict=True) if one.size == own] if family else []
+        cosines = np.array([match.cosine for match in seeds], np.float64)
+        found = cosines.mean(0) if len(seeds) else np.full(self.stats.d_sae, -1.0)
+        self._run.vector("stability", found)
+
+    def _map(self) -> None:
+        run = self._run
+        if not run.has(MAP):
+            return
+        with run.optional(MAP, "map"):
+            try:
+                text = read_sealed(run.folder / MAP, MAX_WHOLE_BYTES)
+            except DamageError as error:
+                raise damaged(run.folder, MAP, "", str(error)) from error
+            found = run.parse(MAP, text, MapFile)
+            run.check(MAP, "", map_problems(found, run.metadata, run.checksum, self.stats))
+            run.advance(len(text))
+            columns = {"feature": (found.features, np.int32), "x": (found.x, np.float32), "y": (found.y, np.float32)}
+            for name, (values, kind) in {**columns, "region": (found.region, np.int16)}.items():
+                run.vector(f"map {name}", np.array(values, kind))
+            run.about("map", found.model_dump_json(include={"method", "named_by", "regions"}))
 
     def examples(self, n_tokens: Sequence[int]) -> None:
         """Read `feature_tokens.json`; `n_tokens` has the number of tokens of every headline."""
@@ -224,11 +285,29 @@ def _pairs(features: list[list[int]], numbers: list[list[float]], feature: int) 
     return list(zip(features[feature], numbers[feature], strict=False))
 
 
-def _counterparts(family: FamilyFile, feature: int) -> list[dict[str, Any]]:
+Siblings = dict[int, list[tuple[int, float]]]
+"""The features of a run with the same counterpart, and their cosines with it, by that counterpart."""
+
+
+def _siblings(match: MemberMatches) -> Siblings:
+    """The features that a member has as matches or splits; the nearest to the counterpart first."""
+    found: Siblings = {}
+    nearest_first = sorted(range(len(match.feature)), key=lambda feature: -match.cosine[feature])
+    for feature in nearest_first:
+        if match.verdict[feature] != "absent":
+            found.setdefault(match.feature[feature], []).append((feature, match.cosine[feature]))
+    return found
+
+
+def _counterparts(family: FamilyFile, siblings: list[Siblings], feature: int) -> list[dict[str, Any]]:
+    def others(of_member: Siblings, counterpart: int) -> list[tuple[int, float]]:
+        return [pair for pair in of_member.get(counterpart, ())[: _SIBLINGS + 1] if pair[0] != feature][:_SIBLINGS]
+
     return [
         {
             **member.model_dump(include={"size", "sae_hash"}),
             **{field: getattr(match, field)[feature] for field in type(match).model_fields},
+            "siblings": others(of_member, match.feature[feature]),
         }
-        for member, match in zip(family.members, family.matches, strict=True)
+        for member, match, of_member in zip(family.members, family.matches, siblings, strict=True)
     ]

@@ -7,19 +7,20 @@ file with another stamp is compared with its checksum again, and the index is ma
 
 | table | a row is |
 | --- | --- |
-| `about` | a fact: totals, metrics, columns, histogram edges, files left out, `interventions.json` without headlines |
+| `about` | a fact: totals, regions, metrics, columns, histogram edges, files left out, `interventions.json` without headlines |
 | `vector` | one numpy array over all headlines or all features |
 | `headline` | a headline: its id, and the byte offsets and lengths of its records |
 | `headline_text` | its words (FTS5) |
 | `column_value` | a value of one of the table's other columns: its place in their order, from 1, and its headlines |
 | `posting` | a feature's headlines among 262,144 consecutive ones, and its weight in each (uint32, float32) |
-| `feature` | a feature: the place of its examples, its word, a coarse histogram, and `FeatureFacts` as JSON |
+| `feature` | a feature: the place of its examples, word, coarse histogram, found name, and `FeatureFacts` as JSON |
 | `fired` | a case-folded word on which a feature fires |
 
 The weights of a headline are its strongest features' activations divided by their Euclidean length. Vectors over
 headlines: `cell` (label · number of labels + prediction), `confidence`, and for every sort key and direction the
 headlines in that order, and `column 0`, `column 1`, …: the place of each headline's value, 0 where it has none. Vectors
-over features: `headline_counts`, `density`, `leaning`, and `metric NAME` for all.
+over features: `headline_counts`, `density`, `leaning`, `stability`, and `metric NAME` for all. Vectors over the
+features on the map: `map feature`, `map x`, `map y`, `map region`.
 """
 
 import json
@@ -44,10 +45,12 @@ from sae_pipeline.runs.run_files import DamagedRunError, added_limit, read_metad
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import RUN_FILES, FileName, Record, Sha256
 from sae_pipeline.schema.family import FAMILY
+from sae_pipeline.schema.map import MAP
+from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS, RunMetadata
 
 INDEX, INDEX_RECORD = INDEX_FILES = ("index.sqlite", "index.json")
-INDEXED_FILES = (*RUN_FILES, NEIGHBOURS, DECODER, FAMILY, FEATURE_EFFECTS, INTERVENTIONS)
+INDEXED_FILES = (*RUN_FILES, NEIGHBOURS, DECODER, NAMES, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS)
 _PARTIAL = ".index.partial"
 Progress = Callable[[int, int], None]
 
@@ -66,7 +69,7 @@ class SeenFile(Record):
 class IndexRecord(Record):
     """`index.json`."""
 
-    version: Literal[4]
+    version: Literal[5]
     seen_at: int  # ns since 1970, before the files were read
     files: dict[FileName, SeenFile]  # of the run, and the index itself
 
@@ -109,7 +112,7 @@ def index_is_current(folder: Path, path: Path | None = None) -> bool:
     if unsure:
         files = {name: SeenFile(stamp=stamps[name], sha256=seen.sha256) for name, seen in record.files.items()}
         with suppress(OSError, ResourceError):  # the next reader compares the files again
-            write_record(path.with_name(INDEX_RECORD), IndexRecord(version=4, seen_at=now, files=files))
+            write_record(path.with_name(INDEX_RECORD), IndexRecord(version=5, seen_at=now, files=files))
     return True
 
 
@@ -136,7 +139,7 @@ def build_index(folder: Path, progress: Progress | None = None, into: Path | Non
                     if _stamps(_present(folder)) != stamps:
                         raise DamageError("does not fit any more, because a file has changed meanwhile")
                     files[INDEX] = _seen(target, stamp(target))
-                    write_record(target.with_name(INDEX_RECORD), IndexRecord(version=4, seen_at=now, files=files))
+                    write_record(target.with_name(INDEX_RECORD), IndexRecord(version=5, seen_at=now, files=files))
                 finally:
                     partial.unlink(missing_ok=True)
     except DamageError as error:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_pipeline.artefacts.checksums import check_sealed, without_seal
-from sae_pipeline.errors import DamageError
+from sae_pipeline.errors import DamageError, command
 from sae_pipeline.runs import run_files
 from sae_pipeline.runs.fit import Problems
 from sae_pipeline.runs.json_records import RecordsError, Span, json_lines, json_records
@@ -37,7 +37,8 @@ CREATE UNIQUE INDEX place_of_value ON column_value (of_column, value);
 CREATE TABLE posting (feature INTEGER, headlines BLOB, weights BLOB);
 CREATE TABLE feature (
     feature INTEGER PRIMARY KEY, examples_at INTEGER, examples_bytes INTEGER,
-    word TEXT, folded TEXT, spark TEXT, facts TEXT
+    word TEXT, folded TEXT, spark TEXT,
+    found TEXT, found_folded TEXT, found_score REAL, found_low REAL, found_high REAL, facts TEXT
 );
 CREATE TABLE fired (word TEXT, feature INTEGER, PRIMARY KEY (word, feature)) WITHOUT ROWID;
 """
@@ -98,8 +99,8 @@ class RunTables:
         try:
             yield
         except DamagedRunError as error:
-            again = f"`python -m sae_pipeline {verb} --run {self.metadata.run_id}` makes it again"
-            cure = "`python -m sae_pipeline analyze` makes a new run with it" if verb == "analyze" else again
+            again = f"`{command(verb)} --run {self.metadata.run_id}` makes it again"
+            cure = f"`{command(verb)}` makes a new run with it" if verb == "analyze" else again
             self.left_out[name] = f"{error.what}; {cure}."
 
     def parse(self, name: str, text: bytes, model: type[Model], place: str = "") -> Model:

@@ -10,6 +10,7 @@ A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
 | `feature_tokens.json` | `run.FeatureTokensFile` |
 | `headline_features.json` | `run.HeadlineFeaturesFile` |
 | `neighbours.json` (optional) | `run.NeighboursFile` |
+| `names.json` (optional) | `names.NamesFile` |
 | `decoder.safetensors` (optional) | float16 `W_dec` [d_sae, d_in], for matching runs |
 | `feature_effects.json` (optional) | `causes.FeatureEffectsFile` |
 | `interventions.json` (optional) | `causes.InterventionsFile` |

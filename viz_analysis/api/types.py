@@ -8,10 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 from sae_pipeline.runs.column_tables import ColumnFacts
 from sae_pipeline.schema.causes import HeadlineEffects, InterventionsSummary
 from sae_pipeline.schema.common import MIN_HEADLINES, Cell, Record, Share
+from sae_pipeline.schema.names import FeatureName
 from sae_pipeline.schema.run import Example, FiredFeature, FiredWord, MetricInfo, Prompt, RunMetadata
 
 Support = Literal["dead", "thin", "ok"]
 _SUPPORT = f"whether it fires on no headline (dead), on fewer than {MIN_HEADLINES} (thin), or on more (ok)"
+
+_FOUND = "null where the run has no names, or none that predicts well enough"
 
 # --- queries -------------------------------------------------------------------------------------------
 
@@ -95,7 +98,8 @@ class FeaturesQuery(PageQuery, SliceQuery):
     q: str | None = Field(
         None,
         max_length=200,
-        description="a feature's number or its first digits, or a part of its label or of its strongest token's word",
+        description="a feature's number or its first digits, or a part of its label, of its found name or of its "
+        "strongest token's word",
     )
     metric: str | None = Field(None, max_length=2_000, description="default: the run's first metric")
     order: Literal["desc", "asc"] = "desc"
@@ -172,12 +176,25 @@ class ErrorAnswer(Record):
     error: ErrorDetail
 
 
+class FoundName(Record):
+    """The name that the analysis found for a feature, and how well it predicts where the feature fires."""
+
+    text: str
+    score: Share = Field(description="AUROC on headlines that did not choose the name; 0.5 is chance")
+    low: Share = Field(description="lower end of the 95 % interval")
+    high: Share
+
+
 class Headline(Prompt):
     """A headline with its strongest features."""
 
     headline: NonNegativeInt = Field(description="0-based index in the run")
     features: list[FiredFeature]
     effects: HeadlineEffects | None = Field(description="causal findings, where the run has some for the headline")
+    found_names: dict[NonNegativeInt, FoundName] = Field(
+        description="found names of the features in `features` and `effects`, by feature; those without one are left "
+        "out"
+    )
 
 
 class HeadlinesPage(Record):
@@ -224,6 +241,7 @@ class FeatureRow(Record):
 
     feature: NonNegativeInt
     word: str | None = Field(description="word of its strongest token; null where no examples were saved")
+    found_name: FoundName | None = Field(description=_FOUND)
     has_examples: bool
     n_headlines: NonNegativeInt = Field(description="headlines on which it fires")
     density: Share = Field(description="share of counted tokens on which it fires")
@@ -317,6 +335,7 @@ class ExampleGroupAnswer(Record):
 class SimilarFeature(Record):
     feature: NonNegativeInt
     word: str | None
+    found_name: FoundName | None = Field(description=_FOUND)
     similarity: FiniteFloat = Field(
         description="cosine of decoder rows, or Jaccard index of the headlines they fire on"
     )
@@ -339,6 +358,10 @@ class FeatureInfo(Record):
     labels: list[str]
     feature: NonNegativeInt
     word: str | None
+    found_name: FoundName | None = Field(description=_FOUND)
+    naming: FeatureName | None = Field(
+        description="how the analysis named the feature, also where it found no name; null where the run has no names"
+    )
     n_headlines: NonNegativeInt
     n_headlines_in_run: NonNegativeInt
     density: Share
@@ -398,8 +421,9 @@ class InterventionsAnswer(InterventionsSummary):
 
 
 class RunAnswer(RunMetadata):
-    """A run's `metadata.json`, and what is wrong with files that the run can do without."""
+    """A run's `metadata.json`, and what is known of the files that a run can do without."""
 
+    has_causes: bool = Field(description="whether the run has causal findings about its predictions")
     damaged_files: list[str] = Field(
         description="a sentence for each optional file that is damaged and left out; it says what makes the file anew"
     )

@@ -156,9 +156,13 @@ def _effects(run: RunReader, inside: Flags) -> SliceEffects:
 
 
 def similar_features(run: RunReader, pairs: list[tuple[int, float]]) -> list[SimilarFeature]:
-    """Pairs (feature, similarity) with the features' words."""
-    words = run.words([feature for feature, _ in pairs])
-    return [SimilarFeature(feature=one, word=words.get(one), similarity=alike) for one, alike in pairs]
+    """Pairs (feature, similarity) with the features' words and found names."""
+    features = [feature for feature, _ in pairs]
+    words, found = run.words(features), run.found_names(features)
+    return [
+        SimilarFeature(feature=one, word=words.get(one), found_name=found.get(one), similarity=alike)
+        for one, alike in pairs
+    ]
 
 
 def density_histogram(columns: FeatureColumns) -> FeatureDensity:

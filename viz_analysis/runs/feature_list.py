@@ -101,9 +101,9 @@ def _begins_with(features: Ints, number: int) -> Flags:
 
 
 def _named(run: RunReader, text: str, names: HumanNames) -> Flags:
-    """Which features have `text` in their human label or in the word of their strongest token."""
+    """Which features have `text` in their human label, their found name or the word of their strongest token."""
     wanted = text.casefold()
-    by_word = run.rows("SELECT feature FROM feature WHERE instr(folded, ?)", [wanted])
+    by_word = run.rows("SELECT feature FROM feature WHERE instr(folded, ?1) OR instr(found_folded, ?1)", [wanted])
     by_label = [feature for feature, name in names.items() if wanted in name.casefold()]
     return _mask(run, [*(feature for (feature,) in by_word), *by_label])
 
@@ -126,12 +126,14 @@ def _rows(columns: FeatureColumns, features: list[int]) -> list[FeatureRow]:
     marks = ",".join("?" * len(features))
     statement = f"SELECT feature, word, spark FROM feature WHERE spark NOT NULL AND feature IN ({marks})"
     saved = {feature: (word, orjson.loads(spark)) for feature, word, spark in columns.run.rows(statement, features)}
+    found = columns.run.found_names(features)
     values = {name: column[features].tolist() for name, column in columns.values.items()}
     effects = columns.slice_effects
     return [
         FeatureRow.model_construct(
             feature=feature,
             word=saved[feature][0] if feature in saved else None,
+            found_name=found.get(feature),
             has_examples=feature in saved,
             n_headlines=int(columns.headline_counts[feature]),
             density=float(columns.density[feature]),

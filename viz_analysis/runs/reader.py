@@ -7,7 +7,7 @@ read there and validated again. Files are opened once, so that a run that is del
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from sae_pipeline.runs.run_files import read_metadata
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects
 from sae_pipeline.schema.common import FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS
 from sae_pipeline.schema.run import FeatureExamples, HeadlineFeatures, MetricInfo, Prompt, RunMetadata
-from viz_analysis.api.types import Headline
+from viz_analysis.api.types import FoundName, Headline
 
 Model = TypeVar("Model", bound=BaseModel)
 _HEADLINES_AT_ONCE = 10_000
@@ -94,6 +94,20 @@ class RunReader:
         found = self.rows(f"SELECT feature, word FROM feature WHERE word NOT NULL AND feature IN ({marks})", features)
         return dict(found)
 
+    def found_names(self, features: Iterable[int]) -> dict[int, FoundName]:
+        """The names that the analysis found, of the features that have one."""
+        wanted = list(features)
+        marks = ",".join("?" * len(wanted))
+        rows = self.rows(
+            "SELECT feature, found, found_score, found_low, found_high FROM feature "
+            f"WHERE found NOT NULL AND feature IN ({marks})",
+            wanted,
+        )
+        return {
+            feature: FoundName.model_construct(text=text, score=score, low=low, high=high)
+            for feature, text, score, low, high in rows
+        }
+
     # --- the files -------------------------------------------------------------------------------------
 
     def prompt(self, headline: int) -> Prompt:
@@ -111,11 +125,13 @@ class RunReader:
         columns = "prompt_at, prompt_bytes, features_at, features_bytes, effects_at, effects_bytes"
         ((prompt_at, prompt_size, at, size, effects_at, effects_size),) = self._places(columns, headline)
         effects = self._record(INTERVENTIONS, effects_at, effects_size, HeadlineEffects) if effects_size else None
+        features = self._record(HEADLINE_FEATURES, at, size, HeadlineFeatures).features
         return Headline.model_construct(
             **dict(self._record(PROMPTS, prompt_at, prompt_size, Prompt)),
             headline=headline,
-            features=self._record(HEADLINE_FEATURES, at, size, HeadlineFeatures).features,
+            features=features,
             effects=effects,
+            found_names=self.found_names({one.feature for one in features} | _caused(effects)),
         )
 
     def effects(self, inside: Flags) -> Iterator[HeadlineEffects]:
@@ -151,6 +167,14 @@ class RunReader:
             return _checked(model, os.pread(self._files[name].fileno(), size, at))
         except (OSError, LookupError, TypeError, OverflowError) as error:
             raise IndexMisfitError(f"{name} at {at}") from error
+
+
+def _caused(effects: HeadlineEffects | None) -> set[int]:
+    """The features that a headline's causal findings name."""
+    if effects is None:
+        return set()
+    paths = [path.features for path in (effects.flip, effects.repair) if path]
+    return {one.feature for one in effects.features}.union(*paths)
 
 
 def _opened(path: Path) -> FileIO:

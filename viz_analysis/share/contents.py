@@ -12,6 +12,7 @@ itself.
 | parts `column 0`, `cell`, `metric NAME`, … | the vectors of the run's index; see `Grain.whole` |
 | parts `values 0`, … | the values of a column of the table: [value, its text, headlines] |
 | part `words` | for each feature the word of its strongest token, null where it has none |
+| part `names` | for each feature its found name: [text, score, low, high], null where it has none |
 | table `headlines` | a headline as `/api/headlines` lists it |
 | table `rows` | a feature in a list: [word, histogram or null, headlines, density, leaning, metrics] |
 | table `features` | a feature's page, without what `facts`, `rows` and `headlines` have |
@@ -45,7 +46,7 @@ from viz_analysis.share.letters import letters
 
 _ANSWERS = ("run", "runs", "labels", "columns", "feature_density", "interventions", "health")
 _IN_FACTS = {"run_id", "labels", "feature", "metrics", "n_headlines_in_run", "examples"}
-_IN_ROWS = {"word", "n_headlines", "density", "status", "leaning", "examples_saved"}
+_IN_ROWS = {"word", "found_name", "n_headlines", "density", "status", "leaning", "examples_saved"}
 
 
 class Grain(NamedTuple):
@@ -144,6 +145,7 @@ def _add_features(archive: ArchiveWriter, folder: Path, index: Path, grain: Grai
     columns = _Ranked(_Examples(folder, index))
     features = columns.run.rows("SELECT word, spark FROM feature ORDER BY feature")
     archive.part("words", [word for word, _ in features])
+    archive.part("names", _found_names(columns.run))
     values = np.stack([columns.values[name] for name in columns.metrics], axis=1)
     archive.table(
         "rows",
@@ -161,6 +163,11 @@ def _add_features(archive: ArchiveWriter, folder: Path, index: Path, grain: Grai
         ),
     )
     archive.table("features", grain.features, (_feature(columns, n, grain) for n in range(len(features))))
+
+
+def _found_names(run: RunReader) -> list[list[Any] | None]:
+    statement = "SELECT found, found_score, found_low, found_high FROM feature ORDER BY feature"
+    return [list(row) if row[0] is not None else None for row in run.rows(statement)]
 
 
 def _feature(columns: FeatureColumns, feature: int, grain: Grain) -> dict[str, Any]:

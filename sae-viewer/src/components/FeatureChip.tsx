@@ -1,14 +1,15 @@
 import { Tooltip } from 'radix-ui'
 import { Link } from 'wouter'
-import type { FiredFeature, Prompt } from '../interpAPI'
+import type { FiredFeature, FoundName, Prompt } from '../interpAPI'
 import { number } from '../lib/format'
 import { activationOn, stretches } from '../lib/text'
 import { FeatureName } from './FeatureName'
 import { Word } from './HeatText'
 
-/** A link to a feature, such as `Feature 1234: surge`. On hover or focus it lists the activations by word. */
-export function FeatureChip({ fired, prompt, href, strongest, onLight }: {
+/** A link to a feature, such as `Feature 1234: rise, gain`. On hover or focus it lists the activations by word. */
+export function FeatureChip({ fired, found, prompt, href, strongest, onLight }: {
   fired: FiredFeature
+  found: FoundName | undefined
   prompt: Prompt
   href: string
   /** The headline's highest activation, which a full underline stands for. */
@@ -26,7 +27,7 @@ export function FeatureChip({ fired, prompt, href, strongest, onLight }: {
           onBlur={() => onLight(undefined)}
           className="chip"
         >
-          <FeatureName feature={fired.feature} word={fired.word} />
+          <FeatureName feature={fired.feature} found={found} word={fired.word} />
           {strongest !== undefined && (
             <span aria-hidden="true" className="chip-level" style={{ width: `${(100 * fired.activation) / strongest}%` }} />
           )}

@@ -1,22 +1,63 @@
 import { useLabel } from '../hooks/useLabels'
-import type { FeatureLabel } from '../interpAPI'
+import type { FeatureLabel, FoundName } from '../interpAPI'
+import { number } from '../lib/format'
 import { visible } from '../lib/text'
 import { Word } from './HeatText'
 import { Icon } from './Icon'
 
-/** A feature by its number and strongest word (`Feature 1234: surge`), or by the name and star that a person gave it. */
-export function FeatureName({ feature, word }: { feature: number; word: string | null | undefined }) {
+interface Named {
+  feature: number
+  /** The name that the analysis found; nothing where it found none. */
+  found: FoundName | null | undefined
+  /** The word of its strongest token. */
+  word: string | null | undefined
+}
+
+/** A feature by its number and what it is called: `Feature 1234: rise, gain`. */
+export function FeatureName({ feature, found, word }: Named) {
   const label = useLabel(feature)
-  const named = label !== undefined && label.name !== ''
   return (
     <>
       <span className="shrink-0 text-soft">
         Feature {feature}
-        {(named || word != null) && ':'}
+        {(Boolean(label?.name) || found != null || word != null) && ':'}
       </span>
-      {label && <LabelMark label={label} />}
-      {!named && word != null && <Word className="truncate">{word}</Word>}
+      <FeatureCalled feature={feature} found={found} word={word} />
     </>
+  )
+}
+
+/** What a feature is called, without its number: the name that a person gave, else the found name, else its strongest word in quotation marks. */
+export function FeatureCalled({ feature, found, word }: Named) {
+  const label = useLabel(feature)
+  return (
+    <>
+      {label && <LabelMark label={label} />}
+      {!label?.name && (found ? <FoundMark found={found} /> : word != null && <StrongestWord word={word} />)}
+    </>
+  )
+}
+
+/** A name that the analysis found. */
+function FoundMark({ found }: { found: FoundName }) {
+  return (
+    <bdi className="truncate" title={`${visible(found.text)} (${foundScore(found)})`}>
+      {visible(found.text)}
+    </bdi>
+  )
+}
+
+/** How well a found name predicts where its feature fires. */
+export function foundScore({ score, low, high }: FoundName): string {
+  return `found name, AUROC ${number(score)}, 95 % interval ${number(low)} to ${number(high)}`
+}
+
+/** The word of a feature's strongest token, which is no name. */
+function StrongestWord({ word }: { word: string }) {
+  return (
+    <span className="truncate text-soft italic" title="No name found. This is the word of its strongest token.">
+      <span className="sr-only">no name, strongest word </span>“<Word>{word}</Word>”
+    </span>
   )
 }
 

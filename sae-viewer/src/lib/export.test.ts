@@ -38,6 +38,7 @@ test('a headline as HTML shows hostile text as text', () => {
     columns: {},
     features: [lit],
     effects: null,
+    found_names: {},
   }
   const html = headlineHtml(headline, lit, { run: 'run-001', labels: ['<b>', 'Bullish'], name: '</title><script>' })
   expect(html).toContain('<mark class="h8" title="activation 2.00">&lt;img</mark>')

@@ -159,11 +159,12 @@ function beginsWith(length: number, number: number): Uint8Array {
   return mask
 }
 
-/** Which features have `text` in their human label or in the word of their strongest token. */
+/** Which features have `text` in their human label, their found name or the word of their strongest token. */
 async function named(run: SharedRun, text: string): Promise<Uint8Array> {
-  const [letters, words] = await Promise.all([run.letters(), run.vector<string | null>('words')])
+  const [letters, words, found] = await Promise.all([run.letters(), run.vector<string | null>('words'), run.foundNames()])
   const wanted = letters.casefold(text)
-  const mask = Uint8Array.from(words, (word) => Number(word !== null && letters.casefold(word).includes(wanted)))
+  const fits = (name: string | null | undefined) => name != null && letters.casefold(name).includes(wanted)
+  const mask = Uint8Array.from(words, (word, n) => Number(fits(word) || fits(found[n]?.text)))
   for (const [feature, { name }] of Object.entries(labels(run))) if (letters.casefold(name).includes(wanted)) mask[Number(feature)] = 1
   return mask
 }
@@ -183,12 +184,13 @@ function labels(run: SharedRun): Record<string, { name: string }> {
 // --- rows and pages -------------------------------------------------------------------------------------
 
 async function rows(run: SharedRun, columns: Columns, features: number[]): Promise<FeatureRow[]> {
-  const found = await run.archive.records<Row>('rows', features)
+  const [found, names] = await Promise.all([run.archive.records<Row>('rows', features), run.foundNames()])
   return found.map((row, i) => {
     const feature = features[i] ?? 0
     const added = Object.entries(columns.added).map(([name, values]) => [name, values[feature] ?? 0] as const)
     return {
       ...listed(run, feature, row),
+      found_name: names[feature] ?? null,
       values: { ...valuesOf(run, row), ...Object.fromEntries(added) },
       slice_effects: columns.effects?.means.get(feature) ?? null,
       n_slice_effects: columns.effects ? (columns.effects.counts.get(feature) ?? 0) : null,
@@ -211,7 +213,7 @@ type Example = FeatureInfo['examples'][number]
 type Group = Omit<FeatureInfo['groups'][number], 'examples'> & { examples: Omit<Example, 'prompt'>[] }
 
 /** A feature's page, but for what stands elsewhere. */
-interface Described extends Pick<FeatureInfo, 'message' | 'words' | 'family'> {
+interface Described extends Pick<FeatureInfo, 'message' | 'words' | 'family' | 'naming'> {
   stats: Estimate[]
   classes: Split[]
   histogram: number[] | null
@@ -223,10 +225,11 @@ interface Described extends Pick<FeatureInfo, 'message' | 'words' | 'family'> {
 export async function featureInfo(run: SharedRun, { id }: { id: number }): Promise<FeatureInfo> {
   const { run_id, d_sae, labels: names, metrics, n_headlines, class_sizes, class_metrics, histogram_edges } = run.facts
   if (id >= d_sae) throw refusal(404, 'unknown_feature', `There is no feature ${id}: ${run_id} has features 0 to ${d_sae - 1}.`)
-  const [[row], [found], words] = await Promise.all([
+  const [[row], [found], words, foundNames] = await Promise.all([
     run.archive.records<Row>('rows', [id]),
     run.archive.records<Described>('features', [id]),
     run.vector<string | null>('words'),
+    run.foundNames(),
   ])
   if (!row || !found) throw new Error(`the archive has no feature ${id}`)
   const values = valuesOf(run, row)
@@ -238,12 +241,14 @@ export async function featureInfo(run: SharedRun, { id }: { id: number }): Promi
     }),
   )
   const groups = await inHeadlines(run, found.groups)
-  const similar = (pairs: [number, number][]) => pairs.map(([feature, similarity]) => ({ feature, word: words[feature] ?? null, similarity }))
+  const similar = (pairs: [number, number][]) => pairs.map(([feature, similarity]) => ({ feature, word: words[feature] ?? null, found_name: foundNames[feature] ?? null, similarity }))
   return {
     run_id,
     labels: names,
     feature: id,
     word,
+    found_name: foundNames[id] ?? null,
+    naming: found.naming,
     n_headlines: n_own,
     density,
     status,

@@ -1,6 +1,6 @@
 /** A shared run: its facts, and its vectors and masks over headlines and features. */
 
-import { ApiError, type Column, type MetricInfo } from '../interpAPI'
+import { ApiError, type Column, type FoundName, type MetricInfo } from '../interpAPI'
 import type { Archive } from './archive'
 import { Letters, type LetterTables } from './letters'
 
@@ -50,6 +50,12 @@ export class SharedRun {
     return rows.map(([, , headlines, density, leaning, values]) => {
       return name === 'headline_counts' ? headlines : name === 'density' ? density : name === 'leaning' ? (leaning ?? -1) : values[metric]
     }) as T[]
+  }
+
+  /** The found name of each feature. */
+  async foundNames(): Promise<(FoundName | null)[]> {
+    const names = await this.archive.part<([text: string, score: number, low: number, high: number] | null)[]>('names')
+    return names.map((name) => name && { text: name[0], score: name[1], low: name[2], high: name[3] })
   }
 
   async letters(): Promise<Letters> {

@@ -1,9 +1,7 @@
 import { Link } from 'wouter'
-import { LabelMark } from '../../components/FeatureName'
-import { Word } from '../../components/HeatText'
+import { FeatureCalled } from '../../components/FeatureName'
 import { Icon } from '../../components/Icon'
 import { ClassMark } from '../../components/Outcome'
-import { useLabel } from '../../hooks/useLabels'
 import type { FeatureRow, MetricInfo } from '../../interpAPI'
 import type { Order } from '../../lib/address'
 import { className, isMany } from '../../lib/classes'
@@ -57,8 +55,8 @@ export function FeatureColumns({ labels, metrics, metric, order, effects, inPane
     <div className={`${grid(inPane)} shrink-0 border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics, effects, labels)}>
       <span className={`text-right ${inPane ? '' : 'max-sm:hidden'}`}>rank</span>
       <span className="text-right">feature</span>
-      <span className="truncate">
-        {!inPane && <span className="hidden sm:inline">strongest </span>}word
+      <span className="truncate" title="The name that a person gave it, else the name that the analysis found, else its strongest word in quotation marks">
+        name
       </span>
       {!inPane && (
         <>
@@ -187,15 +185,10 @@ function SliceEffect({ feature: { slice_effects, n_slice_effects }, labels }: { 
 /** Its name and word and, where the class that it indicates has no mark, that class. */
 function FeatureWord({ feature, indicates }: { feature: FeatureRow; indicates: string }) {
   const remark = feature.status === 'dead' ? 'never fires' : feature.status === 'thin' ? 'thin support' : ''
-  const label = useLabel(feature.feature)
   return (
     <span className="flex min-w-0 items-baseline gap-2">
-      {label && <LabelMark label={label} />}
-      {feature.word === null ? (
-        !remark && <span className="truncate text-xs text-faint">no examples saved</span>
-      ) : (
-        <Word className={label?.name ? 'shrink-[999] truncate text-soft' : 'truncate'}>{feature.word}</Word>
-      )}
+      <FeatureCalled feature={feature.feature} found={feature.found_name} word={feature.word} />
+      {feature.word === null && !remark && <span className="truncate text-xs text-faint">no examples saved</span>}
       {indicates && (
         <bdi className="hidden min-w-0 shrink-[9999] truncate text-xs text-faint sm:block" title={`Best indicates ${indicates}`}>
           {indicates}

@@ -1,5 +1,5 @@
 import { Link } from 'wouter'
-import { Word } from '../../components/HeatText'
+import { FeatureCalled } from '../../components/FeatureName'
 import type { FamilyMatch, FeatureInfo, SimilarFeature } from '../../interpAPI'
 import { FEATURES, writeAddress, type FeaturesAddress } from '../../lib/address'
 import { number } from '../../lib/format'
@@ -39,7 +39,7 @@ function Neighbours({ title, measure, features, address, children }: {
         {title} <span className="font-normal">{measure}</span>
       </h3>
       <ol>
-        {features.map(({ feature, word, similarity }) => (
+        {features.map(({ feature, found_name, word, similarity }) => (
           <li key={feature} className="border-t border-line">
             <Link
               href={writeAddress({ ...FEATURES, run: address.run, metric: address.metric, feature })}
@@ -47,7 +47,7 @@ function Neighbours({ title, measure, features, address, children }: {
             >
               <span className="flex min-w-0 gap-2">
                 <span className="text-soft tabular-nums">{feature}</span>
-                {word !== null && <Word className="truncate">{word}</Word>}
+                <FeatureCalled feature={feature} found={found_name} word={word} />
               </span>
               <Bar share={similarity} />
               <span className="text-right tabular-nums">{number(similarity)}</span>

@@ -1,11 +1,15 @@
 import { memo, useEffect, useRef, useState } from 'react'
 import { EffectChips } from '../../components/causes/EffectChips'
 import { HeadlineCauses } from '../../components/causes/HeadlineCauses'
+import { Story } from '../../components/causes/Story'
 import { FeatureChip } from '../../components/FeatureChip'
-import { HeatText } from '../../components/HeatText'
+import { HeatText, ShadeLegend, type Shade } from '../../components/HeatText'
 import { isCorrect, Outcome, OutcomeLine, Verdict } from '../../components/Outcome'
 import type { Headline } from '../../interpAPI'
+import { classLook, className } from '../../lib/classes'
+import { signed } from '../../lib/effects'
 import { count } from '../../lib/format'
+import { featureEffects, wordEffects } from '../../lib/story'
 import type { Grain } from '../../lib/text'
 import { OpenHeadline } from './OpenHeadline'
 import { Cells } from './ShownColumns'
@@ -31,8 +35,8 @@ interface HeadlineRowProps {
   onLit: (feature: number) => void
   featureHref: (feature: number) => string
   headlineHref: (headline: number) => string
-  /** The address of the bench on a text, over this row. */
-  benchHref: (text: string, row: number) => string
+  /** The address of the bench on a headline. */
+  benchHref: (headline: Headline) => string
 }
 
 /**
@@ -42,6 +46,7 @@ interface HeadlineRowProps {
 export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
   const { headline, run, labels, grain, row, open, onOpen, featureHref } = props
   const [pointed, setPointed] = useState<number>()
+  const [cause, setCause] = useState<number>()
   const article = useRef<HTMLElement>(null)
   const toggled = useRef(false)
   useEffect(() => {
@@ -54,9 +59,10 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
     onOpen(row, to)
   }
   const features = headline.features
-  const lit =
-    features.find(({ feature }) => feature === pointed) ??
-    (open ? (features.find(({ feature }) => feature === props.lit) ?? features[0]) : undefined)
+  const causal = props.effects && headline.effects !== null
+  const chosen = features.find(({ feature }) => feature === props.lit)
+  const lit = features.find(({ feature }) => feature === pointed) ?? (open ? (chosen ?? (causal ? undefined : features[0])) : undefined)
+  const shade = causal || cause !== undefined ? shadeOf(headline, labels, cause) : undefined
   const strongest = features[0]?.activation ?? 1
 
   return (
@@ -80,9 +86,11 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
           <HeatText
             prompt={headline}
             grain={grain}
-            heat={lit && { positions: lit.positions, values: lit.values, max: Math.max(...lit.values) }}
+            heat={cause === undefined && lit ? { positions: lit.positions, values: lit.values, max: Math.max(...lit.values) } : undefined}
+            shade={shade}
           />
         </p>
+        {open && shade && !lit && <ShadeLegend shade={shade} name={className(labels, headline.prediction)} of="Words by effect:" />}
         {!open && <Cells cells={headline.columns} names={props.shown} inLine />}
         <div className="mt-1 md:hidden">
           <OutcomeLine prompt={headline} labels={labels} />
@@ -94,8 +102,8 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
               headline={headline}
               labels={labels}
               href={featureHref}
-              benchHref={props.benchHref(headline.text, row)}
-              onLight={setPointed}
+              benchHref={props.benchHref(headline)}
+              onLight={setCause}
             />
             <OpenHeadline
               headline={headline}
@@ -111,14 +119,17 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
             />
           </>
         ) : (
+          <>
+          {causal && <Story headline={headline} labels={labels} href={featureHref} onLight={setCause} className="mt-1.5" />}
           <div className="mt-2 flex flex-wrap items-center gap-x-2 gap-y-1.5">
-            {props.effects && headline.effects ? (
-              <EffectChips headline={headline} labels={labels} first={FIRST} href={featureHref} onLight={setPointed} />
+            {causal ? (
+              <EffectChips headline={headline} labels={labels} first={FIRST} href={featureHref} onLight={setCause} />
             ) : (
               features.slice(0, FIRST).map((fired) => (
                 <FeatureChip
                   key={fired.feature}
                   fired={fired}
+                  found={headline.found_names[fired.feature]}
                   prompt={headline}
                   href={featureHref(fired.feature)}
                   strongest={strongest}
@@ -129,10 +140,11 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
             {features.length === 0 && <span className="text-xs text-faint">no feature fires</span>}
             {features.length > 0 && (
               <button type="button" data-row className="quiet text-xs" aria-expanded={false} onClick={() => toggle(true)}>
-                Show all {features.length}
+                {causal ? 'Show the causes' : `Show all ${features.length}`}
               </button>
             )}
           </div>
+          </>
         )}
       </div>
       <div className="hidden md:block">
@@ -141,3 +153,19 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
     </article>
   )
 })
+
+/** The least effect, in logits, that has the deepest shade, so that negligible effects look small. */
+const LEAST_DEEPEST = 0.25
+
+/** The shades of a headline's words by their effects, or by those of one feature. */
+function shadeOf(headline: Headline, labels: readonly string[], feature: number | undefined): Shade {
+  const effects = feature === undefined ? (wordEffects(headline)?.effects ?? []) : featureEffects(headline, feature)
+  const name = className(labels, headline.prediction)
+  const whose = feature === undefined ? '' : ` of feature ${feature}`
+  return {
+    effects,
+    max: Math.max(LEAST_DEEPEST, ...effects.map(Math.abs)),
+    color: classLook(labels, headline.prediction).color,
+    describe: (effect) => `effect${whose} on the ${name} logit: ${signed(effect)}`,
+  }
+}

@@ -82,7 +82,7 @@ function FeatureLine({ headline, fired, isLit, href, onPoint, onLit }: {
       onPointerEnter={() => onPoint(fired.feature)}
     >
       <span className="min-w-0 pl-2">
-        <FeatureChip fired={fired} prompt={headline} href={href} onLight={onPoint} />
+        <FeatureChip fired={fired} found={headline.found_names[fired.feature]} prompt={headline} href={href} onLight={onPoint} />
       </span>
       <button
         type="button"
