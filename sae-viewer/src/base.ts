@@ -8,6 +8,12 @@
 /** Where a shared run is, as the page says: `#archive` in the page itself, or a file beside it. Undefined with a server. */
 export const SHARED = document.querySelector<HTMLMetaElement>('meta[name="run"]')?.content
 
+/** Where a shared run's classifier and SAE are, for the bench. Undefined with a server, and where they are not shared. */
+export const SHARED_MODEL = document.querySelector<HTMLMetaElement>('meta[name="model"]')?.content
+
+/** Whether a bench may be offered: a server may have a model, and a shared run may have one beside it. */
+export const MAY_HAVE_BENCH = SHARED === undefined || SHARED_MODEL !== undefined
+
 const folder = new URL('.', document.baseURI)
 
 /** What stands before an address inside the viewer, in an address of this host. */
