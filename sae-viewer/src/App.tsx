@@ -1,4 +1,4 @@
-import { lazy, Suspense, useEffect, useState, type MouseEvent } from 'react'
+import { lazy, Suspense, useEffect, useMemo, useState, type MouseEvent } from 'react'
 import { SHARED } from './base'
 import { Header } from './components/Header'
 import { HelpDialog } from './components/HelpDialog'
@@ -11,8 +11,9 @@ import { LabelledContext } from './hooks/useLabelled'
 import { LabelsContext, useLabels } from './hooks/useLabels'
 import { useRun } from './hooks/useRun'
 import { useScrollMemory } from './hooks/useScrollMemory'
-import { START_COMMAND, type ApiError, type RunMetadata } from './interpAPI'
+import { START_COMMAND, type ApiError, type Run, type RunMetadata } from './interpAPI'
 import {
+  BENCH,
   FEATURES,
   HEADLINES,
   openPanel,
@@ -20,20 +21,21 @@ import {
   shownPanel,
   writeAddress,
   type Address,
-  type FeaturesAddress,
-  type HeadlinesAddress,
+  type KnownAddress,
 } from './lib/address'
+import { opened } from './lib/opening'
 import { FeaturesView } from './views/features/FeaturesView'
 import { HeadlinesView } from './views/headlines/HeadlinesView'
 
-const Bench = lazy(() => import('./views/bench/Bench'))
+const BenchView = lazy(() => import('./views/bench/BenchView'))
 const RunPanel = lazy(() => import('./views/panel/RunPanel'))
 
 /** The header, the tab that the address names, and the dialogs over it. */
 export function App() {
-  const { address, problems } = useAddress()
+  const { address: asked, problems } = useAddress()
   const health = useHealth()
-  const { data: run, error, refetch } = useRun(address.run)
+  const { data: run, error, refetch } = useRun(asked.run)
+  const address = useMemo(() => opened(asked, run), [asked, run])
   const { labels, error: unreadLabels } = useLabels(run)
   const [help, setHelp] = useState(false)
   const onRuns = () => go(openPanel(address, SHARED === undefined ? 'runs' : 'quality'))
@@ -42,6 +44,7 @@ export function App() {
     '?': () => setHelp(true),
     'g h': () => go(tabs.headlines),
     'g f': () => go(tabs.features),
+    'g b': () => SHARED === undefined && go(tabs.bench),
   })
   useTitle(address, run)
   useScrollMemory(address.view, scrollKey(address), writeAddress(address))
@@ -84,9 +87,6 @@ export function App() {
                 <WithCommands>{unreadLabels.message}</WithCommands>
               </Notice>
             )}
-            {SHARED !== undefined && address.view === 'headlines' && address.bench !== undefined && (
-              <Notice>The bench needs the server, which runs the classifier; this page holds one run only.</Notice>
-            )}
             {problems.map((problem) => (
               <Notice key={problem}>{problem}</Notice>
             ))}
@@ -94,11 +94,6 @@ export function App() {
           <View address={address} run={run} error={error} onRuns={onRuns} />
         </main>
         {help && <HelpDialog onClose={() => setHelp(false)} />}
-        {run && address.view === 'headlines' && address.bench !== undefined && SHARED === undefined && (
-          <Suspense fallback={null}>
-            <Bench address={address} run={run} />
-          </Suspense>
-        )}
         {shownPanel(address) && (
           <Suspense fallback={null}>
             <RunPanel run={run} address={address} />
@@ -111,7 +106,7 @@ export function App() {
 
 function View({ address, run, error, onRuns }: {
   address: Address
-  run: RunMetadata | undefined
+  run: Run | undefined
   error: ApiError | null
   onRuns: () => void
 }) {
@@ -130,11 +125,18 @@ function View({ address, run, error, onRuns }: {
     )
   }
   if (run) {
-    return address.view === 'headlines' ? (
-      <HeadlinesView address={address} run={run} />
-    ) : (
-      <FeaturesView address={address} run={run} />
-    )
+    switch (address.view) {
+      case 'headlines':
+        return <HeadlinesView address={address} run={run} />
+      case 'features':
+        return <FeaturesView address={address} run={run} />
+      case 'bench':
+        return (
+          <Suspense fallback={null}>
+            <BenchView address={address} run={run} />
+          </Suspense>
+        )
+    }
   }
   if (!error) return <Waiting />
   return (
@@ -181,27 +183,33 @@ function Waiting() {
   )
 }
 
+type Tabs = { [V in KnownAddress['view']]: KnownAddress }
+
 /** The last address of each tab (its filters, its feature), in the run that is shown. */
-function useTabs(address: Address): { headlines: HeadlinesAddress; features: FeaturesAddress } {
-  const [last, setLast] = useState({ headlines: HEADLINES, features: FEATURES })
+function useTabs(address: Address): Tabs {
+  const [last, setLast] = useState<Tabs>({ headlines: HEADLINES, features: FEATURES, bench: BENCH })
   if (address.view !== 'unknown' && last[address.view] !== address) setLast({ ...last, [address.view]: address })
-  return {
-    headlines: { ...last.headlines, run: address.run },
-    features: { ...last.features, run: address.run },
-  }
+  const { run } = address
+  return { headlines: { ...last.headlines, run }, features: { ...last.features, run }, bench: { ...last.bench, run } }
 }
 
 function useTitle(address: Address, run: RunMetadata | undefined): void {
-  const page =
-    address.view === 'features'
-      ? address.feature === undefined
-        ? 'Features'
-        : `Feature ${address.feature}`
-      : address.view === 'headlines'
-        ? 'Headlines'
-        : 'No such page'
+  const page = pageName(address)
   const title = [page, run?.run_id, 'FinBERT SAE Explorer'].filter(Boolean).join(' · ')
   useEffect(() => {
     document.title = title
   }, [title])
+}
+
+function pageName(address: Address): string {
+  switch (address.view) {
+    case 'headlines':
+      return 'Headlines'
+    case 'features':
+      return address.feature === undefined ? 'Features' : `Feature ${address.feature}${address.card ? ', card' : ''}`
+    case 'bench':
+      return 'Bench'
+    case 'unknown':
+      return 'No such page'
+  }
 }

@@ -1,40 +1,57 @@
 import { useEffect, useState } from 'react'
 import { Link } from 'wouter'
-import { wholeAddress } from '../base'
+import { SHARED, wholeAddress } from '../base'
 import { THEMES, useTheme } from '../hooks/useTheme'
 import type { RunMetadata } from '../interpAPI'
-import { HEADLINES, writeAddress, type Address } from '../lib/address'
+import { HEADLINES, openPanel, writeAddress, type Address } from '../lib/address'
 import { count } from '../lib/format'
 import { Icon } from './Icon'
 
-/** The bar above the page: the tabs, the run that is shown, the link to this view, the theme and help. */
+const VIEWS = { headlines: 'Headlines', features: 'Features', bench: 'Bench' } as const
+const PANELS = { quality: 'Quality', compare: 'Compare', labels: 'Labels' } as const
+
+/** What a page without a server lacks. */
+const NEEDS_SERVER: readonly string[] = ['bench', 'compare']
+
+const offered = <T extends Record<string, string>>(names: T) =>
+  (Object.entries(names) as [keyof T & string, string][]).filter(([key]) => SHARED === undefined || !NEEDS_SERVER.includes(key))
+
+/** The bar above the page: the views, what is known of the run, the run itself, the link to this view, theme and help. */
 export function Header({ address, run, tabs, onRuns, onHelp }: {
   address: Address
   run: RunMetadata | undefined
-  /** The last address of each tab. */
-  tabs: { headlines: Address; features: Address }
+  /** The last address of each view. */
+  tabs: Record<keyof typeof VIEWS, Address>
   onRuns: () => void
   onHelp: () => void
 }) {
   return (
-    <header className="sticky top-0 z-30 border-b border-line bg-paper">
-      <div className="mx-auto flex h-14 max-w-[96rem] 3xl:max-w-[114rem] items-stretch gap-x-3 px-4 sm:gap-x-8 sm:px-6">
+    <header className="z-30 border-b border-line bg-paper lg:sticky lg:top-0 print:hidden">
+      <div className="mx-auto flex max-w-[96rem] 3xl:max-w-[114rem] flex-wrap items-stretch gap-x-3 px-4 sm:px-6 lg:h-14 lg:flex-nowrap lg:gap-x-7">
         <Link
           href={writeAddress({ ...HEADLINES, run: address.run })}
-          className="flex items-center gap-2.5 font-serif text-[1.0625rem] font-semibold whitespace-nowrap"
+          className="flex h-12 items-center gap-2.5 font-serif text-[1.0625rem] font-semibold whitespace-nowrap lg:h-auto"
         >
           <Mark />
-          <span className="sr-only lg:not-sr-only">FinBERT SAE Explorer</span>
+          <span className="lg:sr-only xl:not-sr-only">
+            <span className="max-sm:sr-only">FinBERT </span>SAE Explorer
+          </span>
         </Link>
-        <nav aria-label="Views" className="flex items-stretch gap-4 sm:gap-6">
-          <Tab name="Headlines" to={tabs.headlines} current={address.view === 'headlines'} />
-          <Tab name="Features" to={tabs.features} current={address.view === 'features'} />
+        <nav aria-label="Views and figures" className="order-last flex w-full flex-wrap items-stretch gap-x-5 lg:order-none lg:w-auto lg:flex-nowrap lg:gap-x-6">
+          {offered(VIEWS).map(([view, name]) => (
+            <Tab key={view} name={name} to={tabs[view]} current={address.view === view} />
+          ))}
+          <span className="flex items-stretch gap-x-4 text-sm max-sm:w-full sm:ml-2 lg:gap-x-5">
+            {offered(PANELS).map(([panel, name]) => (
+              <Tab key={panel} name={name} to={openPanel(address, panel)} current={false} small />
+            ))}
+          </span>
         </nav>
         <div className="ml-auto flex min-w-0 items-center sm:gap-2">
           <button type="button" aria-haspopup="dialog" onClick={onRuns} className="flex h-9 min-w-0 items-center gap-1.5 rounded-md px-1.5 text-sm sm:gap-2 sm:px-2 whitespace-nowrap hover:bg-sunk">
             <span className="truncate">{run ? run.run_id : 'Runs'}</span>
             {run && (
-              <span className="hidden text-soft md:inline">
+              <span className="hidden text-soft sm:max-lg:inline xl:inline">
                 {run.sae.size} features, layer {run.hookpoint.layer}, {count(run.totals.n_headlines)} headlines
               </span>
             )}
@@ -58,12 +75,15 @@ export function Header({ address, run, tabs, onRuns, onHelp }: {
   )
 }
 
-function Tab({ name, to, current }: { name: string; to: Address; current: boolean }) {
+function Tab({ name, to, current, small = false }: { name: string; to: Address; current: boolean; small?: boolean }) {
   return (
     <Link
       href={writeAddress(to)}
       aria-current={current ? 'page' : undefined}
-      className="-mb-px flex items-center border-b-2 border-transparent text-base text-soft hover:text-ink aria-[current=page]:border-ink aria-[current=page]:text-ink"
+      aria-haspopup={small ? 'dialog' : undefined}
+      className={`-mb-px flex items-center border-b-2 border-transparent text-soft hover:text-ink aria-[current=page]:border-ink aria-[current=page]:text-ink ${
+        small ? 'min-h-8' : 'min-h-9 text-base'
+      }`}
     >
       {name}
     </Link>

@@ -1,4 +1,4 @@
-import { Fragment, useMemo } from 'react'
+import { Fragment, useMemo, type CSSProperties } from 'react'
 import type { Prompt } from '../interpAPI'
 import { number } from '../lib/format'
 import { HEAT_STEPS, heatStep } from '../lib/heat'
@@ -13,10 +13,29 @@ export interface Heat {
   peak?: number
 }
 
-/** A headline as written, its words coloured where a feature fires. Text that the classifier never read is grey. */
-export function HeatText({ prompt, heat, grain, context }: {
+/** The effects of a headline's words on the logit of a class. */
+export interface Shade {
+  /** [n_words] */
+  effects: readonly number[]
+  /** The size of the effect with the deepest colour. */
+  max: number
+  /** The colour of the class, in CSS. */
+  color: string
+  /** What is said of a word on hovering, given its effect. */
+  describe: (effect: number) => string
+}
+
+/** The least share of the largest effect that is shaded. */
+const LEAST_SHADE = 0.08
+/** The share of the class's colour in the deepest shade, in per cent: text stays readable on it. */
+const DEEPEST_SHADE = 46
+
+/** A headline as written, its words coloured where a feature fires or by their effects. Text that the classifier never read is grey. */
+export function HeatText({ prompt, heat, shade, grain, context }: {
   prompt: Pick<Prompt, 'text' | 'tokens' | 'starts' | 'ends' | 'words'>
   heat?: Heat | undefined
+  /** Used where there is no heat. */
+  shade?: Shade | undefined
   grain: Grain
   /** Words shown on either side of the peak; all when undefined. */
   context?: number | undefined
@@ -39,6 +58,14 @@ export function HeatText({ prompt, heat, grain, context }: {
         const step = heat ? heatStep(activation, heat.max) : 0
         const boundary = grain === 'pieces' ? 'mx-px rounded-[3px] outline outline-line' : ''
         const special = part.kind === 'special' ? 'font-mono text-xs text-faint' : ''
+        const effect = heat ? 0 : (shade?.effects[prompt.words[part.positions[0] ?? -1] ?? -1] ?? 0)
+        if (shade && Math.abs(effect) >= LEAST_SHADE * shade.max) {
+          return (
+            <mark key={i} data-effect={effect} title={shade.describe(effect)} style={shadeOf(effect, shade)} className={`rounded-[3px] box-decoration-clone text-inherit ${boundary}`}>
+              <Text>{part.text}</Text>
+            </mark>
+          )
+        }
         if (step === 0) {
           return (
             <span key={i} className={`${boundary} ${special}`}>
@@ -63,6 +90,26 @@ export function HeatText({ prompt, heat, grain, context }: {
       })}
       {cutAfter && <Cut> …</Cut>}
     </bdi>
+  )
+}
+
+/** Filled for an effect that speaks for the class, underlined with dashes for one against it. */
+function shadeOf(effect: number, { max, color }: Shade): CSSProperties {
+  const depth = Math.min(1, Math.abs(effect) / max)
+  if (effect > 0) return { backgroundColor: `color-mix(in oklab, ${color} ${(DEEPEST_SHADE * depth).toFixed(0)}%, transparent)` }
+  return { backgroundColor: 'transparent', textDecoration: `underline dashed ${(1 + 2 * depth).toFixed(1)}px ${color}`, textUnderlineOffset: '4px' }
+}
+
+/** The legend of the shades: the words for a class are filled, those against it underlined. */
+export function ShadeLegend({ shade, name, of }: { shade: Shade; name: string; of: string }) {
+  return (
+    <p className="flex flex-wrap items-center gap-x-2 text-xs text-soft">
+      <span>{of}</span>
+      <span className="rounded-[3px] px-1" style={shadeOf(shade.max, shade)}>
+        speaks for <bdi>{name}</bdi>
+      </span>
+      <span style={shadeOf(-shade.max / 2, shade)}>against it</span>
+    </p>
   )
 }
 

@@ -10,6 +10,7 @@ const KEYS: [keys: string[], what: string][] = [
   [['r'], 'Random feature of the list'],
   [['g h'], 'Headlines'],
   [['g f'], 'Features'],
+  [['g b'], 'Bench'],
   [['Esc'], 'Clear or close'],
   [['?'], 'Show this help'],
 ]
@@ -41,6 +42,10 @@ export function HelpDialog({ onClose }: { onClose: () => void }) {
           A chip names a feature and the word on which it fires most in this headline. The line below compares its
           activation with the headline’s highest. When the pointer or the focus is on a chip, the words on which the
           feature fires are coloured.
+        </p>
+        <p>
+          A chip with a signed number names a cause of the prediction: its share of the predicted class’s logit. Words filled with the
+          class’s colour speak for the class, underlined ones against it.
         </p>
         <p>The classifier did not read grey text: links, and what exceeds its maximum length.</p>
       </div>

@@ -1,3 +1,4 @@
+import { useQuery } from '@tanstack/react-query'
 import { get, type Headline, type HeadlinesPage, type HeadlinesQuery } from '../interpAPI'
 import type { HeadlinesAddress } from '../lib/address'
 import { usePages, type Pages, type Range } from './usePages'
@@ -14,3 +15,12 @@ export function useHeadlines(query: HeadlinesQuery, range: Range): Pages<Headlin
 }
 
 const fetchHeadlines = (query: HeadlinesQuery, signal: AbortSignal) => get('/api/headlines', query, signal)
+
+/** A headline by its 0-based index in the run. */
+export function useHeadline(run: string, headline: number | undefined): Headline | undefined {
+  return useQuery({
+    queryKey: ['headline', run, headline],
+    queryFn: async ({ signal }) => (await get('/api/headlines', { run, limit: 1, offset: headline }, signal)).headlines[0] ?? null,
+    enabled: headline !== undefined,
+  }).data ?? undefined
+}

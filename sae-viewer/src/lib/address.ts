@@ -49,7 +49,8 @@ const HEADLINES_PARAMETERS = {
   maxConfidence: share('max_confidence'),
   /** Only headlines with this feature among their strongest. */
   feature: integer('feature'),
-  sort: choiceOr('sort', SORTS, BY_COLUMN, 'position', LONGEST_CONDITION),
+  /** Undefined where the address says nothing: the order of the run, or of the opening view; see `lib/opening.ts`. */
+  sort: choiceOr('sort', SORTS, BY_COLUMN, undefined, LONGEST_CONDITION),
   order: choice('order', ORDERS, 'asc'),
   /** 0-based row of the list that is open to all its features. */
   open: integer('open'),
@@ -59,8 +60,14 @@ const HEADLINES_PARAMETERS = {
   show: texts('show', MOST_SHOWN, LONGEST_CONDITION),
   /** Whether features are shown with their effect on the prediction. */
   effects: flag('effects'),
-  /** The state of the bench over the list, as `lib/bench.ts` writes it. */
+  ...LAST,
+}
+const BENCH_PARAMETERS = {
+  run: FIRST.run,
+  /** The text and the edits of its features, as `lib/bench.ts` writes them. */
   bench: optionalText('bench', BENCH_LENGTH),
+  /** 0-based index in the run of the headline that the text comes from. */
+  headline: integer('headline'),
   ...LAST,
 }
 const FEATURES_PARAMETERS = {
@@ -92,6 +99,12 @@ export interface FeaturesAddress extends Values<typeof FEATURES_PARAMETERS> {
   view: 'features'
   /** The feature whose page is shown, from the path. */
   feature: number | undefined
+  /** Whether the feature's card is shown in the place of its page, from the path. */
+  card: boolean
+}
+
+export interface BenchAddress extends Values<typeof BENCH_PARAMETERS> {
+  view: 'bench'
 }
 
 export interface UnknownAddress {
@@ -100,7 +113,8 @@ export interface UnknownAddress {
   path: string
 }
 
-export type Address = HeadlinesAddress | FeaturesAddress | UnknownAddress
+export type Address = HeadlinesAddress | FeaturesAddress | BenchAddress | UnknownAddress
+export type KnownAddress = Exclude<Address, UnknownAddress>
 
 /** An address, with a sentence for every part of it that has no meaning and was left out. */
 export interface ReadAddress {
@@ -109,18 +123,24 @@ export interface ReadAddress {
 }
 
 export const HEADLINES: HeadlinesAddress = { view: 'headlines', ...defaults(HEADLINES_PARAMETERS) }
-export const FEATURES: FeaturesAddress = { view: 'features', feature: undefined, ...defaults(FEATURES_PARAMETERS) }
+export const BENCH: BenchAddress = { view: 'bench', ...defaults(BENCH_PARAMETERS) }
+export const FEATURES: FeaturesAddress = { view: 'features', feature: undefined, card: false, ...defaults(FEATURES_PARAMETERS) }
 
 export function readAddress(path: string, search: string): ReadAddress {
   const problems: string[] = []
   const given = new URLSearchParams(search)
-  const [page, id, ...rest] = path.split('/').filter(Boolean)
+  const [page, id, part, ...rest] = path.split('/').filter(Boolean)
   const feature = id === undefined ? undefined : wholeNumber(id)
+  // The bench was a dialog over the headlines; its former addresses keep their meaning.
+  if (id === undefined && (page === 'bench' || (page === undefined && given.has(BENCH_PARAMETERS.bench.name)))) {
+    return { address: { view: 'bench', ...readParameters(BENCH_PARAMETERS, given, problems) }, problems }
+  }
   if (page === undefined) {
     return { address: { view: 'headlines', ...readParameters(HEADLINES_PARAMETERS, given, problems) }, problems }
   }
-  if (page === 'features' && rest.length === 0 && (id === undefined || feature !== undefined)) {
-    return { address: { view: 'features', feature, ...readParameters(FEATURES_PARAMETERS, given, problems) }, problems }
+  const card = part === 'card'
+  if (page === 'features' && rest.length === 0 && (part === undefined || card) && (id === undefined || feature !== undefined)) {
+    return { address: { view: 'features', feature, card, ...readParameters(FEATURES_PARAMETERS, given, problems) }, problems }
   }
   const { run } = readParameters(FIRST, given, problems)
   return { address: { view: 'unknown', run, path: path.length > 40 ? `${path.slice(0, 40)}…` : path }, problems }
@@ -129,18 +149,30 @@ export function readAddress(path: string, search: string): ReadAddress {
 /** The address as a path with its query. Values that are defaults are left out. */
 export function writeAddress(address: Address): string {
   if (address.view === 'unknown') return address.path
-  const isHeadlines = address.view === 'headlines'
-  const parameters = isHeadlines ? writeParameters(HEADLINES_PARAMETERS, address) : writeParameters(FEATURES_PARAMETERS, address)
-  const path = isHeadlines ? '/' : address.feature === undefined ? '/features' : `/features/${address.feature}`
+  const [path, parameters] = written(address)
   return parameters.size ? `${path}?${parameters}` : path
+}
+
+function written(address: KnownAddress): [path: string, parameters: URLSearchParams] {
+  switch (address.view) {
+    case 'headlines':
+      return ['/', writeParameters(HEADLINES_PARAMETERS, address)]
+    case 'bench':
+      return ['/bench', writeParameters(BENCH_PARAMETERS, address)]
+    case 'features': {
+      const page = address.feature === undefined ? '/features' : `/features/${address.feature}${address.card ? '/card' : ''}`
+      return [page, writeParameters(FEATURES_PARAMETERS, address)]
+    }
+  }
 }
 
 /** The part of an address that decides the scroll position: all but what opens or changes in place. */
 export function scrollKey(address: Address): string {
   const inPlace = { grain: 'words', panel: undefined, compare: undefined } as const
   if (address.view === 'headlines') {
-    return writeAddress({ ...address, ...inPlace, open: undefined, lit: undefined, effects: false, show: [], bench: undefined })
+    return writeAddress({ ...address, ...inPlace, open: undefined, lit: undefined, effects: false, show: [] })
   }
+  if (address.view === 'bench') return '/bench'
   if (address.view === 'features') return writeAddress({ ...address, ...inPlace, context: undefined })
   return address.path
 }
@@ -152,6 +184,6 @@ export function shownPanel(address: Address): Panel | undefined {
 }
 
 /** The address with a panel over it. */
-export function openPanel(address: Address, panel: Panel = 'runs'): HeadlinesAddress | FeaturesAddress {
+export function openPanel(address: Address, panel: Panel = 'runs'): KnownAddress {
   return address.view === 'unknown' ? { ...HEADLINES, run: address.run, panel } : { ...address, panel }
 }

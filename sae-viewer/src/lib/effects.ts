@@ -1,35 +1,42 @@
 /** Numbers for the causal views: the waterfall of a logit, changes between two texts, the scores of an audit. */
 
 export interface WaterfallStep {
-  kind: 'base' | 'feature' | 'rest' | 'logit'
+  kind: 'base' | 'feature' | 'others' | 'logit'
   feature: number | undefined
   /** The signed length of the step, in logits. */
   effect: number
+  /** What the logit loses when only this feature is removed; undefined where that was not measured. */
+  alone: number | undefined
   /** Where the step starts and ends on the axis of the logit. */
   start: number
   end: number
 }
 
-interface Causes {
+export interface Causes {
   base: readonly number[]
-  rest: readonly number[]
   logits: readonly number[]
-  features: readonly { feature: number; effects: readonly number[] }[]
+  /** Per feature: its effect on each class, and the effect of its ablation alone. */
+  features: readonly { feature: number; effects: readonly number[]; alone: readonly number[] | undefined }[]
 }
 
-/** The steps base + listed effects + rest = logit of class `index`. The rest includes quadrature and rounding errors. */
-export function waterfall({ base, logits, features }: Causes, index: number): WaterfallStep[] {
+/**
+ * The steps base + effects + others = logit of class `index`. Effects smaller than `least` are cumulated in the others,
+ * with those of features that are not listed and with quadrature and rounding errors.
+ */
+export function waterfall({ base, logits, features }: Causes, index: number, least = 0): WaterfallStep[] {
   const start = base[index] ?? 0
   const end = logits[index] ?? 0
-  const steps: WaterfallStep[] = [{ kind: 'base', feature: undefined, effect: start, start: 0, end: start }]
+  const whole = { feature: undefined, alone: undefined }
+  const steps: WaterfallStep[] = [{ kind: 'base', ...whole, effect: start, start: 0, end: start }]
   let at = start
-  for (const { feature, effects } of features) {
+  for (const { feature, effects, alone } of features) {
     const effect = effects[index] ?? 0
-    steps.push({ kind: 'feature', feature, effect, start: at, end: at + effect })
+    if (Math.abs(effect) < least) continue
+    steps.push({ kind: 'feature', feature, effect, alone: alone?.[index], start: at, end: at + effect })
     at += effect
   }
-  steps.push({ kind: 'rest', feature: undefined, effect: end - at, start: at, end })
-  steps.push({ kind: 'logit', feature: undefined, effect: end, start: 0, end })
+  steps.push({ kind: 'others', ...whole, effect: end - at, start: at, end })
+  steps.push({ kind: 'logit', ...whole, effect: end, start: 0, end })
   return steps
 }
 

@@ -58,9 +58,9 @@ export function choice<const T extends string, F extends T | undefined = T>(name
 }
 
 /** One of several words, or any text behind a prefix. */
-export function choiceOr<const T extends string, const P extends string>(name: string, choices: readonly T[], prefix: P, fallback: T, longest: number): Parameter<T | `${P}${string}`> {
+export function choiceOr<const T extends string, const P extends string, F extends T | undefined = T>(name: string, choices: readonly T[], prefix: P, fallback: F, longest: number): Parameter<T | `${P}${string}` | F> {
   const isBehind = (written: string): written is `${P}${string}` => written.startsWith(prefix) && written.length > prefix.length && written.length <= longest
-  return parsed<T | `${P}${string}`>(name, fallback, `none of ${choices.join(', ')}, ${prefix}…`, (written) =>
+  return parsed<T | `${P}${string}` | F>(name, fallback, `none of ${choices.join(', ')}, ${prefix}…`, (written) =>
     isBehind(written) ? { value: written } : found(choices.find((one) => one === written)),
   )
 }

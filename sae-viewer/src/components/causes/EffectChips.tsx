@@ -2,8 +2,8 @@ import { Link } from 'wouter'
 import type { Headline } from '../../interpAPI'
 import { classLook, className } from '../../lib/classes'
 import { signed } from '../../lib/effects'
-import { stretches } from '../../lib/text'
-import { Word } from '../HeatText'
+import { leastNamed, wordAt } from '../../lib/story'
+import { FeatureCalled } from '../FeatureName'
 
 /** A headline's features by their signed effect on the predicted logit: a filled line is for the class, a hollow one against it. */
 export function EffectChips({ headline, labels, first, href, onLight }: {
@@ -17,19 +17,23 @@ export function EffectChips({ headline, labels, first, href, onLight }: {
   if (!effects) return null
   const { color } = classLook(labels, prediction)
   const name = className(labels, prediction)
-  const listed = effects.features.slice(0, first)
-  const largest = Math.max(...listed.map(({ effects: logits }) => Math.abs(logits[prediction] ?? 0)), 1e-9)
+  const effectOf = ({ effects: logits }: (typeof effects.features)[number]) => logits[prediction] ?? 0
+  const least = leastNamed(effects.features.map(effectOf))
+  const listed = effects.features.filter((one) => Math.abs(effectOf(one)) >= least).slice(0, first)
+  const largest = Math.max(...listed.map((one) => Math.abs(effectOf(one))), 1e-9)
+  const others = (effects.logits[prediction] ?? 0) - (effects.base[prediction] ?? 0) - listed.reduce((sum, one) => sum + effectOf(one), 0)
   return (
     <>
-      {listed.map(({ feature, effects: logits, ablation_logits, ablation_probabilities, positions, position_effects }) => {
-        const effect = logits[prediction] ?? 0
+      {listed.map((one) => {
+        const { feature, ablation_logits, ablation_probabilities, positions, position_effects } = one
+        const effect = effectOf(one)
         const points = signed(-100 * (ablation_probabilities[prediction] ?? 0))
         return (
           <Link
             key={feature}
             href={href(feature)}
             className="chip"
-            title={`Effect on the ${name} logit: ${signed(effect)} by integrated gradients, ${signed(ablation_logits[prediction] ?? 0)} by ablation. Ablation changes p(${name}) by ${points} points.`}
+            title={`Share of the ${name} logit: ${signed(effect)} (integrated gradients). Removed alone: ${signed(-(ablation_logits[prediction] ?? 0))} logits, p(${name}) ${points} points.`}
             onPointerEnter={() => onLight(feature)}
             onPointerLeave={() => onLight(undefined)}
             onFocus={() => onLight(feature)}
@@ -37,7 +41,7 @@ export function EffectChips({ headline, labels, first, href, onLight }: {
           >
             <span className="font-semibold tabular-nums">{signed(effect)}</span>
             <span className="text-soft">{feature}</span>
-            <Word className="truncate">{wordAt(headline, positions, position_effects)}</Word>
+            <FeatureCalled feature={feature} found={headline.found_names[feature]} word={wordAt(headline, positions, position_effects)} />
             <span
               aria-hidden="true"
               className="absolute bottom-0 left-0 h-[3px] border-t"
@@ -50,13 +54,9 @@ export function EffectChips({ headline, labels, first, href, onLight }: {
           </Link>
         )
       })}
+      <span className="text-xs text-soft tabular-nums" title={`All other features that fire here, together, on the ${name} logit.`}>
+        {listed.length > 0 ? 'others together' : 'all features together'} {signed(others)}
+      </span>
     </>
   )
-}
-
-/** The word, as written, on which a feature has its largest effect. */
-export function wordAt(headline: Headline, positions: readonly number[], effects: readonly number[]): string {
-  const sizes = effects.map(Math.abs)
-  const strongest = positions[sizes.indexOf(Math.max(...sizes))] ?? -1
-  return stretches(headline).find((part) => part.positions.includes(strongest))?.text ?? ''
 }

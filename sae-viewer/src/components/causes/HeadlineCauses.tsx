@@ -3,10 +3,12 @@ import { SHARED } from '../../base'
 import type { Headline } from '../../interpAPI'
 import { className } from '../../lib/classes'
 import { percent } from '../../lib/format'
-import { Word } from '../HeatText'
-import { wordAt } from './EffectChips'
+import { wordAt } from '../../lib/story'
+import { FeatureCalled } from '../FeatureName'
 import { Faithfulness } from './Faithfulness'
+import { Story } from './Story'
 import { Waterfall } from './Waterfall'
+import { WordAttributions } from './WordAttributions'
 
 /** The causes of an open headline's prediction, from the run's `interventions.json`, and a link to the bench. */
 export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
@@ -17,12 +19,16 @@ export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
   onLight: (feature: number | undefined) => void
 }) {
   const { effects, prediction } = headline
-  const flipped = Boolean(effects?.flip ?? effects?.repair)
   const words = new Map(effects?.features.map(({ feature, positions, position_effects }) => [feature, wordAt(headline, positions, position_effects)]))
+  const paths = [
+    ...(effects?.flip ? [{ title: 'Smallest change of the prediction', path: effects.flip }] : []),
+    ...(effects?.repair ? [{ title: 'Smallest change to the true label', path: effects.repair }] : []),
+  ].filter(({ path }, i, all) => all.findIndex((one) => String(one.path.features) === String(path.features)) === i)
   return (
-    <div className="mt-4 text-xs">
-      <div className="flex flex-wrap items-center gap-x-5 gap-y-2">
-        {SHARED === undefined && <Link href={benchHref} className="button !min-h-8">Edit on the bench</Link>}
+    <div className="mt-3 text-xs">
+      {effects && <Story headline={headline} labels={labels} href={href} onLight={onLight} className="text-base leading-6" />}
+      <div className="mt-3 flex flex-wrap items-center gap-x-5 gap-y-2">
+        {SHARED === undefined && <Link href={benchHref} className="button !min-h-8">Try on the bench</Link>}
         {effects && (
           <Faithfulness prediction={prediction} spliced={effects.spliced_prediction} deltaP={effects.spliced_delta_p} labels={labels} />
         )}
@@ -33,14 +39,22 @@ export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
         )}
       </div>
       {effects && (
-        <div className={`mt-3 grid grid-cols-1 gap-x-8 gap-y-3 ${flipped ? 'xl:grid-cols-[minmax(0,1.6fr)_minmax(0,1fr)]' : ''}`}>
-          <Waterfall causes={effects} index={prediction} labels={labels} words={words} href={href} onLight={onLight} />
-          {flipped && (
-            <div className="space-y-2">
-              {effects.flip && <FlipLine title="Flip" path={effects.flip} labels={labels} words={words} href={href} />}
-              {effects.repair && <FlipLine title="Flip to the true label" path={effects.repair} labels={labels} words={words} href={href} />}
-            </div>
-          )}
+        <div className={`mt-4 grid grid-cols-1 gap-x-10 gap-y-5 ${paths.length > 0 || effects.word_effects ? 'xl:grid-cols-[minmax(0,1.6fr)_minmax(0,1fr)]' : ''}`}>
+          <Waterfall
+            causes={{ ...effects, features: effects.features.map((one) => ({ ...one, alone: one.ablation_logits })) }}
+            index={prediction}
+            labels={labels}
+            words={words}
+            found={headline.found_names}
+            href={href}
+            onLight={onLight}
+          />
+          <div className="min-w-0 space-y-4 empty:hidden">
+            {paths.map(({ title, path }) => (
+              <FlipLine key={title} title={title} path={path} headline={headline} labels={labels} words={words} href={href} onLight={onLight} />
+            ))}
+            <WordAttributions headline={headline} labels={labels} />
+          </div>
         </div>
       )}
     </div>
@@ -50,12 +64,14 @@ export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
 type Path = NonNullable<NonNullable<Headline['effects']>['flip']>
 
 /** The smallest set of features that was found to change the prediction, with the prediction after its ablation. */
-function FlipLine({ title, path, labels, words, href }: {
+function FlipLine({ title, path, headline, labels, words, href, onLight }: {
   title: string
   path: Path
+  headline: Headline
   labels: readonly string[]
   words: ReadonlyMap<number, string>
   href: (feature: number) => string
+  onLight: (feature: number | undefined) => void
 }) {
   const probability = path.path.at(-1)?.[path.prediction] ?? 0
   const n = path.features.length
@@ -63,14 +79,15 @@ function FlipLine({ title, path, labels, words, href }: {
     <section aria-label={title}>
       <h3 className="eyebrow">{title}</h3>
       <p className="text-soft">
-        Ablating {n === 1 ? 'this feature' : `these ${n} features`} changes the prediction to {className(labels, path.prediction)} (
+        Ablating {n === 1 ? 'this feature' : `these ${n} features`} changes the prediction to <bdi className="font-semibold">{className(labels, path.prediction)}</bdi> (
         {percent(probability)}):
       </p>
-      <ul className="flex flex-wrap gap-x-3">
+      <ul className="mt-1 flex flex-wrap gap-x-4">
         {path.features.map((feature) => (
-          <li key={feature}>
-            <Link href={href(feature)} className="hover:underline">
-              <span className="text-soft">{feature}</span> <Word>{words.get(feature) ?? ''}</Word>
+          <li key={feature} className="max-w-full" onPointerEnter={() => onLight(feature)} onPointerLeave={() => onLight(undefined)}>
+            <Link href={href(feature)} className="flex min-w-0 gap-1 hover:underline">
+              <span className="text-soft">{feature}</span>
+              <FeatureCalled feature={feature} found={headline.found_names[feature]} word={words.get(feature) || undefined} />
             </Link>
           </li>
         ))}

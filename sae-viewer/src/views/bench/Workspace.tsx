@@ -3,9 +3,9 @@ import { Waterfall } from '../../components/causes/Waterfall'
 import { Notice } from '../../components/Notices'
 import { go } from '../../hooks/useAddress'
 import { useDebounced } from '../../hooks/useDebounced'
-import { headlinesQuery, useHeadlines } from '../../hooks/useHeadlines'
+import { useHeadline } from '../../hooks/useHeadlines'
 import type { RunMetadata } from '../../interpAPI'
-import { FEATURES, writeAddress, type HeadlinesAddress } from '../../lib/address'
+import { FEATURES, writeAddress, type BenchAddress } from '../../lib/address'
 import { readBench, withinLimits, writeBench, type BenchLimits, type BenchState } from '../../lib/bench'
 import { Audit } from './Audit'
 import { FeatureChanges } from './FeatureChanges'
@@ -23,7 +23,7 @@ export function Workspace({ written, limits, address, run }: {
   /** `bench` of the address, in which all of this is kept. */
   written: string
   limits: BenchLimits
-  address: HeadlinesAddress
+  address: BenchAddress
   run: RunMetadata
 }) {
   const field = useDebounced(written, (bench) => go({ ...address, bench }, true), SETTLED_MS)
@@ -38,7 +38,8 @@ export function Workspace({ written, limits, address, run }: {
   const edited = useIntervene(run_id, asked.text, asked.edits, true)
   const now = asked.text.trim() ? probe.data : undefined
   const after = asked.edits.length > 0 ? edited.data?.after[0] : undefined
-  const trueLabel = useTrueLabel(address, run_id, asked.text)
+  const headline = useHeadline(run_id, address.headline)
+  const trueLabel = run.labelled && headline?.text === asked.text ? headline.label : undefined
   const error = probe.error ?? edited.error
   const href = (feature: number) => writeAddress({ ...FEATURES, run: address.run, feature })
 
@@ -85,11 +86,12 @@ export function Workspace({ written, limits, address, run }: {
             onEdits={(edits) => setDraft({ ...draft, edits })}
           />
         )}
-        {probe.whole?.base && probe.whole.rest && (
+        {probe.whole?.base && (
           <Waterfall
-            causes={{ ...probe.whole, base: probe.whole.base, rest: probe.whole.rest }}
+            causes={{ ...probe.whole, base: probe.whole.base, features: probe.whole.features.map((one) => ({ ...one, alone: one.ablation?.logits })) }}
             index={probe.whole.prediction}
             labels={labels}
+            found={{}}
             words={new Map(probe.whole.features.map(({ feature, word }) => [feature, word]))}
             href={href}
             onLight={setLit}
@@ -114,11 +116,4 @@ export function Workspace({ written, limits, address, run }: {
       </div>
     </div>
   )
-}
-
-/** The true class of a text, where the list behind the bench shows a headline with this text. */
-function useTrueLabel(address: HeadlinesAddress, run: string, text: string): number | undefined {
-  const open = address.open ?? 0
-  const { first, at } = useHeadlines(headlinesQuery(address, run), [open, open])
-  return [at(open), ...(first?.headlines ?? [])].find((headline) => headline?.text === text)?.label
 }

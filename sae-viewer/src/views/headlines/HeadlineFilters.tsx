@@ -9,6 +9,7 @@ import { HEADLINES, wholeNumber, type HeadlinesAddress } from '../../lib/address
 import { className, NO_LABELS } from '../../lib/classes'
 import { describeCondition } from '../../lib/columns'
 import { count } from '../../lib/format'
+import { IN_ORDER } from '../../lib/opening'
 import { ColumnFilter } from './ColumnFilter'
 import { ConfidenceFilter } from './ConfidenceFilter'
 import { ConfusionFilter, PredictionFilter } from './ConfusionFilter'
@@ -87,7 +88,7 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
         <ConfidenceFilter address={address} onChange={(bounds) => change(bounds)} />
         <FeatureField feature={address.feature} onFeature={(feature) => change({ feature })} />
         <SortChoice
-          sort={address.sort}
+          sort={address.sort ?? IN_ORDER.sort}
           order={address.order}
           columns={run.columns}
           labelled={run.labelled}

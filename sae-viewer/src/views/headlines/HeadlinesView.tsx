@@ -1,5 +1,4 @@
 import { useCallback, useMemo, useRef, useState } from 'react'
-import { Link } from 'wouter'
 import { SHARED } from '../../base'
 import { FilterChips } from '../../components/FilterChips'
 import { HeadlinesExport } from '../../components/ListExport'
@@ -9,10 +8,11 @@ import { go } from '../../hooks/useAddress'
 import { headlinesQuery, useHeadlines } from '../../hooks/useHeadlines'
 import type { Range } from '../../hooks/usePages'
 import { isRestored } from '../../hooks/useScrollMemory'
-import type { RunMetadata } from '../../interpAPI'
-import { FEATURES, HEADLINES, writeAddress, type HeadlinesAddress } from '../../lib/address'
+import type { Headline, Run, RunMetadata } from '../../interpAPI'
+import { BENCH, FEATURES, HEADLINES, writeAddress, type HeadlinesAddress } from '../../lib/address'
 import { benchOf } from '../../lib/bench'
 import { count, counted } from '../../lib/format'
+import { hardestFirst, IN_ORDER } from '../../lib/opening'
 import { HeadlineFilters, headlineChips, unfiltered } from './HeadlineFilters'
 import { HeadlineRow } from './HeadlineRow'
 import { ShownColumns } from './ShownColumns'
@@ -22,7 +22,7 @@ import { SliceLine } from './SliceLine'
 const ROW = 92
 
 /** The Headlines tab: the headlines of the run, filtered and sorted as the address says. */
-export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run: RunMetadata }) {
+export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run: Run }) {
   const query = headlinesQuery(address, run.run_id)
   const [range, setRange] = useState<Range>([0, 0])
   const { first, shown, stale, at, error, retry } = useHeadlines(query, range)
@@ -43,8 +43,8 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
     [address.run],
   )
   const benchHref = useCallback(
-    (text: string, row: number | undefined) => writeAddress({ ...address, open: row, bench: benchOf(text) }),
-    [address],
+    ({ text, headline }: Headline) => writeAddress({ ...BENCH, run: address.run, bench: benchOf(text), headline }),
+    [address.run],
   )
   // The rows are memoised, so the list keeps its identity while it stays the same.
   const key = JSON.stringify(address.show)
@@ -66,6 +66,7 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
             <FilterChips chips={headlineChips(address, run)} onClear={() => go(unfiltered(address))} />
           </div>
           <div className="flex flex-wrap items-center gap-x-5 gap-y-1 text-xs">
+          {run.has_causes && <OrderChoice address={address} run={run} />}
           {first?.headlines.some(({ effects }) => effects) && (
             <label className="flex items-center gap-1.5 text-soft">
               <input
@@ -87,10 +88,10 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
           {run.columns.length > 0 && (
             <ShownColumns columns={run.columns} shown={address.show} onShown={(show) => go({ ...address, show }, true)} />
           )}
-          {SHARED === undefined && <Link href={benchHref('', address.open)} className="quiet">Bench</Link>}
           {!!first?.total && <HeadlinesExport query={query} run={run} />}
           </div>
         </div>
+        {!run.has_causes && <NoCauses run={run} />}
         {first && <SliceLine address={address} run={run} page={first} />}
         {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message} What is loaded stays on this page.</Notice>}
         {!first && error && <Failure error={error} retry={retry} clear={address.where.length > 0 ? () => go(unfiltered(address)) : undefined} />}
@@ -141,6 +142,46 @@ export function HeadlinesView({ address, run }: { address: HeadlinesAddress; run
         )}
       </section>
     </div>
+  )
+}
+
+/** The order of the opening view, and at one click all headlines in the order of the run. */
+function OrderChoice({ address, run }: { address: HeadlinesAddress; run: Run }) {
+  const hardest = hardestFirst(run)
+  const { sort = IN_ORDER.sort, order } = address
+  const orders = [
+    [run.labelled ? 'Wrong and unsure first' : 'Unsure first', hardest],
+    ['All in order', IN_ORDER],
+  ] as const
+  return (
+    <span role="group" aria-label="Order of the headlines" className="inline-flex rounded-md border border-edge bg-raised">
+      {orders.map(([name, one]) => (
+        <button
+          key={name}
+          type="button"
+          aria-pressed={sort === one.sort && order === one.order}
+          onClick={() => go({ ...address, open: undefined, lit: undefined, ...one })}
+          className="segment px-2.5"
+        >
+          {name}
+        </button>
+      ))}
+    </span>
+  )
+}
+
+function NoCauses({ run }: { run: Run }) {
+  return (
+    <p className="border-b border-line py-2 text-xs text-soft">
+      {SHARED === undefined ? (
+        <>
+          Why the classifier predicts what it does has not been measured in this run. The verb <code className="font-mono">intervene</code> finds the causes:{' '}
+          <code className="rounded bg-sunk px-1.5 py-0.5 font-mono wrap-anywhere">python -m sae_pipeline intervene --run {run.run_id}</code>
+        </>
+      ) : (
+        'This run was shared without the causes of its predictions.'
+      )}
+    </p>
   )
 }
 

@@ -1,0 +1,46 @@
+import { SHARED } from '../../base'
+import { Failure, Note } from '../../components/Notices'
+import type { RunMetadata } from '../../interpAPI'
+import type { BenchAddress } from '../../lib/address'
+import { readBench } from '../../lib/bench'
+import { visible } from '../../lib/text'
+import { RunExamples } from './RunExamples'
+import { useLiveState } from './useLive'
+import { Workspace } from './Workspace'
+
+const LIVE_COMMAND = 'python viz_analysis/feature_probe_server.py --live'
+
+/** The Bench tab: a headline and its features are edited, to see what the classifier makes of it. */
+export default function BenchView({ address, run }: { address: BenchAddress; run: RunMetadata }) {
+  const { data: live, error } = useLiveState()
+  const written = address.bench ?? ''
+  if (SHARED !== undefined) return <Note title="The bench needs the server, which runs the classifier; this page holds one run only." />
+  return (
+    <section aria-label="Bench" className="mx-auto max-w-[96rem] 3xl:max-w-[114rem] px-4 pt-5 pb-16 sm:px-6 lg:pt-6">
+      <h1 className="font-serif text-[1.75rem] leading-9">Bench</h1>
+      <p className="mt-1 max-w-[46rem] leading-6 text-soft">
+        Type a headline to see what the classifier makes of it, and which features cause that. Then change words, or switch features off, and
+        see whether the prediction follows.
+      </p>
+      <RunExamples address={address} run={run} />
+      <div className="mt-5">
+        {error && !live && <Failure error={error} />}
+        {!error && !live && <p role="status" className="skeleton h-40" aria-label="Looking for the model" />}
+        {live && !live.live && <NotLive text={readBench(written).text} />}
+        {live?.live && <Workspace written={written} limits={live} address={address} run={run} />}
+      </div>
+    </section>
+  )
+}
+
+function NotLive({ text }: { text: string }) {
+  return (
+    <div className="max-w-[46rem] space-y-3">
+      {text && <p className="headline">{visible(text)}</p>}
+      <p className="rounded-md bg-sunk px-4 py-3 leading-6">
+        The bench asks the run’s own classifier, which this server has not loaded. Start the server with{' '}
+        <code className="rounded bg-paper px-1.5 py-0.5 font-mono text-[0.8125rem]">{LIVE_COMMAND}</code> and open this address again.
+      </p>
+    </div>
+  )
+}
