@@ -270,6 +270,13 @@ class FamilyConfig(Config):
     run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
 
 
+class MapConfig(Config):
+    """Which run gets `map.json`."""
+
+    run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
+    seed: int = Field(0, ge=0, lt=1 << 31, description="of the layout; the same seed makes the same map")
+
+
 SaeFormat = Literal["saelens", "dictionary-learning", "sparsify"]
 RunFormat = Literal["neuronpedia", "parquet", "html", "site"]
 SAE_FORMATS, RUN_FORMATS = get_args(SaeFormat), get_args(RunFormat)
@@ -350,6 +357,7 @@ class StudyConfig(Config):
     finish: FinishConfig = FinishConfig()
     compare: CompareConfig = CompareConfig()
     family: FamilyConfig = FamilyConfig()
+    map: MapConfig = MapConfig()
     export: ExportConfig = ExportConfig()
     import_: ImportConfig = ImportConfig()
     push: PushConfig = PushConfig()

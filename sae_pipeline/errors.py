@@ -19,6 +19,10 @@ class ResourceError(UserError):
     """A disk or a memory that is too small. Finished work is kept, and the same command goes on from there."""
 
 
+class NoEncoderError(UserError):
+    """The sentence encoder is not installed."""
+
+
 class DamageError(ValueError):
     """A file is not the one that was written. The message continues a sentence that begins with the file's name."""
 

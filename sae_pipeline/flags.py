@@ -45,6 +45,7 @@ _VERBS = {
     "finish": ("finish an SAE's training with the classifier's own loss (end to end)", ("extract", "finish", "track")),
     "compare": ("compare an SAE with controls, probes and its other seeds", ("extract", "compare")),
     "family": ("find a run's features in the SAEs of other sizes and seeds", ("family",)),
+    "map": ("place a run's features in the plane, for the viewer's map", ("map",)),
     "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),
     "import": ("take an SAE that another library wrote into the study", ("extract", "import_")),
     "study": (

@@ -14,6 +14,8 @@ from tqdm.auto import tqdm
 
 from sae_pipeline.activations.store import ActivationStore
 from sae_pipeline.analysis.analyze import analyze_headlines
+from sae_pipeline.analysis.feature_map import feature_map
+from sae_pipeline.analysis.meaning import make_meaning
 from sae_pipeline.analysis.metrics import FEATURE_METRICS, ClassMetric, Metric, metrics_of
 from sae_pipeline.artefacts.checkpoints import discard
 from sae_pipeline.artefacts.checksums import fields_of, write_record
@@ -26,16 +28,19 @@ from sae_pipeline.classifier import adoption, finetuning
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.classifier.pretrained import recorded_model
-from sae_pipeline.config import ExtractConfig, InterveneConfig, StudyConfig, SweepConfig, TrainConfig
-from sae_pipeline.errors import UserError
+from sae_pipeline.classifier.sentences import SentenceEncoder
+from sae_pipeline.config import ExtractConfig, InterveneConfig, MapConfig, StudyConfig, SweepConfig, TrainConfig
+from sae_pipeline.errors import DamageError, NoEncoderError, UserError, command
 from sae_pipeline.headlines.dataset import load_headlines
 from sae_pipeline.headlines.labels import given_names
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
+from sae_pipeline.runs.added_files import add_file
 from sae_pipeline.runs.drafts import RunPart, new_run
 from sae_pipeline.runs.folders import find_run, read_run
 from sae_pipeline.runs.index import index_new_run, index_run
 from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
+from sae_pipeline.schema.map import MAP, MapFile
 from sae_pipeline.scoring.record import ScoreRecord
 from sae_pipeline.scoring.score import score_table
 from sae_pipeline.scoring.source import Source
@@ -231,5 +236,29 @@ def intervene(config: InterveneConfig, root: Path, device: torch.device) -> Inte
         WordAttributions(probe, classifier.tokenizer, in_words, config.steps),
     )
     file = write_findings(run, sae.config.d_sae, findings)
+    index_run(run.folder)
+    return file
+
+
+def map_features(config: MapConfig, root: Path) -> MapFile:
+    """Place a run's live features in the plane and write `map.json` into its folder; its other files are only read.
+
+    The regions are named with the sentence encoder, where it is installed. Raises UserError when the run cannot be
+    read, and when openTSNE is not installed.
+    """
+    run = read_run(find_run(Layout(root).runs, config.run))
+    meaning = encoder = None
+    try:
+        encoder = SentenceEncoder()
+        with tqdm(total=len(run.prompts), desc="sentences", unit="headline", delay=1, leave=False) as bar:
+            meaning = make_meaning(run.folder, encoder, progress=lambda done, _: bar.update(done - bar.n))
+    except NoEncoderError as error:
+        tqdm.write(f"The regions are named by counts of words alone. {error}")
+    try:
+        file = feature_map(run, config.seed, meaning, encoder)
+    except DamageError as error:
+        again = f"run `{command('analyze')}` for a new run"
+        raise UserError(f"The decoder rows of {run.folder.name} are missing or damaged: {error}; {again}.") from error
+    add_file(run, MAP, file.model_dump_json().encode())
     index_run(run.folder)
     return file

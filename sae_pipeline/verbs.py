@@ -148,6 +148,8 @@ def _run_stage(
             print("\n".join(report.compare_lines(quality.compare(study.compare, layer, root, device))))
         case "family":
             print("\n".join(report.family_lines(quality.family(study.family, root, device))))
+        case "map":
+            print("\n".join(report.map_lines(pipeline.map_features(study.map, root))))
         case "import":
             made, warnings = import_sae(study.import_, study.extract, root, device)
             print("\n".join([*report.import_lines(made), *(f"warning: {warning}" for warning in warnings)]))

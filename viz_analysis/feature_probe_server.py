@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
 from sae_pipeline.machine.threads import wait_asleep
+from viz_analysis.api.card_types import FeatureCard
 from viz_analysis.api.types import (
     ColumnAnswer,
     ColumnQuery,
@@ -39,6 +40,7 @@ from viz_analysis.api.types import (
     HealthAnswer,
     InterventionsAnswer,
     LabelsSeen,
+    MapAnswer,
     RunAnswer,
     RunQuery,
     RunsAnswer,
@@ -47,11 +49,14 @@ from viz_analysis.api.types import (
 )
 from viz_analysis.live.endpoints import add_live
 from viz_analysis.live.queue import ModelQueue
+from viz_analysis.runs.card import Evidence, read_controls
 from viz_analysis.runs.comparison import compare_runs
 from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.runs.labels import LabelsAnswer, LabelsChange, LabelStore
 from viz_analysis.runs.run_library import RunLibrary
 from viz_analysis.runs.sources import RunFolder, run_source
+from viz_analysis.share.card_html import card_html
+from viz_analysis.share.card_latex import card_latex
 from viz_analysis.web.access import Access, access_from
 from viz_analysis.web.access_log import log_requests
 from viz_analysis.web.answers import bad_query, json_answer, seen_etags, set_answer_rules
@@ -125,10 +130,26 @@ def create_app(
         """A feature's statistics and its strongest tokens in their headlines."""
         return json_answer(runs.ask(query.run, lambda run: run.feature_info(query.id, runs.newest_by_sae)))
 
+    @app.get("/api/feature_card", responses=_of_run(FeatureCard))
+    def feature_card(query: FeatureInfoQuery) -> Response:
+        """What can be claimed of a feature, to cite: as sections, as an HTML page and as a LaTeX document."""
+        about = runs.get(query.run).metadata
+        evidence = Evidence(
+            labels.get(about.sae_hash, about.sae.d_sae).labels.get(query.id),
+            read_controls(source.folder.resolve().parent, about.sae_hash),
+        )
+        card = runs.ask(query.run, lambda run: run.card(query.id, runs.newest_by_sae, evidence))
+        return json_answer(FeatureCard(**dict(card), html=card_html(card), latex=card_latex(card)))
+
     @app.get("/api/feature_density", responses=_of_run(FeatureDensity))
     def feature_density(query: RunQuery) -> Response:
         """A histogram of how often features fire."""
         return json_answer(runs.ask(query.run, IndexedRun.feature_density))
+
+    @app.get("/api/map", responses=_of_run(MapAnswer))
+    def feature_map(query: RunQuery) -> Response:
+        """The live features in the plane, and what may colour them."""
+        return json_answer(runs.ask(query.run, IndexedRun.map))
 
     @app.get("/api/interventions", responses=_of_run(InterventionsAnswer))
     def interventions(query: RunQuery) -> Response:

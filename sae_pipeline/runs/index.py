@@ -7,7 +7,7 @@ file with another stamp is compared with its checksum again, and the index is ma
 
 | table | a row is |
 | --- | --- |
-| `about` | a fact: totals, regions, metrics, columns, histogram edges, files left out, `interventions.json` without headlines |
+| `about` | a fact: totals, metrics, columns, histogram edges, files left out, regions, `interventions.json`'s head |
 | `vector` | one numpy array over all headlines or all features |
 | `headline` | a headline: its id, and the byte offsets and lengths of its records |
 | `headline_text` | its words (FTS5) |

@@ -16,6 +16,7 @@ from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.family import FamilyFile
+from sae_pipeline.schema.map import MapFile
 from sae_pipeline.schema.reports import ClassifierReport
 from sae_pipeline.study.layout import SAE, Layout, SaeRecord, aliased_saes, classifier_folder, record_size
 
@@ -197,6 +198,16 @@ def family_lines(file: FamilyFile) -> Iterator[str]:
         counts = Counter(found.verdict)
         shares = ", ".join(f"{v} {counts[v] / file.d_sae:.1%}" for v in ("match", "split", "absent"))
         yield f"  in {member.size:8} seed {member.seed}: {shares}"
+
+
+def map_lines(file: MapFile) -> Iterator[str]:
+    """How many features a map has, and what its regions are called."""
+    between = file.region.count(-1)
+    yield f"{file.run_id}: {len(file.features):,} features on the map, {between:,} of them between its regions"
+    for region in file.regions[:10]:
+        yield f"  {region.n_features:6,}  {region.name}"
+    if len(file.regions) > 10:
+        yield f"  and {len(file.regions) - 10} smaller regions"
 
 
 def causal_lines(file: InterventionsFile) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from sae_pipeline.analysis.meaning import MEANING_FILES
 from sae_pipeline.artefacts.checksums import check_file, check_sealed, fields_of, file_hash
 from sae_pipeline.artefacts.locks import locked
 from sae_pipeline.artefacts.mirror import Mirror
@@ -25,10 +26,12 @@ from sae_pipeline.runs.run_files import read_metadata
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import METADATA, FileSum
 from sae_pipeline.schema.family import FAMILY
+from sae_pipeline.schema.map import MAP
 
 _LOOKS = 5  # listings of the address before a sync gives up; it is done when two in a row are equal
 _RECORDS = {METADATA, "manifest.json", "sae.json", "classifier.json"}
-_SEALED = {*_RECORDS, FEATURE_EFFECTS, INTERVENTIONS, FAMILY}
+_SEALED = {*_RECORDS, FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP}
+_LOCAL = (*INDEX_FILES, *MEANING_FILES)  # in a run's folder, made anew on each machine
 _SMALL = re.compile(
     r"finbert_sae/([^/]+|evidence/[^/]+|store/[^/]+/[^/]+|activations/[^/]+/manifest)\.json"
     r"|analysis_data/[^/]+/metadata\.json"
@@ -44,6 +47,7 @@ _READS: dict[str, tuple[str, ...]] = {
     "intervene": (_SAES,),
     "family": (_SAES,),
     "export-run": (),
+    "map": (),
     "push": (_SAES, _RUNS),
     "pull": (_SAES, _RUNS),
     "study": (_SAES, _ACTIVATIONS, _RUNS),
@@ -127,7 +131,7 @@ class RemoteStudy(StudyRoot):
         """Delete here what was deleted at the address."""
         self._mirror.forget(names)
         for folder in self.folder.glob("analysis_data/[!.]*/"):
-            if {path.name for path in folder.iterdir()} <= set(INDEX_FILES):
+            if {path.name for path in folder.iterdir()} <= set(_LOCAL):
                 shutil.rmtree(folder)
 
     def _fetch(self, files: Mapping[str, RemoteFile]) -> None:
@@ -147,7 +151,7 @@ class RemoteStudy(StudyRoot):
         mine = [
             name
             for name in self._mirror.changed()
-            if _SENT.fullmatch(name) and not name.endswith((*INDEX_FILES, ".lock"))
+            if _SENT.fullmatch(name) and not name.endswith((*_LOCAL, ".lock"))
             if name not in files or self._mirror.is_changed_here_only(name, files[name])
         ]
         with shown_progress(f"Sending to {self._mirror.address}") as progress:
@@ -166,23 +170,21 @@ class RemoteStudy(StudyRoot):
         if self._verb in ("finetune", "adopt"):  # which reuses a classifier that was made from the same inputs
             return {name: file for name, file in files.items() if name.startswith(f"finbert_sae/store/{present}/")}
         if self._verb == "verify":
-            return {
-                name: file for name, file in files.items() if _SENT.fullmatch(name) and not name.endswith(INDEX_FILES)
-            }
+            return {name: file for name, file in files.items() if _SENT.fullmatch(name) and not name.endswith(_LOCAL)}
         classifiers, folders = {present} if present else set(), set[Path]()
-        if self._verb in ("intervene", "family", "export-run"):
+        if self._verb in ("intervene", "family", "map", "export-run"):
             run = find_run(self.folder / "analysis_data", self._run)
             folders.add(run)
             classifiers.add(read_metadata(run).classifier_hash)
         for kind in _READS.get(self._verb, (_SAES, _ACTIVATIONS)):
             folders |= {path.parent for path in self.folder.glob(kind) if _classifier_of(path) in classifiers}
         wanted = {folder.relative_to(self.folder).as_posix() for folder in folders}
-        if self._verb not in ("report", "export-run"):
+        if self._verb not in ("report", "map", "export-run"):
             wanted |= {f"finbert_sae/store/{classifier}" for classifier in classifiers}
         return {
             name: file
             for name, file in files.items()
-            if (name.rpartition("/")[0] in wanted and not name.endswith(INDEX_FILES))
+            if (name.rpartition("/")[0] in wanted and not name.endswith(_LOCAL))
             or re.fullmatch(r"finbert_sae/layer_[^/]+\.pt", name)
         }
 

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import NoEncoderError, UserError
 from sae_pipeline.runs.folders import UnknownRunError
 from sae_pipeline.runs.run_files import DamagedRunError
 
@@ -18,6 +18,7 @@ class ApiError(UserError):
 _PROBLEMS_OF_THE_LIBRARY: dict[type[UserError], tuple[int, str]] = {
     UnknownRunError: (404, "unknown_run"),
     DamagedRunError: (409, "damaged_run"),  # the server is not at fault and the run is not absent
+    NoEncoderError: (409, "no_encoder"),
 }
 
 
@@ -65,6 +66,18 @@ class NoInterventionsError(ApiError):
     """The run has no causal findings."""
 
     status, code = 404, "no_interventions"
+
+
+class NoMapError(ApiError):
+    """The run has no map."""
+
+    status, code = 404, "no_map"
+
+
+class PreparingError(ApiError):
+    """The run is being read for the search by meaning; the message gives the progress."""
+
+    status, code, retry_after = 503, "preparing", 2
 
 
 class IndexingError(ApiError):

@@ -8,10 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 from sae_pipeline.runs.column_tables import ColumnFacts
 from sae_pipeline.schema.causes import HeadlineEffects, InterventionsSummary
 from sae_pipeline.schema.common import MIN_HEADLINES, Cell, Record, Share
+from sae_pipeline.schema.map import MapRegion
 from sae_pipeline.schema.names import FeatureName
 from sae_pipeline.schema.run import Example, FiredFeature, FiredWord, MetricInfo, Prompt, RunMetadata
 
 Support = Literal["dead", "thin", "ok"]
+By = Literal["words", "meaning"]
+_BY = "how `q` is searched for: as words, or by the sentence encoder, which finds the 100 that mean most alike"
 _SUPPORT = f"whether it fires on no headline (dead), on fewer than {MIN_HEADLINES} (thin), or on more (ok)"
 
 _FOUND = "null where the run has no names, or none that predicts well enough"
@@ -61,6 +64,7 @@ class ConfusionQuery(SliceQuery):
     """Filters of `/api/confusion`; they combine with AND."""
 
     q: str | None = Field(None, max_length=200, description="text to search for")
+    by: By = Field("words", description=_BY)
     feature: int | None = Field(
         None, ge=0, le=10**9, description="only headlines with this feature among their strongest ones"
     )
@@ -83,7 +87,7 @@ class HeadlinesQuery(PageQuery, ConfusionQuery):
         max_length=2_000,
         pattern=r"^(position|confidence|margin|loss|column:[\s\S]+)$",
         description="position, confidence, margin or loss; `column:NAME` sorts by a column of the table, with "
-        "headlines without a value last",
+        "headlines without a value last; in a search by meaning, position stands for the nearest first",
     )
     order: Literal["asc", "desc"] = "asc"
 
@@ -101,7 +105,10 @@ class FeaturesQuery(PageQuery, SliceQuery):
         description="a feature's number or its first digits, or a part of its label, of its found name or of its "
         "strongest token's word",
     )
-    metric: str | None = Field(None, max_length=2_000, description="default: the run's first metric")
+    by: By = Field("words", description=f"{_BY}; the answer then has the metric `similarity`")
+    metric: str | None = Field(
+        None, max_length=2_000, description="default: the run's first metric; in a search by meaning `similarity`"
+    )
     order: Literal["desc", "asc"] = "desc"
     token: str | None = Field(
         None, max_length=100, description="only features that fire on a word that begins with this"
@@ -205,6 +212,9 @@ class HeadlinesPage(Record):
     n_correct: NonNegativeInt = Field(description="correctly predicted headlines in the run")
     offset: NonNegativeInt
     limit: NonNegativeInt
+    similarities: list[FiniteFloat] | None = Field(
+        description="in a search by meaning, the cosine of each headline with the text; else null"
+    )
     headlines: list[Headline]
 
 
@@ -236,6 +246,14 @@ class ColumnAnswer(ColumnFacts):
     values: list[ColumnValue] = Field(description="most frequent first")
 
 
+class NearestExample(Record):
+    """Why a search by meaning found a feature: the nearest of its saved examples."""
+
+    headline: NonNegativeInt
+    text: str
+    similarity: FiniteFloat = Field(description="cosine of its sentence vector with that of the text searched for")
+
+
 class FeatureRow(Record):
     """A feature in a list."""
 
@@ -260,6 +278,7 @@ class FeatureRow(Record):
     n_slice_effects: NonNegativeInt | None = Field(
         description="headlines behind `slice_effects`; null without `where` or causal findings"
     )
+    nearest: NearestExample | None = Field(description="null but in a search by meaning")
 
 
 class FeaturesPage(Record):
@@ -351,6 +370,9 @@ class FamilyMatch(Record):
     cosine: FiniteFloat | None
     coactivation: FiniteFloat | None = Field(description="Jaccard index of the tokens on which both fire")
     verdict: Literal["match", "split", "absent"]
+    siblings: list[SimilarFeature] = Field(
+        description="up to 8 other features of this run with the same counterpart, by their cosine with it"
+    )
 
 
 class FeatureInfo(Record):
@@ -388,6 +410,35 @@ class FeatureDensity(Record):
     edges: list[FiniteFloat] = Field(description="log10 of the share of counted tokens; one more than counts")
     counts: list[NonNegativeInt] = Field(description="live features per bin")
     n_dead: NonNegativeInt = Field(description="features that never fire in this run")
+
+
+class MapColumn(Record):
+    """A number for each feature of the map, which may colour it."""
+
+    name: str
+    label: str
+    description: str
+    kind: Literal["density", "effect", "stability"]
+    values: list[FiniteFloat] = Field(description="one per feature of the map; stability is −1 where it is not known")
+
+
+class MapAnswer(Record):
+    """The live features of a run in the plane; lists have one entry per feature of `features`."""
+
+    run_id: str
+    labels: list[str]
+    method: str = Field(description="how the features were placed")
+    named_by: str = Field(description="how the regions were named")
+    regions: list[MapRegion] = Field(description="largest first")
+    features: list[NonNegativeInt]
+    x: list[Share]
+    y: list[Share]
+    region: list[int] = Field(description="index into `regions`; -1: between regions")
+    words: list[str | None] = Field(description="word of the strongest token; null where no examples were saved")
+    found_names: list[str | None] = Field(description="the text of the found name, where there is one")
+    n_headlines: list[NonNegativeInt] = Field(description="headlines on which the feature fires")
+    leaning: list[int] = Field(description="class with the feature's highest AUROC; -1 where not known")
+    columns: list[MapColumn]
 
 
 class SimilarHeadline(Record):

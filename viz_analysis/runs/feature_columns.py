@@ -33,6 +33,14 @@ _SLICE_METRICS = (
 )
 
 
+SIMILARITY = MetricInfo(
+    name="similarity",
+    label="Similarity",
+    description="Cosine of the text searched for with the mean of the feature's strongest headlines, as vectors of the "
+    "sentence encoder minus their mean over all headlines.",
+)
+
+
 class SliceEffects(NamedTuple):
     """The mean effects of features over the headlines of a slice that list them in `interventions.json`."""
 
@@ -113,6 +121,14 @@ class FeatureColumns:
             self._slices.pop(oldest, None)  # another thread may have done so
         self._slices[conditions] = sliced
         return sliced
+
+    def with_similarity(self, similar: NDArray[np.float32]) -> "FeatureColumns":
+        """These columns, and how alike each feature is to a text, as the metric `similarity`."""
+        columns = FeatureColumns(self.run)
+        columns.n_slice, columns.slice_effects = self.n_slice, self.slice_effects
+        columns.metrics = {SIMILARITY.name: SIMILARITY, **self.metrics}
+        columns.values = {SIMILARITY.name: np.round(similar.astype(np.float64), 4), **self.values}
+        return columns
 
     # --- one feature -----------------------------------------------------------------------------------
 

@@ -51,7 +51,12 @@ def feature_info(columns: FeatureColumns, feature: int, newest_by_sae: Callable[
         words=saved.words if saved else [],
         similar_decoder=similar_features(run, facts.by_decoder),
         similar_cofiring=similar_features(run, facts.by_cofiring),
-        family=[FamilyMatch(**dict(one), run_id=runs_of.get(one.sae_hash)) for one in facts.family],
+        family=[
+            FamilyMatch(
+                **dict(one) | {"siblings": similar_features(run, one.siblings)}, run_id=runs_of.get(one.sae_hash)
+            )
+            for one in facts.family
+        ],
     )
 
 

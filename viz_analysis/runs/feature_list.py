@@ -1,21 +1,32 @@
 """Searching, filtering and sorting the features of a run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import orjson
 
 from sae_pipeline.arrays import Flags, Ints
 from sae_pipeline.schema.common import MIN_HEADLINES
-from viz_analysis.api.types import FeatureRow, FeaturesPage, FeaturesQuery
+from viz_analysis.api.types import FeatureRow, FeaturesPage, FeaturesQuery, NearestExample
 from viz_analysis.runs.feature_columns import FeatureColumns
+from viz_analysis.runs.meaning import Similar, nearest
 from viz_analysis.runs.reader import RunReader
 
 HumanNames = Mapping[int, str]
 """The names that people gave to features, by feature."""
 
 
-def features_page(columns: FeatureColumns, query: FeaturesQuery, names: HumanNames) -> FeaturesPage:
+class ByMeaning(NamedTuple):
+    """A search by meaning: how alike each feature is to the text, and the reason for one of them."""
+
+    similar: Similar
+    nearest: Callable[[int], NearestExample | None]
+
+
+def features_page(
+    columns: FeatureColumns, query: FeaturesQuery, names: HumanNames, meant: ByMeaning | None = None
+) -> FeaturesPage:
     """The features that match all filters, ordered by a metric; ties by number. Raises `UnknownMetricError`.
 
     Exact matches of a search come first: the feature with just that number, the features that fire on just that word.
@@ -23,10 +34,12 @@ def features_page(columns: FeatureColumns, query: FeaturesQuery, names: HumanNam
     run = columns.run
     if query.where:
         columns = columns.in_slice(tuple(query.where))
-    metric = run.metrics[0].name if query.metric is None else query.metric
+    if meant:
+        columns = columns.with_similarity(meant.similar)
+    metric = next(iter(columns.metrics)) if query.metric is None else query.metric
     found = columns.ordered(metric, query.order == "desc")
-    found = found[_matching(columns, query, names)[found]]
-    exactness = _exactness(run, query)[found]
+    found = found[_matching(columns, query, names, meant)[found]]
+    exactness = (np.zeros(run.d_sae, np.int8) if meant else _exactness(run, query))[found]
     found = found[np.argsort(-exactness, kind="stable")]
     place = next(iter(np.flatnonzero(found == query.around).tolist()), None)
     offset = query.offset if place is None else max(0, place - query.limit // 2)
@@ -41,11 +54,11 @@ def features_page(columns: FeatureColumns, query: FeaturesQuery, names: HumanNam
         place=place,
         offset=offset,
         limit=query.limit,
-        features=_rows(columns, found[offset : offset + query.limit].tolist()),
+        features=_rows(columns, found[offset : offset + query.limit].tolist(), meant),
     )
 
 
-def _matching(columns: FeatureColumns, query: FeaturesQuery, names: HumanNames) -> Flags:
+def _matching(columns: FeatureColumns, query: FeaturesQuery, names: HumanNames, meant: ByMeaning | None) -> Flags:
     """Which features match all filters, [d_sae]."""
     run, counts = columns.run, columns.headline_counts
     keep = np.ones(run.d_sae, bool)
@@ -68,6 +81,8 @@ def _matching(columns: FeatureColumns, query: FeaturesQuery, names: HumanNames) 
         keep &= _mask(run, names) == query.labelled
     if query.token:
         keep &= _mask(run, _firing_on(run, query.token, or_longer=True))
+    if meant:
+        return nearest(meant.similar, keep)
     if query.q:
         number = _number(query.q)
         keep &= _named(run, query.q, names) if number is None else _begins_with(np.arange(run.d_sae), number)
@@ -122,7 +137,7 @@ def _mask(run: RunReader, features: Iterable[int]) -> Flags:
     return mask
 
 
-def _rows(columns: FeatureColumns, features: list[int]) -> list[FeatureRow]:
+def _rows(columns: FeatureColumns, features: list[int], meant: ByMeaning | None) -> list[FeatureRow]:
     marks = ",".join("?" * len(features))
     statement = f"SELECT feature, word, spark FROM feature WHERE spark NOT NULL AND feature IN ({marks})"
     saved = {feature: (word, orjson.loads(spark)) for feature, word, spark in columns.run.rows(statement, features)}
@@ -143,6 +158,7 @@ def _rows(columns: FeatureColumns, features: list[int]) -> list[FeatureRow]:
             values={name: column[row] for name, column in values.items()},
             slice_effects=effects.means[feature].tolist() if effects and effects.counts[feature] else None,
             n_slice_effects=int(effects.counts[feature]) if effects else None,
+            nearest=meant.nearest(feature) if meant else None,
         )
         for row, feature in enumerate(features)
     ]

@@ -18,6 +18,7 @@ from viz_analysis.api.types import (
     SimilarHeadlines,
     SimilarHeadlinesQuery,
 )
+from viz_analysis.runs.meaning import Similar, nearest
 from viz_analysis.runs.reader import RunReader
 from viz_analysis.runs.table_columns import column_order, in_slice
 
@@ -25,18 +26,23 @@ _BY_COLUMN = "column:"
 _PIECE = re.compile(r'"([^"]*)"|([^\s"]+)')
 
 
-def headlines_page(run: RunReader, query: HeadlinesQuery) -> HeadlinesPage:
-    """A page of the headlines that match all filters, sorted; ties stay in the run's order."""
+def headlines_page(run: RunReader, query: HeadlinesQuery, similar: Similar | None = None) -> HeadlinesPage:
+    """A page of the headlines that match all filters, sorted; ties stay in the run's order.
+
+    In a search by meaning, `similar` has the cosine of each headline with the text.
+    """
     start, end = query.offset, query.offset + query.limit
     if not _filters(query):
         total = run.n_headlines
         found = _unfiltered(run, query, min(start, total), min(end, total))
-    elif _filters(query) == {"q"} and query.sort == "position":
+    elif similar is None and _filters(query) == {"q"} and query.sort == "position":
         total, found = _with_words(run, query)
     else:
-        mask = _matching(run, query) & _in_cells(run, query)
+        mask = _matching(run, query, similar) & _in_cells(run, query)
         if query.sort == "position":
             all_found: Ints = np.flatnonzero(mask)
+            if similar is not None:
+                all_found = all_found[np.argsort(-similar[all_found], kind="stable")]
             all_found = all_found[::-1] if query.order == "desc" else all_found
         else:
             order = _order(run, query)
@@ -50,14 +56,15 @@ def headlines_page(run: RunReader, query: HeadlinesQuery) -> HeadlinesPage:
         n_correct=run.n_correct,
         offset=query.offset,
         limit=query.limit,
+        similarities=None if similar is None else [round(float(similar[n]), 4) for n in found],
         headlines=[run.headline(n) for n in found],
     )
 
 
-def confusion(run: RunReader, query: ConfusionQuery) -> Confusion:
-    """The headlines that match all filters, counted by true label and prediction."""
+def confusion(run: RunReader, query: ConfusionQuery, similar: Similar | None = None) -> Confusion:
+    """The headlines that match all filters, counted by true label and prediction; `similar` as in `headlines_page`."""
     n_labels = len(run.metadata.labels)
-    counts = np.bincount(run.vector("cell")[_matching(run, query)], minlength=n_labels * n_labels)
+    counts = np.bincount(run.vector("cell")[_matching(run, query, similar)], minlength=n_labels * n_labels)
     return Confusion(
         run_id=run.metadata.run_id,
         labels=run.metadata.labels,
@@ -130,7 +137,7 @@ def _order(run: RunReader, query: HeadlinesQuery, start: int = 0, end: int | Non
 
 def _filters(query: HeadlinesQuery) -> set[str]:
     """The names of the filters that are set."""
-    paging = {"run", "limit", "offset", "sort", "order"}
+    paging = {"run", "limit", "offset", "sort", "order", "by"}
     return {name for name, value in query if name not in paging and value not in (None, "", [])}
 
 
@@ -147,7 +154,7 @@ def _with_words(run: RunReader, query: HeadlinesQuery) -> tuple[int, list[int]]:
     return total, [n for (n,) in run.rows(statement, [expression, query.limit, query.offset])]
 
 
-def _matching(run: RunReader, query: ConfusionQuery) -> Flags:
+def _matching(run: RunReader, query: ConfusionQuery, similar: Similar | None) -> Flags:
     """The headlines that match columns, text, feature and confidence, as a mask [n_headlines]."""
     mask = in_slice(run, query.where)
     if query.min_confidence is not None or query.max_confidence is not None:
@@ -156,6 +163,8 @@ def _matching(run: RunReader, query: ConfusionQuery) -> Flags:
         mask &= (confidence >= np.float32(low)) & (confidence <= np.float32(high))
     if query.feature is not None:
         mask &= _mask(run, [headlines for headlines, _ in _postings(run, query.feature)])
+    if similar is not None:
+        return nearest(similar, mask)
     if query.q:
         expression = match_expression(query.q)
         statement = "SELECT json_group_array(rowid) FROM headline_text WHERE headline_text MATCH ?"

@@ -4,6 +4,7 @@ The size of a run does not matter, because every answer is read from its index a
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from sae_pipeline.errors import DamageError, command
 from sae_pipeline.runs.decoder import decoder_blocks, decoder_rows
 from sae_pipeline.schema.causes import INTERVENTIONS
+from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.run import DECODER
+from viz_analysis.api.card_types import CardContent
 from viz_analysis.api.problems import NoInterventionsError
 from viz_analysis.api.types import (
     ColumnAnswer,
@@ -28,27 +31,32 @@ from viz_analysis.api.types import (
     HeadlinesPage,
     HeadlinesQuery,
     InterventionsAnswer,
+    MapAnswer,
     SimilarFeature,
     SimilarHeadlines,
     SimilarHeadlinesQuery,
 )
+from viz_analysis.runs.card import Evidence, card_content
 from viz_analysis.runs.feature_columns import FeatureColumns, density_histogram, similar_features
 from viz_analysis.runs.feature_info import feature_info
-from viz_analysis.runs.feature_list import HumanNames, features_page
+from viz_analysis.runs.feature_list import ByMeaning, HumanNames, features_page
+from viz_analysis.runs.feature_map import map_answer
 from viz_analysis.runs.headline_answers import confusion, headlines_page, similar_headlines
+from viz_analysis.runs.meaning import RunMeaning, SharedEncoder, Similar
 from viz_analysis.runs.reader import IndexMisfitError, RunReader
 from viz_analysis.runs.table_columns import column_answer, columns_answer
 
 
 class IndexedRun:
-    """The run in `folder`, read through its `index`.
+    """The run in `folder`, read through its `index`; `encoder` reads what is searched for by meaning.
 
     Methods raise a `ApiError` for what the run lacks, and like `RunReader` where the index is damaged.
     """
 
-    def __init__(self, folder: Path, index: Path) -> None:
+    def __init__(self, folder: Path, index: Path, encoder: SharedEncoder) -> None:
         self._reader = RunReader(folder, index)
         self._columns = FeatureColumns(self._reader)
+        self._meaning = RunMeaning(folder, index.parent, encoder)
         self.folder, self.metadata = folder, self._reader.metadata
         self.n_headlines, self.d_sae = self._reader.n_headlines, self._reader.d_sae
         self.damaged_files = list(self._reader.left_out.values())
@@ -56,11 +64,11 @@ class IndexedRun:
 
     def headlines(self, query: HeadlinesQuery) -> HeadlinesPage:
         """A page of headlines."""
-        return headlines_page(self._reader, query)
+        return headlines_page(self._reader, query, self._similar(query))
 
     def confusion(self, query: ConfusionQuery) -> Confusion:
         """The headlines counted by true label and prediction."""
-        return confusion(self._reader, query)
+        return confusion(self._reader, query, self._similar(query))
 
     def columns(self) -> ColumnsAnswer:
         """The table's other columns."""
@@ -80,11 +88,24 @@ class IndexedRun:
 
     def features(self, query: FeaturesQuery, names: HumanNames) -> FeaturesPage:
         """A page of features; `names` are what people call some of them."""
-        return features_page(self._columns, query, names)
+        text = query.q.strip() if query.q and query.by == "meaning" else ""
+        meant = None
+        if text:
+            nearest = partial(self._meaning.nearest_example, self._reader, text=text)
+            meant = ByMeaning(self._meaning.alike_features(text), nearest)
+        return features_page(self._columns, query, names, meant)
+
+    def map(self) -> MapAnswer:
+        """The live features in the plane."""
+        return map_answer(self._columns, self._reader.left_out.get(MAP))
 
     def feature_info(self, feature: int, newest_by_sae: Callable[[], Mapping[str, str]]) -> FeatureInfo:
         """All that the run knows of a feature; `newest_by_sae` gives the newest run of each SAE, by its hash."""
         return feature_info(self._columns, feature, newest_by_sae)
+
+    def card(self, feature: int, newest_by_sae: Callable[[], Mapping[str, str]], evidence: Evidence) -> CardContent:
+        """What can be claimed of a feature; `evidence` is what is known of it from outside the run."""
+        return card_content(self._reader, self.feature_info(feature, newest_by_sae), evidence)
 
     def feature_density(self) -> FeatureDensity:
         """How many features fire how often."""
@@ -100,6 +121,11 @@ class IndexedRun:
                 f"`{command('intervene')} --run {self.metadata.run_id}`."
             )
         return InterventionsAnswer.model_validate_json(self._reader.interventions)
+
+    def _similar(self, query: ConfusionQuery) -> Similar | None:
+        """How alike each headline is to the text that is searched for by meaning; None in any other search."""
+        text = query.q.strip() if query.q and query.by == "meaning" else ""
+        return self._meaning.alike_headlines(text) if text else None
 
     # --- decoder rows ----------------------------------------------------------------------------------
 

@@ -55,6 +55,7 @@ class RunReader:
             self.class_sizes: list[int] = orjson.loads(about["class_sizes"])
             self.left_out: dict[str, str] = orjson.loads(about["left_out"])
             self.interventions: str | None = about.get("interventions")
+            self.map_head: str | None = about.get("map")
         except (LookupError, TypeError, ValueError) as error:
             raise IndexMisfitError(str(error)) from error
         if self.interventions is not None:
@@ -155,6 +156,18 @@ class RunReader:
         places = self.rows("SELECT examples_at, examples_bytes FROM feature WHERE feature = ?", [feature])
         at, size = places[0] if places else (None, None)
         return self._record(FEATURE_TOKENS, at, size, FeatureExamples) if size else None
+
+    def example_headlines(self, feature: int) -> list[int]:
+        """The headlines of a feature's strongest saved examples; none where none were saved."""
+        places = self.rows("SELECT examples_at, examples_bytes FROM feature WHERE feature = ?", [feature])
+        at, size = places[0] if places else (None, None)
+        if not size:
+            return []
+        try:  # `examples` also checks the record, which costs more than a list of results may
+            saved = orjson.loads(os.pread(self._files[FEATURE_TOKENS].fileno(), size, at))
+            return [int(one["headline"]) for one in saved["examples"]]
+        except (OSError, LookupError, TypeError, ValueError, OverflowError) as error:
+            raise IndexMisfitError(f"{FEATURE_TOKENS} at {at}") from error
 
     def _places(self, columns: str, headline: int) -> list[tuple[Any, ...]]:
         found = self.rows(f"SELECT {columns} FROM headline WHERE headline = ?", [headline])

@@ -27,6 +27,7 @@ from viz_analysis.api.problems import IndexingError, NothingToServeError
 from viz_analysis.api.types import HealthAnswer, RunSummary
 from viz_analysis.runs.checks import RunChecks
 from viz_analysis.runs.indexed_run import IndexedRun
+from viz_analysis.runs.meaning import SharedEncoder
 from viz_analysis.runs.reader import IndexMisfitError
 from viz_analysis.runs.sources import RunFolder
 
@@ -70,6 +71,7 @@ class RunLibrary:
         self._pinned = pinned
         self._capacity = capacity
         self._checks = RunChecks(source.compare)
+        self._encoder = SharedEncoder()
         self._openings: OrderedDict[Path, _Opening] = OrderedDict()  # the one asked for last at the end
         self._lock = Lock()
         self._elsewhere: tempfile.TemporaryDirectory[str] | None = None  # indices of runs in read-only folders
@@ -161,10 +163,10 @@ class RunLibrary:
             except UnwritableIndexError:
                 opening.index = build_index(folder, opening.advance, self._folder_elsewhere(folder.name))
             try:
-                run = IndexedRun(folder, opening.index)
+                run = IndexedRun(folder, opening.index, self._encoder)
             except (sqlite3.Error, IndexMisfitError):  # its checksum fits, but it does not hold what this version reads
                 delete_index(opening.index)
-                run = IndexedRun(folder, build_index(folder, opening.advance, opening.index.parent))
+                run = IndexedRun(folder, build_index(folder, opening.advance, opening.index.parent), self._encoder)
             opening.index_stamp = stamp_of(opening.index)
             opening.result.set_result(run)
         except Exception as error:  # raised in the threads that wait for the run

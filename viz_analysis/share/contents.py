@@ -8,6 +8,7 @@ itself.
 | --- | --- |
 | part `facts` | totals, labels, metrics, columns, histogram edges |
 | part `answers` | the server's answers that need no filter: {address: {status, body}} |
+| part `map` | the server's answer about the map, where the run has one |
 | part `letters` | the tables of `letters.py` |
 | parts `column 0`, `cell`, `metric NAME`, … | the vectors of the run's index; see `Grain.whole` |
 | parts `values 0`, … | the values of a column of the table: [value, its text, headlines] |
@@ -63,7 +64,10 @@ def add_run(archive: ArchiveWriter, folder: Path, index: Path, client: FlaskClie
     """Add the run in `folder`, read through its `index`. `client` asks a server whose default run it is."""
     run = RunReader(folder, index)
     archive.part("facts", _facts(run))
-    archive.part("answers", {f"/api/{name}": _answer(client, run, name) for name in _ANSWERS})
+    answers = {f"/api/{name}": _answer(client, run, name) for name in (*_ANSWERS, "map")}
+    if answers["/api/map"]["status"] == 200:  # it is large, and only its own view needs it
+        archive.part("map", answers.pop("/api/map")["body"])
+    archive.part("answers", answers)
     archive.table("headlines", grain.headlines, _headlines(run))
     _add_features(archive, folder, index, grain)
     vectors = ["cell", "confidence", *(f"{key} {order}" for key in SORT_KEYS for order in ("asc", "desc"))]

@@ -1,6 +1,6 @@
 /** Answers to the viewer's questions from a shared run, equal to those of the server. */
 
-import { ApiError, type FeaturesQuery, type HeadlinesQuery } from '../interpAPI'
+import { ApiError, type FeaturesQuery, type HeadlinesQuery, type MapAnswer } from '../interpAPI'
 import { Archive, type Manifest } from './archive'
 import { blocksOfPage, fromHost, fromMemory, unpacked } from './bytes'
 import { columnValues } from './columns'
@@ -16,6 +16,7 @@ const ANSWERS: Record<string, Answer> = {
   '/api/similar_headlines': (run, query: { headline: number; limit?: number }) => similarHeadlines(run, query),
   '/api/column_values': (run, query: { column: string; q?: string; limit?: number }) => columnValues(run, query),
   '/api/features': (run, query: FeaturesQuery) => featuresPage(run, query),
+  '/api/map': (run) => run.archive.part<MapAnswer>('map'),
   '/api/feature_info': (run, query: { id: number }) => featureInfo(run, query),
 }
 

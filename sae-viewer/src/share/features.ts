@@ -194,6 +194,7 @@ async function rows(run: SharedRun, columns: Columns, features: number[]): Promi
       values: { ...valuesOf(run, row), ...Object.fromEntries(added) },
       slice_effects: columns.effects?.means.get(feature) ?? null,
       n_slice_effects: columns.effects ? (columns.effects.counts.get(feature) ?? 0) : null,
+      nearest: null,
     }
   })
 }

@@ -30,7 +30,7 @@ export async function headlinesPage(run: SharedRun, query: HeadlinesQuery): Prom
     if (!mask || seen >= offset) page.push(n)
     seen++
   }
-  return { run_id, labels, total, n_headlines, n_correct, offset, limit, headlines: await run.archive.records<Headline>('headlines', page) }
+  return { run_id, labels, total, n_headlines, n_correct, offset, limit, similarities: null, headlines: await run.archive.records<Headline>('headlines', page) }
 }
 
 export async function confusion(run: SharedRun, query: HeadlinesQuery) {

@@ -1,0 +1,82 @@
+"""The map of a run's features, with the columns that may colour it."""
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from sae_pipeline.errors import command
+from viz_analysis.api.problems import NoMapError
+from viz_analysis.api.types import MapAnswer, MapColumn
+from viz_analysis.runs.feature_columns import FeatureColumns
+
+_DIGITS = 4  # of what colours a point
+
+
+def map_answer(columns: FeatureColumns, damage: str | None) -> MapAnswer:
+    """The places of the live features, and what may colour them. `damage` says why the file was left out.
+
+    Raises `NoMapError`.
+    """
+    run = columns.run
+    if run.map_head is None:
+        run_id = run.metadata.run_id
+        raise NoMapError(
+            f"{run_id}: {damage}" if damage else f"{run_id} has no map yet; `{command('map')} --run {run_id}` makes it."
+        )
+    features = run.vector("map feature")
+    found = run.rows("SELECT word, found FROM feature ORDER BY feature")
+    return MapAnswer.model_construct(
+        run_id=run.metadata.run_id,
+        labels=run.metadata.labels,
+        **orjson.loads(run.map_head),
+        features=features.tolist(),
+        x=_rounded(run.vector("map x"), 5),
+        y=_rounded(run.vector("map y"), 5),
+        region=run.vector("map region").tolist(),
+        words=[found[feature][0] for feature in features.tolist()],
+        found_names=[found[feature][1] for feature in features.tolist()],
+        n_headlines=columns.headline_counts[features].tolist(),
+        leaning=columns.leaning[features].tolist(),
+        columns=_columns(columns, features),
+    )
+
+
+def _columns(columns: FeatureColumns, features: NDArray[np.int32]) -> list[MapColumn]:
+    found = [
+        MapColumn.model_construct(
+            name="density",
+            label="Density",
+            description="Share of counted tokens on which the feature fires.",
+            kind="density",
+            values=_rounded(columns.density[features], 8),
+        )
+    ]
+    for label in columns.run.metadata.labels:
+        name = f"effect_{label.lower()}"
+        if name in columns.metrics:
+            metric = columns.metrics[name]
+            found.append(
+                MapColumn.model_construct(
+                    name=name,
+                    label=metric.label,
+                    description=metric.description,
+                    kind="effect",
+                    values=_rounded(columns.values[name][features], _DIGITS),
+                )
+            )
+    stability = columns.run.vector("stability")[features]
+    if (stability >= 0).any():
+        found.append(
+            MapColumn.model_construct(
+                name="stability",
+                label="Stability",
+                description="Mean cosine with the nearest feature of the same SAE trained with other seeds.",
+                kind="stability",
+                values=_rounded(stability, _DIGITS),
+            )
+        )
+    return found
+
+
+def _rounded(values: NDArray[np.floating], digits: int) -> list[float]:
+    return [round(value, digits) for value in values.tolist()]
