@@ -34,13 +34,13 @@ test.describe('behind nginx', () => {
     for (const remove of removals) remove()
   })
 
-  for (const prefix of ['/some/prefix', '/kept/prefix']) {
+  for (const [feature, prefix] of [[3, '/some/prefix'], [4, '/kept/prefix']] as const) { // they share one run's labels
     test(`all of the viewer works under ${prefix}/`, async ({ page }) => {
       const astray = strayRequests(page, `${proxy.url}${prefix}/`)
-      await page.goto(`${proxy.url}${prefix}/features/3?context=4`)
-      await expect(page.getByRole('heading', { name: 'Feature 3' })).toBeVisible()
+      await page.goto(`${proxy.url}${prefix}/features/${feature}?context=4`)
+      await expect(page.getByRole('heading', { name: `Feature ${feature}` })).toBeVisible()
       await page.reload()
-      await expect(page.getByRole('heading', { name: 'Feature 3' })).toBeVisible()
+      await expect(page.getByRole('heading', { name: `Feature ${feature}` })).toBeVisible()
       await page.getByRole('textbox', { name: 'Name of this feature' }).fill(`seen under ${prefix}`)
       await expect(page.getByRole('status').filter({ hasText: 'Saved' })).toBeVisible()
       await page.getByRole('link', { name: 'Headlines', exact: true }).click()
