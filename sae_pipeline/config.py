@@ -278,7 +278,7 @@ class MapConfig(Config):
 
 
 SaeFormat = Literal["saelens", "dictionary-learning", "sparsify"]
-RunFormat = Literal["neuronpedia", "parquet", "html", "site"]
+RunFormat = Literal["neuronpedia", "parquet", "html", "site", "card"]
 SAE_FORMATS, RUN_FORMATS = get_args(SaeFormat), get_args(RunFormat)
 
 
@@ -295,6 +295,8 @@ class ExportConfig(Config):
     )
     sae_size: str = Field("32k", description='the SAE by its SAE_SIZE: "4k", "8k", "16k", "32k", "4k-e2e"')
     run: str | None = Field(None, description='the run by its number or name: "34", "run-034"; none: the latest')
+    feature: int | None = Field(None, ge=0, description="the feature that a card is about")
+    bench: bool = Field(False, description="site: whether classifier and SAE come along, so that the bench works")
 
 
 Shared = Literal["all", "classifier", "sae", "run"]

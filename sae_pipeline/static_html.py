@@ -1,4 +1,4 @@
-"""HTML for notebooks without scripts or style sheets: it is readable in a saved notebook, in light and dark themes.
+"""HTML without scripts: readable in a saved notebook and as a page of its own, in light and dark themes.
 
 Colours are shades over whatever the page's own background is, and text keeps the page's colour.
 """
@@ -25,6 +25,31 @@ class Stretch:
     end: int
     strength: float
     note: str
+
+
+_PAGE_STYLE = """
+:root { color-scheme: light dark }
+body { margin: 2.5rem auto; max-width: 60rem; padding: 0 1.25rem; font: 15px/1.5 ui-sans-serif, system-ui, sans-serif }
+h1 { font: 400 1.6rem/1.3 ui-serif, Georgia, serif; margin: 0 0 0.5rem; overflow-wrap: anywhere }
+body > div { margin-top: 1.6rem }
+@page { margin: 18mm }
+@media print {
+  :root { color-scheme: light }
+  body { margin: 0; max-width: none; padding: 0; font-size: 10pt; print-color-adjust: exact }
+  tr, p { break-inside: avoid }
+}
+"""
+
+
+def page(title: str, body: str) -> str:
+    """A whole page around parts of HTML; it runs no scripts and loads nothing."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{text(title)}</title>\n'
+        f"<style>{_PAGE_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
 
 
 def block(title: str, *parts: str) -> str:

@@ -1,5 +1,5 @@
 import { lazy, Suspense, useEffect, useMemo, useState, type MouseEvent } from 'react'
-import { SHARED } from './base'
+import { MAY_HAVE_BENCH, SHARED } from './base'
 import { Header } from './components/Header'
 import { HelpDialog } from './components/HelpDialog'
 import { Icon } from './components/Icon'
@@ -16,6 +16,7 @@ import {
   BENCH,
   FEATURES,
   HEADLINES,
+  MAP,
   openPanel,
   scrollKey,
   shownPanel,
@@ -27,6 +28,7 @@ import { opened } from './lib/opening'
 import { FeaturesView } from './views/features/FeaturesView'
 import { HeadlinesView } from './views/headlines/HeadlinesView'
 
+const MapView = lazy(() => import('./views/map/MapView'))
 const BenchView = lazy(() => import('./views/bench/BenchView'))
 const RunPanel = lazy(() => import('./views/panel/RunPanel'))
 
@@ -44,7 +46,8 @@ export function App() {
     '?': () => setHelp(true),
     'g h': () => go(tabs.headlines),
     'g f': () => go(tabs.features),
-    'g b': () => SHARED === undefined && go(tabs.bench),
+    'g m': () => go(tabs.map),
+    'g b': () => MAY_HAVE_BENCH && go(tabs.bench),
   })
   useTitle(address, run)
   useScrollMemory(address.view, scrollKey(address), writeAddress(address))
@@ -130,6 +133,12 @@ function View({ address, run, error, onRuns }: {
         return <HeadlinesView address={address} run={run} />
       case 'features':
         return <FeaturesView address={address} run={run} />
+      case 'map':
+        return (
+          <Suspense fallback={<Waiting />}>
+            <MapView address={address} run={run} />
+          </Suspense>
+        )
       case 'bench':
         return (
           <Suspense fallback={null}>
@@ -187,10 +196,15 @@ type Tabs = { [V in KnownAddress['view']]: KnownAddress }
 
 /** The last address of each tab (its filters, its feature), in the run that is shown. */
 function useTabs(address: Address): Tabs {
-  const [last, setLast] = useState<Tabs>({ headlines: HEADLINES, features: FEATURES, bench: BENCH })
+  const [last, setLast] = useState<Tabs>({ headlines: HEADLINES, features: FEATURES, map: MAP, bench: BENCH })
   if (address.view !== 'unknown' && last[address.view] !== address) setLast({ ...last, [address.view]: address })
   const { run } = address
-  return { headlines: { ...last.headlines, run }, features: { ...last.features, run }, bench: { ...last.bench, run } }
+  return {
+    headlines: { ...last.headlines, run },
+    features: { ...last.features, run },
+    map: { ...last.map, run },
+    bench: { ...last.bench, run },
+  }
 }
 
 function useTitle(address: Address, run: RunMetadata | undefined): void {
@@ -207,6 +221,8 @@ function pageName(address: Address): string {
       return 'Headlines'
     case 'features':
       return address.feature === undefined ? 'Features' : `Feature ${address.feature}${address.card ? ', card' : ''}`
+    case 'map':
+      return 'Map'
     case 'bench':
       return 'Bench'
     case 'unknown':

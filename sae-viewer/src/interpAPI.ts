@@ -45,6 +45,10 @@ export type Flip = Schemas['FlipAnswer']
 export type Audit = Schemas['AuditAnswer']
 export type FeatureLabel = Schemas['FeatureLabel']
 export type LabelsAnswer = Schemas['LabelsAnswer']
+export type FeatureCard = Schemas['FeatureCard']
+export type CardSection = Schemas['CardSection']
+export type CardTable = Schemas['CardTable']
+export type CardExample = Schemas['CardExample']
 export type CompareAnswer = Schemas['CompareAnswer']
 
 type GetPath = ClientPathsWithMethod<Client, 'get'>

@@ -1,20 +1,20 @@
-import { useEffect, useState } from 'react'
 import { Link } from 'wouter'
-import { SHARED, wholeAddress } from '../base'
+import { MAY_HAVE_BENCH, SHARED } from '../base'
 import { THEMES, useTheme } from '../hooks/useTheme'
 import type { RunMetadata } from '../interpAPI'
 import { HEADLINES, openPanel, writeAddress, type Address } from '../lib/address'
 import { count } from '../lib/format'
+import { CopyLink } from './CopyLink'
 import { Icon } from './Icon'
 
-const VIEWS = { headlines: 'Headlines', features: 'Features', bench: 'Bench' } as const
+const VIEWS = { headlines: 'Headlines', features: 'Features', map: 'Map', bench: 'Bench' } as const
 const PANELS = { quality: 'Quality', compare: 'Compare', labels: 'Labels' } as const
 
-/** What a page without a server lacks. */
-const NEEDS_SERVER: readonly string[] = ['bench', 'compare']
+/** Whether this page can show it: a shared run has no others to compare with, and a bench only with its model. */
+const isOffered = (name: string) => (name === 'bench' ? MAY_HAVE_BENCH : name === 'compare' ? SHARED === undefined : true)
 
 const offered = <T extends Record<string, string>>(names: T) =>
-  (Object.entries(names) as [keyof T & string, string][]).filter(([key]) => SHARED === undefined || !NEEDS_SERVER.includes(key))
+  (Object.entries(names) as [keyof T & string, string][]).filter(([name]) => isOffered(name))
 
 /** The bar above the page: the views, what is known of the run, the run itself, the link to this view, theme and help. */
 export function Header({ address, run, tabs, onRuns, onHelp }: {
@@ -57,7 +57,7 @@ export function Header({ address, run, tabs, onRuns, onHelp }: {
             )}
             <Icon name="down" size={14} className="text-faint" />
           </button>
-          {run && <CopyLink address={address} run={run} />}
+          {run && <CopyLink address={address} run={run} className="hidden h-9 w-9 items-center justify-center rounded-md text-soft hover:bg-sunk hover:text-ink sm:flex" />}
           <ThemeSwitch />
           <button
             type="button"
@@ -88,42 +88,6 @@ function Tab({ name, to, current, small = false }: { name: string; to: Address; 
       {name}
     </Link>
   )
-}
-
-/** Copies the address with the run in it, so that the link shows the same when another run is served. */
-function CopyLink({ address, run }: { address: Address; run: RunMetadata }) {
-  const [copied, setCopied] = useState<boolean>()
-  useEffect(() => {
-    if (copied === undefined) return
-    const timer = setTimeout(() => setCopied(undefined), 2_000)
-    return () => clearTimeout(timer)
-  }, [copied])
-  const name = copied === undefined ? 'Copy a link to this view' : copied ? 'Link copied' : 'The browser forbids copying'
-  return (
-    <button
-      type="button"
-      aria-label={name}
-      aria-live="polite"
-      title={name}
-      onClick={() => {
-        const link = wholeAddress(writeAddress({ ...address, run: run.run_id }))
-        void copy(link).then(setCopied)
-      }}
-      className="hidden h-9 w-9 items-center justify-center rounded-md text-soft hover:bg-sunk hover:text-ink sm:flex"
-    >
-      <Icon name={copied === undefined ? 'link' : copied ? 'check' : 'cross'} />
-    </button>
-  )
-}
-
-/** Copies text; false where the browser forbids it, as on a page that is neither secure nor on localhost. */
-async function copy(text: string): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text)
-    return true
-  } catch {
-    return false
-  }
 }
 
 const THEME_ICONS = { system: 'screen', light: 'sun', dark: 'moon' } as const

@@ -31,7 +31,7 @@ const LEAST_SHADE = 0.08
 const DEEPEST_SHADE = 46
 
 /** A headline as written, its words coloured where a feature fires or by their effects. Text that the classifier never read is grey. */
-export function HeatText({ prompt, heat, shade, grain, context }: {
+export function HeatText({ prompt, heat, shade, grain, context, unread = true }: {
   prompt: Pick<Prompt, 'text' | 'tokens' | 'starts' | 'ends' | 'words'>
   heat?: Heat | undefined
   /** Used where there is no heat. */
@@ -39,6 +39,8 @@ export function HeatText({ prompt, heat, shade, grain, context }: {
   grain: Grain
   /** Words shown on either side of the peak; all when undefined. */
   context?: number | undefined
+  /** Whether text between the words is known not to have been read. */
+  unread?: boolean
 }) {
   const whole = useMemo(() => stretches(prompt, grain), [prompt, grain])
   const { parts, cutBefore, cutAfter } = around(whole, heat?.peak, context)
@@ -47,6 +49,7 @@ export function HeatText({ prompt, heat, shade, grain, context }: {
       {cutBefore && <Cut>… </Cut>}
       {parts.map((part, i) => {
         if (part.kind === 'gap') return part.text
+        if (part.kind === 'unread' && !unread) return <Text key={i}>{part.text}</Text>
         if (part.kind === 'unread') {
           return (
             <span key={i} className="text-faint" title="The classifier did not read this text">

@@ -1,5 +1,5 @@
 import { Link } from 'wouter'
-import { SHARED } from '../../base'
+import { MAY_HAVE_BENCH } from '../../base'
 import type { Headline } from '../../interpAPI'
 import { className } from '../../lib/classes'
 import { percent } from '../../lib/format'
@@ -28,7 +28,7 @@ export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
     <div className="mt-3 text-xs">
       {effects && <Story headline={headline} labels={labels} href={href} onLight={onLight} className="text-base leading-6" />}
       <div className="mt-3 flex flex-wrap items-center gap-x-5 gap-y-2">
-        {SHARED === undefined && <Link href={benchHref} className="button !min-h-8">Try on the bench</Link>}
+        {MAY_HAVE_BENCH && <Link href={benchHref} className="button !min-h-8">Try on the bench</Link>}
         {effects && (
           <Faithfulness prediction={prediction} spliced={effects.spliced_prediction} deltaP={effects.spliced_delta_p} labels={labels} />
         )}

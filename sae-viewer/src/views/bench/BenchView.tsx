@@ -1,4 +1,4 @@
-import { SHARED } from '../../base'
+import { MAY_HAVE_BENCH } from '../../base'
 import { Failure, Note } from '../../components/Notices'
 import type { RunMetadata } from '../../interpAPI'
 import type { BenchAddress } from '../../lib/address'
@@ -14,7 +14,7 @@ const LIVE_COMMAND = 'python viz_analysis/feature_probe_server.py --live'
 export default function BenchView({ address, run }: { address: BenchAddress; run: RunMetadata }) {
   const { data: live, error } = useLiveState()
   const written = address.bench ?? ''
-  if (SHARED !== undefined) return <Note title="The bench needs the server, which runs the classifier; this page holds one run only." />
+  if (!MAY_HAVE_BENCH) return <Note title="The bench needs the server, which runs the classifier; this page holds one run only." />
   return (
     <section aria-label="Bench" className="mx-auto max-w-[96rem] 3xl:max-w-[114rem] px-4 pt-5 pb-16 sm:px-6 lg:pt-6">
       <h1 className="font-serif text-[1.75rem] leading-9">Bench</h1>

@@ -58,7 +58,7 @@ function Body({ info, address, nFeatures }: { info: FeatureInfo; address: Featur
   return (
     <>
       <Reach info={info} address={address} />
-      <Contents info={info} />
+      <Contents info={info} address={address} />
       <div className={`mt-6 grid grid-cols-1 gap-x-12 gap-y-9 ${info.histogram ? 'xl:grid-cols-2' : 'max-w-[44rem]'}`}>
         {info.histogram && <Histogram histogram={info.histogram} feature={info.feature} />}
         {beside}
@@ -82,7 +82,7 @@ function Body({ info, address, nFeatures }: { info: FeatureInfo; address: Featur
 }
 
 /** Links to the parts of the page. */
-function Contents({ info }: { info: FeatureInfo }) {
+function Contents({ info, address }: { info: FeatureInfo; address: FeaturesAddress }) {
   const similar = info.similar_decoder.length + info.similar_cofiring.length + info.family.length > 0
   const parts: [id: string, name: string, present: boolean][] = [
     ['words', 'Words', info.words.length > 0],
@@ -99,6 +99,11 @@ function Contents({ info }: { info: FeatureInfo }) {
             {name}
           </button>
         ) : null,
+      )}
+      {SHARED === undefined && (
+        <Link className="quiet font-semibold" href={writeAddress({ ...address, card: true })}>
+          Card to cite
+        </Link>
       )}
     </nav>
   )

@@ -2,6 +2,7 @@ import { Link } from 'wouter'
 import { Icon } from '../../components/Icon'
 import type { RunMetadata } from '../../interpAPI'
 import { writeAddress, type FeaturesAddress } from '../../lib/address'
+import { CardPage } from './CardPage'
 import { FeatureList } from './FeatureList'
 import { FeaturePage } from './FeaturePage'
 
@@ -29,6 +30,7 @@ export function FeaturesView({ address, run }: { address: FeaturesAddress; run: 
       />
     )
   }
+  if (address.card) return <CardPage feature={chosen} address={address} run={run} />
   return (
     <div className={`${PAGE} lg:grid-cols-[21rem_minmax(0,1fr)]`}>
       <aside aria-label="All features" className="hidden lg:sticky lg:top-14 lg:flex lg:h-[calc(100dvh-3.5rem)] lg:flex-col lg:self-start">

@@ -1,5 +1,5 @@
 import { queryOptions, useQuery, type UseQueryResult } from '@tanstack/react-query'
-import { get, type FeatureInfo } from '../../interpAPI'
+import { get, type FeatureCard, type FeatureInfo } from '../../interpAPI'
 
 /** The statistics, words and examples of one feature. */
 export function useFeature(run: string, feature: number): UseQueryResult<FeatureInfo> {
@@ -18,4 +18,12 @@ export function useHeadlineCount(run: string, feature: number): number | undefin
     queryKey: ['headline count', run, feature],
     queryFn: async ({ signal }) => (await get('/api/headlines', { run, feature, limit: 1 }, signal)).total,
   }).data
+}
+
+/** What can be claimed of a feature. */
+export function useCard(run: string, feature: number): UseQueryResult<FeatureCard> {
+  return useQuery({
+    queryKey: ['card', run, feature],
+    queryFn: ({ signal }) => get('/api/feature_card', { run, id: feature }, signal),
+  })
 }
