@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { FEATURES, HEADLINES, readAddress, scrollKey, wholeNumber, writeAddress, type Address, type HeadlinesAddress } from './address'
+import { BENCH, FEATURES, HEADLINES, readAddress, scrollKey, wholeNumber, writeAddress, type Address, type HeadlinesAddress } from './address'
 
 /** Reads a link as the browser does: path and query apart. */
 function follow(link: string) {
@@ -18,13 +18,19 @@ describe('addresses', () => {
     ['/features/3?run=run-034&metric=kurtosis', { ...FEATURES, feature: 3, run: 'run-034', metric: 'kurtosis' }],
     ['/?min_confidence=0.5&max_confidence=0.95', { ...HEADLINES, minConfidence: 0.5, maxConfidence: 0.95 }],
     ['/?open=0&lit=17&effects=true', { ...HEADLINES, open: 0, lit: 17, effects: true }],
-    ['/?bench=a%3Ab&panel=quality&compare=run-002', { ...HEADLINES, bench: 'a:b', panel: 'quality', compare: 'run-002' }],
+    ['/?sort=position', { ...HEADLINES, sort: 'position' }],
+    ['/bench', BENCH],
+    ['/bench?bench=a%3Ab&headline=3&panel=quality&compare=run-002', { ...BENCH, bench: 'a:b', headline: 3, panel: 'quality', compare: 'run-002' }],
+    ['/features/7/card?run=run-034', { ...FEATURES, feature: 7, card: true, run: 'run-034' }],
     ['/features?token=cuts&order=asc&support=thin', { ...FEATURES, token: 'cuts', order: 'asc', support: 'thin' }],
     ['/features?min_density=0.0001&max_density=1e-7', { ...FEATURES, minDensity: 0.0001, maxDensity: 1e-7 }],
     ['/features/3?leaning=1&labelled=true&context=5', { ...FEATURES, feature: 3, leaning: 1, labelled: true, context: 5 }],
   ])('%s is read, and written the same', (link, address) => {
     expect(follow(link)).toEqual({ address, problems: [] })
     expect(writeAddress(address)).toBe(link)
+  })
+  it('the former address of a bench over the headlines is the bench', () => {
+    expect(follow('/?open=2&bench=a%3Ab&run=run-002').address).toEqual({ ...BENCH, bench: 'a:b', run: 'run-002' })
   })
   it.each(['a&b=c', '100%', '%41', '50 % + x', '“$TSLA” é𝄞', '#?/', ' ', '\u202e'])('a search for %j survives', (q) => {
     for (const address of [{ ...HEADLINES, q }, { ...FEATURES, q }]) {
@@ -45,7 +51,6 @@ describe('addresses', () => {
     maxConfidence: 1 - 1 / 7e6,
     lit: 3,
     effects: true,
-    bench: 'headline=7&ablate=1',
     panel: 'labels',
     compare: 'run-001,run-003',
     grain: 'pieces',
@@ -84,7 +89,7 @@ describe('an address with parts that have no meaning', () => {
     expect(problems[0]).toContain(named)
     expect(address).toEqual(link.startsWith('/features') ? FEATURES : HEADLINES)
   })
-  it.each(['/features/abc', '/features/-1', '/features/1/2', '/feature', '/x/y'])('%s is no page', (link) => {
+  it.each(['/features/abc', '/features/-1', '/features/1/2', '/features/1/card/2', '/features/abc/card', '/feature', '/bench/1', '/x/y'])('%s is no page', (link) => {
     expect(follow(link).address.view).toBe('unknown')
   })
   it('keeps the parts that have one', () => {

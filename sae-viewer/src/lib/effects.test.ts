@@ -4,24 +4,33 @@ import { changes, scores, signed, strongestEffect, transitions, waterfall, water
 describe('the waterfall', () => {
   const causes = {
     base: [0.1, -0.1],
-    rest: [0.35, 0],
     logits: [2, -2],
     features: [
-      { feature: 5, effects: [1.5, -1.5] },
-      { feature: 9, effects: [-0.25, 0.25] },
+      { feature: 5, effects: [1.5, -1.5], alone: [0.4, -0.4] },
+      { feature: 9, effects: [-0.25, 0.25], alone: undefined },
     ],
   }
 
   it('goes from base to logit without a gap', () => {
     const steps = waterfall(causes, 0)
-    expect(steps.map(({ kind }) => kind)).toEqual(['base', 'feature', 'feature', 'rest', 'logit'])
+    expect(steps.map(({ kind }) => kind)).toEqual(['base', 'feature', 'feature', 'others', 'logit'])
     steps.slice(1, -1).forEach((step, i) => expect(step.start).toBe(steps[i]?.end))
     expect(steps.at(-2)?.end).toBe(2)
     const parts = steps.slice(0, -1).reduce((sum, { effect }) => sum + effect, 0)
     expect(parts).toBeCloseTo(2, 12)
   })
 
-  it('counts rounding errors to the rest', () => {
+  it('cumulates small effects, and keeps what an ablation alone changes beside each share', () => {
+    const steps = waterfall(causes, 0, 0.5)
+    expect(steps.map(({ kind, effect, alone }) => [kind, effect, alone])).toEqual([
+      ['base', 0.1, undefined],
+      ['feature', 1.5, 0.4],
+      ['others', expect.closeTo(0.4, 12), undefined],
+      ['logit', 2, undefined],
+    ])
+  })
+
+  it('counts rounding errors to the others', () => {
     expect(waterfall({ ...causes, logits: [2.001, -2] }, 0).at(-2)?.effect).toBeCloseTo(0.651, 12)
   })
 
@@ -32,7 +41,7 @@ describe('the waterfall', () => {
       expect(end).toBeGreaterThan(low)
       expect(end).toBeLessThan(high)
     }
-    const still = waterfallAxis(waterfall({ base: [2], rest: [0], logits: [2.01], features: [{ feature: 1, effects: [0.01] }] }, 0))
+    const still = waterfallAxis(waterfall({ base: [2], logits: [2.01], features: [{ feature: 1, effects: [0.01], alone: undefined }] }, 0))
     expect(still.high - still.low).toBeCloseTo(0.5, 12)
     expect((still.low + still.high) / 2).toBeCloseTo(2.005, 12)
   })
