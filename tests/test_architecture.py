@@ -25,7 +25,7 @@ FLOORS = (
     {"runs"},
     {"classifier"},
     {"activations"},
-    {"sae"},
+    {"sae", "naming"},
     {"evaluation", "analysis", "scoring"},
     {"causal"},
     {"study"},

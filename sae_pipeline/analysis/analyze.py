@@ -18,6 +18,7 @@ from sae_pipeline.analysis.feature_stats import HISTOGRAM_EDGES
 from sae_pipeline.analysis.findings import Findings
 from sae_pipeline.analysis.headline_records import headline_feature_records, prompt_records
 from sae_pipeline.analysis.metrics import Metric
+from sae_pipeline.analysis.naming import names_records
 from sae_pipeline.analysis.neighbours import decoder_bytes, kept_decoder_neighbours, neighbours_record
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.config import AnalyzeConfig
@@ -68,6 +69,7 @@ def analyze_headlines(
     if merged is None:
         return None
     assert isinstance(part, RunDraft)
+    part.write_names(*names_records(merged.named, merged.stats.counts, classifier.record.labels))
     return _write_features(part, sae, merged, config, metrics, neighbours)
 
 

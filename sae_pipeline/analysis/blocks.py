@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sae_pipeline.activations.reading import read_batches
+from sae_pipeline.activations.reading import HiddenBatch, read_batches
 from sae_pipeline.analysis.words import word_texts
-from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.arrays import Floats, Ints, run_starts
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.headlines.dataset import Split
@@ -34,6 +35,7 @@ class Block:
     words: list[list[str]]  # the whole word at each position, "" for special tokens
     probabilities: Floats  # [n_headlines, n_classes]
     firings: Firings  # at the positions of words; `headline` is the index in the run
+    neurons: NDArray[np.float16]  # [n_headlines, 2 · d_in] the largest x_norm of each coordinate and of its negative
 
 
 def read_blocks(
@@ -45,7 +47,7 @@ def read_blocks(
     while start < share.stop:
         end = min(start + size, share.stop)
         headlines = classifier.tokenize(split.texts[start:end])
-        probabilities, firings = _read(
+        probabilities, firings, neurons = _read(
             model, sae, headlines, start, tokens_per_batch, classifier.tokenizer.pad_token_id
         )
         words = [word_texts(h.text, h.starts, h.ends, h.words) for h in headlines]
@@ -58,6 +60,7 @@ def read_blocks(
             words=words,
             probabilities=probabilities,
             firings=firings,
+            neurons=neurons,
         )
         per_headline = max(1, len(firings.feature) // (end - start))
         size = int(np.clip(_ENTRIES // per_headline, _SMALLEST, _LARGEST))
@@ -71,12 +74,13 @@ def _read(
     first: int,
     tokens_per_batch: int,
     pad_id: int,
-) -> tuple[Floats, Firings]:
-    """Class probabilities [n_headlines, n_classes] and the active entries at word positions, computed in fp32.
+) -> tuple[Floats, Firings, NDArray[np.float16]]:
+    """Class probabilities [n_headlines, n_classes], the active entries at word positions, and the neurons' maxima.
 
     The first of `headlines` is headline `first` of the run.
     """
     probabilities = np.zeros((len(headlines), model.config.num_labels))
+    neurons = np.zeros((len(headlines), 2 * sae.config.d_in), np.float16)
     entries: list[tuple[Ints, Ints, Ints, Floats]] = []
     layer = sae.config.hookpoint.layer
     for batch in read_batches(
@@ -86,4 +90,16 @@ def _read(
         probabilities[batch.rows] = batch.logits.double().softmax(-1).cpu().numpy()
         headline, position, feature, value = active_entries(sae, batch)
         entries.append((first + headline, position, feature, value))
-    return probabilities, Firings.collect(*(np.concatenate(column) for column in zip(*entries, strict=True)))
+        rows, maxima = _neuron_maxima(sae, batch)
+        neurons[rows] = maxima
+    firings = Firings.collect(*(np.concatenate(column) for column in zip(*entries, strict=True)))
+    return probabilities, firings, neurons
+
+
+def _neuron_maxima(sae: SparseAutoencoder, batch: HiddenBatch) -> tuple[Ints, Floats]:
+    """The headlines of a batch that have words, and the largest x_norm of each coordinate and of its negative."""
+    x_norm = sae.normalise(batch.acts).cpu().numpy()
+    headline = batch.headlines.cpu().numpy()
+    start = run_starts(headline)
+    maxima = [np.maximum.reduceat(signed, start, axis=0) if len(start) else signed for signed in (x_norm, -x_norm)]
+    return headline[start], np.concatenate(maxima, axis=1)

@@ -7,9 +7,11 @@ import numpy as np
 from sae_pipeline.analysis.blocks import Block
 from sae_pipeline.analysis.examples import SAMPLE
 from sae_pipeline.analysis.feature_stats import FeatureStats, halves
+from sae_pipeline.analysis.naming import sampled_headlines
 from sae_pipeline.analysis.neighbours import Cofiring
 from sae_pipeline.analysis.selection import Selection, sampling_scores, strength_scores
 from sae_pipeline.analysis.words import WordCounts
+from sae_pipeline.naming.sample import HeadlineSample
 
 
 @dataclass
@@ -24,6 +26,7 @@ class Findings:
     sample: Selection  # a random sample of the headlines on which each feature fires
     words: WordCounts
     cofiring: Cofiring
+    named: HeadlineSample  # the headlines on which names are found
     n_tokens: int = 0  # special tokens included
     n_cut: int = 0  # headlines that are longer than the classifier reads
 
@@ -36,6 +39,7 @@ class Findings:
             Selection(d_sae, SAMPLE),
             WordCounts(d_sae),
             Cofiring(),
+            HeadlineSample(),
         )
 
     def __add__(self, other: "Findings") -> "Findings":
@@ -51,5 +55,6 @@ class Findings:
         self.sample.add(firings, sampling_scores(firings, first, block.ids))
         self.words.add(firings, first, [h.words for h in block.headlines], block.words)
         self.cofiring.add(firings, first, block.ids)
+        self.named.add(sampled_headlines(block))
         self.n_cut += sum(h.is_cut for h in block.headlines)
         self.n_tokens += sum(len(h.input_ids) for h in block.headlines)

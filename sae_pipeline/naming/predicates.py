@@ -1,0 +1,129 @@
+"""Predicates: what a headline has or has not, and of which a name may be made.
+
+They are words, phrases of two and three words, shapes of the text, what it begins and ends with, the predicted class,
+and the categories of the finance lexicon.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from scipy import sparse
+
+from sae_pipeline.arrays import Floats
+from sae_pipeline.headlines.text import link_spans
+from sae_pipeline.naming.bits import Bits, packed
+from sae_pipeline.naming.lexicon import categories_of
+from sae_pipeline.naming.sample import SampledHeadline
+from sae_pipeline.naming.shapes import FEW_WORDS, LINK, MANY_WORDS, SHAPES, TICKER, USER, shapes_in
+from sae_pipeline.schema.names import MAX_NAME, Predicate, PredicateKind
+
+MIN_SUPPORT = 3  # choosing headlines in which a predicate holds
+LONGEST_PHRASE = 3  # words
+_ORDER: tuple[PredicateKind, ...] = ("word", "phrase", "lexicon", "shape", "position", "class")  # earlier wins a tie
+_SHAPE_NAMES = {shape.key: shape.name for shape in SHAPES} | dict([FEW_WORDS, MANY_WORDS])
+Key = tuple[PredicateKind, str]
+
+
+@dataclass(frozen=True)
+class PredicateTable:
+    """Predicates and the headlines in which each holds; see `halves` for the two sets of headlines."""
+
+    predicates: list[Predicate]
+    names: list[str]  # how a name says each of them
+    cost: Floats  # [n_predicates] bits: the kind, and which one of its kind
+    choosing: sparse.csr_matrix  # [n_choosing, n_predicates] 1 where it holds
+    choosing_bits: Bits  # [n_predicates, …]
+    testing_bits: Bits  # [n_predicates, …]
+
+
+def predicate_table(
+    choosing: Sequence[SampledHeadline], testing: Sequence[SampledHeadline], class_names: Sequence[str]
+) -> PredicateTable:
+    """The predicates that hold in at least `MIN_SUPPORT` choosing headlines."""
+    frequent = _frequent_words(choosing)
+    spelling: dict[str, str] = {}
+    found = [list(_keys(headline, class_names, frequent, spelling)) for headline in choosing]
+    support = Counter(chain.from_iterable(found))
+    kept = sorted((key for key, n in support.items() if n >= MIN_SUPPORT), key=lambda key: (_ORDER.index(key[0]), key))
+    place = {key: n for n, key in enumerate(kept)}
+    sizes = Counter(kind for kind, _ in kept)
+    later = [list(_keys(headline, class_names, frequent, {})) for headline in testing]
+    holds = _matrix(found, place)
+    return PredicateTable(
+        predicates=[Predicate(kind=kind, value=value) for kind, value in kept],
+        names=[_name(kind, value, spelling) for kind, value in kept],
+        cost=np.array([math.log2(len(_ORDER)) + math.log2(sizes[kind]) for kind, _ in kept]),
+        choosing=holds,
+        choosing_bits=packed(holds.T.tocsr()),
+        testing_bits=packed(_matrix(later, place).T.tocsr()),
+    )
+
+
+def _matrix(found: Sequence[Sequence[Key]], place: dict[Key, int]) -> sparse.csr_matrix:
+    rows = [sorted(place[key] for key in keys if key in place) for keys in found]
+    ptr = np.cumsum([0, *map(len, rows)])
+    columns = np.fromiter(chain.from_iterable(rows), np.int32, int(ptr[-1]))
+    return sparse.csr_matrix((np.ones(len(columns), np.int32), columns, ptr), shape=(len(rows), len(place)))
+
+
+def _frequent_words(headlines: Sequence[SampledHeadline]) -> set[str]:
+    support = Counter(chain.from_iterable({word.casefold() for word in headline.words} for headline in headlines))
+    return {word for word, n in support.items() if n >= MIN_SUPPORT}
+
+
+def _keys(
+    headline: SampledHeadline, class_names: Sequence[str], frequent: set[str], spelling: dict[str, str]
+) -> Iterator[Key]:
+    """The predicates that hold in a headline, each once. How its words are written is noted in `spelling`."""
+    words = [word for word in headline.words if not link_spans(word)]
+    folded = [word.casefold() for word in words]
+    phrases = set[str]()
+    for length in range(1, LONGEST_PHRASE + 1):
+        for start in range(len(words) - length + 1):
+            part = folded[start : start + length]
+            if all(any(map(str.isalnum, word)) and word in frequent for word in part):
+                phrase, written = " ".join(part), " ".join(words[start : start + length])
+                phrases.add(phrase)
+                if phrase not in spelling or written == phrase:  # lower case where it is ever written so
+                    spelling[phrase] = written
+    yield from (("phrase" if " " in phrase else "word", phrase) for phrase in phrases if len(phrase) <= MAX_NAME)
+    yield from (("lexicon", category) for category in categories_of(phrases))
+    shapes = shapes_in(headline.text)
+    yield from (("shape", key) for key in shapes)
+    n_words = sum(any(map(str.isalnum, word)) for word in words)
+    if n_words <= 6:
+        yield "shape", FEW_WORDS[0]
+    if n_words >= 20:
+        yield "shape", MANY_WORDS[0]
+    yield from _at_the_ends(headline, folded, frequent)
+    yield "class", class_names[headline.prediction]
+
+
+def _at_the_ends(headline: SampledHeadline, folded: Sequence[str], frequent: set[str]) -> Iterator[Key]:
+    spoken = [word for word in folded if any(map(str.isalnum, word))]
+    if spoken and spoken[0] in frequent:
+        yield "position", f"begins with {spoken[0]}"
+    if spoken and spoken[-1] in frequent:
+        yield "position", f"ends with {spoken[-1]}"
+    text = headline.text.strip()
+    for key, mark in ((TICKER, "$"), (USER, "@")):
+        if text.startswith(mark) and key in shapes_in(text.split(maxsplit=1)[0]):
+            yield "position", f"begins with {_SHAPE_NAMES[key]}"
+    if link_spans(text) and link_spans(text)[-1][1] == len(text):
+        yield "position", f"ends with {_SHAPE_NAMES[LINK]}"
+
+
+def _name(kind: PredicateKind, value: str, spelling: dict[str, str]) -> str:
+    match kind:
+        case "word" | "phrase":
+            return spelling[value]
+        case "shape":
+            return _SHAPE_NAMES[value]
+        case "class":
+            return f"predicted {value}"
+        case _:
+            return value
