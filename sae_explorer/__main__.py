@@ -11,7 +11,7 @@ from sae_pipeline.verbs import run_verb
 from viz_analysis.feature_probe_server import serve_runs
 from viz_analysis.web.process import add_server_flags
 
-_DEMO_PAGE = "/?sort=loss&order=desc&effects=true"  # the largest loss first, with causes
+_DEMO_PAGE = "/"  # in a run with causes the hardest headlines come first
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,183 @@
+"""The card of a feature: its numbers are the API's, its words stay text, and the command line writes the same."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sae_pipeline.__main__ import main
+from sae_pipeline.artefacts.checksums import write_record
+from sae_pipeline.schema.controls import Control, ControlsFile, ProbeScore, Stability
+from sae_pipeline.schema.reports import CodeQuality
+from tests.support.hostile_runs import write_hostile_runs
+from tests.support.indexed_runs import D_SAE, N, client_of, get, write_whole_run
+from tests.support.run_factory import LABELS, write_run
+from viz_analysis.runs.labels import FeatureLabel, LabelStore
+from viz_analysis.runs.sources import RunFolder
+
+TITLES = [
+    *("Name", "Effect on the classes", "Estimate against true ablation", "Stability"),
+    *("Rivals", "Examples", "Where it fails", "Made from"),
+]
+EFFECTS = {n: {n % 7: [0.1 * n, -0.3, 0.2], 9: [0.7, 0.1, -0.8]} for n in range(N)}
+
+
+def section(card: Any, title: str) -> Any:
+    return next(one for one in card["sections"] if one["title"] == title)
+
+
+def test_a_card_has_the_numbers_of_the_api(tmp_path: Path) -> None:
+    run = write_whole_run(tmp_path, effects=EFFECTS)
+    client = client_of(tmp_path)
+    LabelStore(RunFolder(tmp_path)).put("5ae", {9: FeatureLabel(name="rate cuts", note="by hand")}, D_SAE, None)
+    card, info, about = get(client, "feature_card", id=9), get(client, "feature_info", id=9), get(client, "run")
+    assert [one["title"] for one in card["sections"]] == TITLES
+    assert card["title"] == "Feature 9: rate cuts" and "Note: by hand" in section(card, "Name")["sentences"]
+    assert f"Fires in {info['n_headlines']:,} of {N} headlines" in card["summary"]
+
+    classes = section(card, "Effect on the classes")["table"]["rows"]
+    assert [row[0] for row in classes] == LABELS
+    for row, split in zip(classes, info["classes"], strict=True):
+        assert row[1] == f"{split['n_fired']:,} of {split['n_headlines']:,}"
+        assert row[5] == ("–" if split["effect"] is None else f"{split['effect']:+.3f}")
+    bullish = classes[LABELS.index("Bullish")]
+    assert bullish[6:] == ["–", "0.5"]  # the interval has one end only; q is that of feature_effects.json
+
+    causes = get(client, "headlines", feature=9, limit=500)["headlines"]
+    shares = [0.7 for one in causes if any(cause["feature"] == 9 for cause in one["effects"]["features"])]
+    measured = dict(section(card, "Estimate against true ablation")["table"]["rows"])
+    assert measured["headlines in which it was ablated"] == f"{len(shares)}" and shares
+    assert measured["mean share of the predicted logit (integrated gradients)"] == "+0.700"
+
+    counts = get(client, "confusion", feature=9)["counts"]
+    total, wrong = sum(map(sum, counts)), sum(map(sum, counts)) - sum(row[n] for n, row in enumerate(counts))
+    assert f"Of the {total:,} headlines" in section(card, "Where it fails")["sentences"][0]
+    assert f" {wrong:,} (" in section(card, "Where it fails")["sentences"][0]
+    assert len(section(card, "Where it fails")["examples"]) == min(3, wrong)
+    hashes = {row[0]: row[2] for row in section(card, "Made from")["table"]["rows"]}
+    assert hashes["SAE"] == about["sae_hash"] and hashes["classifier"] == about["classifier_hash"]
+    assert f'"{hashes["run"]}"' in (run / "interventions.json").read_text()[:500]
+    stability = section(card, "Stability")["table"]["rows"]
+    assert [row[1:3] for row in stability] == [["match", "3"]] * 2
+
+
+def test_rivals_are_the_best_word_and_what_compare_found(tmp_path: Path) -> None:
+    write_run(tmp_path / "analysis_data", 60, 64, labels=["no", "yes"], seed=5)
+    client = client_of(tmp_path / "analysis_data")
+    features = [row["feature"] for row in get(client, "features", support="solid", limit=64)["features"] if row["word"]]
+    info = next(one for one in (get(client, "feature_info", id=n) for n in features) if one["leaning"] is not None)
+    label, feature = info["labels"][info["leaning"]], info["feature"]
+    found = section(get(client, "feature_card", id=feature), "Rivals")
+    rows = {row[1]: float(row[2]) for row in found["table"]["rows"]}
+    headlines = get(client, "headlines", limit=60)["headlines"]
+    best = 0.0
+    for word in info["words"][:30]:
+        has = [word["word"] in re.findall(r"\w+", one["text"].casefold()) for one in headlines]
+        inside = [h for h, one in zip(has, headlines, strict=True) if info["labels"][one["label"]] == label]
+        outside = [h for h, one in zip(has, headlines, strict=True) if info["labels"][one["label"]] != label]
+        if re.fullmatch(r"[a-z]+", word["word"]):
+            best = max(best, (1 + sum(inside) / len(inside) - sum(outside) / len(outside)) / 2)
+    assert max(score for what, score in rows.items() if what.startswith("the word")) >= round(best, 2) - 1e-9
+    assert rows["this feature"] == pytest.approx(info["classes"][info["leaning"]]["auroc"], abs=0.005)
+    assert any("compare --sae-size" in sentence for sentence in found["sentences"])
+
+    shares = dict.fromkeys(("l0", "fvu", "silent_share", "cosine", "l2_ratio", "rare_share"), 0.5)
+    quality = CodeQuality(split="test", n_tokens=9, **shares, density_edges=[], density=[])
+    scores = [ProbeScore(k=1, auroc=0.9), ProbeScore(k=5, auroc=0.95)]
+    controls = [Control.model_construct(name=n, code=quality, spliced=None, probing=scores) for n in ("sae", "pca")]
+    stability = Stability(seeds=[0, 1], mean_cosine=0.8, matched_share=0.6, chance_cosine=0.1)
+    evidence = tmp_path / "finbert_sae" / "evidence" / "5ae.json"
+    evidence.parent.mkdir(parents=True)
+    file = ControlsFile.model_construct(
+        schema_version=2, sae_hash="5ae", size="1k", seconds=1.0, controls=controls, stability=stability
+    )
+    write_record(evidence, file)
+    card = get(client, "feature_card", id=feature)
+    told = [row for row in section(card, "Rivals")["table"]["rows"] if row[0] == "each class, mean"]
+    assert told == [
+        ["each class, mean", f"the best {kind}", "0.90"] for kind in ("feature of this SAE", "PCA direction")
+    ]
+    assert "60.0 % of the SAE's features have a counterpart" in " ".join(section(card, "Stability")["sentences"])
+    evidence.write_bytes(evidence.read_bytes()[:-9])  # damaged: as if it were not there
+    assert "compare --sae-size" in " ".join(section(get(client, "feature_card", id=feature), "Rivals")["sentences"])
+
+
+def test_every_feature_has_a_card(tmp_path: Path) -> None:
+    """Without causes and labels, with twelve classes, silent and rare features."""
+    write_run(tmp_path, 25, 64, labels=[f"class {n} " + "x" * 70 for n in range(12)])
+    write_run(tmp_path, 12, 64, labelled=False)
+    client = client_of(tmp_path)
+    for run in (1, 2):
+        for feature in range(64):
+            card = get(client, "feature_card", run=run, id=feature)
+            assert [one["title"] for one in card["sections"]] == TITLES
+            assert len(section(card, "Effect on the classes")["table"]["rows"]) <= 8
+    answer = client.get("/api/feature_card?id=64")
+    assert answer.status_code == 404 and answer.json and "There is no feature 64" in answer.json["error"]["message"]
+
+
+class _Elements(HTMLParser):
+    """The names of a page's elements and of their attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: set[str] = set()
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+def test_hostile_words_stay_text_in_html_and_latex(tmp_path: Path) -> None:
+    write_hostile_runs(tmp_path)
+    client = client_of(tmp_path)
+    for row in get(client, "features", limit=12)["features"]:
+        card = get(client, "feature_card", id=row["feature"])
+        page = _Elements()
+        page.feed(card["html"])
+        assert not page.elements & {"script", "img", "iframe", "svg", "a", "object"}
+        assert page.attributes <= {"lang", "charset", "http-equiv", "content", "name", "style", "title"}
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\x00\x1b]", card["html"])
+        tex = card["latex"]
+        plain = re.sub(r"\\[#$%&_{}]", "", tex)  # escaped
+        assert plain.count("{") == plain.count("}") and "$" not in plain and "#" not in plain and "^" not in plain
+        assert max(map(ord, tex)) <= 0xFF
+        assert set(re.findall(r"\\([A-Za-z]+)", plain)) <= {
+            *("documentclass", "usepackage", "setlength", "parindent", "parskip", "emergencystretch", "begin", "end"),
+            *(
+                "section",
+                "subsection",
+                "textbf",
+                "item",
+                "hline",
+                "small",
+                "footnotesize",
+                "raggedright",
+                "arraybackslash",
+            ),
+            *("textwidth", "allowbreak", "ttfamily", "ensuremath", "dots", "textbackslash", "textasciitilde"),
+            *("textasciicircum", "textless", "textgreater", "textquotedbl", "textasciigrave", "textperiodcentered"),
+        }
+
+
+def test_the_command_line_writes_what_the_server_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "analysis_data", 12, 64)
+    card = get(client_of(tmp_path / "analysis_data"), "feature_card", id=7)
+    command = ["export", "--root", str(tmp_path), "--to", "card", "--feature", "7", "--out"]
+    for suffix, text in ((".html", card["html"]), (".tex", card["latex"])):
+        out = tmp_path / "new" / f"card{suffix}"
+        assert main([*command, str(out)]) == 0
+        assert out.read_text(encoding="utf-8") == text
+    for more, said in (
+        ([*command, str(tmp_path / "card.pdf")], "neither HTML nor LaTeX"),
+        (["export", "--root", str(tmp_path), "--to", "card"], "name it with --feature"),
+        (["export", "--root", str(tmp_path), "--to", "card", "--feature", "64"], "There is no feature 64"),
+        ([*command, str(tmp_path)], "neither HTML nor LaTeX"),
+    ):
+        capsys.readouterr()
+        assert main(more) == 2
+        output = capsys.readouterr().err
+        assert said in output and output.count("\n") == 1
