@@ -277,6 +277,20 @@ class MapConfig(Config):
     seed: int = Field(0, ge=0, lt=1 << 31, description="of the layout; the same seed makes the same map")
 
 
+class ContrastConfig(Config):
+    """Which small changes of texts are tried on the classifier of a run."""
+
+    run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
+    kinds: tuple[str, ...] = Field((), description='kinds of change: "company,retweet"; none: all')
+    max_headlines: int = Field(300, ge=0, description="headlines of the run that are changed, drawn at random")
+    templates: bool = Field(True, description="whether headlines made from templates are changed too")
+    pairs: str | None = Field(None, description="table of your own pairs: before, after and expected")
+    features: int = Field(5, ge=0, le=50, description="features listed and ablated per kind of change")
+    keep: int = Field(20, ge=0, le=500, description="pairs kept per kind of change, those against expectation first")
+    tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
+    seed: int = 0
+
+
 SaeFormat = Literal["saelens", "dictionary-learning", "sparsify"]
 RunFormat = Literal["neuronpedia", "parquet", "html", "site", "card"]
 SAE_FORMATS, RUN_FORMATS = get_args(SaeFormat), get_args(RunFormat)
@@ -360,6 +374,7 @@ class StudyConfig(Config):
     compare: CompareConfig = CompareConfig()
     family: FamilyConfig = FamilyConfig()
     map: MapConfig = MapConfig()
+    contrast: ContrastConfig = ContrastConfig()
     export: ExportConfig = ExportConfig()
     import_: ImportConfig = ImportConfig()
     push: PushConfig = PushConfig()

@@ -45,6 +45,7 @@ _VERBS = {
     "finish": ("finish an SAE's training with the classifier's own loss (end to end)", ("extract", "finish", "track")),
     "compare": ("compare an SAE with controls, probes and its other seeds", ("extract", "compare")),
     "family": ("find a run's features in the SAEs of other sizes and seeds", ("family",)),
+    "contrast": ("change texts a little and see which predictions and features move", ("contrast",)),
     "map": ("place a run's features in the plane, for the viewer's map", ("map",)),
     "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),
     "import": ("take an SAE that another library wrote into the study", ("extract", "import_")),
@@ -132,7 +133,8 @@ def add_study_verbs(verbs: Verbs) -> None:
 
 def _add_flags(parser: argparse.ArgumentParser, flags: Sequence[tuple[str, str, str, FieldInfo]]) -> None:
     for stage, field, flag, info in flags:
-        parser.add_argument(flag, dest=f"{stage}.{field}", metavar="…", help=_help(stage, field, info))
+        alone: dict[str, Any] = {"nargs": "?", "const": "true"} if info.annotation is bool else {}
+        parser.add_argument(flag, dest=f"{stage}.{field}", metavar="…", help=_help(stage, field, info), **alone)
 
 
 def _fields(stages: Sequence[str]) -> list[tuple[str, str, str, FieldInfo]]:

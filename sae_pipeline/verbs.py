@@ -102,6 +102,7 @@ def _run_stage(
 ) -> None:
     """Call one stage and print what it found; ranks after the first do their share and print nothing."""
     from sae_pipeline import pipeline, quality
+    from sae_pipeline.contrast.verb import contrast
     from sae_pipeline.study import making, present, report
     from sae_pipeline.study.export import export
     from sae_pipeline.study.importing import import_sae
@@ -150,6 +151,8 @@ def _run_stage(
             print("\n".join(report.family_lines(quality.family(study.family, root, device))))
         case "map":
             print("\n".join(report.map_lines(pipeline.map_features(study.map, root))))
+        case "contrast":
+            print("\n".join(report.contrast_lines(contrast(study.contrast, root, device))))
         case "import":
             made, warnings = import_sae(study.import_, study.extract, root, device)
             print("\n".join([*report.import_lines(made), *(f"warning: {warning}" for warning in warnings)]))

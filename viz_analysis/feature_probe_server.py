@@ -29,6 +29,7 @@ from viz_analysis.api.types import (
     CompareQuery,
     Confusion,
     ConfusionQuery,
+    ContrastAnswer,
     ErrorAnswer,
     FeatureDensity,
     FeatureInfo,
@@ -155,6 +156,11 @@ def create_app(
     def interventions(query: RunQuery) -> Response:
         """The causal findings about a run's predictions as a whole."""
         return json_answer(runs.ask(query.run, IndexedRun.interventions))
+
+    @app.get("/api/contrast", responses=_of_run(ContrastAnswer))
+    def contrast(query: RunQuery) -> Response:
+        """What small changes of texts do to predictions and features."""
+        return json_answer(runs.ask(query.run, IndexedRun.contrast))
 
     @app.get("/api/compare", responses=_of_run(CompareAnswer))
     def compare(query: CompareQuery) -> Response:

@@ -65,6 +65,11 @@ def sample_headlines() -> tuple[tuple[str, int], ...]:
     return tuple(rows[i] for i in order)
 
 
+def sample_companies() -> dict[str, str]:
+    """The invented companies of the sample, and their tickers."""
+    return {company.name: company.ticker for company in _read_grammar().companies}
+
+
 def _read_grammar() -> _Grammar:
     grammar = _Grammar([], {}, {}, {}, {section: [] for section in _SECTIONS})
     section = ""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sae_pipeline.headlines.text import headline_id
 from sae_pipeline.schema.causes import FeatureEffectsFile, HeadlineEffects, InterventionsSummary
 from sae_pipeline.schema.common import FEATURE_STATS, METADATA, PROMPTS, RUN_FILES, MadeFrom, MadeWith
+from sae_pipeline.schema.contrast import ContrastFile, ContrastPair
 from sae_pipeline.schema.family import FamilyFile
 from sae_pipeline.schema.map import MapFile
 from sae_pipeline.schema.names import NamesFile
@@ -402,6 +403,41 @@ def headline_effects_problems(record: HeadlineEffects, metadata: RunMetadata, n_
         for name, number in {"agreement": words.agreement, "feature_agreement": words.feature_agreement}.items():
             if number is not None and abs(number) > 1 + _ROUNDING:
                 yield f"word_effects.{name}", f"is {number}, which is no correlation"
+
+
+def contrast_problems(file: ContrastFile, metadata: RunMetadata, checksum: str) -> Problems:
+    """Check `contrast.json`."""
+    yield from made_from_problems(file, metadata, checksum)
+    n_labels, d_sae, n_headlines = len(metadata.labels), metadata.sae.d_sae, metadata.totals.n_headlines
+    if file.n_headlines > n_headlines:
+        yield "n_headlines", f"is {file.n_headlines} of {n_headlines}"
+    for n, kind in enumerate(file.kinds):
+        place = f"kinds.{n}"
+        listed = [kind.mean_shift, *kind.transitions, *(feature.effects for feature in kind.features)]
+        listed += [ends for feature in kind.features for ends in (feature.low, feature.high) if ends is not None]
+        if {len(kind.transitions), *map(len, listed)} != {n_labels}:
+            yield place, f"does not have {n_labels} classes"
+        if {kind.changed.n, kind.as_expected.n, sum(map(sum, kind.transitions))} != {kind.n_pairs}:
+            yield f"{place}.n_pairs", f"is {kind.n_pairs}, unlike the pairs that are counted"
+        if not kind.n_explained <= kind.n_tested <= kind.n_pairs or len(kind.pairs) > kind.n_pairs:
+            yield place, f"counts more than its {kind.n_pairs} pairs"
+        named = [feature.feature for feature in kind.features]
+        named += [shift.feature for pair in kind.pairs for shift in pair.features]
+        if max(named, default=0) >= d_sae:
+            yield f"{place}.features", f"name feature {max(named)}, but there are {d_sae}"
+        for k, pair in enumerate(kind.pairs):
+            yield from _pair_problems(f"{place}.pairs.{k}", pair, n_labels, n_headlines)
+
+
+def _pair_problems(place: str, pair: ContrastPair, n_labels: int, n_headlines: int) -> Problems:
+    numbers = [*pair.probabilities, *(shift.effects for shift in pair.features)]
+    if {len(one) for one in numbers} != {n_labels} or max(*pair.predictions, pair.target or 0) >= n_labels:
+        yield place, f"does not fit {n_labels} classes"
+    if pair.headline is not None and pair.headline >= n_headlines:
+        yield f"{place}.headline", f"is {pair.headline}, but there are {n_headlines} headlines"
+    for text, spans in ((pair.before, pair.before_spans), (pair.after, pair.after_spans)):
+        if any(start >= end or end > len(text) for start, end in spans):
+            yield place, "has spans that are none of its texts"
 
 
 def listed_problems(n: int, expected: int) -> Problems:

@@ -43,6 +43,7 @@ from sae_pipeline.runs.run_files import (
 )
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS, RUN_FILES
+from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.run import (
@@ -282,7 +283,7 @@ def check_all_files(folder: Path) -> None:
     metadata = check_run(folder)
     try:
         check_files(folder, {name: known for name, known in metadata.files.items() if (folder / name).exists()})
-        for name in (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP):
+        for name in (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, CONTRAST):
             if (folder / name).exists():
                 check_sealed(folder / name, added_limit(metadata))
     except DamageError as error:

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sae_pipeline.artefacts.checksums import read_sealed
+from sae_pipeline.errors import DamageError
 from sae_pipeline.runs.column_tables import ColumnTables
 from sae_pipeline.runs.fit import (
+    contrast_problems,
     headline_effects_problems,
     headline_problems,
     interventions_problems,
@@ -21,9 +24,10 @@ from sae_pipeline.runs.fit import (
 )
 from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
-from sae_pipeline.runs.run_files import damaged
+from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, damaged
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects, InterventionsFile
 from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS
+from sae_pipeline.schema.contrast import CONTRAST, ContrastFile
 from sae_pipeline.schema.run import FeatureStatsFile, HeadlineFeatures, HeadlineFeaturesFile, Prompt
 
 SORT_KEYS = ("confidence", "margin", "loss")
@@ -136,6 +140,21 @@ class HeadlineTables:
             run.about("interventions", head.model_dump_json(exclude={"headlines"}))
             statement = "UPDATE headline SET (effects_at, effects_bytes) = (?, ?) WHERE headline = ?"
             run.sql.executemany(statement, zip(starts, sizes, headlines, strict=True))
+
+    def contrast(self) -> None:
+        """Read `contrast.json`, if the run has it."""
+        run = self._run
+        if not run.has(CONTRAST):
+            return
+        with run.optional(CONTRAST, "contrast"):
+            try:
+                text = read_sealed(run.folder / CONTRAST, MAX_WHOLE_BYTES)
+            except DamageError as error:
+                raise damaged(run.folder, CONTRAST, "", str(error)) from error
+            found = run.parse(CONTRAST, text, ContrastFile)
+            run.check(CONTRAST, "", contrast_problems(found, run.metadata, run.checksum))
+            run.about("contrast", text.decode())
+            run.advance(len(text))
 
     def _with_effects(self, n: int, span: Span) -> int:
         """The headline of record `n` of `interventions.json`."""

@@ -7,7 +7,7 @@ file with another stamp is compared with its checksum again, and the index is ma
 
 | table | a row is |
 | --- | --- |
-| `about` | a fact: totals, metrics, columns, histogram edges, files left out, regions, `interventions.json`'s head |
+| `about` | a fact: totals, metrics, columns, files left out, regions, `contrast.json`, head of `interventions.json` |
 | `vector` | one numpy array over all headlines or all features |
 | `headline` | a headline: its id, and the byte offsets and lengths of its records |
 | `headline_text` | its words (FTS5) |
@@ -44,13 +44,14 @@ from sae_pipeline.runs.index_tables import INDICES, SCHEMA, RunTables
 from sae_pipeline.runs.run_files import DamagedRunError, added_limit, read_metadata
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import RUN_FILES, FileName, Record, Sha256
+from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS, RunMetadata
 
 INDEX, INDEX_RECORD = INDEX_FILES = ("index.sqlite", "index.json")
-INDEXED_FILES = (*RUN_FILES, NEIGHBOURS, DECODER, NAMES, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS)
+INDEXED_FILES = (*RUN_FILES, NEIGHBOURS, DECODER, NAMES, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST)
 _PARTIAL = ".index.partial"
 Progress = Callable[[int, int], None]
 
@@ -260,6 +261,7 @@ def _write(folder: Path, path: Path, progress: Progress | None) -> None:
         headlines.fill()
         features.examples(headlines.n_tokens)
         headlines.interventions()
+        headlines.contrast()
         run.about("left_out", json.dumps(run.left_out))
         connection.execute("COMMIT")
         connection.executescript(INDICES)

@@ -14,6 +14,7 @@ A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
 | `decoder.safetensors` (optional) | float16 `W_dec` [d_sae, d_in], for matching runs |
 | `feature_effects.json` (optional) | `causes.FeatureEffectsFile` |
 | `interventions.json` (optional) | `causes.InterventionsFile` |
+| `contrast.json` (optional) | `contrast.ContrastFile` |
 | `family.json` (optional) | `family.FamilyFile` |
 
 Beside an SAE: `finbert_sae/evidence/<sae_hash>.json`, `controls.ControlsFile`.

@@ -14,6 +14,7 @@ from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
+from sae_pipeline.schema.contrast import ContrastFile, ShareOfPairs
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.family import FamilyFile
 from sae_pipeline.schema.map import MapFile
@@ -208,6 +209,35 @@ def map_lines(file: MapFile) -> Iterator[str]:
         yield f"  {region.n_features:6,}  {region.name}"
     if len(file.regions) > 10:
         yield f"  and {len(file.regions) - 10} smaller regions"
+
+
+def contrast_lines(file: ContrastFile) -> Iterator[str]:
+    """What changes of texts do to predictions, as a text table, with the feature that each moves most."""
+    yield f"{file.run_id}: {file.n_headlines} headlines changed, in {file.seconds:.0f} s on {file.device}"
+    yield ""
+    width = max(len(kind.label) for kind in file.kinds)
+    yield (
+        f"{'change':{width}}  {'texts':9}  pairs  prediction changes [95 %]  expected  as expected [95 %]     "
+        "feature (word)          explains"
+    )
+    for kind in file.kinds:
+        changed, right = (_with_ends(share) for share in (kind.changed, kind.as_expected))
+        leader = kind.features[0] if kind.features else None
+        moved = f"{leader.feature} ({leader.word})" if leader else "-"
+        explains = f"{leader.n_explained} of {kind.n_tested}" if leader and kind.n_tested else "-"
+        yield (
+            f"{kind.label:{width}}  {kind.source:9}  {kind.n_pairs:5}  {changed:25}  {kind.expectation:8}  {right:21}  "
+            f"{moved:22}  {explains}"
+        )
+    yield (
+        "expected: same = the prediction stays; toward, away = the probability of a class rises, falls. A feature "
+        "explains a pair whose predictions are equal once it is ablated."
+    )
+    yield from file.left_out
+
+
+def _with_ends(share: ShareOfPairs) -> str:
+    return f"{share.share:.1%} [{share.low:.1%}, {share.high:.1%}]"
 
 
 def causal_lines(file: InterventionsFile) -> Iterator[str]:

@@ -68,6 +68,12 @@ class NoInterventionsError(ApiError):
     status, code = 404, "no_interventions"
 
 
+class NoContrastError(ApiError):
+    """The run has no changed texts."""
+
+    status, code = 404, "no_contrast"
+
+
 class NoMapError(ApiError):
     """The run has no map."""
 

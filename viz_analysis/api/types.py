@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 from sae_pipeline.runs.column_tables import ColumnFacts
 from sae_pipeline.schema.causes import HeadlineEffects, InterventionsSummary
 from sae_pipeline.schema.common import MIN_HEADLINES, Cell, Record, Share
+from sae_pipeline.schema.contrast import ContrastFile
 from sae_pipeline.schema.map import MapRegion
 from sae_pipeline.schema.names import FeatureName
 from sae_pipeline.schema.run import Example, FiredFeature, FiredWord, MetricInfo, Prompt, RunMetadata
@@ -469,6 +470,14 @@ class CompareAnswer(Record):
 
 class InterventionsAnswer(InterventionsSummary):
     """`interventions.json` without its headlines, which `/api/headlines` gives."""
+
+
+class ContrastAnswer(ContrastFile):
+    """`contrast.json`, with what its features are called."""
+
+    found_names: dict[NonNegativeInt, FoundName] = Field(
+        description="found names of the features that are listed; those without one are left out"
+    )
 
 
 class RunAnswer(RunMetadata):

@@ -23,6 +23,7 @@ from viz_analysis.api.types import (
     ColumnsAnswer,
     Confusion,
     ConfusionQuery,
+    ContrastAnswer,
     FeatureDensity,
     FeatureInfo,
     FeaturesPage,
@@ -37,6 +38,7 @@ from viz_analysis.api.types import (
     SimilarHeadlinesQuery,
 )
 from viz_analysis.runs.card import Evidence, card_content
+from viz_analysis.runs.contrast_answer import contrast_answer
 from viz_analysis.runs.feature_columns import FeatureColumns, density_histogram, similar_features
 from viz_analysis.runs.feature_info import feature_info
 from viz_analysis.runs.feature_list import ByMeaning, HumanNames, features_page
@@ -126,6 +128,10 @@ class IndexedRun:
         """How alike each headline is to the text that is searched for by meaning; None in any other search."""
         text = query.q.strip() if query.q and query.by == "meaning" else ""
         return self._meaning.alike_headlines(text) if text else None
+
+    def contrast(self) -> ContrastAnswer:
+        """What small changes of texts do to predictions and features."""
+        return contrast_answer(self._reader)
 
     # --- decoder rows ----------------------------------------------------------------------------------
 

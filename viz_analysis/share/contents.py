@@ -45,7 +45,7 @@ from viz_analysis.runs.reader import RunReader
 from viz_analysis.share.archive import ArchiveWriter
 from viz_analysis.share.letters import letters
 
-_ANSWERS = ("run", "runs", "labels", "columns", "feature_density", "interventions", "health")
+_ANSWERS = ("run", "runs", "labels", "columns", "feature_density", "interventions", "contrast", "health")
 _IN_FACTS = {"run_id", "labels", "feature", "metrics", "n_headlines_in_run", "examples"}
 _IN_ROWS = {"word", "found_name", "n_headlines", "density", "status", "leaning", "examples_saved"}
 
