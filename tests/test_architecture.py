@@ -29,7 +29,7 @@ FLOORS = (
     {"evaluation", "analysis", "scoring"},
     {"causal"},
     {"study"},
-    {"pipeline", "quality", "sharing", "flags"},
+    {"pipeline", "quality", "contrast", "sharing", "flags"},
     {"verbs"},
     {"__main__"},
 )
