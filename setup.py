@@ -3,7 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
-from shutil import copytree, rmtree
+from shutil import copytree, ignore_patterns, rmtree
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
@@ -22,7 +22,7 @@ class BuildWithViewer(build_py):
         if VIEWER.is_dir() and not self.editable_mode:
             target = Path(self.build_lib) / "viz_analysis" / "web" / "viewer"
             rmtree(target, ignore_errors=True)
-            copytree(VIEWER, target)
+            copytree(VIEWER, target, ignore=ignore_patterns("onnxruntime"))  # ten times as large as all the rest
 
 
 def for_an_index(readme: str, repository: str | None) -> str:

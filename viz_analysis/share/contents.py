@@ -17,7 +17,8 @@ itself.
 | table `headlines` | a headline as `/api/headlines` lists it |
 | table `rows` | a feature in a list: [word, histogram or null, headlines, density, leaning, metrics] |
 | table `features` | a feature's page, without what `facts`, `rows` and `headlines` have |
-| table `postings` | the headlines with a feature among their strongest, and its weights in them |
+| table `postings` | the headlines with a feature among their strongest, as differences |
+| table `weights` | the weights of the feature in them |
 | table `effects` | a headline with causal findings: [headline, features, effects] |
 | words `terms` | a word of the text index: pairs (headline, position), headlines as differences |
 | words `fired` | a case-folded word, and the features that fire on it |
@@ -28,23 +29,26 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from flask.testing import FlaskClient
+from numpy.typing import NDArray
 
 from sae_pipeline.arrays import Ints
 from sae_pipeline.runs.headline_tables import SORT_KEYS
 from sae_pipeline.runs.index import open_index
 from sae_pipeline.schema.common import MIN_HEADLINES
 from sae_pipeline.schema.run import Prompt
+from viz_analysis.api.live_types import LiveAnswer
 from viz_analysis.runs.feature_columns import FeatureColumns
 from viz_analysis.runs.feature_info import feature_info
 from viz_analysis.runs.reader import RunReader
 from viz_analysis.share.archive import ArchiveWriter
 from viz_analysis.share.letters import letters
 
+_NO_PROMPT = Prompt.model_construct()
 _ANSWERS = ("run", "runs", "labels", "columns", "feature_density", "interventions", "contrast", "health")
 _IN_FACTS = {"run_id", "labels", "feature", "metrics", "n_headlines_in_run", "examples"}
 _IN_ROWS = {"word", "found_name", "n_headlines", "density", "status", "leaning", "examples_saved"}
@@ -60,13 +64,20 @@ class Grain(NamedTuple):
     """Whether all blocks are in memory: then the columns of `rows` stand in the place of the vectors over features."""
 
 
-def add_run(archive: ArchiveWriter, folder: Path, index: Path, client: FlaskClient, grain: Grain) -> None:
-    """Add the run in `folder`, read through its `index`. `client` asks a server whose default run it is."""
+def add_run(
+    archive: ArchiveWriter, folder: Path, index: Path, client: FlaskClient, grain: Grain, live: LiveAnswer | None
+) -> None:
+    """Add the run in `folder`, read through its `index`. `client` asks a server whose default run it is.
+
+    `live` is what the page says of its bench, if it has one.
+    """
     run = RunReader(folder, index)
     archive.part("facts", _facts(run))
     answers = {f"/api/{name}": _answer(client, run, name) for name in (*_ANSWERS, "map")}
     if answers["/api/map"]["status"] == 200:  # it is large, and only its own view needs it
         archive.part("map", answers.pop("/api/map")["body"])
+    if live is not None:
+        answers["/api/live"] = {"status": 200, "body": live.model_dump()}
     archive.part("answers", answers)
     archive.table("headlines", grain.headlines, _headlines(run))
     _add_features(archive, folder, index, grain)
@@ -81,7 +92,8 @@ def add_run(archive: ArchiveWriter, folder: Path, index: Path, client: FlaskClie
             "SELECT value, CAST(value AS TEXT), headlines FROM column_value WHERE of_column = ? ORDER BY place", [n]
         )
         archive.part(f"values {n}", values)
-    archive.table("postings", grain.rows, _postings(run))
+    archive.table("postings", grain.rows, (_differences(headlines) for headlines, _ in _postings(run)))
+    archive.table("weights", grain.rows, (weights for _, weights in _postings(run)))
     if run.interventions is not None:
         archive.table("effects", grain.headlines, _effects(run))
     archive.part("letters", letters())
@@ -125,10 +137,10 @@ def _headlines(run: RunReader) -> Iterator[bytes]:
 
 
 class _Examples(RunReader):
-    """A run whose examples come without their headlines, which stand in a table of their own."""
+    """A run whose examples come with an empty headline, because headlines stand in a table of their own."""
 
     def prompt(self, headline: int) -> Prompt:
-        return cast(Prompt, None)
+        return _NO_PROMPT
 
 
 class _Ranked(FeatureColumns):
@@ -194,17 +206,23 @@ def _without_prompts(group: dict[str, Any]) -> dict[str, Any]:
     return {**group, "examples": examples}
 
 
-def _postings(run: RunReader) -> Iterator[dict[str, list[Any]]]:
+def _differences(headlines: Ints) -> Ints:
+    return np.diff(headlines.astype(np.int64), prepend=0)
+
+
+def _postings(run: RunReader) -> Iterator[tuple[Ints, NDArray[np.float32]]]:
+    """For each feature, the headlines that have it among their strongest, ascending, and its weights in them."""
+    none = np.zeros(0, np.int64), np.zeros(0, np.float32)
     statement = "SELECT feature, headlines, weights FROM posting ORDER BY feature, rowid"
     expected = 0
     for feature, rows in groupby(run.rows(statement), key=lambda row: int(row[0])):
-        yield from ({"headlines": [], "weights": []} for _ in range(expected, feature))
+        yield from (none for _ in range(expected, feature))
         pieces = list(rows)
         headlines = np.concatenate([np.frombuffer(piece, np.uint32) for _, piece, _ in pieces])
         weights = np.concatenate([np.frombuffer(piece, np.float32) for _, _, piece in pieces])
-        yield {"headlines": headlines, "weights": weights}  # type: ignore[dict-item]
+        yield headlines, weights
         expected = feature + 1
-    yield from ({"headlines": [], "weights": []} for _ in range(expected, run.d_sae))
+    yield from (none for _ in range(expected, run.d_sae))
 
 
 def _effects(run: RunReader) -> Iterator[list[Any]]:

@@ -36,10 +36,14 @@ def viewer_file(viewer: Path, name: str) -> str:
         ) from error
 
 
-def site_page(viewer: Path, title: str, source: str) -> str:
-    """The page of a site. It reads the archive whose manifest is at the relative address `source`."""
-    page = _with_head(viewer_file(viewer, "index.html"), title, source)
-    return _with_policy(page, scripts="'self'", styles="'self' 'unsafe-inline'", fonts="'self'", data="'self'")
+def site_page(viewer: Path, title: str, source: str, model: str | None = None) -> str:
+    """The page of a site. It reads the archive whose manifest is at the relative address `source`.
+
+    `model` is the relative address of a folder with the files of the bench. Only with it may WebAssembly run.
+    """
+    page = _with_head(viewer_file(viewer, "index.html"), title, source, model)
+    scripts = "'self'" if model is None else "'self' 'wasm-unsafe-eval'"
+    return _with_policy(page, scripts=scripts, styles="'self' 'unsafe-inline'", fonts="'self'", data="'self'")
 
 
 def whole_page(viewer: Path, title: str, manifest: bytes, packs: list[bytes]) -> str:
@@ -70,9 +74,11 @@ def whole_page(viewer: Path, title: str, manifest: bytes, packs: list[bytes]) ->
     return _with_policy(page, scripts=hashes, styles="'unsafe-inline'", fonts="data:", data="'none'")
 
 
-def _with_head(page: str, title: str, source: str) -> str:
+def _with_head(page: str, title: str, source: str, model: str | None = None) -> str:
     """The page without its `<base>`, with a title, the place of its data, and a message for too old a browser."""
-    head = f'<title>{html.escape(title)}</title>\n    <meta name="run" content="{html.escape(source)}" />'
+    head = f"<title>{html.escape(title)}</title>"
+    for name, place in (("run", source), ("model", model)):
+        head += f'\n    <meta name="{name}" content="{html.escape(place)}" />' if place is not None else ""
     page = _NOT_STARTED.sub(
         r"\1The viewer’s scripts have not run: this page is not whole, or the browser is older than 2024.\2", page
     )

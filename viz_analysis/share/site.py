@@ -11,6 +11,7 @@ from sae_pipeline.artefacts.writing import make_folder, readable_os_errors
 from sae_pipeline.config import ExportConfig
 from sae_pipeline.errors import UserError
 from viz_analysis.share.archive import ArchiveWriter
+from viz_analysis.share.bench import RUNTIME, check_bench, write_bench
 from viz_analysis.share.contents import Grain
 from viz_analysis.share.page import ONE_PAGE, site_page, viewer_file
 from viz_analysis.share.shared_run import SharedRun
@@ -46,12 +47,14 @@ def export_site(config: ExportConfig, layer: int, root: Path) -> Path:
     run = SharedRun(root, config.run)
     out = Path(config.out or f"{run.run_id}-site")
     _check_place(out)
+    if config.bench:
+        check_bench(viewer_files.VIEWER_DIR)
     partial = out.with_name(f".partial-{out.name}")
     make_folder(out.parent, "--out")
     with readable_os_errors(out.parent, "--out"), locked_folder(out.parent):  # two exports to one place take turns
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            _write(partial, run)
+            _write(partial, run, root if config.bench else None)
             if out.is_dir():
                 shutil.rmtree(out)
             partial.rename(out)
@@ -79,17 +82,25 @@ def _names() -> set[str]:
     return {_MANIFEST.parts[0], _PAGE, _README_NAME, *(entry.name for entry in viewer_files.VIEWER_DIR.iterdir())}
 
 
-def _write(folder: Path, run: SharedRun) -> None:
-    viewer_file(viewer_files.VIEWER_DIR, _PAGE)
-    shutil.copytree(viewer_files.VIEWER_DIR, folder, ignore=shutil.ignore_patterns(ONE_PAGE, _PAGE))
+def _write(folder: Path, run: SharedRun, study: Path | None) -> None:
+    """Write a site; with its bench if the folder of its study is given."""
+    viewer = viewer_files.VIEWER_DIR
+    viewer_file(viewer, _PAGE)
+    shutil.copytree(viewer, folder, ignore=shutil.ignore_patterns(ONE_PAGE, _PAGE, RUNTIME))
     data = folder / _MANIFEST.parent
     archive = ArchiveWriter(data / "packs")
-    run.add_to(archive, _GRAIN)
+    run.add_to(archive, _GRAIN, has_model=study is not None)
     manifest = archive.manifest()
     named = sha256(b"".join(sha256(pack.read_bytes()).digest() for pack in sorted((data / "packs").iterdir())))
     manifest["folder"] = named.hexdigest()[:12]  # so that no cache mixes the packs of two exports
     (data / "packs").rename(data / manifest["folder"])
     (folder / _MANIFEST).write_bytes(orjson.dumps(manifest))
-    (folder / _PAGE).write_text(site_page(viewer_files.VIEWER_DIR, run.title, _MANIFEST.as_posix()), encoding="utf-8")
+    model = None
+    if study is not None:
+        model = data / f"{run.metadata.classifier_hash}-{run.metadata.sae_hash}"  # so that no cache mixes two models
+        model.mkdir()
+        write_bench(model, study, run.metadata, viewer)
+    page = site_page(viewer, run.title, _MANIFEST.as_posix(), model and model.relative_to(folder).as_posix())
+    (folder / _PAGE).write_text(page, encoding="utf-8")
     readme = _README.format(title=run.title, n_headlines=run.n_headlines, d_sae=run.d_sae)
     (folder / _README_NAME).write_text(readme, encoding="utf-8")

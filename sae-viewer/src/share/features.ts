@@ -2,7 +2,7 @@
 
 import type { FeatureInfo, FeatureRow, FeaturesPage, FeaturesQuery, Headline, LabelsAnswer, MetricInfo, Prompt } from '../interpAPI'
 import { inSlice } from './columns'
-import type { Posting } from './headlines'
+import { headlinesOf, type Posting } from './headlines'
 import { keep, maskOf, quoted, refusal, type Row, type SharedRun } from './shared'
 
 type Effects = [headline: number, features: number[], effects: number[][]]
@@ -74,7 +74,8 @@ async function sliced(run: SharedRun, conditions: string[]): Promise<Columns> {
   const postings = await run.archive.all<Posting>('postings')
   const rate: number[] = []
   const difference: number[] = []
-  for (const { headlines } of postings) {
+  for (const posting of postings) {
+    const headlines = headlinesOf(posting)
     const own = headlines.reduce((sum, n) => sum + (inside[n] ?? 0), 0)
     const here = own / Math.max(n_slice, 1)
     rate.push(here)

@@ -8,10 +8,12 @@ import { keep, maskOf, refusal, type SharedRun } from './shared'
 const BY_COLUMN = 'column:'
 const PAGING = new Set(['run', 'limit', 'offset', 'sort', 'order'])
 
-/** The headlines with a feature among their strongest, and its weight in each. */
-export interface Posting {
-  headlines: number[]
-  weights: number[]
+/** The headlines with a feature among their strongest, ascending, as differences. */
+export type Posting = number[]
+
+export function headlinesOf(posting: Posting): number[] {
+  let n = 0
+  return posting.map((difference) => (n += difference))
 }
 
 export async function headlinesPage(run: SharedRun, query: HeadlinesQuery): Promise<HeadlinesPage> {
@@ -30,7 +32,7 @@ export async function headlinesPage(run: SharedRun, query: HeadlinesQuery): Prom
     if (!mask || seen >= offset) page.push(n)
     seen++
   }
-  return { run_id, labels, total, n_headlines, n_correct, offset, limit, similarities: null, headlines: await run.archive.records<Headline>('headlines', page) }
+  return { run_id, labels, total, n_headlines, n_correct, offset, limit, headlines: await run.archive.records<Headline>('headlines', page) }
 }
 
 export async function confusion(run: SharedRun, query: HeadlinesQuery) {
@@ -51,9 +53,11 @@ export async function similarHeadlines(run: SharedRun, { headline, limit = 10 }:
     throw refusal(404, 'unknown_headline', `There is no headline ${headline}: ${run_id} has 0 to ${n_headlines - 1}.`)
   }
   const [own] = await run.archive.records<Headline>('headlines', [headline])
-  const postings = await run.archive.records<Posting>('postings', own?.features.map(({ feature }) => feature) ?? [])
+  const features = own?.features.map(({ feature }) => feature) ?? []
+  const [postings, weightsOf] = await Promise.all([run.archive.records<Posting>('postings', features), run.archive.records<number[]>('weights', features)])
   const cosines = new Float32Array(n_headlines)
-  for (const { headlines, weights } of postings) {
+  for (const [i, posting] of postings.entries()) {
+    const [headlines, weights] = [headlinesOf(posting), weightsOf[i] ?? []]
     const weight = Math.fround(weights[headlines.indexOf(headline)] ?? 0)
     headlines.forEach((n, i) => {
       cosines[n] = (cosines[n] ?? 0) + Math.fround(weight * Math.fround(weights[i] ?? 0))
@@ -82,7 +86,7 @@ async function matching(run: SharedRun, query: HeadlinesQuery): Promise<Uint8Arr
   }
   if (query.feature != null) {
     const [posting] = query.feature < d_sae ? await run.archive.records<Posting>('postings', [query.feature]) : []
-    keep(mask, maskOf(n_headlines, posting?.headlines ?? []))
+    keep(mask, maskOf(n_headlines, headlinesOf(posting ?? [])))
   }
   if (query.q) keep(mask, maskOf(n_headlines, await withText(run, query.q)))
   return mask
