@@ -63,6 +63,12 @@ def predicate_table(
     )
 
 
+def holds(rule: Sequence[Predicate], headline: SampledHeadline, class_names: Sequence[str]) -> bool:
+    """Whether a rule holds in a headline: whether one of its predicates does."""
+    every_word = {word.casefold() for word in headline.words}
+    return not {(one.kind, one.value) for one in rule}.isdisjoint(_keys(headline, class_names, every_word, {}))
+
+
 def _matrix(found: Sequence[Sequence[Key]], place: dict[Key, int]) -> sparse.csr_matrix:
     rows = [sorted(place[key] for key in keys if key in place) for keys in found]
     ptr = np.cumsum([0, *map(len, rows)])

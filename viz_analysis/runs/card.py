@@ -14,7 +14,7 @@ from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.run import Firing, Prompt
 from sae_pipeline.static_html import number, percent
 from viz_analysis.api.card_types import CardContent, CardExample, CardSection, CardStretch, CardTable
-from viz_analysis.api.types import ClassSplit, ConfusionQuery, FeatureInfo, HeadlinesQuery
+from viz_analysis.api.types import ClassSplit, ConfusionQuery, ExampleInHeadline, FeatureInfo, HeadlinesQuery
 from viz_analysis.runs.headline_answers import confusion, headlines_page, match_expression
 from viz_analysis.runs.labels import FeatureLabel
 from viz_analysis.runs.reader import RunReader
@@ -326,12 +326,46 @@ def _failures(run: RunReader, info: FeatureInfo) -> CardSection:
         for one in headlines_page(run, query).headlines:
             firing = next((fired for fired in one.features if fired.feature == feature), None)
             examples.append(_example(firing, one, info.labels))
+    unnamed = list(_not_named(info))
+    if info.found_name and info.groups:
+        n = len({one.headline for group in info.groups for one in group.examples})
+        sentences.append(f"Of its {n:,} saved examples, {len(unnamed):,} do not fit the found name.")
+        examples += [_example(one, one.prompt, info.labels, "does not fit the name; ") for one in unnamed[:_FAILURES]]
     if info.status == "thin":
         sentences.append("It fires in too few headlines for reliable statistics.")
     return CardSection(title="Where it fails", sentences=sentences, examples=examples)
 
 
-def _example(firing: Firing | None, prompt: Prompt, labels: list[str]) -> CardExample:
+def _not_named(info: FeatureInfo) -> Iterator[ExampleInHeadline]:
+    """The saved examples in which the feature fires as its name says, but the name's rule does not hold."""
+    if not info.found_name or not info.naming:
+        return
+    from sae_pipeline.naming.predicates import holds  # they load SciPy, without which the server starts sooner
+    from sae_pipeline.naming.sample import Peaks, SampledHeadline
+
+    nothing = Peaks(np.zeros(0, np.int32), np.zeros(0, np.float32))
+    seen = set[int]()
+    for one in (example for group in info.groups for example in group.examples):
+        if one.headline in seen or one.activation <= info.naming.above:
+            continue
+        seen.add(one.headline)
+        prompt = one.prompt
+        read = SampledHeadline(prompt.text, _words(prompt), prompt.prediction, nothing, np.zeros(0, np.float16))
+        if not holds(info.naming.rule, read, info.labels):
+            yield one
+
+
+def _words(prompt: Prompt) -> tuple[str, ...]:
+    """The words of a headline, as written."""
+    spans: dict[int, tuple[int, int]] = {}
+    for word, start, end in zip(prompt.words, prompt.starts, prompt.ends, strict=True):
+        if word >= 0:
+            first, last = spans.get(word, (start, end))
+            spans[word] = min(first, start), max(last, end)
+    return tuple(prompt.text[start:end] for _, (start, end) in sorted(spans.items()))
+
+
+def _example(firing: Firing | None, prompt: Prompt, labels: list[str], about: str = "") -> CardExample:
     stretches = []
     if firing is not None:
         highest = max(firing.values, default=0.0) or 1.0
@@ -341,7 +375,7 @@ def _example(firing: Firing | None, prompt: Prompt, labels: list[str]) -> CardEx
     probability = percent(prompt.probabilities[prompt.prediction])
     said = f"predicted {labels[prompt.prediction]} {probability}, label {labels[prompt.label]}"
     strongest = f"f {number(firing.activation)}; " if firing is not None else ""
-    return CardExample(text=prompt.text, stretches=stretches, note=strongest + said)
+    return CardExample(text=prompt.text, stretches=stretches, note=about + strongest + said)
 
 
 # --- provenance ----------------------------------------------------------------------------------------
