@@ -89,6 +89,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/contrast": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What small changes of texts do to predictions and features. */
+        get: operations["contrast"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/feature_card": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What can be claimed of a feature, to cite: as sections, as an HTML page and as a LaTeX document. */
+        get: operations["feature_card"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/feature_density": {
         parameters: {
             query?: never;
@@ -252,6 +286,23 @@ export interface paths {
         };
         /** Whether texts can be probed live, and the limits of a request. */
         get: operations["live_state"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/map": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The live features in the plane, and what may colour them. */
+        get: operations["feature_map"];
         put?: never;
         post?: never;
         delete?: never;
@@ -440,6 +491,59 @@ export interface components {
              * @default null
              */
             run: string | null;
+        };
+        /**
+         * CardExample
+         * @description A headline, and what is said of it.
+         */
+        CardExample: {
+            /** Note */
+            note: string;
+            /** Stretches */
+            stretches: components["schemas"]["CardStretch"][];
+            /** Text */
+            text: string;
+        };
+        /**
+         * CardSection
+         * @description A part of a card.
+         */
+        CardSection: {
+            /** Examples */
+            examples?: components["schemas"]["CardExample"][];
+            /** Sentences */
+            sentences: string[];
+            /** @default null */
+            table: components["schemas"]["CardTable"] | null;
+            /** Title */
+            title: string;
+        };
+        /**
+         * CardStretch
+         * @description A part of a headline, in code points, half open, on which the feature fires.
+         */
+        CardStretch: {
+            /** End */
+            end: number;
+            /** Note */
+            note: string;
+            /** Start */
+            start: number;
+            /**
+             * Strength
+             * @description activation, divided by the highest one in the headline
+             */
+            strength: number;
+        };
+        /**
+         * CardTable
+         * @description A table of text.
+         */
+        CardTable: {
+            /** Header */
+            header: string[];
+            /** Rows */
+            rows: string[][];
         };
         /**
          * ClassScore
@@ -715,6 +819,114 @@ export interface components {
             run_id: string;
         };
         /**
+         * ContrastAnswer
+         * @description `contrast.json`, with what its features are called.
+         */
+        ContrastAnswer: {
+            /** Classifier Hash */
+            classifier_hash: string;
+            /** Config */
+            config: {
+                [key: string]: unknown;
+            };
+            /** Device */
+            device: string;
+            /**
+             * Found Names
+             * @description found names of the features that are listed; those without one are left out
+             */
+            found_names: {
+                [key: string]: components["schemas"]["FoundName"];
+            };
+            /** Kinds */
+            kinds: components["schemas"]["KindOfChange"][];
+            /**
+             * Left Out
+             * @description a sentence for each kind, or group of kinds, without pairs
+             */
+            left_out: string[];
+            /**
+             * N Headlines
+             * @description headlines of the run that were changed
+             */
+            n_headlines: number;
+            /**
+             * Run Checksum
+             * @description the checksum of the run's metadata.json
+             */
+            run_checksum: string;
+            /** Run Id */
+            run_id: string;
+            /** Sae Hash */
+            sae_hash: string;
+            /**
+             * Schema Version
+             * @constant
+             */
+            schema_version: 2;
+            /** Seconds */
+            seconds: number;
+        };
+        /**
+         * ContrastPair
+         * @description A text before and after a change.
+         */
+        ContrastPair: {
+            /** After */
+            after: string;
+            /**
+             * After Spans
+             * @description what the change puts in
+             */
+            after_spans: [
+                number,
+                number
+            ][];
+            /** As Expected */
+            as_expected: boolean;
+            /** Before */
+            before: string;
+            /**
+             * Before Spans
+             * @description what the change removes; half open, in code points
+             */
+            before_spans: [
+                number,
+                number
+            ][];
+            /**
+             * Features
+             * @description those whose effects change most
+             */
+            features: components["schemas"]["FeatureShift"][];
+            /**
+             * Headline
+             * @description 0-based index in the run; null: from a template or a table
+             */
+            headline: number | null;
+            /**
+             * Predictions
+             * @description before and after
+             */
+            predictions: [
+                number,
+                number
+            ];
+            /**
+             * Probabilities
+             * @description before and after, [n_classes] each
+             */
+            probabilities: [
+                number[],
+                number[]
+            ];
+            /**
+             * Target
+             * @description the class of the expectation; null: the prediction stays
+             */
+            target: number | null;
+        };
+        /**
          * EditedFeature
          * @description An edited feature before and after.
          */
@@ -865,6 +1077,11 @@ export interface components {
             run_id: string | null;
             /** Sae Hash */
             sae_hash: string;
+            /**
+             * Siblings
+             * @description up to 8 other features of this run with the same counterpart, by their cosine with it
+             */
+            siblings: components["schemas"]["SimilarFeature"][];
             /** Size */
             size: string;
             /**
@@ -872,6 +1089,35 @@ export interface components {
              * @enum {string}
              */
             verdict: "match" | "split" | "absent";
+        };
+        /**
+         * FeatureCard
+         * @description A feature's card, and the files that it can be saved as.
+         */
+        FeatureCard: {
+            /** Feature */
+            feature: number;
+            /**
+             * Html
+             * @description a whole page without scripts
+             */
+            html: string;
+            /**
+             * Latex
+             * @description a whole document for pdfLaTeX
+             */
+            latex: string;
+            /** Run Id */
+            run_id: string;
+            /** Sections */
+            sections: components["schemas"]["CardSection"][];
+            /**
+             * Summary
+             * @description what is claimed, in one or two sentences
+             */
+            summary: string;
+            /** Title */
+            title: string;
         };
         /**
          * FeatureDensity
@@ -1135,6 +1381,8 @@ export interface components {
              * @description headlines behind `slice_effects`; null without `where` or causal findings
              */
             n_slice_effects: number | null;
+            /** @description null but in a search by meaning */
+            nearest: components["schemas"]["NearestExample"] | null;
             /**
              * Slice Effects
              * @description [n_classes] mean integrated effect on each class's centred logit over the slice's headlines that list the feature among their leading causes in interventions.json; it rests on the listed features of each headline only, while the run-wide effects in feature_effects.json rest on all features and all headlines; null without `where` or causal findings, and where no headline of the slice lists the feature
@@ -1158,6 +1406,31 @@ export interface components {
              * @description word of its strongest token; null where no examples were saved
              */
             word: string | null;
+        };
+        /**
+         * FeatureShift
+         * @description A feature in the two versions of one pair.
+         */
+        FeatureShift: {
+            /** After */
+            after: number;
+            /**
+             * Before
+             * @description maximum over the text; 0: silent
+             */
+            before: number;
+            /**
+             * Effects
+             * @description [n_classes] change of its estimated effect on the centred logits
+             */
+            effects: number[];
+            /** Feature */
+            feature: number;
+            /**
+             * Word
+             * @description where it fires most, in the version in which it fires more
+             */
+            word: string;
         };
         /**
          * FeatureStat
@@ -1469,6 +1742,11 @@ export interface components {
             prediction: number;
             /** Probabilities */
             probabilities: number[];
+            /**
+             * Similarity
+             * @description cosine of its sentence vector with that of the text searched for; null but in a search by meaning
+             */
+            similarity: number | null;
             /** Starts */
             starts: number[];
             /** Text */
@@ -1714,6 +1992,64 @@ export interface components {
             words_left_out: string | null;
         };
         /**
+         * KindOfChange
+         * @description The pairs of one kind of change, from one source.
+         */
+        KindOfChange: {
+            /** @description same: the predicted class stays; toward, away: the class is predicted afterwards or not, or its probability rises or falls */
+            as_expected: components["schemas"]["ShareOfPairs"];
+            /** @description pairs whose predicted class changes */
+            changed: components["schemas"]["ShareOfPairs"];
+            /** Description */
+            description: string;
+            /**
+             * Expectation
+             * @enum {string}
+             */
+            expectation: "same" | "toward" | "away";
+            /**
+             * Features
+             * @description largest `shift` first
+             */
+            features: components["schemas"]["MovedFeature"][];
+            /** Kind */
+            kind: string;
+            /** Label */
+            label: string;
+            /**
+             * Mean Shift
+             * @description [n_classes] mean change of the probability, after − before
+             */
+            mean_shift: number[];
+            /**
+             * N Explained
+             * @description of them, those whose predictions become equal when all features of `features` are ablated where they fire more
+             */
+            n_explained: number;
+            /** N Pairs */
+            n_pairs: number;
+            /**
+             * N Tested
+             * @description pairs with a changed prediction on which ablations were tried
+             */
+            n_tested: number;
+            /**
+             * Pairs
+             * @description some of the pairs: those against expectation first
+             */
+            pairs: components["schemas"]["ContrastPair"][];
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "headlines" | "templates" | "table";
+            /**
+             * Transitions
+             * @description [prediction before][prediction after], pairs
+             */
+            transitions: number[][];
+        };
+        /**
          * LabelsAnswer
          * @description All labels of an SAE, by feature.
          */
@@ -1888,6 +2224,111 @@ export interface components {
             probabilities: number[];
         };
         /**
+         * MapAnswer
+         * @description The live features of a run in the plane; lists have one entry per feature of `features`.
+         */
+        MapAnswer: {
+            /** Columns */
+            columns: components["schemas"]["MapColumn"][];
+            /** Features */
+            features: number[];
+            /**
+             * Found Names
+             * @description null where the run has no names, or none that predicts well enough
+             */
+            found_names: (components["schemas"]["FoundName"] | null)[];
+            /** Labels */
+            labels: string[];
+            /**
+             * Leaning
+             * @description class with the feature's highest AUROC; -1 where not known
+             */
+            leaning: number[];
+            /**
+             * Method
+             * @description how the features were placed
+             */
+            method: string;
+            /**
+             * N Headlines
+             * @description headlines on which the feature fires
+             */
+            n_headlines: number[];
+            /**
+             * Named By
+             * @description how the regions were named
+             */
+            named_by: string;
+            /**
+             * Region
+             * @description index into `regions`; -1: between regions
+             */
+            region: number[];
+            /**
+             * Regions
+             * @description largest first
+             */
+            regions: components["schemas"]["MapRegion"][];
+            /** Run Id */
+            run_id: string;
+            /**
+             * Words
+             * @description word of the strongest token; null where no examples were saved
+             */
+            words: (string | null)[];
+            /** X */
+            x: number[];
+            /** Y */
+            y: number[];
+        };
+        /**
+         * MapColumn
+         * @description A number for each feature of the map, which may colour it.
+         */
+        MapColumn: {
+            /** Description */
+            description: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "density" | "effect" | "stability";
+            /** Label */
+            label: string;
+            /** Name */
+            name: string;
+            /**
+             * Values
+             * @description one per feature of the map; stability is −1 where it is not known
+             */
+            values: number[];
+        };
+        /**
+         * MapRegion
+         * @description A dense part of the map.
+         */
+        MapRegion: {
+            /** N Features */
+            n_features: number;
+            /**
+             * Name
+             * @description its most central words; empty where its features have no words
+             */
+            name: string;
+            /**
+             * Words
+             * @description words of its features, the most central first
+             */
+            words: string[];
+            /**
+             * X
+             * @description median of its features' places
+             */
+            x: number;
+            /** Y */
+            y: number;
+        };
+        /**
          * MetricInfo
          * @description A metric: a number for each feature, by which the viewer sorts.
          */
@@ -1901,6 +2342,66 @@ export interface components {
              * @description key in feature_stats.json
              */
             name: string;
+        };
+        /**
+         * MovedFeature
+         * @description A feature that a kind of change moves, over all pairs of the kind.
+         */
+        MovedFeature: {
+            /**
+             * Effects
+             * @description [n_classes] mean over the pairs that move it: its estimated effect on the centred logit where it fires more − where it fires less
+             */
+            effects: number[];
+            /** Feature */
+            feature: number;
+            /** High */
+            high: number[] | null;
+            /**
+             * Low
+             * @description 95 % (normal); null: it moves in fewer than 5 pairs
+             */
+            low: number[] | null;
+            /**
+             * N Explained
+             * @description tested pairs whose predictions become equal when it alone is ablated where it fires more
+             */
+            n_explained: number;
+            /**
+             * N Moved
+             * @description pairs in which its activation differs
+             */
+            n_moved: number;
+            /**
+             * N Switched
+             * @description pairs in which it fires in one version only
+             */
+            n_switched: number;
+            /**
+             * Shift
+             * @description mean over all pairs of the largest |change of its effect| on a class
+             */
+            shift: number;
+            /**
+             * Word
+             * @description the word on which it most often fires most, where it fires more
+             */
+            word: string;
+        };
+        /**
+         * NearestExample
+         * @description Why a search by meaning found a feature: the nearest of its saved examples.
+         */
+        NearestExample: {
+            /** Headline */
+            headline: number;
+            /**
+             * Similarity
+             * @description cosine of its sentence vector with that of the text searched for
+             */
+            similarity: number;
+            /** Text */
+            text: string;
         };
         /**
          * Origin
@@ -2473,6 +2974,23 @@ export interface components {
             /** Macro F1 Before */
             macro_f1_before: number;
         };
+        /**
+         * ShareOfPairs
+         * @description A share of a kind's pairs with its 95 % interval (Wilson).
+         */
+        ShareOfPairs: {
+            /** High */
+            high: number;
+            /** Low */
+            low: number;
+            /**
+             * N
+             * @description pairs that count
+             */
+            n: number;
+            /** Share */
+            share: number;
+        };
         /** SimilarFeature */
         SimilarFeature: {
             /** Feature */
@@ -2965,6 +3483,8 @@ export interface operations {
                 where?: string[];
                 /** @description text to search for */
                 q?: string | null;
+                /** @description how `q` is searched for: as words, or by the sentence encoder, which finds the 100 that mean most alike */
+                by?: "words" | "meaning";
                 /** @description only headlines with this feature among their strongest ones */
                 feature?: number | null;
                 /** @description only headlines whose predicted class has at least this probability */
@@ -2985,6 +3505,107 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Confusion"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    contrast: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ContrastAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    feature_card: {
+        parameters: {
+            query: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+                id: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeatureCard"];
                 };
             };
             /** @description Bad Request */
@@ -3128,7 +3749,9 @@ export interface operations {
                 offset?: number;
                 /** @description a feature's number or its first digits, or a part of its label, of its found name or of its strongest token's word */
                 q?: string | null;
-                /** @description default: the run's first metric */
+                /** @description how `q` is searched for: as words, or by the sentence encoder, which finds the 100 that mean most alike; the answer then has the metric `similarity` */
+                by?: "words" | "meaning";
+                /** @description default: the run's first metric; in a search by meaning `similarity` */
                 metric?: string | null;
                 order?: "desc" | "asc";
                 /** @description only features that fire on a word that begins with this */
@@ -3277,6 +3900,8 @@ export interface operations {
                 where?: string[];
                 /** @description text to search for */
                 q?: string | null;
+                /** @description how `q` is searched for: as words, or by the sentence encoder, which finds the 100 that mean most alike */
+                by?: "words" | "meaning";
                 /** @description only headlines with this feature among their strongest ones */
                 feature?: number | null;
                 /** @description only headlines whose predicted class has at least this probability */
@@ -3290,7 +3915,7 @@ export interface operations {
                 /** @description predicted class */
                 prediction?: number | null;
                 correct?: boolean | null;
-                /** @description position, confidence, margin or loss; `column:NAME` sorts by a column of the table, with headlines without a value last */
+                /** @description position, confidence, margin or loss; `column:NAME` sorts by a column of the table, with headlines without a value last; in a search by meaning, position stands for the nearest first */
                 sort?: string;
                 order?: "asc" | "desc";
             };
@@ -3694,6 +4319,56 @@ export interface operations {
             };
             /** @description Bad Request */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    feature_map: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MapAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

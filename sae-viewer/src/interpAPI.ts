@@ -50,6 +50,11 @@ export type CardSection = Schemas['CardSection']
 export type CardTable = Schemas['CardTable']
 export type CardExample = Schemas['CardExample']
 export type CompareAnswer = Schemas['CompareAnswer']
+export type ContrastAnswer = Schemas['ContrastAnswer']
+export type KindOfChange = Schemas['KindOfChange']
+export type ShareOfPairs = Schemas['ShareOfPairs']
+export type MovedFeature = Schemas['MovedFeature']
+export type ContrastPair = Schemas['ContrastPair']
 
 type GetPath = ClientPathsWithMethod<Client, 'get'>
 type PostPath = ClientPathsWithMethod<Client, 'post'>
@@ -100,8 +105,8 @@ const client = createClient<paths>({
 
 // `as never` below: TypeScript cannot infer the client's options for a path that is itself a type parameter.
 
-/** Answers `GET path` in the place of the API. Throws `ApiError`. */
-export type Source = (path: GetPath, query: object) => Promise<unknown>
+/** Answers a question, a query or a body, in the place of the API. Throws `ApiError`. */
+export type Source = (path: GetPath | PostPath, question: object) => Promise<unknown>
 let source: Source | undefined
 
 /** Takes all answers from a shared run, so that no API is asked. */
@@ -117,6 +122,7 @@ export function get<P extends GetPath>(path: P, query: Query<P>, signal?: AbortS
 
 /** Answers `POST path` with a JSON body; otherwise like `get`. */
 export function post<P extends PostPath>(path: P, body: Body<P>, signal?: AbortSignal): Promise<MethodResponse<Client, 'post', P>> {
+  if (source) return answerOf<MethodResponse<Client, 'post', P>>(source(path, body as object), signal)
   return ask((init) => client.POST(path, { body, ...init } as never), signal)
 }
 

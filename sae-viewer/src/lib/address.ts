@@ -7,7 +7,9 @@ export { wholeNumber }
 export const SORTS = ['position', 'confidence', 'margin', 'loss'] as const
 export const ORDERS = ['asc', 'desc'] as const
 export const SUPPORTS = ['all', 'live', 'dead', 'thin', 'solid'] as const
-export const PANELS = ['runs', 'quality', 'compare', 'labels'] as const
+/** How a search text is understood. */
+export const SEARCHES = ['words', 'meaning'] as const
+export const PANELS = ['runs', 'quality', 'contrast', 'compare', 'labels'] as const
 /** The prefix of an order by one of the table's other columns. */
 export const BY_COLUMN = 'column:'
 export type Sort = (typeof SORTS)[number] | `column:${string}`
@@ -28,6 +30,7 @@ const FIRST = {
   /** A run other than the served one. */
   run: optionalText('run', 64),
   q: text('q'),
+  by: choice('by', SEARCHES, 'words'),
   /** Conditions on the table's other columns, as `/api/headlines` takes them: the slice. */
   where: texts('where', MOST_CONDITIONS, LONGEST_CONDITION),
 }
@@ -35,6 +38,8 @@ const LAST = {
   grain: choice('tokens', ['words', 'pieces'], 'words'),
   /** The panel over the view. */
   panel: choice('panel', PANELS, undefined),
+  /** The kind of change whose pairs are shown, by its place in the panel’s list. */
+  change: integer('change'),
   /** Runs that stand beside this one, separated by commas. */
   compare: optionalText('compare'),
 }
@@ -68,6 +73,19 @@ const BENCH_PARAMETERS = {
   bench: optionalText('bench', BENCH_LENGTH),
   /** 0-based index in the run of the headline that the text comes from. */
   headline: integer('headline'),
+  ...LAST,
+}
+const MAP_PARAMETERS = {
+  run: FIRST.run,
+  /** Features that are marked on the map. */
+  q: FIRST.q,
+  by: FIRST.by,
+  /** What colours the points: `leaning` or one of the map's columns. */
+  colour: optionalText('colour', 2_000),
+  /** The region whose features are listed, by its number on the map. */
+  region: integer('region'),
+  /** The lasso around the features that are listed, as `lib/map.ts` writes it. */
+  lasso: optionalText('lasso', 500),
   ...LAST,
 }
 const FEATURES_PARAMETERS = {
@@ -107,13 +125,17 @@ export interface BenchAddress extends Values<typeof BENCH_PARAMETERS> {
   view: 'bench'
 }
 
+export interface MapAddress extends Values<typeof MAP_PARAMETERS> {
+  view: 'map'
+}
+
 export interface UnknownAddress {
   view: 'unknown'
   run: string | undefined
   path: string
 }
 
-export type Address = HeadlinesAddress | FeaturesAddress | BenchAddress | UnknownAddress
+export type Address = HeadlinesAddress | FeaturesAddress | BenchAddress | MapAddress | UnknownAddress
 export type KnownAddress = Exclude<Address, UnknownAddress>
 
 /** An address, with a sentence for every part of it that has no meaning and was left out. */
@@ -124,6 +146,7 @@ export interface ReadAddress {
 
 export const HEADLINES: HeadlinesAddress = { view: 'headlines', ...defaults(HEADLINES_PARAMETERS) }
 export const BENCH: BenchAddress = { view: 'bench', ...defaults(BENCH_PARAMETERS) }
+export const MAP: MapAddress = { view: 'map', ...defaults(MAP_PARAMETERS) }
 export const FEATURES: FeaturesAddress = { view: 'features', feature: undefined, card: false, ...defaults(FEATURES_PARAMETERS) }
 
 export function readAddress(path: string, search: string): ReadAddress {
@@ -137,6 +160,9 @@ export function readAddress(path: string, search: string): ReadAddress {
   }
   if (page === undefined) {
     return { address: { view: 'headlines', ...readParameters(HEADLINES_PARAMETERS, given, problems) }, problems }
+  }
+  if (page === 'map' && id === undefined) {
+    return { address: { view: 'map', ...readParameters(MAP_PARAMETERS, given, problems) }, problems }
   }
   const card = part === 'card'
   if (page === 'features' && rest.length === 0 && (part === undefined || card) && (id === undefined || feature !== undefined)) {
@@ -159,6 +185,8 @@ function written(address: KnownAddress): [path: string, parameters: URLSearchPar
       return ['/', writeParameters(HEADLINES_PARAMETERS, address)]
     case 'bench':
       return ['/bench', writeParameters(BENCH_PARAMETERS, address)]
+    case 'map':
+      return ['/map', writeParameters(MAP_PARAMETERS, address)]
     case 'features': {
       const page = address.feature === undefined ? '/features' : `/features/${address.feature}${address.card ? '/card' : ''}`
       return [page, writeParameters(FEATURES_PARAMETERS, address)]
@@ -168,11 +196,11 @@ function written(address: KnownAddress): [path: string, parameters: URLSearchPar
 
 /** The part of an address that decides the scroll position: all but what opens or changes in place. */
 export function scrollKey(address: Address): string {
-  const inPlace = { grain: 'words', panel: undefined, compare: undefined } as const
+  const inPlace = { grain: 'words', panel: undefined, change: undefined, compare: undefined } as const
   if (address.view === 'headlines') {
     return writeAddress({ ...address, ...inPlace, open: undefined, lit: undefined, effects: false, show: [] })
   }
-  if (address.view === 'bench') return '/bench'
+  if (address.view === 'bench' || address.view === 'map') return `/${address.view}`
   if (address.view === 'features') return writeAddress({ ...address, ...inPlace, context: undefined })
   return address.path
 }

@@ -7,20 +7,21 @@ import { openPanel, PANELS, shownPanel, type Address, type Panel } from '../../l
 import { RunList } from './RunList'
 
 const Quality = lazy(() => import('./Quality'))
+const Contrast = lazy(() => import('./Contrast'))
 const Compare = lazy(() => import('./Compare'))
 const LabelList = lazy(() => import('./LabelList'))
 
-const NAMES: Record<Panel, string> = { runs: 'Runs', quality: 'Quality', compare: 'Compare', labels: 'Labels' }
+const NAMES: Record<Panel, string> = { runs: 'Runs', quality: 'Quality', contrast: 'Contrast', compare: 'Compare', labels: 'Labels' }
 
 /** The panels that a page shows; comparing runs and choosing one needs the server. */
-const OFFERED: readonly Panel[] = SHARED === undefined ? PANELS : PANELS.filter((name) => name === 'quality' || name === 'labels')
+const OFFERED: readonly Panel[] = SHARED === undefined ? PANELS : PANELS.filter((name) => name === 'quality' || name === 'contrast' || name === 'labels')
 
 /** The panel over the view: the list of runs, the quality of the shown one, its comparison with others, its labels. */
 export default function RunPanel({ run, address }: { run: RunMetadata | undefined; address: Address }) {
   const panel = shownPanel(address) ?? 'runs'
   const shown = run ? panel : 'runs'
   const close = () => {
-    if (address.view !== 'unknown') go({ ...address, panel: undefined, compare: undefined }, true)
+    if (address.view !== 'unknown') go({ ...address, panel: undefined, change: undefined, compare: undefined }, true)
   }
   return (
     <Modal title={run ? `${NAMES[shown]}: ${run.run_id}` : 'Runs'} onClose={close} wide="panel">
@@ -43,6 +44,7 @@ export default function RunPanel({ run, address }: { run: RunMetadata | undefine
         {!OFFERED.includes(shown) && <p className="text-soft">This page holds {run?.run_id ?? 'one run'} only; choosing and comparing runs needs the server.</p>}
         {shown === 'runs' && SHARED === undefined && <RunList shown={run?.run_id} address={address} />}
         {shown === 'quality' && run && <Quality run={run} />}
+        {shown === 'contrast' && run && <Contrast run={run} address={address} />}
         {shown === 'compare' && run && SHARED === undefined && <Compare run={run} address={address} />}
         {shown === 'labels' && run && <LabelList run={run} address={address} />}
       </Suspense>
