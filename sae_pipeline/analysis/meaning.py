@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sae_pipeline.artefacts.checksums import check_files, file_sums, read_record, write_record
 from sae_pipeline.artefacts.locks import locked_folder
-from sae_pipeline.artefacts.writing import readable_os_errors
+from sae_pipeline.artefacts.writing import put, readable_os_errors
 from sae_pipeline.errors import DamageError
 from sae_pipeline.runs.json_records import json_lines, json_records
 from sae_pipeline.runs.run_files import read_metadata, run_checksum
@@ -134,8 +134,8 @@ def _write(folder: Path, place: Path, encoder: Encoder, progress: Progress) -> N
     features = place / f"{_PARTIAL}{FEATURE_VECTORS}"
     mean = _write_headlines(folder, metadata, headlines, encoder, progress)
     _write_features(folder, metadata, features, _mapped(headlines), mean)
-    headlines.replace(place / HEADLINE_VECTORS)
-    features.replace(place / FEATURE_VECTORS)
+    put(headlines, place / HEADLINE_VECTORS)
+    put(features, place / FEATURE_VECTORS)
 
 
 def _write_headlines(

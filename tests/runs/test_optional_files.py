@@ -14,6 +14,7 @@ from safetensors.numpy import save
 from sae_pipeline.runs.index import INDEX_FILES
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.family import FAMILY
+from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from tests.support.indexed_runs import D_SAE, DECODER_ROWS, N, client_of, get, write_whole_run
 from tests.support.run_edits import Damage, contradicting, edited, put, replaced, resealed
@@ -53,6 +54,7 @@ def twice(name: str, key: str) -> Damage:
 
 
 INTERVENE, FIND, ANALYSE = ("intervene --run run-001", "family --run run-001", "analyze")
+PLACE = "map --run run-001"
 LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "neighbours gone": (lambda run: (run / NEIGHBOURS).unlink(), rf"{NEIGHBOURS} .*no such file", ANALYSE),
     "neighbours, a digit": (replaced(NEIGHBOURS, b"0.9", b"0.8"), rf"{NEIGHBOURS} has changed", ANALYSE),
@@ -115,6 +117,15 @@ LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
         FIND,
     ),
     "family, empty": (put(FAMILY, b""), rf"{FAMILY} has no checksum", FIND),
+    "map, a digit": (replaced(MAP, b'"n_features": 1', b'"n_features": 2'), rf"{MAP} has changed", PLACE),
+    "map, a link": (link(MAP), rf"{MAP} is not a plain file|cannot be read", PLACE),
+    "map of another run": (of_another_run(MAP), rf"{MAP}, run_checksum", PLACE),
+    "map, a feature less": (edited(MAP, lambda d: d["features"].pop()), rf"{MAP}, features", PLACE),
+    "map, a dead feature": (edited(MAP, lambda d: d["features"].__setitem__(0, D_SAE)), rf"{MAP}, features", PLACE),
+    "map, a place less": (edited(MAP, lambda d: d["y"].pop()), rf"{MAP}, y", PLACE),
+    "map, outside the square": (edited(MAP, lambda d: d["x"].__setitem__(3, 1.5)), rf"{MAP}, x.3", PLACE),
+    "map, no such region": (edited(MAP, lambda d: d["region"].__setitem__(0, 2)), rf"{MAP}, region", PLACE),
+    "map, another size": (edited(MAP, lambda d: d["regions"][1].update(n_features=1)), rf"{MAP}, regions", PLACE),
 }
 
 
@@ -132,12 +143,12 @@ def test_a_run_is_served_without_a_damaged_file_that_it_can_do_without(folder: P
     does = "makes a new run with it" if verb == "analyze" else "makes it again"
     assert sentence.endswith(f"; `python -m sae_pipeline {verb}` {does}.") and len(sentence) < 300
     named = {re.split("[ ,]", one)[0] for one in sentences}
-    assert present(client) == {NEIGHBOURS, DECODER, FAMILY, FEATURE_EFFECTS, INTERVENTIONS} - named
+    assert present(client) == {NEIGHBOURS, DECODER, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS} - named
     assert client_of(tmp_path).get("/api/runs").json["runs"][-1]["readable"]
     copy.rename(tmp_path / ".gone")  # at once, as a server may be writing its index there
     shutil.copytree(folder, copy)
     assert get(client, "run", run=1)["damaged_files"] == []
-    assert present(client) == {NEIGHBOURS, DECODER, FAMILY, FEATURE_EFFECTS, INTERVENTIONS}
+    assert present(client) == {NEIGHBOURS, DECODER, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS}
 
 
 def present(client: FlaskClient) -> set[str]:
@@ -148,6 +159,7 @@ def present(client: FlaskClient) -> set[str]:
         NEIGHBOURS: feature["similar_decoder"] and feature["similar_cofiring"],
         DECODER: get(client, "compare", runs="3,1", feature=3)["matches"][0]["features"],
         FAMILY: feature["family"],
+        MAP: client.get("/api/map?run=1").status_code == 200,
         FEATURE_EFFECTS: [stat for stat in feature["stats"] if stat["name"] == "effect_bullish"],
         INTERVENTIONS: effects if client.get("/api/interventions?run=1").status_code == 200 else None,
     }

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS
 from sae_pipeline.schema.family import FAMILY
+from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from tests.support.mutants import Change, Mutant
 from tests.support.run_edits import Damage, Edit, contradicting, edited, put, replace, resealed, sums_of
@@ -182,6 +183,12 @@ _EDITS: dict[str, dict[str, Edit]] = {
         "d_sae is another": _set(d_sae=64),
         "a column is shorter": lambda f: f["matches"][0]["cosine"].pop(),
         "a member less": lambda f: f["members"].pop(),
+        "another SAE is named": _set(sae_hash="0" * 12),
+    },
+    MAP: {
+        "d_sae is another": _set(d_sae=64),
+        "a feature less": lambda m: m["features"].pop(),
+        "a place less": lambda m: m["x"].pop(),
         "another SAE is named": _set(sae_hash="0" * 12),
     },
 }

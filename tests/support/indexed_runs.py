@@ -10,10 +10,11 @@ from flask.testing import FlaskClient
 
 from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.compact_json import array as json_array
-from sae_pipeline.runs.folders import read_run
+from sae_pipeline.runs.folders import Run, read_run
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import Cell
 from sae_pipeline.schema.family import FAMILY
+from sae_pipeline.schema.map import MAP
 from tests.support.run_factory import D_IN, write_run
 from viz_analysis.feature_probe_server import create_app
 
@@ -45,13 +46,14 @@ def get(client: FlaskClient, address: str, **query: Any) -> Any:
 
 
 def add_evidence(run: Path, effects: Effects) -> None:
-    """feature_effects.json, interventions.json and family.json, as later stages write them."""
+    """feature_effects.json, interventions.json, family.json and map.json, as later stages write them."""
     chance, whole = np.random.default_rng(0), read_run(run)
     columns = {"feature": [3] * D_SAE, "cosine": [0.8] * D_SAE, "coactivation": [0.6] * D_SAE}
     members = [{"size": "8k", "sae_hash": sae, "seed": 0, "kind": "relu"} for sae in ("5ae", "other")]
     family = {**made_from(whole), "d_sae": D_SAE, "n_tokens": 99, "members": members}
     family["matches"] = [{**columns, "verdict": ["match"] * D_SAE}] * 2
     add_file(whole, FAMILY, json.dumps(family).encode())
+    add_file(whole, MAP, json.dumps(map_of(whole)).encode())
     metrics = [{"name": "effect_bullish", "label": "Bullish effect", "description": "Made up."}]
     values = chance.normal(size=D_SAE)
     column = {"name": "effect_bullish", "top": [values.argmax()], "values": values, "n": [7] * D_SAE}
@@ -66,6 +68,19 @@ def add_evidence(run: Path, effects: Effects) -> None:
     head |= {"set_ablation": None}
     records = [headline_effects(run, n, listed) for n, listed in effects.items()]
     add_file(whole, INTERVENTIONS, b"".join(json_array(head, "headlines", records)))
+
+
+def map_of(run: Run) -> dict[str, Any]:
+    """A map: the live features on a line, in two regions with a gap between them."""
+    live = [feature for feature, count in enumerate(run.feature_stats.headline_counts) if count]
+    places = [round(n / len(live), 5) for n in range(len(live))]
+    region = [0 if x < 0.6 else 1 if x > 0.7 else -1 for x in places]
+    regions = [
+        {"name": name, "words": [name, "more"], "n_features": region.count(n), "x": 0.3 + n / 2, "y": 0.5}
+        for n, name in enumerate(("surge", "rates"))
+    ]
+    head = {**made_from(run), "d_sae": run.feature_stats.d_sae, "method": "a line", "seed": 0, "named_by": "hand"}
+    return {**head, "features": live, "x": places, "y": [0.5] * len(live), "region": region, "regions": regions}
 
 
 def headline_effects(run: Path, n: int, listed: Mapping[int, Sequence[float]]) -> dict[str, Any]:

@@ -40,13 +40,14 @@ FLAGS = {
     "intervene": "--agreement-headlines 4 --curve-headlines 4 --flip-headlines 4 --bootstrap 100 "
     "--features-per-headline 3",
     "family": "",
+    "map": "",
     "compare": f"{_PLACE} --sae-size {SIZE} --seeds 0,1 --probe-sizes 1",
     "export": f"{_PLACE} --sae-size {SIZE}",
     "report": "",
 }
 """The verbs in the order of the study, each with its flags."""
 _VARYING = {"checksum", "run_checksum", "seconds", "tokens_per_second", "created_at", "run_id"}
-RELATIVE = ("finetune", "extract", "train", "analyze", "intervene", "family", "compare")  # what a relative has
+RELATIVE = ("finetune", "extract", "train", "analyze", "intervene", "family", "map", "compare")  # what a relative has
 
 
 class Ran(NamedTuple):
@@ -163,7 +164,8 @@ def made_by(verb: str, study: WholeStudy, pristine: WholeStudy, said: str = "") 
     }
     if verb in paths:
         return {name: content(study.root / name) for name in (str(path.relative_to(here)) for path in paths[verb])}
-    names = {"intervene": ("feature_effects.json", "interventions.json"), "family": ("family.json",)}
+    causes = ("feature_effects.json", "interventions.json")
+    names = {"intervene": causes, "family": ("family.json",), "map": ("map.json",)}
     made = names.get(verb, _RUN_FILES)
     return {name: content(study.run / name) for name in made}
 

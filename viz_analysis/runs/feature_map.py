@@ -24,7 +24,8 @@ def map_answer(columns: FeatureColumns, damage: str | None) -> MapAnswer:
             f"{run_id}: {damage}" if damage else f"{run_id} has no map yet; `{command('map')} --run {run_id}` makes it."
         )
     features = run.vector("map feature")
-    found = run.rows("SELECT word, found FROM feature ORDER BY feature")
+    words = [word for (word,) in run.rows("SELECT word FROM feature ORDER BY feature")]
+    names = run.all_found_names()
     return MapAnswer.model_construct(
         run_id=run.metadata.run_id,
         labels=run.metadata.labels,
@@ -33,8 +34,8 @@ def map_answer(columns: FeatureColumns, damage: str | None) -> MapAnswer:
         x=_rounded(run.vector("map x"), 5),
         y=_rounded(run.vector("map y"), 5),
         region=run.vector("map region").tolist(),
-        words=[found[feature][0] for feature in features.tolist()],
-        found_names=[found[feature][1] for feature in features.tolist()],
+        words=[words[feature] for feature in features.tolist()],
+        found_names=[names.get(feature) for feature in features.tolist()],
         n_headlines=columns.headline_counts[features].tolist(),
         leaning=columns.leaning[features].tolist(),
         columns=_columns(columns, features),

@@ -56,8 +56,7 @@ def headlines_page(run: RunReader, query: HeadlinesQuery, similar: Similar | Non
         n_correct=run.n_correct,
         offset=query.offset,
         limit=query.limit,
-        similarities=None if similar is None else [round(float(similar[n]), 4) for n in found],
-        headlines=[run.headline(n) for n in found],
+        headlines=[run.headline(n, None if similar is None else round(float(similar[n]), 4)) for n in found],
     )
 
 

@@ -98,12 +98,15 @@ class RunReader:
     def found_names(self, features: Iterable[int]) -> dict[int, FoundName]:
         """The names that the analysis found, of the features that have one."""
         wanted = list(features)
-        marks = ",".join("?" * len(wanted))
-        rows = self.rows(
-            "SELECT feature, found, found_score, found_low, found_high FROM feature "
-            f"WHERE found NOT NULL AND feature IN ({marks})",
-            wanted,
-        )
+        return self._found_names(f" AND feature IN ({','.join('?' * len(wanted))})", wanted)
+
+    def all_found_names(self) -> dict[int, FoundName]:
+        """The names that the analysis found, of all features that have one."""
+        return self._found_names("", [])
+
+    def _found_names(self, condition: str, values: list[int]) -> dict[int, FoundName]:
+        columns = "feature, found, found_score, found_low, found_high"
+        rows = self.rows(f"SELECT {columns} FROM feature WHERE found NOT NULL{condition}", values)
         return {
             feature: FoundName.model_construct(text=text, score=score, low=low, high=high)
             for feature, text, score, low, high in rows
@@ -121,8 +124,11 @@ class RunReader:
         ((at, size),) = self._places("features_at, features_bytes", headline)
         return self._record(HEADLINE_FEATURES, at, size, HeadlineFeatures)
 
-    def headline(self, headline: int) -> Headline:
-        """A headline with its strongest features and, where the run has them, causal findings."""
+    def headline(self, headline: int, similarity: float | None = None) -> Headline:
+        """A headline with its strongest features and, where the run has them, causal findings.
+
+        `similarity` is that with the text of a search by meaning.
+        """
         columns = "prompt_at, prompt_bytes, features_at, features_bytes, effects_at, effects_bytes"
         ((prompt_at, prompt_size, at, size, effects_at, effects_size),) = self._places(columns, headline)
         effects = self._record(INTERVENTIONS, effects_at, effects_size, HeadlineEffects) if effects_size else None
@@ -132,6 +138,7 @@ class RunReader:
             headline=headline,
             features=features,
             effects=effects,
+            similarity=similarity,
             found_names=self.found_names({one.feature for one in features} | _caused(effects)),
         )
 

@@ -10,6 +10,7 @@ const KEYS: [keys: string[], what: string][] = [
   [['r'], 'Random feature of the list'],
   [['g h'], 'Headlines'],
   [['g f'], 'Features'],
+  [['g m'], 'Map'],
   [['g b'], 'Bench'],
   [['Esc'], 'Clear or close'],
   [['?'], 'Show this help'],

@@ -39,6 +39,7 @@ test('a headline as HTML shows hostile text as text', () => {
     features: [lit],
     effects: null,
     found_names: {},
+    similarity: null,
   }
   const html = headlineHtml(headline, lit, { run: 'run-001', labels: ['<b>', 'Bullish'], name: '</title><script>' })
   expect(html).toContain('<mark class="h8" title="activation 2.00">&lt;img</mark>')

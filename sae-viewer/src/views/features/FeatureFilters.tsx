@@ -3,6 +3,7 @@ import { Choice } from '../../components/Choice'
 import { ClassChoice } from '../../components/ClassChoice'
 import type { FilterChip } from '../../components/FilterChips'
 import { Icon } from '../../components/Icon'
+import { MeaningSwitch } from '../../components/MeaningSwitch'
 import { ClassMark } from '../../components/Outcome'
 import { SearchBox } from '../../components/SearchBox'
 import { SearchChoice } from '../../components/SearchChoice'
@@ -12,6 +13,7 @@ import { FEATURES, SUPPORTS, wholeNumber, type FeaturesAddress, type Support } f
 import { className, isMany } from '../../lib/classes'
 import { describeCondition } from '../../lib/columns'
 import { rarity } from '../../lib/format'
+import { searchChip } from '../../lib/meaning'
 import { classMetrics } from '../../lib/metrics'
 import { DensityFilter } from './DensityFilter'
 import { randomFeature } from './useFeatures'
@@ -34,14 +36,14 @@ export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
 }) {
   const [more, setMore] = useState(false)
   const change = (changes: Partial<FeaturesAddress>, replace = false) => go({ ...address, ...changes }, replace)
-  const metric = metrics.find(({ name }) => name === (address.metric ?? run.metrics[0]?.name))
+  const metric = metrics.find(({ name }) => name === (address.metric ?? metrics[0]?.name))
   return (
     <div className={inPane ? 'space-y-2.5' : 'space-y-3 lg:space-y-5'}>
       <div className="space-y-2.5">
         <SearchBox
           value={address.q}
           label="Search features by number, name or strongest word"
-          placeholder="Number, name or word"
+          placeholder={address.by === 'meaning' ? 'A phrase, such as “merger talk”' : 'Number, name or word'}
           onSearch={(q) => change({ q }, true)}
           onEnter={(text) => {
             const id = wholeNumber(text.trim())
@@ -49,6 +51,7 @@ export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
           }}
           onLeave={onLeave}
         />
+        <MeaningSwitch by={address.by} onBy={(by) => change({ by, metric: undefined, order: 'desc' })} />
         <SearchBox
           value={address.token}
           label="Only features that fire on a word"
@@ -64,7 +67,7 @@ export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
           metrics={metrics}
           labels={run.labels}
           value={metric?.name ?? address.metric ?? ''}
-          onChoose={(chosen) => change({ metric: chosen === run.metrics[0]?.name ? undefined : chosen, order: 'desc' })}
+          onChoose={(chosen) => change({ metric: chosen === metrics[0]?.name ? undefined : chosen, order: 'desc' })}
         />
         {metric && !inPane && <p className="text-xs text-soft">{metric.description}</p>}
       </div>
@@ -165,7 +168,7 @@ function RandomButton({ address, run }: { address: FeaturesAddress; run: string 
 /** The filters of an address, each removable. */
 export function featureChips(address: FeaturesAddress, { labels, columns }: RunMetadata): FilterChip[] {
   const chips: [string, Partial<FeaturesAddress>][] = []
-  if (address.q) chips.push([`“${address.q}”`, { q: '' }])
+  if (address.q) chips.push([searchChip(address), { q: '' }])
   for (const condition of address.where) {
     chips.push([`slice ${describeCondition(condition, columns)}`, withoutCondition(address, condition)])
   }

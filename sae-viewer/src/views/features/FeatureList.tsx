@@ -8,6 +8,7 @@ import type { Range } from '../../hooks/usePages'
 import type { FeaturesPage, MetricInfo, RunMetadata } from '../../interpAPI'
 import { writeAddress, type FeaturesAddress } from '../../lib/address'
 import { count, counted } from '../../lib/format'
+import { searchedBy } from '../../lib/meaning'
 import { visible } from '../../lib/text'
 import { featureChips, FeatureFilters, unfiltered } from './FeatureFilters'
 import { FeatureColumns, FeatureRowLink, SkeletonFeature, shownMetrics } from './FeatureRow'
@@ -20,8 +21,9 @@ export function FeatureList({ address, run, inPane = false, frame }: {
   inPane?: boolean
   frame: (filters: ReactNode, list: ReactNode) => ReactNode
 }) {
-  const metric = address.metric ?? run.metrics[0]?.name ?? ''
   const query = featuresQuery(address, run.run_id)
+  const usual = query.by === 'meaning' ? 'similarity' : (run.metrics[0]?.name ?? '')
+  const metric = address.metric ?? usual
   const [range, setRange] = useState<Range>([0, 0])
   const { first, shown, stale, at, error, retry } = useFeatures(query, range)
   const list = useRef<VirtualListHandle>(null)
@@ -89,6 +91,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
       {first && first.total > 0 && (
         <>
           <SliceNote page={first} effects={effects} />
+          {query.by === 'meaning' && <MeaningNote />}
           <OrderNote address={address} page={first} metric={allMetrics.find(({ name }) => name === metric)?.label ?? metric} />
           <FeatureColumns
             labels={run.labels}
@@ -97,7 +100,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
             order={address.order}
             effects={effects}
             inPane={inPane}
-            onSort={(name, order) => go({ ...address, metric: name === run.metrics[0]?.name ? undefined : name, order })}
+            onSort={(name, order) => go({ ...address, metric: name === usual ? undefined : name, order })}
           />
           {inPane ? (
             <div ref={pane} className="-mx-1 min-h-0 grow overflow-y-auto px-1 pb-4">
@@ -135,6 +138,16 @@ function SliceNote({ page: { n_slice }, effects }: { page: FeaturesPage; effects
           each headline only; the run-wide effects rest on all headlines.
         </span>
       )}
+    </p>
+  )
+}
+
+/** Says what a search by meaning rests on. */
+function MeaningNote() {
+  return (
+    <p className="shrink-0 pb-2 text-xs text-soft">
+      Similarity compares the text with the mean of the headlines in which a feature is strongest, as vectors of a sentence encoder. The line below a
+      feature is the nearest of its examples. Features without saved examples are not found.
     </p>
   )
 }
@@ -182,6 +195,7 @@ function whyNothing(address: FeaturesAddress, page: FeaturesPage): string {
   if (only({ q }) && /^\d+$/.test(q.trim())) {
     return `There is no feature ${q}: this run’s features are numbered 0 to ${page.n_features - 1}.`
   }
+  if (searchedBy(q, address.by)) return `No feature of these filters means anything like “${q}”.`
   if (only({ q })) return `No feature’s name or strongest word contains “${q}”.`
   if (only({ token })) return `No feature fires on a word that begins with “${token}”.`
   if (only({ labelled })) return 'No feature of this SAE has been named yet.'

@@ -74,7 +74,7 @@ function Body({ info, address, nFeatures }: { info: FeatureInfo; address: Featur
       )}
       {info.examples_saved ? <Examples info={info} address={address} /> : <StrongestIn info={info} address={address} />}
       <div className="mt-10 space-y-10">
-        <Similar info={info} address={address} />
+        <Similar info={info} size={run.sae.size} address={address} />
         {beside !== statistics && statistics}
       </div>
     </>

@@ -2,12 +2,13 @@ import { Link } from 'wouter'
 import { FeatureCalled } from '../../components/FeatureName'
 import { Icon } from '../../components/Icon'
 import { ClassMark } from '../../components/Outcome'
-import type { FeatureRow, MetricInfo } from '../../interpAPI'
+import type { FeatureRow, MetricInfo, NearestExample } from '../../interpAPI'
 import type { Order } from '../../lib/address'
 import { className, isMany } from '../../lib/classes'
 import { signed, strongestEffect } from '../../lib/effects'
 import { count, counted, metricUnit, metricValue, rarity } from '../../lib/format'
 import { classMetrics } from '../../lib/metrics'
+import { visible } from '../../lib/text'
 import { SparkHistogram } from './SparkHistogram'
 
 /** The number of columns for metrics and the effects in a slice on wide and on very wide screens. */
@@ -122,7 +123,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
       href={href}
       data-row
       aria-current={current ? 'page' : undefined}
-      className={`${grid(inPane)} h-9 border-b border-line text-sm outline-offset-[-2px] hover:bg-sunk aria-[current=page]:bg-sunk`}
+      className={`${grid(inPane)} ${feature.nearest ? 'gap-y-0.5 py-1.5' : 'h-9'} border-b border-line text-sm outline-offset-[-2px] hover:bg-sunk aria-[current=page]:bg-sunk`}
       style={columns(metrics, effects, labels)}
     >
       <span className={`text-right text-xs text-faint tabular-nums ${inPane ? '' : 'max-sm:hidden'}`}>{count(row + 1)}</span>
@@ -159,7 +160,18 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
           </span>
         )
       })}
+      {feature.nearest && <Nearest nearest={feature.nearest} />}
     </Link>
+  )
+}
+
+/** Why a search by meaning found the feature. */
+function Nearest({ nearest: { text, similarity } }: { nearest: NearestExample }) {
+  return (
+    <span className="col-span-full flex min-w-0 gap-2 text-xs text-soft" title={visible(text)}>
+      <span className="shrink-0 text-faint">nearest example, {similarity.toFixed(2)}</span>
+      <bdi className="min-w-0 truncate font-serif">{visible(text)}</bdi>
+    </span>
   )
 }
 

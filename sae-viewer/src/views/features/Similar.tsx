@@ -3,11 +3,12 @@ import { FeatureCalled } from '../../components/FeatureName'
 import type { FamilyMatch, FeatureInfo, SimilarFeature } from '../../interpAPI'
 import { FEATURES, writeAddress, type FeaturesAddress } from '../../lib/address'
 import { number } from '../../lib/format'
+import { FamilyTree } from './FamilyTree'
 import { Bar } from './Interval'
 import { Reading, Section } from './Section'
 
 /** Similar features, in this SAE and in the other SAEs of its family. */
-export function Similar({ info, address }: { info: FeatureInfo; address: FeaturesAddress }) {
+export function Similar({ info, size, address }: { info: FeatureInfo; size: string; address: FeaturesAddress }) {
   const { similar_decoder: decoder, similar_cofiring: cofiring, family } = info
   if (decoder.length + cofiring.length + family.length === 0) return null
   return (
@@ -21,6 +22,7 @@ export function Similar({ info, address }: { info: FeatureInfo; address: Feature
         </Neighbours>
         <Family family={family} />
       </div>
+      <FamilyTree feature={info.feature} size={size} family={family} alike={decoder} address={address} />
     </Section>
   )
 }

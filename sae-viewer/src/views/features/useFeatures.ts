@@ -6,6 +6,7 @@ import { queryClient } from '../../hooks/queryClient'
 import { usePages, type Pages, type Range } from '../../hooks/usePages'
 import { get, type FeatureRow, type FeaturesPage, type FeaturesQuery } from '../../interpAPI'
 import { FEATURES, type FeaturesAddress } from '../../lib/address'
+import { searchedBy } from '../../lib/meaning'
 import { featureQuery } from './useFeature'
 
 /** The list that an address describes, as a query of `/api/features`. */
@@ -15,6 +16,7 @@ export function featuresQuery(address: FeaturesAddress, run: string): FeaturesQu
     metric: address.metric,
     order: address.order === FEATURES.order ? undefined : address.order,
     q: address.q,
+    by: searchedBy(address.q, address.by),
     where: [...address.where],
     token: address.token,
     support: address.support === 'all' ? undefined : address.support,

@@ -1,6 +1,7 @@
 import { useState } from 'react'
 import type { FilterChip } from '../../components/FilterChips'
 import { Icon } from '../../components/Icon'
+import { MeaningSwitch } from '../../components/MeaningSwitch'
 import { SearchBox } from '../../components/SearchBox'
 import { go } from '../../hooks/useAddress'
 import { useDebounced } from '../../hooks/useDebounced'
@@ -9,6 +10,7 @@ import { HEADLINES, wholeNumber, type HeadlinesAddress } from '../../lib/address
 import { className, NO_LABELS } from '../../lib/classes'
 import { describeCondition } from '../../lib/columns'
 import { count } from '../../lib/format'
+import { searchChip } from '../../lib/meaning'
 import { IN_ORDER } from '../../lib/opening'
 import { ColumnFilter } from './ColumnFilter'
 import { ConfidenceFilter } from './ConfidenceFilter'
@@ -38,10 +40,11 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
       <SearchBox
         value={address.q}
         label="Search the headlines"
-        placeholder="Search the headlines"
+        placeholder={address.by === 'meaning' ? 'A phrase, such as “merger talk”' : 'Search the headlines'}
         onSearch={(q) => change({ q }, true)}
         onLeave={onLeave}
       />
+      <MeaningSwitch by={address.by} onBy={(by) => change({ by })} />
       {!run.labelled && <p className="text-xs text-soft">{NO_LABELS}</p>}
       {run.labelled && (
         <div role="group" aria-label="Filter by verdict" className="grid grid-cols-3 rounded-md border border-edge bg-raised">
@@ -129,7 +132,7 @@ function FeatureField({ feature, onFeature }: { feature: number | undefined; onF
 export function headlineChips(address: HeadlinesAddress, { labels, columns }: RunMetadata): FilterChip[] {
   const chips: [string, Partial<HeadlinesAddress>][] = []
   const { q, correct, label, prediction, feature, minConfidence, maxConfidence } = address
-  if (q) chips.push([`“${q}”`, { q: '' }])
+  if (q) chips.push([searchChip(address), { q: '' }])
   for (const condition of address.where) {
     chips.push([describeCondition(condition, columns), { where: address.where.filter((one) => one !== condition) }])
   }

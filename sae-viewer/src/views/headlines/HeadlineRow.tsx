@@ -91,6 +91,11 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
           />
         </p>
         {open && shade && !lit && <ShadeLegend shade={shade} name={className(labels, headline.prediction)} of="Words by effect:" />}
+        {headline.similarity !== null && (
+          <p className="text-xs text-soft" title="Cosine of this headline and the text searched for, as vectors of a sentence encoder">
+            similarity of meaning {headline.similarity.toFixed(2)}
+          </p>
+        )}
         {!open && <Cells cells={headline.columns} names={props.shown} inLine />}
         <div className="mt-1 md:hidden">
           <OutcomeLine prompt={headline} labels={labels} />

@@ -1,0 +1,104 @@
+import { Link } from 'wouter'
+import { FeatureCalled } from '../../components/FeatureName'
+import type { FamilyMatch, SimilarFeature } from '../../interpAPI'
+import { FEATURES, writeAddress, type FeaturesAddress } from '../../lib/address'
+import { number } from '../../lib/format'
+import { DUPLICATE, familyTree, type Tree, type TreeNode } from '../../lib/tree'
+import { Reading } from './Section'
+
+/** The height of a row, in pixels. */
+const ROW = 34
+/** The columns' left ends and width, in percent of the whole. */
+const COLUMNS = [0, 36, 75] as const
+const WIDTHS = [25, 28, 25] as const
+
+/** The feature among its counterparts in other SAEs and its near duplicates, as a tree. */
+export function FamilyTree({ feature, size, family, alike, address }: {
+  feature: number
+  size: string
+  family: FamilyMatch[]
+  /** Features of the run with like decoder rows. */
+  alike: SimilarFeature[]
+  address: FeaturesAddress
+}) {
+  const tree = familyTree(feature, size, family, alike)
+  if (!tree) return null
+  const counterparts = tree.nodes.some(({ kind }) => kind === 'counterpart')
+  return (
+    <section aria-label="Family tree" className="pt-4">
+      <div className="relative" style={{ height: tree.rows * ROW + (counterparts ? 20 : 0) }}>
+        {counterparts && (
+          <p aria-hidden="true" className="flex h-5 text-xs text-faint">
+            {['smaller SAEs', `this SAE, ${size}`, 'larger SAEs, other seeds'].map((name, i) => (
+              <span key={name} className="absolute truncate" style={{ left: `${COLUMNS[i] ?? 0}%`, width: `${WIDTHS[i] ?? 0}%` }}>
+                {name}
+              </span>
+            ))}
+          </p>
+        )}
+        <div className={`absolute inset-x-0 bottom-0 ${counterparts ? 'top-5' : 'top-0'}`}>
+          <Lines tree={tree} />
+          <ul>
+            {tree.nodes.map((node) => (
+              <Node key={node.key} node={node} address={address} />
+            ))}
+          </ul>
+        </div>
+      </div>
+      <Reading>
+        {`Lines join a feature with its counterpart in another SAE, dashed where it is a split: other features of this SAE have the same counterpart. Features of this SAE with a cosine of at least ${DUPLICATE} are near duplicates. Numbers are cosines of decoder rows.`}
+      </Reading>
+    </section>
+  )
+}
+
+const middle = (row: number) => (row + 0.5) * ROW
+
+/** The lines between the columns, and brackets between features of this SAE. */
+function Lines({ tree: { nodes, lines, rows } }: { tree: Tree }) {
+  const at = new Map(nodes.map((node) => [node.key, node]))
+  return (
+    <svg aria-hidden="true" className="absolute inset-0 h-full w-full overflow-visible" viewBox={`0 0 100 ${rows * ROW}`} preserveAspectRatio="none">
+      {lines.map(({ from, to, dashed }) => {
+        const [one, other] = [at.get(from), at.get(to)]
+        if (!one || !other) return null
+        const [left, right] = one.column <= other.column ? [one, other] : [other, one]
+        const x = left.column === right.column ? COLUMNS[left.column] : COLUMNS[left.column] + WIDTHS[left.column]
+        const end = COLUMNS[right.column]
+        const [y1, y2] = [middle(left.row), middle(right.row)]
+        const path =
+          left.column === right.column
+            ? `M${x} ${y1} C${x - 3} ${y1} ${x - 3} ${y2} ${x} ${y2}`
+            : `M${x} ${y1} C${(x + end) / 2} ${y1} ${(x + end) / 2} ${y2} ${end} ${y2}`
+        return <path key={`${from} ${to}`} d={path} className="fill-none stroke-edge" strokeWidth="1.25" strokeDasharray={dashed ? '4 3' : undefined} vectorEffect="non-scaling-stroke" />
+      })}
+    </svg>
+  )
+}
+
+function Node({ node, address }: { node: TreeNode; address: FeaturesAddress }) {
+  const { column, row, kind, feature, size, run, similar } = node
+  const described = (
+    <>
+      <span className="shrink-0 tabular-nums">{kind === 'counterpart' ? `${size} · ${feature}` : feature}</span>
+      {similar && <FeatureCalled feature={feature} found={similar.found_name} word={similar.word} />}
+      {similar && <span className="ml-auto shrink-0 text-faint tabular-nums">{number(similar.similarity)}</span>}
+    </>
+  )
+  const look = 'flex h-7 min-w-0 items-center gap-1.5 rounded-md border px-2 text-xs'
+  return (
+    <li className="absolute" style={{ left: `${COLUMNS[column]}%`, width: `${WIDTHS[column]}%`, top: middle(row) - 14 }}>
+      {kind === 'self' ? (
+        <span className={`${look} border-plum bg-raised font-semibold`}>{described}</span>
+      ) : run === null ? (
+        <span className={`${look} border-line bg-paper text-soft`} title="This SAE has no run">
+          {described}
+        </span>
+      ) : (
+        <Link href={writeAddress({ ...FEATURES, run: run ?? address.run, feature })} className={`${look} border-edge bg-paper hover:bg-sunk`}>
+          {described}
+        </Link>
+      )}
+    </li>
+  )
+}

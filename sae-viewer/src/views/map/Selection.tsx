@@ -1,0 +1,120 @@
+import { Link } from 'wouter'
+import { MAY_HAVE_BENCH } from '../../base'
+import { FeatureCalled } from '../../components/FeatureName'
+import { Icon } from '../../components/Icon'
+import { ClassMark } from '../../components/Outcome'
+import type { MapAnswer } from '../../interpAPI'
+import { BENCH, FEATURES, writeAddress, type MapAddress } from '../../lib/address'
+import { writeBench } from '../../lib/bench'
+import { count, counted, number } from '../../lib/format'
+import { wordCounts } from '../../lib/map'
+import { visible } from '../../lib/text'
+import { useExample } from './useMap'
+
+/** Features that are listed; the address of the list of features finds all. */
+const LISTED = 200
+const WORDS = 8
+/** The most edits that the bench takes. */
+const MOST_EDITS = 256
+
+/** The chosen features: their words, a link to the bench without them, and their list. */
+export function Selection({ map, address, title, chosen, onClear }: {
+  map: MapAnswer
+  address: MapAddress
+  title: string
+  /** Indices of points, those that fire in the most headlines first. */
+  chosen: readonly number[]
+  onClear: (() => void) | undefined
+}) {
+  return (
+    <section aria-label="Listed features">
+      <div className="flex items-baseline justify-between gap-3 pb-1.5">
+        <h2 role="status" className="min-w-0 text-sm font-semibold">
+          {counted(chosen.length, 'feature')} <span className="font-normal text-soft">{title}</span>
+        </h2>
+        {onClear && (
+          <button type="button" className="quiet shrink-0 text-xs" onClick={onClear}>
+            <Icon name="cross" size={12} /> Clear
+          </button>
+        )}
+      </div>
+      {chosen.length > 0 && onClear && <OnBench map={map} address={address} chosen={chosen} />}
+      {chosen.length > 0 && <WordTable map={map} chosen={chosen} />}
+      <ol aria-label="Features" className="mt-3 border-t border-line">
+        {chosen.slice(0, LISTED).map((index) => {
+          const feature = map.features[index] ?? 0
+          const leaning = map.leaning[index] ?? -1
+          return (
+            <li key={feature} className="border-b border-line">
+              <Link
+                href={writeAddress({ ...FEATURES, run: address.run, feature })}
+                className="grid grid-cols-[3.75rem_minmax(0,1fr)_3rem] items-center gap-x-2 py-1 text-sm hover:bg-sunk"
+              >
+                <span className="flex items-center justify-end gap-1.5 text-soft tabular-nums">
+                  {leaning >= 0 && <ClassMark labels={map.labels} index={leaning} />}
+                  {feature}
+                </span>
+                <span className="flex min-w-0 gap-1.5">
+                  <FeatureCalled feature={feature} found={map.found_names[index]} word={map.words[index]} />
+                </span>
+                <span className="text-right text-xs text-soft tabular-nums" title="Headlines in which it fires">
+                  {count(map.n_headlines[index] ?? 0)}
+                </span>
+              </Link>
+            </li>
+          )
+        })}
+      </ol>
+      {chosen.length > LISTED && (
+        <p className="pt-2 text-xs text-soft">
+          The first {LISTED} are listed, those that fire in the most headlines. A smaller lasso or a region lists the others.
+        </p>
+      )}
+    </section>
+  )
+}
+
+/** A link to the bench on which the chosen features are ablated, with a headline in which the first of them is strong. */
+function OnBench({ map, address, chosen }: { map: MapAnswer; address: MapAddress; chosen: readonly number[] }) {
+  const features = chosen.slice(0, MOST_EDITS).map((index) => map.features[index] ?? 0)
+  const text = useExample(map.run_id, features[0])
+  if (!MAY_HAVE_BENCH) return null
+  const bench = writeBench({ text: text ?? '', from: text ?? '', edits: features.map((feature) => ({ feature, operation: 'ablate', value: 0 })) })
+  return (
+    <p className="pb-2 text-sm">
+      <Link className="quiet" href={writeAddress({ ...BENCH, run: address.run, bench })}>
+        {chosen.length > MOST_EDITS ? `Ablate the first ${MOST_EDITS} on the bench` : `Ablate ${chosen.length === 1 ? 'it' : `all ${count(chosen.length)}`} on the bench`}
+      </Link>
+    </p>
+  )
+}
+
+function WordTable({ map, chosen }: { map: MapAnswer; chosen: readonly number[] }) {
+  const words = wordCounts(map.words, chosen, WORDS)
+  if (words.length === 0) return null
+  return (
+    <table className="w-full text-xs">
+      <caption className="sr-only">Strongest words of the listed features</caption>
+      <thead className="text-soft">
+        <tr>
+          <th scope="col" className="text-left font-normal">strongest word</th>
+          <th scope="col" className="text-right font-normal">features</th>
+          <th scope="col" className="text-right font-normal" title="How many times as frequent the word is here as on the whole map">
+            × whole map
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {words.map(({ word, n, lift }) => (
+          <tr key={word} className="border-t border-line">
+            <td className="max-w-40 truncate font-serif">
+              <bdi>{visible(word)}</bdi>
+            </td>
+            <td className="text-right tabular-nums">{count(n)}</td>
+            <td className="text-right tabular-nums">{number(lift)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  )
+}

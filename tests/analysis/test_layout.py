@@ -1,0 +1,64 @@
+"""The map: like features lie together, the same seed makes the same map, and few features are no error."""
+
+import numpy as np
+import pytest
+import torch
+
+from sae_pipeline.analysis import layout
+from sae_pipeline.analysis.region_names import named_regions
+from sae_pipeline.errors import UserError
+
+GROUPS, EACH, D_IN = 4, 30, 16
+
+
+def grouped_rows() -> torch.Tensor:
+    """Decoder rows around four directions, the groups one after the other."""
+    chance = torch.Generator().manual_seed(0)
+    middles = torch.randn(GROUPS, D_IN, generator=chance) * 3
+    return middles.repeat_interleave(EACH, 0) + 0.3 * torch.randn(GROUPS * EACH, D_IN, generator=chance)
+
+
+def test_features_with_like_rows_lie_together() -> None:
+    places = layout.place(grouped_rows(), 0)
+    assert places.shape == (GROUPS * EACH, 2) and places.min() >= 0 and places.max() <= 1
+    group = np.repeat(np.arange(GROUPS), EACH)
+    middles = np.stack([places[group == g].mean(0) for g in range(GROUPS)])
+    nearest = np.linalg.norm(places[:, None] - middles, axis=2).argmin(1)
+    assert (nearest == group).all()
+    found = layout.regions(places)
+    assert found.n == GROUPS
+    for g in range(GROUPS):
+        assert len(np.unique(found.of_feature[(group == g) & (found.of_feature >= 0)])) == 1
+
+
+def test_the_same_seed_makes_the_same_map() -> None:
+    rows = grouped_rows()
+    assert np.array_equal(layout.place(rows, 3), layout.place(rows, 3))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 9])
+def test_few_features_have_places_and_no_regions(n: int) -> None:
+    places = layout.place(torch.randn(n, D_IN, generator=torch.Generator().manual_seed(1)), 0)
+    assert places.shape == (n, 2) and np.isfinite(places).all()
+    assert len(np.unique(places, axis=0)) == n
+    assert layout.regions(places).n == 0
+
+
+def test_rows_that_are_all_equal_or_zero_have_places() -> None:
+    for rows in (torch.ones(40, D_IN), torch.zeros(40, D_IN)):
+        assert np.isfinite(layout.place(rows, 0)).all()
+
+
+def test_regions_are_named_by_words_that_only_they_have() -> None:
+    places = np.random.default_rng(0).normal(size=(60, 2))
+    found = layout.Regions(np.repeat([0, 1], 30), 2)
+    words = [["cut", "the", "!"]] * 30 + [["merger", "the", "!"]] * 30
+    regions = named_regions(places, found, words, np.arange(60), None, None)
+    assert [region.name for region in regions] == ["cut", "merger"]
+    assert [region.n_features for region in regions] == [30, 30]
+
+
+def test_without_the_library_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openTSNE", None)
+    with pytest.raises(UserError, match=r"pip install .finbert-sae-explorer\[map\]"):
+        layout.place(grouped_rows(), 0)
