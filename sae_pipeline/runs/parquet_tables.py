@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sae_pipeline.runs.folders import Run
-from sae_pipeline.schema.causes import FeatureEffectsFile
+from sae_pipeline.schema.causes import FeatureEffectsFile, WordEffects
 from sae_pipeline.schema.common import Cell
 from sae_pipeline.schema.run import Example, MetricColumn, Prompt
 
@@ -38,11 +38,16 @@ _EXAMPLE = pa.schema(
 )
 
 
-def parquet_files(run: Run, effects: FeatureEffectsFile | None) -> Iterator[tuple[str, bytes]]:
-    """The names and contents of the three files. `effects` adds the columns that `intervene` measured."""
+def parquet_files(
+    run: Run, effects: FeatureEffectsFile | None, words: Mapping[int, WordEffects]
+) -> Iterator[tuple[str, bytes]]:
+    """The names and contents of the three files.
+
+    `effects` adds the columns that `intervene` measured; `words` are its word effects, by headline.
+    """
     yield "features.parquet", _content(run, _features(run, effects))
     yield "examples.parquet", _content(run, _examples(run))
-    yield "headlines.parquet", _content(run, _headlines(run))
+    yield "headlines.parquet", _content(run, _headlines(run, words))
 
 
 def _content(run: Run, table: pa.Table) -> bytes:
@@ -123,8 +128,11 @@ def _label(run: Run, prompt: Prompt) -> str | None:
     return run.metadata.labels[prompt.label] if run.metadata.labelled else None
 
 
-def _headlines(run: Run) -> pa.Table:
-    """A row per headline: text, label, prediction, tokens, strongest features, and the table's other columns."""
+def _headlines(run: Run, words: Mapping[int, WordEffects]) -> pa.Table:
+    """A row per headline: text, label, prediction, tokens, strongest features, and the table's other columns.
+
+    With word effects it has the word of each token, and for each word its effects on the predicted class.
+    """
     prompts, labels = run.prompts, run.metadata.labels
     fired = [record.features for record in run.headline_features.headlines]
     columns: dict[str, pa.Array] = {
@@ -143,6 +151,12 @@ def _headlines(run: Run) -> pa.Table:
         "features": pa.array([[one.feature for one in row] for row in fired], pa.list_(pa.int32())),
         "activations": pa.array([[one.activation for one in row] for row in fired], pa.list_(pa.float32())),
     }
+    if words:
+        found = [words.get(n) for n in range(len(prompts))]
+        columns["words"] = pa.array([p.words for p in prompts], pa.list_(pa.int32()))
+        for name in ("integrated_gradients", "occlusion", "features"):
+            values = [getattr(one, name) if one else None for one in found]
+            columns[f"word_{name}"] = pa.array(values, pa.list_(pa.float64()))
     for name in run.metadata.columns:
         columns[f"column_{name}"] = _cells([p.columns[name] for p in prompts])
     return pa.table(columns)

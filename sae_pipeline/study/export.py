@@ -10,20 +10,31 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
-from sae_pipeline.artefacts.checksums import MissingError, file_hash, read_record
+from sae_pipeline.artefacts.checksums import MissingError, file_hash, read_record, read_sealed
 from sae_pipeline.artefacts.writing import make_folder, readable_os_errors, write_file, write_json
 from sae_pipeline.config import ExportConfig
 from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.runs.decoder import check_decoder, decoder_rows
-from sae_pipeline.runs.fit import column_problems, effects_problems
+from sae_pipeline.runs.fit import (
+    column_problems,
+    effects_problems,
+    headline_effects_problems,
+    interventions_problems,
+)
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.runs.neuronpedia import neuronpedia_files
 from sae_pipeline.runs.parquet_tables import parquet_files
-from sae_pipeline.runs.run_files import check, damaged
+from sae_pipeline.runs.run_files import added_limit, check, damaged, parse_record
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.formats import FORMATS, foreign_files
 from sae_pipeline.sae.formats.plain import Recorded
-from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
+from sae_pipeline.schema.causes import (
+    FEATURE_EFFECTS,
+    INTERVENTIONS,
+    FeatureEffectsFile,
+    InterventionsFile,
+    WordEffects,
+)
 from sae_pipeline.schema.run import DECODER
 from sae_pipeline.study.layout import Layout, check_sae_record, present_classifier
 
@@ -92,7 +103,7 @@ def export_parquet(config: ExportConfig, layer: int, root: Path) -> Path:
     run = _run(config, root)
     folder = Path(config.out or f"{run.metadata.run_id}-parquet")
     _prepare(folder, lambda name: name.endswith(".parquet"), "headlines.parquet")
-    for name, content in parquet_files(run, _effects(run)):
+    for name, content in parquet_files(run, _effects(run), _word_effects(run)):
         write_file(folder / name, content)
     return folder
 
@@ -132,6 +143,25 @@ def _effects(run: Run) -> FeatureEffectsFile | None:
     for column in effects.columns:
         check(run.folder, FEATURE_EFFECTS, "columns ", column_problems(column, run.metadata.sae.d_sae))
     return effects
+
+
+def _word_effects(run: Run) -> dict[int, WordEffects]:
+    """The word effects of the headlines that have some, by headline. Raises UserError for a damaged file."""
+    try:
+        text = read_sealed(run.folder / INTERVENTIONS, added_limit(run.metadata))
+    except MissingError:
+        return {}
+    except DamageError as error:
+        raise damaged(run.folder, INTERVENTIONS, "", str(error)) from error
+    found = parse_record(run.folder, INTERVENTIONS, text, InterventionsFile)
+    check(run.folder, INTERVENTIONS, "", interventions_problems(found, run.metadata, run.checksum))
+    for n, record in enumerate(found.headlines):
+        prompt = run.prompts[record.headline] if record.headline < len(run.prompts) else None
+        if prompt is None or prompt.headline_id != record.headline_id:
+            raise damaged(run.folder, INTERVENTIONS, f"headlines.{n}.headline", "is none of the run's headlines")
+        sizes = len(prompt.tokens), max(prompt.words, default=-1) + 1
+        check(run.folder, INTERVENTIONS, f"headlines.{n}.", headline_effects_problems(record, run.metadata, *sizes))
+    return {record.headline: record.word_effects for record in found.headlines if record.word_effects}
 
 
 def _measured(layout: Layout, path: Path) -> Recorded:

@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from sae_pipeline.artefacts.checksums import MissingError, content_hash, read_record
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.errors import DamageError, UserError, command
+from sae_pipeline.runs.folders import list_runs
 from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
-from sae_pipeline.schema.contrast import ContrastFile, ShareOfPairs
+from sae_pipeline.schema.contrast import CONTRAST, ContrastFile, ShareOfPairs
 from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.schema.explanations import ExplanationsFile
 from sae_pipeline.schema.family import FamilyFile
 from sae_pipeline.schema.map import MapFile
 from sae_pipeline.schema.reports import ClassifierReport
@@ -31,6 +33,7 @@ class StudyReport(BaseModel):
     classifier: ClassifierRecord
     saes: dict[str, SaeRecord]
     controls: list[ControlsFile]
+    contrast: ContrastFile | None = Field(None, description="of the newest run whose texts were changed; null: none")
 
     def summary(self) -> dict[str, Any]:
         """The main figures as a dict for JSON, which scripts read."""
@@ -56,6 +59,17 @@ class StudyReport(BaseModel):
                 }
                 for size, r in self.saes.items()
             },
+            "contrast": [
+                {
+                    "kind": kind.kind,
+                    "texts": kind.source,
+                    "pairs": kind.n_pairs,
+                    "expectation": kind.expectation,
+                    "changed": kind.changed.share,
+                    "as_expected": kind.as_expected.share,
+                }
+                for kind in (self.contrast.kinds if self.contrast else ())
+            ],
         }
 
     def lines(self) -> Iterator[str]:
@@ -77,6 +91,9 @@ class StudyReport(BaseModel):
         for file in self.controls:
             yield ""
             yield from compare_lines(file)
+        if self.contrast:
+            yield ""
+            yield from contrast_lines(self.contrast)
 
 
 def _score_lines(test: ClassifierReport) -> Iterator[str]:
@@ -108,7 +125,20 @@ def study_report(root: Path) -> StudyReport:
         classifier=classifiers.classifier_record(folder),
         saes=saes,
         controls=[file for sae_hash in hashes if (file := _controls(layout, sae_hash)) is not None],
+        contrast=_contrast(layout, folder.name),
     )
+
+
+def _contrast(layout: Layout, classifier_hash: str) -> ContrastFile | None:
+    """What changes of texts do in the newest run of a classifier that has them. Raises UserError for a damaged file."""
+    for entry in list_runs(layout.runs):
+        if entry.metadata and entry.metadata.classifier_hash == classifier_hash and (entry.folder / CONTRAST).exists():
+            try:
+                return read_record(entry.folder / CONTRAST, ContrastFile)
+            except DamageError as error:
+                again = f"{command('contrast')} --run {entry.run_id}"
+                raise UserError(f"{entry.folder / CONTRAST} {error}; `{again}` makes it again.") from error
+    return None
 
 
 def _controls(layout: Layout, sae_hash: str) -> ControlsFile | None:
@@ -294,3 +324,17 @@ def causal_lines(file: InterventionsFile) -> Iterator[str]:
 
 def _or_dash(number: float | None) -> str:
     return "-" if number is None else f"{number:.2f}"
+
+
+def explanation_lines(file: ExplanationsFile, asked: Sequence[int]) -> list[str]:
+    """The mean scores of what a language model said of the features that it was asked about."""
+    found = [one for one in file.explanations if one.feature in set(asked)]
+    lines = [f"explanations: {len(found):,} of {len(asked):,} features"]
+    for name in ("detection", "rule_detection", "fuzzing"):
+        scores = [score.auroc for one in found if (score := getattr(one, name)) is not None]
+        if scores:
+            what = {"rule_detection": "found rule, the same headlines"}.get(name, name)
+            lines.append(f"  {what}: mean AUROC {sum(scores) / len(scores):.3f} over {len(scores):,} features")
+    if len(found) < len(asked):
+        lines.append("The other answers were no explanations; the same command asks again.")
+    return lines

@@ -51,6 +51,9 @@ _FORMULAS = {
     "probes": "for each class, a logistic regression on the k features that differ most between the class and the "
     "rest on train, in pooled standard deviations of their maximum over a headline. The figure is the "
     "one-against-rest AUROC on test, as a mean over classes (Gurnee et al. 2023).",
+    "change": "texts before and after a small change. Where the prediction is expected to stay, any change of it "
+    "counts; where it is expected to move toward or away from a class, that class is predicted afterwards or not, "
+    "or its probability rises or falls (Ribeiro et al. 2020). Shares have Wilson intervals.",
     "stability": "for every live feature, the cosine of the nearest decoder row in an SAE trained with another seed: "
     "its mean, and the share of features with at least 0.7 (Paulo & Belrose 2025).",
 }
