@@ -291,6 +291,29 @@ class ContrastConfig(Config):
     seed: int = 0
 
 
+class ExplainConfig(Config):
+    """Which features of a run a language model explains, and where it answers."""
+
+    run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
+    endpoint: str = Field(
+        "", description="address of an OpenAI-compatible API: http://host:port/v1; none: OPENAI_BASE_URL"
+    )
+    model: str = Field("", max_length=200, description="the model's name, as the endpoint knows it")
+    max_features: int = Field(
+        50, ge=1, le=10_000, description="features to explain, those that tell classes apart first"
+    )
+    features: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), max_length=10_000, description="features to explain: 3,14,159; none: --max-features of them"
+    )
+    tests: int = Field(20, ge=6, le=100, description="headlines of a test, half of which the feature fires in")
+    max_answer_tokens: int = Field(200, ge=16, le=8192, description="tokens that one answer may have")
+    timeout: float = Field(60.0, gt=0, le=3600, description="seconds that one answer may take")
+    price_in: float = Field(0.0, ge=0, description="price of a million tokens in questions, for the estimate")
+    price_out: float = Field(0.0, ge=0, description="price of a million tokens in answers")
+    tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
+    seed: int = Field(0, ge=0, description="of the draw of headlines")
+
+
 SaeFormat = Literal["saelens", "dictionary-learning", "sparsify"]
 RunFormat = Literal["neuronpedia", "parquet", "html", "site", "card"]
 SAE_FORMATS, RUN_FORMATS = get_args(SaeFormat), get_args(RunFormat)
@@ -375,6 +398,7 @@ class StudyConfig(Config):
     family: FamilyConfig = FamilyConfig()
     map: MapConfig = MapConfig()
     contrast: ContrastConfig = ContrastConfig()
+    explain: ExplainConfig = ExplainConfig()
     export: ExportConfig = ExportConfig()
     import_: ImportConfig = ImportConfig()
     push: PushConfig = PushConfig()

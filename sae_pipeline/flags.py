@@ -46,6 +46,7 @@ _VERBS = {
     "compare": ("compare an SAE with controls, probes and its other seeds", ("extract", "compare")),
     "family": ("find a run's features in the SAEs of other sizes and seeds", ("family",)),
     "contrast": ("change texts a little and see which predictions and features move", ("contrast",)),
+    "explain": ("ask a language model what features fire on, and test what it says", ("explain",)),
     "map": ("place a run's features in the plane, for the viewer's map", ("map",)),
     "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),
     "import": ("take an SAE that another library wrote into the study", ("extract", "import_")),
@@ -121,6 +122,8 @@ def add_study_verbs(verbs: Verbs) -> None:
         if verb == "push":
             sub.add_argument("--yes", action="store_true", help="send; without it only say what would be sent")
             sub.add_argument("--dry-run", metavar="FOLDER", help="write the card into a folder and send nothing")
+        if verb == "explain":
+            sub.add_argument("--yes", action="store_true", help="ask; without it only say how much would be asked")
         if verb == "pull":
             sub.add_argument("pull.repository", metavar="USER/NAME", help="a repository on the hub")
             flags = [flag for flag in flags if flag[1] != "repository"]

@@ -54,6 +54,8 @@ def run_verb(arguments: argparse.Namespace) -> None:
                 print(f"settings: {arguments.write_config}")
             elif verb in ("push", "pull"):
                 _share(arguments, study, place)
+            elif verb == "explain":
+                _explain(arguments, study, place)
             else:
                 _run_stages(arguments, study, place)
 
@@ -71,6 +73,20 @@ def _share(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) 
         lines = pull(study.pull, place.folder)
     for line in lines:
         print(line, flush=True)
+    place.sync()
+
+
+def _explain(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) -> None:
+    """Say how much would be asked of a language model and, with --yes, ask it."""
+    from sae_pipeline.explaining.explain import explain, plan
+    from sae_pipeline.machine.device import pick_device
+    from sae_pipeline.study import report
+
+    planned = plan(study.explain, place.folder, pick_device(arguments.device))
+    print("\n".join(planned.lines()), flush=True)
+    if planned.open and not arguments.yes:
+        raise UserError("Nothing was sent; add --yes to ask these questions.")
+    print("\n".join(report.explanation_lines(explain(planned), [one.feature for one in planned.shown])))
     place.sync()
 
 

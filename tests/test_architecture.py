@@ -29,7 +29,7 @@ FLOORS = (
     {"evaluation", "analysis", "scoring"},
     {"causal"},
     {"study"},
-    {"pipeline", "quality", "contrast", "sharing", "flags"},
+    {"pipeline", "quality", "contrast", "explaining", "sharing", "flags"},
     {"verbs"},
     {"__main__"},
 )

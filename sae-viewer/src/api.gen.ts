@@ -927,6 +927,29 @@ export interface components {
             target: number | null;
         };
         /**
+         * DetectionScore
+         * @description How well headlines are told apart that a description should, and should not, fit.
+         */
+        DetectionScore: {
+            /**
+             * Auroc
+             * @description ½ + (share of fitting headlines that are found − share of others) / 2
+             */
+            auroc: number;
+            /** High */
+            high: number;
+            /**
+             * Low
+             * @description lower end of the 95 % interval
+             */
+            low: number;
+            /**
+             * N
+             * @description headlines
+             */
+            n: number;
+        };
+        /**
          * EditedFeature
          * @description An edited feature before and after.
          */
@@ -1017,6 +1040,29 @@ export interface components {
              * @description the whole word that the WordPiece belongs to, as written
              */
             word: string;
+        };
+        /**
+         * Explanation
+         * @description What a language model says that a feature fires on.
+         */
+        Explanation: {
+            /** @description the model, given the text, picks the headlines of the testing half in which the feature fires; null: its answer was no list of numbers, or there are too few headlines */
+            detection: components["schemas"]["DetectionScore"] | null;
+            /** Feature */
+            feature: number;
+            /** @description the model, given the text, picks the headlines whose marked words are those on which it fires */
+            fuzzing: components["schemas"]["DetectionScore"] | null;
+            /** Model */
+            model: string;
+            /**
+             * Prompt Hash
+             * @description of all that the model was shown and asked, headlines and settings included
+             */
+            prompt_hash: string;
+            /** @description the found rule on the headlines of `detection`, beside it; null: the feature has no rule */
+            rule_detection: components["schemas"]["DetectionScore"] | null;
+            /** Text */
+            text: string;
         };
         /**
          * Faithfulness
@@ -1196,6 +1242,8 @@ export interface components {
             examples: components["schemas"]["ExampleInHeadline"][];
             /** Examples Saved */
             examples_saved: boolean;
+            /** @description what a language model said of it; null where none was asked */
+            explanation: components["schemas"]["Explanation"] | null;
             /** Family */
             family: components["schemas"]["FamilyMatch"][];
             /** Feature */
@@ -3747,7 +3795,7 @@ export interface operations {
                 where?: string[];
                 limit?: number;
                 offset?: number;
-                /** @description a feature's number or its first digits, or a part of its label, of its found name or of its strongest token's word */
+                /** @description a feature's number or its first digits, or a part of its label, its found name, its explanation or its strongest token's word */
                 q?: string | null;
                 /** @description how `q` is searched for: as words, or by the sentence encoder, which finds the 100 that mean most alike; the answer then has the metric `similarity` */
                 by?: "words" | "meaning";

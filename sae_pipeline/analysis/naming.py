@@ -9,7 +9,7 @@ from sae_pipeline.analysis.feature_stats import TESTING, halves
 from sae_pipeline.arrays import Ints
 from sae_pipeline.naming.controls import sparsified
 from sae_pipeline.naming.names import FORMULA, LEAST_SCORE, NamedHeadlines, find_names
-from sae_pipeline.naming.sample import HeadlineSample, SampledHeadline, peak_matrix, peaks_by_headline
+from sae_pipeline.naming.sample import HeadlineSample, SampledHeadline, peak_matrix, peaks_by_headline, read_words
 from sae_pipeline.schema.dicts import NamesDict
 from sae_pipeline.schema.names import FeatureName
 
@@ -21,10 +21,9 @@ def sampled_headlines(block: Block) -> dict[str, SampledHeadline]:
     peaks = peaks_by_headline(headline, firings.group_feature, firings.group_max, len(block.ids))
     found = {}
     for row, (name, tokens) in enumerate(zip(block.ids, block.headlines, strict=True)):
-        first = {word: at for at, word in reversed(list(enumerate(tokens.words))) if word >= 0}
         found[name] = SampledHeadline(
             text=tokens.text[: max(tokens.ends, default=0)] if tokens.is_cut else tokens.text,
-            words=tuple(block.words[row][first[word]] for word in sorted(first)),
+            words=read_words(tokens),
             prediction=int(block.probabilities[row].argmax()),
             features=peaks[row],
             neurons=block.neurons[row].copy(),

@@ -46,12 +46,12 @@ def predicate_table(
     """The predicates that hold in at least `MIN_SUPPORT` choosing headlines."""
     frequent = _frequent_words(choosing)
     spelling: dict[str, str] = {}
-    found = [list(_keys(headline, class_names, frequent, spelling)) for headline in choosing]
+    found = [list(_keys(h.text, h.words, class_names[h.prediction], frequent, spelling)) for h in choosing]
     support = Counter(chain.from_iterable(found))
     kept = sorted((key for key, n in support.items() if n >= MIN_SUPPORT), key=lambda key: (_ORDER.index(key[0]), key))
     place = {key: n for n, key in enumerate(kept)}
     sizes = Counter(kind for kind, _ in kept)
-    later = [list(_keys(headline, class_names, frequent, {})) for headline in testing]
+    later = [list(_keys(h.text, h.words, class_names[h.prediction], frequent, {})) for h in testing]
     holds = _matrix(found, place)
     return PredicateTable(
         predicates=[Predicate(kind=kind, value=value) for kind, value in kept],
@@ -63,10 +63,10 @@ def predicate_table(
     )
 
 
-def holds(rule: Sequence[Predicate], headline: SampledHeadline, class_names: Sequence[str]) -> bool:
+def holds(rule: Sequence[Predicate], text: str, words: Sequence[str], class_name: str) -> bool:
     """Whether a rule holds in a headline: whether one of its predicates does."""
-    every_word = {word.casefold() for word in headline.words}
-    return not {(one.kind, one.value) for one in rule}.isdisjoint(_keys(headline, class_names, every_word, {}))
+    every_word = {word.casefold() for word in words}
+    return not {(one.kind, one.value) for one in rule}.isdisjoint(_keys(text, words, class_name, every_word, {}))
 
 
 def _matrix(found: Sequence[Sequence[Key]], place: dict[Key, int]) -> sparse.csr_matrix:
@@ -82,10 +82,10 @@ def _frequent_words(headlines: Sequence[SampledHeadline]) -> set[str]:
 
 
 def _keys(
-    headline: SampledHeadline, class_names: Sequence[str], frequent: set[str], spelling: dict[str, str]
+    text: str, words: Sequence[str], class_name: str, frequent: set[str], spelling: dict[str, str]
 ) -> Iterator[Key]:
     """The predicates that hold in a headline, each once. How its words are written is noted in `spelling`."""
-    words = [word for word in headline.words if not link_spans(word)]
+    words = [word for word in words if not link_spans(word)]
     folded = [word.casefold() for word in words]
     phrases = set[str]()
     for length in range(1, LONGEST_PHRASE + 1):
@@ -98,24 +98,23 @@ def _keys(
                     spelling[phrase] = written
     yield from (("phrase" if " " in phrase else "word", phrase) for phrase in phrases if len(phrase) <= MAX_NAME)
     yield from (("lexicon", category) for category in categories_of(phrases))
-    shapes = shapes_in(headline.text)
+    shapes = shapes_in(text)
     yield from (("shape", key) for key in shapes)
     n_words = sum(any(map(str.isalnum, word)) for word in words)
     if n_words <= 6:
         yield "shape", FEW_WORDS[0]
     if n_words >= 20:
         yield "shape", MANY_WORDS[0]
-    yield from _at_the_ends(headline, folded, frequent)
-    yield "class", class_names[headline.prediction]
+    yield from _at_the_ends(text.strip(), folded, frequent)
+    yield "class", class_name
 
 
-def _at_the_ends(headline: SampledHeadline, folded: Sequence[str], frequent: set[str]) -> Iterator[Key]:
+def _at_the_ends(text: str, folded: Sequence[str], frequent: set[str]) -> Iterator[Key]:
     spoken = [word for word in folded if any(map(str.isalnum, word))]
     if spoken and spoken[0] in frequent:
         yield "position", f"begins with {spoken[0]}"
     if spoken and spoken[-1] in frequent:
         yield "position", f"ends with {spoken[-1]}"
-    text = headline.text.strip()
     for key, mark in ((TICKER, "$"), (USER, "@")):
         if text.startswith(mark) and key in shapes_in(text.split(maxsplit=1)[0]):
             yield "position", f"begins with {_SHAPE_NAMES[key]}"

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.headlines.tokens import TokenizedHeadline
+from sae_pipeline.schema.run import Prompt
 
 MAX_HEADLINES = 1 << 14
 MAX_ENTRIES = 1 << 24  # peaks in memory, 8 bytes each
@@ -74,6 +76,15 @@ class HeadlineSample:
 
     def _n_entries(self) -> int:
         return sum(_size(headline) for headline in self.kept.values())
+
+
+def read_words(tokens: TokenizedHeadline | Prompt) -> tuple[str, ...]:
+    """The words of a headline that the classifier reads, in order, as written."""
+    first, last = dict[int, int](), dict[int, int]()
+    for start, end, word in zip(tokens.starts, tokens.ends, tokens.words, strict=True):
+        first.setdefault(word, start)
+        last[word] = end
+    return tuple(tokens.text[first[word] : last[word]] for word in sorted(first) if word >= 0)
 
 
 def _size(headline: SampledHeadline) -> int:

@@ -38,16 +38,15 @@ def score_rules(rules: Bits, fires: Bits, n: int, least: int) -> Scores:
     both, holding, fired = count(rules & fires), count(rules), count(fires)
     silent = n - fired
     tested = (fired >= least) & (silent >= least)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        difference = both / fired - (holding - both) / silent
-        inside, outside = (both + 1) / (fired + 2), (holding - both + 1) / (silent + 2)
-        spread = _Z * np.sqrt(inside * (1 - inside) / (fired + 2) + outside * (1 - outside) / (silent + 2))
-        f1 = np.where(holding > 0, 2 * both / (holding + fired), 0.0)
-    middle = inside - outside
-    low, high = (np.clip(0.5 + end / 2, 0.0, 1.0) for end in (middle - spread, middle + spread))
-    auroc = 0.5 + difference / 2
-    return Scores(
-        *(np.where(tested, values, np.nan) for values in (auroc, np.minimum(low, auroc), np.maximum(high, auroc), f1)),
-        fired,
-        holding,
-    )
+    auroc, low, high = (0.5 + end / 2 for end in share_difference(both, fired, holding - both, silent))
+    f1 = 2 * both / np.maximum(holding + fired, 1)
+    return Scores(*(np.where(tested, values, np.nan) for values in (auroc, low, high, f1)), fired, holding)
+
+
+def share_difference(k1: Ints, n1: Ints, k0: Ints, n0: Ints) -> tuple[Floats, Floats, Floats]:
+    """k1 / n1 − k0 / n0, elementwise, with the lower and the upper end of its 95 % interval."""
+    difference = k1 / np.maximum(n1, 1) - k0 / np.maximum(n0, 1)
+    p1, p0 = (k1 + 1) / (n1 + 2), (k0 + 1) / (n0 + 2)
+    spread = _Z * np.sqrt(p1 * (1 - p1) / (n1 + 2) + p0 * (1 - p0) / (n0 + 2))
+    low, high = np.maximum(p1 - p0 - spread, -1.0), np.minimum(p1 - p0 + spread, 1.0)
+    return difference, np.minimum(low, difference), np.maximum(high, difference)

@@ -14,6 +14,7 @@ from sae_pipeline.runs.fit import (
     column_problems,
     effects_problems,
     examples_problems,
+    explanations_problems,
     family_problems,
     listed_problems,
     map_problems,
@@ -29,6 +30,7 @@ from sae_pipeline.runs.json_records import Span
 from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, Model, damaged, read_whole
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, Record
+from sae_pipeline.schema.explanations import EXPLANATIONS, Explanation, ExplanationsFile
 from sae_pipeline.schema.family import FAMILY, FamilyFile, MemberMatches, Verdict
 from sae_pipeline.schema.map import MAP, MapFile
 from sae_pipeline.schema.names import NAMES, FeatureName, NamesFile
@@ -79,6 +81,7 @@ class FeatureFacts(Record):
     by_cofiring: list[tuple[int, float]]
     family: list[Counterpart]
     naming: FeatureName | None
+    explanation: Explanation | None
 
 
 class FeatureTables:
@@ -150,6 +153,7 @@ class FeatureTables:
         self._stability(family)
         self._map()
         names = {one.feature: one for one in self._names()}
+        explained = {one.feature: one for one in self._explanations()}
 
         def fact(feature: int) -> bytes:
             estimates: dict[str, dict[str, float]] = {}
@@ -166,6 +170,7 @@ class FeatureTables:
                     "by_cofiring": _pairs(neighbours.by_cofiring, neighbours.cofiring, feature) if neighbours else [],
                     "family": _counterparts(family, siblings, feature) if family else [],
                     "naming": names[feature].model_dump() if feature in names else None,
+                    "explanation": explained[feature].model_dump() if feature in explained else None,
                 }
             )
 
@@ -179,6 +184,10 @@ class FeatureTables:
                 for one in names.values()
                 if one.name is not None
             ),
+        )
+        self._run.sql.executemany(
+            "UPDATE feature SET explained_folded = ? WHERE feature = ?",
+            ((one.text.casefold(), one.feature) for one in explained.values()),
         )
 
     def _neighbours(self) -> NeighboursFile | None:
@@ -199,6 +208,26 @@ class FeatureTables:
                 return names.features
         return []
 
+    def _explanations(self) -> list[Explanation]:
+        run = self._run
+        if run.has(EXPLANATIONS):
+            with run.optional(EXPLANATIONS, "explain"):
+                file = self._added(EXPLANATIONS, ExplanationsFile)
+                run.check(EXPLANATIONS, "", explanations_problems(file, run.metadata, run.checksum))
+                return file.explanations
+        return []
+
+    def _added(self, name: str, model: type[Model]) -> Model:
+        """An optional file that a later verb added, compared with its seal."""
+        run = self._run
+        try:
+            text = read_sealed(run.folder / name, MAX_WHOLE_BYTES)
+        except DamageError as error:
+            raise damaged(run.folder, name, "", str(error)) from error
+        content = run.parse(name, text, model)
+        run.advance(len(text))
+        return content
+
     def _whole(self, name: str, model: type[Model]) -> Model:
         """An optional file that the analysis wrote, compared with its checksum."""
         run = self._run
@@ -213,13 +242,8 @@ class FeatureTables:
         run = self._run
         if run.has(FAMILY):
             with run.optional(FAMILY, "family"):
-                try:
-                    text = read_sealed(run.folder / FAMILY, MAX_WHOLE_BYTES)
-                except DamageError as error:
-                    raise damaged(run.folder, FAMILY, "", str(error)) from error
-                family = run.parse(FAMILY, text, FamilyFile)
+                family = self._added(FAMILY, FamilyFile)
                 run.check(FAMILY, "", family_problems(family, run.metadata, run.checksum))
-                run.advance(len(text))
                 return family
         return None
 

@@ -14,6 +14,7 @@ from sae_pipeline.headlines.text import headline_id
 from sae_pipeline.schema.causes import FeatureEffectsFile, HeadlineEffects, InterventionsSummary
 from sae_pipeline.schema.common import FEATURE_STATS, METADATA, PROMPTS, RUN_FILES, MadeFrom, MadeWith
 from sae_pipeline.schema.contrast import ContrastFile, ContrastPair
+from sae_pipeline.schema.explanations import ExplanationsFile
 from sae_pipeline.schema.family import FamilyFile
 from sae_pipeline.schema.map import MapFile
 from sae_pipeline.schema.names import NamesFile
@@ -314,6 +315,16 @@ def names_problems(names: NamesFile, metadata: RunMetadata, stats: FeatureStatsF
             yield f"features.{n}.score", "is outside its interval"
         if max(one.n, one.n_rule) > names.n_testing:
             yield f"features.{n}", f"counts more than the {names.n_testing} testing headlines"
+
+
+def explanations_problems(file: ExplanationsFile, metadata: RunMetadata, checksum: str) -> Problems:
+    """Check `explanations.json`."""
+    yield from made_from_problems(file, metadata, checksum)
+    features = [one.feature for one in file.explanations]
+    for field, problem in repeated_problems("feature", features):
+        yield f"explanations{field}", problem
+    if max(features, default=0) >= metadata.sae.d_sae:
+        yield "explanations", f"name a feature that is not one of {metadata.sae.d_sae}"
 
 
 def family_problems(family: FamilyFile, metadata: RunMetadata, checksum: str) -> Problems:

@@ -21,6 +21,7 @@ from sae_pipeline.runs.fit import (
     listed_problems,
     made_with_problems,
     metric_problems,
+    names_problems,
     prompt_problems,
     prompts_problems,
     repeated_problems,
@@ -44,8 +45,10 @@ from sae_pipeline.runs.run_files import (
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS, RUN_FILES
 from sae_pipeline.schema.contrast import CONTRAST
+from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
+from sae_pipeline.schema.names import NAMES, FeatureName, NamesFile
 from sae_pipeline.schema.run import (
     FeatureExamples,
     FeatureStatsFile,
@@ -141,6 +144,20 @@ class Run:
             saved,
             [(example, self.prompts[example.headline]) for example in saved.examples] if saved else [],
         )
+
+    @cached_property
+    def found_names(self) -> dict[int, FeatureName]:
+        """What `names.json` says of each feature that fires; nothing where the run has no such file.
+
+        Raises `DamagedRunError`.
+        """
+        if NAMES not in self.metadata.files:
+            return {}
+        parse = partial(parse_record, self.folder, NAMES, model=NamesFile)
+        names = read_whole(self.folder, NAMES, self.metadata.files[NAMES], parse)
+        for field, problem in names_problems(names, self.metadata, self.feature_stats):
+            raise damaged(self.folder, NAMES, field, problem)
+        return {one.feature: one for one in names.features}
 
     def _repr_html_(self) -> str:
         m = self.metadata
@@ -283,7 +300,7 @@ def check_all_files(folder: Path) -> None:
     metadata = check_run(folder)
     try:
         check_files(folder, {name: known for name, known in metadata.files.items() if (folder / name).exists()})
-        for name in (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, CONTRAST):
+        for name in (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, CONTRAST, EXPLANATIONS):
             if (folder / name).exists():
                 check_sealed(folder / name, added_limit(metadata))
     except DamageError as error:

@@ -45,13 +45,25 @@ from sae_pipeline.runs.run_files import DamagedRunError, added_limit, read_metad
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import RUN_FILES, FileName, Record, Sha256
 from sae_pipeline.schema.contrast import CONTRAST
+from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS, RunMetadata
 
 INDEX, INDEX_RECORD = INDEX_FILES = ("index.sqlite", "index.json")
-INDEXED_FILES = (*RUN_FILES, NEIGHBOURS, DECODER, NAMES, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST)
+INDEXED_FILES = (
+    *RUN_FILES,
+    NEIGHBOURS,
+    DECODER,
+    NAMES,
+    FAMILY,
+    EXPLANATIONS,
+    MAP,
+    FEATURE_EFFECTS,
+    INTERVENTIONS,
+    CONTRAST,
+)
 _PARTIAL = ".index.partial"
 Progress = Callable[[int, int], None]
 

@@ -38,7 +38,8 @@ CREATE TABLE posting (feature INTEGER, headlines BLOB, weights BLOB);
 CREATE TABLE feature (
     feature INTEGER PRIMARY KEY, examples_at INTEGER, examples_bytes INTEGER,
     word TEXT, folded TEXT, spark TEXT,
-    found TEXT, found_folded TEXT, found_score REAL, found_low REAL, found_high REAL, facts TEXT
+    found TEXT, found_folded TEXT, found_score REAL, found_low REAL, found_high REAL,
+    explained_folded TEXT, facts TEXT
 );
 CREATE TABLE fired (word TEXT, feature INTEGER, PRIMARY KEY (word, feature)) WITHOUT ROWID;
 """

@@ -16,6 +16,7 @@ A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
 | `interventions.json` (optional) | `causes.InterventionsFile` |
 | `contrast.json` (optional) | `contrast.ContrastFile` |
 | `family.json` (optional) | `family.FamilyFile` |
+| `explanations.json` (optional) | `explanations.ExplanationsFile` |
 
 Beside an SAE: `finbert_sae/evidence/<sae_hash>.json`, `controls.ControlsFile`.
 

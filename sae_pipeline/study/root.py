@@ -26,12 +26,13 @@ from sae_pipeline.runs.run_files import read_metadata
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import METADATA, FileSum
 from sae_pipeline.schema.contrast import CONTRAST
+from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
 
 _LOOKS = 5  # listings of the address before a sync gives up; it is done when two in a row are equal
 _RECORDS = {METADATA, "manifest.json", "sae.json", "classifier.json"}
-_SEALED = {*_RECORDS, FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, CONTRAST}
+_SEALED = {*_RECORDS, FEATURE_EFFECTS, INTERVENTIONS, FAMILY, EXPLANATIONS, MAP, CONTRAST}
 _LOCAL = (*INDEX_FILES, *MEANING_FILES)  # in a run's folder, made anew on each machine
 _SMALL = re.compile(
     r"finbert_sae/([^/]+|evidence/[^/]+|store/[^/]+/[^/]+|activations/[^/]+/manifest)\.json"
@@ -47,6 +48,7 @@ _READS: dict[str, tuple[str, ...]] = {
     "report": (_SAES,),
     "intervene": (_SAES,),
     "family": (_SAES,),
+    "explain": (_SAES,),
     "export-run": (),
     "map": (),
     "push": (_SAES, _RUNS),

@@ -9,6 +9,7 @@ from sae_pipeline.runs.column_tables import ColumnFacts
 from sae_pipeline.schema.causes import HeadlineEffects, InterventionsSummary
 from sae_pipeline.schema.common import MIN_HEADLINES, Cell, Record, Share
 from sae_pipeline.schema.contrast import ContrastFile
+from sae_pipeline.schema.explanations import Explanation
 from sae_pipeline.schema.map import MapRegion
 from sae_pipeline.schema.names import FeatureName
 from sae_pipeline.schema.run import Example, FiredFeature, FiredWord, MetricInfo, Prompt, RunMetadata
@@ -103,8 +104,8 @@ class FeaturesQuery(PageQuery, SliceQuery):
     q: str | None = Field(
         None,
         max_length=200,
-        description="a feature's number or its first digits, or a part of its label, of its found name or of its "
-        "strongest token's word",
+        description="a feature's number or its first digits, or a part of its label, its found name, its "
+        "explanation or its strongest token's word",
     )
     by: By = Field("words", description=f"{_BY}; the answer then has the metric `similarity`")
     metric: str | None = Field(
@@ -203,6 +204,9 @@ class Headline(Prompt):
         description="found names of the features in `features` and `effects`, by feature; those without one are left "
         "out"
     )
+    similarity: FiniteFloat | None = Field(
+        description="cosine of its sentence vector with that of the text searched for; null but in a search by meaning"
+    )
 
 
 class HeadlinesPage(Record):
@@ -213,9 +217,6 @@ class HeadlinesPage(Record):
     n_correct: NonNegativeInt = Field(description="correctly predicted headlines in the run")
     offset: NonNegativeInt
     limit: NonNegativeInt
-    similarities: list[FiniteFloat] | None = Field(
-        description="in a search by meaning, the cosine of each headline with the text; else null"
-    )
     headlines: list[Headline]
 
 
@@ -385,6 +386,7 @@ class FeatureInfo(Record):
     naming: FeatureName | None = Field(
         description="how the analysis named the feature, also where it found no name; null where the run has no names"
     )
+    explanation: Explanation | None = Field(description="what a language model said of it; null where none was asked")
     n_headlines: NonNegativeInt
     n_headlines_in_run: NonNegativeInt
     density: Share
@@ -436,7 +438,7 @@ class MapAnswer(Record):
     y: list[Share]
     region: list[int] = Field(description="index into `regions`; -1: between regions")
     words: list[str | None] = Field(description="word of the strongest token; null where no examples were saved")
-    found_names: list[str | None] = Field(description="the text of the found name, where there is one")
+    found_names: list[FoundName | None] = Field(description=_FOUND)
     n_headlines: list[NonNegativeInt] = Field(description="headlines on which the feature fires")
     leaning: list[int] = Field(description="class with the feature's highest AUROC; -1 where not known")
     columns: list[MapColumn]

@@ -341,28 +341,16 @@ def _not_named(info: FeatureInfo) -> Iterator[ExampleInHeadline]:
     if not info.found_name or not info.naming:
         return
     from sae_pipeline.naming.predicates import holds  # they load SciPy, without which the server starts sooner
-    from sae_pipeline.naming.sample import Peaks, SampledHeadline
+    from sae_pipeline.naming.sample import read_words
 
-    nothing = Peaks(np.zeros(0, np.int32), np.zeros(0, np.float32))
     seen = set[int]()
     for one in (example for group in info.groups for example in group.examples):
         if one.headline in seen or one.activation <= info.naming.above:
             continue
         seen.add(one.headline)
         prompt = one.prompt
-        read = SampledHeadline(prompt.text, _words(prompt), prompt.prediction, nothing, np.zeros(0, np.float16))
-        if not holds(info.naming.rule, read, info.labels):
+        if not holds(info.naming.rule, prompt.text, read_words(prompt), info.labels[prompt.prediction]):
             yield one
-
-
-def _words(prompt: Prompt) -> tuple[str, ...]:
-    """The words of a headline, as written."""
-    spans: dict[int, tuple[int, int]] = {}
-    for word, start, end in zip(prompt.words, prompt.starts, prompt.ends, strict=True):
-        if word >= 0:
-            first, last = spans.get(word, (start, end))
-            spans[word] = min(first, start), max(last, end)
-    return tuple(prompt.text[start:end] for _, (start, end) in sorted(spans.items()))
 
 
 def _example(firing: Firing | None, prompt: Prompt, labels: list[str], about: str = "") -> CardExample:

@@ -35,6 +35,7 @@ def feature_info(columns: FeatureColumns, feature: int, newest_by_sae: Callable[
         word=saved.word if saved else None,
         found_name=run.found_names([feature]).get(feature),
         naming=facts.naming,
+        explanation=facts.explanation,
         n_headlines=int(columns.headline_counts[feature]),
         n_headlines_in_run=run.n_headlines,
         density=float(columns.density[feature]),

@@ -116,9 +116,12 @@ def _begins_with(features: Ints, number: int) -> Flags:
 
 
 def _named(run: RunReader, text: str, names: HumanNames) -> Flags:
-    """Which features have `text` in their human label, their found name or the word of their strongest token."""
+    """Which features have `text` in their label, found name, explanation or the word of their strongest token."""
     wanted = text.casefold()
-    by_word = run.rows("SELECT feature FROM feature WHERE instr(folded, ?1) OR instr(found_folded, ?1)", [wanted])
+    by_word = run.rows(
+        "SELECT feature FROM feature WHERE instr(folded, ?1) OR instr(found_folded, ?1) OR instr(explained_folded, ?1)",
+        [wanted],
+    )
     by_label = [feature for feature, name in names.items() if wanted in name.casefold()]
     return _mask(run, [*(feature for (feature,) in by_word), *by_label])
 

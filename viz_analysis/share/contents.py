@@ -13,6 +13,7 @@ itself.
 | parts `column 0`, `cell`, `metric NAME`, … | the vectors of the run's index; see `Grain.whole` |
 | parts `values 0`, … | the values of a column of the table: [value, its text, headlines] |
 | part `words` | for each feature the word of its strongest token, null where it has none |
+| part `explanations` | for each feature its explanation, case-folded, null where it has none |
 | part `names` | for each feature its found name: [text, score, low, high], null where it has none |
 | table `headlines` | a headline as `/api/headlines` lists it |
 | table `rows` | a feature in a list: [word, histogram or null, headlines, density, leaning, metrics] |
@@ -162,6 +163,7 @@ def _add_features(archive: ArchiveWriter, folder: Path, index: Path, grain: Grai
     features = columns.run.rows("SELECT word, spark FROM feature ORDER BY feature")
     archive.part("words", [word for word, _ in features])
     archive.part("names", _found_names(columns.run))
+    archive.part("explanations", [text for (text,) in columns.run.rows(_EXPLAINED)])
     values = np.stack([columns.values[name] for name in columns.metrics], axis=1)
     archive.table(
         "rows",
@@ -179,6 +181,9 @@ def _add_features(archive: ArchiveWriter, folder: Path, index: Path, grain: Grai
         ),
     )
     archive.table("features", grain.features, (_feature(columns, n, grain) for n in range(len(features))))
+
+
+_EXPLAINED = "SELECT explained_folded FROM feature ORDER BY feature"
 
 
 def _found_names(run: RunReader) -> list[list[Any] | None]:

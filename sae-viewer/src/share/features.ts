@@ -160,12 +160,17 @@ function beginsWith(length: number, number: number): Uint8Array {
   return mask
 }
 
-/** Which features have `text` in their human label, their found name or the word of their strongest token. */
+/** Which features have `text` in their label, found name, explanation or the word of their strongest token. */
 async function named(run: SharedRun, text: string): Promise<Uint8Array> {
-  const [letters, words, found] = await Promise.all([run.letters(), run.vector<string | null>('words'), run.foundNames()])
+  const [letters, words, found, explained] = await Promise.all([
+    run.letters(),
+    run.vector<string | null>('words'),
+    run.foundNames(),
+    run.vector<string | null>('explanations'),
+  ])
   const wanted = letters.casefold(text)
   const fits = (name: string | null | undefined) => name != null && letters.casefold(name).includes(wanted)
-  const mask = Uint8Array.from(words, (word, n) => Number(fits(word) || fits(found[n]?.text)))
+  const mask = Uint8Array.from(words, (word, n) => Number(fits(word) || fits(found[n]?.text) || fits(explained[n])))
   for (const [feature, { name }] of Object.entries(labels(run))) if (letters.casefold(name).includes(wanted)) mask[Number(feature)] = 1
   return mask
 }
@@ -215,7 +220,7 @@ type Example = FeatureInfo['examples'][number]
 type Group = Omit<FeatureInfo['groups'][number], 'examples'> & { examples: Omit<Example, 'prompt'>[] }
 
 /** A feature's page, but for what stands elsewhere. */
-interface Described extends Pick<FeatureInfo, 'message' | 'words' | 'family' | 'naming'> {
+interface Described extends Pick<FeatureInfo, 'message' | 'words' | 'family' | 'naming' | 'explanation'> {
   stats: Estimate[]
   classes: Split[]
   histogram: number[] | null
@@ -251,6 +256,7 @@ export async function featureInfo(run: SharedRun, { id }: { id: number }): Promi
     word,
     found_name: foundNames[id] ?? null,
     naming: found.naming,
+    explanation: found.explanation,
     n_headlines: n_own,
     density,
     status,

@@ -1,0 +1,142 @@
+"""An OpenAI-compatible endpoint: one question, one answer, within bounds of time, bytes and tries.
+
+The key comes from the environment variable OPENAI_API_KEY. It is sent to the endpoint and written nowhere.
+"""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TypedDict
+from urllib.parse import urlsplit
+
+import httpx
+
+from sae_pipeline.errors import UserError
+from sae_pipeline.headlines.text import shortened
+
+MAX_BYTES = 1 << 20  # of an answer
+_TRIES = 5
+_LONGEST_WAIT = 60.0  # seconds between two tries
+_AGAIN = {429, 500, 502, 503, 504}
+
+
+class Message(TypedDict):
+    """A message of a conversation."""
+
+    role: str
+    content: str
+
+
+class EndpointError(UserError):
+    """The endpoint does not answer, or refuses."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where questions go. `timeout` are the seconds that one answer may take, from question to last byte."""
+
+    url: str
+    model: str
+    timeout: float
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(follow_redirects=False))
+
+    @classmethod
+    def at(cls, url: str, model: str, timeout: float) -> "Endpoint":
+        """Check the address of an endpoint. Raises UserError."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(f"{shortened(url, 80)!r} is no address of an endpoint; write http://host:port/v1.")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise UserError("The endpoint's address holds a password or a query; put the key into OPENAI_API_KEY.")
+        return cls(url.rstrip("/"), model, timeout)
+
+    @property
+    def host(self) -> str:
+        """The host that the headlines are sent to."""
+        return str(urlsplit(self.url).netloc)
+
+    def ask(self, messages: Sequence[Message], max_tokens: int) -> str:
+        """The text of the answer; "" where the answer has none. Raises EndpointError.
+
+        Busy and failing endpoints are asked again, after the time that they name.
+        """
+        body = {"model": self.model, "messages": list(messages), "temperature": 0, "max_tokens": max_tokens}
+        for tried in range(1, _TRIES + 1):
+            status, retry_after, data = self._post({**body, "stream": False})
+            if status == 200:
+                return _text_of(data)
+            if status not in _AGAIN or tried == _TRIES:
+                break
+            wait = _seconds(retry_after) if retry_after else min(2.0**tried, _LONGEST_WAIT)
+            if wait > _LONGEST_WAIT:
+                raise EndpointError(f"{self.host} is busy and asks to wait {wait:,.0f} s; run the same command then.")
+            time.sleep(wait)
+        raise EndpointError(f"{self.host} answers with status {status}{_said(data)}; {_CURES.get(status, _CURE)}.")
+
+    def _post(self, body: object) -> tuple[int, str, bytes]:
+        """The status, the header Retry-After and the body of an answer. Raises EndpointError."""
+        key = os.environ.get("OPENAI_API_KEY", "")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        started, data = time.monotonic(), bytearray()
+        try:
+            with self.client.stream(
+                "POST", f"{self.url}/chat/completions", json=body, headers=headers, timeout=self.timeout
+            ) as answer:
+                for piece in answer.iter_bytes():
+                    data += piece
+                    if len(data) > MAX_BYTES:
+                        raise EndpointError(f"{self.host} sends more than {MAX_BYTES >> 20} MiB for one answer.")
+                    if time.monotonic() - started > self.timeout:
+                        raise httpx.ReadTimeout("too slow")
+                return answer.status_code, answer.headers.get("retry-after", ""), bytes(data)
+        except httpx.TimeoutException as error:
+            raise EndpointError(
+                f"{self.host} does not answer within {self.timeout:g} s; raise --timeout or take a faster model."
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise EndpointError(
+                f"{self.host} cannot be reached ({shortened(str(error), 80)}); start the endpoint or change --endpoint."
+            ) from error
+
+
+_CURE = "look at the endpoint's own messages"
+_CURES = {
+    401: "set OPENAI_API_KEY",
+    403: "set OPENAI_API_KEY",
+    404: "check --endpoint (it usually ends in /v1) and --model",
+    429: "wait and run the same command again",
+}
+
+
+def _text_of(data: bytes) -> str:
+    """The text of a completion. What is no completion has none."""
+    try:
+        content = json.loads(data)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return content if isinstance(content, str) else ""
+
+
+def _said(data: bytes) -> str:
+    """What an endpoint says of its error, on one line."""
+    try:
+        message = json.loads(data)["error"]["message"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    printable = "".join(letter for letter in str(message) if letter.isprintable())
+    return f" ({shortened(printable, 120)})" if printable else ""
+
+
+def _seconds(retry_after: str) -> float:
+    """The seconds that a header Retry-After asks for: a number, or a date."""
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 2.0
