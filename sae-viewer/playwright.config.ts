@@ -34,6 +34,7 @@ const config: PlaywrightTestConfig = {
       args: [
         '--no-sandbox',
         '--disable-gpu',
+        '--enable-unsafe-swiftshader', // WebGL without a graphics card
         '--disable-quic',
         '--no-first-run',
         '--disable-background-networking',

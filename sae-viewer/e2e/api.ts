@@ -11,6 +11,7 @@ import type {
   Headline,
   HeadlinesPage,
   LabelsAnswer,
+  MapAnswer,
   RunMetadata,
   RunSummary,
   SimilarHeadline,
@@ -24,6 +25,7 @@ interface Answers {
   '/api/headlines': HeadlinesPage
   '/api/features': FeaturesPage
   '/api/feature_info': FeatureInfo
+  '/api/map': MapAnswer
   '/api/run': RunMetadata
   '/api/similar_headlines': { similar: SimilarHeadline[] }
   '/api/runs': { runs: RunSummary[] }
@@ -42,7 +44,7 @@ export class Api {
   run = () => this.get('/api/run')
   runs = () => this.get('/api/runs')
 
-  /** The first headline that the viewer shows. */
+  /** The first headline of the run. */
   async firstHeadline(): Promise<Headline> {
     const { headlines } = await this.get('/api/headlines', { limit: 1 })
     return headlines[0] as Headline
@@ -87,6 +89,9 @@ export const test = base.extend<{ api: Api; quietPage: undefined }>({
 
 export { expect }
 export { freePort } from './ports'
+
+/** All headlines in the order of the run, whatever the opening view is. */
+export const IN_ORDER = '/?sort=position'
 
 /** 2377 → "2,377". */
 export const count = (n: number) => n.toLocaleString('en-US')
