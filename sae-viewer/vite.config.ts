@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync } from 'node:fs'
+import { appendFileSync, copyFileSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import tailwindcss from '@tailwindcss/vite'
 import react from '@vitejs/plugin-react'
@@ -29,6 +29,24 @@ function styleLicences(): Plugin {
     closeBundle: () => {
       for (const name of ['@fontsource-variable/source-sans-3', '@fontsource-variable/source-serif-4', 'tailwindcss']) {
         appendFileSync(join(folder, LICENCES), `\n---\n\n## ${name}\n\n${readFileSync(join('node_modules', name, 'LICENSE'), 'utf8').trim()}\n`)
+      }
+    },
+  }
+}
+
+/** Copies onnxruntime-web beside the build. Only `export --to site --bench` uses it; see `viz_analysis/share/bench.py`. */
+function wasmRuntime(): Plugin {
+  let folder = ''
+  return {
+    name: 'wasm-runtime',
+    apply: 'build',
+    configResolved: ({ build: { outDir } }) => {
+      folder = join(outDir, 'onnxruntime')
+    },
+    closeBundle: () => {
+      mkdirSync(folder, { recursive: true })
+      for (const [from, to] of [['ort.wasm.bundle.min.mjs', 'ort.mjs'], ['ort-wasm-simd-threaded.wasm', 'ort.wasm']] as const) {
+        copyFileSync(join('node_modules', 'onnxruntime-web', 'dist', from), join(folder, to))
       }
     },
   }
@@ -66,7 +84,7 @@ function onePage(): Plugin {
 }
 
 export default defineConfig({
-  plugins: [react(), tailwindcss(), styleLicences(), onePage()],
+  plugins: [react(), tailwindcss(), styleLicences(), wasmRuntime(), onePage()],
   server,
   preview: server,
   // Assets are named relative to the files that ask for them; `src/base.ts` says where the page itself is.

@@ -1,7 +1,9 @@
 /** Answers to the viewer's questions from a shared run, equal to those of the server. */
 
+import { SHARED_MODEL } from '../base'
 import { ApiError, type FeaturesQuery, type HeadlinesQuery, type MapAnswer } from '../interpAPI'
 import { Archive, type Manifest } from './archive'
+import type { Bench } from './bench/answers'
 import { blocksOfPage, fromHost, fromMemory, unpacked } from './bytes'
 import { columnValues } from './columns'
 import { featureInfo, featuresPage } from './features'
@@ -20,7 +22,10 @@ const ANSWERS: Record<string, Answer> = {
   '/api/feature_info': (run, query: { id: number }) => featureInfo(run, query),
 }
 
-/** The answer of a shared run to `GET path`. Throws `ApiError` where the server would refuse. */
+/** What a bench answers; the other questions about any text need the server. */
+const OF_BENCH = { '/api/probe': 'probe', '/api/intervene': 'intervene', '/api/flip': 'flip' } as const
+
+/** The answer of a shared run to `GET path` or `POST path`. Throws `ApiError` where the server would refuse. */
 export async function answer(run: SharedRun, path: string, query: Record<string, unknown>): Promise<unknown> {
   const { run: wanted, ...rest } = query
   const { run_id, folder } = run.facts
@@ -33,9 +38,22 @@ export async function answer(run: SharedRun, path: string, query: Record<string,
     const { code, message } = (kept.body as { error: { code: string; message: string } }).error
     throw refusal(kept.status, code, message)
   }
+  if (path in OF_BENCH && SHARED_MODEL !== undefined) {
+    const asked = OF_BENCH[path as keyof typeof OF_BENCH]
+    return (await benchOf(run, SHARED_MODEL))[asked](rest as never)
+  }
   const given = ANSWERS[path]
   if (!given) throw refusal(404, 'needs_server', 'This needs the server; the page holds one run and no model.')
   return given(run, rest as never)
+}
+
+let bench: Promise<Bench> | undefined
+
+/** The run's model, which is fetched with the first question about a text, and again where that failed. */
+function benchOf(run: SharedRun, place: string): Promise<Bench> {
+  bench ??= import('./bench/answers').then((module) => module.Bench.open(place, run.facts))
+  bench.catch(() => (bench = undefined))
+  return bench
 }
 
 /** Opens the run that the page holds, or that lies beside it at `source`. */

@@ -1,4 +1,5 @@
 import { useState } from 'react'
+import { SHARED } from '../../base'
 import { Waterfall } from '../../components/causes/Waterfall'
 import { Notice } from '../../components/Notices'
 import { go } from '../../hooks/useAddress'
@@ -112,7 +113,7 @@ export function Workspace({ written, limits, address, run }: {
             onEdits={(edits) => setDraft({ ...draft, edits })}
           />
         )}
-        <Audit run={run_id} features={asked.edits.map(({ feature }) => feature)} labels={labels} />
+        {SHARED === undefined && <Audit run={run_id} features={asked.edits.map(({ feature }) => feature)} labels={labels} />}
       </div>
     </div>
   )
