@@ -510,10 +510,9 @@ export interface components {
          */
         CardSection: {
             /** Examples */
-            examples?: components["schemas"]["CardExample"][];
+            examples: components["schemas"]["CardExample"][];
             /** Sentences */
             sentences: string[];
-            /** @default null */
             table: components["schemas"]["CardTable"] | null;
             /** Title */
             title: string;

@@ -34,8 +34,8 @@ class CardSection(Record):
 
     title: str
     sentences: list[str]
-    table: CardTable | None = None
-    examples: list[CardExample] = Field(default_factory=list)
+    table: CardTable | None
+    examples: list[CardExample]
 
 
 class CardContent(Record):

@@ -1,6 +1,6 @@
 """What can be claimed of one feature, with the evidence: its name, its effects, its rivals, and where it fails."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +90,12 @@ def _table(header: list[str], rows: list[list[str]]) -> CardTable | None:
     return CardTable(header=header, rows=rows) if rows else None
 
 
+def _section(
+    title: str, sentences: list[str], table: CardTable | None = None, examples: Sequence[CardExample] = ()
+) -> CardSection:
+    return CardSection(title=title, sentences=sentences, table=table, examples=list(examples))
+
+
 def _interval(low: float | None, high: float | None, digits: int) -> str:
     return "–" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
 
@@ -122,7 +128,7 @@ def _name(info: FeatureInfo, label: FeatureLabel | None) -> CardSection:
         rows.append(["none; strongest word", info.word, "–"])
     if label and label.note:
         sentences.append(f"Note: {label.note}")
-    return CardSection(title="Name", sentences=sentences, table=_table(["name", "", "AUROC"], rows))
+    return _section("Name", sentences, table=_table(["name", "", "AUROC"], rows))
 
 
 # --- classes -------------------------------------------------------------------------------------------
@@ -148,7 +154,7 @@ def _classes(info: FeatureInfo) -> CardSection:
         sentences.append(_unmeasured("Effects on the classes have", f"intervene --run {info.run_id}"))
     if len(info.classes) > len(rows):
         sentences.append(f"Of {len(info.classes)} classes, the {len(rows)} that it indicates best are listed.")
-    return CardSection(title="Effect on the classes", sentences=sentences, table=_table(header, rows))
+    return _section("Effect on the classes", sentences, table=_table(header, rows))
 
 
 def _auroc(split: ClassSplit) -> list[str]:
@@ -169,11 +175,11 @@ def _effect(split: ClassSplit, q: float | None) -> list[str]:
 def _ablation(run: RunReader, info: FeatureInfo) -> CardSection:
     title = "Estimate against true ablation"
     if run.interventions is None:
-        return CardSection(title=title, sentences=[_unmeasured("It has", f"intervene --run {info.run_id}")])
+        return _section(title, [_unmeasured("It has", f"intervene --run {info.run_id}")])
     pairs = np.array(list(_pairs(run, info.feature)), np.float64).reshape(-1, 2)
     if len(pairs) == 0:
         sentence = "No headline lists the feature among its causes, so it was not ablated."
-        return CardSection(title=title, sentences=[sentence])
+        return _section(title, [sentence])
     shares, alone = pairs.T
     rows = [
         ["headlines in which it was ablated", f"{len(pairs):,}"],
@@ -182,7 +188,7 @@ def _ablation(run: RunReader, info: FeatureInfo) -> CardSection:
         ["correlation of share and loss over headlines", _correlation(shares, alone)],
     ]
     sentence = "Shares add up to the logit. Removing a feature alone changes less where other features back it up."
-    return CardSection(title=title, sentences=[sentence], table=_table(["", ""], rows))
+    return _section(title, [sentence], table=_table(["", ""], rows))
 
 
 def _pairs(run: RunReader, feature: int) -> Iterator[tuple[float, float]]:
@@ -238,7 +244,7 @@ def _stability(run: RunReader, info: FeatureInfo, controls: ControlsFile | None)
             f"{number(stable.chance_cosine)}."
         )
     table = _table(["SAE", "verdict", "feature", "cosine", "shared tokens"], rows)
-    return CardSection(title="Stability", sentences=sentences, table=table)
+    return _section("Stability", sentences, table=table)
 
 
 def _rivals(run: RunReader, info: FeatureInfo, controls: ControlsFile | None) -> CardSection:
@@ -257,7 +263,7 @@ def _rivals(run: RunReader, info: FeatureInfo, controls: ControlsFile | None) ->
     else:
         verb = f"compare --sae-size {run.metadata.sae.size}"
         sentences.append(_unmeasured("Neurons, PCA directions and a random model have", verb))
-    return CardSection(title="Rivals", sentences=sentences, table=_table(["for", "rival", "AUROC"], rows))
+    return _section("Rivals", sentences, table=_table(["for", "rival", "AUROC"], rows))
 
 
 def _own_rivals(run: RunReader, info: FeatureInfo) -> list[list[str]]:
@@ -304,7 +310,7 @@ def _headlines_with(run: RunReader, word: str) -> Ints:
 def _examples(info: FeatureInfo) -> CardSection:
     examples = [_example(one, one.prompt, info.labels) for one in info.examples[:_EXAMPLES]]
     sentence = "The headlines in which it is strongest." if examples else info.message or "No examples were saved."
-    return CardSection(title="Examples", sentences=[sentence], examples=examples)
+    return _section("Examples", [sentence], examples=examples)
 
 
 def _failures(run: RunReader, info: FeatureInfo) -> CardSection:
@@ -333,7 +339,7 @@ def _failures(run: RunReader, info: FeatureInfo) -> CardSection:
         examples += [_example(one, one.prompt, info.labels, "does not fit the name; ") for one in unnamed[:_FAILURES]]
     if info.status == "thin":
         sentences.append("It fires in too few headlines for reliable statistics.")
-    return CardSection(title="Where it fails", sentences=sentences, examples=examples)
+    return _section("Where it fails", sentences, examples=examples)
 
 
 def _not_named(info: FeatureInfo) -> Iterator[ExampleInHeadline]:
@@ -378,4 +384,4 @@ def _provenance(run: RunReader) -> CardSection:
         ["headlines", f"{about.totals.n_headlines:,}", about.data_hash],
     ]
     sentence = f"In the folder of the study, {command('verify')} compares every file with its checksum."
-    return CardSection(title="Made from", sentences=[sentence], table=_table(["", "", "hash"], rows))
+    return _section("Made from", [sentence], table=_table(["", "", "hash"], rows))

@@ -23,8 +23,10 @@ export function OpenHeadline({ headline, run, labels, lit, asked, featureHref, h
   onClose: () => void
 }) {
   const [classes, toggle] = useFoldedClasses(labels, headline.probabilities)
+  const saved = lit ?? headline.features[0]
   return (
     <div className="mt-3">
+      {headline.effects && <h3 className="eyebrow mt-5 mb-1">Strongest features by activation: what fires, not what causes</h3>}
       <ol aria-label="Strongest features" className="border-t border-line" onPointerLeave={() => onPoint(undefined)}>
         {headline.features.map((fired) => (
           <FeatureLine
@@ -54,7 +56,7 @@ export function OpenHeadline({ headline, run, labels, lit, asked, featureHref, h
           ))}
           {toggle}
         </span>
-        {lit && <HeadlineExport headline={headline} lit={lit} run={run} labels={labels} />}
+        {saved && <HeadlineExport headline={headline} lit={saved} run={run} labels={labels} />}
         <button type="button" data-row className="quiet" aria-expanded onClick={onClose}>
           Show fewer
         </button>
