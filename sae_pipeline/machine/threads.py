@@ -10,7 +10,7 @@ def wait_asleep() -> None:
 
     Threads of OpenMP wait at the end of each product, by default awake for some milliseconds. Where another program
     needs the core of one thread, the others then hold their cores in vain. On 2 cores of which one is busy, fine-tuning
-    makes about 2.5 times as many steps with this (`python -m benchmarks.reach_demo --busy`). Results do not depend on
+    makes about 1.8 times as many steps with this (`python -m benchmarks.reach_demo --busy`). Results do not depend on
     it. The user's own settings are kept.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
