@@ -22,8 +22,8 @@ import torch
 from flask.testing import FlaskClient
 
 from sae_explorer import __main__ as explorer
-from sae_pipeline import __main__ as command_line
 from sae_pipeline.analysis.feature_stats import FeatureStats
+from sae_pipeline.flags import study_parser
 from sae_pipeline.sae.kinds import stepper, unit_rows
 from sae_pipeline.schema import kinds
 from tests.conftest import SmallStudy
@@ -276,7 +276,7 @@ def _check_python(words: list[str], command: str) -> None:
     if name == "sae_pipeline" and flags in ([], ["VERB"]):
         return  # the program's name in a sentence
     if name == "sae_pipeline":
-        arguments = command_line._parser().parse_args(flags)
+        arguments = study_parser(None).parse_args(flags)
         if arguments.verb not in ("inspect", "report", "verify"):  # the others have configs
             arguments.config = None  # the reader's own file
             command_line._study(arguments, ROOT)

@@ -13,7 +13,7 @@ from typing import cast
 from sae_pipeline.artefacts.checksums import MissingError, file_hash, read_record, read_sealed
 from sae_pipeline.artefacts.writing import make_folder, readable_os_errors, write_file, write_json
 from sae_pipeline.config import ExportConfig
-from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.runs.decoder import check_decoder, decoder_rows
 from sae_pipeline.runs.fit import (
     column_problems,
@@ -36,7 +36,7 @@ from sae_pipeline.schema.causes import (
     WordEffects,
 )
 from sae_pipeline.schema.run import DECODER
-from sae_pipeline.study.layout import Layout, check_sae_record, present_classifier
+from sae_pipeline.study.layout import Layout, check_sae_record
 
 Writer = Callable[[ExportConfig, int, Path], Path]
 
@@ -67,8 +67,8 @@ def export_sae(config: ExportConfig, layer: int, root: Path) -> Path:
     """
     layout = Layout(root)
     path = layout.sae_alias(layer, config.sae_size)
-    if not path.is_file():
-        present_classifier(root)  # without a study, its message says how one is made
+    if not path.is_file() and not layout.classifier_alias.is_file():
+        raise UserError(f"There is no SAE at {path}, and no study in {root}; make one with `{command('study')}`.")
     sae = SparseAutoencoder.load(path)
     folder = Path(config.out) if config.out else layout.weights / config.to / f"layer_{layer}_{config.sae_size}"
     files = foreign_files(sae, config.to, _measured(layout, path))

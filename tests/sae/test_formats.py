@@ -190,9 +190,9 @@ def refused(folder: Path, name: str | None = None) -> str:
 
 
 def change_config(folder: Path, file: str, **changes: Any) -> None:
-    """Change fields of a config; of dictionary_learning's, those of its trainer. None removes a field."""
+    """Change fields of a config; of dictionary_learning's, those of its trainer, but for ours. None removes a field."""
     config = json.loads((folder / file).read_text())
-    part = config.get("trainer", config)
+    part = config if "finbert_sae" in changes else config.get("trainer", config)
     part |= changes
     for name in [name for name, value in part.items() if value is None]:
         del part[name]

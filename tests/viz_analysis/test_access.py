@@ -222,7 +222,7 @@ def test_servers_of_one_host_keep_their_cookies(runs: Path) -> None:
     assert len(names) == 2 and [client.get("/api/run").status_code for client in clients] == [200, 200]
 
 
-@pytest.mark.parametrize("path", ["//evil.example", "//evil.example/x", "/a//b", "///"])
+@pytest.mark.parametrize("path", ["//evil", "//evil.example/x", "/a//b", "///"])
 @pytest.mark.parametrize("prefix", ["", "/some/prefix"])
 def test_doubled_slashes_lead_nowhere(runs: Path, prefix: str, path: str) -> None:
     """Such a path is a page of the viewer; a redirect to it would be one to another host."""
