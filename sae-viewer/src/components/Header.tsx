@@ -41,7 +41,7 @@ export function Header({ address, run, tabs, onRuns, onHelp }: {
           {offered(VIEWS).map(([view, name]) => (
             <Tab key={view} name={name} to={tabs[view]} current={address.view === view} />
           ))}
-          <span className="flex items-stretch gap-x-4 text-sm max-sm:w-full sm:ml-2 lg:gap-x-5">
+          <span className="relative flex items-stretch gap-x-4 text-sm max-sm:w-full sm:pl-5 sm:before:absolute sm:before:inset-y-[calc(50%-0.5rem)] sm:before:left-0 sm:before:w-px sm:before:bg-line lg:gap-x-5">
             {offered(PANELS).map(([panel, name]) => (
               <Tab key={panel} name={name} to={openPanel(address, panel)} current={false} small />
             ))}

@@ -97,8 +97,15 @@ describe('the story of a prediction', () => {
     expect(told(headline([cause(5, 0.75, 2)], both), false)).toContain('Neutral (52.1 %).') // no labels: no prediction is wrong
   })
   it('does not name small effects as causes', () => {
-    expect(told(headline([cause(5, 0.04, 2), cause(6, -0.04, 1)]))).toBe('Bearish from many small effects: no feature speaks strongly for it.')
+    expect(told(headline([cause(5, 0.04, 2), cause(6, -0.04, 1)]))).toBe('Bearish from many small effects, +3.00 together.')
     expect(told(headline([cause(5, 2, 2), cause(6, 0.19, 1), cause(7, -0.19, 4)]))).toBe('Bearish because of cuts (5 2).')
+  })
+  it('says that no feature is needed where the class leads without any', () => {
+    const base = { base: [2.5, -1, -1.5] }
+    expect(told(headline([cause(5, 0.04, 2)], base))).toBe('Bearish is the prediction without any feature too: all features together change its logit by −0.50.')
+    expect(told(headline([cause(5, -0.4, 2)], base))).toBe(
+      'Bearish is the prediction without any feature too: all features together change its logit by −0.50, although cuts (5 -0.4) speaks against it.',
+    )
   })
   it('warns where the reconstruction predicts something else', () => {
     expect(told(headline([cause(5, 1, 2)], { spliced_prediction: 2 }))).toContain('Read this with care: from the SAE’s reconstruction the prediction would be Neutral.')

@@ -1,6 +1,7 @@
 /** Why a prediction was made, in words and per word, from the causes that a run holds. */
 
 import type { Headline } from '../interpAPI'
+import { signed } from './effects'
 import { percent } from './format'
 import { stretches } from './text'
 
@@ -57,21 +58,29 @@ function leadingFor({ features }: Effects, prediction: number): number[] {
   return leading.slice(0, NAMED).map(({ feature }) => feature)
 }
 
-function because(headline: Explained, { features }: Effects, named: readonly number[]): StoryPart[] {
+function because(headline: Explained, effects: Effects, named: readonly number[]): StoryPart[] {
   const { prediction } = headline
+  const { features } = effects
   const effectOf = (feature: number) => features.find((one) => one.feature === feature)?.effects[prediction] ?? 0
   const word = new Map(features.map((one) => [one.feature, wordAt(headline, one.positions, one.position_effects)]))
+  const parts: StoryPart[] = [klass(prediction)]
   const words = [...new Set(named.map((feature) => word.get(feature) ?? ''))]
-  if (words.length === 0) return [klass(prediction), text(' from many small effects: no feature speaks strongly for it.')]
-  const parts: StoryPart[] = [klass(prediction), text(' because of ')]
   words.forEach((one, i) => {
-    if (i > 0) parts.push(text(i === words.length - 1 ? ' and ' : ', '))
+    parts.push(text(i === 0 ? ' because of ' : i === words.length - 1 ? ' and ' : ', '))
     parts.push(...cause(one, named.filter((feature) => word.get(feature) === one), effectOf))
   })
-  const least = leastNamed(features.map(({ effects }) => effects[prediction] ?? 0))
-  const [against] = features.filter(({ effects }) => (effects[prediction] ?? 0) <= -least).sort((one, other) => effectOf(one.feature) - effectOf(other.feature))
-  if (against) parts.push(text(', although '), ...cause(word.get(against.feature) ?? '', [against.feature], effectOf), text(' speaks against it'))
+  if (words.length === 0) parts.push(text(unnamed(effects, prediction)))
+  const least = leastNamed(features.map(({ effects: logits }) => logits[prediction] ?? 0))
+  const [against] = features.map(({ feature }) => feature).filter((feature) => effectOf(feature) <= -least).sort((one, other) => effectOf(one) - effectOf(other))
+  if (against !== undefined) parts.push(text(', although '), ...cause(word.get(against) ?? '', [against], effectOf), text(' speaks against it'))
   return [...parts, text('.')]
+}
+
+/** Where a prediction comes from that no feature speaks strongly for. */
+function unnamed({ base, logits }: Effects, prediction: number): string {
+  const change = signed((logits[prediction] ?? 0) - (base[prediction] ?? 0))
+  const isBase = base.every((logit) => logit <= (base[prediction] ?? 0))
+  return isBase ? ` is the prediction without any feature too: all features together change its logit by ${change}` : ` from many small effects, ${change} together`
 }
 
 /** A word and, in brackets, the features that have their largest effect on it; the features alone on a special token. */

@@ -3,7 +3,7 @@ import { useLabelled } from '../../hooks/useLabelled'
 import type { Headline } from '../../interpAPI'
 import { className } from '../../lib/classes'
 import { signed } from '../../lib/effects'
-import { story, wordAt } from '../../lib/story'
+import { story } from '../../lib/story'
 import { FeatureCalled } from '../FeatureName'
 import { Word } from '../HeatText'
 
@@ -17,10 +17,6 @@ export function Story({ headline, labels, href, onLight, className: given = '' }
 }) {
   const parts = story(headline, useLabelled())
   if (parts.length === 0) return null
-  const wordOf = (feature: number) => {
-    const found = headline.effects?.features.find((one) => one.feature === feature)
-    return found && wordAt(headline, found.positions, found.position_effects)
-  }
   return (
     <p aria-label="Why" className={`max-w-[52rem] text-soft wrap-anywhere ${given}`}>
       {parts.map((part, i) => {
@@ -50,7 +46,7 @@ export function Story({ headline, labels, href, onLight, className: given = '' }
                 onFocus={() => onLight(part.feature)}
                 onBlur={() => onLight(undefined)}
               >
-                {part.feature} <FeatureCalled feature={part.feature} found={headline.found_names[part.feature]} word={wordOf(part.feature)} />{' '}
+                {part.feature} <FeatureCalled feature={part.feature} found={headline.found_names[part.feature]} word={undefined} />{' '}
                 <span className="whitespace-nowrap tabular-nums">{signed(part.effect)}</span>
               </Link>
             )
