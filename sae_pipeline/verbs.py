@@ -86,7 +86,7 @@ def _explain(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot
     print("\n".join(planned.lines()), flush=True)
     if planned.open and not arguments.yes:
         raise UserError("Nothing was sent; add --yes to ask these questions.")
-    print("\n".join(report.explanation_lines(explain(planned), [one.feature for one in planned.shown])))
+    print("\n".join(report.explanation_lines(planned.answers(explain(planned).explanations), len(planned.shown))))
     place.sync()
 
 

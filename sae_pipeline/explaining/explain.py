@@ -8,7 +8,7 @@ interrupted, and asks nothing twice.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,23 +55,35 @@ class Plan:
     config: ExplainConfig
     run: Run
     shown: list[ShownHeadlines]
-    known: dict[int, Explanation]  # of features that were asked already, with the same model and questions
-    kept: dict[int, Explanation]  # of other features
+    hashes: dict[int, str]  # of the questions about each feature
+    old: dict[int, Explanation]  # what the run has already, also of other models; kept until there is a new answer
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, config: ExplainConfig, run: Run, shown: list[ShownHeadlines]) -> "Plan":
+        """Find out what the run has already."""
+        hashes = {one.feature: prompt_hash(config, one) for one in shown}
+        return cls(endpoint, config, run, shown, hashes, {one.feature: one for one in _explained(run)})
+
+    def answers(self, explanations: Iterable[Explanation]) -> list[Explanation]:
+        """Those that answer this plan's questions."""
+        return [one for one in explanations if self.hashes.get(one.feature) == one.prompt_hash]
 
     @property
     def open(self) -> list[ShownHeadlines]:
         """The features that are still to be explained."""
-        return [one for one in self.shown if one.feature not in self.known]
+        known = {one.feature for one in self.answers(self.old.values())}
+        return [one for one in self.shown if one.feature not in known]
 
     def lines(self) -> list[str]:
         """An estimate of what the open questions cost."""
-        asked, answers = len(self.open), 3 * len(self.open) * self.config.max_answer_tokens
+        asked, run_id = len(self.open), self.run.metadata.run_id
+        answers = 3 * asked * self.config.max_answer_tokens
         characters = sum(_characters(explain_question(one)) for one in self.open)
         for question in (detection_question, fuzzing_question):
             characters += sum(_characters(question("x" * 80, one)[0]) for one in self.open)
         prompt = round(characters / _CHARACTERS_PER_TOKEN)
         lines = [
-            f"{len(self.shown):,} features of {self.run.metadata.run_id}, of which {len(self.known):,} are explained.",
+            f"{len(self.shown):,} features of {run_id}, of which {len(self.shown) - asked:,} are explained.",
             f"{asked:,} features, 3 questions each: about {prompt:,} tokens in, at most {answers:,} out, to "
             f"{self.config.model} at {self.endpoint.host}. The questions hold headlines of the run.",
         ]
@@ -108,12 +120,7 @@ def plan(config: ExplainConfig, root: Path, device: torch.device) -> Plan:
     names = run.found_names
     above = {feature: names[feature].above if feature in names else 0.0 for feature in features}
     shown = [firing.shown(feature, above[feature], config.tests, config.seed) for feature in features]
-    shown = [one for one in shown if one.strongest]
-    old = {one.feature: one for one in _explained(run)}
-    hashes = {one.feature: prompt_hash(config, one) for one in shown}
-    known = {f: old[f] for f, asked in hashes.items() if f in old and old[f].prompt_hash == asked}
-    kept = {f: one for f, one in old.items() if f not in hashes}
-    return Plan(endpoint, config, run, shown, known, kept)
+    return Plan.of(endpoint, config, run, [one for one in shown if one.strongest])
 
 
 def explain(plan: Plan) -> ExplanationsFile:
@@ -122,7 +129,7 @@ def explain(plan: Plan) -> ExplanationsFile:
     A feature whose answer is no explanation gets none, and is asked again by the next call. Raises EndpointError; what
     was explained until then is written.
     """
-    found = {**plan.kept, **plan.known}
+    found = dict(plan.old)
     file = _file(plan.run, found)
     try:
         for shown in tqdm(plan.open, desc="explain", unit="feature"):
@@ -167,7 +174,7 @@ def _explained_feature(plan: Plan, shown: ShownHeadlines) -> Explanation | None:
         feature=shown.feature,
         text=text,
         model=config.model,
-        prompt_hash=prompt_hash(config, shown),
+        prompt_hash=plan.hashes[shown.feature],
         detection=tested(detection_question),
         fuzzing=tested(fuzzing_question),
         rule_detection=_rule_score(plan, shown) if enough else None,

@@ -91,21 +91,14 @@ def _numbered(
 
 
 def _halved(headlines: Sequence[Headline]) -> list[tuple[Headline, bool]]:
-    """Every second headline is to be marked wrongly. One whose words all fire cannot be, and is left out."""
-    return [
-        (one, n % 2 == 0)
-        for n, one in enumerate(headlines)
-        if n % 2 == 0 or set(one.tokens.words) - {-1} - {one.tokens.words[p] for p in one.positions}
-    ]
+    """Every second headline is to be marked wrongly. One in which the feature fires on all words is left out."""
+    return [(one, n % 2 == 0) for n, one in enumerate(headlines) if n % 2 == 0 or one.other_words]
 
 
 def _with_marks(headline: Headline, right: bool, rng: np.random.Generator) -> str:
     words = headline.fired_words
-    if right:
-        return headline.marked(words)
-    fired = {headline.tokens.words[p] for p in headline.positions}
-    others = sorted(set(headline.tokens.words) - {-1} - fired)
-    return headline.marked(set(rng.permutation(others)[: len(words)].tolist()))
+    others = rng.permutation(sorted(headline.other_words))[: len(words)]
+    return headline.marked(words if right else set(others.tolist()))
 
 
 def _line(text: str) -> str:

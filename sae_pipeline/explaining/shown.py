@@ -49,6 +49,11 @@ class Headline:
         most = max(self.values, default=0.0)
         return {self.tokens.words[p] for p, v in zip(self.positions, self.values, strict=True) if 2 * v >= most}
 
+    @property
+    def other_words(self) -> set[int]:
+        """The numbers of all other words."""
+        return set(self.tokens.words) - self.fired_words - {-1}
+
 
 @dataclass(frozen=True)
 class ShownHeadlines:

@@ -29,6 +29,7 @@ from sae_pipeline.runs.folders import list_runs
 from sae_pipeline.sae.autoencoder import SparseAutoencoder, size_name
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import PROMPTS
+from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.study.layout import (
     SAE,
@@ -195,7 +196,10 @@ def load_sae(
 
 
 def equal_run(study: StudyConfig, root: Path) -> Path | None:
-    """The newest run that was made with the present SAE and these settings, if there is one; a damaged one is none."""
+    """The newest run that was made with the present SAE and these settings, if there is one.
+
+    A damaged one is none, and neither is one that an earlier version made without names for its features.
+    """
     layout = Layout(root)
     path = layout.sae_alias(study.extract.layer, study.analyze.sae_size)
     if not path.is_file():
@@ -204,7 +208,9 @@ def equal_run(study: StudyConfig, root: Path) -> Path | None:
     split = same_headlines(root).test.first(study.analyze.max_samples)
     for entry in list_runs(layout.runs):
         found = entry.metadata
-        if found is not None and (found.sae_hash, found.configs.get("analyze")) == wanted:
+        if found is None or NAMES not in found.files:
+            continue
+        if (found.sae_hash, found.configs.get("analyze")) == wanted:
             with suppress(DamageError):
                 check_files(entry.folder, found.files)
                 if _has_columns(entry.folder, found, split):

@@ -17,7 +17,7 @@ from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile, ShareOfPairs
 from sae_pipeline.schema.controls import ControlsFile
-from sae_pipeline.schema.explanations import ExplanationsFile
+from sae_pipeline.schema.explanations import Explanation
 from sae_pipeline.schema.family import FamilyFile
 from sae_pipeline.schema.map import MapFile
 from sae_pipeline.schema.reports import ClassifierReport
@@ -242,28 +242,41 @@ def map_lines(file: MapFile) -> Iterator[str]:
 
 
 def contrast_lines(file: ContrastFile) -> Iterator[str]:
-    """What changes of texts do to predictions, as a text table, with the feature that each moves most."""
+    """What changes of texts do to predictions, and which features explain it, as two text tables."""
     yield f"{file.run_id}: {file.n_headlines} headlines changed, in {file.seconds:.0f} s on {file.device}"
     yield ""
     width = max(len(kind.label) for kind in file.kinds)
     yield (
-        f"{'change':{width}}  {'texts':9}  pairs  prediction changes [95 %]  expected  as expected [95 %]     "
-        "feature (word)          explains"
+        f"{'change':{width}}  texts      pairs  prediction changes [95 %]  expected  as expected [95 %]     most often"
     )
     for kind in file.kinds:
         changed, right = (_with_ends(share) for share in (kind.changed, kind.as_expected))
-        leader = kind.features[0] if kind.features else None
-        moved = f"{leader.feature} ({leader.word})" if leader else "-"
-        explains = f"{leader.n_explained} of {kind.n_tested}" if leader and kind.n_tested else "-"
         yield (
             f"{kind.label:{width}}  {kind.source:9}  {kind.n_pairs:5}  {changed:25}  {kind.expectation:8}  {right:21}  "
-            f"{moved:22}  {explains}"
+            f"{_most_often(kind.transitions, file.labels)}".rstrip()
         )
+    yield "expected: same = the prediction stays; toward, away = the probability of a class rises, falls"
+    yield ""
+    yield f"{'change':{width}}  texts      feature, its word        it explains  all explain  of changed"
+    for kind in file.kinds:
+        if kind.n_tested and kind.features:
+            leader = kind.features[0]
+            yield (
+                f"{kind.label:{width}}  {kind.source:9}  {f'{leader.feature} ({leader.word})':23}  "
+                f"{leader.n_explained:11}  {kind.n_explained:11}  {kind.n_tested:10}"
+            )
     yield (
-        "expected: same = the prediction stays; toward, away = the probability of a class rises, falls. A feature "
-        "explains a pair whose predictions are equal once it is ablated."
+        "explain: the two predictions are equal once the feature whose effect changes most, or all "
+        f"{max(len(kind.features) for kind in file.kinds)} listed ones, are ablated where they fire more"
     )
     yield from file.left_out
+
+
+def _most_often(transitions: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
+    """The most frequent change of a prediction; empty where there is none."""
+    changes = [(n, a, b) for a, row in enumerate(transitions) for b, n in enumerate(row) if a != b]
+    n, before, after = max(changes, default=(0, 0, 0))
+    return f"{labels[before]} → {labels[after]} ({n})" if n else ""
 
 
 def _with_ends(share: ShareOfPairs) -> str:
@@ -326,15 +339,14 @@ def _or_dash(number: float | None) -> str:
     return "-" if number is None else f"{number:.2f}"
 
 
-def explanation_lines(file: ExplanationsFile, asked: Sequence[int]) -> list[str]:
+def explanation_lines(found: Sequence[Explanation], asked: int) -> list[str]:
     """The mean scores of what a language model said of the features that it was asked about."""
-    found = [one for one in file.explanations if one.feature in set(asked)]
-    lines = [f"explanations: {len(found):,} of {len(asked):,} features"]
+    lines = [f"explanations: {len(found):,} of {asked:,} features"]
     for name in ("detection", "rule_detection", "fuzzing"):
         scores = [score.auroc for one in found if (score := getattr(one, name)) is not None]
         if scores:
             what = {"rule_detection": "found rule, the same headlines"}.get(name, name)
             lines.append(f"  {what}: mean AUROC {sum(scores) / len(scores):.3f} over {len(scores):,} features")
-    if len(found) < len(asked):
+    if len(found) < asked:
         lines.append("The other answers were no explanations; the same command asks again.")
     return lines
