@@ -23,7 +23,7 @@ from flask.testing import FlaskClient
 
 from sae_explorer import __main__ as explorer
 from sae_pipeline.analysis.feature_stats import FeatureStats
-from sae_pipeline.flags import study_parser
+from sae_pipeline.flags import study_of, study_parser
 from sae_pipeline.sae.kinds import stepper, unit_rows
 from sae_pipeline.schema import kinds
 from tests.conftest import SmallStudy
@@ -279,7 +279,7 @@ def _check_python(words: list[str], command: str) -> None:
         arguments = study_parser(None).parse_args(flags)
         if arguments.verb not in ("inspect", "report", "verify"):  # the others have configs
             arguments.config = None  # the reader's own file
-            command_line._study(arguments, ROOT)
+            study_of(arguments, ROOT)
     elif name == "viz_analysis/feature_probe_server.py":
         process.command_line().parse_args(flags)
     elif name == "pytest":
