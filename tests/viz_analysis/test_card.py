@@ -43,7 +43,7 @@ def test_a_card_has_the_numbers_of_the_api(tmp_path: Path) -> None:
     assert [row[0] for row in classes] == LABELS
     for row, split in zip(classes, info["classes"], strict=True):
         assert row[1] == f"{split['n_fired']:,} of {split['n_headlines']:,}"
-        assert row[5] == ("–" if split["effect"] is None else f"{split['effect']:+.3f}")
+        assert row[5] == ("–" if split["effect"] is None else f"{split['effect']:+.3f}".replace("-", "−"))
     bullish = classes[LABELS.index("Bullish")]
     assert bullish[6:] == ["–", "0.5"]  # the interval has one end only; q is that of feature_effects.json
 

@@ -97,7 +97,16 @@ def _section(
 
 
 def _interval(low: float | None, high: float | None, digits: int) -> str:
-    return "–" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
+    return "–" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}".replace("-", "−")
+
+
+def _signed(effect: float) -> str:
+    return f"{effect:+.3f}".replace("-", "−")
+
+
+def _q(rate: float | None) -> str:
+    """A false-discovery rate with two significant digits."""
+    return "–" if rate is None else f"{rate:.2g}".replace("e-0", "e−").replace("e-", "e−")
 
 
 def _unmeasured(what: str, verb: str) -> str:
@@ -160,13 +169,13 @@ def _classes(info: FeatureInfo) -> CardSection:
 def _auroc(split: ClassSplit) -> list[str]:
     if split.auroc is None:
         return ["–", "–", "–"]
-    return [f"{split.auroc:.2f}", _interval(split.auroc_low, split.auroc_high, 2), number(split.auroc_q)]
+    return [f"{split.auroc:.2f}", _interval(split.auroc_low, split.auroc_high, 2), _q(split.auroc_q)]
 
 
 def _effect(split: ClassSplit, q: float | None) -> list[str]:
     if split.effect is None:
         return ["–", "–", "–"]
-    return [f"{split.effect:+.3f}", _interval(split.effect_low, split.effect_high, 3), number(q)]
+    return [_signed(split.effect), _interval(split.effect_low, split.effect_high, 3), _q(q)]
 
 
 # --- estimate against ablation -------------------------------------------------------------------------
@@ -183,8 +192,8 @@ def _ablation(run: RunReader, info: FeatureInfo) -> CardSection:
     shares, alone = pairs.T
     rows = [
         ["headlines in which it was ablated", f"{len(pairs):,}"],
-        ["mean share of the predicted logit (integrated gradients)", f"{shares.mean():+.3f}"],
-        ["mean change of that logit when it is removed alone", f"{-alone.mean():+.3f}"],
+        ["mean share of the predicted logit (integrated gradients)", _signed(shares.mean())],
+        ["mean change of that logit when it is removed alone", _signed(-alone.mean())],
         ["correlation of share and loss over headlines", _correlation(shares, alone)],
     ]
     sentence = "Shares add up to the logit. Removing a feature alone changes less where other features back it up."

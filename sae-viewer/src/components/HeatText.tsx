@@ -26,7 +26,7 @@ export interface Shade {
 }
 
 /** The least share of the largest effect that is shaded. */
-const LEAST_SHADE = 0.08
+const LEAST_SHADE = 0.12
 /** The share of the class's colour in the deepest shade, in per cent: text stays readable on it. */
 const DEEPEST_SHADE = 46
 

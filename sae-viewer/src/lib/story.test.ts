@@ -56,7 +56,7 @@ function headline(features: ReturnType<typeof cause>[], more: Partial<Effects> =
 }
 
 /** The story as a reader sees it; features by number and effect. */
-const told = (one: Headline, labelled = true) => story(one, labelled).map(shown).join('')
+const told = (one: Headline, labelled = true) => story(one, labelled).map(shown).join('').replaceAll('\u00a0', ' ')
 function shown(part: StoryPart): string {
   switch (part.kind) {
     case 'class':

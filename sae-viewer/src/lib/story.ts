@@ -96,7 +96,7 @@ function without({ label, prediction }: Explained, effects: Effects, named: read
   if (!flip) return []
   const probability = flip.path.at(-1)?.[flip.prediction] ?? 0
   const mended = wrong && flip.prediction === label ? ', as the label says' : ''
-  return [text(` Without ${whichOf(flip.features, named)}: `), klass(flip.prediction), text(` (${percent(probability)})${mended}.`)]
+  return [text(` Without ${whichOf(flip.features, named)}: `), klass(flip.prediction), text(` (${percent(probability).replace(' ', '\u00a0')})${mended}.`)]
 }
 
 /** A set of features in words, given the features that were named before. */

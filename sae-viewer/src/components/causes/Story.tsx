@@ -1,18 +1,24 @@
 import { Link } from 'wouter'
 import { useLabelled } from '../../hooks/useLabelled'
-import type { Headline } from '../../interpAPI'
+import { useLabel } from '../../hooks/useLabels'
+import type { FoundName, Headline } from '../../interpAPI'
 import { className } from '../../lib/classes'
 import { signed } from '../../lib/effects'
 import { story } from '../../lib/story'
 import { FeatureCalled } from '../FeatureName'
 import { Word } from '../HeatText'
 
-/** Why a headline was predicted as it was, in a sentence or two. */
-export function Story({ headline, labels, href, onLight, className: given = '' }: {
-  headline: Headline
-  labels: readonly string[]
+interface Linked {
   href: (feature: number) => string
   onLight: (feature: number | undefined) => void
+  /** Whether names have room for some words only. */
+  brief?: boolean
+}
+
+/** Why a headline was predicted as it was, in a sentence or two. */
+export function Story({ headline, labels, className: given = '', ...linked }: Linked & {
+  headline: Headline
+  labels: readonly string[]
   className?: string
 }) {
   const parts = story(headline, useLabelled())
@@ -36,22 +42,36 @@ export function Story({ headline, labels, href, onLight, className: given = '' }
               </Word>
             )
           case 'feature':
-            return (
-              <Link
-                key={i}
-                href={href(part.feature)}
-                className="text-ink hover:underline"
-                onPointerEnter={() => onLight(part.feature)}
-                onPointerLeave={() => onLight(undefined)}
-                onFocus={() => onLight(part.feature)}
-                onBlur={() => onLight(undefined)}
-              >
-                {part.feature} <FeatureCalled feature={part.feature} found={headline.found_names[part.feature]} word={undefined} />{' '}
-                <span className="whitespace-nowrap tabular-nums">{signed(part.effect)}</span>
-              </Link>
-            )
+            return <Cause key={i} feature={part.feature} effect={part.effect} found={headline.found_names[part.feature]} {...linked} />
         }
       })}
     </p>
+  )
+}
+
+/** A feature with its name, where it has one, and its effect. */
+function Cause({ feature, effect, found, href, onLight, brief = false }: Linked & { feature: number; effect: number; found: FoundName | undefined }) {
+  const named = found !== undefined || Boolean(useLabel(feature)?.name)
+  return (
+    <Link
+      href={href(feature)}
+      className="text-ink hover:underline"
+      onPointerEnter={() => onLight(feature)}
+      onPointerLeave={() => onLight(undefined)}
+      onFocus={() => onLight(feature)}
+      onBlur={() => onLight(undefined)}
+    >
+      {feature}{' '}
+      {named && (
+        <>
+          ‘
+          <span className={brief ? 'inline-block max-w-[min(13rem,50vw)] truncate align-bottom [&_bdi]:overflow-visible' : '[&_bdi]:whitespace-normal'}>
+            <FeatureCalled feature={feature} found={found} word={undefined} />
+          </span>
+          ’{' '}
+        </>
+      )}
+      <span className="whitespace-nowrap tabular-nums">{signed(effect)}</span>
+    </Link>
   )
 }

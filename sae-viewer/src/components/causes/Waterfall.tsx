@@ -6,7 +6,7 @@ import { signed, waterfall, waterfallAxis, type Causes, type WaterfallStep } fro
 import { difference, leastNamed } from '../../lib/story'
 import { FeatureCalled } from '../FeatureName'
 
-const GRID = 'grid grid-cols-[minmax(6rem,14rem)_3rem_3rem_minmax(0,1fr)] items-center gap-x-2'
+const GRID = 'grid grid-cols-[minmax(5.5rem,1fr)_2.75rem_2.75rem_minmax(5rem,1.2fr)] items-center gap-x-2'
 
 /** A class's logit as a sum: the base without features, the share of each feature, all others. Beside each share stands the feature's ablation alone. */
 export function Waterfall({ causes, index, labels, words, found, href, onLight }: {
@@ -41,7 +41,7 @@ export function Waterfall({ causes, index, labels, words, found, href, onLight }
         <span>feature</span>
         <span className="text-right">share</span>
         <span className="text-right">{measured && 'alone'}</span>
-        <span className="truncate pl-1">{measured && 'bar: share; line: alone'}</span>
+        <span className="truncate pl-1">{measured && 'bar share, line alone'}</span>
       </div>
       <ol>
         {steps.map((step, i) => (
@@ -134,7 +134,7 @@ function StepName({ step, words, found, href, label }: {
       </Link>
     )
   }
-  const names = { base: 'without any feature', others: 'all others together', logit: `${label} logit`, feature: '' }
+  const names = { base: 'no features', others: 'all others', logit: `${label} logit`, feature: '' }
   return <span className={step.kind === 'logit' ? 'font-semibold' : 'text-soft'}>{names[step.kind]}</span>
 }
 

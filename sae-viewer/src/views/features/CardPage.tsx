@@ -90,11 +90,11 @@ function Part({ section: { title, sentences, table, examples } }: { section: Car
 function Table({ table: { header, rows }, title }: { table: CardTable; title: string }) {
   return (
     <div className="overflow-x-auto print:overflow-visible" tabIndex={0} role="group" aria-label={`Table: ${title}`}>
-      <table className="mt-1 w-full text-sm tabular-nums">
+      <table className={`mt-1 text-sm tabular-nums ${header.length > 4 ? 'w-full' : ''}`}>
         <thead className={header.some(Boolean) ? 'text-xs text-soft' : 'sr-only'}>
           <tr>
             {header.map((name, i) => (
-              <th key={i} scope="col" className="py-1 pr-4 text-left font-normal whitespace-nowrap">
+              <th key={i} scope="col" className="py-1 pr-5 text-left font-normal whitespace-nowrap">
                 {name}
               </th>
             ))}
@@ -102,9 +102,9 @@ function Table({ table: { header, rows }, title }: { table: CardTable; title: st
         </thead>
         <tbody>
           {rows.map((row, i) => (
-            <tr key={i} className="border-t border-line align-baseline">
+            <tr key={i} className={`border-t border-line align-baseline ${header.some(Boolean) ? '' : 'first:border-t-0'}`}>
               {row.map((cell, j) => (
-                <td key={j} className={`py-1 pr-4 ${header.length > 4 ? 'whitespace-nowrap' : 'wrap-anywhere'}`}>
+                <td key={j} className={`py-1 pr-5 ${header.length > 4 ? 'whitespace-nowrap' : 'wrap-anywhere'}`}>
                   <bdi>
                     {breakable(visible(cell)).map((piece, k) => (
                       <span key={k}>{piece}</span>

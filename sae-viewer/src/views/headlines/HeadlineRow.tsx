@@ -125,7 +125,7 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
           </>
         ) : (
           <>
-          {causal && <Story headline={headline} labels={labels} href={featureHref} onLight={setCause} className="mt-1.5" />}
+          {causal && <Story headline={headline} labels={labels} href={featureHref} onLight={setCause} brief className="mt-1.5" />}
           <div className="mt-2 flex flex-wrap items-center gap-x-2 gap-y-1.5">
             {causal ? (
               <EffectChips headline={headline} labels={labels} first={FIRST} href={featureHref} onLight={setCause} />
