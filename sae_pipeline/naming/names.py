@@ -102,8 +102,9 @@ def find_names(headlines: NamedHeadlines, peaks: sparse.csr_matrix) -> FoundName
     scores = score_rules(holds, fires, n, MIN_HEADLINES)
     with_rule = np.flatnonzero(rules.gain > 0)
     shuffled = np.full(len(units), np.nan)
-    others = with_rule[other_units(len(with_rule))]
-    shuffled[with_rule] = score_rules(holds[others], fires[with_rule], n, MIN_HEADLINES).auroc
+    if len(with_rule) > 1:
+        others = with_rule[other_units(len(with_rule))]
+        shuffled[with_rule] = score_rules(holds[others], fires[with_rule], n, MIN_HEADLINES).auroc
     return FoundNames(units, headlines.table, rules, scores, shuffled, above)
 
 

@@ -51,6 +51,8 @@ def predicate_table(
     kept = sorted((key for key, n in support.items() if n >= MIN_SUPPORT), key=lambda key: (_ORDER.index(key[0]), key))
     place = {key: n for n, key in enumerate(kept)}
     sizes = Counter(kind for kind, _ in kept)
+    sizes["position"] = 2 * max(sizes["word"], 1)  # a word, and one of two ends
+    sizes["lexicon"] = max(sizes["lexicon"], sizes["word"])  # a category is worth it where it says more than one word
     later = [list(_keys(h.text, h.words, class_names[h.prediction], frequent, {})) for h in testing]
     holds = _matrix(found, place)
     return PredicateTable(

@@ -7,7 +7,7 @@ highest gain in bits (minimum description length):
     gain = n · I(rule; fires) − Σ cost(predicate)
 
 n are the choosing headlines, I the mutual information, and a predicate costs log₂ of the number of kinds and log₂ of
-the number of its kind. A rule that does not pay for itself is left out.
+the number of predicates of its kind. A rule that does not pay for itself is left out.
 """
 
 from typing import NamedTuple

@@ -1,0 +1,182 @@
+"""Names with a known answer: rules that were planted are found, scored as counted by hand, and beat other names."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from sae_pipeline.arrays import Flags
+from sae_pipeline.headlines.text import headline_id
+from sae_pipeline.naming.controls import other_units, sparsified
+from sae_pipeline.naming.names import FoundNames, NamedHeadlines, find_names
+from sae_pipeline.naming.predicates import holds
+from sae_pipeline.naming.rules import information, log_odds
+from sae_pipeline.naming.sample import HeadlineSample, Peaks, SampledHeadline, peak_matrix
+from sae_pipeline.naming.scoring import share_difference
+from sae_pipeline.naming.shapes import shapes_in
+from sae_pipeline.schema.names import FeatureName, Predicate
+
+CLASSES = ["Bearish", "Bullish"]
+FIRMS = ["Acme", "Borel", "Cantor", "Dirac", "Euler"]
+MOVES = ["rises", "falls", "cuts debt by $1.2bn", "holds", "to merge with Zeta", "up 3%"]
+
+
+def headline(text: str, prediction: int = 0, fired: dict[int, float] | None = None) -> SampledHeadline:
+    fired = dict(sorted((fired or {}).items()))
+    peaks = Peaks(np.array(list(fired), np.int32), np.array(list(fired.values()), np.float32))
+    return SampledHeadline(text, tuple(text.split()), prediction, peaks, np.zeros(4, np.float16))
+
+
+TEXTS = [f"{firm} {move} {day}" for firm, move, day in product(FIRMS, MOVES, ("today", "on Monday", "again", "now"))]
+HEADLINES = [headline(text, int("rises" in text)) for text in TEXTS]
+TESTS: Flags = np.arange(len(TEXTS)) // 2 % 2 == 1  # each text with "on Monday" and "today" chooses, the others test
+
+
+def named(fires: list[list[float]], tests: Flags = TESTS) -> FoundNames:
+    """Names of units that fire as given, [n_units][n_headlines]."""
+    table = NamedHeadlines.read(HEADLINES, tests, CLASSES)
+    return find_names(table, sparse.csr_matrix(np.array(fires, np.float32).T))
+
+
+def record(fires: list[float], tests: Flags = TESTS) -> FeatureName:
+    return named([fires], tests).records()[0]
+
+
+def on(*parts: str) -> list[float]:
+    return [float(any(part in text for part in parts)) for text in TEXTS]
+
+
+def test_planted_rules_are_found_and_score_1() -> None:
+    cases = {"Cantor": on("Cantor"), "Borel, Dirac": on("Borel", "Dirac"), "cuts": on("cuts")}
+    records = named(list(cases.values())).records()
+    for (name, _), found in zip(cases.items(), records.values(), strict=True):
+        assert found.name is not None and sorted(found.name.split(", ")) == name.split(", ")
+        assert found.score == found.high == found.f1 == 1.0 and found.low and found.low > 0.8
+        assert found.n == found.n_rule
+
+
+def test_general_predicates_are_found() -> None:
+    shapes = record([float("%" in text) for text in TEXTS])
+    assert shapes.name == "up" or shapes.rule[0].kind in ("shape", "lexicon", "word")
+    classes = record([float(one.prediction == 1) for one in HEADLINES])
+    assert classes.name in ("rises", "predicted Bullish") and classes.score == 1.0
+
+
+def test_the_score_is_counted_on_the_other_half_alone() -> None:
+    wrong_there = [f if not test else 1 - f for f, test in zip(on("Cantor"), TESTS, strict=True)]
+    found = record(wrong_there)
+    assert found.rule == [Predicate(kind="word", value="cantor")]
+    assert found.score == 0.0 and found.name is None
+    half_there = [f * (n % 4 != 3) for n, f in enumerate(on("Cantor"))]
+    found = record(half_there)
+    held = sum(f for f, test in zip(on("Cantor"), TESTS, strict=True) if test)
+    silent = TESTS.sum() - found.n
+    assert found.score == pytest.approx(0.5 + (1 - (held - found.n) / silent) / 2, abs=1e-6)
+    assert found.f1 == pytest.approx(2 * found.n / (found.n + held), abs=1e-6)
+
+
+def test_noise_and_two_examples_have_no_name() -> None:
+    noise = np.random.default_rng(0).random((40, len(TEXTS))) < 0.1
+    records = list(named(noise.astype(float).tolist()).records().values())
+    assert sum(one.name is not None for one in records) <= 1
+    assert sum(bool(one.rule) for one in records) <= 4
+    two = [float(n in (0, 2)) for n in range(len(TEXTS))]
+    found = record(two)
+    assert found.score is found.low is found.f1 is None and found.name is None
+
+
+def test_a_unit_that_nearly_always_fires_is_named_by_where_it_is_strong() -> None:
+    strong = [1.0 + 5.0 * f + 0.001 * n for n, f in enumerate(on("Dirac", "Euler"))]
+    found = record(strong)
+    assert found.above > 1 and found.name is not None and set(found.name.split(", ")) == {"Dirac", "Euler"}
+
+
+def test_the_shortest_of_equal_rules_wins() -> None:
+    assert record(on("merge")).rule[0].kind in ("word", "lexicon")
+    assert len(record(on("to merge with Zeta")).rule) == 1
+
+
+def test_names_of_other_units_score_as_chance() -> None:
+    found = named([on(firm) for firm in FIRMS])
+    assert np.nanmax(found.shuffled) < 0.5
+    assert [found.summaries("names").share_named, found.shuffled_summary().share_named] == [1.0, 0.0]
+    for n in (2, 3, 50):
+        assert sorted(other_units(n)) == list(range(n)) and (other_units(n) != np.arange(n)).all()
+
+
+def test_neurons_fire_as_often_as_features_do() -> None:
+    strengths = np.random.default_rng(1).normal(size=(200, 30))
+    fires = sparsified(strengths, np.array([0.05, 0.1]))
+    assert set(np.diff(fires.tocsc().indptr)) == {10, 20}
+    column = fires[:, 0].toarray().ravel()
+    assert strengths[column > 0, 0].min() >= strengths[column == 0, 0].max()
+
+
+def test_one_rule_holds_where_the_table_says() -> None:
+    found = record(on("Borel", "Dirac"))
+    assert [holds(found.rule, h.text, h.words, CLASSES[h.prediction]) for h in HEADLINES] == [
+        bool(f) for f in on("Borel", "Dirac")
+    ]
+
+
+def test_information_and_log_odds_have_known_values() -> None:
+    assert information(np.array(4), np.array(4), np.array(4), 8) == pytest.approx(8)  # a perfect rule: 1 bit each
+    assert information(np.array(2), np.array(4), np.array(4), 8) == pytest.approx(0)  # independent
+    together, alone = (log_odds(np.array([both]), np.array([20]), np.array([20]), 200)[0] for both in (18, 2))
+    assert together > 3 and alone == pytest.approx(0, abs=1e-9)
+
+
+def test_the_interval_covers_as_often_as_it_says() -> None:
+    """Agresti and Caffo's interval covers the true difference of two shares in 93 % of draws or more."""
+    rng = np.random.default_rng(0)
+    for n1, p1, n0, p0 in ((8, 0.9, 500, 0.02), (5, 1.0, 300, 0.0), (40, 0.6, 400, 0.2)):
+        k1, k0 = rng.binomial(n1, p1, 4000), rng.binomial(n0, p0, 4000)
+        difference, low, high = share_difference(k1, np.array(n1), k0, np.array(n0))
+        assert ((low <= p1 - p0) & (p1 - p0 <= high)).mean() > 0.93
+        assert ((low <= difference) & (difference <= high)).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("$AAPL up", "ticker"),
+        ("profit falls -4.2% today", "fall in percent"),
+        ("up +3 %", "rise in percent"),
+        ("a $1.2bn deal", "billions"),
+        ("5 million shares", "millions"),
+        ("Q3 results", "quarter"),
+        ("read https://t.co/ab12", "link"),
+        ("thanks @cnbc", "user"),
+        ("Fed: no cuts", "source"),
+        ("is it over?", "question"),
+        ("Beyond Meat Inc", "company"),
+        ("due on March 3", "date"),
+    ],
+)
+def test_shapes(text: str, shape: str) -> None:
+    assert shape in shapes_in(text)
+    assert shape not in shapes_in("plain words about shares")
+
+
+def test_a_link_is_no_number_and_no_colon() -> None:
+    assert shapes_in("read https://t.co/ab12") == ["link"]
+
+
+def test_the_sample_does_not_depend_on_order_or_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sae_pipeline.naming.sample.MAX_HEADLINES", 20)
+    monkeypatch.setattr("sae_pipeline.naming.sample.MAX_ENTRIES", 60)
+    rng = np.random.default_rng(0)
+    made = {headline_id(text): headline(text, 0, dict.fromkeys(range(rng.integers(9)), 1.0)) for text in TEXTS}
+    names = list(made)
+
+    def sample(order: list[str]) -> list[str]:
+        parts = [HeadlineSample(), HeadlineSample()]
+        for n, name in enumerate(order):
+            parts[n % 2].add({name: made[name]})
+        return [name for name, _ in (parts[0] + parts[1]).finish()]
+
+    kept = sample(names)
+    assert kept == sample(names[::-1]) == sorted(names)[: len(kept)] and 5 < len(kept) <= 20
+    headlines = [made[name] for name in kept]
+    assert peak_matrix(headlines, 9).sum() == sum(len(one.features.unit) for one in headlines) <= 60
