@@ -43,6 +43,7 @@ from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.tokens import TokenizedHeadline, padded_batches, shuffled_batches, tokenize
 from sae_pipeline.machine.device import MicroBatches, autocast, dtype_name, use_bf16
+from sae_pipeline.machine.threads import taking_threads, threads_to_take
 from sae_pipeline.schema.reports import ClassifierReport
 from sae_pipeline.tracking import Log
 
@@ -68,6 +69,7 @@ class _Progress:
     seconds: float = 0.0  # spent in steps
     loss_sum: float = 0.0  # over the headlines of this epoch
     history: list[EpochRecord] = field(default_factory=list)
+    threads: int = field(default_factory=torch.get_num_threads)  # of torch, on which the last digits depend
 
 
 def finetune(
@@ -138,9 +140,10 @@ def _fit(
         short = logits_only(network)
         masters = MasterWeights(network, use_bf16(next(network.parameters()).device, config.precision))
         training_loss = _TrainingLoss(short, masks, pad_id, train, config)
-        progress = _resumed(masters, checkpoint)
+        progress = _resumed(masters, checkpoint) or _begun(next(network.parameters()).device)
         shown: deque[float] = deque(maxlen=_SHOWN)
-        with tqdm(total=n_steps, initial=progress.step, desc="fine-tune", unit="step") as bar:
+        bar = tqdm(total=n_steps, initial=progress.step, desc="fine-tune", unit="step")
+        with bar, taking_threads(progress.threads):
             for epoch in range(progress.step // steps_per_epoch, config.epochs):
                 batches = shuffled_batches(lengths, config.batch_size, (config.seed, epoch))
                 left = batches[progress.step - epoch * steps_per_epoch :]
@@ -262,11 +265,24 @@ def _save(progress: _Progress, masters: MasterWeights, checkpoint: Checkpoint) -
     checkpoint.save(masters.state(), vars(progress) | {"history": history})
 
 
-def _resumed(masters: MasterWeights, checkpoint: Checkpoint) -> _Progress:
-    """Return to the last checkpoint, or start where there is none."""
+def _begun(device: torch.device) -> _Progress:
+    """No step yet, and as many threads as the machine has room for; a line says where these are fewer than usual."""
+    if device.type != "cpu":
+        return _Progress()
+    threads, usual = threads_to_take(), torch.get_num_threads()
+    if threads < usual:
+        tqdm.write(
+            f"Other programs keep this machine busy, so fine-tuning takes {threads} of {usual} threads; "
+            "OMP_NUM_THREADS sets another number."
+        )
+    return _Progress(threads=threads)
+
+
+def _resumed(masters: MasterWeights, checkpoint: Checkpoint) -> _Progress | None:
+    """Return to the last checkpoint; None where there is none."""
     saved = checkpoint.load()
     if saved is None or (saved[1]["history"] and checkpoint.load("best") is None):
-        return _Progress()
+        return None
     tensors, facts = saved
     masters.restore(tensors)
     tqdm.write(f"fine-tuning goes on from its checkpoint at step {facts['step']:,}")

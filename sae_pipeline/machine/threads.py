@@ -1,7 +1,13 @@
-"""How the threads of torch and of the kernels wait for each other."""
+"""How many threads torch takes, and how they wait for each other."""
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+_STAT = Path("/proc/stat")
+_WATCHED = 0.3  # seconds
 _SPINS = "10000"  # some 50 µs
 
 
@@ -15,3 +21,60 @@ def wait_asleep() -> None:
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = _SPINS
+
+
+def free_cores(seconds: float = _WATCHED) -> float | None:
+    """The cores of this process that no program used in the next `seconds`; None where the system does not tell.
+
+    Only Linux tells. Programs that give way to others (`nice`) do not count.
+    """
+    before = _core_times()
+    time.sleep(seconds)
+    after = _core_times()
+    spent = {
+        core: (after[core][0] - free, after[core][1] - all_) for core, (free, all_) in before.items() if core in after
+    }
+    shares = [free / all_ for free, all_ in spent.values() if all_ > 0]
+    return sum(shares) if shares else None
+
+
+def _core_times() -> dict[int, tuple[int, int]]:
+    """The free ticks and all ticks of each core that this process may use."""
+    try:
+        lines = _STAT.read_text(encoding="ascii").splitlines()
+        own = os.sched_getaffinity(0)
+    except (OSError, AttributeError):
+        return {}
+    found = {}
+    for line in lines:
+        name, *ticks = line.split()
+        if name.startswith("cpu") and name[3:].isdecimal() and int(name[3:]) in own:
+            _, nice, _, idle, waiting, *_ = counts = [int(tick) for tick in ticks[:8]]
+            found[int(name[3:])] = (nice + idle + waiting, sum(counts))
+    return found
+
+
+def threads_to_take() -> int:
+    """As many threads as cores are free, at least one and at most what torch takes by itself.
+
+    With `OMP_NUM_THREADS` the user has chosen. Where another program needs the core of one thread, the others wait for
+    that thread after each product, so fewer threads are faster.
+    """
+    import torch
+
+    most = torch.get_num_threads()
+    free = None if "OMP_NUM_THREADS" in os.environ or most == 1 else free_cores()
+    return most if free is None else min(most, max(1, round(free)))
+
+
+@contextmanager
+def taking_threads(n: int) -> Iterator[None]:
+    """Let torch take `n` threads inside the context."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

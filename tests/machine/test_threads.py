@@ -1,10 +1,13 @@
-"""How threads wait for each other."""
+"""How many threads there are, and how they wait for each other."""
 
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
+
+from sae_pipeline.machine.threads import free_cores, taking_threads, threads_to_take
 
 ASKED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 CODE = (
@@ -22,3 +25,31 @@ def test_commands_say_so_before_torch_loads(given: dict[str, str], found: list[s
     own = {name: value for name, value in os.environ.items() if name not in ASKED}
     done = subprocess.run([sys.executable, "-c", CODE], env=own | given, capture_output=True, text=True)
     assert done.stdout == f"{found} False\n", done.stderr
+
+
+def test_programs_that_keep_the_cores_busy_are_seen() -> None:
+    """Beside as many busy programs as cores hardly a core is free; those that give way to others do not count."""
+    cores = len(os.sched_getaffinity(0))
+    spin = [sys.executable, "-c", "while True: pass"]
+    spinning = [subprocess.Popen(spin) for _ in range(cores)]
+    try:
+        busy = free_cores(1.0)
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+    assert busy is not None and busy < 0.2 * cores
+    assert free_cores(0.0) is None  # no time, no answer
+
+
+def test_the_users_number_of_threads_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`OMP_NUM_THREADS` is final; otherwise there are as many threads as free cores, but one at least."""
+    most = torch.get_num_threads()
+    with taking_threads(4):
+        monkeypatch.setenv("OMP_NUM_THREADS", "4")
+        assert threads_to_take() == 4
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        for free, threads in [(0.1, 1), (1.6, 2), (9.0, 4), (None, 4)]:
+            monkeypatch.setattr("sae_pipeline.machine.threads.free_cores", lambda free=free: free)
+            assert threads_to_take() == threads
+    assert torch.get_num_threads() == most
