@@ -26,20 +26,18 @@ def wait_asleep() -> None:
 def free_cores(seconds: float = _WATCHED) -> float | None:
     """The cores of this process that no program used in the next `seconds`; None where the system does not tell.
 
-    Only Linux tells. Programs that give way to others (`nice`) do not count.
+    Only Linux tells.
     """
     before = _core_times()
     time.sleep(seconds)
     after = _core_times()
-    spent = {
-        core: (after[core][0] - free, after[core][1] - all_) for core, (free, all_) in before.items() if core in after
-    }
-    shares = [free / all_ for free, all_ in spent.values() if all_ > 0]
+    spent = [(after[core][0] - idle, after[core][1] - ticks) for core, (idle, ticks) in before.items() if core in after]
+    shares = [idle / ticks for idle, ticks in spent if ticks > 0]
     return sum(shares) if shares else None
 
 
 def _core_times() -> dict[int, tuple[int, int]]:
-    """The free ticks and all ticks of each core that this process may use."""
+    """The idle ticks and all ticks of each core that this process may use."""
     try:
         lines = _STAT.read_text(encoding="ascii").splitlines()
         own = os.sched_getaffinity(0)
@@ -47,10 +45,10 @@ def _core_times() -> dict[int, tuple[int, int]]:
         return {}
     found = {}
     for line in lines:
-        name, *ticks = line.split()
+        name, *numbers = line.split()
         if name.startswith("cpu") and name[3:].isdecimal() and int(name[3:]) in own:
-            _, nice, _, idle, waiting, *_ = counts = [int(tick) for tick in ticks[:8]]
-            found[int(name[3:])] = (nice + idle + waiting, sum(counts))
+            _, _, _, idle, waiting, *_ = ticks = [int(number) for number in numbers[:8]]
+            found[int(name[3:])] = (idle + waiting, sum(ticks))
     return found
 
 

@@ -28,7 +28,7 @@ def test_commands_say_so_before_torch_loads(given: dict[str, str], found: list[s
 
 
 def test_programs_that_keep_the_cores_busy_are_seen() -> None:
-    """Beside as many busy programs as cores hardly a core is free; those that give way to others do not count."""
+    """Beside as many busy programs as cores, hardly a core is free."""
     cores = len(os.sched_getaffinity(0))
     spin = [sys.executable, "-c", "while True: pass"]
     spinning = [subprocess.Popen(spin) for _ in range(cores)]
