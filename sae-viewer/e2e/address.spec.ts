@@ -31,6 +31,21 @@ test('each tab keeps its state while the other is shown', async ({ page, api }) 
   await expect(page).toHaveURL(feature)
 })
 
+test('quality, comparison and labels are found without the menu of runs', async ({ page }) => {
+  for (const width of [1440, 390]) {
+    await page.setViewportSize({ width, height: 900 })
+    for (const [name, panel] of [['Quality', 'quality'], ['Compare', 'compare'], ['Labels', 'labels']] as const) {
+      await page.goto('/features')
+      await loaded(page)
+      const link = page.getByRole('navigation', { name: 'Views and figures' }).getByRole('link', { name, exact: true })
+      await expect(link).toBeInViewport({ ratio: 1 })
+      await link.click()
+      await expect(page).toHaveURL(new RegExp(`/features\\?panel=${panel}$`))
+      await expect(page.getByRole('dialog')).toBeVisible()
+    }
+  }
+})
+
 test('the run in the address is shown, and the list of runs shows another', async ({ page, api }) => {
   const run = await api.run()
   await page.goto(`/?run=${run.run_id}`)

@@ -1,8 +1,8 @@
-import { count, expect, listed, loaded, row, strongest, test } from './api'
+import { count, expect, IN_ORDER, listed, loaded, row, strongest, test } from './api'
 
-test('the first view is the headlines, with prediction, label and verdict in words', async ({ page, api }) => {
+test('the headlines in order, with prediction, label and verdict in words', async ({ page, api }) => {
   const { headlines, total, labels } = await api.get('/api/headlines', { limit: 5 })
-  await page.goto('/')
+  await page.goto(IN_ORDER)
   await expect(page.getByRole('link', { name: 'Headlines', exact: true })).toHaveAttribute('aria-current', 'page')
   await expect(page.getByRole('status').filter({ hasText: `${count(total)} headline` })).toBeVisible()
   for (const [place, headline] of headlines.entries()) {
@@ -38,11 +38,12 @@ test('correct is green and wrong is red', async ({ page, api }) => {
 
 test('three chips name feature and word; hover and focus show the activations and colour the words', async ({ page, api }) => {
   const headline = await api.firstHeadline()
-  await page.goto('/')
+  await page.goto(IN_ORDER)
   const shown = row(page, 0)
   for (const [i, fired] of headline.features.slice(0, 3).entries()) {
     const chip = shown.locator('.chip').nth(i)
-    await expect(chip).toHaveText(`Feature ${fired.feature}:${fired.word}`)
+    const found = headline.found_names[fired.feature]
+    await expect(chip).toHaveText(`Feature ${fired.feature}:${found ? found.text : `no name, strongest word “${fired.word}”`}`)
   }
   await expect(shown.locator('.chip')).toHaveCount(Math.min(3, headline.features.length))
   await expect(shown.locator('mark')).toHaveCount(0)
@@ -70,7 +71,7 @@ test('three chips name feature and word; hover and focus show the activations an
 
 test('"Show all" opens the headline to all its features, and the address says so', async ({ page, api }) => {
   const headline = await api.firstHeadline()
-  await page.goto('/')
+  await page.goto(IN_ORDER)
   await row(page, 0).getByRole('button', { name: `Show all ${headline.features.length}` }).click()
   await expect(row(page, 0).locator('.chip')).toHaveCount(headline.features.length)
   await expect(page).toHaveURL(/open=0/)
@@ -87,7 +88,7 @@ test('"Show all" opens the headline to all its features, and the address says so
 
 test('every filter shows what the API counts, and Back undoes it', async ({ page, api }) => {
   const run = await api.run()
-  await page.goto('/')
+  await page.goto(IN_ORDER)
   const status = page.getByRole('status').first()
   await page.getByRole('group', { name: 'Filter by verdict' }).getByRole('button', { name: 'Wrong' }).click()
   const wrong = await api.get('/api/headlines', { correct: false, limit: 1 })
@@ -110,7 +111,7 @@ test('the confusion matrix counts and filters', async ({ page, api }) => {
   const run = await api.run()
   const asked: string[] = []
   page.on('request', (request) => asked.push(new URL(request.url()).pathname))
-  await page.goto('/')
+  await page.goto(IN_ORDER)
   const matrix = page.getByRole('group', { name: 'Filter by label and prediction' })
   for (let label = 0; label < run.labels.length; label++) {
     for (let prediction = 0; prediction < run.labels.length; prediction++) {
@@ -134,7 +135,7 @@ test('typing a search sends one request', async ({ page, api }) => {
   const wanted = headline.text.split(/\s+/).sort((one, other) => other.length - one.length)[0]?.slice(0, 12) ?? ''
   const { total, n_headlines, headlines } = await api.get('/api/headlines', { q: wanted, limit: 1 })
   await page.clock.install()
-  await page.goto('/')
+  await page.goto(IN_ORDER)
   await loaded(page)
   const asked = new Set<string>()
   page.on('request', (request) => {
@@ -155,7 +156,7 @@ test('typing a search sends one request', async ({ page, api }) => {
 
 test('sorting asks the API', async ({ page, api }) => {
   const { headlines } = await api.get('/api/headlines', { sort: 'loss', order: 'desc', limit: 3 })
-  await page.goto('/')
+  await page.goto(IN_ORDER)
   await page.getByRole('button', { name: /^Sort/ }).click()
   await page.getByRole('menuitemradio', { name: /loss, highest first/ }).click()
   for (const [place, headline] of headlines.entries()) {
@@ -167,7 +168,7 @@ test('sorting asks the API', async ({ page, api }) => {
 test('pieces and special tokens are shown on request only', async ({ page, api }) => {
   const headline = await api.firstHeadline()
   const specials = headline.tokens.filter((_, i) => (headline.words[i] ?? 0) < 0)
-  await page.goto('/')
+  await page.goto(IN_ORDER)
   await expect(row(page, 0).locator('bdi').first()).toHaveText(headline.text, { useInnerText: false })
   await page.getByRole('checkbox', { name: 'Show tokens as the model reads them' }).check()
   for (const special of specials) await expect(row(page, 0).locator('bdi').first()).toContainText(special)
@@ -176,7 +177,7 @@ test('pieces and special tokens are shown on request only', async ({ page, api }
 
 test('only rows in sight are drawn, to the end of the list', async ({ page, api }) => {
   const { total } = await api.get('/api/headlines', { limit: 1 })
-  await page.goto('/')
+  await page.goto(IN_ORDER)
   await loaded(page)
   await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight))
   await expect(row(page, total - 1).locator('article')).toBeVisible()

@@ -60,6 +60,7 @@ for (const width of [1440, 390]) {
     views.push(...few.map((metric) => of(`/features?${new URLSearchParams({ metric: metric.name })}`)))
     views.push(of('/features?labelled=1'))
     for (const { feature } of features) {
+      views.push({ name: `card ${feature}`, path: `/features/${feature}/card`, ready: (page) => expect(page.getByRole('heading', { name: 'Made from' })).toBeVisible() })
       views.push({ name: `feature ${feature}`, path: `/features/${feature}`, ready: (page) => expect(page.locator('[data-example]').first()).toBeVisible() })
     }
     // Names and values of the table's columns: in a row, in an open row, as a slice, and in the menus.
@@ -71,7 +72,7 @@ for (const width of [1440, 390]) {
       views.push(of(`/?${new URLSearchParams({ where: `${name}:${value}`, sort: `column:${name}` })}`))
     }
     const bench = new URLSearchParams({ bench: benchOf(headlines[0]?.text.slice(0, 1_000) ?? '') })
-    views.push({ name: 'bench', path: `/?${bench}`, ready: (page) => expect(page.getByRole('dialog')).toContainText('--live') })
+    views.push({ name: 'bench', path: `/bench?${bench}`, ready: (page) => expect(page.getByRole('region', { name: 'Bench' })).toContainText('--live') })
     for (const { name, path, ready } of views) {
       await page.goto(server.url + path)
       await ready(page)

@@ -1,7 +1,7 @@
-import { expect, loaded, row, test } from './api'
+import { expect, IN_ORDER, loaded, row, test } from './api'
 
 test('keys move through the lists, between the tabs and to the help', async ({ page }) => {
-  await page.goto('/')
+  await page.goto(IN_ORDER)
   await loaded(page)
   await page.keyboard.press('j')
   await page.keyboard.press('j')
@@ -34,7 +34,10 @@ test('keys move through the lists, between the tabs and to the help', async ({ p
   await page.keyboard.press('Escape')
   await page.keyboard.press('g')
   await page.keyboard.press('h')
-  await expect(page).toHaveURL(/\/$/)
+  await expect(page).toHaveURL(/\/\?sort=position$/)
+  await page.keyboard.press('g')
+  await page.keyboard.press('b')
+  await expect(page).toHaveURL(/\/bench$/)
 })
 
 test('the focus is always visible', async ({ page }) => {

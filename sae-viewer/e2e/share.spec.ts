@@ -41,7 +41,7 @@ async function readThrough(page: Page, start: string): Promise<void> {
   await page.goto(`${start}#/?open=0&effects=true`)
   await expect(row(page, 0).getByRole('figure', { name: /Waterfall/ })).toBeVisible()
   await expect(page.getByRole('link', { name: 'Bench' })).toHaveCount(0)
-  await expect(page.getByRole('link', { name: 'Edit on the bench' })).toHaveCount(0)
+  await expect(page.getByRole('link', { name: 'Try on the bench' })).toHaveCount(0)
 
   await page.getByRole('link', { name: 'Features', exact: true }).click()
   await expect(page).toHaveURL(/#\/features/)
