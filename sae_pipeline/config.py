@@ -285,7 +285,7 @@ class ContrastConfig(Config):
     max_headlines: int = Field(300, ge=0, description="headlines of the run that are changed, drawn at random")
     templates: bool = Field(True, description="whether headlines made from templates are changed too")
     pairs: str | None = Field(None, description="table of your own pairs: before, after and expected")
-    features: int = Field(5, ge=0, le=50, description="features listed and ablated per kind of change")
+    features: int = Field(5, ge=0, le=50, description="features listed per kind of change")
     keep: int = Field(20, ge=0, le=500, description="pairs kept per kind of change, those against expectation first")
     tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
     seed: int = 0

@@ -840,6 +840,11 @@ export interface components {
             /** Kinds */
             kinds: components["schemas"]["KindOfChange"][];
             /**
+             * Labels
+             * @description the classes, in the order of the probabilities
+             */
+            labels: string[];
+            /**
              * Left Out
              * @description a sentence for each kind, or group of kinds, without pairs
              */
@@ -1039,6 +1044,22 @@ export interface components {
              * @description the whole word that the WordPiece belongs to, as written
              */
             word: string;
+        };
+        /**
+         * ExplainedPairs
+         * @description How many of the tested pairs some features explain: their two predictions are equal without these features.
+         */
+        ExplainedPairs: {
+            /**
+             * N Features
+             * @description the features with the largest `shift`, as many as these
+             */
+            n_features: number;
+            /**
+             * N Pairs
+             * @description pairs whose predictions are equal when all are ablated where they fire more
+             */
+            n_pairs: number;
         };
         /**
          * Explanation
@@ -2054,6 +2075,8 @@ export interface components {
              * @enum {string}
              */
             expectation: "same" | "toward" | "away";
+            /** Explained */
+            explained: components["schemas"]["ExplainedPairs"][];
             /**
              * Features
              * @description largest `shift` first
@@ -2068,11 +2091,6 @@ export interface components {
              * @description [n_classes] mean change of the probability, after − before
              */
             mean_shift: number[];
-            /**
-             * N Explained
-             * @description of them, those whose predictions become equal when all features of `features` are ablated where they fire more
-             */
-            n_explained: number;
             /** N Pairs */
             n_pairs: number;
             /**

@@ -15,24 +15,32 @@ from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.contrast.pairs import Pair
 from sae_pipeline.contrast.shifts import Texts, blocks
 
+SIZES = (1, 5, 20, 50)
+"""How many of the leading features are ablated together."""
+
 
 @dataclass(frozen=True)
 class Explained:
     """How many pairs features explain, and the words on which they fire most."""
 
-    by_feature: list[int]
-    together: int
-    words: list[str]
+    alone: list[int]  # by each of the listed features
+    together: list[int]  # by as many leading features as SIZES says
+    words: list[str]  # of the listed features
 
 
 def explain(
-    probe: Probe, classifier: Classifier, changed: Sequence[Pair], others: Sequence[Pair], features: Sequence[int]
+    probe: Probe,
+    classifier: Classifier,
+    changed: Sequence[Pair],
+    others: Sequence[Pair],
+    features: Sequence[int],
+    n_listed: int,
 ) -> Explained:
-    """Ablate `features`, each alone and all together, in pairs whose predictions differ.
+    """Ablate the leading ones of `features` together, and the first `n_listed` alone, in pairs that change predictions.
 
     `others` are pairs that only tell on which words the features fire.
     """
-    by_feature, together = np.zeros(len(features), np.int64), 0
+    alone, together = np.zeros(min(n_listed, len(features)), np.int64), np.zeros(len(SIZES), np.int64)
     words: list[Counter[str]] = [Counter() for _ in features]
     tested = {id(pair) for pair in changed}
     for block in blocks([*changed, *others]):
@@ -50,8 +58,12 @@ def explain(
             if id(pair) in tested:
                 asked.append((pair, found))
                 rows = texts.row[pair.before], texts.row[pair.after]
-                trials += [(rows[version], [group]) for _, version, group in found]
-                trials += [(rows[version], [g for _, v, g in found if v == version]) for version in (0, 1)]
+                trials += [(rows[version], [group]) for i, version, group in found if i < len(alone)]
+                trials += [
+                    (rows[version], [g for i, v, g in found if v == version and i < size])
+                    for size in SIZES
+                    for version in (0, 1)
+                ]
         if not trials:
             continue
         variants = Variants.of_groups(texts.reading.firings, [r for r, _ in trials], [g for _, g in trials])
@@ -60,11 +72,9 @@ def explain(
         for pair, found in asked:
             own = plain[texts.row[pair.before]], plain[texts.row[pair.after]]
             for i, version, _ in found:
-                by_feature[i] += next(predictions) == own[1 - version]
-            together += next(predictions) == next(predictions)
-    return Explained(by_feature.tolist(), together, [most_common(counts) for counts in words])
-
-
-def most_common(words: Counter[str]) -> str:
-    """The most frequent word; empty where there is none."""
-    return words.most_common(1)[0][0] if words else ""
+                if i < len(alone):
+                    alone[i] += next(predictions) == own[1 - version]
+            for k in range(len(SIZES)):
+                together[k] += next(predictions) == next(predictions)
+    listed = [counts.most_common(1)[0][0] if counts else "" for counts in words[: len(alone)]]
+    return Explained(alone.tolist(), together.tolist(), listed)

@@ -8,6 +8,7 @@ not apply to.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import SequenceMatcher
 from functools import cache
 from random import Random
@@ -30,6 +31,8 @@ _TICKER = re.compile(r"\$[A-Z]{1,5}\b")
 _NUMBER = re.compile(
     r"(?<![\w.,:/])(?<!\w-)(\d+(?:,\d{3})*)(\.\d+)?(?:(?=[MBKmbk]n?\b)|(?![\w:/]|[.,]\d|-\w))"  # no 5G, 10-year, 10:30
 )
+_UNIT = re.compile(r"\s?(?:%|[MBKmbk]n?\b|[mb]illion\b|percent\b)")
+_CURRENCIES = ("$", "€", "£")
 _FIXED = re.compile(rf"\b(?:{'|'.join(map(re.escape, words.FIXED_NUMBERS))})[a-z]*\.?\s*$")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _RETWEET = re.compile(r"RT\b[ :]*(?:@\w+:?\s*)?")
@@ -97,7 +100,10 @@ def _ticker(text: str, random: Random) -> Changed | None:
 
 
 def _number(text: str, _: Random) -> Changed | None:
-    """All numbers a tenth larger, so that their order stays. Years and numbers in names or links are left."""
+    """All amounts and percentages a tenth larger, so that their order stays. Of other numbers only round ones change.
+
+    Years, days and numbers in names or links stay.
+    """
     links = link_spans(text)
 
     def larger(match: re.Match[str]) -> str:
@@ -105,8 +111,12 @@ def _number(text: str, _: Random) -> Changed | None:
         in_link = any(start <= match.start() < end for start, end in links)
         if in_link or _FIXED.search(text[: match.start()]) or (not decimals and _YEAR.fullmatch(whole)):
             return match[0]
-        places, value = max(len(decimals) - 1, 0), float(whole.replace(",", "") + decimals)
-        more = max(round(value * 1.1, places), value + 10**-places)
+        value, places = Decimal(whole.replace(",", "") + decimals), max(len(decimals) - 1, 0)
+        more = value * Decimal("1.1")
+        if more != round(more, places):
+            if not _UNIT.match(text[match.end() :]) and text[: match.start()][-1:] not in _CURRENCIES:
+                return match[0]
+            places = max(places, 1)
         return f"{more:{',' if ',' in whole else ''}.{places}f}"
 
     return _unless_equal(text, _NUMBER.sub(larger, text))
@@ -181,7 +191,7 @@ def _with_verb(text: str, form: str, target: str | None) -> Changed | None:
 KINDS = (
     Kind("company", "Company swapped", "the names of companies are swapped for others", "same", _company),
     Kind("ticker", "Ticker swapped", "each $TICKER is swapped for another", "same", _ticker),
-    Kind("number", "Numbers changed", "all numbers are made a tenth larger", "same", _number),
+    Kind("number", "Numbers changed", "amounts and percentages are made a tenth larger", "same", _number),
     Kind("lower", "In lower case", "all letters are made small", "same", _lower),
     Kind("upper", "In capitals", "all letters are made capital", "same", _upper),
     Kind("retweet", "RT added or removed", "“RT” is put in front, or taken away where it stands", "same", _retweet),

@@ -12,7 +12,7 @@ from sae_pipeline.causal.probe import Probe
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.logits import softmax
 from sae_pipeline.config import ContrastConfig
-from sae_pipeline.contrast.explain import explain
+from sae_pipeline.contrast.explain import SIZES, explain
 from sae_pipeline.contrast.kinds import KINDS, spans_of_change
 from sae_pipeline.contrast.pairs import Pair
 from sae_pipeline.contrast.shifts import FeatureSums, Texts, blocks
@@ -20,6 +20,7 @@ from sae_pipeline.evaluation.intervals import wilson_interval
 from sae_pipeline.schema.contrast import (
     ContrastPair,
     Expectation,
+    ExplainedPairs,
     FeatureShift,
     KindOfChange,
     PairSource,
@@ -114,10 +115,10 @@ def _record(probe: Probe, classifier: Classifier, key: _Key, found: _Found, conf
     (name, source, expectation), compared, sums = key, found.compared, found.sums
     kind = next((kind for kind in KINDS if kind.name == name and source != "table"), None)
     changed = [one for one in compared if one.changed]
-    features = sums.leading(config.features)
+    features = sums.leading(max(SIZES))
     tested = changed[:_MOST_TESTED]
     others = [one.pair for one in compared if not one.changed][: max(_FOR_WORDS - len(tested), 0)]
-    explained = explain(probe, classifier, [one.pair for one in tested], others, features)
+    explained = explain(probe, classifier, [one.pair for one in tested], others, features, config.features)
     before, after = np.array([one.predictions for one in compared]).T
     n_classes = probe.tail.n_classes
     counts = np.bincount(before * n_classes + after, minlength=n_classes**2)
@@ -134,10 +135,12 @@ def _record(probe: Probe, classifier: Classifier, key: _Key, found: _Found, conf
         transitions=counts.reshape(n_classes, n_classes).tolist(),
         mean_shift=shifts.mean(0).tolist(),
         n_tested=len(tested),
-        n_explained=explained.together,
+        explained=[
+            ExplainedPairs(n_features=size, n_pairs=n) for size, n in zip(SIZES, explained.together, strict=True)
+        ],
         features=[
             sums.record(feature, word, n)
-            for feature, word, n in zip(features, explained.words, explained.by_feature, strict=True)
+            for feature, word, n in zip(features, explained.words, explained.alone, strict=False)
         ],
         pairs=[one.record() for one in _telling(compared)[: config.keep]],
     )

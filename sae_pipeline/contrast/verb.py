@@ -38,6 +38,7 @@ def contrast(config: ContrastConfig, root: Path, device: torch.device) -> Contra
         "device": str(device),
         "seconds": round(time.perf_counter() - started, 2),
         "config": config.model_copy(update={"pairs": named}).model_dump(mode="json"),
+        "labels": run.metadata.labels,
         "n_headlines": n_headlines,
         "left_out": left_out,
     }

@@ -420,6 +420,7 @@ def contrast_problems(file: ContrastFile, metadata: RunMetadata, checksum: str) 
     """Check `contrast.json`."""
     yield from made_from_problems(file, metadata, checksum)
     n_labels, d_sae, n_headlines = len(metadata.labels), metadata.sae.d_sae, metadata.totals.n_headlines
+    yield from _unlike("labels", file.labels, metadata.labels)
     if file.n_headlines > n_headlines:
         yield "n_headlines", f"is {file.n_headlines} of {n_headlines}"
     for n, kind in enumerate(file.kinds):
@@ -430,7 +431,8 @@ def contrast_problems(file: ContrastFile, metadata: RunMetadata, checksum: str) 
             yield place, f"does not have {n_labels} classes"
         if {kind.changed.n, kind.as_expected.n, sum(map(sum, kind.transitions))} != {kind.n_pairs}:
             yield f"{place}.n_pairs", f"is {kind.n_pairs}, unlike the pairs that are counted"
-        if not kind.n_explained <= kind.n_tested <= kind.n_pairs or len(kind.pairs) > kind.n_pairs:
+        explained = [*(one.n_pairs for one in kind.explained), *(one.n_explained for one in kind.features)]
+        if not max(explained, default=0) <= kind.n_tested <= kind.n_pairs or len(kind.pairs) > kind.n_pairs:
             yield place, f"counts more than its {kind.n_pairs} pairs"
         named = [feature.feature for feature in kind.features]
         named += [shift.feature for pair in kind.pairs for shift in pair.features]

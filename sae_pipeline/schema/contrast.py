@@ -68,6 +68,15 @@ class MovedFeature(Record):
     )
 
 
+class ExplainedPairs(Record):
+    """How many of the tested pairs some features explain: their two predictions are equal without these features."""
+
+    n_features: NonNegativeInt = Field(description="the features with the largest `shift`, as many as these")
+    n_pairs: NonNegativeInt = Field(
+        description="pairs whose predictions are equal when all are ablated where they fire more"
+    )
+
+
 class KindOfChange(Record):
     """The pairs of one kind of change, from one source."""
 
@@ -85,10 +94,7 @@ class KindOfChange(Record):
     transitions: list[list[NonNegativeInt]] = Field(description="[prediction before][prediction after], pairs")
     mean_shift: list[FiniteFloat] = Field(description="[n_classes] mean change of the probability, after − before")
     n_tested: NonNegativeInt = Field(description="pairs with a changed prediction on which ablations were tried")
-    n_explained: NonNegativeInt = Field(
-        description="of them, those whose predictions become equal when all features of `features` are ablated where "
-        "they fire more"
-    )
+    explained: list[ExplainedPairs]
     features: list[MovedFeature] = Field(description="largest `shift` first")
     pairs: list[ContrastPair] = Field(description="some of the pairs: those against expectation first")
 
@@ -99,6 +105,7 @@ class ContrastFile(MadeFrom):
     device: str
     seconds: FiniteFloat
     config: dict[str, Any]
+    labels: list[str] = Field(description="the classes, in the order of the probabilities")
     n_headlines: NonNegativeInt = Field(description="headlines of the run that were changed")
     left_out: list[str] = Field(description="a sentence for each kind, or group of kinds, without pairs")
     kinds: list[KindOfChange] = Field(min_length=1)

@@ -257,17 +257,17 @@ def contrast_lines(file: ContrastFile) -> Iterator[str]:
         )
     yield "expected: same = the prediction stays; toward, away = the probability of a class rises, falls"
     yield ""
-    yield f"{'change':{width}}  texts      feature, its word        it explains  all explain  of changed"
+    sizes = [one.n_features for one in file.kinds[0].explained]
+    head = f"explained by the leading {', '.join(map(str, sizes))} features"
+    yield f"{'change':{width}}  texts      changed  {head:43}  leading"
     for kind in file.kinds:
-        if kind.n_tested and kind.features:
-            leader = kind.features[0]
-            yield (
-                f"{kind.label:{width}}  {kind.source:9}  {f'{leader.feature} ({leader.word})':23}  "
-                f"{leader.n_explained:11}  {kind.n_explained:11}  {kind.n_tested:10}"
-            )
+        if kind.n_tested:
+            counts = ", ".join(str(one.n_pairs) for one in kind.explained)
+            leading = ", ".join(f"{feature.feature} ({feature.word})" for feature in kind.features[:3])
+            yield f"{kind.label:{width}}  {kind.source:9}  {kind.n_tested:7}  {counts:43}  {leading}"
     yield (
-        "explain: the two predictions are equal once the feature whose effect changes most, or all "
-        f"{max(len(kind.features) for kind in file.kinds)} listed ones, are ablated where they fire more"
+        "leading: features whose effects change most. explained: changed predictions that are equal once these "
+        "features are ablated where they fire more"
     )
     yield from file.left_out
 

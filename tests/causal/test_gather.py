@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from sae_pipeline import pipeline
 from sae_pipeline.__main__ import main
 from sae_pipeline.artefacts.checksums import unseal
 from sae_pipeline.causal.edits import Edit, edit_hidden
+from sae_pipeline.causal.gather import hardest
 from sae_pipeline.causal.probe import Probe
 from sae_pipeline.classifier.logits import centred
 from sae_pipeline.config import InterveneConfig
@@ -26,7 +28,7 @@ from tests.conftest import SmallStudy
 CPU = torch.device("cpu")
 CONFIG = InterveneConfig(
     steps=16, features_per_headline=4, agreement_headlines=20, curve_headlines=10, flip_headlines=5, bootstrap=100,
-    max_flip_features=4, ablate=(3, 5),
+    max_flip_features=4, ablate=(3, 5), word_headlines=20,
 )  # fmt: skip
 
 
@@ -89,6 +91,30 @@ class TestFiles:
             expected = np.array(interventions.headlines[7].logits) - centred(after)
             np.testing.assert_allclose(feature.ablation_logits, expected, atol=1e-4)
 
+    def test_words(self, run: Run, interventions: InterventionsFile) -> None:
+        """One number per word, in the hardest headlines alone; agreements and their means are what scipy says."""
+        hard = set(hardest(run.prompts, CONFIG.word_headlines))
+        found = {record.headline: record.word_effects for record in interventions.headlines if record.word_effects}
+        assert found.keys() == hard and len(hard) == CONFIG.word_headlines
+        for record in interventions.headlines:
+            if not (words := found.get(record.headline)):
+                continue
+            n, prediction = max(run.prompts[record.headline].words) + 1, run.prompts[record.headline].prediction
+            assert len(words.integrated_gradients) == len(words.occlusion) == len(words.features) == n
+            assert sum(words.features) == pytest.approx(record.logits[prediction] - record.base[prediction], abs=1e-2)
+            for agreement, other in ((words.agreement, words.occlusion), (words.feature_agreement, words.features)):
+                if agreement is not None:
+                    expected = stats.spearmanr(words.integrated_gradients, other).statistic
+                    assert agreement == pytest.approx(expected, abs=0.02)
+        summary = interventions.word_effects
+        assert summary is not None and (summary.baseline, summary.n_headlines) == ("[MASK]", len(hard))
+        means = [np.mean([getattr(words, name) for words in found.values() if getattr(words, name) is not None])
+                 for name in ("agreement", "feature_agreement")]  # fmt: skip
+        assert [summary.agreement, summary.feature_agreement] == pytest.approx(means, abs=1e-4)
+        gaps = [abs(r.logits[run.prompts[r.headline].prediction] - w.base - sum(w.integrated_gradients))
+                for r in interventions.headlines if (w := r.word_effects)]  # fmt: skip
+        assert summary.completeness_gap == pytest.approx(float(np.median(gaps)), abs=1e-3) and np.median(gaps) < 0.05
+
     def test_report(self, run: Run, interventions: InterventionsFile) -> None:
         """Splicing as the SAE's own report has it; all curves; estimates that agree with the truth; a table of it."""
         report = run.metadata.sae.report.spliced
@@ -99,6 +125,7 @@ class TestFiles:
         assert all(a.pearson > 0.8 for a in interventions.agreement if a.estimate == "gradient")
         assert interventions.set_ablation is not None and interventions.set_ablation.features == [3, 5]
         text = "\n".join(causal_lines(interventions))
+        assert "words of 20 headlines" in text
         assert "recovered loss" in text and "features 3, 5 ablated everywhere" in text
 
     def test_feature_effects(self, run: Run, interventions: InterventionsFile) -> None:
@@ -119,10 +146,18 @@ class TestFiles:
 
     def test_again_and_by_command(self, root: Path, run: Run, interventions: InterventionsFile) -> None:
         """The verb runs from the command line, replaces the files and gives the same figures."""
-        flags = ["--steps=1", "--bootstrap=100", "--agreement-headlines=0", "--curve-headlines=0", "--flip-headlines=0"]
+        flags = [
+            "--steps=1",
+            "--bootstrap=100",
+            "--agreement-headlines=0",
+            "--curve-headlines=0",
+            "--flip-headlines=0",
+            "--word-headlines=0",
+        ]
         assert main(["intervene", "--root", str(root), "--device", "cpu", *flags]) == 0
         again = InterventionsFile.model_validate_json(unseal((run.folder / INTERVENTIONS).read_bytes()))
         assert (again.config["steps"], again.curves, again.flips_searched) == (1, [], 0)
+        assert again.word_effects is None and not any(record.word_effects for record in again.headlines)
         assert again.faithfulness.accuracy_clean == interventions.faithfulness.accuracy_clean
 
     def test_the_hardest_headlines_alone(self, root: Path, run: Run, interventions: InterventionsFile) -> None:

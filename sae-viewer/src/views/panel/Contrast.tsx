@@ -106,7 +106,7 @@ function rows({ kinds }: ContrastAnswer, labels: readonly string[]): Row[] {
     as_expected_low: kind.as_expected.low,
     as_expected_high: kind.as_expected.high,
     tested: kind.n_tested,
-    explained: kind.n_explained,
+    ...Object.fromEntries(kind.explained.map(({ n_features, n_pairs }) => [`explained_by_${n_features}`, n_pairs])),
     features: kind.features.map(({ feature }) => feature).join(' '),
     ...Object.fromEntries(labels.map((label, i) => [`shift_${label}`, kind.mean_shift[i] ?? 0])),
   }))

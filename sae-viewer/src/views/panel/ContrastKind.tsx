@@ -103,7 +103,8 @@ function Features({ kind, answer, run, address }: { kind: KindOfChange } & Props
       </table>
       {kind.n_tested > 0 && (
         <p className="mt-1 text-xs text-soft">
-          Together these features explain {count(kind.n_explained)} of {counted(kind.n_tested, 'changed prediction')}: without them the two predictions are equal.
+          Of {counted(kind.n_tested, 'changed prediction')}, the leading {kind.explained.map(({ n_features }) => n_features).join(', ')} features explain{' '}
+          {kind.explained.map(({ n_pairs }) => count(n_pairs)).join(', ')}: without them the two predictions are equal.
         </p>
       )}
     </div>
