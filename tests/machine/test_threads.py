@@ -39,7 +39,6 @@ def test_programs_that_keep_the_cores_busy_are_seen() -> None:
             process.kill()
             process.wait()
     assert busy is not None and busy < 0.2 * cores
-    assert free_cores(0.0) is None  # no time, no answer
 
 
 def test_the_users_number_of_threads_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
