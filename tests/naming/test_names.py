@@ -48,7 +48,7 @@ def on(*parts: str) -> list[float]:
 
 
 def test_planted_rules_are_found_and_score_1() -> None:
-    cases = {"Cantor": on("Cantor"), "Borel, Dirac": on("Borel", "Dirac"), "cuts": on("cuts")}
+    cases = {"Cantor": on("Cantor"), "Borel, Dirac": on("Borel", "Dirac"), "holds": on("holds")}
     records = named(list(cases.values())).records()
     for (name, _), found in zip(cases.items(), records.values(), strict=True):
         assert found.name is not None and sorted(found.name.split(", ")) == name.split(", ")

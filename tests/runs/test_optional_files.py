@@ -13,8 +13,10 @@ from safetensors.numpy import save
 
 from sae_pipeline.runs.index import INDEX_FILES
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
+from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
+from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from tests.support.indexed_runs import D_SAE, DECODER_ROWS, N, client_of, get, write_whole_run
 from tests.support.run_edits import Damage, contradicting, edited, put, replaced, resealed
@@ -54,6 +56,7 @@ def twice(name: str, key: str) -> Damage:
 
 
 INTERVENE, FIND, ANALYSE = ("intervene --run run-001", "family --run run-001", "analyze")
+EXPLAIN = "explain --run run-001"
 PLACE = "map --run run-001"
 LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "neighbours gone": (lambda run: (run / NEIGHBOURS).unlink(), rf"{NEIGHBOURS} .*no such file", ANALYSE),
@@ -74,6 +77,40 @@ LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
         edited("metadata.json", lambda d: d["files"].pop(NEIGHBOURS)),
         "is not among the files",
         ANALYSE,
+    ),
+    "names gone": (lambda run: (run / NAMES).unlink(), rf"{NAMES} .*no such file", ANALYSE),
+    "names, a digit": (replaced(NAMES, b"0.8125", b"0.8126"), rf"{NAMES} has changed", ANALYSE),
+    "names of another SAE": (
+        contradicting(NAMES, lambda d: d.update(sae_hash="x")),
+        rf"{NAMES}, sae_hash",
+        ANALYSE,
+    ),
+    "names, a feature less": (
+        contradicting(NAMES, lambda d: d["features"].pop()),
+        rf"{NAMES}, features: are not the",
+        ANALYSE,
+    ),
+    "names, a name without a score": (
+        contradicting(NAMES, lambda d: d["features"][0].update(name="x", score=None)),
+        rf"{NAMES}, features.0.name",
+        ANALYSE,
+    ),
+    "names, endless": (
+        contradicting(NAMES, lambda d: d["features"][0].update(name="x" * 5000)),
+        rf"{NAMES}, features.0.name",
+        ANALYSE,
+    ),
+    "explanations, a digit": (replaced(EXPLANATIONS, b"0.75", b"0.76"), rf"{EXPLANATIONS} has changed", EXPLAIN),
+    "explanations of another run": (of_another_run(EXPLANATIONS), rf"{EXPLANATIONS}, run_checksum", EXPLAIN),
+    "an explanation twice": (
+        edited(EXPLANATIONS, lambda d: d["explanations"].append(d["explanations"][0])),
+        "explanations.1.feature: is 3, which is listed already",
+        EXPLAIN,
+    ),
+    "an explanation of nothing": (
+        edited(EXPLANATIONS, lambda d: d["explanations"][0].update(feature=D_SAE)),
+        f"name a feature that is not one of {D_SAE}",
+        EXPLAIN,
     ),
     "decoder gone": (lambda run: (run / DECODER).unlink(), rf"{DECODER} is missing", ANALYSE),
     "decoder, a bit": (
@@ -143,12 +180,15 @@ def test_a_run_is_served_without_a_damaged_file_that_it_can_do_without(folder: P
     does = "makes a new run with it" if verb == "analyze" else "makes it again"
     assert sentence.endswith(f"; `python -m sae_pipeline {verb}` {does}.") and len(sentence) < 300
     named = {re.split("[ ,]", one)[0] for one in sentences}
-    assert present(client) == {NEIGHBOURS, DECODER, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS} - named
+    assert (
+        present(client)
+        == {NEIGHBOURS, DECODER, NAMES, EXPLANATIONS, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS} - named
+    )
     assert client_of(tmp_path).get("/api/runs").json["runs"][-1]["readable"]
     copy.rename(tmp_path / ".gone")  # at once, as a server may be writing its index there
     shutil.copytree(folder, copy)
     assert get(client, "run", run=1)["damaged_files"] == []
-    assert present(client) == {NEIGHBOURS, DECODER, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS}
+    assert present(client) == {NEIGHBOURS, DECODER, NAMES, EXPLANATIONS, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS}
 
 
 def present(client: FlaskClient) -> set[str]:
@@ -158,6 +198,8 @@ def present(client: FlaskClient) -> set[str]:
     found = {
         NEIGHBOURS: feature["similar_decoder"] and feature["similar_cofiring"],
         DECODER: get(client, "compare", runs="3,1", feature=3)["matches"][0]["features"],
+        NAMES: feature["naming"] and feature["found_name"],
+        EXPLANATIONS: feature["explanation"],
         FAMILY: feature["family"],
         MAP: client.get("/api/map?run=1").status_code == 200,
         FEATURE_EFFECTS: [stat for stat in feature["stats"] if stat["name"] == "effect_bullish"],

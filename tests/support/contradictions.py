@@ -13,6 +13,7 @@ from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
+from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from tests.support.mutants import Change, Mutant
 from tests.support.run_edits import Damage, Edit, contradicting, edited, put, replace, resealed, sums_of
@@ -159,6 +160,13 @@ _EDITS: dict[str, dict[str, Edit]] = {
         "d_sae is another": _set(d_sae=64),
         "a feature is not there": lambda n: n["by_decoder"][3].__setitem__(0, 4000),
         "a cosine less": lambda n: n["decoder_cosine"][3].pop(),
+        "another SAE is named": _set(sae_hash="0" * 12),
+    },
+    NAMES: {
+        "d_sae is another": _set(d_sae=64),
+        "a feature less": lambda n: n["features"].pop(),
+        "a score beyond its interval": _at("features", 0, score=1.0, low=0.1, high=0.2),
+        "a name without a rule": _at("features", 0, name="x", rule=[]),
         "another SAE is named": _set(sae_hash="0" * 12),
     },
     FEATURE_EFFECTS: {

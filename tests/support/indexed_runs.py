@@ -13,6 +13,7 @@ from sae_pipeline.runs.compact_json import array as json_array
 from sae_pipeline.runs.folders import Run, read_run
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import Cell
+from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
 from tests.support.run_factory import D_IN, write_run
@@ -46,7 +47,7 @@ def get(client: FlaskClient, address: str, **query: Any) -> Any:
 
 
 def add_evidence(run: Path, effects: Effects) -> None:
-    """feature_effects.json, interventions.json, family.json and map.json, as later stages write them."""
+    """The files that later verbs add to a run, as these write them."""
     chance, whole = np.random.default_rng(0), read_run(run)
     columns = {"feature": [3] * D_SAE, "cosine": [0.8] * D_SAE, "coactivation": [0.6] * D_SAE}
     members = [{"size": "8k", "sae_hash": sae, "seed": 0, "kind": "relu"} for sae in ("5ae", "other")]
@@ -54,6 +55,10 @@ def add_evidence(run: Path, effects: Effects) -> None:
     family["matches"] = [{**columns, "verdict": ["match"] * D_SAE}] * 2
     add_file(whole, FAMILY, json.dumps(family).encode())
     add_file(whole, MAP, json.dumps(map_of(whole)).encode())
+    score = {"n": 20, "auroc": 0.75, "low": 0.5, "high": 0.9}
+    said = {"feature": 3, "text": "news of İstanbul", "model": "m", "prompt_hash": "0", "detection": score}
+    explained = {**made_from(whole), "explanations": [{**said, "fuzzing": None, "rule_detection": score}]}
+    add_file(whole, EXPLANATIONS, json.dumps(explained).encode())
     metrics = [{"name": "effect_bullish", "label": "Bullish effect", "description": "Made up."}]
     values = chance.normal(size=D_SAE)
     column = {"name": "effect_bullish", "top": [values.argmax()], "values": values, "n": [7] * D_SAE}

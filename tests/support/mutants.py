@@ -17,12 +17,13 @@ from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS, RUN_FILES
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
+from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from tests.support.run_edits import replace
 from tests.support.whole_study import OTHER_SIZE, Family, WholeStudy
 
 Change = Callable[[WholeStudy, Family, random.Random], None]
-OPTIONAL = (NEIGHBOURS, DECODER, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS)
+OPTIONAL = (NEIGHBOURS, DECODER, NAMES, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS)
 HUGE = 6 << 30  # bytes
 
 
@@ -235,8 +236,8 @@ def _together(names: Sequence[str], relative: str) -> Change:
 _TOGETHER = {
     "statistics": (FEATURE_STATS, FEATURE_TOKENS),
     "strongest features": (FEATURE_TOKENS, HEADLINE_FEATURES),
-    "all but prompts": (FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, NEIGHBOURS, DECODER),
-    "all but metadata": (PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, NEIGHBOURS, DECODER),
+    "all but prompts": (FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, NEIGHBOURS, DECODER, NAMES),
+    "all but metadata": (PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, NEIGHBOURS, DECODER, NAMES),
     "added files": (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP),
     "neighbours": (NEIGHBOURS, DECODER),
     "metadata and causes": (METADATA, FEATURE_EFFECTS, INTERVENTIONS),

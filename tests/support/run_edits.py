@@ -14,16 +14,19 @@ from sae_pipeline.artefacts.checksums import file_sums, seal, seal_of, without_s
 from sae_pipeline.runs.compact_json import array, lines
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS
+from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
+from sae_pipeline.schema.names import NAMES
 
 Damage = Callable[[Path], Any]
 Edit = Callable[[Any], Any]
-ADDED = (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP)  # the files that name their run by its checksum
+ADDED = (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, EXPLANATIONS)  # the files that name their run by its checksum
 _RECORDS = {
     FEATURE_STATS: "metrics",
     FEATURE_TOKENS: "features",
     HEADLINE_FEATURES: "headlines",
+    NAMES: "features",
     FEATURE_EFFECTS: "columns",
     INTERVENTIONS: "headlines",
 }

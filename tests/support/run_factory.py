@@ -11,8 +11,11 @@ from safetensors.numpy import save
 
 from sae_pipeline.arrays import Ints
 from sae_pipeline.headlines.text import headline_id
+from sae_pipeline.naming.controls import summary
 from sae_pipeline.runs.drafts import new_run
 from sae_pipeline.schema.common import Cell
+from sae_pipeline.schema.dicts import NamesDict
+from sae_pipeline.schema.names import FeatureName, Predicate
 
 LABELS = ["Bearish", "Bullish", "Neutral"]
 WORDS = ["shares", "surge", "plunge", "on", "record", "profit", "as", "Fed", "holds", "rates,", "é€𝄞Corp", "beat"]
@@ -35,9 +38,9 @@ def write_run(
 ) -> Path:
     """A run of `n_headlines` made-up headlines; the `top` features of each metric have examples.
 
-    With decoder rows [d_sae, D_IN] it has `neighbours.json` and `decoder.safetensors` too. With `labels` it has these
-    classes in place of LABELS, and their AUROCs. The cells of `columns` are repeated until every headline has one.
-    Where it is not `labelled`, the label of a headline is its prediction.
+    With decoder rows [d_sae, D_IN] it has `neighbours.json`, `decoder.safetensors` and `names.json` too. With `labels`
+    it has these classes in place of LABELS, and their AUROCs. The cells of `columns` are repeated until every headline
+    has one. Where it is not `labelled`, the label of a headline is its prediction.
     """
     random = np.random.default_rng(seed)
     aurocs = {f"auroc_{label.lower()}": f"AUROC {label}" for label in labels or ()}
@@ -98,6 +101,7 @@ def write_run(
         if decoder is not None:
             header = {"made_with": json.dumps(MADE_WITH)}
             draft.write_neighbours(_neighbours(n_headlines, d_sae), save({"W_dec": decoder}, header))
+            draft.write_names(*_names(n_headlines, d_sae, np.flatnonzero(counts)))
         return draft.finish(about)
 
 
@@ -106,6 +110,31 @@ def _neighbours(n_headlines: int, d_sae: int) -> dict[str, Any]:
     by_decoder = {"by_decoder": near, "decoder_cosine": [[0.9, 0.5]] * d_sae}
     by_cofiring = {"by_cofiring": near[::-1], "cofiring": [[0.4, 0.1]] * d_sae}
     return {"d_sae": d_sae, "k": 2, "n_headlines": n_headlines, **by_decoder, **by_cofiring}
+
+
+def _names(n_headlines: int, d_sae: int, live: Ints) -> tuple[NamesDict, list[FeatureName]]:
+    """Names: every third feature has one, the next one a rule that says too little, the next one nothing."""
+    n = n_headlines // 2
+    scores = summary("names", np.full(len(live), 0.8), live % 3 == 0)
+    counts = {"n_choosing": n, "n_testing": n}
+    head: NamesDict = {"d_sae": d_sae, "formula": "made up", "least_score": 0.7, **counts, "scores": [scores]}
+    kinds = [(0.8125, 0.7, 0.9, 0.75), (0.5625, 0.4, 0.7, 0.25), (None, None, None, None)]
+    records = []
+    for feature in live.tolist():
+        score, low, high, f1 = kinds[feature % 3]
+        rule = [Predicate(kind="word", value=f"word{feature}")] if feature % 3 < 2 else []
+        name = f"Straße <b>{feature}</b>" if feature % 3 == 0 else None
+        kept = {
+            "name": name,
+            "rule": rule,
+            "score": score,
+            "low": low,
+            "high": high,
+            "f1": f1,
+            "shuffled": score and 0.5,
+        }
+        records.append(FeatureName(feature=feature, above=0.0, n=2, n_rule=3, **kept))
+    return head, records
 
 
 def _by_class(random: np.random.Generator, sizes: Ints, counts: Ints) -> list[Ints]:

@@ -21,6 +21,7 @@ from sae_pipeline.activations import extraction
 from sae_pipeline.artefacts.checkpoints import Checkpoint
 from sae_pipeline.artefacts.checksums import fields_of, file_hash, write_record
 from sae_pipeline.schema.common import RUN_FILES
+from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from tests.support.encoders import save_encoder
 from tests.support.small_study import write_headlines
@@ -170,7 +171,7 @@ def made_by(verb: str, study: WholeStudy, pristine: WholeStudy, said: str = "") 
     return {name: content(study.run / name) for name in made}
 
 
-_RUN_FILES = (*RUN_FILES, NEIGHBOURS, DECODER)
+_RUN_FILES = (*RUN_FILES, NEIGHBOURS, DECODER, NAMES)
 
 
 def _sae_files(study: WholeStudy, size: str) -> list[Path]:
