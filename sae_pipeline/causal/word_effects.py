@@ -155,8 +155,8 @@ class WordProbe:
         word = torch.from_numpy(words).to(self._device)
         per_token = torch.where(word < 0, 1.0, gates.gather(1, word.clamp(min=0)))
         with self._moved(input_ids, per_token):
-            logits = self.network(input_ids=input_ids, attention_mask=mask).logits.float()
-        own = logits[torch.arange(len(logits)), torch.from_numpy(predicted).to(self._device)]
+            logits: Tensor = self.network(input_ids=input_ids, attention_mask=mask).logits.float()
+        own = logits.gather(1, torch.from_numpy(predicted).to(self._device)[:, None])[:, 0]
         return own - logits.mean(-1)
 
     @contextmanager
@@ -200,7 +200,7 @@ class WordProbe:
     def _device(self) -> torch.device:
         return self.table.weight.device  # type: ignore[return-value]
 
-    def _batches(self, lengths: Sequence[int]) -> list[Ints]:
+    def _batches(self, lengths: Sequence[int]) -> Sequence[Ints]:
         return length_batches(lengths, self.budget, self.equal_lengths)
 
 
@@ -276,7 +276,7 @@ class WordAttributions:
 def by_word(headline: TokenizedHeadline, positions: Ints, effects: Floats) -> Floats:
     """Sum effects [n] at token positions [n] over the words of a headline, [n_words], without special tokens."""
     word = np.asarray(headline.words)[positions]
-    return np.bincount(word[word >= 0], effects[word >= 0], max(headline.words) + 1)
+    return np.bincount(word[word >= 0], effects[word >= 0], max(headline.words) + 1).astype(np.float64)
 
 
 def rank_agreement(a: Floats, b: Floats) -> float | None:

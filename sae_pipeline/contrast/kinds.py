@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from difflib import SequenceMatcher
 from functools import cache
+from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
@@ -208,11 +209,11 @@ KINDS = (
 
 def spans_of_change(before: str, after: str) -> tuple[Spans, Spans]:
     """The spans that differ, in words: what the change removes from `before`, and what it puts into `after`."""
-    pieces = [re.findall(r"\s+|\w+|[^\w\s]", text) for text in (before, after)]
-    starts = [[sum(map(len, part[:i])) for i in range(len(part) + 1)] for part in pieces]
+    old, new = (re.findall(r"\s+|\w+|[^\w\s]", text) for text in (before, after))
+    starts = [list(accumulate(map(len, pieces), initial=0)) for pieces in (old, new)]
     removed: Spans = []
     added: Spans = []
-    for tag, i, j, k, n in SequenceMatcher(None, *pieces, autojunk=False).get_opcodes():
+    for tag, i, j, k, n in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag != "equal":
             removed += [(starts[0][i], starts[0][j])] if i < j else []
             added += [(starts[1][k], starts[1][n])] if k < n else []

@@ -100,7 +100,7 @@ def table_pairs(path: Path, labels: Sequence[str]) -> list[Pair]:
     columns = {name: _column(table.columns, name, path.name) for name in _COLUMNS}
     kind = next((column for column in table.columns if spelling(column) == "kind"), None)
     classes = {same_class(label): n for n, label in enumerate(labels)}
-    pairs = []
+    pairs: list[Pair] = []
     for where, row in table.dated_rows():
         place = f"{path.name}, {where}"
         if len(pairs) == MAX_ROWS:
