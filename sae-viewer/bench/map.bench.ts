@@ -16,7 +16,8 @@ function watch(): void {
   const drawn = (window.drawn = { frames: [] as number[], calls: 0, busy: [] as number[], renderer: '' })
   const gl = WebGL2RenderingContext.prototype
   for (const name of ['drawArrays', 'drawElements', 'drawArraysInstanced', 'drawElementsInstanced'] as const) {
-    const draw = gl[name] as (...rest: unknown[]) => void
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- it is called with its context
+    const draw = gl[name] as (this: WebGL2RenderingContext, ...rest: unknown[]) => void
     Object.assign(gl, {
       [name](this: WebGL2RenderingContext, ...rest: unknown[]) {
         drawn.calls++

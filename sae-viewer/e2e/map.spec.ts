@@ -43,7 +43,8 @@ test('the map is drawn under the server’s policy, and a lasso lists its featur
 test('without WebGL the lists hold the same features, and the keyboard reaches them', async ({ page, api }) => {
   const map = await api.get('/api/map')
   await page.addInitScript(() => {
-    const real = HTMLCanvasElement.prototype.getContext as (kind: string) => unknown
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- it is called with its canvas
+    const real = HTMLCanvasElement.prototype.getContext as (this: HTMLCanvasElement, kind: string) => unknown
     Object.assign(HTMLCanvasElement.prototype, {
       getContext(this: HTMLCanvasElement, kind: string) {
         return kind.startsWith('webgl') ? null : real.call(this, kind)

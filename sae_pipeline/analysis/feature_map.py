@@ -1,6 +1,6 @@
 """The map of a run's features: where each lies, which regions there are, and what these are called."""
 
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import orjson
@@ -9,12 +9,17 @@ import torch
 from sae_pipeline.analysis import layout
 from sae_pipeline.analysis.meaning import Encoder, Meaning, list_spans
 from sae_pipeline.analysis.region_names import named_regions
+from sae_pipeline.arrays import Ints
 from sae_pipeline.runs.added_files import made_from
 from sae_pipeline.runs.decoder import decoder_blocks
 from sae_pipeline.runs.folders import Run
+from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, Model, parse_record, read_whole
 from sae_pipeline.schema.map import MapFile
+from sae_pipeline.schema.names import NAMES, NamesFile
+from sae_pipeline.schema.run import NEIGHBOURS, NeighboursFile
 
-_WORDS = 6  # of a feature
+_WORDS = 6  # of a feature's examples
+_KINDS = ("word", "phrase", "lexicon")  # the rules that name words
 _BY_WORDS = "log-odds of the words on which a region's features fire against those of all features"
 
 
@@ -26,14 +31,15 @@ def feature_map(run: Run, seed: int, meaning: Meaning | None, encoder: Encoder |
     stats = run.feature_stats
     live = np.flatnonzero(np.array(stats.headline_counts))
     rows = torch.from_numpy(np.concatenate([*decoder_blocks(run.folder, stats.d_sae)])[live])
-    places = layout.place(rows, seed).round(5)
+    firing = _firing_together(run, live)
+    places = layout.place(rows, firing, seed).round(5)
     found = layout.regions(places)
-    words = _words(run.folder)
+    words = _words(run)
     records = named_regions(places, found, [words.get(one, []) for one in live.tolist()], live, meaning, encoder)
     return MapFile(
         **made_from(run),
         d_sae=stats.d_sae,
-        method=layout.method(),
+        method=layout.method(firing is not None),
         seed=seed,
         named_by=_BY_WORDS if meaning is None else f"{_BY_WORDS}, ordered by the sentence encoder",
         features=live.tolist(),
@@ -44,11 +50,36 @@ def feature_map(run: Run, seed: int, meaning: Meaning | None, encoder: Encoder |
     )
 
 
-def _words(folder: Path) -> dict[int, list[str]]:
-    """The words of each feature with examples, most characteristic first."""
-    found = {}
-    for span in list_spans(folder):
+def _firing_together(run: Run, live: Ints) -> layout.Pairs | None:
+    """The pairs of live features in `neighbours.json`, by their places in `live`; None where the run lacks the file."""
+    near = _optional(run, NEIGHBOURS, NeighboursFile)
+    if near is None:
+        return None
+    place = np.full(near.d_sae, -1)
+    place[live] = np.arange(len(live))
+    one = np.repeat(np.arange(near.d_sae), [len(others) for others in near.by_cofiring])
+    other = np.array([feature for others in near.by_cofiring for feature in others], np.int64)
+    jaccard = np.array([number for numbers in near.cofiring for number in numbers], np.float64)
+    kept = (place[one] >= 0) & (place[other] >= 0)
+    return layout.Pairs(place[one[kept]], place[other[kept]], jaccard[kept])
+
+
+def _words(run: Run) -> dict[int, list[str]]:
+    """The words of each feature: those of its name's rule, then those of its examples, most characteristic first."""
+    found: dict[int, list[str]] = {}
+    names = _optional(run, NAMES, NamesFile)
+    for named in names.features if names else ():
+        found[named.feature] = [one.value for one in named.rule if one.kind in _KINDS]
+    for span in list_spans(run.folder):
         saved = orjson.loads(span)
         words = [one["word"] for one in saved["words"][:_WORDS]] or [saved["word"].casefold()]
-        found[int(saved["feature"])] = words
+        found[saved["feature"]] = list(dict.fromkeys([*found.get(saved["feature"], ()), *words]))
     return found
+
+
+def _optional(run: Run, name: str, model: type[Model]) -> Model | None:
+    """A file that the analysis wrote; None where it did not. Raises DamagedRunError."""
+    known = run.metadata.files.get(name)
+    if known is None or known.size > MAX_WHOLE_BYTES:
+        return None
+    return read_whole(run.folder, name, known, partial(parse_record, run.folder, name, model=model))

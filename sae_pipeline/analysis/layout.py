@@ -1,8 +1,9 @@
-"""Placing features in the plane: features with like decoder rows lie together.
+"""Placing features in the plane: features lie together that have like decoder rows or fire on the same headlines.
 
-The layout is t-SNE (van der Maaten & Hinton 2008) by openTSNE, on the exact nearest decoder rows by cosine. Attraction
-is exaggerated fourfold throughout, which draws groups together as UMAP does (Böhm, Berens & Kobak 2022). One thread
-and a fixed seed make it the same each time.
+The layout is t-SNE (van der Maaten & Hinton 2008) by openTSNE. Two features attract each other by the cosine of their
+decoder rows, where one is among the other's 15 nearest, plus the Jaccard index of the headlines on which they fire,
+where the run knows it. There is no early exaggeration: decoder rows are spread so evenly that it would pull all
+features into one point. One thread and fixed starting places make the layout the same each time.
 """
 
 from typing import Any, NamedTuple
@@ -18,11 +19,18 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.schema.map import MAX_REGIONS
 
 NEIGHBOURS = 15
-EXAGGERATION = 4
-_STEPS = 250  # of each of the two phases
+_PHASES = ((100, 0.5), (300, 0.8))  # steps and their momentum
 _FEWEST = 8  # features below which nearest neighbours say nothing, so that they stand on a circle
-_SHARE_OF_REGION = 0.004  # of the features, in the smallest region
+_SHARE_OF_REGION = 0.005  # of the features, in the smallest region
 _SMALLEST_REGION = 8  # features
+
+
+class Pairs(NamedTuple):
+    """Features that fire on the same headlines. Each list has one entry per pair."""
+
+    one: Ints
+    other: Ints
+    jaccard: Floats
 
 
 class Regions(NamedTuple):
@@ -33,16 +41,16 @@ class Regions(NamedTuple):
     n: int
 
 
-def method() -> str:
+def method(by_firing: bool) -> str:
     """How `place` works, for the record. Raises UserError where openTSNE is not installed."""
-    tsne = _tsne()
+    also = ", and by the Jaccard index of the headlines on which both fire" if by_firing else ""
     return (
-        f"t-SNE of the decoder rows by openTSNE {tsne.__version__}: the {NEIGHBOURS} nearest rows by cosine with equal "
-        f"weight, exaggeration {EXAGGERATION}, {2 * _STEPS} steps from principal components"
+        f"t-SNE by openTSNE {_tsne().__version__}: features attract each other by the cosine of their decoder rows "
+        f"({NEIGHBOURS} nearest){also}"
     )
 
 
-def place(W_dec: Tensor, seed: int) -> Floats:
+def place(W_dec: Tensor, firing: Pairs | None, seed: int) -> Floats:
     """A place in the unit square for each decoder row [n, d_in], [n, 2].
 
     Fewer than 8 features stand on a circle. Raises UserError where openTSNE is not installed.
@@ -52,19 +60,36 @@ def place(W_dec: Tensor, seed: int) -> Floats:
     if n < _FEWEST:
         angle = 2 * np.pi * np.arange(n) / max(n, 1)
         return 0.5 + 0.4 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    from openTSNE.affinity import Uniform
-    from openTSNE.nearest_neighbors import PrecomputedNeighbors
+    from openTSNE.affinity import PrecomputedAffinities
 
-    k = min(NEIGHBOURS, n - 1)
-    found, cosines = decoder_neighbours(W_dec, k)
-    distances = (1 - cosines.clamp(-1, 1)).numpy()
-    affinities = Uniform(
-        knn_index=PrecomputedNeighbors(found.numpy().astype(np.int64), distances), k_neighbors=k, symmetrize="mean"
+    embedding = tsne.TSNEEmbedding(
+        _start(W_dec, seed), PrecomputedAffinities(_attraction(W_dec, firing)), random_state=seed, n_jobs=1
     )
-    embedding = tsne.TSNEEmbedding(_start(W_dec), affinities, random_state=seed, n_jobs=1)
-    for momentum in (0.5, 0.8):
-        embedding = embedding.optimize(_STEPS, exaggeration=EXAGGERATION, momentum=momentum)
+    for steps, momentum in _PHASES:
+        embedding = embedding.optimize(steps, momentum=momentum)
     return _in_square(np.asarray(embedding, np.float64))
+
+
+def _attraction(W_dec: Tensor, firing: Pairs | None) -> Any:
+    """How strongly features attract each other: a sparse symmetric matrix [n, n] whose entries add up to 1."""
+    from scipy.sparse import coo_array, diags_array
+
+    n = len(W_dec)
+    k = min(NEIGHBOURS, (n - 1) // 3)  # were all joined with all, they would end in one point
+    found, cosines = decoder_neighbours(W_dec, k)
+    rows: list[Ints] = [np.repeat(np.arange(n), k)]
+    columns: list[Ints] = [found.numpy().ravel()]
+    weights: list[Floats] = [cosines.clamp(1e-6, 1).numpy().ravel().astype(np.float64)]
+    if firing is not None:
+        rows.append(firing.one)
+        columns.append(firing.other)
+        weights.append(firing.jaccard)
+    pairs = (np.concatenate(rows), np.concatenate(columns))
+    near = coo_array((np.concatenate(weights), pairs), (n, n)).tocsr()
+    near = near + near.T
+    near = diags_array(1 / np.asarray(near.sum(1)).ravel()) @ near  # each feature is attracted as strongly
+    near = near + near.T
+    return (near / near.sum()).tocsr()
 
 
 def regions(places: Floats) -> Regions:
@@ -85,15 +110,19 @@ def regions(places: Floats) -> Regions:
     return Regions(numbers[found], len(order))
 
 
-def _start(W_dec: Tensor) -> NDArray[np.float64]:
-    """The rows' first two principal components, as small as t-SNE wants them, with signs that are always the same."""
+def _start(W_dec: Tensor, seed: int) -> NDArray[np.float64]:
+    """The rows' first two principal components, as small as t-SNE wants them, with signs that are always the same.
+
+    The seed moves each place a little, so that equal rows part.
+    """
     rows = torch.nn.functional.normalize(W_dec.double(), dim=1)
     rows = rows - rows.mean(0)
     _, vectors = torch.linalg.eigh(rows.T @ rows)
     axes = vectors[:, [-1, -2]]
     axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
     start = (rows @ axes).numpy()
-    found: NDArray[np.float64] = start / max(float(start[:, 0].std()), 1e-12) * 1e-4
+    start = start / max(float(start[:, 0].std()), 1e-12)
+    found: NDArray[np.float64] = 1e-4 * (start + 0.01 * np.random.default_rng(seed).normal(size=start.shape))
     return found
 
 
@@ -101,7 +130,8 @@ def _in_square(places: Floats) -> Floats:
     """Places moved and shrunk evenly, so that they lie within the unit square."""
     low, high = places.min(0), places.max(0)
     size = max(float((high - low).max()), 1e-12)
-    return np.clip(0.5 + (places - (low + high) / 2) / (1.02 * size), 0, 1)
+    found: Floats = np.clip(0.5 + (places - (low + high) / 2) / (1.02 * size), 0, 1)
+    return found
 
 
 def _tsne() -> Any:

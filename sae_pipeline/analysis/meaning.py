@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import orjson
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from sae_pipeline.artefacts.checksums import check_files, file_sums, read_record, write_record
@@ -141,18 +141,22 @@ def _write(folder: Path, place: Path, encoder: Encoder, progress: Progress) -> N
 def _write_headlines(
     folder: Path, metadata: RunMetadata, path: Path, encoder: Encoder, progress: Progress
 ) -> NDArray[np.float32]:
-    """Write the headlines' vectors; their mean."""
-    n, written, total = metadata.totals.n_headlines, 0, None
-    vectors: NDArray[np.float16] | None = None
-    for texts in _texts(folder):
-        block = encoder.encode(texts)
-        if vectors is None or total is None:
-            vectors, total = open_memmap(path, "w+", np.float16, (n, block.shape[1])), np.zeros(block.shape[1])
-        vectors[written : written + len(block)] = block
-        total += block.sum(0)
-        written += len(block)
-        progress(written, n)
-    assert vectors is not None and total is not None, "a run has a headline"
+    """Write the headlines' vectors, block after block; their mean.
+
+    They are written like any file, because a full disk would end a process that writes into a mapped one.
+    """
+    n, written, total = metadata.totals.n_headlines, 0, np.zeros(0)
+    with path.open("wb") as file:
+        for texts in _texts(folder):
+            block = encoder.encode(texts)
+            if not written:
+                total = np.zeros(block.shape[1])
+                head = {"descr": "<f2", "fortran_order": False, "shape": (n, block.shape[1])}
+                write_array_header_1_0(file, head)
+            file.write(block.astype("<f2").tobytes())
+            total += block.sum(0)
+            written += len(block)
+            progress(written, n)
     return (total / n).astype(np.float32)
 
 
@@ -164,7 +168,7 @@ def _write_features(
     mean: NDArray[np.float32],
 ) -> None:
     """Write the features' vectors, and the headlines' mean as one more row."""
-    found = open_memmap(path, "w+", np.float16, (metadata.totals.n_features + 1, len(mean)))
+    found = np.zeros((metadata.totals.n_features + 1, len(mean)), "<f2")
     for span in list_spans(folder):
         saved = orjson.loads(span)
         examples = saved["examples"][:K]
@@ -172,6 +176,8 @@ def _write_features(
         rows = vectors[[one["headline"] for one in examples]].astype(np.float32)
         found[saved["feature"]] = _unit((weights @ rows / max(float(weights.sum()), 1e-12) - mean)[None])[0]
     found[-1] = mean
+    with path.open("wb") as file:
+        np.save(file, found)
 
 
 def list_spans(folder: Path) -> Iterator[bytes]:
@@ -209,7 +215,8 @@ def _products(vectors: NDArray[np.float16], vector: NDArray[np.float32]) -> NDAr
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.maximum(lengths, 1e-6)).astype(np.float32)
+    found: NDArray[np.float32] = (vectors / np.maximum(lengths, 1e-6)).astype(np.float32)
+    return found
 
 
 def _silent(done: int, total: int) -> None:

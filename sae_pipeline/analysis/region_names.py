@@ -18,6 +18,7 @@ from sae_pipeline.schema.map import MapRegion
 _IN_NAME = 3
 _KEPT = 8  # words of a region
 _CANDIDATES = 24
+_LEAST = 1.0  # standard errors above the other features
 _PRIOR = 0.1  # of a word's count over all features
 
 
@@ -61,7 +62,9 @@ def _candidates(own: Counter[str], everywhere: Counter[str]) -> list[str]:
         return float(odds / np.sqrt(1 / here + 1 / there))
 
     scores = {word: score(word) for word in own if any(map(str.isalnum, word)) and own[word] < n_own}
-    return sorted((word for word in scores if scores[word] > 0), key=lambda word: (-scores[word], word))[:_CANDIDATES]
+    return sorted((word for word in scores if scores[word] > _LEAST), key=lambda word: (-scores[word], word))[
+        :_CANDIDATES
+    ]
 
 
 def _most_central(named: list[str], features: Ints, meaning: Meaning, encoder: Encoder) -> list[str]:

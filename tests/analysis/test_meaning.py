@@ -1,13 +1,14 @@
 """Search by meaning: the vectors of a run, and what is found by them. The real encoder reads real sentences."""
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sae_pipeline.analysis.meaning import MEANING, MEANING_FILES, Meaning, make_meaning, open_meaning
+from sae_pipeline.analysis.meaning import MEANING_FILES, Meaning, make_meaning, open_meaning
 from sae_pipeline.classifier.sentences import SentenceEncoder
 from sae_pipeline.errors import NoEncoderError, ResourceError
 from tests.support.run_factory import write_run
@@ -97,10 +98,15 @@ def test_vectors_of_another_run_or_encoder_are_not_used(run: Path, meaning: Mean
     assert open_meaning(run, SentenceEncoder.name) is not None
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(run: Path, encoder: SentenceEncoder) -> None:
-    with pytest.raises(ResourceError):
-        make_meaning(run, encoder, Path("/dev/full"))
-    assert not (Path("/dev") / MEANING).exists()
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(run: Path, encoder: SentenceEncoder, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        with pytest.raises(ResourceError, match="Cannot write to"):
+            make_meaning(run, encoder, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not any(tmp_path.iterdir())
 
 
 def test_without_the_encoder_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

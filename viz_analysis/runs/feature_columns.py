@@ -127,7 +127,8 @@ class FeatureColumns:
         columns = FeatureColumns(self.run)
         columns.n_slice, columns.slice_effects = self.n_slice, self.slice_effects
         columns.metrics = {SIMILARITY.name: SIMILARITY, **self.metrics}
-        columns.values = {SIMILARITY.name: np.round(similar.astype(np.float64), 4), **self.values}
+        rounded: NDArray[np.float64] = similar.astype(np.float64).round(4)
+        columns.values = {SIMILARITY.name: rounded, **self.values}
         return columns
 
     # --- one feature -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import orjson
 from numpy.typing import NDArray
 
 from sae_pipeline.errors import command
+from sae_pipeline.schema.map import MapRegion
 from viz_analysis.api.problems import NoMapError
 from viz_analysis.api.types import MapAnswer, MapColumn
 from viz_analysis.runs.feature_columns import FeatureColumns
@@ -24,12 +25,15 @@ def map_answer(columns: FeatureColumns, damage: str | None) -> MapAnswer:
             f"{run_id}: {damage}" if damage else f"{run_id} has no map yet; `{command('map')} --run {run_id}` makes it."
         )
     features = run.vector("map feature")
+    head = orjson.loads(run.map_head)
     words = [word for (word,) in run.rows("SELECT word FROM feature ORDER BY feature")]
     names = run.all_found_names()
     return MapAnswer.model_construct(
         run_id=run.metadata.run_id,
         labels=run.metadata.labels,
-        **orjson.loads(run.map_head),
+        method=head["method"],
+        named_by=head["named_by"],
+        regions=[MapRegion.model_construct(**region) for region in head["regions"]],
         features=features.tolist(),
         x=_rounded(run.vector("map x"), 5),
         y=_rounded(run.vector("map y"), 5),

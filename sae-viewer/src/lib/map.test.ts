@@ -27,10 +27,10 @@ describe('a lasso', () => {
 })
 
 it('counts the strongest words of chosen features, whatever their case', () => {
-  const words = ['Cut', 'cut', 'rise', null, 'cut', 'Fed']
+  const words = ['Cut', 'cut', 'rise', null, 'cut', 'Fed', '—']
   expect(wordCounts(words, [0, 1, 2], 5)).toEqual([
-    { word: 'cut', n: 2, lift: 2 / (3 * 0.5) },
-    { word: 'rise', n: 1, lift: 2 },
+    { word: 'cut', n: 2, lift: 2 / (3 * (3 / 7)) },
+    { word: 'rise', n: 1, lift: 1 / (3 / 7) },
   ])
   expect(wordCounts(words, [], 5)).toEqual([])
 })

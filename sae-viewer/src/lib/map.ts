@@ -68,7 +68,7 @@ export function wordCounts(words: readonly (string | null)[], chosen: readonly n
 function tally(words: readonly (string | null)[]): Map<string, number> {
   const counts = new Map<string, number>()
   for (const word of words) {
-    if (word === null) continue
+    if (word === null || !/[\p{L}\p{N}]/u.test(word)) continue
     const folded = word.toLowerCase()
     counts.set(folded, (counts.get(folded) ?? 0) + 1)
   }

@@ -47,9 +47,9 @@ export function familyTree(feature: number, size: string, family: readonly Famil
   if (found.length === 0 && duplicates.length === 0) return undefined
   const nodes: TreeNode[] = [{ key: 'self', column: 1, row: 0, kind: 'self', feature, size, run: undefined, similar: undefined }]
   const lines: TreeLine[] = []
-  const rows = [0, 1, 0]
+  const rows: [number, number, number] = [0, 1, 0]
   const add = (node: Omit<TreeNode, 'row'>) => {
-    if (!nodes.some(({ key }) => key === node.key)) nodes.push({ ...node, row: rows[node.column]++ || 0 })
+    if (!nodes.some(({ key }) => key === node.key)) nodes.push({ ...node, row: rows[node.column]++ })
   }
   const own = (one: SimilarFeature, kind: 'sibling' | 'duplicate') =>
     add({ key: `own ${one.feature}`, column: 1, kind, feature: one.feature, size, run: undefined, similar: one })

@@ -46,13 +46,13 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
       {feature < run.totals.n_features && SHARED === undefined && <LabelEditor key={`${run.sae_hash} ${feature}`} feature={feature} run={run} />}
       {error && !data && <Failure error={error} retry={() => void refetch()} />}
       {!data && !error && <Waiting />}
-      {data && <Body info={data} address={address} nFeatures={run.totals.n_features} />}
+      {data && <Body info={data} address={address} run={run} />}
     </article>
   )
 }
 
-function Body({ info, address, nFeatures }: { info: FeatureInfo; address: FeaturesAddress; nFeatures: number }) {
-  const statistics = <Statistics info={info} nFeatures={nFeatures} />
+function Body({ info, address, run }: { info: FeatureInfo; address: FeaturesAddress; run: RunMetadata }) {
+  const statistics = <Statistics info={info} nFeatures={run.totals.n_features} />
   // The words stand beside the histogram; in a run without words the statistics do.
   const beside = info.words.length > 0 ? <Words words={info.words} address={address} /> : statistics
   return (

@@ -36,7 +36,6 @@ interface Reports {
 }
 
 const DIMMED = 40
-const VIEW = 'map'
 /** How far the map may be zoomed out and in, as sides in pixels. */
 const SIDES = [150, 60_000] as const
 
@@ -52,14 +51,14 @@ export function createPlane(parent: HTMLDivElement, camera: Camera, { onCamera, 
   let state = stateOf(camera)
   const deck = new Deck({
     parent,
-    views: new OrthographicView({ id: VIEW }),
-    viewState: { [VIEW]: state },
+    views: new OrthographicView(),
+    viewState: state,
     controller: { keyboard: false, inertia: 200, scrollZoom: { speed: 0.02, smooth: false } },
     pickingRadius: 5,
     getCursor: ({ isDragging, isHovering }) => (isDragging ? 'grabbing' : isHovering ? 'pointer' : 'grab'),
     onViewStateChange: ({ viewState }) => {
-      state = viewState as OrthographicViewState
-      deck.setProps({ viewState: { [VIEW]: state } })
+      state = viewState
+      deck.setProps({ viewState: state })
       onCamera(cameraOf(state))
     },
     onHover: ({ index, x, y }) => onPoint(index < 0 ? undefined : index, x, y),
@@ -72,7 +71,7 @@ export function createPlane(parent: HTMLDivElement, camera: Camera, { onCamera, 
     draw: (picture) => deck.setProps({ layers: layersOf(picture) }),
     look: (to) => {
       state = stateOf(to)
-      deck.setProps({ viewState: { [VIEW]: state } })
+      deck.setProps({ viewState: state })
     },
     destroy: () => deck.finalize(),
   }
@@ -89,7 +88,7 @@ function layersOf({ x, y, rgb, chosen, ringed, ring }: Picture) {
   return [
     new ScatterplotLayer({
       id: 'features',
-      data: { length: x.length, attributes: { getPosition: { value: positions, size: 2 }, getFillColor: { value: colours, size: 4 } } },
+      data: { length: x.length, attributes: { getPosition: { value: positions, size: 2 }, getFillColor: { value: colours, size: 4, type: 'unorm8' } } },
       getRadius: 0.0016,
       radiusMinPixels: x.length > 8_000 ? 1.6 : 2.4,
       radiusMaxPixels: 8,
@@ -117,7 +116,7 @@ function stateOf({ middle: [x, y], side }: Camera): OrthographicViewState {
 
 function cameraOf({ target, zoom }: OrthographicViewState): Camera {
   const [x = 0.5, y = 0.5] = target ?? []
-  return { middle: [x, y], side: 2 ** (Array.isArray(zoom) ? (zoom[0] ?? 0) : (zoom ?? 0)) }
+  return { middle: [x, y], side: 2 ** (Array.isArray(zoom) ? zoom[0] : (zoom ?? 0)) }
 }
 
 /** A camera whose side is within its limits. */

@@ -33,7 +33,6 @@ export function useColours(map: MapAnswer, chosen: string): Colouring {
   const [theme] = useTheme()
   const dark = useSyncExternalStore(onScheme, isDark)
   return useMemo(() => {
-    void [theme, dark]
     const column = map.columns.find(({ name }) => name === chosen)
     if (!column) {
       const colours = map.labels.map((_, index) => rgbOf(classLook(map.labels, index).color))
@@ -45,6 +44,7 @@ export function useColours(map: MapAnswer, chosen: string): Colouring {
     const none = rgbOf(UNKNOWN)
     const rgb = positions(column.values, column.kind).map((at) => (at === undefined ? none : colourAt(colours, at)))
     return { name: column.name, scale, rgb }
+    // eslint-disable-next-line react-hooks/exhaustive-deps -- the colours of the style sheet are those of the theme
   }, [map, chosen, theme, dark])
 }
 

@@ -65,7 +65,7 @@ export default function Compare({ run, address }: { run: RunMetadata; address: A
 /** The query for the headline to compare: the open one, else the first of the list, or one of the shown feature. */
 function shownHeadline(run: RunMetadata, address: Address): HeadlinesQuery {
   if (address.view === 'bench') return { run: run.run_id, offset: address.headline }
-  if (address.view === 'unknown') return { run: run.run_id }
+  if (address.view === 'unknown' || address.view === 'map') return { run: run.run_id }
   if (address.view === 'features') return { run: run.run_id, feature: address.feature }
   const { q, where, label, prediction, correct, feature, sort, order, open } = address
   return { run: run.run_id, q, where: [...where], label, prediction, correct, feature, sort, order, offset: open }
