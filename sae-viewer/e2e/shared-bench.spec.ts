@@ -5,7 +5,7 @@ import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import AxeBuilder from '@axe-core/playwright'
-import type { Flip, Intervention, Probe } from '../src/interpAPI'
+import type { Flip, Intervention, Probe, Run } from '../src/interpAPI'
 import { benchOf } from '../src/lib/bench'
 import { expect, freePort, Server, test } from './api'
 import { StaticHost } from './sharing'
@@ -74,7 +74,7 @@ test('its answers are those of the server', async ({ page }) => {
   await page.goto(`${site}#/features`)
   const model = await page.locator('meta[name="model"]').getAttribute('content')
   const chunks = readdirSync(join(folder, 'site', 'assets')).filter((name) => name.endsWith('.js'))
-  const facts = await (await fetch(`${server.url}/api/run`)).json()
+  const facts = (await (await fetch(`${server.url}/api/run`)).json()) as Run
   /** The answer of the site's own code, from the chunk that has it. */
   const ours = <T>(method: string, question: object) =>
     page.evaluate(

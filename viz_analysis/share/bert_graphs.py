@@ -45,7 +45,7 @@ class _Graph:
 
     def constant(self, value: Any, dtype: type = np.float32) -> str:
         """A number or a short list of numbers."""
-        array = np.asarray(value, dtype)
+        array: NDArray[Any] = np.asarray(value, dtype)
         return self._constant(f"{array.dtype.name}{array.tolist()}", array)
 
     def vector(self, name: str, value: Tensor) -> str:
@@ -80,7 +80,8 @@ class _Graph:
         graph = helper.make_graph(nodes, "bench", inputs, shapes, list(self._constants.values()))
         opset = helper.make_opsetid("", _OPSET)
         model: ModelProto = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
-        return model.SerializeToString()
+        written: bytes = model.SerializeToString()
+        return written
 
 
 class BertGraphs:
@@ -156,8 +157,8 @@ class BertGraphs:
         hidden, n_layers = "hidden", self._config.num_hidden_layers
         backs: list[Back] = []
         for n in range(self._layer, n_layers):
-            hidden, back = self._block(graph, hidden, n, first_only=n == n_layers - 1)
-            backs.append(back)
+            hidden, back_block = self._block(graph, hidden, n, first_only=n == n_layers - 1)
+            backs.append(back_block)
         if not backs:
             backs.append(lambda slopes: self._placed_first(graph, graph("Sub", "hidden", "hidden"), slopes))
             hidden = self._first(graph, hidden)

@@ -49,7 +49,18 @@ from viz_analysis.runs.reader import RunReader
 from viz_analysis.share.archive import ArchiveWriter
 from viz_analysis.share.letters import letters
 
-_NO_PROMPT = Prompt.model_construct()
+_NO_PROMPT = Prompt(
+    headline_id="",
+    text="",
+    label=0,
+    prediction=0,
+    probabilities=[],
+    tokens=[],
+    starts=[],
+    ends=[],
+    words=[],
+    columns={},
+)
 _ANSWERS = ("run", "runs", "labels", "columns", "feature_density", "interventions", "contrast", "health")
 _IN_FACTS = {"run_id", "labels", "feature", "metrics", "n_headlines_in_run", "examples"}
 _IN_ROWS = {"word", "found_name", "n_headlines", "density", "status", "leaning", "examples_saved"}
@@ -212,7 +223,8 @@ def _without_prompts(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def _differences(headlines: Ints) -> Ints:
-    return np.diff(headlines.astype(np.int64), prepend=0)
+    signed = headlines.astype(np.int64)
+    return np.ediff1d(signed, to_begin=signed[:1])
 
 
 def _postings(run: RunReader) -> Iterator[tuple[Ints, NDArray[np.float32]]]:

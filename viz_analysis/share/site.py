@@ -100,7 +100,8 @@ def _write(folder: Path, run: SharedRun, study: Path | None) -> None:
         model = data / f"{run.metadata.classifier_hash}-{run.metadata.sae_hash}"  # so that no cache mixes two models
         model.mkdir()
         write_bench(model, study, run.metadata, viewer)
-    page = site_page(viewer, run.title, _MANIFEST.as_posix(), model and model.relative_to(folder).as_posix())
+    place = None if model is None else model.relative_to(folder).as_posix()
+    page = site_page(viewer, run.title, _MANIFEST.as_posix(), place)
     (folder / _PAGE).write_text(page, encoding="utf-8")
     readme = _README.format(title=run.title, n_headlines=run.n_headlines, d_sae=run.d_sae)
     (folder / _README_NAME).write_text(readme, encoding="utf-8")

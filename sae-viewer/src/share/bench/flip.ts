@@ -53,20 +53,20 @@ export async function flip(
     if (last > 0) done = chosen
   }
   if (!done) return undefined
-  for (;;) {
-    if (done.length < 2) break
-    const now: number[] = done
-    const trials = now.map((left) => now.filter((g) => g !== left))
-    const found = await margins(trials)
-    const best = argmax(found)
-    if (!((found[best] ?? 0) > 0)) break
-    done = trials[best] as number[]
-  }
-  const groups = done
+  const needed = await pruned(done, margins)
   return {
-    groups: groups.map((g) => reading.groups[g] as Group),
-    logits: await logitsOf(groups.map((_, k) => groups.slice(0, k + 1))),
+    groups: needed.map((g) => reading.groups[g] as Group),
+    logits: await logitsOf(needed.map((_, k) => needed.slice(0, k + 1))),
   }
+}
+
+/** A set without the members that the goal does not need, the least needed first. */
+async function pruned(set: number[], margins: (trials: number[][]) => Promise<number[]>): Promise<number[]> {
+  if (set.length < 2) return set
+  const trials = set.map((left) => set.filter((g) => g !== left))
+  const found = await margins(trials)
+  const best = argmax(found)
+  return (found[best] ?? 0) > 0 ? pruned(trials[best] ?? [], margins) : set
 }
 
 /** The groups whose effects hold the prediction up most against the target, or against the second class. */
