@@ -47,7 +47,7 @@ lint: $(PYTHON_READY) $(NODE_READY)
 unit: $(PYTHON_READY) $(VIEWER_READY) nginx
 	rm -rf $(TEST_STUDY)
 	HF_HUB_OFFLINE=1 TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m tests.support.small_study  # threads round differently
-	TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m pytest -m "not full" -n 2 --dist loadfile --no-loadscope-reorder
+	TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m pytest -m "not full" -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 	cd sae-viewer && npm test --silent
 
 browser: $(PYTHON_READY) $(NODE_READY) chromium nginx
