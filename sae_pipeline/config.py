@@ -225,7 +225,7 @@ class InterveneConfig(Config):
     curve_headlines: int = Field(200, ge=0, description="headlines of the deletion and insertion curves")
     flip_headlines: int = Field(100, ge=0, description="headlines to flip, and wrong ones to repair")
     word_headlines: int = Field(
-        300, ge=0, description="headlines whose words are attributed: those that are wrong, then the least sure"
+        100, ge=0, description="headlines whose words are attributed: those that are wrong, then the least sure"
     )
     max_flip_features: int = Field(20, ge=1, le=64, description="features a flip may ablate")
     flip_level: float = Field(
