@@ -176,7 +176,8 @@ def create_app(
     def run(query: RunQuery) -> Response:
         """How a run was made, and which of its optional files are damaged."""
         run = runs.get(query.run)
-        return json_answer(RunAnswer(**dict(run.metadata), has_causes=run.has_causes, damaged_files=run.damaged_files))
+        known = {"has_causes": run.has_causes, "names": run.names, "damaged_files": run.damaged_files}
+        return json_answer(RunAnswer(**dict(run.metadata), **known))
 
     @app.get("/api/labels", responses=_of_run(LabelsAnswer))
     def read_labels(query: RunQuery) -> Response:

@@ -2454,6 +2454,58 @@ export interface components {
             word: string;
         };
         /**
+         * NameScores
+         * @description The held-out scores of the names of some features, or of a control.
+         */
+        NameScores: {
+            /**
+             * Histogram
+             * @description scored features per 0.05 of score, from 0 to 1
+             */
+            histogram: number[];
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "names" | "shuffled" | "neurons" | "random model";
+            /**
+             * N Features
+             * @description features that fire
+             */
+            n_features: number;
+            /**
+             * N Scored
+             * @description of them, those that were tested
+             */
+            n_scored: number;
+            /**
+             * Quartiles
+             * @description least, lower quartile, median, upper quartile, largest score
+             */
+            quartiles: number[] | null;
+            /**
+             * Share Named
+             * @description share of features that fire whose name reaches the least score
+             */
+            share_named: number;
+        };
+        /**
+         * NamesSummary
+         * @description How a run's names were found, and how well they predict, beside the controls.
+         */
+        NamesSummary: {
+            /** Formula */
+            formula: string;
+            /** Least Score */
+            least_score: number;
+            /** N Choosing */
+            n_choosing: number;
+            /** N Testing */
+            n_testing: number;
+            /** Scores */
+            scores: components["schemas"]["NameScores"][];
+        };
+        /**
          * NearestExample
          * @description Why a search by meaning found a feature: the nearest of its saved examples.
          */
@@ -2772,6 +2824,8 @@ export interface components {
             labels: string[];
             /** Metrics */
             metrics: components["schemas"]["MetricInfo"][];
+            /** @description null where the run has no names */
+            names: components["schemas"]["NamesSummary"] | null;
             /** Preset */
             preset: string;
             /**

@@ -29,7 +29,7 @@ from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
 from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, Model, damaged, read_whole
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
-from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, Record
+from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, MadeWith, Record
 from sae_pipeline.schema.explanations import EXPLANATIONS, Explanation, ExplanationsFile
 from sae_pipeline.schema.family import FAMILY, FamilyFile, MemberMatches, Verdict
 from sae_pipeline.schema.map import MAP, MapFile
@@ -205,6 +205,7 @@ class FeatureTables:
             with run.optional(NAMES, "analyze"):
                 names = self._whole(NAMES, NamesFile)
                 run.check(NAMES, "", names_problems(names, run.metadata, self.stats))
+                run.about("names", names.model_dump_json(exclude={"features", "d_sae", *MadeWith.model_fields}))
                 return names.features
         return []
 

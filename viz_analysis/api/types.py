@@ -11,7 +11,7 @@ from sae_pipeline.schema.common import MIN_HEADLINES, Cell, Record, Share
 from sae_pipeline.schema.contrast import ContrastFile
 from sae_pipeline.schema.explanations import Explanation
 from sae_pipeline.schema.map import MapRegion
-from sae_pipeline.schema.names import FeatureName
+from sae_pipeline.schema.names import FeatureName, NameScores
 from sae_pipeline.schema.run import Example, FiredFeature, FiredWord, MetricInfo, Prompt, RunMetadata
 
 Support = Literal["dead", "thin", "ok"]
@@ -482,10 +482,21 @@ class ContrastAnswer(ContrastFile):
     )
 
 
+class NamesSummary(Record):
+    """How a run's names were found, and how well they predict, beside the controls."""
+
+    formula: str
+    least_score: Share
+    n_choosing: NonNegativeInt
+    n_testing: NonNegativeInt
+    scores: list[NameScores]
+
+
 class RunAnswer(RunMetadata):
     """A run's `metadata.json`, and what is known of the files that a run can do without."""
 
     has_causes: bool = Field(description="whether the run has causal findings about its predictions")
+    names: NamesSummary | None = Field(description="null where the run has no names")
     damaged_files: list[str] = Field(
         description="a sentence for each optional file that is damaged and left out; it says what makes the file anew"
     )

@@ -25,7 +25,7 @@ from sae_pipeline.runs.run_files import read_metadata
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects
 from sae_pipeline.schema.common import FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS
 from sae_pipeline.schema.run import FeatureExamples, HeadlineFeatures, MetricInfo, Prompt, RunMetadata
-from viz_analysis.api.types import FoundName, Headline
+from viz_analysis.api.types import FoundName, Headline, NamesSummary
 
 Model = TypeVar("Model", bound=BaseModel)
 _HEADLINES_AT_ONCE = 10_000
@@ -55,6 +55,7 @@ class RunReader:
             self.class_sizes: list[int] = orjson.loads(about["class_sizes"])
             self.left_out: dict[str, str] = orjson.loads(about["left_out"])
             self.interventions: str | None = about.get("interventions")
+            self.names = NamesSummary.model_validate_json(about["names"]) if "names" in about else None
             self.map_head: str | None = about.get("map")
         except (LookupError, TypeError, ValueError) as error:
             raise IndexMisfitError(str(error)) from error

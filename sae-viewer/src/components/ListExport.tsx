@@ -27,9 +27,11 @@ export function HeadlinesExport({ query, run }: { query: HeadlinesQuery; run: Ru
 /** Buttons that save all features that a query finds. */
 export function FeaturesExport({ query, run }: { query: FeaturesQuery; run: RunMetadata }) {
   const { labels } = useLabels(run)
-  const row = ({ feature, word, n_headlines, density, status, leaning, values }: FeatureRow): Row => ({
+  const row = ({ feature, found_name, word, n_headlines, density, status, leaning, values }: FeatureRow): Row => ({
     feature,
     name: labels[feature]?.name,
+    found_name: found_name?.text,
+    found_name_auroc: found_name?.score,
     word,
     n_headlines,
     density,

@@ -1,7 +1,7 @@
 import { useRef } from 'react'
 import { Link } from 'wouter'
 import { SHARED } from '../../base'
-import { Word } from '../../components/HeatText'
+import { FeatureCalled } from '../../components/FeatureName'
 import { Icon } from '../../components/Icon'
 import { Failure } from '../../components/Notices'
 import { ClassName } from '../../components/Outcome'
@@ -14,6 +14,7 @@ import { Examples, StrongestIn } from './Examples'
 import { Histogram } from './Histogram'
 import { LabelEditor } from './LabelEditor'
 import { LabelShown } from './LabelShown'
+import { FoundNaming } from './Naming'
 import { Similar } from './Similar'
 import { Statistics } from './Statistics'
 import { Steps } from './Steps'
@@ -38,7 +39,11 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
       <header className="flex flex-wrap items-baseline justify-between gap-x-6 gap-y-2 pt-5 lg:pt-6">
         <h1 className="flex min-w-0 flex-wrap items-baseline gap-x-3 font-serif text-[1.75rem] leading-9">
           <span className="whitespace-nowrap">Feature {feature}</span>
-          {data?.word != null && <Word className="max-w-full truncate pr-1 text-plum italic">{data.word}</Word>}
+          {data && (
+            <span className="flex max-w-full min-w-0 items-baseline gap-2 pr-1 text-plum">
+              <FeatureCalled feature={feature} found={data.found_name} word={data.word} />
+            </span>
+          )}
         </h1>
         <Steps feature={feature} address={address} run={run} />
       </header>
@@ -59,6 +64,11 @@ function Body({ info, address, run }: { info: FeatureInfo; address: FeaturesAddr
     <>
       <Reach info={info} address={address} />
       <Contents info={info} address={address} />
+      {(info.naming ?? info.explanation) && (
+        <div className="mt-6">
+          <FoundNaming info={info} />
+        </div>
+      )}
       <div className={`mt-6 grid grid-cols-1 gap-x-12 gap-y-9 ${info.histogram ? 'xl:grid-cols-2' : 'max-w-[44rem]'}`}>
         {info.histogram && <Histogram histogram={info.histogram} feature={info.feature} />}
         {beside}
@@ -85,6 +95,7 @@ function Body({ info, address, run }: { info: FeatureInfo; address: FeaturesAddr
 function Contents({ info, address }: { info: FeatureInfo; address: FeaturesAddress }) {
   const similar = info.similar_decoder.length + info.similar_cofiring.length + info.family.length > 0
   const parts: [id: string, name: string, present: boolean][] = [
+    ['name', 'Name', info.naming !== null || info.explanation !== null],
     ['words', 'Words', info.words.length > 0],
     ['classes', 'Classes', true],
     ['examples', 'Examples', true],

@@ -2,7 +2,7 @@ import { lazy, Suspense } from 'react'
 import { SHARED } from '../../base'
 import { Modal } from '../../components/Modal'
 import { go } from '../../hooks/useAddress'
-import type { RunMetadata } from '../../interpAPI'
+import type { Run } from '../../interpAPI'
 import { openPanel, PANELS, shownPanel, type Address, type Panel } from '../../lib/address'
 import { RunList } from './RunList'
 
@@ -17,7 +17,7 @@ const NAMES: Record<Panel, string> = { runs: 'Runs', quality: 'Quality', contras
 const OFFERED: readonly Panel[] = SHARED === undefined ? PANELS : PANELS.filter((name) => name === 'quality' || name === 'contrast' || name === 'labels')
 
 /** The panel over the view: the list of runs, the quality of the shown one, its comparison with others, its labels. */
-export default function RunPanel({ run, address }: { run: RunMetadata | undefined; address: Address }) {
+export default function RunPanel({ run, address }: { run: Run | undefined; address: Address }) {
   const panel = shownPanel(address) ?? 'runs'
   const shown = run ? panel : 'runs'
   const close = () => {
