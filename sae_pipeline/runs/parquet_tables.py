@@ -68,6 +68,7 @@ def _features(run: Run, effects: FeatureEffectsFile | None) -> pa.Table:
         "feature": pa.array(range(stats.d_sae), pa.int32()),
         "word": pa.array(words, pa.string()),
         "words": pa.array(characteristic, pa.list_(pa.string())),
+        **_names(run),
         "headline_count": pa.array(stats.headline_counts, pa.int32()),
         "token_count": pa.array(stats.counts, pa.int32()),
     }
@@ -77,6 +78,23 @@ def _features(run: Run, effects: FeatureEffectsFile | None) -> pa.Table:
     for metric in [*stats.metrics, *(effects.columns if effects else ())]:
         columns |= _metric(metric)
     return pa.table(columns)
+
+
+def _names(run: Run) -> dict[str, pa.Array]:
+    """The columns about found names, where the run has them; null for features that do not fire."""
+    if not run.found_names:
+        return {}
+    found = [run.found_names.get(feature) for feature in range(run.feature_stats.d_sae)]
+    rules = [[f"{one.kind}: {one.value}" for one in name.rule] if name else None for name in found]
+    scores = {
+        f"name_{part}": pa.array([getattr(name, part) if name else None for name in found], pa.float64())
+        for part in ("score", "low", "high", "f1", "shuffled")
+    }
+    return {
+        "name": pa.array([name.name if name else None for name in found], pa.string()),
+        "name_rule": pa.array(rules, pa.list_(pa.string())),
+        **scores,
+    }
 
 
 def _metric(metric: MetricColumn) -> dict[str, pa.Array]:
