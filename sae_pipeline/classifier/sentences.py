@@ -5,7 +5,8 @@ layer over the tokens, divided by its length, which is how that model was traine
 """
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,11 @@ class SentenceEncoder:
         vectors = np.zeros((len(texts), WIDTH), np.float32)
         if not texts:
             return vectors
+        with _one_thread() if len(texts) == 1 else nullcontext():
+            self._encode(texts, vectors)
+        return vectors
+
+    def _encode(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
         encoded = self._tokenizer(
             list(texts), truncation=True, max_length=_LONGEST, return_attention_mask=False, return_token_type_ids=False
         )["input_ids"]
@@ -64,4 +70,14 @@ class SentenceEncoder:
             states = self._network(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
             means = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
             vectors[rows] = torch.nn.functional.normalize(means, dim=1).numpy()
-        return vectors
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch work on one thread: for a single text, waiting for others takes longer than the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
