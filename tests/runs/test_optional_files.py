@@ -13,6 +13,7 @@ from safetensors.numpy import save
 
 from sae_pipeline.runs.index import INDEX_FILES
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
+from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
@@ -58,6 +59,7 @@ def twice(name: str, key: str) -> Damage:
 INTERVENE, FIND, ANALYSE = ("intervene --run run-001", "family --run run-001", "analyze")
 EXPLAIN = "explain --run run-001"
 PLACE = "map --run run-001"
+TRY = "contrast --run run-001"
 LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "neighbours gone": (lambda run: (run / NEIGHBOURS).unlink(), rf"{NEIGHBOURS} .*no such file", ANALYSE),
     "neighbours, a digit": (replaced(NEIGHBOURS, b"0.9", b"0.8"), rf"{NEIGHBOURS} has changed", ANALYSE),
@@ -162,6 +164,27 @@ LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "map, a place less": (edited(MAP, lambda d: d["y"].pop()), rf"{MAP}, y", PLACE),
     "map, outside the square": (edited(MAP, lambda d: d["x"].__setitem__(3, 1.5)), rf"{MAP}, x.3", PLACE),
     "map, no such region": (edited(MAP, lambda d: d["region"].__setitem__(0, 2)), rf"{MAP}, region", PLACE),
+    "contrast, a digit": (replaced(CONTRAST, b'"n_pairs": 2', b'"n_pairs": 3'), rf"{CONTRAST} has changed", TRY),
+    "contrast, a link": (link(CONTRAST), rf"{CONTRAST} is not a plain file|cannot be read", TRY),
+    "contrast of another run": (of_another_run(CONTRAST), rf"{CONTRAST}, run_checksum", TRY),
+    "contrast, no kinds": (edited(CONTRAST, lambda d: d.update(kinds=[])), rf"{CONTRAST} kinds|{CONTRAST}, kinds", TRY),
+    "contrast, a pair more": (edited(CONTRAST, lambda d: d["kinds"][1].update(n_pairs=3)), r"kinds.1.n_pairs", TRY),
+    "contrast, a class less": (edited(CONTRAST, lambda d: d["kinds"][0]["mean_shift"].pop()), r"kinds.0: ", TRY),
+    "contrast, no such feature": (
+        edited(CONTRAST, lambda d: d["kinds"][0]["features"][0].update(feature=D_SAE)),
+        r"kinds.0.features",
+        TRY,
+    ),
+    "contrast, no such headline": (
+        edited(CONTRAST, lambda d: d["kinds"][0]["pairs"][0].update(headline=N)),
+        r"kinds.0.pairs.0.headline",
+        TRY,
+    ),
+    "contrast, a span outside": (
+        edited(CONTRAST, lambda d: d["kinds"][0]["pairs"][0].update(after_spans=[[0, 999]])),
+        r"kinds.0.pairs.0",
+        TRY,
+    ),
     "map, another size": (edited(MAP, lambda d: d["regions"][1].update(n_features=1)), rf"{MAP}, regions", PLACE),
 }
 
@@ -180,15 +203,15 @@ def test_a_run_is_served_without_a_damaged_file_that_it_can_do_without(folder: P
     does = "makes a new run with it" if verb == "analyze" else "makes it again"
     assert sentence.endswith(f"; `python -m sae_pipeline {verb}` {does}.") and len(sentence) < 300
     named = {re.split("[ ,]", one)[0] for one in sentences}
-    assert (
-        present(client)
-        == {NEIGHBOURS, DECODER, NAMES, EXPLANATIONS, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS} - named
-    )
+    assert present(client) == OPTIONAL - named
     assert client_of(tmp_path).get("/api/runs").json["runs"][-1]["readable"]
     copy.rename(tmp_path / ".gone")  # at once, as a server may be writing its index there
     shutil.copytree(folder, copy)
     assert get(client, "run", run=1)["damaged_files"] == []
-    assert present(client) == {NEIGHBOURS, DECODER, NAMES, EXPLANATIONS, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS}
+    assert present(client) == OPTIONAL
+
+
+OPTIONAL = {NEIGHBOURS, DECODER, NAMES, EXPLANATIONS, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST}
 
 
 def present(client: FlaskClient) -> set[str]:
@@ -202,6 +225,7 @@ def present(client: FlaskClient) -> set[str]:
         EXPLANATIONS: feature["explanation"],
         FAMILY: feature["family"],
         MAP: client.get("/api/map?run=1").status_code == 200,
+        CONTRAST: client.get("/api/contrast?run=1").status_code == 200,
         FEATURE_EFFECTS: [stat for stat in feature["stats"] if stat["name"] == "effect_bullish"],
         INTERVENTIONS: effects if client.get("/api/interventions?run=1").status_code == 200 else None,
     }

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save
 
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS
+from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.names import NAMES
@@ -75,6 +76,11 @@ def _descending(content: Any) -> None:
 def _twice(key: str, n: int = 1) -> Edit:
     """A record of the list `key` stands there twice, in the place of the next one."""
     return lambda content: content[key].__setitem__(n, content[key][n - 1])
+
+
+def _words(interventions: dict[str, Any]) -> Any:
+    """The first word effects of a headline."""
+    return next(one["word_effects"] for one in interventions["headlines"] if one["word_effects"])
 
 
 def _another_prediction(prompts: list[dict[str, Any]]) -> None:
@@ -185,6 +191,8 @@ _EDITS: dict[str, dict[str, Edit]] = {
         "a headline is listed twice": _twice("headlines"),
         "a class less": lambda i: i["headlines"][1]["logits"].pop(),
         "a feature is not there": lambda i: i["headlines"][1]["features"][0].update(feature=4000),
+        "a word less": lambda i: _words(i)["occlusion"].pop(),
+        "an agreement above 1": lambda i: _words(i).update(agreement=1.5),
         "another run is named": _set(run_id="run-077"),
     },
     FAMILY: {
@@ -192,6 +200,16 @@ _EDITS: dict[str, dict[str, Edit]] = {
         "a column is shorter": lambda f: f["matches"][0]["cosine"].pop(),
         "a member less": lambda f: f["members"].pop(),
         "another SAE is named": _set(sae_hash="0" * 12),
+    },
+    CONTRAST: {
+        "a class less": lambda c: c["kinds"][0]["mean_shift"].pop(),
+        "a feature is not there": _at("kinds", 0, "features", 0, feature=4000),
+        "a pair more is counted": lambda c: c["kinds"][0].update(n_pairs=c["kinds"][0]["n_pairs"] + 1),
+        "more is explained than tested": _at("kinds", 0, "explained", 0, n_pairs=4000),
+        "a headline is not there": _at("kinds", 0, "pairs", 0, headline=4000),
+        "a span is outside": _at("kinds", 0, "pairs", 0, after_spans=[[3, 4000]]),
+        "other classes": lambda c: c["labels"].reverse(),
+        "another run is named": _set(run_id="run-077"),
     },
     MAP: {
         "d_sae is another": _set(d_sae=64),

@@ -13,6 +13,7 @@ from sae_pipeline.runs.compact_json import array as json_array
 from sae_pipeline.runs.folders import Run, read_run
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import Cell
+from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
@@ -55,6 +56,7 @@ def add_evidence(run: Path, effects: Effects) -> None:
     family["matches"] = [{**columns, "verdict": ["match"] * D_SAE}] * 2
     add_file(whole, FAMILY, json.dumps(family).encode())
     add_file(whole, MAP, json.dumps(map_of(whole)).encode())
+    add_file(whole, CONTRAST, json.dumps(contrast_of(whole)).encode())
     score = {"n": 20, "auroc": 0.75, "low": 0.5, "high": 0.9}
     said = {"feature": 3, "text": "news of İstanbul", "model": "m", "prompt_hash": "0", "detection": score}
     explained = {**made_from(whole), "explanations": [{**said, "fuzzing": None, "rule_detection": score}]}
@@ -86,6 +88,24 @@ def map_of(run: Run) -> dict[str, Any]:
     ]
     head = {**made_from(run), "d_sae": run.feature_stats.d_sae, "method": "a line", "seed": 0, "named_by": "hand"}
     return {**head, "features": live, "x": places, "y": [0.5] * len(live), "region": region, "regions": regions}
+
+
+def contrast_of(run: Run) -> dict[str, Any]:
+    """Two kinds of change: of one, headline 0 changes its prediction."""
+    text, p = run.prompts[0].text, [0.8, 0.1, 0.1]
+    shift = {"feature": 3, "word": "RT", "before": 0.0, "after": 2.0, "effects": [1.0, -0.5, -0.5]}
+    pair = {"headline": 0, "before": text, "after": f"RT {text}", "before_spans": [], "after_spans": [[0, 3]]}
+    pair |= {"target": None, "predictions": [1, 0], "probabilities": [p[::-1], p], "as_expected": False}
+    moved = {"feature": 3, "word": "RT", "n_moved": 2, "n_switched": 2, "shift": 1.0, "effects": [1.0, -0.5, -0.5]}
+    half = {"n": 2, "share": 0.5, "low": 0.1, "high": 0.9}
+    kind = {"description": "Made up", "source": "headlines", "expectation": "same", "n_pairs": 2, "n_tested": 1}
+    kind |= {"changed": half, "as_expected": half, "transitions": [[1, 0, 0], [1, 0, 0], [0, 0, 0]]}
+    kind |= {"mean_shift": [0.7, 0.0, -0.7], "explained": [{"n_features": 1, "n_pairs": 1}]}
+    kind |= {"features": [{**moved, "low": None, "high": None, "n_explained": 1}]}
+    kind |= {"pairs": [{**pair, "features": [shift]}]}
+    head = {**made_from(run), "device": "cpu", "seconds": 1.0, "config": {}, "labels": run.metadata.labels}
+    kinds = [{**kind, "kind": name, "label": name.title()} for name in ("retweet", "source")]
+    return {**head, "n_headlines": 2, "left_out": [], "kinds": kinds}
 
 
 def headline_effects(run: Path, n: int, listed: Mapping[int, Sequence[float]]) -> dict[str, Any]:

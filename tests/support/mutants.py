@@ -15,6 +15,7 @@ from typing import NamedTuple
 from sae_pipeline.activations.manifest import MANIFEST
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS, RUN_FILES
+from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.names import NAMES
@@ -23,7 +24,7 @@ from tests.support.run_edits import replace
 from tests.support.whole_study import OTHER_SIZE, Family, WholeStudy
 
 Change = Callable[[WholeStudy, Family, random.Random], None]
-OPTIONAL = (NEIGHBOURS, DECODER, NAMES, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS)
+OPTIONAL = (NEIGHBOURS, DECODER, NAMES, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST)
 HUGE = 6 << 30  # bytes
 
 
@@ -238,7 +239,7 @@ _TOGETHER = {
     "strongest features": (FEATURE_TOKENS, HEADLINE_FEATURES),
     "all but prompts": (FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, NEIGHBOURS, DECODER, NAMES),
     "all but metadata": (PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, NEIGHBOURS, DECODER, NAMES),
-    "added files": (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP),
+    "added files": (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, CONTRAST),
     "neighbours": (NEIGHBOURS, DECODER),
     "metadata and causes": (METADATA, FEATURE_EFFECTS, INTERVENTIONS),
     "index": ("index.sqlite", "index.json"),
@@ -272,7 +273,8 @@ _RECORDS = {f"run {name}" for name in (PROMPTS, FEATURE_STATS, FEATURE_TOKENS, H
 _SHARED = {  # files that relatives have in common
     "another SAE": {*list(STORE)[:6], "activation shard", "manifest", *CHECKPOINTS} - {"train checkpoint"}
 }
-_MAY_BE_MISSING = {"controls", "labels", *(f"run {name}" for name in (FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS))}
+_ADDED = (FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST)
+_MAY_BE_MISSING = {"controls", "labels", *(f"run {name}" for name in _ADDED)}
 
 
 def damaged_files(seeds: int) -> Iterator[Mutant]:

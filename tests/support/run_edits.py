@@ -14,6 +14,7 @@ from sae_pipeline.artefacts.checksums import file_sums, seal, seal_of, without_s
 from sae_pipeline.runs.compact_json import array, lines
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS
+from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
@@ -21,7 +22,7 @@ from sae_pipeline.schema.names import NAMES
 
 Damage = Callable[[Path], Any]
 Edit = Callable[[Any], Any]
-ADDED = (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, EXPLANATIONS)  # the files that name their run by its checksum
+ADDED = (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, EXPLANATIONS, CONTRAST)  # they name their run by its checksum
 _RECORDS = {
     FEATURE_STATS: "metrics",
     FEATURE_TOKENS: "features",

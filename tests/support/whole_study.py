@@ -42,13 +42,14 @@ FLAGS = {
     "--features-per-headline 3",
     "family": "",
     "map": "",
+    "contrast": "--kinds company,retweet,direction --max-headlines 10 --templates false --keep 3",
     "compare": f"{_PLACE} --sae-size {SIZE} --seeds 0,1 --probe-sizes 1",
     "export": f"{_PLACE} --sae-size {SIZE}",
     "report": "",
 }
 """The verbs in the order of the study, each with its flags."""
 _VARYING = {"checksum", "run_checksum", "seconds", "tokens_per_second", "created_at", "run_id"}
-RELATIVE = ("finetune", "extract", "train", "analyze", "intervene", "family", "map", "compare")  # what a relative has
+RELATIVE = ("finetune", "extract", "train", "analyze", "intervene", "family", "map", "contrast", "compare")
 
 
 class Ran(NamedTuple):
@@ -166,7 +167,7 @@ def made_by(verb: str, study: WholeStudy, pristine: WholeStudy, said: str = "") 
     if verb in paths:
         return {name: content(study.root / name) for name in (str(path.relative_to(here)) for path in paths[verb])}
     causes = ("feature_effects.json", "interventions.json")
-    names = {"intervene": causes, "family": ("family.json",), "map": ("map.json",)}
+    names = {"intervene": causes, "family": ("family.json",), "map": ("map.json",), "contrast": ("contrast.json",)}
     made = names.get(verb, _RUN_FILES)
     return {name: content(study.run / name) for name in made}
 
