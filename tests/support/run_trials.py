@@ -132,6 +132,7 @@ def _addresses(study: WholeStudy, n_features: int) -> list[str]:
         "confusion",
         "feature_density",
         "interventions",
+        "contrast",
         "labels",
         "health",
         "run",

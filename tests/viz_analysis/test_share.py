@@ -227,7 +227,7 @@ def questions(client: FlaskClient) -> Iterator[tuple[str, dict[str, Any]]]:
     for column in [*columns, "?"]:
         for q in ("", "a", "2024", "S", "1.5", "0", "é", "\uff21"):
             yield "/api/column_values", {"column": column, "q": q, "limit": chance.choice([1, 20])}
-    for path in ("run", "columns", "labels", "feature_density", "interventions"):
+    for path in ("run", "columns", "labels", "feature_density", "interventions", "contrast"):
         yield f"/api/{path}", {}
     yield "/api/headlines", {"run": run["run_id"], "limit": 1}
 

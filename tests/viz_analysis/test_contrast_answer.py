@@ -1,0 +1,25 @@
+"""`/api/contrast`: the file with the names of its features, and a sentence for a run without it."""
+
+from pathlib import Path
+
+from flask.testing import FlaskClient
+
+from sae_pipeline.runs.folders import read_run
+from tests.support.indexed_runs import client_of, contrast_of, get, write_whole_run
+
+
+def test_the_file_with_found_names(tmp_path: Path) -> None:
+    """All that the file says, and the names that the analysis found for its features."""
+    run = read_run(write_whole_run(tmp_path))
+    answer = get(client_of(tmp_path), "contrast")
+    found = answer.pop("found_names")
+    assert answer == contrast_of(run)
+    named = get(client_of(tmp_path), "feature_info", id=3)["found_name"]
+    assert found == ({"3": named} if named else {})
+
+
+def test_a_run_without_it(client: FlaskClient) -> None:
+    """404, and the command that makes it."""
+    answer = client.get("/api/contrast")
+    assert (answer.status_code, answer.json["error"]["code"]) == (404, "no_contrast")
+    assert "`python -m sae_pipeline contrast --run run-002` tries" in answer.json["error"]["message"]
