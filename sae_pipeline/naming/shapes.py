@@ -53,7 +53,7 @@ SHAPES = (
     _shape("question", "a question mark", r"\?"),
     _shape("exclamation", "an exclamation mark", r"!"),
     _shape("colon", "a colon", r"(?<!http)(?<!https):(?!\d)"),
-    _shape("source", "a source or subject before a colon", r"^\W*(?:[\w$&.'’-]+\s?){1,3}:(?!\d|//)"),
+    _shape("source", "a source or subject before a colon", r"^\W*+(?:[\w$&.'’-]++\s?){1,3}:(?!\d|//)"),
     _shape("dash", "a dash between words", r"\s[-–—]{1,2}\s"),
     _shape("quotation", "a quotation", r"[\"“”«]|(?<!\w)['‘]\w[^'’]{3,}['’](?!\w)"),
     _shape("parenthesis", "a parenthesis", r"\("),

@@ -137,7 +137,7 @@ def _name(info: FeatureInfo, label: FeatureLabel | None) -> CardSection:
         rows.append(["none; strongest word", info.word, "–"])
     if label and label.note:
         sentences.append(f"Note: {label.note}")
-    return _section("Name", sentences, table=_table(["name", "", "AUROC"], rows))
+    return _section("Name", sentences, table=_table(["origin", "name", "AUROC"], rows))
 
 
 # --- classes -------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def _ablation(run: RunReader, info: FeatureInfo) -> CardSection:
         ["correlation of share and loss over headlines", _correlation(shares, alone)],
     ]
     sentence = "Shares add up to the logit. Removing a feature alone changes less where other features back it up."
-    return _section(title, [sentence], table=_table(["", ""], rows))
+    return _section(title, [sentence], table=_table(["figure", "value"], rows))
 
 
 def _pairs(run: RunReader, feature: int) -> Iterator[tuple[float, float]]:
@@ -393,4 +393,4 @@ def _provenance(run: RunReader) -> CardSection:
         ["headlines", f"{about.totals.n_headlines:,}", about.data_hash],
     ]
     sentence = f"In the folder of the study, {command('verify')} compares every file with its checksum."
-    return _section("Made from", [sentence], table=_table(["", "", "hash"], rows))
+    return _section("Made from", [sentence], table=_table(["part", "which", "hash"], rows))

@@ -91,7 +91,7 @@ function Table({ table: { header, rows }, title }: { table: CardTable; title: st
   return (
     <div className="overflow-x-auto print:overflow-visible" tabIndex={0} role="group" aria-label={`Table: ${title}`}>
       <table className={`mt-1 text-sm tabular-nums ${header.length > 4 ? 'w-full' : ''}`}>
-        <thead className={header.some(Boolean) ? 'text-xs text-soft' : 'sr-only'}>
+        <thead className="text-xs text-soft">
           <tr>
             {header.map((name, i) => (
               <th key={i} scope="col" className="py-1 pr-5 text-left font-normal whitespace-nowrap">
@@ -102,7 +102,7 @@ function Table({ table: { header, rows }, title }: { table: CardTable; title: st
         </thead>
         <tbody>
           {rows.map((row, i) => (
-            <tr key={i} className={`border-t border-line align-baseline ${header.some(Boolean) ? '' : 'first:border-t-0'}`}>
+            <tr key={i} className="border-t border-line align-baseline">
               {row.map((cell, j) => (
                 <td key={j} className={`py-1 pr-5 ${header.length > 4 ? 'whitespace-nowrap' : 'wrap-anywhere'}`}>
                   <bdi>
