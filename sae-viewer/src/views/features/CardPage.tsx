@@ -54,7 +54,8 @@ function Ways({ card, address, run }: { card: FeatureCard; address: FeaturesAddr
 
 function Card({ card }: { card: FeatureCard }) {
   return (
-    <article aria-label={`Card of feature ${card.feature}`}>
+    // A letter under hundreds of marks cannot be broken, so what is too wide is cut.
+    <article aria-label={`Card of feature ${card.feature}`} className="overflow-x-clip">
       <h1 className="mt-5 font-serif text-[1.75rem] leading-9 wrap-anywhere print:mt-0">
         <bdi>{visible(card.title)}</bdi>
       </h1>
@@ -104,7 +105,7 @@ function Table({ table: { header, rows }, title }: { table: CardTable; title: st
           {rows.map((row, i) => (
             <tr key={i} className="border-t border-line align-baseline">
               {row.map((cell, j) => (
-                <td key={j} className={`py-1 pr-5 ${header.length > 4 ? 'whitespace-nowrap' : 'wrap-anywhere'}`}>
+                <td key={j} className={`py-1 pr-5 ${header.length > 4 && j > 0 ? 'whitespace-nowrap' : 'max-w-80 wrap-anywhere'}`}>
                   <bdi>
                     {breakable(visible(cell)).map((piece, k) => (
                       <span key={k}>{piece}</span>
