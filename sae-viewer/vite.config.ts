@@ -45,7 +45,7 @@ function wasmRuntime(): Plugin {
     },
     closeBundle: () => {
       mkdirSync(folder, { recursive: true })
-      for (const [from, to] of [['ort.wasm.bundle.min.mjs', 'ort.mjs'], ['ort-wasm-simd-threaded.wasm', 'ort.wasm']] as const) {
+      for (const [from, to] of [['ort.wasm.bundle.min.mjs', 'ort.js'], ['ort-wasm-simd-threaded.wasm', 'ort.wasm']] as const) {
         copyFileSync(join('node_modules', 'onnxruntime-web', 'dist', from), join(folder, to))
       }
     },

@@ -106,7 +106,6 @@ test('its answers are those of the server', async ({ page }) => {
     for (const feature of known.features.slice(0, 6)) {
       const same = mine.features.find((one) => one.feature === feature.feature)
       most = Math.max(most, largest(same?.effects ?? [NaN], feature.effects), largest(same?.ablation?.logits ?? [NaN], feature.ablation?.logits ?? []))
-      expect(same?.word).toBe(feature.word)
     }
     const [first, second] = known.features
     const edits = [

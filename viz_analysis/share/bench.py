@@ -8,7 +8,7 @@ The browser runs the graphs of `bert_graphs.py` in WebAssembly (onnxruntime-web)
 | `bench.json` | tokenizer, limits, and the SAE's mean, scale, b_dec and rule |
 | `read.onnx`, `tail.onnx`, `slopes.onnx` | see `bert_graphs.py` |
 | `decoder.bin` | W_dec row by row, in half precision |
-| `ort.mjs`, `ort.wasm` | onnxruntime-web, as `npm run build` has copied it into the built viewer |
+| `ort.js`, `ort.wasm` | onnxruntime-web, as `npm run build` has copied it into the built viewer |
 """
 
 import json
@@ -29,7 +29,7 @@ from viz_analysis.api.live_types import MAX_CHARACTERS, LiveAnswer
 RUNTIME = "onnxruntime"
 """The folder of the built viewer with onnxruntime-web. Wheels have none, because it is larger than all the rest."""
 
-_RUNTIME_FILES = ("ort.mjs", "ort.wasm")
+_RUNTIME_FILES = ("ort.js", "ort.wasm")
 
 
 def live_answer(run_id: str) -> LiveAnswer:

@@ -51,7 +51,10 @@ export class BenchModel {
   /** Loads the model from the folder at an address, which ends with a slash. */
   static async load(folder: URL, nClasses: number): Promise<BenchModel> {
     const at = (name: string) => new URL(name, folder).href
-    const runtime = (await import(/* @vite-ignore */ at('ort.mjs'))) as typeof Runtime
+    const runtime = await import(/* @vite-ignore */ at('ort.js')).then(
+      (module) => module as typeof Runtime,
+      () => Promise.reject(new ApiError('down', 'The host of this page does not send its model.')),
+    )
     runtime.env.wasm.numThreads = 1
     runtime.env.wasm.wasmPaths = { wasm: at('ort.wasm') }
     const [facts, decoder, ...files] = await Promise.all([bytesOf(at('bench.json')), ...['decoder.bin', 'read.onnx', 'tail.onnx', 'slopes.onnx'].map((name) => bytesOf(at(name)))])
