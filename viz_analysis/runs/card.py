@@ -82,7 +82,8 @@ def _summary(info: FeatureInfo) -> str:
         return f"{fires}."
     split, score = info.classes[info.leaning], ""
     if split.auroc is not None:
-        score = f", AUROC {split.auroc:.2f} (95 % interval {_interval(split.auroc_low, split.auroc_high, 2)})"
+        interval = _interval(split.auroc_low, split.auroc_high, 2)
+        score = f", AUROC {split.auroc:.2f}" + (f" (95 % interval {interval})" if interval != "–" else "")
     return f"{fires}; best indicates {info.labels[info.leaning]}{score}."
 
 
