@@ -1,8 +1,9 @@
 """What the headlines and features of a run mean, as vectors of the sentence encoder: the search by meaning.
 
 A feature's vector is the mean of its strongest headlines' vectors, weighted by activation, minus the mean of all
-headlines' vectors, divided by its length. So a feature is near a phrase if the headlines on which it fires most are
-nearer to the phrase than headlines are in general.
+headlines' vectors. Its length is n/(n + 3) for n examples, so that a feature with few examples is alike to a text only
+if they are very much so. A feature is near a phrase if the headlines on which it fires most are nearer to the phrase
+than headlines are in general.
 
 The vectors are made once per run, in two files beside its index, and can be deleted at any time. They are written and
 read in blocks, so memory does not grow with the run.
@@ -28,6 +29,7 @@ from sae_pipeline.schema.run import RunMetadata
 
 HEADLINE_VECTORS, FEATURE_VECTORS, MEANING = MEANING_FILES = ("meaning-1.npy", "meaning-2.npy", "meaning.json")
 K = 20  # examples of a feature that its vector is made from
+_SHRINKAGE = 3  # examples; see above
 _BLOCK = 2048  # headlines in memory at a time
 _PARTIAL = ".meaning.partial-"
 
@@ -53,7 +55,7 @@ class Progress(Protocol):
 class MeaningRecord(Record):
     """`meaning.json`: which run and encoder the vectors belong to."""
 
-    version: Literal[1]
+    version: Literal[2]
     encoder: str
     run_checksum: Sha256
     files: dict[FileName, FileSum]
@@ -65,7 +67,7 @@ class Meaning(NamedTuple):
     headlines: NDArray[np.float16]
     """[n_headlines, width], of length 1."""
     features: NDArray[np.float16]
-    """[d_sae, width], of length 1; zeros for a feature without examples."""
+    """[d_sae, width], of length n/(n + 3) for n examples; zeros for a feature without examples."""
     mean: NDArray[np.float32]
     """[width] mean of the headlines' vectors."""
 
@@ -74,7 +76,10 @@ class Meaning(NamedTuple):
         return _unit(vectors - self.mean)
 
     def alike_features(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The cosine of every feature with a text's vector [width], [d_sae]; 0 for features without examples."""
+        """How alike every feature is to a text's vector [width], [d_sae]; 0 for features without examples.
+
+        It is the cosine of the two times n/(n + 3), for n examples.
+        """
         return _products(self.features, self.centred(vector[None])[0])
 
     def alike_headlines(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -113,7 +118,7 @@ def make_meaning(
             try:
                 _write(folder, place, encoder, progress or _silent)
                 record = MeaningRecord(
-                    version=1,
+                    version=2,
                     encoder=encoder.name,
                     run_checksum=run_checksum(folder),
                     files=file_sums(place, MEANING_FILES[:2]),
@@ -174,7 +179,8 @@ def _write_features(
         examples = saved["examples"][:K]
         weights = np.array([one["activation"] for one in examples], np.float32)
         rows = vectors[[one["headline"] for one in examples]].astype(np.float32)
-        found[saved["feature"]] = _unit((weights @ rows / max(float(weights.sum()), 1e-12) - mean)[None])[0]
+        direction = _unit((weights @ rows / max(float(weights.sum()), 1e-12) - mean)[None])[0]
+        found[saved["feature"]] = direction * len(rows) / (len(rows) + _SHRINKAGE)
     found[-1] = mean
     with path.open("wb") as file:
         np.save(file, found)

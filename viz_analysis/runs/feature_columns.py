@@ -37,7 +37,7 @@ SIMILARITY = MetricInfo(
     name="similarity",
     label="Similarity",
     description="Cosine of the text searched for with the mean of the feature's strongest headlines, as vectors of the "
-    "sentence encoder minus their mean over all headlines.",
+    "sentence encoder minus their mean over all headlines; times n/(n + 3) for n examples.",
 )
 
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { colourAt, densityRange, inLasso, MOST_CORNERS, positions, readLasso, spaced, wordCounts, writeLasso, type Corner } from './map'
+import { colourAt, densityRange, inLasso, MOST_CORNERS, nearestPoint, positions, readLasso, spaced, wordCounts, writeLasso, type Corner } from './map'
 
 const SQUARE: Corner[] = [[0.2, 0.2], [0.8, 0.2], [0.8, 0.8], [0.2, 0.8]]
 
@@ -24,6 +24,11 @@ describe('a lasso', () => {
     expect(inLasso(SQUARE, [0.5, 0.1, 0.79, 0.5], [0.5, 0.5, 0.21, 0.9])).toEqual([0, 2])
     expect(inLasso(horseshoe, [0.1, 0.5, 0.9, 0.5], [0.9, 0.9, 0.9, 0.1])).toEqual([0, 2, 3])
   })
+})
+
+it('finds the nearest point, but none that is far', () => {
+  expect(nearestPoint([0, 0.5, 0.6], [0, 0.5, 0.5], [0.56, 0.5], 0.1)).toBe(2)
+  expect(nearestPoint([0, 0.5, 0.6], [0, 0.5, 0.5], [0.3, 0.3], 0.1)).toBeUndefined()
 })
 
 it('counts the strongest words of chosen features, whatever their case', () => {

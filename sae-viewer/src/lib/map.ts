@@ -46,6 +46,17 @@ function isInside(corners: readonly Corner[], x: number, y: number): boolean {
   return inside
 }
 
+/** The index of the point nearest to a place, of those within a distance; undefined where there is none. */
+export function nearestPoint(x: readonly number[], y: readonly number[], [toX, toY]: Corner, within: number): number | undefined {
+  let found: number | undefined
+  let least = within * within
+  for (let i = 0; i < x.length; i++) {
+    const apart = ((x[i] ?? 0) - toX) ** 2 + ((y[i] ?? 0) - toY) ** 2
+    if (apart <= least) [found, least] = [i, apart]
+  }
+  return found
+}
+
 export interface WordCount {
   word: string
   /** Features among the chosen whose strongest word it is. */

@@ -2,14 +2,16 @@ import { useEffect, useRef, useState, type KeyboardEvent, type RefObject } from 
 import { FeatureName } from '../../components/FeatureName'
 import type { MapAnswer } from '../../interpAPI'
 import { count, counted } from '../../lib/format'
-import { spaced, type Corner, type Rgb } from '../../lib/map'
+import { nearestPoint, spaced, type Corner, type Rgb } from '../../lib/map'
 import { visible } from '../../lib/text'
 import { Lasso } from './Lasso'
-import { createPlane, within, type Camera, type Plane } from './plane'
+import { createPlane, within, type Camera, type Plane, type Reports } from './plane'
 import { rgbOf } from './useColours'
 
 /** The space that a region's name takes, in pixels. */
 const LABEL = [150, 18] as const
+/** Pixels from which the pointer reaches a point. */
+const REACH = 8
 
 interface Size {
   width: number
@@ -39,9 +41,22 @@ export function MapStage({ map, rgb, chosen, found, lasso, drawing, region, onLa
   const [pointed, setPointed] = useState<{ index: number; x: number; y: number }>()
   const whole: Camera = { middle: [0.5, 0.5], side: 0.94 * Math.min(size.width, size.height) }
   const camera = moved ?? whole
-  const reports = useRef({ onFeature, onFailure, features: map.features })
+  const toPixels = ([x, y]: Corner): Corner => [
+    size.width / 2 + (x - camera.middle[0]) * camera.side,
+    size.height / 2 + (y - camera.middle[1]) * camera.side,
+  ]
+  const toPlace = ([x, y]: Corner): Corner => [
+    camera.middle[0] + (x - size.width / 2) / camera.side,
+    camera.middle[1] + (y - size.height / 2) / camera.side,
+  ]
+  const pointAt = (x: number, y: number) => nearestPoint(map.x, map.y, toPlace([x, y]), REACH / camera.side)
+  const reports = useRef<Pick<Reports, 'onFailure' | 'onClick'>>({ onFailure, onClick: () => undefined })
   useEffect(() => {
-    reports.current = { onFeature, onFailure, features: map.features }
+    const onClick = (x: number, y: number) => {
+      const feature = map.features[pointAt(x, y) ?? -1]
+      if (feature !== undefined) onFeature(feature)
+    }
+    reports.current = { onFailure, onClick }
   })
 
   const isMeasured = size.width > 0
@@ -50,11 +65,7 @@ export function MapStage({ map, rgb, chosen, found, lasso, drawing, region, onLa
     try {
       plane.current = createPlane(host.current, whole, {
         onCamera: setMoved,
-        onPoint: (index, x, y) => setPointed(index === undefined ? undefined : { index, x, y }),
-        onClick: (index) => {
-          const feature = reports.current.features[index]
-          if (feature !== undefined) reports.current.onFeature(feature)
-        },
+        onClick: (x, y) => reports.current.onClick(x, y),
         onFailure: () => reports.current.onFailure(),
       })
     } catch {
@@ -78,14 +89,6 @@ export function MapStage({ map, rgb, chosen, found, lasso, drawing, region, onLa
     setMoved(to && within(to))
     plane.current?.look(to ? within(to) : whole)
   }
-  const toPixels = ([x, y]: Corner): Corner => [
-    size.width / 2 + (x - camera.middle[0]) * camera.side,
-    size.height / 2 + (y - camera.middle[1]) * camera.side,
-  ]
-  const toPlace = ([x, y]: Corner): Corner => [
-    camera.middle[0] + (x - size.width / 2) / camera.side,
-    camera.middle[1] + (y - size.height / 2) / camera.side,
-  ]
   const onKeyDown = (event: KeyboardEvent) => {
     const { middle, side } = camera
     const step = 60 / side
@@ -113,7 +116,19 @@ export function MapStage({ map, rgb, chosen, found, lasso, drawing, region, onLa
       onKeyDown={onKeyDown}
       className="relative h-[64dvh] min-h-80 overflow-hidden rounded-md border border-line bg-raised lg:h-[calc(100dvh-9rem)]"
     >
-      <div ref={host} data-testid="plane" className="absolute inset-0" />
+      <div
+        ref={host}
+        data-testid="plane"
+        onPointerMove={(event) => {
+          if (event.buttons > 0) return setPointed(undefined)
+          const { left, top } = event.currentTarget.getBoundingClientRect()
+          const [x, y] = [event.clientX - left, event.clientY - top]
+          const index = pointAt(x, y)
+          setPointed(index === undefined ? undefined : { index, x, y })
+        }}
+        onPointerLeave={() => setPointed(undefined)}
+        className={`absolute inset-0 ${pointed ? 'cursor-pointer' : 'cursor-grab'}`}
+      />
       <RegionNames map={map} chosen={region} toPixels={toPixels} size={size} />
       <Lasso corners={lasso} drawing={drawing} toPixels={toPixels} toPlace={toPlace} onLasso={onLasso} />
       <div className="absolute right-2 bottom-2 flex flex-col overflow-hidden rounded-md border border-edge bg-raised">

@@ -95,7 +95,7 @@ function Loaded({ map, address, run }: { map: MapAnswer; address: MapAddress; ru
         )}
         {address.lasso !== undefined && !lasso && <Notice>The lasso in the address cannot be read; it was ignored.</Notice>}
         <p className="mt-2 text-xs text-soft">
-          Features with like decoder rows lie together; distances between groups mean little. {map.method}. Regions are named by {map.named_by}.
+          Features lie together that are alike; distances between groups mean little. {map.method}. Regions are named by {map.named_by}.
         </p>
       </div>
       <aside aria-label="Features of the map" className="min-w-0 space-y-5 lg:max-h-[calc(100dvh-6rem)] lg:overflow-y-auto lg:pr-1">

@@ -39,7 +39,7 @@ export function Selection({ map, address, title, chosen, onClear }: {
         )}
       </div>
       {chosen.length > 0 && onClear && <OnBench map={map} address={address} chosen={chosen} />}
-      {chosen.length > 0 && <WordTable map={map} chosen={chosen} />}
+      {chosen.length > 0 && onClear && <WordTable map={map} chosen={chosen} />}
       <ol aria-label="Features" className="mt-3 border-t border-line">
         {chosen.slice(0, LISTED).map((index) => {
           const feature = map.features[index] ?? 0

@@ -27,11 +27,10 @@ export interface Plane {
   destroy: () => void
 }
 
-interface Reports {
+export interface Reports {
   onCamera: (camera: Camera) => void
-  /** The point under the pointer, by its index, and the pointer's place in pixels. */
-  onPoint: (index: number | undefined, x: number, y: number) => void
-  onClick: (index: number) => void
+  /** A click that moves nothing, in pixels. */
+  onClick: (x: number, y: number) => void
   onFailure: () => void
 }
 
@@ -47,24 +46,20 @@ export function canDraw(): boolean {
 }
 
 /** A plane in `parent`, whose size it has. */
-export function createPlane(parent: HTMLDivElement, camera: Camera, { onCamera, onPoint, onClick, onFailure }: Reports): Plane {
+export function createPlane(parent: HTMLDivElement, camera: Camera, { onCamera, onClick, onFailure }: Reports): Plane {
   let state = stateOf(camera)
   const deck = new Deck({
     parent,
     views: new OrthographicView(),
     viewState: state,
     controller: { keyboard: false, inertia: 200, scrollZoom: { speed: 0.02, smooth: false } },
-    pickingRadius: 5,
-    getCursor: ({ isDragging, isHovering }) => (isDragging ? 'grabbing' : isHovering ? 'pointer' : 'grab'),
+    getCursor: ({ isDragging }) => (isDragging ? 'grabbing' : 'inherit'),
     onViewStateChange: ({ viewState }) => {
       state = viewState
       deck.setProps({ viewState: state })
       onCamera(cameraOf(state))
     },
-    onHover: ({ index, x, y }) => onPoint(index < 0 ? undefined : index, x, y),
-    onClick: ({ index }) => {
-      if (index >= 0) onClick(index)
-    },
+    onClick: ({ x, y }) => onClick(x, y),
     onError: onFailure,
   })
   return {
@@ -92,7 +87,6 @@ function layersOf({ x, y, rgb, chosen, ringed, ring }: Picture) {
       getRadius: 0.0016,
       radiusMinPixels: x.length > 8_000 ? 1.6 : 2.4,
       radiusMaxPixels: 8,
-      pickable: true,
     }),
     new ScatterplotLayer<number>({
       id: 'ringed',
