@@ -1,4 +1,4 @@
-"""Runs the browser tests behind nginx, jupyter-server-proxy and in JupyterLab. A part of `benchmarks/reach.py`."""
+"""Runs the browser tests behind proxies, in JupyterLab and of the bench of a site. A part of `benchmarks/reach.py`."""
 
 import json
 import os
@@ -11,8 +11,11 @@ VIEWER = Path(__file__).resolve().parents[1] / "sae-viewer"
 
 
 def browser() -> dict[str, Any]:
-    """The seconds that each browser test took. Raises AssertionError where one failed or was left out."""
-    command = ["npx", "playwright", "test", "reach.spec", "--reporter=json"]
+    """The seconds that each browser test took, and figures that tests noted.
+
+    Raises AssertionError where one failed or was left out.
+    """
+    command = ["npx", "playwright", "test", "reach.spec", "shared-bench.spec", "--reporter=json"]
     environment = {"E2E_ANALYSIS_DIR": "../build/test-study/analysis_data"} | os.environ | {"REACH": "full"}
     done = subprocess.run(command, cwd=VIEWER, env=environment, capture_output=True, text=True)
     report = json.loads(done.stdout)
@@ -20,7 +23,8 @@ def browser() -> dict[str, Any]:
     assert tests and not report["errors"], report["errors"]
     wrong = {title: test["status"] for title, test in tests if test["status"] != "expected"}
     assert not wrong, wrong
-    return {title: round(sum(one["duration"] for one in test["results"]) / 1000, 1) for title, test in tests}
+    seconds = {title: round(sum(one["duration"] for one in test["results"]) / 1000, 1) for title, test in tests}
+    return seconds | {note["type"]: float(note["description"]) for _, test in tests for note in test["annotations"]}
 
 
 def _tests(suite: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

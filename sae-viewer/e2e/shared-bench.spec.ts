@@ -50,16 +50,23 @@ test.afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
+/** A figure that `make check-reach` prints. */
+function note(type: string, figure: number): void {
+  test.info().annotations.push({ type, description: String(figure) })
+}
+
 test('a typed headline, an edit and a flip, asked of no server', async ({ page }) => {
   const asked: string[] = []
   page.on('request', (request) => /^(data|blob):/.test(request.url()) || asked.push(request.url()))
   for (const width of [1440, 390]) {
     await page.setViewportSize({ width, height: 900 })
     await page.goto('about:blank')
+    const started = Date.now()
     await page.goto(`${site}#/bench?${new URLSearchParams({ bench: benchOf('') })}`)
     await page.getByRole('textbox', { name: 'Headline' }).fill(TEXTS[0] ?? '')
     const bench = page.getByRole('region', { name: 'Bench' })
     await expect(bench.getByRole('figure', { name: /Waterfall/ })).toBeVisible({ timeout: 60_000 })
+    if (width === 1440) note('seconds to the first answer of a bench without a server', (Date.now() - started) / 1000)
     await bench.getByRole('slider').first().fill('0')
     await expect(bench.getByRole('region', { name: 'After: features edited' })).toContainText('%')
     await bench.getByRole('button', { name: 'Flip the prediction' }).click()
@@ -123,6 +130,6 @@ test('its answers are those of the server', async ({ page }) => {
     const [flipped, flip] = [await ours<Flip>('flip', { text }), await theirs<Flip>('/api/flip', { text })]
     expect(flipped.steps.map(({ feature }) => feature)).toEqual(flip.steps.map(({ feature }) => feature))
   }
-  test.info().annotations.push({ type: 'largest difference of logits', description: String(most) })
+  note('largest difference of logits between a bench without a server and the server', most)
   expect(most).toBeLessThan(0.02)
 })
