@@ -54,7 +54,7 @@ def explain(
                 at = int(np.searchsorted(shift.feature, feature))
                 if at < len(shift.feature) and shift.feature[at] == feature and shift.moved[at]:
                     words[i][texts.word(int(shift.group[at]))] += 1
-                    found.append((i, int(shift.after[at] > shift.before[at]), int(shift.group[at])))
+                    found.append((i, int(shift.growth[at] > 0), int(shift.group[at])))
             if id(pair) in tested:
                 asked.append((pair, found))
                 rows = texts.row[pair.before], texts.row[pair.after]

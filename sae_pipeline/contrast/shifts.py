@@ -1,4 +1,13 @@
-"""How features differ between the two versions of a text, in one pair and over all pairs of a kind."""
+"""How features differ between the two versions of a text, in one pair and over all pairs of a kind.
+
+What a feature's change does to a class's centred logit c is estimated from the gradients in both versions (attribution
+patching; Syed et al. 2023, "Attribution patching outperforms automated circuit discovery"):
+
+    effect = (F_after − F_before) · mean of e/F over the versions in which it fires,   F = Σ f and e = Σ f·∂c/∂f
+
+The sums are over the tokens of the text. So a feature that fires alike in both versions has no effect, however much
+the rest of the classifier has changed.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +33,7 @@ class Texts:
 
     row: dict[str, int]
     reading: Reading
+    totals: Floats  # [n_groups] activations of a feature, summed over the tokens of a text
     effects: Floats  # [n_groups, n_classes]
 
     @classmethod
@@ -35,7 +45,9 @@ class Texts:
         known = Reading(
             reading.tokenized, reading.hidden, reading.input_ids, reading.starts, reading.firings, attribution.logits
         )
-        return cls(rows, known, attribution.by_feature(reading.firings, "gradient"))
+        values, starts = reading.firings.value.astype(np.float64), reading.firings.group_start
+        totals = np.add.reduceat(values, starts) if len(starts) else values
+        return cls(rows, known, totals, attribution.by_feature(reading.firings, "gradient"))
 
     def groups(self, text: str) -> slice:
         """The groups (features) of a text."""
@@ -74,7 +86,8 @@ class Shift:
     feature: Ints
     before: Floats  # maximum over the text
     after: Floats
-    effects: Floats  # [n_features, n_classes] after − before
+    growth: Floats  # F_after − F_before
+    effects: Floats  # [n_features, n_classes]
     group: Ints  # where it fires more: a group of the reading
 
     @classmethod
@@ -83,30 +96,34 @@ class Shift:
         firings = texts.reading.firings
         ids = [firings.group_feature[part] for part in (before, after)]
         feature = np.union1d(*ids)
-        maxima = np.zeros((2, len(feature)))
-        effects = np.zeros((2, len(feature), texts.effects.shape[1]))
+        maxima, totals = np.zeros((2, 2, len(feature)))
+        slopes = np.zeros((2, len(feature), texts.effects.shape[1]))
         groups = np.zeros((2, len(feature)), np.int64)
         for version, part in enumerate((before, after)):
             place = np.searchsorted(feature, ids[version])
             maxima[version, place] = firings.group_max[part]
-            effects[version, place] = texts.effects[part]
+            totals[version, place] = texts.totals[part]
+            slopes[version, place] = texts.effects[part] / texts.totals[part][:, None]
             groups[version, place] = np.arange(part.start, part.stop)
-        more = (maxima[1] > maxima[0]).astype(int)
-        return cls(feature, maxima[0], maxima[1], effects[1] - effects[0], groups[more, np.arange(len(feature))])
+        growth = totals[1] - totals[0]
+        slope = slopes.sum(0) / np.maximum((totals > 0).sum(0), 1)[:, None]
+        more = (growth > 0).astype(int)
+        group = groups[more, np.arange(len(feature))]
+        return cls(feature, maxima[0], maxima[1], growth, growth[:, None] * slope, group)
 
     @property
     def moved(self) -> Flags:
         """Whether each activation differs by more than rounding."""
-        more: Flags = np.abs(self.after - self.before) > _ROUNDING * np.maximum(self.after, self.before)
-        return more
+        differs: Flags = np.abs(self.growth) > _ROUNDING * np.maximum(self.after, self.before)
+        return differs
 
     @property
     def size(self) -> Floats:
-        """The largest |change of the effect| on a class."""
+        """The largest |effect| on a class."""
         return np.abs(self.effects).max(1) if len(self.feature) else np.zeros(0)
 
     def leading(self, texts: Texts, n: int) -> list[FeatureShift]:
-        """The n features whose effects change most."""
+        """The n features with the largest effects."""
         order = np.argsort(-self.size, kind="stable")[:n]
         return [
             FeatureShift(
@@ -144,7 +161,7 @@ class FeatureSums:
         self.n_pairs += 1
         moved = shift.moved
         feature, before, after = shift.feature[moved], shift.before[moved], shift.after[moved]
-        more = np.where(after > before, 1.0, -1.0)[:, None] * shift.effects[moved]
+        more = np.sign(shift.growth[moved])[:, None] * shift.effects[moved]
         self.moved[feature] += 1
         self.switched[feature] += (before == 0) | (after == 0)
         self.size[feature] += shift.size[moved]
@@ -152,7 +169,7 @@ class FeatureSums:
         self.squares[feature] += more**2
 
     def leading(self, n: int) -> list[int]:
-        """The n features whose effects change most, over all pairs."""
+        """The n features with the largest effects, over all pairs."""
         order = np.argsort(-self.size, kind="stable")[:n]
         return [int(feature) for feature in order if self.size[feature] > 0]
 

@@ -29,7 +29,7 @@ class FeatureShift(Record):
     word: str = Field(description="where it fires most, in the version in which it fires more")
     before: FiniteFloat = Field(description="maximum over the text; 0: silent")
     after: FiniteFloat
-    effects: list[FiniteFloat] = Field(description="[n_classes] change of its estimated effect on the centred logits")
+    effects: list[FiniteFloat] = Field(description="[n_classes] estimate of what its change does to the centred logits")
 
 
 class ContrastPair(Record):
@@ -46,7 +46,7 @@ class ContrastPair(Record):
     predictions: tuple[NonNegativeInt, NonNegativeInt] = Field(description="before and after")
     probabilities: tuple[list[Share], list[Share]] = Field(description="before and after, [n_classes] each")
     as_expected: bool
-    features: list[FeatureShift] = Field(description="those whose effects change most")
+    features: list[FeatureShift] = Field(description="those whose change has the largest effects")
 
 
 class MovedFeature(Record):
@@ -56,10 +56,10 @@ class MovedFeature(Record):
     word: str = Field(description="the word on which it most often fires most, where it fires more")
     n_moved: NonNegativeInt = Field(description="pairs in which its activation differs")
     n_switched: NonNegativeInt = Field(description="pairs in which it fires in one version only")
-    shift: FiniteFloat = Field(description="mean over all pairs of the largest |change of its effect| on a class")
+    shift: FiniteFloat = Field(description="mean over all pairs of the largest |effect| on a class")
     effects: list[FiniteFloat] = Field(
-        description="[n_classes] mean over the pairs that move it: its estimated effect on the centred logit where it "
-        "fires more − where it fires less"
+        description="[n_classes] mean over the pairs that move it, of (F where it fires more − F where it fires less) "
+        "times the mean gradient of the centred logit, with F its activations summed over the text"
     )
     low: list[FiniteFloat] | None = Field(description="95 % (normal); null: it moves in fewer than 5 pairs")
     high: list[FiniteFloat] | None

@@ -266,8 +266,8 @@ def contrast_lines(file: ContrastFile) -> Iterator[str]:
             leading = ", ".join(f"{feature.feature} ({feature.word})" for feature in kind.features[:3])
             yield f"{kind.label:{width}}  {kind.source:9}  {kind.n_tested:7}  {counts:43}  {leading}"
     yield (
-        "leading: features whose effects change most. explained: changed predictions that are equal once these "
-        "features are ablated where they fire more"
+        "leading: features whose change has the largest effects. explained: changed predictions that are equal once "
+        "these features are ablated where they fire more"
     )
     yield from file.left_out
 

@@ -19,6 +19,7 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.sample import sample_headlines
 from sae_pipeline.headlines.tokens import collate, counted_mask
 from sae_pipeline.runs.folders import Run, find_run, read_run
+from sae_pipeline.sae.encoding import encode_headline
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile
 from sae_pipeline.study import present
 from sae_pipeline.study.report import study_report
@@ -107,26 +108,21 @@ class TestFigures:
             headlines = classifier.tokenize([pair.before, pair.after])
             input_ids, mask = collate(headlines, classifier.tokenizer.pad_token_id)
             counted = counted_mask(headlines, sae.config.positions)
-            peaks = [_peak(classifier, sae, text, leader.feature) for text in (pair.before, pair.after)]
+            f = [encode_headline(classifier, sae, text)[:, leader.feature] for text in (pair.before, pair.after)]
+            peaks, totals = [float(one.max()) for one in f], [float(one.sum()) for one in f]
             switched += (peaks[0] == 0) != (peaks[1] == 0)
             for shift in pair.features:
                 if shift.feature == leader.feature:
                     assert [shift.before, shift.after] == pytest.approx(peaks, abs=1e-3)
-            if pair.predictions[0] == pair.predictions[1] or peaks[0] == peaks[1]:
+            if pair.predictions[0] == pair.predictions[1] or totals[0] == totals[1]:
                 continue
-            more = int(peaks[1] > peaks[0])
+            more = int(totals[1] > totals[0])
             edits = [Edit(leader.feature, headline=more)]
             with torch.no_grad(), intervene(classifier.model, sae.config.hookpoint, sae, edits, counted):
                 after = classifier.model(input_ids=input_ids, attention_mask=mask).logits.argmax(1).tolist()
             explained += after[0] == after[1]
         assert (leader.n_switched, leader.n_explained, kind.explained[0].n_pairs) == (switched, explained, explained)
         assert kind.n_tested == sum(pair.predictions[0] != pair.predictions[1] for pair in kind.pairs) > 0
-
-
-def _peak(classifier: object, sae: object, text: str, feature: int) -> float:
-    from sae_pipeline.sae.encoding import encode_headline
-
-    return float(encode_headline(classifier, sae, text)[:, feature].max())  # type: ignore[arg-type]
 
 
 class TestCommand:
@@ -202,6 +198,6 @@ def test_a_planted_shortcut_is_found(tmp_path: Path) -> None:
     assert all(
         before == 0 or after == 0 for before in range(3) for after in range(3) if retweet.transitions[before][after]
     )
-    assert "RT" in [feature.word for feature in retweet.features]
+    assert "RT" in [feature.word for feature in retweet.features[:3]]
     alone, *_, most = [one.n_pairs for one in retweet.explained]
     assert alone <= 0.5 * retweet.n_tested < most, "many features carry it, and without them all it is gone"
