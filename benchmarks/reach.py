@@ -10,7 +10,7 @@ each part found.
 | `demo` | seconds from nothing to a wheel, from the wheel to the served demo, and to its first row in the browser |
 | `busy` | steps of fine-tuning a second, alone and beside a program that keeps a core busy |
 | `share` | sizes of runs shared as a page and as a site, and how soon a cold browser shows them |
-| `browser` | the viewer behind nginx and jupyter-server-proxy, each with a prefix, and in JupyterLab; the bench of a site |
+| `browser` | the viewer behind nginx and jupyter-server-proxy under a prefix, and in JupyterLab; the bench of a site |
 """
 
 import json
