@@ -8,7 +8,7 @@ from sae_pipeline.analysis.blocks import Block
 from sae_pipeline.analysis.feature_stats import TESTING, halves
 from sae_pipeline.arrays import Ints
 from sae_pipeline.naming.controls import sparsified
-from sae_pipeline.naming.names import FORMULA, LEAST_SCORE, NamedHeadlines, find_names
+from sae_pipeline.naming.names import FORMULA, LEAST_F1, LEAST_SCORE, NamedHeadlines, find_names
 from sae_pipeline.naming.sample import HeadlineSample, SampledHeadline, peak_matrix, peaks_by_headline, read_words
 from sae_pipeline.schema.dicts import NamesDict
 from sae_pipeline.schema.names import FeatureName
@@ -41,14 +41,14 @@ def names_records(
     named = NamedHeadlines.read(headlines, tests, class_names)
     peaks = peak_matrix(headlines, len(counts))
     found = find_names(named, peaks)
-    rates = np.diff(peaks.tocsc().indptr)[found.units] / max(len(headlines), 1)
     strengths = np.stack([headline.neurons for headline in headlines]).astype(np.float32)
-    neurons = find_names(named, sparsified(strengths, rates))
+    neurons = find_names(named, sparsified(strengths, found.rates))
     records = found.records()
     head: NamesDict = {
         "d_sae": len(counts),
         "formula": FORMULA,
         "least_score": LEAST_SCORE,
+        "least_f1": LEAST_F1,
         "n_choosing": len(named.choosing),
         "n_testing": len(named.testing),
         "scores": [found.summaries("names"), found.shuffled_summary(), neurons.summaries("neurons")],

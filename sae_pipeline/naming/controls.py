@@ -18,7 +18,7 @@ _BINS = np.linspace(0, 1, 21)
 
 
 def other_units(n: int) -> Ints:
-    """A random other unit for each of n ≥ 2 units; each is given to one."""
+    """A random other unit for each of n units, each given to one; a single unit gets itself."""
     order = np.random.default_rng(_SEED).permutation(n)
     other = np.empty(n, np.int64)
     other[order] = np.roll(order, 1)

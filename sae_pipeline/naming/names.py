@@ -6,24 +6,27 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from sae_pipeline.arrays import Flags, Floats, Ints
+from sae_pipeline.arrays import Flags, Floats, Ints, rank_in_run
 from sae_pipeline.naming.bits import Bits, packed
 from sae_pipeline.naming.controls import other_units, summary
 from sae_pipeline.naming.predicates import PredicateTable, predicate_table
 from sae_pipeline.naming.rules import Rules, choose_rules
 from sae_pipeline.naming.sample import SampledHeadline
 from sae_pipeline.naming.scoring import Scores, score_rules
+from sae_pipeline.runs.compact_json import six_digits
 from sae_pipeline.schema.common import MIN_HEADLINES
 from sae_pipeline.schema.names import MAX_NAME, ControlKind, FeatureName, NameScores
 
-LEAST_SCORE = 0.7
-OFTEN = 0.5  # a unit that fires in a larger share of headlines fires where it is above its median
+LEAST_SCORE, LEAST_F1 = 0.7, 0.3
+STRONG, STRONGEST = 0.5, 5  # a unit fires strongly above this share of its mean peak in so many choosing headlines
+OFTEN = 0.5  # a unit that does so in a larger share of headlines is named by where it is above its median
 FORMULA = (
-    "A rule is one predicate or the union of two or three: words, phrases of up to three words, shapes of the text, "
-    "what it begins or ends with, the predicted class, categories of a finance lexicon. On the choosing half, the 24 "
-    "predicates with the highest weighted log-odds (Monroe et al. 2008) are the candidates, and the rule maximises "
-    "n·I(rule; fires) − Σ cost in bits. On the testing half, the score is AUROC = ½ + (TPR − FPR)/2, with the interval "
-    "of Agresti and Caffo (2000)."
+    "A feature fires strongly in a headline where its maximum is above half of its mean in its 5 strongest choosing "
+    "headlines. A rule is one predicate or the union of two or three: words, forms of a word, phrases, shapes of the "
+    "text, what it begins or ends with, the predicted class, categories of a finance lexicon. On the choosing half, "
+    "the 24 predicates with the highest weighted log-odds (Monroe et al. 2008) are the candidates, and the rule "
+    "maximises n·I(rule; fires strongly) − Σ cost in bits. On the testing half, the score is AUROC = ½ + (TPR − FPR) / "
+    "2, with the interval of Agresti and Caffo (2000)."
 )
 
 
@@ -51,13 +54,14 @@ class FoundNames:
     table: PredicateTable
     rules: Rules
     scores: Scores
-    shuffled: Floats  # [n_units] of the rule of another unit
-    above: Floats  # [n_units] a unit fires where its peak is above this
+    shuffled: Scores  # of the rule of another unit
+    above: Floats  # [n_units] a unit fires strongly where its peak is above this
+    rates: Floats  # [n_units] the share of all headlines in which it does
 
     @property
     def named(self) -> Flags:
         """Which units have a name: [n_units]."""
-        return (self.scores.auroc >= LEAST_SCORE) & (self.scores.low > 0.5) & (self.rules.gain > 0)
+        return _enough(self.scores) & (self.rules.gain > 0)
 
     def records(self) -> dict[int, FeatureName]:
         """A record for each unit, by its number."""
@@ -75,7 +79,7 @@ class FoundNames:
                 low=_number(self.scores.low[row]),
                 high=_number(self.scores.high[row]),
                 f1=_number(self.scores.f1[row]),
-                shuffled=_number(self.shuffled[row]),
+                shuffled=_number(self.shuffled.auroc[row]),
             )
         return found
 
@@ -85,7 +89,7 @@ class FoundNames:
 
     def shuffled_summary(self) -> NameScores:
         """The distribution of the scores of other units' rules."""
-        return summary("shuffled", self.shuffled, self.shuffled >= LEAST_SCORE)
+        return summary("shuffled", self.shuffled.auroc, _enough(self.shuffled))
 
 
 def find_names(headlines: NamedHeadlines, peaks: sparse.csr_matrix) -> FoundNames:
@@ -100,12 +104,13 @@ def find_names(headlines: NamedHeadlines, peaks: sparse.csr_matrix) -> FoundName
     holds, fires = rule_bits(headlines.table, rules), packed(testing)
     n = len(headlines.testing)
     scores = score_rules(holds, fires, n, MIN_HEADLINES)
+    others = np.arange(len(units))
     with_rule = np.flatnonzero(rules.gain > 0)
-    shuffled = np.full(len(units), np.nan)
-    if len(with_rule) > 1:
-        others = with_rule[other_units(len(with_rule))]
-        shuffled[with_rule] = score_rules(holds[others], fires[with_rule], n, MIN_HEADLINES).auroc
-    return FoundNames(units, headlines.table, rules, scores, shuffled, above)
+    others[with_rule] = with_rule[other_units(len(with_rule))]
+    shuffled = score_rules(holds[others], fires, n, MIN_HEADLINES)
+    shuffled.auroc[others == np.arange(len(units))] = np.nan  # no rule, or none but its own
+    rates = np.diff(by_unit.indptr) / max(by_unit.shape[1], 1)
+    return FoundNames(units, headlines.table, rules, scores, shuffled, above, rates)
 
 
 def rule_bits(table: PredicateTable, rules: Rules) -> Bits:
@@ -120,12 +125,21 @@ def rule_bits(table: PredicateTable, rules: Rules) -> Bits:
 
 
 def _thresholds(by_unit: sparse.csr_matrix, choosing: Ints) -> Floats:
-    """What a peak must be above: 0, or the median over choosing headlines of a unit that fires in most of them."""
-    above = np.zeros(by_unit.shape[0])
+    """The peak above which each unit fires strongly, by its choosing headlines alone."""
     seen = by_unit[:, choosing]
-    for unit in np.flatnonzero(np.diff(seen.indptr) > OFTEN * len(choosing)).tolist():
-        above[unit] = float(f"{np.median(seen[unit].toarray()):.6g}")
-    return above
+    unit = np.repeat(np.arange(len(by_unit.indptr) - 1), np.diff(seen.indptr))
+    order = np.lexsort((-seen.data, unit))
+    strongest = order[rank_in_run(unit[order]) < STRONGEST]
+    n = np.bincount(unit[strongest], minlength=by_unit.shape[0])
+    above = STRONG * np.bincount(unit[strongest], seen.data[strongest], by_unit.shape[0]) / np.maximum(n, 1)
+    often = np.bincount(unit, seen.data > above[unit], by_unit.shape[0]) > OFTEN * len(choosing)
+    for row in np.flatnonzero(often).tolist():
+        above[row] = np.median(seen[row].toarray())
+    return six_digits(above)
+
+
+def _enough(scores: Scores) -> Flags:
+    return (scores.auroc >= LEAST_SCORE) & (scores.low > 0.5) & (scores.f1 >= LEAST_F1)
 
 
 def _number(value: float) -> float | None:

@@ -1,10 +1,11 @@
 """Predicates: what a headline has or has not, and of which a name may be made.
 
-They are words, phrases of two and three words, shapes of the text, what it begins and ends with, the predicted class,
-and the categories of the finance lexicon.
+They are words, the forms of one word, phrases of two and three words, shapes of the text, what it begins and ends
+with, the predicted class, and the categories of the finance lexicon.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,17 @@ from sae_pipeline.schema.names import MAX_NAME, Predicate, PredicateKind
 
 MIN_SUPPORT = 3  # choosing headlines in which a predicate holds
 LONGEST_PHRASE = 3  # words
-_ORDER: tuple[PredicateKind, ...] = ("word", "phrase", "lexicon", "shape", "position", "class")  # earlier wins a tie
+_ORDER: tuple[PredicateKind, ...] = (
+    "word",
+    "stem",
+    "phrase",
+    "lexicon",
+    "shape",
+    "position",
+    "class",
+)  # earlier wins a tie
+_POSSESSIVE = re.compile(r"['’]s$")
+_ENDING = re.compile(r"(?:ings?|ed|es|e|s)?(?:['’]s)?$")
 _SHAPE_NAMES = {shape.key: shape.name for shape in SHAPES} | dict([FEW_WORDS, MANY_WORDS])
 Key = tuple[PredicateKind, str]
 
@@ -48,6 +59,8 @@ def predicate_table(
     spelling: dict[str, str] = {}
     found = [list(_keys(h.text, h.words, class_names[h.prediction], frequent, spelling)) for h in choosing]
     support = Counter(chain.from_iterable(found))
+    forms = _forms(choosing)
+    support -= Counter({("stem", stem): support["stem", stem] for stem, listed in forms.items() if len(listed) < 2})
     kept = sorted((key for key, n in support.items() if n >= MIN_SUPPORT), key=lambda key: (_ORDER.index(key[0]), key))
     place = {key: n for n, key in enumerate(kept)}
     sizes = Counter(kind for kind, _ in kept)
@@ -57,7 +70,7 @@ def predicate_table(
     holds = _matrix(found, place)
     return PredicateTable(
         predicates=[Predicate(kind=kind, value=value) for kind, value in kept],
-        names=[_name(kind, value, spelling) for kind, value in kept],
+        names=[_name(kind, value, spelling, forms) for kind, value in kept],
         cost=np.array([math.log2(len(_ORDER)) + math.log2(sizes[kind]) for kind, _ in kept]),
         choosing=holds,
         choosing_bits=packed(holds.T.tocsr()),
@@ -76,6 +89,22 @@ def _matrix(found: Sequence[Sequence[Key]], place: dict[Key, int]) -> sparse.csr
     ptr = np.cumsum([0, *map(len, rows)])
     columns = np.fromiter(chain.from_iterable(rows), np.int32, int(ptr[-1]))
     return sparse.csr_matrix((np.ones(len(columns), np.int32), columns, ptr), shape=(len(rows), len(place)))
+
+
+def stem_of(word: str) -> str:
+    """What the forms of an English word share: `rais` of raise, raises, raised, raising; "" of short words."""
+    stem = _ENDING.sub("", word)
+    return stem if len(stem) >= 3 and stem.isalpha() else ""
+
+
+def _forms(headlines: Sequence[SampledHeadline]) -> dict[str, list[str]]:
+    """The forms of each stem that the headlines hold, most frequent first."""
+    seen = Counter(chain.from_iterable({word.casefold() for word in headline.words} for headline in headlines))
+    forms: dict[str, list[str]] = {}
+    for word, _ in sorted(seen.items(), key=lambda one: (-one[1], one[0])):
+        if stem := stem_of(word):
+            forms.setdefault(stem, []).append(word)
+    return forms
 
 
 def _frequent_words(headlines: Sequence[SampledHeadline]) -> set[str]:
@@ -99,6 +128,7 @@ def _keys(
                 if phrase not in spelling or written == phrase:  # lower case where it is ever written so
                     spelling[phrase] = written
     yield from (("phrase" if " " in phrase else "word", phrase) for phrase in phrases if len(phrase) <= MAX_NAME)
+    yield from {("stem", stem) for word in folded if (stem := stem_of(word))}
     yield from (("lexicon", category) for category in categories_of(phrases))
     shapes = shapes_in(text)
     yield from (("shape", key) for key in shapes)
@@ -124,10 +154,13 @@ def _at_the_ends(text: str, folded: Sequence[str], frequent: set[str]) -> Iterat
         yield "position", f"ends with {_SHAPE_NAMES[LINK]}"
 
 
-def _name(kind: PredicateKind, value: str, spelling: dict[str, str]) -> str:
+def _name(kind: PredicateKind, value: str, spelling: dict[str, str], forms: dict[str, list[str]]) -> str:
     match kind:
         case "word" | "phrase":
             return spelling[value]
+        case "stem":
+            shown = dict.fromkeys(_POSSESSIVE.sub("", form) for form in forms[value])
+            return "/".join(list(shown)[:3])
         case "shape":
             return _SHAPE_NAMES[value]
         case "class":

@@ -213,6 +213,7 @@ class NamesDict(TypedDict):
     d_sae: int
     formula: str
     least_score: float
+    least_f1: float
     n_choosing: int
     n_testing: int
     scores: list[NameScores]

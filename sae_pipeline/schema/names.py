@@ -10,7 +10,7 @@ NAMES = "names.json"
 MAX_NAME = 200  # characters
 MAX_PREDICATES = 3  # of a rule
 
-PredicateKind = Literal["word", "phrase", "shape", "position", "class", "lexicon"]
+PredicateKind = Literal["word", "phrase", "stem", "shape", "position", "class", "lexicon"]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 
 
@@ -18,27 +18,27 @@ class Predicate(Record):
     """Something that a headline has or has not."""
 
     kind: PredicateKind
-    value: Text = Field(description="the word or words, case-folded, or the name of the shape, place, class or list")
+    value: Text = Field(description="the words, case-folded, a stem, or the name of the shape, place, class or list")
 
 
 class FeatureName(Record):
     """The rule that best predicts where a feature fires, its name, and its score on headlines that chose nothing."""
 
     feature: NonNegativeInt
-    name: Text | None = Field(description="null where no rule reaches the least score")
+    name: Text | None = Field(description="null where no rule reaches the least score and F1")
     rule: list[Predicate] = Field(
         max_length=MAX_PREDICATES, description="the name holds in a headline that has one of these; empty: no rule"
     )
     above: FiniteFloat = Field(
-        ge=0, description="the feature counts as firing in a headline where its maximum is above this"
+        ge=0, description="the feature fires strongly in a headline where its maximum is above this"
     )
     score: Share | None = Field(
-        description="AUROC on the testing headlines, of the rule against firing: 0.5 is chance; null: not tested"
+        description="AUROC of the rule against firing strongly, on the testing headlines: 0.5 is chance; null: untested"
     )
     low: Share | None = Field(description="lower end of the score's 95 % interval")
     high: Share | None
     f1: Share | None = Field(description="F1 of the rule on the testing headlines")
-    n: NonNegativeInt = Field(description="testing headlines in which the feature fires")
+    n: NonNegativeInt = Field(description="testing headlines in which the feature fires strongly")
     n_rule: NonNegativeInt = Field(description="testing headlines in which the rule holds")
     shuffled: Share | None = Field(description="the score of another feature's rule for this feature")
 
@@ -67,6 +67,7 @@ class NamesFile(MadeWith):
     d_sae: int
     formula: str = Field(description="how a rule is chosen and scored")
     least_score: Share = Field(description="a name has at least this score, and the low end of its interval is above ½")
+    least_f1: Share = Field(description="a name has at least this F1")
     n_choosing: NonNegativeInt = Field(description="headlines that choose rules")
     n_testing: NonNegativeInt = Field(description="headlines that score them")
     scores: list[NameScores] = Field(description="of the names first, then of the controls")

@@ -116,8 +116,15 @@ def _names(n_headlines: int, d_sae: int, live: Ints) -> tuple[NamesDict, list[Fe
     """Names: every third feature has one, the next one a rule that says too little, the next one nothing."""
     n = n_headlines // 2
     scores = summary("names", np.full(len(live), 0.8), live % 3 == 0)
-    counts = {"n_choosing": n, "n_testing": n}
-    head: NamesDict = {"d_sae": d_sae, "formula": "made up", "least_score": 0.7, **counts, "scores": [scores]}
+    head: NamesDict = {
+        "d_sae": d_sae,
+        "formula": "made up",
+        "least_score": 0.7,
+        "least_f1": 0.3,
+        "n_choosing": n,
+        "n_testing": n,
+        "scores": [scores],
+    }
     kinds = [(0.8125, 0.7, 0.9, 0.75), (0.5625, 0.4, 0.7, 0.25), (None, None, None, None)]
     records = []
     for feature in live.tolist():
