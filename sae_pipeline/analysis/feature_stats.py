@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.headlines.text import in_testing_half
 from sae_pipeline.sae.firings import Firings
 
 # Activations are lengths in units where a token has norm √d_in, which is 20 to 30. There are ten bins per decade.
@@ -14,7 +15,7 @@ CHOOSING, TESTING = 0, 1  # halves of the headlines: one ranks the features, the
 
 def halves(headline_ids: list[str]) -> Ints:
     """The half of each headline, CHOOSING or TESTING, by a bit of its text's hash: the same in every run."""
-    return np.array([int(i[-1], 16) & 1 for i in headline_ids], np.int64)
+    return in_testing_half(headline_ids).astype(np.int64)
 
 
 @dataclass(eq=False)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from sae_pipeline.analysis.blocks import Block
-from sae_pipeline.analysis.feature_stats import TESTING, halves
 from sae_pipeline.arrays import Ints
+from sae_pipeline.headlines.text import in_testing_half
 from sae_pipeline.naming.controls import sparsified
 from sae_pipeline.naming.names import FORMULA, LEAST_F1, LEAST_SCORE, NamedHeadlines, find_names
 from sae_pipeline.naming.sample import HeadlineSample, SampledHeadline, peak_matrix, peaks_by_headline, read_words
@@ -37,7 +37,7 @@ def names_records(
     """The head of `names.json`, and a record for each feature that fires; `counts` [d_sae] says which do."""
     kept = sample.finish()
     headlines = [headline for _, headline in kept]
-    tests = halves([name for name, _ in kept]) == TESTING
+    tests = in_testing_half([name for name, _ in kept])
     named = NamedHeadlines.read(headlines, tests, class_names)
     peaks = peak_matrix(headlines, len(counts))
     found = find_names(named, peaks)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
@@ -16,6 +17,9 @@ from sae_pipeline.evaluation.code_quality import code_quality
 from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.evaluation.probing import headline_maxima, probe_scores
 from sae_pipeline.headlines.dataset import Headlines, Split
+from sae_pipeline.headlines.text import in_testing_half
+from sae_pipeline.naming.names import NamedHeadlines, find_names
+from sae_pipeline.naming.sample import Peaks, SampledHeadline, read_words
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.training import Job, train_saes
 from sae_pipeline.schema.common import PositionKind
@@ -46,6 +50,7 @@ class Comparison:
 
     train: SplitActivations
     test: SplitActivations
+    named: NamedHeadlines  # the headlines of test, as names are found on them
     probe_sizes: Sequence[int]
 
     @classmethod
@@ -55,7 +60,7 @@ class Comparison:
         """Read both splits at the layer and the positions of `sae`."""
         place = sae.config.hookpoint.layer, sae.config.positions
         train, test = (SplitActivations.read(classifier, split, *place) for split in (headlines.train, headlines.test))
-        return cls(train, test, probe_sizes)
+        return cls(train, test, named_headlines(classifier, headlines.test), probe_sizes)
 
     def judge(self, name: Any, sae: SparseAutoencoder, held_out: HeldOut | None) -> Control:
         """Measure code quality on test and probes; predictions too where `held_out` can splice the rival in."""
@@ -66,7 +71,19 @@ class Comparison:
             code=code_quality(sae, "test", acts.split(_CHUNK), len(acts)),
             spliced=held_out.splice_report(sae, "words") if held_out else None,
             probing=probe_scores(maxima[0], self.train.labels, maxima[1], labels, self.probe_sizes),
+            names=find_names(self.named, maxima[1]).summaries("names" if name == "sae" else name),
         )
+
+
+def named_headlines(classifier: Classifier, split: Split) -> NamedHeadlines:
+    """A split as names are found on it, with the true label in place of the predicted class."""
+    words = [read_words(tokens) for tokens in classifier.tokenize(split.texts)]
+    nothing = Peaks(np.zeros(0, np.int32), np.zeros(0, np.float32))
+    headlines = [
+        SampledHeadline(text, read, label, nothing, np.zeros(0, np.float16))
+        for text, read, label in zip(split.texts, words, split.labels, strict=True)
+    ]
+    return NamedHeadlines.read(headlines, in_testing_half(split.ids), classifier.record.labels)
 
 
 def random_model(

@@ -7,8 +7,8 @@ from typing import TypeVar
 import numpy as np
 
 from sae_pipeline.analysis.blocks import Block
-from sae_pipeline.analysis.feature_stats import TESTING, halves
-from sae_pipeline.arrays import Flags, Floats, Ints
+from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.headlines.text import in_testing_half
 from sae_pipeline.headlines.tokens import TokenizedHeadline
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class FiringHeadlines:
     def shown(self, feature: int, above: float, n_tests: int, seed: int) -> ShownHeadlines:
         """Draw the headlines of a feature, which fires where its maximum is above `above`."""
         rng = np.random.default_rng([seed, feature])
-        tests: Flags = halves(self.ids) == TESTING
+        tests = in_testing_half(self.ids)
         fired = sorted(
             (one for one in self._fired[feature] if float(one[2].max()) > above), key=lambda one: -float(one[2].max())
         )

@@ -1,7 +1,11 @@
-"""Links in a headline's text, the key by which its copies are found, and its id."""
+"""Links in a headline's text, the key by which its copies are found, its id, and its half."""
 
 import hashlib
 import re
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
 
 _LINK = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"“”«»]*[^\s<>\"“”«».,;:!?…)\]}'’]", re.IGNORECASE)
 
@@ -19,6 +23,11 @@ def normalise(text: str) -> str:
 def headline_id(text: str) -> str:
     """12 hex characters that depend on the text as written alone, so a headline has the same id in every run."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def in_testing_half(headline_ids: Iterable[str]) -> NDArray[np.bool_]:
+    """Which headlines test what the others have chosen, by a bit of their text's hash: the same in every run."""
+    return np.array([int(name[-1], 16) & 1 for name in headline_ids], bool)
 
 
 def shortened(text: str, most: int) -> str:

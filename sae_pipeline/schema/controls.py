@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
 from sae_pipeline.schema.common import Record, Share
+from sae_pipeline.schema.names import NameScores
 from sae_pipeline.schema.reports import CodeQuality, SpliceReport
 
 
@@ -33,6 +34,11 @@ class Control(Record):
     code: CodeQuality
     spliced: SpliceReport | None = Field(description="null: activations of another network cannot be spliced in")
     probing: list[ProbeScore]
+    names: NameScores | None = Field(
+        None,
+        description="names found for its units on test, as the analysis finds them, with the true label in place of "
+        "the predicted class; null: an earlier version compared them",
+    )
 
 
 class ControlsFile(Record):

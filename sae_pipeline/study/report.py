@@ -210,11 +210,12 @@ def compare_lines(file: ControlsFile) -> Iterator[str]:
     """An SAE beside its controls and its other seeds, as a text table."""
     sizes = "".join(f"{f'k={p.k}':>8}" for p in file.controls[0].probing)
     yield f"{file.size} ({file.sae_hash}) and its controls, held-out; AUROC of probes on k features per class:"
-    yield f"{'':14}{'L0':>7}{'FVU':>8}{'cosine':>8}{'unchanged':>11}{sizes}"
+    yield f"{'':14}{'L0':>7}{'FVU':>8}{'cosine':>8}{'unchanged':>11}{sizes}{'named':>8}"
     for c in file.controls:
         kept = f"{c.spliced.unchanged:.1%}" if c.spliced else "-"
         scores = "".join(f"{p.auroc:8.3f}" for p in c.probing)
-        yield f"{c.name:14}{c.code.l0:7.1f}{c.code.fvu:8.3f}{c.code.cosine:8.3f}{kept:>11}{scores}"
+        named = f"{c.names.share_named:.1%}" if c.names else "-"
+        yield f"{c.name:14}{c.code.l0:7.1f}{c.code.fvu:8.3f}{c.code.cosine:8.3f}{kept:>11}{scores}{named:>8}"
     s = file.stability
     yield (
         f"stability over seeds {', '.join(map(str, s.seeds))}: mean nearest cosine {s.mean_cosine:.3f} "
