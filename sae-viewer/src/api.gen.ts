@@ -900,7 +900,7 @@ export interface components {
             ][];
             /**
              * Features
-             * @description those whose effects change most
+             * @description those whose change has the largest effects
              */
             features: components["schemas"]["FeatureShift"][];
             /**
@@ -1365,7 +1365,7 @@ export interface components {
         FeatureName: {
             /**
              * Above
-             * @description the feature counts as firing in a headline where its maximum is above this
+             * @description the feature fires strongly in a headline where its maximum is above this
              */
             above: number;
             /**
@@ -1384,7 +1384,7 @@ export interface components {
             low: number | null;
             /**
              * N
-             * @description testing headlines in which the feature fires
+             * @description testing headlines in which the feature fires strongly
              */
             n: number;
             /**
@@ -1394,7 +1394,7 @@ export interface components {
             n_rule: number;
             /**
              * Name
-             * @description null where no rule reaches the least score
+             * @description null where no rule reaches the least score and F1
              */
             name: string | null;
             /**
@@ -1404,7 +1404,7 @@ export interface components {
             rule: components["schemas"]["Predicate"][];
             /**
              * Score
-             * @description AUROC on the testing headlines, of the rule against firing: 0.5 is chance; null: not tested
+             * @description AUROC of the rule against firing strongly, on the testing headlines: 0.5 is chance; null: untested
              */
             score: number | null;
             /**
@@ -1489,7 +1489,7 @@ export interface components {
             before: number;
             /**
              * Effects
-             * @description [n_classes] change of its estimated effect on the centred logits
+             * @description [n_classes] estimate of what its change does to the centred logits
              */
             effects: number[];
             /** Feature */
@@ -2415,7 +2415,7 @@ export interface components {
         MovedFeature: {
             /**
              * Effects
-             * @description [n_classes] mean over the pairs that move it: its estimated effect on the centred logit where it fires more − where it fires less
+             * @description [n_classes] mean over the pairs that move it, of (F where it fires more − F where it fires less) times the mean gradient of the centred logit, with F its activations summed over the text
              */
             effects: number[];
             /** Feature */
@@ -2444,7 +2444,7 @@ export interface components {
             n_switched: number;
             /**
              * Shift
-             * @description mean over all pairs of the largest |change of its effect| on a class
+             * @description mean over all pairs of the largest |effect| on a class
              */
             shift: number;
             /**
@@ -2467,7 +2467,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "names" | "shuffled" | "neurons" | "random model";
+            kind: "names" | "shuffled" | "neurons" | "pca" | "random model";
             /**
              * N Features
              * @description features that fire
@@ -2496,6 +2496,8 @@ export interface components {
         NamesSummary: {
             /** Formula */
             formula: string;
+            /** Least F1 */
+            least_f1: number;
             /** Least Score */
             least_score: number;
             /** N Choosing */
@@ -2562,10 +2564,10 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "word" | "phrase" | "shape" | "position" | "class" | "lexicon";
+            kind: "word" | "phrase" | "stem" | "shape" | "position" | "class" | "lexicon";
             /**
              * Value
-             * @description the word or words, case-folded, or the name of the shape, place, class or list
+             * @description the words, case-folded, a stem, or the name of the shape, place, class or list
              */
             value: string;
         };

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from sae_pipeline import pipeline
-from sae_pipeline.config import StudyConfig, study_config
+from sae_pipeline.config import MapConfig, StudyConfig, study_config
 from sae_pipeline.headlines.sample import sample_headlines
+from sae_pipeline.schema.map import MAP
 from sae_pipeline.study import present
 
 N_HEADLINES = 800
@@ -47,8 +48,9 @@ def build(root: Path) -> StudyConfig:
     device = torch.device("cpu")
     pipeline.finetune(study, root, device)
     pipeline.train(study.extract, study.train, root, device)
-    if present.equal_run(study, root) is None:
-        pipeline.analyze(study, root, device)
+    run = present.equal_run(study, root) or pipeline.analyze(study, root, device)
+    if not (run / MAP).exists():
+        pipeline.map_features(MapConfig(run=run.name), root)
     return study
 
 

@@ -487,6 +487,7 @@ class NamesSummary(Record):
 
     formula: str
     least_score: Share
+    least_f1: Share
     n_choosing: NonNegativeInt
     n_testing: NonNegativeInt
     scores: list[NameScores]
