@@ -55,7 +55,7 @@ function Cause({ feature, effect, found, href, onLight, brief = false }: Linked 
   return (
     <Link
       href={href(feature)}
-      className="text-ink hover:underline"
+      className="text-ink underline decoration-edge underline-offset-2 hover:decoration-ink"
       onPointerEnter={() => onLight(feature)}
       onPointerLeave={() => onLight(undefined)}
       onFocus={() => onLight(feature)}
