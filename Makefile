@@ -13,7 +13,7 @@ VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-map bench-viewer screenshots viewer-build setup clean
+.PHONY: wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-map bench-names bench-viewer screenshots viewer-build setup clean
 
 demo: $(PYTHON_READY) $(VIEWER_READY)  ## fine-tune, extract, train, analyse, find causes on built-in data, then serve
 	@HF_HUB_OFFLINE=1 $(PY) -m sae_explorer demo --port $(VIEWER_PORT) || test $$? = 130
@@ -112,6 +112,9 @@ bench-checks: $(PYTHON_READY)  ## the share of each stage that goes into checksu
 
 bench-serve: $(PYTHON_READY)  ## a run of a million headlines, made and served; QUICK=1: under 50 s
 	@$(PY) -m benchmarks.serve
+
+bench-names: $(PYTHON_READY)  ## how well found names predict, beside controls; the last line is one JSON object; without QUICK=1 also the random model and the map
+	@HF_HUB_OFFLINE=1 $(PY) -m benchmarks.names
 
 bench-map: viewer-build chromium  ## search by meaning and the map with 32,768 features; the last line is one JSON object; QUICK=1: the search alone
 	@HF_HUB_OFFLINE=1 $(PY) -m benchmarks.meaning

@@ -94,6 +94,8 @@ def _matrix(found: Sequence[Sequence[Key]], place: dict[Key, int]) -> sparse.csr
 def stem_of(word: str) -> str:
     """What the forms of an English word share: `rais` of raise, raises, raised, raising; "" of short words."""
     stem = _ENDING.sub("", word)
+    if len(stem) == 3 and word.startswith(f"{stem}e"):
+        stem += "e"  # here is no form of her
     return stem if len(stem) >= 3 and stem.isalpha() else ""
 
 

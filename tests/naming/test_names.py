@@ -110,6 +110,7 @@ def test_a_rule_that_is_mostly_wrong_is_no_name() -> None:
 
 def test_forms_of_a_word_are_one_predicate() -> None:
     assert {stem_of(word) for word in ("raise", "raises", "raised", "raising")} == {"rais"}
+    assert stem_of("here") != stem_of("her") and stem_of("cuts") == stem_of("cut") == "cut"
     assert stem_of("apple's") == stem_of("apples") == "appl" and stem_of("is") == stem_of("3%") == ""
     texts = [
         f"{firm} {verb} {n}" for n in range(8) for firm in FIRMS for verb in ("raises cash", "raised cash", "sleeps")
