@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import orjson
 import torch
+from tqdm.auto import tqdm
 
 from sae_pipeline.analysis import layout
 from sae_pipeline.analysis.meaning import Encoder, Meaning, list_spans
@@ -13,7 +14,7 @@ from sae_pipeline.arrays import Ints
 from sae_pipeline.runs.added_files import made_from
 from sae_pipeline.runs.decoder import decoder_blocks
 from sae_pipeline.runs.folders import Run
-from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, Model, parse_record, read_whole
+from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, DamagedRunError, Model, parse_record, read_whole
 from sae_pipeline.schema.map import MapFile
 from sae_pipeline.schema.names import NAMES, NamesFile
 from sae_pipeline.schema.run import NEIGHBOURS, NeighboursFile
@@ -78,8 +79,12 @@ def _words(run: Run) -> dict[int, list[str]]:
 
 
 def _optional(run: Run, name: str, model: type[Model]) -> Model | None:
-    """A file that the analysis wrote; None where it did not. Raises DamagedRunError."""
+    """A file that the analysis wrote; None where it did not. One that is damaged is named and left out."""
     known = run.metadata.files.get(name)
     if known is None or known.size > MAX_WHOLE_BYTES:
         return None
-    return read_whole(run.folder, name, known, partial(parse_record, run.folder, name, model=model))
+    try:
+        return read_whole(run.folder, name, known, partial(parse_record, run.folder, name, model=model))
+    except DamagedRunError as error:
+        tqdm.write(f"The map is made without {name}: {error.what}.")
+        return None

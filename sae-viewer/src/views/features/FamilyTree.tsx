@@ -29,11 +29,13 @@ export function FamilyTree({ feature, size, family, alike, address }: {
       <div className="relative" style={{ height: tree.rows * ROW + (counterparts ? 20 : 0) }}>
         {counterparts && (
           <p aria-hidden="true" className="flex h-5 text-xs text-faint">
-            {['smaller SAEs', `this SAE, ${size}`, 'larger SAEs, other seeds'].map((name, i) => (
-              <span key={name} className="absolute truncate" style={{ left: `${COLUMNS[i] ?? 0}%`, width: `${WIDTHS[i] ?? 0}%` }}>
-                {name}
-              </span>
-            ))}
+            {['smaller SAEs', `this SAE, ${size}`, 'larger SAEs, other seeds'].map((name, i) =>
+              tree.nodes.some(({ column }) => column === i) ? (
+                <span key={name} className="absolute truncate" style={{ left: `${COLUMNS[i] ?? 0}%`, width: `${WIDTHS[i] ?? 0}%` }}>
+                  {name}
+                </span>
+              ) : null,
+            )}
           </p>
         )}
         <div className={`absolute inset-x-0 bottom-0 ${counterparts ? 'top-5' : 'top-0'}`}>

@@ -10,7 +10,7 @@ import { HEADLINES, wholeNumber, type HeadlinesAddress } from '../../lib/address
 import { className, NO_LABELS } from '../../lib/classes'
 import { describeCondition } from '../../lib/columns'
 import { count } from '../../lib/format'
-import { searchChip } from '../../lib/meaning'
+import { searchChip, searchedBy } from '../../lib/meaning'
 import { IN_ORDER } from '../../lib/opening'
 import { ColumnFilter } from './ColumnFilter'
 import { ConfidenceFilter } from './ConfidenceFilter'
@@ -95,6 +95,7 @@ export function HeadlineFilters({ address, page, labels, run, onLeave }: {
           order={address.order}
           columns={run.columns}
           labelled={run.labelled}
+          byMeaning={searchedBy(address.q, address.by) !== undefined}
           onSort={(sort, order) => change({ sort, order })}
         />
       </div>

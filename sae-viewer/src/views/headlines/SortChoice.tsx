@@ -11,6 +11,7 @@ const NAMES: Record<OwnSort, [label: string, asc: string, desc: string]> = {
   margin: ['margin', 'narrowest first', 'widest first'],
   loss: ['loss', 'lowest first', 'highest first'],
 }
+const BY_MEANING: (typeof NAMES)[OwnSort] = ['meaning', 'nearest first', 'farthest first']
 const HELP: Record<OwnSort, string> = {
   position: '',
   confidence: 'The probability of the predicted class.',
@@ -21,17 +22,20 @@ const HELP: Record<OwnSort, string> = {
 const MANY_COLUMNS = 6
 
 /** The order of the headlines: by what the classifier says, or by a column of the table. */
-export function SortChoice({ sort, order, columns, labelled, onSort }: {
+export function SortChoice({ sort, order, columns, labelled, byMeaning, onSort }: {
   sort: Sort
   order: Order
   columns: readonly string[]
   labelled: boolean
+  /** Whether the list is a search by meaning, which has an order of its own. */
+  byMeaning: boolean
   onSort: (sort: Sort, order: Order) => void
 }) {
+  const nameOf = (one: OwnSort) => (byMeaning && one === 'position' ? BY_MEANING : NAMES[one])
   const own = SORTS.filter((one) => labelled || one !== 'loss').flatMap((one) =>
     [...ORDERS].reverse().map((to) => ({
       value: `${to} ${one}`,
-      label: `${NAMES[one][0]}, ${NAMES[one][to === 'asc' ? 1 : 2]}`,
+      label: `${nameOf(one)[0]}, ${nameOf(one)[to === 'asc' ? 1 : 2]}`,
       description: HELP[one],
     })),
   )
