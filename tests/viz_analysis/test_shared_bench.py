@@ -26,6 +26,7 @@ from tests.conftest import SmallStudy
 from tests.support.cases import Case
 from viz_analysis.share.bench import _check_family, _tokenizer
 from viz_analysis.share.bert_graphs import BertGraphs
+from viz_analysis.share.page import site_page
 from viz_analysis.web import viewer_files
 
 VIEWER = Path(__file__).parents[2] / "sae-viewer"
@@ -125,3 +126,9 @@ def test_without_the_runtime_nothing_is_written(
     out = tmp_path / "site"
     assert main(["export", "--root", str(study.root), "--to", "site", "--bench", "--out", str(out)]) == 2
     assert "onnxruntime-web, which a wheel leaves out" in capsys.readouterr().err and not out.exists()
+
+
+def test_only_a_page_with_a_model_may_run_webassembly() -> None:
+    pages = {model: site_page(VIEWER, "run-001", "data/manifest.json", model) for model in (None, "data/a-b")}
+    assert "'wasm-unsafe-eval'" in pages["data/a-b"] and '<meta name="model" content="data/a-b" />' in pages["data/a-b"]
+    assert "unsafe-eval" not in pages[None] and 'name="model"' not in pages[None]
