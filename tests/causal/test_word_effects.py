@@ -19,8 +19,11 @@ from tests.support.cases import LAYER, TEXTS, Case, random_sae
 from tests.support.encoders import ENCODERS, save_encoder
 from tests.support.families import family
 
-FEW = ["albert", "bart", "gpt2", "llama", "longformer", "t5", "fnet"]
-"""Besides BERT and its like: shared layers, encoder-decoders, decoders, padded windows, no attention."""
+MASKED = ["albert", "bart", "t5", "fnet"]
+"""Besides BERT and its like: shared layers, encoder-decoders, no attention."""
+
+ENDED = ["gpt2", "llama", "longformer"]
+"""Decoders and padded windows: these find the end or the positions of a text by its padding token."""
 
 
 def masked(headline: TokenizedHeadline, word: int | None, token: int) -> TokenizedHeadline:
@@ -42,10 +45,12 @@ def check(model: Any, pad_id: int, words: WordProbe, headlines: list[TokenizedHe
         versions = [masked(headline, word, words.baseline_id) for word in (None, *range(n))]
         said = centred(predict(model, versions, pad_id).astype(float))[:, predicted[h]]
         own = centred(logits)[h, predicted[h]]
-        assert one.base == pytest.approx(said[0], abs=1e-4)
-        np.testing.assert_allclose(one.occlusion, own - said[1:], atol=1e-4)
-        assert one.integrated.sum() == pytest.approx(own - one.base, abs=5e-3 * max(1, abs(own - one.base)))
-        assert one.gap == pytest.approx(abs(own - one.base - one.integrated.sum()), abs=1e-4)
+        rounding = 1e-6 + 1e-5 * np.abs(logits).max()
+        assert one.base == pytest.approx(said[0], abs=rounding)
+        np.testing.assert_allclose(one.occlusion, own - said[1:], atol=2 * rounding)
+        assert np.ptp(one.occlusion) > 20 * rounding, "the words differ by more than rounding"
+        assert one.integrated.sum() == pytest.approx(own - one.base, abs=0.02 * np.abs(one.integrated).sum())
+        assert one.gap == pytest.approx(abs(own - one.base - one.integrated.sum()), abs=2 * rounding)
 
 
 @pytest.mark.parametrize("name", list(ENCODERS))
@@ -53,6 +58,9 @@ def test_encoders(tmp_path: Path, name: str) -> None:
     """BERT and its like, with a mask token."""
     save_encoder(name, tmp_path)
     case = Case(tmp_path)
+    with torch.no_grad():  # random weights as transformers draws them make all texts alike
+        for weight in case.model.parameters():
+            weight.mul_(8 if weight.dim() > 1 else 1)
     words = WordProbe.of(case.probe, AutoTokenizer.from_pretrained(tmp_path))
     assert words.baseline in ("[MASK]", "<mask>")
     check(case.model, case.pad_id, words, case.headlines)
@@ -60,7 +68,7 @@ def test_encoders(tmp_path: Path, name: str) -> None:
     assert not hooks, "no hook stays"
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", [*MASKED, *ENDED])
 def test_families(name: str) -> None:
     """Other mechanisms, whose tokenizers have no mask token, only one for padding or the end of a text."""
     network, tokens = family(name)
@@ -68,10 +76,13 @@ def test_families(name: str) -> None:
     probe = Probe.of(network, random_sae(network.config.hidden_size, 48, "words"), tokens.pad_token_id)
     headlines = tokenize(tokens, TEXTS[:3], 64, strip_links=True)
     words = WordProbe.of(probe, tokens)
+    if name in MASKED:
+        check(network, tokens.pad_token_id, words, headlines, steps=64)
+        return
     logits = predict(network, headlines, tokens.pad_token_id).astype(float)
     for headline, one in zip(headlines, words.attribute(headlines, logits, 64), strict=True):
-        assert len(one.integrated) == max(headline.words) + 1 and np.abs(one.integrated).max() > 0
-        assert one.gap < 0.02 * max(1.0, np.abs(one.integrated).sum())
+        assert len(one.integrated) == max(headline.words) + 1 and np.ptp(one.occlusion) > 0
+        assert one.gap < 0.02 * np.abs(one.integrated).sum()
 
 
 def test_a_family_that_embeds_its_tokens_otherwise_is_left_out(bert: Case, tmp_path: Path) -> None:
