@@ -5,24 +5,25 @@ import { count, percent } from '../../lib/format'
 const HEIGHT = 200
 const [LEFT, RIGHT, TOP, BOTTOM] = [44, 8, 10, 42]
 const LINES = {
-  names: { label: 'found names', stroke: 'stroke-plum', dash: undefined },
-  shuffled: { label: 'names of other features', stroke: 'stroke-faint', dash: '2 3' },
-  neurons: { label: 'neurons', stroke: 'stroke-ink', dash: '6 3' },
-  'random model': { label: 'random model', stroke: 'stroke-ink', dash: '1 2' },
+  names: { label: 'found names', line: 'solid', stroke: 'stroke-plum', dash: undefined },
+  shuffled: { label: 'names of other features', line: 'dotted', stroke: 'stroke-faint', dash: '2 3' },
+  neurons: { label: 'neurons', line: 'dashed', stroke: 'stroke-ink', dash: '6 3' },
+  pca: { label: 'principal components', line: 'dashed', stroke: 'stroke-faint', dash: '6 3' },
+  'random model': { label: 'random model', line: 'dotted', stroke: 'stroke-ink', dash: '1 2' },
 } as const
 
 /** The held-out scores of the run's names, beside names of other features and names of neurons. */
 export function NameScores({ run }: { run: Run }) {
   if (!run.names) return null
-  const { scores, least_score, n_testing } = run.names
+  const { scores, least_score, least_f1, n_testing } = run.names
   const shares = scores.map(({ histogram, n_scored }) => histogram.map((n) => n / Math.max(1, n_scored)))
   const top = Math.max(...shares.flat(), 0.01)
   return (
     <Figure
       title="How well names predict"
       name={`${run.run_id}-names`}
-      aside={scores.map(({ kind, quartiles }) => `${LINES[kind].label} ${quartiles?.[2]?.toFixed(2) ?? '–'}`).join(', ')}
-      caption={`The share of tested features by the AUROC of their best rule on ${count(n_testing)} headlines that did not choose it; the medians stand above. From ${least_score} on, and with an interval above 0.5, a rule is a name: ${scores.map(({ kind, share_named }) => `${percent(share_named)} of ${kind === 'names' ? 'all features that fire' : LINES[kind].label}`).join(', ')}.`}
+      aside={`median ${scores.map(({ kind, quartiles }) => `${quartiles?.[2]?.toFixed(2) ?? '–'} for ${LINES[kind].label} (${LINES[kind].line})`).join(', ')}`}
+      caption={`The share of tested features by the AUROC of their best rule on ${count(n_testing)} headlines that did not choose it; the medians stand above. From ${least_score} on, with an interval above 0.5 and an F1 of ${least_f1} or more, a rule is a name: ${scores.map(({ kind, share_named }) => `${percent(share_named)} of ${kind === 'names' ? 'all features that fire' : LINES[kind].label}`).join(', ')}.`}
     >
       {(width, id) => {
         const x = (score: number) => LEFT + score * (width - LEFT - RIGHT)
