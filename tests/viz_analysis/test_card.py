@@ -95,8 +95,8 @@ def test_rivals_are_the_best_word_and_what_compare_found(study: SmallStudy, tmp_
 
     shares = dict.fromkeys(("l0", "fvu", "silent_share", "cosine", "l2_ratio", "rare_share"), 0.5)
     quality = CodeQuality(split="test", n_tokens=9, **shares, density_edges=[], density=[])
-    scores = [ProbeScore(k=1, auroc=0.9), ProbeScore(k=5, auroc=0.95)]
-    controls = [Control.model_construct(name=n, code=quality, spliced=None, probing=scores) for n in ("sae", "pca")]
+    probing = [ProbeScore(k=1, auroc=0.9), ProbeScore(k=5, auroc=0.95)]
+    controls = [Control.model_construct(name=n, code=quality, spliced=None, probing=probing) for n in ("sae", "pca")]
     stability = Stability(seeds=[0, 1], mean_cosine=0.8, matched_share=0.6, chance_cosine=0.1)
     sae_hash = get(client, "run")["sae_hash"]
     evidence = tmp_path / "finbert_sae" / "evidence" / f"{sae_hash}.json"
