@@ -33,6 +33,8 @@ _ORDER: tuple[PredicateKind, ...] = (
     "position",
     "class",
 )  # earlier wins a tie
+_LINKING = {"a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "in", "is", "it", "its", "of", "on", "or"}
+_LINKING |= {"that", "the", "this", "to", "was", "will", "with"}
 _POSSESSIVE = re.compile(r"['’]s$")
 _ENDING = re.compile(r"(?:ings?|ed|es|e|s)?(?:['’]s)?$")
 _SHAPE_NAMES = {shape.key: shape.name for shape in SHAPES} | dict([FEW_WORDS, MANY_WORDS])
@@ -61,7 +63,7 @@ def predicate_table(
     support = Counter(chain.from_iterable(found))
     forms = _forms(choosing)
     support -= Counter({("stem", stem): support["stem", stem] for stem, listed in forms.items() if len(listed) < 2})
-    kept = sorted((key for key, n in support.items() if n >= MIN_SUPPORT), key=lambda key: (_ORDER.index(key[0]), key))
+    kept = sorted((key for key, n in support.items() if n >= MIN_SUPPORT), key=_rank)
     place = {key: n for n, key in enumerate(kept)}
     sizes = Counter(kind for kind, _ in kept)
     sizes["position"] = 2 * max(sizes["word"], 1)  # a word, and one of two ends
@@ -76,6 +78,13 @@ def predicate_table(
         choosing_bits=packed(holds.T.tocsr()),
         testing_bits=packed(_matrix(later, place).T.tocsr()),
     )
+
+
+def _rank(key: Key) -> tuple[int, bool, Key]:
+    """The order of predicates: of two that hold in the same headlines, the earlier one makes the name."""
+    kind, value = key
+    words = value.split()
+    return _ORDER.index(kind), kind == "phrase" and not _LINKING.isdisjoint((words[0], words[-1])), key
 
 
 def holds(rule: Sequence[Predicate], text: str, words: Sequence[str], class_name: str) -> bool:

@@ -108,6 +108,15 @@ def test_a_rule_that_is_mostly_wrong_is_no_name() -> None:
     assert found.f1 and found.f1 < 0.3 and found.name is None
 
 
+def test_of_equal_phrases_one_without_linking_words_is_the_name() -> None:
+    texts = [f"x{n} hears calls by Acme on a conference" if n % 3 else f"y{n} hears nothing" for n in range(60)]
+    table = NamedHeadlines.read([headline(text) for text in texts], np.arange(60) % 2 == 0, CLASSES).table
+    phrases = [name for name, one in zip(table.names, table.predicates, strict=True) if one.kind == "phrase"]
+    assert phrases.index("hears calls") < phrases.index("Acme on") and phrases.index("calls by Acme") < phrases.index(
+        "calls by"
+    )
+
+
 def test_forms_of_a_word_are_one_predicate() -> None:
     assert {stem_of(word) for word in ("raise", "raises", "raised", "raising")} == {"rais"}
     assert stem_of("here") != stem_of("her") and stem_of("cuts") == stem_of("cut") == "cut"
