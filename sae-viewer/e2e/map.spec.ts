@@ -1,5 +1,5 @@
 import type { Page } from '@playwright/test'
-import { count, expect, test } from './api'
+import { count, expect, loaded, test } from './api'
 
 const listed = (page: Page) => page.getByRole('region', { name: 'Listed features' })
 const links = (page: Page) => page.getByRole('list', { name: 'Features' }).getByRole('link')
@@ -52,6 +52,7 @@ test('without WebGL the lists hold the same features, and the keyboard reaches t
     })
   })
   await page.goto('/features')
+  await loaded(page)
   await page.keyboard.press('g')
   await page.keyboard.press('m')
   await expect(page).toHaveURL(/\/map$/)

@@ -29,9 +29,11 @@ export function Selection({ map, address, title, chosen, onClear }: {
   return (
     <section aria-label="Listed features">
       <div className="flex items-baseline justify-between gap-3 pb-1.5">
-        <h2 role="status" className="min-w-0 text-sm font-semibold">
-          {counted(chosen.length, 'feature')} <span className="font-normal text-soft">{title}</span>
-        </h2>
+        <div role="status" className="min-w-0">
+          <h2 className="text-sm font-semibold">
+            {counted(chosen.length, 'feature')} <span className="font-normal text-soft">{title}</span>
+          </h2>
+        </div>
         {onClear && (
           <button type="button" className="quiet shrink-0 text-xs" onClick={onClear}>
             <Icon name="cross" size={12} /> Clear
