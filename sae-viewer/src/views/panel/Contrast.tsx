@@ -57,7 +57,11 @@ export default function Contrast({ run, address }: { run: RunMetadata; address: 
                 </span>
               </span>
               <Share name="prediction changes" share={kind.changed} bad={kind.expectation === 'same'} />
-              <Share name={`as expected: ${EXPECTED[kind.expectation]}`} share={kind.as_expected} bad={false} />
+              {kind.expectation === 'same' ? (
+                <span className="text-xs text-soft">expected: it {EXPECTED.same}</span>
+              ) : (
+                <Share name={`as expected: it ${EXPECTED[kind.expectation]}`} share={kind.as_expected} bad={false} />
+              )}
             </button>
             {n === chosen && <ContrastKind kind={kind} answer={data} run={run} address={address} />}
           </li>

@@ -2,6 +2,7 @@ import { useState } from 'react'
 import { Link } from 'wouter'
 import { MAY_HAVE_BENCH } from '../../base'
 import { FeatureCalled } from '../../components/FeatureName'
+import { Word } from '../../components/HeatText'
 import { Icon } from '../../components/Icon'
 import { ClassName } from '../../components/Outcome'
 import type { ContrastAnswer, ContrastPair, KindOfChange, MovedFeature, RunMetadata } from '../../interpAPI'
@@ -48,9 +49,9 @@ export function ContrastKind({ kind, ...given }: { kind: KindOfChange } & Props)
       <Features kind={kind} {...given} />
       {kind.pairs.length > 0 && (
         <>
-          <h4 className="eyebrow mt-5">
+          <h3 className="eyebrow mt-5">
             Pairs: {against > 0 ? `${count(against)} against expectation first` : 'those that move the prediction most'}
-          </h4>
+          </h3>
           <ul>
             {kind.pairs.slice(0, all ? undefined : FIRST).map((pair, i) => (
               <Pair key={i} pair={pair} expectation={kind.expectation} {...given} />
@@ -76,6 +77,7 @@ function Features({ kind, answer, run, address }: { kind: KindOfChange } & Props
         <thead>
           <tr className="text-xs text-soft">
             <th scope="col" className="py-1 text-left font-normal">feature</th>
+            <th scope="col" className="py-1 pl-3 text-left font-normal" title="The word on which it most often fires most, where it fires more">fires on</th>
             <th scope="col" className="py-1 pl-3 text-right font-normal" title="Pairs in which it fires in one version only">switches</th>
             <th scope="col" className="py-1 pl-3 text-left font-normal" title="What it adds where it fires more, mean and 95 % interval, in logits">effect where it fires more</th>
             <th scope="col" className="py-1 pl-3 text-right font-normal" title="Pairs whose predictions become equal when it is ablated">explains</th>
@@ -84,12 +86,15 @@ function Features({ kind, answer, run, address }: { kind: KindOfChange } & Props
         <tbody>
           {kind.features.map((one) => (
             <tr key={one.feature} className="border-t border-line">
-              <th scope="row" className="max-w-72 py-1 text-left font-normal">
+              <th scope="row" className="max-w-32 py-1 text-left font-normal sm:max-w-72">
                 <Link href={writeAddress({ ...FEATURES, run: address.run, feature: one.feature })} className="flex min-w-0 items-baseline gap-1.5 hover:underline">
                   <span className="text-soft tabular-nums">{one.feature}</span>
-                  <FeatureCalled feature={one.feature} found={answer.found_names[one.feature]} word={one.word} />
+                  <FeatureCalled feature={one.feature} found={answer.found_names[one.feature]} word={undefined} />
                 </Link>
               </th>
+              <td className="max-w-24 truncate py-1 pl-3">
+                <Word>{one.word}</Word>
+              </td>
               <td className="py-1 pl-3 text-right whitespace-nowrap tabular-nums">
                 {count(one.n_switched)} of {count(kind.n_pairs)}
               </td>

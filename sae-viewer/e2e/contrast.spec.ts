@@ -1,0 +1,62 @@
+/** The panel of changed texts, on a made-up run that has some, and on one that has none. */
+
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { AxeBuilder } from '@axe-core/playwright'
+import { expect, freePort, PYTHON, Server, test } from './api'
+
+let server: Server
+const folder = mkdtempSync(join(tmpdir(), 'viewer-e2e-'))
+const PROGRAM = `
+import sys
+from pathlib import Path
+from tests.support.indexed_runs import write_whole_run
+from tests.support.run_factory import write_run
+write_run(Path(sys.argv[1]), 5, 64)
+write_whole_run(Path(sys.argv[1]))
+`
+
+test.beforeAll(async () => {
+  execFileSync(PYTHON, ['-c', PROGRAM, folder], { cwd: resolve('..') })
+  server = await Server.api(folder, await freePort()).start()
+})
+test.afterAll(async () => {
+  await server.stop()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+test('a kind of change opens to its pairs, whose address can be shared; links lead to feature, headline and bench', async ({ page }) => {
+  await page.goto(`${server.url}/?panel=quality`)
+  await page.getByRole('button', { name: 'Contrast' }).click()
+  const kinds = page.getByRole('list', { name: 'Kinds of change' })
+  await expect(kinds.getByRole('button')).toHaveCount(2)
+  await kinds.getByRole('button', { name: /Retweet/ }).click()
+  await expect(page).toHaveURL(/panel=contrast&change=0/)
+  await page.reload()
+  await expect(kinds.getByRole('button', { name: /Retweet/ })).toHaveAttribute('aria-expanded', 'true')
+  await expect(kinds.locator('ins')).toHaveText('RT ')
+  await expect(kinds.getByText('not as expected')).toBeVisible()
+  await expect(kinds.getByText('Of 1 changed prediction, the leading 1 features explain 1')).toBeVisible()
+  expect(await kinds.getByRole('link', { name: 'Open the headline' }).getAttribute('href')).toContain('open=0')
+  expect(decodeURIComponent((await kinds.getByRole('link', { name: 'Compare both on the bench' }).getAttribute('href')) ?? '')).toMatch(/bench=\{"text":"RT\+/)
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+    const { violations } = await new AxeBuilder({ page }).analyze()
+    expect(violations.map(({ id }) => id)).toEqual([])
+  }
+  await page.getByRole('dialog').getByRole('button', { name: 'Close' }).click()
+  await expect(page).not.toHaveURL(/panel|change/)
+  await page.goBack()
+  await page.goto(`${server.url}/?panel=contrast&change=0`)
+  await kinds.getByRole('table').getByRole('link').click()
+  await expect(page).toHaveURL(/\/features\/3/)
+})
+
+test('a run without changed texts says which command makes them, and a number without a kind opens none', async ({ page }) => {
+  await page.goto(`${server.url}/?panel=contrast&run=run-001`)
+  await expect(page.getByRole('dialog').getByText('python -m sae_pipeline contrast --run run-001')).toBeVisible()
+  await page.goto(`${server.url}/?panel=contrast&change=99`)
+  await expect(page.getByRole('list', { name: 'Kinds of change' }).getByRole('button', { expanded: true })).toHaveCount(0)
+})
