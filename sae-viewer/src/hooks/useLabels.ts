@@ -3,6 +3,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { createContext, use, useEffect } from 'react'
 import { ApiError, get, putLabels, type FeatureLabel, type LabelsAnswer, type RunMetadata } from '../interpAPI'
+import { withImported, type LabelFile } from '../lib/labelFile'
 import { labelText, mergeLabel, NO_LABEL, type Labels, type LabelText, type Merged } from '../lib/labels'
 import { queryClient } from './queryClient'
 
@@ -79,6 +80,20 @@ async function save(run: Sae, feature: number, base: LabelText, mine: LabelText)
       const changed = error instanceof ApiError && error.status === 412
       if (!changed || attempt === ATTEMPTS) throw error
       current = undefined
+    }
+  }
+}
+
+/** Adds the labels of a file to those that the server has now. Throws `ApiError`. */
+export async function importLabels(run: Sae, file: LabelFile): Promise<{ added: number; kept: number }> {
+  for (let attempt = 1; ; attempt++) {
+    const current = await get('/api/labels', { run: run.run_id })
+    const { labels, added, kept } = withImported(current.labels, file)
+    try {
+      publish(run, await putLabels(run.run_id, labels, current.etag))
+      return { added, kept }
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === 412) || attempt === ATTEMPTS) throw error
     }
   }
 }

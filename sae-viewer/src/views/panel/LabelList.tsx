@@ -10,6 +10,7 @@ import { FEATURES, writeAddress, type Address } from '../../lib/address'
 import { csv, saveFile } from '../../lib/download'
 import { counted, when } from '../../lib/format'
 import { visible } from '../../lib/text'
+import { LabelImport } from './LabelImport'
 
 /** All labels that people gave the features of this SAE. */
 export default function LabelList({ run, address }: { run: RunMetadata; address: Address }) {
@@ -33,11 +34,14 @@ export default function LabelList({ run, address }: { run: RunMetadata; address:
   }
   if (all.length === 0) {
     return (
-      <p className="text-soft">
-        {SHARED === undefined
-          ? 'No feature of this SAE has a label yet. Open a feature and type a name under its title; the name is then shown wherever the feature appears, in every run of this SAE.'
-          : 'No feature of this SAE had a label when the run was exported.'}
-      </p>
+      <>
+        <p className="mb-3 text-soft">
+          {SHARED === undefined
+            ? 'No feature of this SAE has a label yet. Open a feature and type a name under its title; the name is then shown wherever the feature appears, in every run of this SAE.'
+            : 'No feature of this SAE had a label when the run was exported.'}
+        </p>
+        {SHARED === undefined && <LabelImport run={run} />}
+      </>
     )
   }
   return (
@@ -65,7 +69,8 @@ export default function LabelList({ run, address }: { run: RunMetadata; address:
           }}
         />
       </div>
-      <ul className="border-t border-line">
+      {SHARED === undefined && <LabelImport run={run} />}
+      <ul className="mt-3 border-t border-line">
         {found.map(({ feature, updated_at, ...label }) => (
           <li key={feature} className="border-b border-line">
             <Link

@@ -1,0 +1,46 @@
+import { expect, test } from 'vitest'
+import { csv } from './download'
+import { readLabels, withImported } from './labelFile'
+
+const HOSTILE = '<img src=x onerror=alert(1)>'
+
+test('what the panel saves is read again, as CSV and as JSON', () => {
+  const rows = [
+    { feature: 3, name: '=SUM(1), "quoted"', starred: true, note: 'two\r\nlines', updated_at: null },
+    { feature: 7, name: HOSTILE, starred: false, note: '', updated_at: '2026-01-01' },
+  ]
+  for (const text of [csv(rows), JSON.stringify({ sae_hash: 'x', labels: rows }), JSON.stringify(rows)]) {
+    const { labels, unknown, unreadable } = readLabels(text, 100)
+    expect([...labels]).toEqual(rows.map(({ feature, name, starred, note }) => [feature, { name, starred, note }]))
+    expect([unknown, unreadable]).toEqual([[], 0])
+  }
+})
+
+test('ten thousand names with unknown numbers: each row is a label, unknown or unreadable', () => {
+  const rows = Array.from({ length: 10_000 }, (_, n) => ({ feature: 2 * n, name: `${HOSTILE} ${n}` }))
+  const { labels, unknown, unreadable } = readLabels(csv([...rows, { feature: -1, name: 'x' }, { feature: 0, name: 'twice' }]), 4096)
+  expect([labels.size, unknown.length, unreadable]).toEqual([2048, 7952, 2])
+  expect(labels.get(4094)?.name).toBe(`${HOSTILE} 2047`)
+})
+
+test.each([
+  ['', 'has no labels'],
+  ['{"labels": 3}', 'without “labels”'],
+  ['{', 'is no JSON'],
+  ['a,b\n1,2', 'has no labels'],
+  [`feature,name\n${'1,x\n'.repeat(20_001)}`, 'has 20,001 rows'],
+  ['x'.repeat((8 << 20) + 1), 'larger than 8 MiB'],
+])('a file without labels is refused: %.12s', (text, sentence) => {
+  expect(() => readLabels(text, 10)).toThrow(sentence)
+})
+
+test('names and notes that are there stay', () => {
+  const present = { 1: { name: 'mine', starred: false, note: '', updated_at: 'then' } }
+  const file = readLabels('feature,name,starred,note\n1,theirs,true,why\n2,new,false,', 10)
+  const { labels, added, kept } = withImported(present, file)
+  expect(labels).toEqual({
+    1: { name: 'mine', starred: true, note: 'why', updated_at: 'then' },
+    2: { name: 'new', starred: false, note: '', updated_at: null },
+  })
+  expect([added, kept]).toEqual([1, 1])
+})

@@ -1,0 +1,63 @@
+import { useState } from 'react'
+import { importLabels } from '../../hooks/useLabels'
+import type { RunMetadata } from '../../interpAPI'
+import { counted } from '../../lib/format'
+import { MAX_FILE, readLabels, type LabelFile } from '../../lib/labelFile'
+
+/** Reads labels from a file, says what it holds, and adds them when the reader agrees. */
+export function LabelImport({ run }: { run: RunMetadata }) {
+  const [read, setRead] = useState<LabelFile>()
+  const [said, setSaid] = useState('')
+  const [failed, setFailed] = useState('')
+  const say = (error: unknown) => setFailed(error instanceof Error ? error.message : 'The file cannot be read.')
+  const choose = async (file: File | undefined) => {
+    setRead(undefined)
+    setSaid('')
+    setFailed('')
+    if (!file) return
+    try {
+      if (file.size > MAX_FILE) throw new Error(`The file is larger than ${MAX_FILE >> 20} MiB.`)
+      setRead(readLabels(await file.text(), run.sae.d_sae))
+    } catch (error) {
+      say(error)
+    }
+  }
+  const add = async (file: LabelFile) => {
+    try {
+      const { added, kept } = await importLabels(run, file)
+      setSaid(`${counted(added, 'label')} added.${kept > 0 ? ` ${counted(kept, 'feature')} had another name already, which stays.` : ''}`)
+      setRead(undefined)
+    } catch (error) {
+      say(error)
+    }
+  }
+  return (
+    <div className="text-xs text-soft">
+      <label className="flex flex-wrap items-center gap-x-3 gap-y-1">
+        Add labels from a file (CSV or JSON, as saved here)
+        <input type="file" accept=".csv,.json,text/csv,application/json" onChange={(event) => void choose(event.target.files?.[0])} className="max-w-full" />
+      </label>
+      {read && (
+        <p className="mt-1.5 flex flex-wrap items-center gap-x-3 gap-y-1">
+          <span>{contents(read, run.sae.d_sae)}</span>
+          {read.labels.size > 0 && (
+            <button type="button" className="button !min-h-8" onClick={() => void add(read)}>
+              Add {counted(read.labels.size, 'label')}
+            </button>
+          )}
+        </p>
+      )}
+      <p role="status" className="mt-1.5 empty:hidden">{said}</p>
+      {failed && (
+        <p role="alert" className="mt-1.5 text-wrong">{failed}</p>
+      )}
+    </div>
+  )
+}
+
+function contents({ labels, unknown, unreadable }: LabelFile, nFeatures: number): string {
+  const parts = [`The file has ${counted(labels.size, 'label')} of this SAE’s features.`]
+  if (unknown.length > 0) parts.push(`${counted(unknown.length, 'row')} name features above ${nFeatures - 1}, which it does not have; they are left out.`)
+  if (unreadable > 0) parts.push(`${counted(unreadable, 'row')} could not be read.`)
+  return parts.join(' ')
+}
