@@ -11,8 +11,10 @@ import pytest
 from sae_pipeline.__main__ import main
 from sae_pipeline.artefacts.checksums import write_record
 from sae_pipeline.schema.controls import Control, ControlsFile, ProbeScore, Stability
+from sae_pipeline.schema.names import Predicate
 from sae_pipeline.schema.reports import CodeQuality
 from tests.conftest import SmallStudy
+from tests.support import run_factory
 from tests.support.hostile_runs import write_hostile_runs
 from tests.support.indexed_runs import D_SAE, N, client_of, get, write_whole_run
 from tests.support.run_factory import LABELS, write_run
@@ -113,6 +115,38 @@ def test_rivals_are_the_best_word_and_what_compare_found(study: SmallStudy, tmp_
     assert "60.0 % of the SAE's features have a counterpart" in " ".join(section(card, "Stability")["sentences"])
     evidence.write_bytes(evidence.read_bytes()[:-9])  # damaged: as if it were not there
     assert "compare --sae-size" in " ".join(section(get(client, "feature_card", id=feature), "Rivals")["sentences"])
+
+
+def test_examples_that_do_not_fit_the_found_name_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules of a word and of a predicted class, against the examples' own words and predictions."""
+    rule = [Predicate(kind="word", value="surge"), Predicate(kind="class", value="Bearish")]
+    made_up = run_factory._names
+
+    def names(*sizes: Any) -> Any:
+        head, records = made_up(*sizes)
+        return head, [one.model_copy(update={"rule": rule}) for one in records]
+
+    monkeypatch.setattr(run_factory, "_names", names)
+    write_whole_run(tmp_path)
+    client = client_of(tmp_path)
+    fitting, failing = 0, 0
+    for row in get(client, "features", support="live", limit=D_SAE)["features"]:
+        if row["found_name"] is None or not row["has_examples"]:
+            continue
+        info = get(client, "feature_info", id=row["feature"])
+        saved = {one["headline"]: one for group in info["groups"] for one in group["examples"]}
+        above = [one["prompt"] for one in saved.values() if one["activation"] > info["naming"]["above"]]
+        misfits = [
+            one["text"] for one in above if "surge" not in one["text"].casefold().split() and one["prediction"] != 0
+        ]
+        fails = section(get(client, "feature_card", id=row["feature"]), "Where it fails")
+        assert (
+            f"Of its {len(saved):,} saved examples, {len(misfits):,} do not fit the found name." in fails["sentences"]
+        )
+        listed = [one["text"] for one in fails["examples"] if one["note"].startswith("does not fit the name; ")]
+        assert listed == misfits[:3]
+        fitting, failing = fitting + len(above) - len(misfits), failing + len(misfits)
+    assert fitting and failing
 
 
 def test_every_feature_has_a_card(tmp_path: Path) -> None:
