@@ -77,6 +77,23 @@ test('a typed headline, an edit and a flip, asked of no server', async ({ page }
   expect(asked.filter((address) => !address.startsWith(site))).toEqual([])
 })
 
+test('a model that is cut off or missing is one sentence, and the run stays readable', async ({ page }) => {
+  for (const [file, answer, sentence] of [
+    ['tail.onnx', { status: 200, body: 'cut' }, /The model of this page cannot be started: copy the whole folder again/],
+    ['decoder.bin', { status: 200, body: 'even' }, /decoder\.bin is cut off/],
+    ['decoder.bin', { status: 404 }, /upload the whole folder again/],
+    ['ort.js', { status: 404 }, /The host of this page does not send its model/],
+  ] as const) {
+    await page.route(`**/${file}`, (route) => route.fulfill(answer))
+    await page.goto('about:blank')
+    await page.goto(`${site}#/bench?${new URLSearchParams({ bench: benchOf(TEXTS[0] ?? '') })}`)
+    await expect(page.getByText(sentence)).toBeVisible({ timeout: 60_000 })
+    await page.unroute(`**/${file}`)
+  }
+  await page.getByRole('link', { name: 'Headlines', exact: true }).click()
+  await expect(page.getByRole('status').filter({ hasText: '186 headlines' })).toBeVisible()
+})
+
 test('its answers are those of the server', async ({ page }) => {
   await page.goto(`${site}#/features`)
   const model = await page.locator('meta[name="model"]').getAttribute('content')

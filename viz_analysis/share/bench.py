@@ -84,6 +84,7 @@ def write_bench(folder: Path, study: Path, run: RunMetadata, viewer: Path, exact
         "positions": sae.config.positions,
         "k": sae.config.k if KINDS[sae.config.kind].k_per_token else None,
         "exact": exact,
+        "d_sae": sae.config.d_sae,
         "mean": sae.mean.numpy(),
         "scale": sae.scale.item(),
         "b_dec": sae.b_dec.detach().numpy(),

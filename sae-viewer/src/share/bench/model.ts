@@ -13,6 +13,7 @@ export interface BenchFacts {
   k: number | null
   /** Whether weights are float32, not half precision. */
   exact: boolean
+  d_sae: number
   mean: number[]
   scale: number
   b_dec: number[]
@@ -48,8 +49,18 @@ export class BenchModel {
     this.tokenizer = new Tokenizer(facts.tokenizer)
   }
 
-  /** Loads the model from the folder at an address, which ends with a slash. */
+  /** Loads the model from the folder at an address, which ends with a slash. Throws `ApiError`. */
   static async load(folder: URL, nClasses: number): Promise<BenchModel> {
+    try {
+      return await BenchModel.started(folder, nClasses)
+    } catch (error) {
+      if (error instanceof ApiError) throw error
+      const reason = (error instanceof Error ? error.message : String(error)).slice(0, 200)
+      throw new ApiError('broken', `The model of this page cannot be started: copy the whole folder again, or use a browser of 2024 or later (${reason}).`)
+    }
+  }
+
+  private static async started(folder: URL, nClasses: number): Promise<BenchModel> {
     const at = (name: string) => new URL(name, folder).href
     const runtime = await import(/* @vite-ignore */ at('ort.js')).then(
       (module) => module as typeof Runtime,
@@ -62,8 +73,9 @@ export class BenchModel {
     const sessions: Runtime.InferenceSession[] = []
     for (const file of files) sessions.push(await runtime.InferenceSession.create(new Uint8Array(file)))
     const [read, tail, slopes] = sessions
-    if (!read || !tail || !slopes || !decoder) throw new ApiError('broken', 'The model of this page is not whole; export the run again.')
-    return new BenchModel(known, runtime, { read, tail, slopes }, known.exact ? new Float32Array(decoder) : new Uint16Array(decoder), nClasses)
+    const rows = known.exact ? new Float32Array(decoder ?? []) : new Uint16Array(decoder ?? [])
+    if (!read || !tail || !slopes || rows.length !== known.d_sae * known.mean.length) throw new Error('decoder.bin is cut off')
+    return new BenchModel(known, runtime, { read, tail, slopes }, rows, nClasses)
   }
 
   get width(): number {
@@ -71,7 +83,7 @@ export class BenchModel {
   }
 
   get dSae(): number {
-    return this.decoder.length / this.width
+    return this.facts.d_sae
   }
 
   async read(ids: number[]): Promise<Layer> {
