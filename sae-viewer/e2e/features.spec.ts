@@ -50,7 +50,7 @@ test('a feature’s page shows its statistics with ranks, its histogram and its 
   const info = await api.topFeature()
   await page.goto(`/features/${info.feature}`)
   const article = page.getByRole('article', { name: `Feature ${info.feature}` })
-  await expect(article.getByRole('heading', { level: 1 })).toContainText(info.word ?? '')
+  await expect(article.getByRole('heading', { level: 1 })).toContainText(info.found_name?.text ?? info.word ?? '')
   await expect(article).toContainText(`${count(info.n_headlines)} headline`)
   for (const stat of info.stats) {
     const metric = info.metrics.find(({ name }) => name === stat.name)

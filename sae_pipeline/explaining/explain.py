@@ -199,9 +199,9 @@ def _score(chosen: Sequence[bool], right: Sequence[bool]) -> DetectionScore:
     picked: Flags = np.array(chosen)
     fits: Flags = np.array(right)
     counts = ((picked & fits).sum(), fits.sum(), (picked & ~fits).sum(), (~fits).sum())
-    difference, low, high = share_difference(*(np.array([n]) for n in counts))
-    auroc, low, high = (0.5 + float(end[0]) / 2 for end in (difference, low, high))
-    return DetectionScore(n=len(right), auroc=round(auroc, 6), low=round(low, 6), high=round(high, 6))
+    differences = share_difference(*(np.array([n]) for n in counts))
+    auroc, low, high = (round(0.5 + float(end[0]) / 2, 6) for end in differences)
+    return DetectionScore(n=len(right), auroc=auroc, low=low, high=high)
 
 
 def _features(run: Run, config: ExplainConfig) -> list[int]:

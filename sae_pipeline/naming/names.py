@@ -42,7 +42,8 @@ class NamedHeadlines:
     def read(cls, headlines: Sequence[SampledHeadline], tests: Flags, class_names: Sequence[str]) -> "NamedHeadlines":
         """Find the predicates. `tests` [n_headlines] is true in the half that scores."""
         choosing, testing = np.flatnonzero(~tests), np.flatnonzero(tests)
-        table = predicate_table([headlines[i] for i in choosing], [headlines[i] for i in testing], class_names)
+        halves = [[headlines[i] for i in half.tolist()] for half in (choosing, testing)]
+        table = predicate_table(halves[0], halves[1], class_names)
         return cls(table, choosing, testing)
 
 
@@ -118,7 +119,7 @@ def rule_bits(table: PredicateTable, rules: Rules) -> Bits:
     none = np.zeros((1, table.testing_bits.shape[1]), np.uint64)
     padded = np.concatenate([table.testing_bits, none])  # −1 is the last row
     first, *others = rules.predicates.T
-    held = padded[first]
+    held: Bits = padded[first]
     for predicates in others:
         held |= padded[predicates]
     return held

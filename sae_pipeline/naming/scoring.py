@@ -40,7 +40,8 @@ def score_rules(rules: Bits, fires: Bits, n: int, least: int) -> Scores:
     tested = (fired >= least) & (silent >= least)
     auroc, low, high = (0.5 + end / 2 for end in share_difference(both, fired, holding - both, silent))
     f1 = 2 * both / np.maximum(holding + fired, 1)
-    return Scores(*(np.where(tested, values, np.nan) for values in (auroc, low, high, f1)), fired, holding)
+    auroc, low, high, f1 = (np.where(tested, values, np.nan) for values in (auroc, low, high, f1))
+    return Scores(auroc, low, high, f1, fired, holding)
 
 
 def share_difference(k1: Ints, n1: Ints, k0: Ints, n0: Ints) -> tuple[Floats, Floats, Floats]:
