@@ -51,7 +51,8 @@ export function Story({ headline, labels, className: given = '', ...linked }: Li
 
 /** A feature with its name, where it has one, and its effect. */
 function Cause({ feature, effect, found, href, onLight, brief = false }: Linked & { feature: number; effect: number; found: FoundName | undefined }) {
-  const named = found !== undefined || Boolean(useLabel(feature)?.name)
+  const label = useLabel(feature)
+  const named = found !== undefined || Boolean(label?.name)
   return (
     <Link
       href={href(feature)}
