@@ -14,7 +14,7 @@ from tests.support.hostile_requests import Requests
 from tests.support.run_factory import write_run
 from tests.support.server_process import Server
 
-MAY_PASS = {"indexing"}  # codes of the errors 503 that say when to ask again
+MAY_PASS = {"indexing", "preparing"}  # codes of the errors 503 that say when to ask again
 
 
 @dataclass

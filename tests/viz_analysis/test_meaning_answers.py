@@ -50,6 +50,8 @@ def test_filters_come_before_the_nearest_hundred(client: FlaskClient) -> None:
     page = ask(client, "headlines", **where, limit=100)
     assert 0 < page["total"] == total <= 100
     assert {one["columns"]["ticker"] for one in page["headlines"]} == {"AAPL"}
+    nearest = ask(client, "headlines", q="merger talk", by="meaning", limit=100)["headlines"]
+    assert total > sum(one["columns"]["ticker"] == "AAPL" for one in nearest)
     correct = ask(client, "headlines", **where, correct="true")["total"]
     assert correct == sum(row[n] for n, row in enumerate(counts))
 

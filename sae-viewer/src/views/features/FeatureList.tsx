@@ -191,12 +191,12 @@ function Nothing({ address, page }: { address: FeaturesAddress; page: FeaturesPa
 function whyNothing(address: FeaturesAddress, page: FeaturesPage): string {
   const only = (filter: Partial<FeaturesAddress>) =>
     writeAddress({ ...unfiltered(address), ...filter }) === writeAddress(address)
-  const { q, token, labelled } = address
-  if (only({ q }) && /^\d+$/.test(q.trim())) {
+  const { q, by, token, labelled } = address
+  if (only({ q, by }) && /^\d+$/.test(q.trim())) {
     return `There is no feature ${q}: this run’s features are numbered 0 to ${page.n_features - 1}.`
   }
-  if (searchedBy(q, address.by)) return `No feature of these filters means anything like “${q}”.`
-  if (only({ q })) return `No feature’s name or strongest word contains “${q}”.`
+  if (searchedBy(q, by)) return `No feature of these filters means anything like “${q}”.`
+  if (only({ q, by })) return `No feature’s name or strongest word contains “${q}”.`
   if (only({ token })) return `No feature fires on a word that begins with “${token}”.`
   if (only({ labelled })) return 'No feature of this SAE has been named yet.'
   return 'No feature matches all of these filters.'
