@@ -10,6 +10,7 @@ from flask import Flask, Response, request
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel
 
+from sae_pipeline.errors import command
 from sae_pipeline.schema.edits import MAX_EDITS, MAX_VALUE
 from viz_analysis.api.live_types import (
     MAX_CHARACTERS,
@@ -32,7 +33,7 @@ from viz_analysis.web.answers import json_answer
 if TYPE_CHECKING:  # loads torch
     from viz_analysis.live.live_model import LiveModel
 
-HOW_TO_TURN_ON = "Live probing is off; start the server with --live: python viz_analysis/feature_probe_server.py --live"
+HOW_TO_TURN_ON = f"This server has not loaded the run's classifier; start it with `{command('serve')} --live`."
 
 
 def add_live(app: OpenAPI, runs: RunLibrary, live: ModelQueue | None) -> None:

@@ -1,5 +1,5 @@
 import { MAY_HAVE_BENCH } from '../../base'
-import { Failure, Note } from '../../components/Notices'
+import { Failure, Note, WithCommands } from '../../components/Notices'
 import type { RunMetadata } from '../../interpAPI'
 import type { BenchAddress } from '../../lib/address'
 import { readBench } from '../../lib/bench'
@@ -7,8 +7,6 @@ import { visible } from '../../lib/text'
 import { RunExamples } from './RunExamples'
 import { useLiveState } from './useLive'
 import { Workspace } from './Workspace'
-
-const LIVE_COMMAND = 'python viz_analysis/feature_probe_server.py --live'
 
 /** The Bench tab: a headline and its features are edited, to see what the classifier makes of it. */
 export default function BenchView({ address, run }: { address: BenchAddress; run: RunMetadata }) {
@@ -26,20 +24,19 @@ export default function BenchView({ address, run }: { address: BenchAddress; run
       <div className="mt-5">
         {error && !live && <Failure error={error} />}
         {!error && !live && <p role="status" className="skeleton h-40" aria-label="Looking for the model" />}
-        {live && !live.live && <NotLive text={readBench(written).text} />}
+        {live && !live.live && <NotLive text={readBench(written).text} why={live.message ?? ''} />}
         {live?.live && <Workspace written={written} limits={live} address={address} run={run} />}
       </div>
     </section>
   )
 }
 
-function NotLive({ text }: { text: string }) {
+function NotLive({ text, why }: { text: string; why: string }) {
   return (
     <div className="max-w-[46rem] space-y-3">
       {text && <p className="headline">{visible(text)}</p>}
       <p className="rounded-md bg-sunk px-4 py-3 leading-6">
-        The bench asks the run’s own classifier, which this server has not loaded. Start the server with{' '}
-        <code className="rounded bg-paper px-1.5 py-0.5 font-mono text-[0.8125rem]">{LIVE_COMMAND}</code> and open this address again.
+        <WithCommands>{why}</WithCommands> Then open this address again.
       </p>
     </div>
   )
