@@ -52,6 +52,7 @@ export function createPlane(parent: HTMLDivElement, camera: Camera, { onCamera, 
     parent,
     views: new OrthographicView(),
     viewState: state,
+    deviceProps: { type: 'webgl', webgl: { antialias: false } }, // points have soft edges of their own
     controller: { keyboard: false, inertia: 200, scrollZoom: { speed: 0.02, smooth: false } },
     getCursor: ({ isDragging }) => (isDragging ? 'grabbing' : 'inherit'),
     onViewStateChange: ({ viewState }) => {
