@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pyarrow import parquet
 from scipy import stats
 
 from sae_pipeline import pipeline
@@ -15,13 +16,14 @@ from sae_pipeline.causal.edits import Edit, edit_hidden
 from sae_pipeline.causal.gather import hardest
 from sae_pipeline.causal.probe import Probe
 from sae_pipeline.classifier.logits import centred
-from sae_pipeline.config import InterveneConfig
+from sae_pipeline.config import ExportConfig, InterveneConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import counted_mask
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.runs.index import INDEX_FILES
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS, FeatureEffectsFile, InterventionsFile
 from sae_pipeline.study import present
+from sae_pipeline.study.export import export
 from sae_pipeline.study.report import causal_lines
 from tests.conftest import SmallStudy
 
@@ -114,6 +116,14 @@ class TestFiles:
         gaps = [abs(r.logits[run.prompts[r.headline].prediction] - w.base - sum(w.integrated_gradients))
                 for r in interventions.headlines if (w := r.word_effects)]  # fmt: skip
         assert summary.completeness_gap == pytest.approx(float(np.median(gaps)), abs=1e-3) and np.median(gaps) < 0.05
+
+    def test_words_as_parquet(self, root: Path, run: Run, interventions: InterventionsFile, tmp_path: Path) -> None:
+        """The exported table of headlines has the words of tokens and the effects of words, null where unknown."""
+        table = parquet.read_table(export(ExportConfig(to="parquet", out=str(tmp_path)), 4, root) / "headlines.parquet")
+        assert table["words"].to_pylist() == [prompt.words for prompt in run.prompts]
+        for name in ("integrated_gradients", "occlusion", "features"):
+            known = {h.headline: getattr(h.word_effects, name) for h in interventions.headlines if h.word_effects}
+            assert dict(enumerate(table[f"word_{name}"].to_pylist())) == {n: known.get(n) for n in range(len(table))}
 
     def test_report(self, run: Run, interventions: InterventionsFile) -> None:
         """Splicing as the SAE's own report has it; all curves; estimates that agree with the truth; a table of it."""
