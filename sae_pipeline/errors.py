@@ -37,15 +37,10 @@ def reason_of(error: OSError) -> str:
 
 
 def command(verb: str) -> str:
-    """The command that runs a verb, for messages: with the program that is running, else `python -m sae_pipeline`.
-
-    Only `sae-explorer` has the verb `serve`; elsewhere the command is that of the server itself.
-    """
+    """The command that runs a verb, for messages: with the program that is running, else `python -m sae_pipeline`."""
     started = Path(sys.argv[0])
     if started.stem == "sae-explorer":
         return f"sae-explorer {verb}"
     if started.parent.name == "sae_explorer":
         return f"python -m sae_explorer {verb}"
-    if verb == "serve":
-        return "python viz_analysis/feature_probe_server.py"
     return f"python -m sae_pipeline {verb}"

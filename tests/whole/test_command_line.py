@@ -13,7 +13,6 @@ import torch
 
 from sae_pipeline import pipeline
 from sae_pipeline.__main__ import main
-from sae_pipeline.errors import command
 from tests.conftest import SmallStudy
 
 CPU = torch.device("cpu")
@@ -98,8 +97,6 @@ def test_messages_name_the_program_that_runs(
     for arguments in (["export"], ["export", "--to", "html"], ["train"]):
         assert main([*arguments, "--root", str(tmp_path)]) == 2
         assert f"`{program} study`" in capsys.readouterr().err
-    server = f"{program} serve" if "explorer" in program else "python viz_analysis/feature_probe_server.py"
-    assert command("serve") == server
 
 
 def test_layer_that_does_not_exist(study: SmallStudy, capsys: pytest.CaptureFixture[str]) -> None:

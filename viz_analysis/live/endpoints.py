@@ -33,7 +33,10 @@ from viz_analysis.web.answers import json_answer
 if TYPE_CHECKING:  # loads torch
     from viz_analysis.live.live_model import LiveModel
 
-HOW_TO_TURN_ON = f"This server has not loaded the run's classifier; start it with `{command('serve')} --live`."
+_SERVER = command("serve")
+if "explorer" not in _SERVER:  # which alone has the verb
+    _SERVER = "python viz_analysis/feature_probe_server.py"
+HOW_TO_TURN_ON = f"This server has not loaded the run's classifier; start it with `{_SERVER} --live`."
 
 
 def add_live(app: OpenAPI, runs: RunLibrary, live: ModelQueue | None) -> None:
