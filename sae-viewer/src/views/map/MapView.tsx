@@ -108,6 +108,11 @@ function Loaded({ map, address, run }: { map: MapAnswer; address: MapAddress; ru
             onLeave={() => undefined}
           />
           <MeaningSwitch by={address.by} onBy={(by) => change({ by })} />
+          {found.waiting && (
+            <p role="status" className="text-xs text-soft">
+              Searching …
+            </p>
+          )}
           {found.error && <Notice tone="wrong">{found.error.message}</Notice>}
           {found.total > MOST_MARKED && <p className="text-xs text-soft">{count(MOST_MARKED)} of {count(found.total)} are marked.</p>}
         </div>

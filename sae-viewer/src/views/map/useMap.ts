@@ -20,12 +20,14 @@ export interface Found {
   /** The features that match; undefined while no search is asked for. */
   features: ReadonlySet<number> | undefined
   total: number
+  /** Whether the first answer is on its way. */
+  waiting: boolean
   error: ApiError | null
 }
 
 /** The features that an address's search finds. */
 export function useFound({ q, by }: Pick<MapAddress, 'q' | 'by'>, run: string): Found {
-  const { data, error } = useQuery({
+  const { data, error, isFetching } = useQuery({
     queryKey: ['found on the map', run, q, by],
     queryFn: async ({ signal }) => {
       const query = { run, q, by: searchedBy(q, by), support: 'live', limit: MOST_MARKED } as const
@@ -36,7 +38,7 @@ export function useFound({ q, by }: Pick<MapAddress, 'q' | 'by'>, run: string): 
     placeholderData: keepPreviousData,
   })
   const asked = q.trim() !== ''
-  return { features: asked ? data?.features : undefined, total: asked ? (data?.total ?? 0) : 0, error: asked ? error : null }
+  return { features: asked ? data?.features : undefined, total: asked ? (data?.total ?? 0) : 0, waiting: asked && isFetching && !data, error: asked ? error : null }
 }
 
 /** The headline in which a feature is strongest; undefined while it loads and where none was saved. */
