@@ -40,7 +40,7 @@ def feature_map(run: Run, seed: int, meaning: Meaning | None, encoder: Encoder |
     return MapFile(
         **made_from(run),
         d_sae=stats.d_sae,
-        method=layout.method(firing is not None),
+        method=layout.method(len(live), firing is not None),
         seed=seed,
         named_by=_BY_WORDS if meaning is None else f"{_BY_WORDS}, ordered by the sentence encoder",
         features=live.tolist(),

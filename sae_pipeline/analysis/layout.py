@@ -41,8 +41,10 @@ class Regions(NamedTuple):
     n: int
 
 
-def method(by_firing: bool) -> str:
-    """How `place` works, for the record. Raises UserError where openTSNE is not installed."""
+def method(n: int, by_firing: bool) -> str:
+    """How `place` treats n features, for the record. Raises UserError where openTSNE is not installed."""
+    if n < _FEWEST:
+        return "on a circle: nearest neighbours say nothing of so few features"
     also = ", and by the Jaccard index of the headlines on which both fire" if by_firing else ""
     return (
         f"t-SNE by openTSNE {_tsne().__version__}: features attract each other by the cosine of their decoder rows "

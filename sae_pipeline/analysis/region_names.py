@@ -13,13 +13,13 @@ import numpy as np
 from sae_pipeline.analysis.layout import Regions
 from sae_pipeline.analysis.meaning import Encoder, Meaning
 from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.naming.rules import log_odds
 from sae_pipeline.schema.map import MapRegion
 
 _IN_NAME = 3
 _KEPT = 8  # words of a region
 _CANDIDATES = 24
 _LEAST = 1.0  # standard errors above the other features
-_PRIOR = 0.1  # of a word's count over all features
 
 
 def named_regions(
@@ -53,18 +53,12 @@ def named_regions(
 
 def _candidates(own: Counter[str], everywhere: Counter[str]) -> list[str]:
     """The words of a region by how many standard errors their log-odds are above those of the other features."""
-    n_own, n_all = own.total(), everywhere.total()
-
-    def score(word: str) -> float:
-        prior, rest = _PRIOR * everywhere[word], (1 + _PRIOR) * n_all - n_own
-        here, there = own[word] + prior, everywhere[word] - own[word] + prior
-        odds = np.log(here / (n_own + _PRIOR * n_all - here)) - np.log(there / (rest - there))
-        return float(odds / np.sqrt(1 / here + 1 / there))
-
-    scores = {word: score(word) for word in own if any(map(str.isalnum, word)) and own[word] < n_own}
-    return sorted((word for word in scores if scores[word] > _LEAST), key=lambda word: (-scores[word], word))[
-        :_CANDIDATES
-    ]
+    n_own = own.total()
+    words = [word for word in own if any(map(str.isalnum, word)) and own[word] < n_own]
+    here, all_ = (np.array([counts[word] for word in words], np.float64) for counts in (own, everywhere))
+    odds = log_odds(here, np.full(len(words), float(n_own)), all_, everywhere.total()).tolist()
+    scored = sorted((-score, word) for word, score in zip(words, odds, strict=True) if score > _LEAST)
+    return [word for _, word in scored[:_CANDIDATES]]
 
 
 def _most_central(named: list[str], features: Ints, meaning: Meaning, encoder: Encoder) -> list[str]:

@@ -5,8 +5,8 @@ layer over the tokens, divided by its length, which is how that model was traine
 """
 
 import importlib.util
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sae_pipeline.classifier.pretrained import EMBEDDED, model_source
 from sae_pipeline.errors import NoEncoderError
 from sae_pipeline.headlines.tokens import length_batches
+from sae_pipeline.machine.threads import taking_threads
 
 WIDTH = 384
 _LONGEST = 256  # tokens, as the model was trained
@@ -56,7 +57,8 @@ class SentenceEncoder:
         vectors = np.zeros((len(texts), WIDTH), np.float32)
         if not texts:
             return vectors
-        with _one_thread() if len(texts) == 1 else nullcontext():
+        # For a single text, threads that wait for each other take longer than the work.
+        with taking_threads(1) if len(texts) == 1 else nullcontext():
             self._encode(texts, vectors)
         return vectors
 
@@ -70,14 +72,3 @@ class SentenceEncoder:
             states = self._network(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
             means = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
             vectors[rows] = torch.nn.functional.normalize(means, dim=1).numpy()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch work on one thread: for a single text, waiting for others takes longer than the work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,7 +1,7 @@
 """Whether features explain changed predictions: are the two predictions equal once the features are ablated?
 
 A feature is ablated in the version in which it fires more: a word that a change puts in brings a feature with it, and
-without this feature the prediction may be the one of before.
+without this feature the prediction may be the earlier one.
 """
 
 from collections import Counter

@@ -91,7 +91,7 @@ def template_texts(seed: int) -> list[str]:
 
 
 def table_pairs(path: Path, labels: Sequence[str]) -> list[Pair]:
-    """The pairs of a table with the columns before, after and expected, and if it likes kind.
+    """The pairs of a table with the columns before, after and expected, and perhaps kind.
 
     `expected` is "same", the name of a class, or "not" and the name of a class. Raises UserError for a table that
     cannot be read, with the row that is wrong.

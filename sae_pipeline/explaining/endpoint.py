@@ -46,8 +46,12 @@ class Endpoint:
     @classmethod
     def at(cls, url: str, model: str, timeout: float) -> "Endpoint":
         """Check the address of an endpoint. Raises UserError."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # an address in brackets that is none, a port that is no number
+            usable = False
+        if not usable:
             raise UserError(f"{shortened(url, 80)!r} is no address of an endpoint; write http://host:port/v1.")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise UserError("The endpoint's address holds a password or a query; put the key into OPENAI_API_KEY.")

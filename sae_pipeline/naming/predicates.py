@@ -43,7 +43,7 @@ Key = tuple[PredicateKind, str]
 
 @dataclass(frozen=True)
 class PredicateTable:
-    """Predicates and the headlines in which each holds; see `halves` for the two sets of headlines."""
+    """Predicates, and the headlines of the choosing and of the testing half in which each holds."""
 
     predicates: list[Predicate]
     names: list[str]  # how a name says each of them

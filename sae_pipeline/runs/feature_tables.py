@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import orjson
 
-from sae_pipeline.artefacts.checksums import read_sealed
-from sae_pipeline.errors import DamageError
 from sae_pipeline.runs.decoder import check_decoder
 from sae_pipeline.runs.fit import (
     column_problems,
@@ -213,21 +211,10 @@ class FeatureTables:
         run = self._run
         if run.has(EXPLANATIONS):
             with run.optional(EXPLANATIONS, "explain"):
-                file = self._added(EXPLANATIONS, ExplanationsFile)
+                file = run.sealed(EXPLANATIONS, ExplanationsFile)
                 run.check(EXPLANATIONS, "", explanations_problems(file, run.metadata, run.checksum))
                 return file.explanations
         return []
-
-    def _added(self, name: str, model: type[Model]) -> Model:
-        """An optional file that a later verb added, compared with its seal."""
-        run = self._run
-        try:
-            text = read_sealed(run.folder / name, MAX_WHOLE_BYTES)
-        except DamageError as error:
-            raise damaged(run.folder, name, "", str(error)) from error
-        content = run.parse(name, text, model)
-        run.advance(len(text))
-        return content
 
     def _whole(self, name: str, model: type[Model]) -> Model:
         """An optional file that the analysis wrote, compared with its checksum."""
@@ -243,7 +230,7 @@ class FeatureTables:
         run = self._run
         if run.has(FAMILY):
             with run.optional(FAMILY, "family"):
-                family = self._added(FAMILY, FamilyFile)
+                family = run.sealed(FAMILY, FamilyFile)
                 run.check(FAMILY, "", family_problems(family, run.metadata, run.checksum))
                 return family
         return None
@@ -261,13 +248,8 @@ class FeatureTables:
         if not run.has(MAP):
             return
         with run.optional(MAP, "map"):
-            try:
-                text = read_sealed(run.folder / MAP, MAX_WHOLE_BYTES)
-            except DamageError as error:
-                raise damaged(run.folder, MAP, "", str(error)) from error
-            found = run.parse(MAP, text, MapFile)
+            found = run.sealed(MAP, MapFile)
             run.check(MAP, "", map_problems(found, run.metadata, run.checksum, self.stats))
-            run.advance(len(text))
             columns = {"feature": (found.features, np.int32), "x": (found.x, np.float32), "y": (found.y, np.float32)}
             for name, (values, kind) in {**columns, "region": (found.region, np.int16)}.items():
                 run.vector(f"map {name}", np.array(values, kind))

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_pipeline.artefacts.checksums import read_sealed
-from sae_pipeline.errors import DamageError
 from sae_pipeline.runs.column_tables import ColumnTables
 from sae_pipeline.runs.fit import (
     contrast_problems,
@@ -24,7 +22,7 @@ from sae_pipeline.runs.fit import (
 )
 from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
-from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, damaged
+from sae_pipeline.runs.run_files import damaged
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects, InterventionsFile
 from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile
@@ -147,14 +145,9 @@ class HeadlineTables:
         if not run.has(CONTRAST):
             return
         with run.optional(CONTRAST, "contrast"):
-            try:
-                text = read_sealed(run.folder / CONTRAST, MAX_WHOLE_BYTES)
-            except DamageError as error:
-                raise damaged(run.folder, CONTRAST, "", str(error)) from error
-            found = run.parse(CONTRAST, text, ContrastFile)
+            found = run.sealed(CONTRAST, ContrastFile)
             run.check(CONTRAST, "", contrast_problems(found, run.metadata, run.checksum))
-            run.about("contrast", text.decode())
-            run.advance(len(text))
+            run.about("contrast", found.model_dump_json())
 
     def _with_effects(self, n: int, span: Span) -> int:
         """The headline of record `n` of `interventions.json`."""

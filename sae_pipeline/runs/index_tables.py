@@ -13,12 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_pipeline.artefacts.checksums import check_sealed, without_seal
+from sae_pipeline.artefacts.checksums import check_sealed, read_sealed, without_seal
 from sae_pipeline.errors import DamageError, command
 from sae_pipeline.runs import run_files
 from sae_pipeline.runs.fit import Problems
 from sae_pipeline.runs.json_records import RecordsError, Span, json_lines, json_records
-from sae_pipeline.runs.run_files import DamagedRunError, Model, added_limit, damaged, parse_record, plain_file
+from sae_pipeline.runs.run_files import (
+    MAX_WHOLE_BYTES,
+    DamagedRunError,
+    Model,
+    added_limit,
+    damaged,
+    parse_record,
+    plain_file,
+)
 from sae_pipeline.schema.common import METADATA, FileSum
 from sae_pipeline.schema.run import RunMetadata
 
@@ -83,6 +91,16 @@ class RunTables:
         spans = self.spans(name, key)
         yield Span(0, without_seal(next(spans).text))
         yield from spans
+
+    def sealed(self, name: str, model: type[Model]) -> Model:
+        """A sealed file, which was added to the run, as a whole."""
+        try:
+            text = read_sealed(self.folder / name, MAX_WHOLE_BYTES)
+        except DamageError as error:
+            raise damaged(self.folder, name, "", str(error)) from error
+        content = self.parse(name, text, model)
+        self.advance(len(text))
+        return content
 
     def has(self, name: str) -> bool:
         """Whether the run has an optional file, or should have it."""

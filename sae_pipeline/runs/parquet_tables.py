@@ -87,12 +87,12 @@ def _names(run: Run) -> dict[str, pa.Array]:
     found = [run.found_names.get(feature) for feature in range(run.feature_stats.d_sae)]
     rules = [[f"{one.kind}: {one.value}" for one in name.rule] if name else None for name in found]
     scores = {
-        f"name_{part}": pa.array([getattr(name, part) if name else None for name in found], pa.float64())
+        f"found_name_{part}": pa.array([getattr(name, part) if name else None for name in found], pa.float64())
         for part in ("score", "low", "high", "f1", "shuffled")
     }
     return {
-        "name": pa.array([name.name if name else None for name in found], pa.string()),
-        "name_rule": pa.array(rules, pa.list_(pa.string())),
+        "found_name": pa.array([name.name if name else None for name in found], pa.string()),
+        "found_name_rule": pa.array(rules, pa.list_(pa.string())),
         **scores,
     }
 

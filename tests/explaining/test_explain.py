@@ -151,6 +151,8 @@ def test_the_command_says_what_it_would_ask_and_asks_with_yes(root: Path, comman
     [
         ((), "There is no endpoint; give --endpoint"),
         (("--endpoint", "ftp://x", "--model", "m"), "is no address of an endpoint"),
+        (("--endpoint", "http://[x/v1", "--model", "m"), "is no address of an endpoint"),
+        (("--endpoint", "http://x:port/v1", "--model", "m"), "is no address of an endpoint"),
         (("--endpoint", "http://me:secret@x/v1", "--model", "m"), "put the key into OPENAI_API_KEY"),
         (("--endpoint", "http://127.0.0.1:9/v1"), "There is no model; give --model"),
         (("--endpoint", "http://127.0.0.1:9/v1", "--model", "m", "--features", "99999"), "There is no feature 99999"),

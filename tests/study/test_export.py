@@ -117,8 +117,8 @@ def test_parquet(with_run: Path, tmp_path: Path) -> None:
         assert features[metric.name].to_pylist() == metric.values
     assert features["effect_bullish"].type == "double" and features["effect_bullish_n"].type == "int32"
     found = [run.found_names.get(feature) for feature in range(stats.d_sae)]
-    assert features["name"].to_pylist() == [one.name if one else None for one in found] and any(found)
-    assert features["name_score"].to_pylist() == [one.score if one else None for one in found]
+    assert features["found_name"].to_pylist() == [one.name if one else None for one in found] and any(found)
+    assert features["found_name_score"].to_pylist() == [one.score if one else None for one in found]
     made_with = {b"run_id": b"run-001", b"classifier_hash": run.metadata.classifier_hash.encode()}
     assert made_with.items() <= features.schema.metadata.items() and b"sae_hash" in headlines.schema.metadata
 

@@ -24,7 +24,7 @@ MOST = 100
 """How many headlines or features a search by meaning finds at most."""
 
 Similar = NDArray[np.float32]
-"""The cosine of each headline or feature with a text."""
+"""How alike each headline or feature is to a text: see `sae_pipeline.analysis.meaning.Meaning`."""
 
 _PATIENCE = 5.0  # seconds that a request waits
 _KEPT_TEXTS = 64
@@ -87,7 +87,7 @@ class RunMeaning:
         return self._ready().alike_headlines(self._encoder.vector(text))
 
     def alike_features(self, text: str) -> Similar:
-        """The cosine of every feature with a text; 0 for features without examples. Raises like `alike_headlines`."""
+        """How alike every feature is to a text; 0 for features without examples. Raises like `alike_headlines`."""
         return self._ready().alike_features(self._encoder.vector(text))
 
     def nearest_example(self, run: RunReader, feature: int, text: str) -> NearestExample | None:
