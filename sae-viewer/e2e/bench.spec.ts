@@ -172,8 +172,12 @@ test('the bars show share and ablation alone; small shares are cumulated, and li
   const features = effects?.features ?? []
   await page.goto(`${server.url}/?sort=loss&order=desc&effects=true&open=0`)
   const bars = row(page, 0).getByRole('figure', { name: /Waterfall/ })
+  await expect(bars).toBeVisible()
+  /** [share, alone] of a line, as far as it has them. A feature’s word may be a number too. */
   const numbers = async (line: number) =>
-    (await bars.getByRole('listitem').nth(line).innerText()).match(/[+−]?\d+\.\d\d/g)?.map((written) => Number(written.replace('−', '-'))) ?? []
+    (await bars.getByRole('listitem').nth(line).locator(':scope > span.tabular-nums').allInnerTexts()).flatMap((written) =>
+      (written.match(/[+−]?\d+\.\d\d/g) ?? []).map((found) => Number(found.replace('−', '-'))),
+    )
   const strongest = features[0]
   expect(await numbers(1)).toEqual([strongest?.effects[prediction], strongest?.ablation_logits[prediction]].map((x) => Number((x ?? 0).toFixed(2)) + 0))
   const lines = await bars.getByRole('listitem').count()
