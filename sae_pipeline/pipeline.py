@@ -244,7 +244,7 @@ def map_features(config: MapConfig, root: Path) -> MapFile:
     """Place a run's live features in the plane and write `map.json` into its folder; its other files are only read.
 
     The regions are named with the sentence encoder, where it is installed. Raises UserError when the run cannot be
-    read, and when openTSNE is not installed.
+    read.
     """
     run = read_run(find_run(Layout(root).runs, config.run))
     meaning = encoder = None

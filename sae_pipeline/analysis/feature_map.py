@@ -27,7 +27,7 @@ _BY_WORDS = "log-odds of the words on which a region's features fire against tho
 def feature_map(run: Run, seed: int, meaning: Meaning | None, encoder: Encoder | None) -> MapFile:
     """The content of `map.json`. Without `meaning` and `encoder`, regions are named by word counts alone.
 
-    Raises UserError where openTSNE is not installed, and DamageError for decoder rows that cannot be read.
+    Raises DamageError for decoder rows that cannot be read.
     """
     stats = run.feature_stats
     live = np.flatnonzero(np.array(stats.headline_counts))

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from sae_pipeline.analysis.neighbours import decoder_neighbours
 from sae_pipeline.arrays import Floats, Ints
-from sae_pipeline.errors import UserError
 from sae_pipeline.schema.map import MAX_REGIONS
 
 NEIGHBOURS = 15
@@ -42,12 +41,14 @@ class Regions(NamedTuple):
 
 
 def method(n: int, by_firing: bool) -> str:
-    """How `place` treats n features, for the record. Raises UserError where openTSNE is not installed."""
+    """How `place` treats n features, for the record."""
+    import openTSNE
+
     if n < _FEWEST:
         return "on a circle: nearest neighbours say nothing of so few features"
     also = ", and by the Jaccard index of the headlines on which both fire" if by_firing else ""
     return (
-        f"t-SNE by openTSNE {_tsne().__version__}: features attract each other by the cosine of their decoder rows "
+        f"t-SNE by openTSNE {openTSNE.__version__}: features attract each other by the cosine of their decoder rows "
         f"({NEIGHBOURS} nearest){also}"
     )
 
@@ -55,16 +56,17 @@ def method(n: int, by_firing: bool) -> str:
 def place(W_dec: Tensor, firing: Pairs | None, seed: int) -> Floats:
     """A place in the unit square for each decoder row [n, d_in], [n, 2].
 
-    Fewer than 8 features stand on a circle. Raises UserError where openTSNE is not installed.
+    Fewer than 8 features stand on a circle.
     """
-    tsne = _tsne()
+    import openTSNE  # loads scikit-learn, of which other verbs need less
+
     n = len(W_dec)
     if n < _FEWEST:
         angle = 2 * np.pi * np.arange(n) / max(n, 1)
         return 0.5 + 0.4 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     from openTSNE.affinity import PrecomputedAffinities
 
-    embedding = tsne.TSNEEmbedding(
+    embedding = openTSNE.TSNEEmbedding(
         _start(W_dec, seed), PrecomputedAffinities(_attraction(W_dec, firing)), random_state=seed, n_jobs=1
     )
     for steps, momentum in _PHASES:
@@ -134,11 +136,3 @@ def _in_square(places: Floats) -> Floats:
     size = max(float((high - low).max()), 1e-12)
     found: Floats = np.clip(0.5 + (places - (low + high) / 2) / (1.02 * size), 0, 1)
     return found
-
-
-def _tsne() -> Any:
-    try:
-        import openTSNE
-    except ImportError as error:
-        raise UserError('The map needs openTSNE: run `pip install "finbert-sae-explorer[map]"`.') from error
-    return openTSNE

@@ -6,7 +6,6 @@ import torch
 
 from sae_pipeline.analysis import layout
 from sae_pipeline.analysis.region_names import named_regions
-from sae_pipeline.errors import UserError
 
 GROUPS, EACH, D_IN = 4, 30, 16
 
@@ -68,9 +67,3 @@ def test_regions_are_named_by_words_that_only_they_have() -> None:
     regions = named_regions(places, found, words, np.arange(60), None, None)
     assert [region.name for region in regions] == ["cut", "merger"]
     assert [region.n_features for region in regions] == [30, 30]
-
-
-def test_without_the_library_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "openTSNE", None)
-    with pytest.raises(UserError, match=r"pip install .finbert-sae-explorer\[map\]"):
-        layout.place(grouped_rows(), None, 0)
