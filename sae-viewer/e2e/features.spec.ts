@@ -46,6 +46,23 @@ test('search finds features by their strongest word', async ({ page, api }) => {
   await expect(page.getByRole('status').first()).toHaveText(`${count(total)} of ${count(n_features)} features`)
 })
 
+test('a name says its rule and its score; a feature without one is called by its word, in quotation marks', async ({ page, api }) => {
+  const { features } = await api.get('/api/features', { limit: 500, support: 'solid' })
+  const named = features.find(({ found_name }) => found_name !== null)
+  const nameless = features.find(({ found_name, word }) => found_name === null && word !== null)
+  expect(named && nameless).toBeTruthy()
+  await page.goto(`/features?q=${encodeURIComponent(named?.found_name?.text ?? '')}`)
+  await expect(row(page, 0)).toContainText(named?.found_name?.text ?? '')
+  await page.goto(`/features/${named?.feature}`)
+  const part = page.getByRole('region', { name: 'Found name' })
+  await expect(part).toContainText(named?.found_name?.text ?? '')
+  await expect(part).toContainText(`${named?.found_name?.score.toFixed(2)} (${named?.found_name?.low.toFixed(2)} to ${named?.found_name?.high.toFixed(2)})`)
+  await expect(part).toContainText('The rule: ')
+  await page.goto(`/features/${nameless?.feature}`)
+  await expect(page.getByRole('heading', { level: 1 })).toContainText(`no name, strongest word “${nameless?.word}”`)
+  await expect(page.getByRole('region', { name: 'Found name' })).toContainText('No name found.')
+})
+
 test('a feature’s page shows its statistics with ranks, its histogram and its examples', async ({ page, api }) => {
   const info = await api.topFeature()
   await page.goto(`/features/${info.feature}`)

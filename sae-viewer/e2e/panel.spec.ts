@@ -45,6 +45,17 @@ test('a name given to a feature is shown on its chips, survives a reload, holds 
   await dialog.getByRole('button', { name: 'Save as JSON: these labels' }).click()
   const { labels } = JSON.parse(readFileSync(await (await saved).path(), 'utf8')) as { labels: { feature: number; name: string }[] }
   expect(labels).toMatchObject([{ feature, name: '<i>beats</i> & raises' }])
+
+  const rows = Array.from({ length: 10_000 }, (_, n) => `${n},<b>imported</b> ${n}`)
+  await dialog.getByLabel('Add labels from a file').setInputFiles({ name: 'names.csv', mimeType: 'text/csv', buffer: Buffer.from(`feature,name\n${rows.join('\n')}`) })
+  const n = Number(/has ([\d,]+) labels/.exec((await dialog.getByText('of this SAE’s features').textContent()) ?? '')?.[1]?.replace(',', ''))
+  await expect(dialog.getByText(`rows name features above ${n - 1}, which it does not have; they are left out.`)).toBeVisible()
+  await dialog.getByRole('button', { name: /^Add .* labels$/ }).click()
+  await expect(dialog.getByText('1 feature had another name already, which stays.')).toBeVisible()
+  const kept = (JSON.parse(readFileSync(labelsFile(), 'utf8')) as { labels: Record<string, { name: string }> }).labels
+  expect(Object.keys(kept)).toHaveLength(n)
+  expect(kept[feature]?.name).toBe('<i>beats</i> & raises')
+  writeFileSync(labelsFile(), JSON.stringify({ schema_version: 1, sae_hash: /labels\/(.*)\.json/.exec(labelsFile())?.[1], labels: { [feature]: kept[feature] } }))
 })
 
 test('changes in two tabs are merged; a conflict about one field is put to the reader', async ({ page, context }) => {
