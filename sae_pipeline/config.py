@@ -288,7 +288,7 @@ class ContrastConfig(Config):
     features: int = Field(5, ge=0, le=50, description="features listed per kind of change")
     keep: int = Field(20, ge=0, le=500, description="pairs kept per kind of change, those against expectation first")
     tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
-    seed: int = 0
+    seed: int = Field(0, ge=0, description="of the draw of headlines and of what replaces words")
 
 
 class ExplainConfig(Config):

@@ -35,6 +35,7 @@ _NUMBER = re.compile(
 _UNIT = re.compile(r"\s?(?:%|[MBKmbk]n?\b|[mb]illion\b|percent\b)")
 _CURRENCIES = ("$", "€", "£")
 _FIXED = re.compile(rf"\b(?:{'|'.join(map(re.escape, words.FIXED_NUMBERS))})[a-z]*\.?\s*$")
+_MOST_DIGITS = 20  # of a number that is multiplied; Decimal keeps 28
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _RETWEET = re.compile(r"RT\b[ :]*(?:@\w+:?\s*)?")
 _SOURCE = re.compile(rf"\s+[-–—|]\s*(?:{'|'.join(map(re.escape, words.SOURCES))})$")
@@ -87,7 +88,10 @@ def _company(text: str, random: Random) -> Changed | None:
     swaps: dict[str, str] = {}
     for name in found:
         group = next(group for group in _company_groups() if name in group)
-        swaps[name] = random.choice([other for other in group if other not in found and other not in swaps.values()])
+        others = [other for other in group if other not in found and other not in swaps.values()]
+        if not others:
+            return None
+        swaps[name] = random.choice(others)
     return Changed(_company_pattern().sub(lambda match: swaps[match[0]], text)) if swaps else None
 
 
@@ -110,7 +114,8 @@ def _number(text: str, _: Random) -> Changed | None:
     def larger(match: re.Match[str]) -> str:
         whole, decimals = match[1], match[2] or ""
         in_link = any(start <= match.start() < end for start, end in links)
-        if in_link or _FIXED.search(text[: match.start()]) or (not decimals and _YEAR.fullmatch(whole)):
+        too_long = len(whole + decimals) > _MOST_DIGITS
+        if too_long or in_link or _FIXED.search(text[: match.start()]) or (not decimals and _YEAR.fullmatch(whole)):
             return match[0]
         value, places = Decimal(whole.replace(",", "") + decimals), max(len(decimals) - 1, 0)
         more = value * Decimal("1.1")

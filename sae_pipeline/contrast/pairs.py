@@ -16,6 +16,7 @@ from sae_pipeline.headlines.text import shortened
 from sae_pipeline.schema.contrast import Expectation, PairSource
 
 MAX_ROWS = 10_000  # of a table of pairs
+MAX_KINDS = 50  # of a table; each has sums for every feature, and ablations of its own
 _PER_TEMPLATE = 4
 _COLUMNS = {
     "before": ("before", "original", "text_a", "a"),
@@ -101,6 +102,7 @@ def table_pairs(path: Path, labels: Sequence[str]) -> list[Pair]:
     kind = next((column for column in table.columns if spelling(column) == "kind"), None)
     classes = {same_class(label): n for n, label in enumerate(labels)}
     pairs: list[Pair] = []
+    kinds: set[str] = set()
     for where, row in table.dated_rows():
         place = f"{path.name}, {where}"
         if len(pairs) == MAX_ROWS:
@@ -109,8 +111,11 @@ def table_pairs(path: Path, labels: Sequence[str]) -> list[Pair]:
         if before == after:
             raise UserError(f"{place}: the two texts are equal; a pair has two different ones.")
         expectation, target = _expected(as_text(row.get(columns["expected"])), classes, labels, place)
-        name = as_text(row.get(kind)).strip() if kind else ""
-        pairs.append(Pair(shortened(name, 60) or "your pairs", "table", before, after, expectation, target))
+        name = (shortened(as_text(row.get(kind)), 60) if kind else "") or "your pairs"
+        kinds.add(name)
+        if len(kinds) > MAX_KINDS:
+            raise UserError(f"{place}: the table has more than {MAX_KINDS} kinds; give fewer, or no column {kind!r}.")
+        pairs.append(Pair(name, "table", before, after, expectation, target))
     if not pairs:
         raise UserError(f"{path.name} has no pairs; give rows with two texts and what is expected.")
     return pairs

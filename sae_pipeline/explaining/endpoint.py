@@ -3,11 +3,12 @@
 The key comes from the environment variable OPENAI_API_KEY. It is sent to the endpoint and written nowhere.
 """
 
+import asyncio
 import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TypedDict
 from urllib.parse import urlsplit
@@ -41,11 +42,10 @@ class Endpoint:
     url: str
     model: str
     timeout: float
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(follow_redirects=False))
 
     @classmethod
     def at(cls, url: str, model: str, timeout: float) -> "Endpoint":
-        """Check the address of an endpoint. Raises UserError."""
+        """Check the address of an endpoint, the model's name and the key. Raises UserError."""
         try:
             parts = urlsplit(url)
             usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -53,8 +53,11 @@ class Endpoint:
             usable = False
         if not usable:
             raise UserError(f"{shortened(url, 80)!r} is no address of an endpoint; write http://host:port/v1.")
+        if not model.isprintable():
+            raise UserError("The model's name has letters that cannot be sent; give --model as the endpoint knows it.")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise UserError("The endpoint's address holds a password or a query; put the key into OPENAI_API_KEY.")
+        _key()
         return cls(url.rstrip("/"), model, timeout)
 
     @property
@@ -82,34 +85,57 @@ class Endpoint:
 
     def _post(self, body: object) -> tuple[int, str, bytes]:
         """The status, the header Retry-After and the body of an answer. Raises EndpointError."""
-        key = os.environ.get("OPENAI_API_KEY", "")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        started, data = time.monotonic(), bytearray()
         try:
-            with self.client.stream(
-                "POST", f"{self.url}/chat/completions", json=body, headers=headers, timeout=self.timeout
-            ) as answer:
-                for piece in answer.iter_bytes():
-                    data += piece
-                    if len(data) > MAX_BYTES:
-                        raise EndpointError(f"{self.host} sends more than {MAX_BYTES >> 20} MiB for one answer.")
-                    if time.monotonic() - started > self.timeout:
-                        raise httpx.ReadTimeout("too slow")
-                return answer.status_code, answer.headers.get("retry-after", ""), bytes(data)
-        except httpx.TimeoutException as error:
+            return asyncio.run(self._answer(body))
+        except (TimeoutError, httpx.TimeoutException) as error:
             raise EndpointError(
                 f"{self.host} does not answer within {self.timeout:g} s; raise --timeout or take a faster model."
             ) from error
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise EndpointError(
                 f"{self.host} cannot be reached ({shortened(str(error), 80)}); start the endpoint or change --endpoint."
             ) from error
+
+    async def _answer(self, body: object) -> tuple[int, str, bytes]:
+        """The same, unless the time is over. httpx bounds each read alone, and so not heads that never end."""
+        headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {key}"} if (key := _key()) else {})}
+        data = bytearray()
+        async with (
+            asyncio.timeout(self.timeout),
+            _client(self.timeout) as client,
+            client.stream("POST", f"{self.url}/chat/completions", json=body, headers=headers) as answer,
+        ):
+            async for piece in answer.aiter_raw():  # as sent: a packed answer could be of any size
+                data += piece
+                if len(data) > MAX_BYTES:
+                    raise EndpointError(f"{self.host} sends more than {MAX_BYTES >> 20} MiB for one answer.")
+            return answer.status_code, answer.headers.get("retry-after", ""), bytes(data)
+
+
+def _client(timeout: float) -> httpx.AsyncClient:
+    """A client that follows no redirects. Raises UserError where the environment's proxy cannot be used."""
+    try:
+        return httpx.AsyncClient(follow_redirects=False, timeout=timeout)
+    except (ImportError, ValueError) as error:
+        raise UserError(
+            f"The proxy of the environment cannot be used ({shortened(str(error), 80)}); unset ALL_PROXY or set an "
+            "http:// one."
+        ) from error
+
+
+def _key() -> str:
+    """The key, "" where there is none. Raises UserError, which does not show it, where a header cannot hold it."""
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UserError("OPENAI_API_KEY has letters that no key has; set it again, without quotes or line ends.")
+    return key
 
 
 _CURE = "look at the endpoint's own messages"
 _CURES = {
     401: "set OPENAI_API_KEY",
     403: "set OPENAI_API_KEY",
+    **dict.fromkeys((301, 302, 303, 307, 308), "give --endpoint the address that it points to"),
     404: "check --endpoint (it usually ends in /v1) and --model",
     429: "wait and run the same command again",
 }

@@ -6,6 +6,7 @@ import pytest
 
 from sae_pipeline.contrast.kinds import KINDS, Changed, spans_of_change
 from sae_pipeline.contrast.pairs import template_texts
+from sae_pipeline.contrast.words import COMPANIES
 from sae_pipeline.headlines.sample import sample_headlines
 
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -21,6 +22,7 @@ def change(kind: str, text: str, seed: int = 0) -> Changed | None:
         ("number", "Ford sales up 5% to $1,200.50 in 2019", "Ford sales up 5.5% to $1,320.55 in 2019", None),
         ("number", "S&P 500 down 9, -3.0% on May 12", "S&P 500 down 9, -3.3% on May 12", None),
         ("number", "$BA wins $90M, 10-year deal for 5G", "$BA wins $99M, 10-year deal for 5G", None),
+        ("number", f"Raises ${'9' * 40} and 0.{'3' * 30}%", None, None),
         ("lower", "Apple RISES https://t.co/AbC", "apple rises https://t.co/AbC", None),
         ("upper", "Apple rises https://t.co/AbC", "APPLE RISES https://t.co/AbC", None),
         ("retweet", "Apple rises", "RT Apple rises", None),
@@ -42,6 +44,7 @@ def change(kind: str, text: str, seed: int = 0) -> Changed | None:
         ("negation", "Apple shares rises", "Apple shares does not rise", "Bullish"),
         ("negation", "Apple misses estimates", "Apple does not miss estimates", "Bearish"),
         ("company", "Markets are closed today", None, None),
+        ("company", ", ".join(COMPANIES), None, None),
         ("ticker", "Price is $5", None, None),
     ],
 )

@@ -40,6 +40,7 @@ def test_a_table_is_read(tmp_path: Path) -> None:
         (("before,after,expected", "a,a,same"), "line 2: the two texts are equal"),
         (("before,after,expected", "x,y,same", "a,,same"), "line 3: after is empty"),
         (("before,after,expected", "a,b,"), "expected is ''"),
+        (("before,after,expected,kind", *(f"a,b,same,{n}" for n in range(51))), "line 52: the table has more than 50"),
     ],
 )
 def test_a_malformed_table(tmp_path: Path, lines: tuple[str, ...], message: str) -> None:

@@ -101,6 +101,8 @@ def test_nonsense_is_no_explanation_and_wrong_lists_are_no_scores(read: Plan, se
     [
         ("never", r"does not answer within 0\.4 s; raise --timeout"),
         ("forever", r"does not answer within 0\.4 s; raise --timeout"),
+        ("head", r"does not answer within 0\.4 s; raise --timeout"),
+        ("moved", "answers with status 302; give --endpoint the address that it points to"),
         ("huge", "sends more than 1 MiB for one answer"),
         ("busy", r"answers with status 429 \(too many\); wait and run the same command again"),
         ("later", "is busy and asks to wait 3,600 s"),
@@ -111,6 +113,17 @@ def test_an_endpoint_that_fails_ends_in_one_sentence(read: Plan, served: StandIn
     served.mode = mode
     with pytest.raises(UserError, match=sentence):
         explain(planned(read, served, model=mode, timeout=10.0 if mode == "huge" else 0.4))
+
+
+def test_a_key_that_cannot_be_sent_is_not_shown(served: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line end behind the key, as files have it, is no part of it."""
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\r\n")
+    assert Endpoint.at(served.address, "m", 10.0).ask([{"role": "user", "content": "x"}], 16)
+    assert served.keys == {f"Bearer {KEY}"}
+    monkeypatch.setenv("OPENAI_API_KEY", f"“{KEY}”")
+    with pytest.raises(UserError, match="OPENAI_API_KEY has letters that no key has") as refused:
+        Endpoint.at(served.address, "m", 10.0)
+    assert KEY not in str(refused.value)
 
 
 def test_what_was_explained_before_a_failure_is_kept(read: Plan, served: StandIn) -> None:

@@ -19,7 +19,7 @@ class StandIn:
 
     address: str = ""
     explanation: str = "headlines about falling prices"
-    mode: str = "right"  # right, nonsense, busy, later, never, forever, huge, refused, broken
+    mode: str = "right"  # right, nonsense, busy, later, never, forever, head, huge, moved, refused, broken
     busy: int = 0  # answers of 429 that come first
     right: set[str] = field(default_factory=set)  # the headlines that it picks
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -52,6 +52,12 @@ def stand_in() -> Iterator[StandIn]:
             state.keys.add(self.headers["Authorization"])
             if state.mode == "never":
                 time.sleep(3)
+            elif state.mode == "head":
+                for _ in range(300):
+                    self.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+                    time.sleep(0.01)
+            elif state.mode == "moved":
+                self._head(302, {"Location": state.address, "Content-Length": "0"})
             elif state.mode in ("forever", "huge"):
                 self._head(200)
                 piece = b" " * (1 if state.mode == "forever" else 1 << 16)
