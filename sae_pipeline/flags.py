@@ -51,7 +51,7 @@ _VERBS = {
     "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),
     "import": ("take an SAE that another library wrote into the study", ("extract", "import_")),
     "study": (
-        "run finetune, extract, train and analyze, in the demo also intervene, and reuse what exists",
+        "run finetune, extract, train and analyze, in the demo also intervene, contrast and map, and reuse what exists",
         ("headlines", *STAGES, "track"),
     ),
     "push": ("send the classifier, the SAEs and a run to the Hugging Face hub", ("extract", "push")),

@@ -22,7 +22,7 @@ if typing.TYPE_CHECKING:
     from sae_pipeline.machine.processes import Ranks
     from sae_pipeline.study.report import StudyReport
 
-_DEMO = (*STAGES, "intervene")
+_DEMO = (*STAGES, "intervene", "contrast", "map")
 _SHARED = ("extract", "train", "analyze", "score")  # verbs that several processes may share
 
 
@@ -124,6 +124,11 @@ def _run_stage(
     from sae_pipeline.study.importing import import_sae
 
     root, layer = place.folder, study.extract.layer
+    if reuse_run and verb in present.ADDED:
+        run = present.equal_run(study, root)
+        if run is None or present.has_added(run, verb) or not ranks.first:
+            return
+        study = study.model_copy(update={verb: getattr(study, verb).model_copy(update={"run": run.name})})
     match verb:
         case "finetune":
             record = pipeline.finetune(study, root, device, tracker)
@@ -152,10 +157,6 @@ def _run_stage(
             scores = pipeline.score(study, root, device, ranks)
             if ranks.first:
                 print("\n".join([*scores.lines(), f"scores: {study.score.out}"]))
-        case "intervene" if reuse_run:
-            if (run := present.equal_run(study, root)) and not present.has_causes(run):
-                causes = study.intervene.model_copy(update={"run": run.name})
-                print("\n".join(report.causal_lines(pipeline.intervene(causes, root, device))))
         case "intervene":
             print("\n".join(report.causal_lines(pipeline.intervene(study.intervene, root, device))))
         case "finish":

@@ -427,7 +427,7 @@ def contrast_problems(file: ContrastFile, metadata: RunMetadata, checksum: str) 
         place = f"kinds.{n}"
         listed = [kind.mean_shift, *kind.transitions, *(feature.effects for feature in kind.features)]
         listed += [ends for feature in kind.features for ends in (feature.low, feature.high) if ends is not None]
-        if {len(kind.transitions), *map(len, listed)} != {n_labels}:
+        if {len(kind.transitions), *(len(one) for one in listed)} != {n_labels}:
             yield place, f"does not have {n_labels} classes"
         if {kind.changed.n, kind.as_expected.n, sum(map(sum, kind.transitions))} != {kind.n_pairs}:
             yield f"{place}.n_pairs", f"is {kind.n_pairs}, unlike the pairs that are counted"

@@ -28,6 +28,8 @@ from sae_pipeline.kernels import choose as choose_kernels
 from sae_pipeline.runs.folders import list_runs
 from sae_pipeline.sae.autoencoder import SparseAutoencoder, size_name
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
+from sae_pipeline.schema.contrast import CONTRAST
+from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.common import PROMPTS
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import RunMetadata
@@ -218,11 +220,14 @@ def equal_run(study: StudyConfig, root: Path) -> Path | None:
     return None
 
 
-def has_causes(run: Path) -> bool:
-    """Whether a run has whole causal findings, with whatever settings they were made."""
+ADDED = {"intervene": (FEATURE_EFFECTS, INTERVENTIONS), "contrast": (CONTRAST,), "map": (MAP,)}  # verb: its files
+
+
+def has_added(run: Path, verb: str) -> bool:
+    """Whether a run has what a verb adds to it, whole, with whatever settings it was made."""
     try:
-        check_sealed(run / FEATURE_EFFECTS)
-        check_sealed(run / INTERVENTIONS)
+        for name in ADDED[verb]:
+            check_sealed(run / name)
     except DamageError:
         return False
     return True
