@@ -61,7 +61,8 @@ def _pairs(run: Run, config: ContrastConfig) -> tuple[list[Pair], list[str], int
         texts, numbers = [*texts, *made], [*numbers, *[None] * len(made)]
     pairs = list(changed_texts(texts, numbers, kinds, labels, config.seed))
     found = {pair.kind for pair in pairs}
-    left_out += [f"{kind.label}: applies to none of the texts." for kind in kinds if kind.name not in found]
+    if texts:
+        left_out += [f"{kind.label}: applies to none of the texts." for kind in kinds if kind.name not in found]
     if not pairs and not own:
         raise UserError(
             f"No change applies to any text of {run.metadata.run_id}: {' '.join(left_out) or 'no texts are changed.'} "

@@ -23,6 +23,7 @@ from sae_pipeline.runs.folders import find_run
 from sae_pipeline.runs.index import INDEXED_FILES
 from sae_pipeline.runs.run_files import read_metadata
 from sae_pipeline.schema.common import METADATA
+from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.study.export import export
@@ -131,9 +132,10 @@ def text_lines(contents: Contents) -> Iterator[str]:
     for name, metadata in contents.runs.items():
         if f"{RUNS}/{name}/{METADATA}" in contents.files:
             columns = f" and the columns {', '.join(metadata.columns)}" if metadata.columns else ""
+            pairs = ", with pairs of changed texts" if f"{RUNS}/{name}/{CONTRAST}" in contents.files else ""
             yield (
-                f"{metadata.run_id} holds the texts of {metadata.totals.n_headlines:,} headlines{columns}: everyone "
-                "who can read the repository can read them, so send them only if you may pass them on."
+                f"{metadata.run_id} holds the texts of {metadata.totals.n_headlines:,} headlines{columns}{pairs}: "
+                "everyone who can read the repository can read them, so send them only if you may pass them on."
             )
     if not contents.runs:
         yield "No text of a headline is among them."

@@ -257,7 +257,14 @@ def contrast_lines(file: ContrastFile) -> Iterator[str]:
             f"{_most_often(kind.transitions, file.labels)}".rstrip()
         )
     yield "expected: same = the prediction stays; toward, away = the probability of a class rises, falls"
-    yield ""
+    if any(kind.n_tested for kind in file.kinds):
+        yield ""
+        yield from _explained_lines(file, width)
+    yield from file.left_out
+
+
+def _explained_lines(file: ContrastFile, width: int) -> Iterator[str]:
+    """Which changed predictions the leading features explain; `width` is that of the first column."""
     sizes = [one.n_features for one in file.kinds[0].explained]
     head = f"explained by the leading {', '.join(map(str, sizes))} features"
     yield f"{'change':{width}}  texts      changed  {head:43}  leading"
@@ -270,7 +277,6 @@ def contrast_lines(file: ContrastFile) -> Iterator[str]:
         "leading: features whose change has the largest effects. explained: changed predictions that are equal once "
         "these features are ablated where they fire more"
     )
-    yield from file.left_out
 
 
 def _most_often(transitions: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
