@@ -85,6 +85,7 @@ def test_headlines_of_the_testing_half_are_not_shown_to_explain(read: Plan) -> N
 
 
 def test_nonsense_is_no_explanation_and_wrong_lists_are_no_scores(read: Plan, served: StandIn) -> None:
+    explain(planned(read, served, n=1, model="kept"))
     served.mode = "nonsense"
     before = planned(read, served, model="mad")
     assert explain(before).explanations == sorted(before.old.values(), key=lambda one: one.feature)  # nothing is lost
