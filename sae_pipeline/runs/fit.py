@@ -425,7 +425,8 @@ def contrast_problems(file: ContrastFile, metadata: RunMetadata, checksum: str) 
         yield "n_headlines", f"is {file.n_headlines} of {n_headlines}"
     for n, kind in enumerate(file.kinds):
         place = f"kinds.{n}"
-        listed = [kind.mean_shift, *kind.transitions, *(feature.effects for feature in kind.features)]
+        listed: list[list[float] | list[int]] = [kind.mean_shift, *kind.transitions]
+        listed += [feature.effects for feature in kind.features]
         listed += [ends for feature in kind.features for ends in (feature.low, feature.high) if ends is not None]
         if {len(kind.transitions), *(len(one) for one in listed)} != {n_labels}:
             yield place, f"does not have {n_labels} classes"

@@ -28,9 +28,9 @@ from sae_pipeline.kernels import choose as choose_kernels
 from sae_pipeline.runs.folders import list_runs
 from sae_pipeline.sae.autoencoder import SparseAutoencoder, size_name
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
+from sae_pipeline.schema.common import PROMPTS
 from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.map import MAP
-from sae_pipeline.schema.common import PROMPTS
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.study.layout import (
