@@ -28,7 +28,7 @@ export function shownMetrics(metrics: MetricInfo[], sorting: string, inPane: boo
 
 /** The columns of a row: narrow screens show the sorting metric alone, wide ones all columns. */
 const GRID =
-  'grid items-center gap-x-4 grid-cols-[3.75rem_minmax(0,1fr)_7.25rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(var(--word),1fr)_4rem_4.75rem_4.75rem_repeat(var(--wide),minmax(4.75rem,6rem))] 3xl:grid-cols-[3.25rem_4.75rem_minmax(13rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--widest),minmax(5.5rem,7.5rem))]'
+  'grid items-center gap-x-4 grid-cols-[3.75rem_minmax(0,1fr)_7.25rem] sm:grid-cols-[2.75rem_4.5rem_minmax(0,1fr)_4rem_8rem] xl:grid-cols-[3.25rem_4.75rem_minmax(var(--word),1fr)_4rem_4.75rem_4.75rem_repeat(var(--wide),minmax(4.75rem,6.75rem))] 3xl:grid-cols-[3.25rem_4.75rem_minmax(13rem,1fr)_4rem_4.75rem_4.75rem_repeat(var(--widest),minmax(5.5rem,7.5rem))]'
 const PANE_GRID = 'grid items-center gap-x-3 grid-cols-[2.25rem_4rem_minmax(0,1fr)_6.75rem]'
 const grid = (inPane: boolean) => (inPane ? PANE_GRID : GRID)
 const columns = (metrics: MetricInfo[], effects: boolean, labels: readonly string[]) => {

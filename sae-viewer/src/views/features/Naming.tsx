@@ -8,7 +8,7 @@ import { Reading, Section } from './Section'
 type Naming = NonNullable<FeatureInfo['naming']>
 type Explanation = NonNullable<FeatureInfo['explanation']>
 
-const KINDS = { word: 'the word', stem: 'a form of', phrase: 'the phrase', shape: 'the text has', position: 'the text', class: 'predicted', lexicon: 'a word of' } as const
+const KINDS = { word: 'the word', stem: 'a form of', phrase: 'the phrase', shape: 'the shape', position: 'the text', class: 'predicted', lexicon: 'a word of' } as const
 
 /** The name that the analysis found, its rule and its score, and what a language model said. */
 export function FoundNaming({ info: { naming, explanation } }: { info: FeatureInfo }) {
@@ -40,7 +40,7 @@ function Found({ naming }: { naming: Naming }) {
           ))}
         </p>
       )}
-      {score !== null && <Score what="found name" score={{ auroc: score, low: low ?? score, high: high ?? score }} />}
+      {score !== null && <Score what={name === null ? 'best rule' : 'found name'} score={{ auroc: score, low: low ?? score, high: high ?? score }} />}
       <Reading>
         {score === null
           ? 'It fires on too few of the testing headlines for a test, or on nearly all of them.'

@@ -35,7 +35,7 @@ export function LabelImport({ run }: { run: RunMetadata }) {
     <div className="text-xs text-soft">
       <label className="flex flex-wrap items-center gap-x-3 gap-y-1">
         Add labels from a file (CSV or JSON, as saved here)
-        <input type="file" accept=".csv,.json,text/csv,application/json" onChange={(event) => void choose(event.target.files?.[0])} className="max-w-full" />
+        <input type="file" accept=".csv,.json,text/csv,application/json" onChange={(event) => void choose(event.target.files?.[0])} className="max-w-full file:mr-3 file:rounded-md file:border file:border-edge file:px-3 file:py-1.5 file:text-ink" />
       </label>
       {read && (
         <p className="mt-1.5 flex flex-wrap items-center gap-x-3 gap-y-1">
