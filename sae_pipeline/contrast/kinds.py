@@ -35,10 +35,12 @@ _NUMBER = re.compile(
 _UNIT = re.compile(r"\s?(?:%|[MBKmbk]n?\b|[mb]illion\b|percent\b)")
 _CURRENCIES = ("$", "€", "£")
 _FIXED = re.compile(rf"\b(?:{'|'.join(map(re.escape, words.FIXED_NUMBERS))})[a-z]*\.?\s*$")
+_MOST_COMPARED = 1_000_000  # words of one text times words of the other
+_BEFORE = 80  # letters before a number in which a word may fix it
 _MOST_DIGITS = 20  # of a number that is multiplied; Decimal keeps 28
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _RETWEET = re.compile(r"RT\b[ :]*(?:@\w+:?\s*)?")
-_SOURCE = re.compile(rf"\s+[-–—|]\s*(?:{'|'.join(map(re.escape, words.SOURCES))})$")
+_SOURCE = re.compile(rf"(?<!\s)\s+[-–—|]\s*(?:{'|'.join(map(re.escape, words.SOURCES))})$")
 
 
 class Changed(NamedTuple):
@@ -115,12 +117,13 @@ def _number(text: str, _: Random) -> Changed | None:
         whole, decimals = match[1], match[2] or ""
         in_link = any(start <= match.start() < end for start, end in links)
         too_long = len(whole + decimals) > _MOST_DIGITS
-        if too_long or in_link or _FIXED.search(text[: match.start()]) or (not decimals and _YEAR.fullmatch(whole)):
+        before = text[max(0, match.start() - _BEFORE) : match.start()]
+        if too_long or in_link or _FIXED.search(before) or (not decimals and _YEAR.fullmatch(whole)):
             return match[0]
         value, places = Decimal(whole.replace(",", "") + decimals), max(len(decimals) - 1, 0)
         more = value * Decimal("1.1")
         if more != round(more, places):
-            if not _UNIT.match(text[match.end() :]) and text[: match.start()][-1:] not in _CURRENCIES:
+            if not _UNIT.match(text, match.end()) and before[-1:] not in _CURRENCIES:
                 return match[0]
             places = max(places, 1)
         return f"{more:{',' if ',' in whole else ''}.{places}f}"
@@ -148,7 +151,8 @@ def _source(text: str, _: Random) -> Changed | None:
 
 def _link(text: str, _: Random) -> Changed | None:
     spans = link_spans(text)
-    kept = "".join(text[i] for i in range(len(text)) if not any(start <= i < end for start, end in spans))
+    bounds = [0, *(place for span in spans for place in span), len(text)]
+    kept = "".join(text[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True))
     bare = re.sub(r"\s{2,}", " ", kept).strip()
     return Changed(bare if spans and bare else f"{text.rstrip()} {words.LINK}")
 
@@ -213,16 +217,34 @@ KINDS = (
 
 
 def spans_of_change(before: str, after: str) -> tuple[Spans, Spans]:
-    """The spans that differ, in words: what the change removes from `before`, and what it puts into `after`."""
+    """The spans that differ, in words: what the change removes from `before`, and what it puts into `after`.
+
+    In very long texts it is one span each, from the first to the last difference, because the time grows as their
+    product.
+    """
     old, new = (re.findall(r"\s+|\w+|[^\w\s]", text) for text in (before, after))
     starts = [list(accumulate(map(len, pieces), initial=0)) for pieces in (old, new)]
     removed: Spans = []
     added: Spans = []
-    for tag, i, j, k, n in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag != "equal":
-            removed += [(starts[0][i], starts[0][j])] if i < j else []
-            added += [(starts[1][k], starts[1][n])] if k < n else []
+    for i, j, k, n in _differences(old, new):
+        removed += [(starts[0][i], starts[0][j])] if i < j else []
+        added += [(starts[1][k], starts[1][n])] if k < n else []
     return removed, added
+
+
+def _differences(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
+    """What differs: (start, end) in `old`, (start, end) in `new`."""
+    if len(old) * len(new) <= _MOST_COMPARED:
+        matched = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+        return [places for tag, *places in matched if tag != "equal"]
+    same = _in_common(old, new)
+    last = _in_common(old[same:][::-1], new[same:][::-1])
+    return [(same, len(old) - last, same, len(new) - last)]
+
+
+def _in_common(one: list[str], other: list[str]) -> int:
+    """How many words two lists begin with alike."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _unless_equal(text: str, changed: str) -> Changed | None:

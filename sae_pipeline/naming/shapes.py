@@ -60,7 +60,7 @@ SHAPES = (
     _shape("semicolon", "a semicolon", r";"),
     _shape("ellipsis", "an ellipsis", r"\.\.\.|…"),
     _shape("capitals", "a word in capitals", r"(?<![$\w])[A-Z]{5,}\b"),
-    _shape("all capitals", "capital letters throughout", r"^[^a-z]*[A-Z][^a-z]*$"),
+    _shape("all capitals", "capital letters throughout", r"^[^A-Za-z]*+[A-Z][^a-z]*$"),
     _shape(
         "company", "a company form (Inc, Corp)", r"\b(?:Inc|Corp|Co|Ltd|LLC|LP|PLC|plc|AG|SA|NV|SE|Holdings|Group)\b"
     ),

@@ -74,6 +74,24 @@ def test_numbers_keep_their_order() -> None:
     assert numbers == sorted(set(numbers)) and numbers[0] == 1.1 and numbers[-1] == 43.8
 
 
+@pytest.mark.parametrize("piece", ["$1 ", "+1", "\t", "http://a ", "Rises rises "])
+def test_very_long_texts_are_changed_soon(piece: str) -> None:
+    """The time grows as the length; were it the square, this would take minutes."""
+    text = f"{piece * (150_000 // len(piece))}- x"
+    for kind in KINDS:
+        changed = kind.change(text, Random(1))
+        assert changed is None or changed.text
+
+
+def test_spans_of_very_long_texts_are_found_soon() -> None:
+    """Matching all words would take hours; what stands before and after the change is left out all the same."""
+    words = "a b " * 50_000
+    assert spans_of_change(f"{words}x {words}", f"{words}y z {words}") == (
+        [(len(words), len(words) + 1)],
+        [(len(words), len(words) + 3)],
+    )
+
+
 def test_every_kind_applies_to_the_sample_and_changes_it() -> None:
     """No kind is idle; a change is a change; the same seed gives the same text; a template fits at least five kinds."""
     texts = [text for text, _ in sample_headlines()[:1500]]

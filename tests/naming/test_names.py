@@ -197,6 +197,12 @@ def test_shapes(text: str, shape: str) -> None:
     assert shape not in shapes_in("plain words about shares")
 
 
+def test_shapes_of_a_very_long_text_are_found_soon() -> None:
+    """The time grows as the length; were it the square, this would take minutes."""
+    assert "all capitals" not in shapes_in("A" * 150_000 + "a")
+    assert "all capitals" in shapes_in("1 É A" * 30_000)
+
+
 def test_a_link_is_no_number_and_no_colon() -> None:
     assert shapes_in("read https://t.co/ab12") == ["link"]
 
