@@ -158,7 +158,7 @@ class TestCommand:
         assert str(tmp_path) not in (run.folder / CONTRAST).read_text()
 
     def test_nothing_to_change(self, root: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-        """One sentence, and the file of before stays."""
+        """One sentence, and the earlier file stays."""
         before = (run.folder / CONTRAST).read_bytes()
         flags = ["--max-headlines", "0", "--templates", "false"]
         assert main(["contrast", "--root", str(root), *FLAGS, *flags]) == 2

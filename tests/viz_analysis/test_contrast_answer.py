@@ -15,7 +15,7 @@ def test_the_file_with_found_names(tmp_path: Path) -> None:
     found = answer.pop("found_names")
     assert answer == contrast_of(run)
     named = get(client_of(tmp_path), "feature_info", id=3)["found_name"]
-    assert found == ({"3": named} if named else {})
+    assert named and found == {"3": named}
 
 
 def test_a_run_without_it(client: FlaskClient) -> None:
