@@ -41,7 +41,7 @@ class Evidence(NamedTuple):
 
 def read_controls(study: Path, sae_hash: str) -> ControlsFile | None:
     """What `compare` found about an SAE of a study; None where it has not, and where the file is damaged."""
-    try:
+    try:  # the place is that of `Layout.controls`, whose module loads torch
         return read_record(study / "finbert_sae" / "evidence" / f"{sae_hash}.json", ControlsFile)
     except DamageError:  # also where there is no such file
         return None
@@ -126,7 +126,7 @@ def _name(info: FeatureInfo, label: FeatureLabel | None) -> CardSection:
         rows.append(["found in the analysis", found.text, f"{found.score:.2f} ({_interval(found.low, found.high, 2)})"])
         sentences.append(
             f"AUROC says how well the name predicts where the feature fires, on headlines that did not choose it: "
-            f"{naming.n:,} in which it fires, {naming.n_rule:,} in which the name holds. F1 is {number(naming.f1)}."
+            f"{naming.n:,} in which it fires, {naming.n_rule:,} in which the name holds. F1 is {naming.f1 or 0:.2f}."
         )
         if naming.shuffled is not None:
             sentences.append(f"Another feature's name scores {naming.shuffled:.2f} for this feature.")

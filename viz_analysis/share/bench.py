@@ -80,6 +80,7 @@ def write_bench(folder: Path, study: Path, run: RunMetadata, viewer: Path, exact
     facts = {
         "tokenizer": tokenizer,
         "max_length": classifier.record.max_length,
+        "max_edits": MAX_EDITS,
         "strip_links": classifier.record.headlines.strip_links,
         "positions": sae.config.positions,
         "k": sae.config.k if KINDS[sae.config.kind].k_per_token else None,

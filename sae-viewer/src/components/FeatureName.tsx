@@ -48,7 +48,7 @@ function FoundMark({ found }: { found: FoundName }) {
 }
 
 /** How well a found name predicts where its feature fires. */
-export function foundScore({ score, low, high }: FoundName): string {
+function foundScore({ score, low, high }: FoundName): string {
   return `found name, AUROC ${number(score)}, 95 % interval ${number(low)} to ${number(high)}`
 }
 

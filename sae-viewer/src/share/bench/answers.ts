@@ -8,7 +8,6 @@ import { argmax, attribute, byGroup, centred, readText, shifted, softmax, splice
 import type { TokenizedText } from './tokens'
 
 const TEXTS_KEPT = 32
-const MAX_EDITS = 256
 
 interface TextRead {
   reading: Promise<Reading>
@@ -199,7 +198,8 @@ export class Bench {
   }
 
   private check(edits: Edit[]): void {
-    if (edits.length > MAX_EDITS) throw refusal(400, 'bad_request', `${edits.length} edits are too many; make at most ${MAX_EDITS} at once.`)
+    const { max_edits } = this.model.facts
+    if (edits.length > max_edits) throw refusal(400, 'bad_request', `${edits.length} edits are too many; make at most ${max_edits} at once.`)
     const wrong = edits.find(({ feature }) => feature >= this.model.dSae)
     if (wrong) throw refusal(400, 'bad_request', `There is no feature ${wrong.feature}; this SAE has features 0 to ${this.model.dSae - 1}.`)
   }

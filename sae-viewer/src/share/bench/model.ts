@@ -7,6 +7,7 @@ import { Tokenizer, type TokenizerFacts } from './tokens'
 export interface BenchFacts {
   tokenizer: TokenizerFacts
   max_length: number
+  max_edits: number
   strip_links: boolean
   positions: 'words' | 'all'
   /** Where the k largest of each token are active; null where all above a threshold are. */
@@ -19,17 +20,10 @@ export interface BenchFacts {
   b_dec: number[]
 }
 
-/** Rows of numbers: `values` are [n_rows, width], row by row. */
-export interface Rows {
-  values: Float32Array
-  width: number
-}
-
 /** What the read graph makes of a text: hidden [n_tokens, d_in], f [n_tokens, d_sae]. */
 export interface Layer {
   hidden: Float32Array
   f: Float32Array
-  nTokens: number
 }
 
 /** The most tokens of copies that one call of a graph gets, so that its memory stays small. */
@@ -89,7 +83,7 @@ export class BenchModel {
   async read(ids: number[]): Promise<Layer> {
     const { Tensor } = this.runtime
     const { hidden, f } = await this.run('read', { input_ids: new Tensor('int32', Int32Array.from(ids), [1, ids.length]) })
-    return { hidden: numbers(hidden), f: numbers(f), nTokens: ids.length }
+    return { hidden: numbers(hidden), f: numbers(f) }
   }
 
   /** The logits of copies of a text, each given as its hidden states [n_tokens, d_in]. */

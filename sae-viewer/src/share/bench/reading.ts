@@ -130,7 +130,7 @@ function between(from: Float32Array, to: Float32Array, share: number): Float32Ar
 }
 
 /** Nodes and weights of a Gauss-Legendre rule on [0, 1], by Newton's method. */
-export function gaussLegendre(n: number): { nodes: number[]; weights: number[] } {
+function gaussLegendre(n: number): { nodes: number[]; weights: number[] } {
   const nodes: number[] = []
   const weights: number[] = []
   for (let i = 0; i < n; i++) {
