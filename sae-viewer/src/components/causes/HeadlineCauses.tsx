@@ -34,7 +34,7 @@ export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
         )}
         {!effects && (
           <span className="text-faint">
-            There are no causal findings for this headline. <code className="font-mono">python -m sae_pipeline intervene</code> adds them.
+            There are no causal findings for this headline. <code className="font-mono">python -m sae_pipeline intervene --max-headlines none</code> adds them for all.
           </span>
         )}
       </div>

@@ -11,7 +11,7 @@ import { Word } from '../HeatText'
 interface Linked {
   href: (feature: number) => string
   onLight: (feature: number | undefined) => void
-  /** Whether names have room for some words only. */
+  /** Whether features stand by their numbers alone, because chips below name them. */
   brief?: boolean
 }
 
@@ -52,7 +52,7 @@ export function Story({ headline, labels, className: given = '', ...linked }: Li
 /** A feature with its name, where it has one, and its effect. */
 function Cause({ feature, effect, found, href, onLight, brief = false }: Linked & { feature: number; effect: number; found: FoundName | undefined }) {
   const label = useLabel(feature)
-  const named = found !== undefined || Boolean(label?.name)
+  const named = !brief && (found !== undefined || Boolean(label?.name))
   return (
     <Link
       href={href(feature)}
@@ -66,7 +66,7 @@ function Cause({ feature, effect, found, href, onLight, brief = false }: Linked 
       {named && (
         <>
           ‘
-          <span className={brief ? 'inline-block max-w-[min(13rem,50vw)] truncate align-bottom [&_bdi]:overflow-visible' : '[&_bdi]:whitespace-normal'}>
+          <span className="[&_bdi]:whitespace-normal">
             <FeatureCalled feature={feature} found={found} word={undefined} />
           </span>
           ’{' '}

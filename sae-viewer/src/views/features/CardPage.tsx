@@ -105,7 +105,7 @@ function Table({ table: { header, rows }, title }: { table: CardTable; title: st
           {rows.map((row, i) => (
             <tr key={i} className="border-t border-line align-baseline">
               {row.map((cell, j) => (
-                <td key={j} className={`py-1 pr-5 ${header.length > 4 && j > 0 ? 'whitespace-nowrap' : 'max-w-[28rem] wrap-anywhere'}`}>
+                <td key={j} className={`py-1 pr-5 ${header.length > 4 && j > 0 ? 'whitespace-nowrap' : 'max-w-[28rem] min-w-[4.75rem] wrap-anywhere'}`}>
                   <bdi>
                     {breakable(visible(cell)).map((piece, k) => (
                       <span key={k}>{piece}</span>

@@ -40,7 +40,7 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
         <h1 className="flex min-w-0 flex-wrap items-baseline gap-x-3 font-serif text-[1.75rem] leading-9">
           <span className="whitespace-nowrap">Feature {feature}</span>
           {data && (
-            <span className="flex max-w-full min-w-0 items-baseline gap-2 pr-1 text-plum">
+            <span className="flex max-w-full min-w-0 items-baseline gap-2 pr-1 wrap-anywhere text-plum [&_bdi]:whitespace-normal">
               <FeatureCalled feature={feature} found={data.found_name} word={data.word} />
             </span>
           )}

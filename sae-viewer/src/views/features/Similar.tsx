@@ -22,7 +22,7 @@ export function Similar({ info, size, address }: { info: FeatureInfo; size: stri
         </Neighbours>
         <Family family={family} />
       </div>
-      <FamilyTree feature={info.feature} size={size} family={family} alike={decoder} address={address} />
+      <FamilyTree info={info} size={size} address={address} />
     </Section>
   )
 }

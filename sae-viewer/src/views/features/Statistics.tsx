@@ -72,23 +72,28 @@ function Line({ stat, metric, estimated }: { stat: FeatureStat; metric: MetricIn
   const interval = low === null || high === null ? '' : `${metricValue(name, low)} to ${metricValue(name, high)}`
   const basis = [n === null ? '' : count(n), q === null ? '' : number(q)].filter(Boolean).join(' · ')
   return (
-    <tr className="border-t border-line align-baseline">
-      <th scope="row" className="py-2 text-left font-normal wrap-anywhere">
-        {visible(metric?.label ?? name)}
-        <span className="block max-w-[36rem] text-xs text-faint">{visible(metric?.description ?? '')}</span>
-        {estimated && interval && (
-          <span className="block text-xs text-soft sm:hidden">
-            {interval}
-            {basis && ` (n · q: ${basis})`}
-          </span>
-        )}
-      </th>
-      <td className="py-2 pl-4 text-right whitespace-nowrap tabular-nums">
-        {metricValue(name, value)} <span className="text-xs text-faint">{metricUnit(name)}</span>
-      </td>
-      {estimated && <td className="hidden py-2 pl-4 text-right text-xs whitespace-nowrap text-soft tabular-nums sm:table-cell">{interval}</td>}
-      {estimated && <td className="hidden py-2 pl-4 text-right text-xs whitespace-nowrap text-soft tabular-nums sm:table-cell">{basis}</td>}
-      <td className="py-2 pl-4 text-right tabular-nums">{count(rank)}</td>
-    </tr>
+    <>
+      <tr className="border-t border-line align-baseline">
+        <th scope="row" className="pt-2 sm:pb-2 text-left font-normal wrap-anywhere">
+          {visible(metric?.label ?? name)}
+          <span className="hidden max-w-[36rem] text-xs text-faint sm:block">{visible(metric?.description ?? '')}</span>
+          {estimated && interval && (
+            <span className="block text-xs text-soft sm:hidden">
+              {interval}
+              {basis && ` (n · q: ${basis})`}
+            </span>
+          )}
+        </th>
+        <td className="py-2 pl-4 text-right whitespace-nowrap tabular-nums">
+          {metricValue(name, value)} <span className="text-xs text-faint">{metricUnit(name)}</span>
+        </td>
+        {estimated && <td className="hidden py-2 pl-4 text-right text-xs whitespace-nowrap text-soft tabular-nums sm:table-cell">{interval}</td>}
+        {estimated && <td className="hidden py-2 pl-4 text-right text-xs whitespace-nowrap text-soft tabular-nums sm:table-cell">{basis}</td>}
+        <td className="py-2 pl-4 text-right tabular-nums">{count(rank)}</td>
+      </tr>
+      <tr className="sm:hidden">
+        <td colSpan={3} className="pb-2 text-xs text-faint wrap-anywhere">{visible(metric?.description ?? '')}</td>
+      </tr>
+    </>
   )
 }

@@ -12,6 +12,7 @@ import type { Headline, Run, RunMetadata } from '../../interpAPI'
 import { BENCH, FEATURES, HEADLINES, writeAddress, type HeadlinesAddress } from '../../lib/address'
 import { benchOf } from '../../lib/bench'
 import { count, counted } from '../../lib/format'
+import { searchedBy } from '../../lib/meaning'
 import { hardestFirst, IN_ORDER } from '../../lib/opening'
 import { HeadlineFilters, headlineChips, unfiltered } from './HeadlineFilters'
 import { HeadlineRow } from './HeadlineRow'
@@ -151,7 +152,7 @@ function OrderChoice({ address, run }: { address: HeadlinesAddress; run: Run }) 
   const { sort = IN_ORDER.sort, order } = address
   const orders = [
     [run.labelled ? 'Wrong and unsure first' : 'Unsure first', hardest],
-    ['All in order', IN_ORDER],
+    [searchedBy(address.q, address.by) === undefined ? 'All in order' : 'Nearest first', IN_ORDER],
   ] as const
   return (
     <span role="group" aria-label="Order of the headlines" className="inline-flex rounded-md border border-edge bg-raised">

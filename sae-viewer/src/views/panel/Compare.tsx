@@ -78,7 +78,7 @@ function Chooser({ shown, chosen, address }: { shown: string; chosen: string[]; 
   const others = (data?.runs ?? []).filter(({ run_id, readable }) => readable && run_id !== shown)
   const put = (ids: string[]) => go({ ...address, panel: 'compare', compare: ids.join(',') || undefined }, true)
   if (data && others.length === 0) {
-    return <p className="text-soft">There is no other run to compare with. Analyse another SAE_SIZE to see both here.</p>
+    return <p className="text-soft">There is no other run to compare with. Analyse an SAE of another size or seed to see both here.</p>
   }
   return (
     <fieldset>

@@ -48,9 +48,9 @@ export default function Contrast({ run, address }: { run: RunMetadata; address: 
               type="button"
               aria-expanded={n === chosen}
               onClick={() => choose(n)}
-              className="grid w-full grid-cols-2 items-center gap-x-6 gap-y-1 px-1 py-2 text-left hover:bg-sunk aria-expanded:bg-sunk md:grid-cols-[minmax(0,1fr)_minmax(0,1fr)_minmax(0,1fr)]"
+              className="grid w-full grid-cols-1 items-center sm:grid-cols-2 gap-x-6 gap-y-1 px-1 py-2 text-left hover:bg-sunk aria-expanded:bg-sunk md:grid-cols-[minmax(0,1fr)_minmax(0,1fr)_minmax(0,1fr)]"
             >
-              <span className="col-span-2 min-w-0 md:col-span-1">
+              <span className="min-w-0 sm:col-span-2 md:col-span-1">
                 <bdi className="block truncate font-semibold">{visible(kind.label)}</bdi>
                 <span className="block truncate text-xs text-soft">
                   {counted(kind.n_pairs, 'pair')} from {SOURCES[kind.source]}
