@@ -1,8 +1,8 @@
 """Placing features in the plane: features lie together that have like decoder rows or fire on the same headlines.
 
 The layout is t-SNE (van der Maaten & Hinton 2008) by openTSNE. Two features attract each other by the cosine of their
-decoder rows, where one is among the other's 15 nearest, plus the Jaccard index of the headlines on which they fire,
-where the run knows it. There is no early exaggeration: decoder rows are spread so evenly that it would pull all
+decoder rows, where one is among the other's 15 nearest. Where the run knows the Jaccard index of the headlines on which
+they fire, it is added. There is no early exaggeration: decoder rows are spread so evenly that it would pull all
 features into one point. One thread and fixed starting places make the layout the same each time.
 """
 
@@ -42,10 +42,10 @@ class Regions(NamedTuple):
 
 def method(n: int, by_firing: bool) -> str:
     """How `place` treats n features, for the record."""
-    import openTSNE
-
     if n < _FEWEST:
         return "on a circle: nearest neighbours say nothing of so few features"
+    import openTSNE
+
     also = ", and by the Jaccard index of the headlines on which both fire" if by_firing else ""
     return (
         f"t-SNE by openTSNE {openTSNE.__version__}: features attract each other by the cosine of their decoder rows "
@@ -58,12 +58,11 @@ def place(W_dec: Tensor, firing: Pairs | None, seed: int) -> Floats:
 
     Fewer than 8 features stand on a circle.
     """
-    import openTSNE  # loads scikit-learn, of which other verbs need less
-
     n = len(W_dec)
     if n < _FEWEST:
         angle = 2 * np.pi * np.arange(n) / max(n, 1)
         return 0.5 + 0.4 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    import openTSNE  # loads scikit-learn, of which other verbs need less
     from openTSNE.affinity import PrecomputedAffinities
 
     embedding = openTSNE.TSNEEmbedding(

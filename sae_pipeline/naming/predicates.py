@@ -1,7 +1,7 @@
 """Predicates: what a headline has or has not, and of which a name may be made.
 
-They are words, the forms of one word, phrases of two and three words, shapes of the text, what it begins and ends
-with, the predicted class, and the categories of the finance lexicon.
+They are words, the forms of one word, phrases of two and three words, and shapes of the text. What a text begins and
+ends with, the predicted class, and the categories of the finance lexicon are predicates too.
 """
 
 import math

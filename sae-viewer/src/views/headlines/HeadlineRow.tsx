@@ -125,30 +125,30 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
           </>
         ) : (
           <>
-          {causal && <Story headline={headline} labels={labels} href={featureHref} onLight={setCause} brief className="mt-1.5" />}
-          <div className="mt-2 flex flex-wrap items-center gap-x-2 gap-y-1.5">
-            {causal ? (
-              <EffectChips headline={headline} labels={labels} first={FIRST} href={featureHref} onLight={setCause} />
-            ) : (
-              features.slice(0, FIRST).map((fired) => (
-                <FeatureChip
-                  key={fired.feature}
-                  fired={fired}
-                  found={headline.found_names[fired.feature]}
-                  prompt={headline}
-                  href={featureHref(fired.feature)}
-                  strongest={strongest}
-                  onLight={setPointed}
-                />
-              ))
-            )}
-            {features.length === 0 && <span className="text-xs text-faint">no feature fires</span>}
-            {features.length > 0 && (
-              <button type="button" data-row className="quiet text-xs" aria-expanded={false} onClick={() => toggle(true)}>
-                {causal ? 'Show the causes' : `Show all ${features.length}`}
-              </button>
-            )}
-          </div>
+            {causal && <Story headline={headline} labels={labels} href={featureHref} onLight={setCause} brief className="mt-1.5" />}
+            <div className="mt-2 flex flex-wrap items-center gap-x-2 gap-y-1.5">
+              {causal ? (
+                <EffectChips headline={headline} labels={labels} first={FIRST} href={featureHref} onLight={setCause} />
+              ) : (
+                features.slice(0, FIRST).map((fired) => (
+                  <FeatureChip
+                    key={fired.feature}
+                    fired={fired}
+                    found={headline.found_names[fired.feature]}
+                    prompt={headline}
+                    href={featureHref(fired.feature)}
+                    strongest={strongest}
+                    onLight={setPointed}
+                  />
+                ))
+              )}
+              {features.length === 0 && <span className="text-xs text-faint">no feature fires</span>}
+              {features.length > 0 && (
+                <button type="button" data-row className="quiet text-xs" aria-expanded={false} onClick={() => toggle(true)}>
+                  {causal ? 'Show the causes' : `Show all ${features.length}`}
+                </button>
+              )}
+            </div>
           </>
         )}
       </div>
