@@ -309,8 +309,10 @@ def names_problems(names: NamesFile, metadata: RunMetadata, stats: FeatureStatsF
     if [one.feature for one in names.features] != live:
         yield "features", f"are not the {len(live)} features that fire, in ascending order"
     for n, one in enumerate(names.features):
-        if one.name is not None and (not one.rule or one.score is None or one.score < names.least_score):
-            yield f"features.{n}.name", f"is given without a rule that scores {names.least_score}"
+        good = (one.score or 0.0) >= names.least_score and (one.f1 or 0.0) >= names.least_f1
+        if one.name is not None and not (one.rule and good):
+            least = f"{names.least_score}, with an F1 of {names.least_f1}"
+            yield f"features.{n}.name", f"is given without a rule that scores {least}"
         if one.score is not None and not (one.low or 0.0) <= one.score <= (one.high or 0.0):
             yield f"features.{n}.score", "is outside its interval"
         if max(one.n, one.n_rule) > names.n_testing:

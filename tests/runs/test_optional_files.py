@@ -97,6 +97,11 @@ LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
         rf"{NAMES}, features.0.name",
         ANALYSE,
     ),
+    "names, a name that is mostly wrong": (
+        contradicting(NAMES, lambda d: d["features"][0].update(f1=0.29)),
+        rf"{NAMES}, features.0.name: is given without a rule that scores 0.7, with an F1 of 0.3",
+        ANALYSE,
+    ),
     "names, endless": (
         contradicting(NAMES, lambda d: d["features"][0].update(name="x" * 5000)),
         rf"{NAMES}, features.0.name",
