@@ -10,6 +10,9 @@ from sae_pipeline.flags import study_parser
 from sae_pipeline.machine.threads import wait_asleep
 from sae_pipeline.verbs import run_verb
 
+_OWN = ("sae_pipeline", "viz_analysis", "sae_explorer")
+_INSTALL = "run `pip install -r requirements.txt`, or install this program again with pip"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
@@ -29,6 +32,12 @@ def exit_code(work: Callable[[], int | None]) -> int:
         return work() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if not package or package in _OWN:
+            raise
+        print(f"error: The package {package} is missing; {_INSTALL}.", file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 0

@@ -99,6 +99,17 @@ def test_messages_name_the_program_that_runs(
         assert f"`{program} study`" in capsys.readouterr().err
 
 
+def test_a_package_that_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version before may have needed fewer packages."""
+    monkeypatch.delitem(sys.modules, "sae_pipeline.explaining.endpoint", raising=False)
+    monkeypatch.delitem(sys.modules, "sae_pipeline.explaining.explain", raising=False)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    assert main(["explain", "--root", str(tmp_path), "--endpoint", "http://127.0.0.1:9", "--model", "m"]) == 2
+    assert capsys.readouterr().err.startswith("error: The package httpx is missing; run `pip install -r")
+
+
 def test_layer_that_does_not_exist(study: SmallStudy, capsys: pytest.CaptureFixture[str]) -> None:
     """The message names the layers that exist."""
     assert main(["extract", "--root", str(study.root), "--layer", "9"]) == 2
