@@ -104,10 +104,10 @@ function shadeOf(effect: number, { max, color }: Shade): CSSProperties {
 }
 
 /** The legend of the shades: the words for a class are filled, those against it underlined. */
-export function ShadeLegend({ shade, name, of }: { shade: Shade; name: string; of: string }) {
+export function ShadeLegend({ shade, name }: { shade: Shade; name: string }) {
   return (
     <p className="flex flex-wrap items-center gap-x-2 text-xs text-soft">
-      <span>{of}</span>
+      <span>Words by effect:</span>
       <span className="rounded-[3px] px-1" style={shadeOf(shade.max, shade)}>
         speaks for <bdi>{name}</bdi>
       </span>

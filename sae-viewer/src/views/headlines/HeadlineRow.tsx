@@ -90,7 +90,7 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
             shade={shade}
           />
         </p>
-        {open && shade && !lit && <ShadeLegend shade={shade} name={className(labels, headline.prediction)} of="Words by effect:" />}
+        {open && shade && !lit && <ShadeLegend shade={shade} name={className(labels, headline.prediction)} />}
         {headline.similarity !== null && (
           <p className="text-xs text-soft" title="Cosine of this headline and the text searched for, as vectors of a sentence encoder">
             similarity of meaning {headline.similarity.toFixed(2)}
