@@ -2596,6 +2596,13 @@ export interface components {
              * @description largest effect on the predicted class first
              */
             features: components["schemas"]["LiveFeature"][];
+            /**
+             * Found Names
+             * @description found names of the listed features, by feature; those without one are left out
+             */
+            found_names: {
+                [key: string]: components["schemas"]["FoundName"];
+            };
             /** Labels */
             labels: string[];
             /**

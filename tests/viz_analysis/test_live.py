@@ -97,6 +97,10 @@ class TestAnswers:
         assert sum(found["token_effects"]) == pytest.approx(
             found["logits"][found["prediction"]] - found["base"][found["prediction"]], abs=1e-2
         )
+        names = {
+            f: server.get(f"/api/feature_info?id={f}")["found_name"] for f in (g["feature"] for g in found["features"])
+        }
+        assert found["found_names"] == {str(f): name for f, name in names.items() if name}
         sizes = [abs(f["effects"][found["prediction"]]) for f in found["features"]]
         assert sizes == sorted(sizes, reverse=True) and len(sizes) == 10
         hidden, input_ids, mask = reading.padded(np.array([0]))

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 from sae_pipeline.schema.common import Record, Share
 from sae_pipeline.schema.edits import MAX_EDITS, MAX_VALUE, Operation
 from sae_pipeline.schema.run import Firing
+from viz_analysis.api.types import FoundName
 
 MAX_CHARACTERS = 1000  # of a text
 MAX_FEATURES = 100  # listed or ablated by one request
@@ -135,6 +136,9 @@ class ProbeAnswer(LivePrediction):
         description="[n_classes], effects of all features that are not listed; null for 0 steps"
     )
     features: list[LiveFeature] = Field(description="largest effect on the predicted class first")
+    found_names: dict[NonNegativeInt, FoundName] = Field(
+        description="found names of the listed features, by feature; those without one are left out"
+    )
     spliced: LivePrediction | None = Field(
         description="prediction from the SAE's reconstruction of the activations; null for 0 steps"
     )

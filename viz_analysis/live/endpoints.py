@@ -68,7 +68,7 @@ def add_live(app: OpenAPI, runs: RunLibrary, live: ModelQueue | None) -> None:
     @app.post("/api/probe", responses=_or_error(ProbeAnswer))
     def probe(body: ProbeBody) -> Response:
         """Read a text: its probabilities, its features, and the effect of each feature on each class."""
-        return ask(body.run, lambda model: model.probe(body))
+        return ask(body.run, lambda model: model.probe(body, lambda features: runs.get(body.run).found_names(features)))
 
     @app.post("/api/intervene", responses=_or_error(InterveneAnswer))
     def intervene(body: InterveneBody) -> Response:

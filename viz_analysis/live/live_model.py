@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -39,10 +40,12 @@ from viz_analysis.api.live_types import (
     ProbeAnswer,
     ProbeBody,
 )
+from viz_analysis.api.types import FoundName
 from viz_analysis.runs.sources import RunFolder
 
 TEXTS_KEPT = 32  # about 0.1 MB each
 FLIP_SECONDS = 10.0  # for one search
+NamesOf = Callable[[list[int]], dict[int, FoundName]]  # the found names of features
 _WARM_UP = "Shares fall after the company cuts its outlook"
 
 
@@ -80,8 +83,8 @@ class LiveModel:
         """The device on which the model computes."""
         return str(self._probe.sae.W_dec.device)
 
-    def probe(self, body: ProbeBody) -> ProbeAnswer:
-        """The prediction for a text and the effects of its features. Raises TextError."""
+    def probe(self, body: ProbeBody, names_of: NamesOf = lambda _: {}) -> ProbeAnswer:
+        """The prediction for a text and the effects of its features, with their found names. Raises TextError."""
         started = time.perf_counter()
         read = self._reading(body.text)
         attribution = self._attribution(read, body.steps)
@@ -103,6 +106,7 @@ class LiveModel:
             base=None if base is None else base.tolist(),
             rest=None if base is None else (logits - base - effects[groups].sum(0)).tolist(),
             features=listed,
+            found_names=names_of([one.feature for one in listed]),
             spliced=self._spliced(reading) if body.steps else None,
             token_effects=np.bincount(
                 reading.firings.position,

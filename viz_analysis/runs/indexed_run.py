@@ -3,7 +3,7 @@
 The size of a run does not matter, because every answer is read from its index and files when it is asked for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from viz_analysis.api.types import (
     FeatureInfo,
     FeaturesPage,
     FeaturesQuery,
+    FoundName,
     Headline,
     HeadlinesPage,
     HeadlinesQuery,
@@ -97,6 +98,10 @@ class IndexedRun:
             nearest = partial(self._meaning.nearest_example, self._reader, text=text)
             meant = ByMeaning(self._meaning.alike_features(text), nearest)
         return features_page(self._columns, query, names, meant)
+
+    def found_names(self, features: Iterable[int]) -> dict[int, FoundName]:
+        """The names that the analysis found, of the features that have one."""
+        return self._reader.found_names(features)
 
     def map(self) -> MapAnswer:
         """The live features in the plane."""

@@ -1,7 +1,7 @@
 /** Answers to the viewer's questions from a shared run, equal to those of the server. */
 
 import { SHARED_MODEL } from '../base'
-import { ApiError, type FeaturesQuery, type HeadlinesQuery, type MapAnswer } from '../interpAPI'
+import { ApiError, type FeaturesQuery, type HeadlinesQuery, type MapAnswer, type Probe } from '../interpAPI'
 import { Archive, type Manifest } from './archive'
 import type { Bench } from './bench/answers'
 import { blocksOfPage, fromHost, fromMemory, unpacked } from './bytes'
@@ -40,11 +40,18 @@ export async function answer(run: SharedRun, path: string, query: Record<string,
   }
   if (path in OF_BENCH && SHARED_MODEL !== undefined) {
     const asked = OF_BENCH[path as keyof typeof OF_BENCH]
-    return (await benchOf(run, SHARED_MODEL))[asked](rest as never)
+    const answered = await (await benchOf(run, SHARED_MODEL))[asked](rest as never)
+    return 'found_names' in answered ? { ...answered, found_names: await namesOf(run, answered.features) } : answered
   }
   const given = ANSWERS[path]
   if (!given) throw refusal(404, 'needs_server', 'This needs the server; the page holds one run and no model.')
   return given(run, rest as never)
+}
+
+/** The found names of features, by feature. */
+async function namesOf(run: SharedRun, features: readonly { feature: number }[]): Promise<Probe['found_names']> {
+  const names = await run.foundNames()
+  return Object.fromEntries(features.flatMap(({ feature }) => (names[feature] ? [[feature, names[feature]]] : [])))
 }
 
 let bench: Promise<Bench> | undefined

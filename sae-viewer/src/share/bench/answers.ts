@@ -81,6 +81,7 @@ export class Bench {
       base: attribution.base ?? null,
       rest: rest ?? null,
       features,
+      found_names: {},
       spliced: rebuilt ? prediction(rebuilt) : null,
       token_effects: tokenEffects,
       milliseconds: performance.now() - started,

@@ -1,7 +1,7 @@
 import { Link } from 'wouter'
-import { Word } from '../../components/HeatText'
+import { FeatureName } from '../../components/FeatureName'
 import { Icon } from '../../components/Icon'
-import type { LiveFeature } from '../../interpAPI'
+import type { FoundName, LiveFeature } from '../../interpAPI'
 import { describeEdit, OPERATIONS, withEdit, type FeatureEdit, type Operation } from '../../lib/bench'
 import { className } from '../../lib/classes'
 import { signed } from '../../lib/effects'
@@ -25,8 +25,10 @@ interface Row {
 }
 
 /** The features with the largest effect and any other edited features, each with a slider. */
-export function FeatureSliders({ fired, edits, maxEdits, prediction, labels, href, lit, onLight, onEdits }: {
+export function FeatureSliders({ fired, found, edits, maxEdits, prediction, labels, href, lit, onLight, onEdits }: {
   fired: readonly LiveFeature[]
+  /** The names that the analysis found. */
+  found: Record<number, FoundName | undefined>
   edits: readonly FeatureEdit[]
   /** The most features that may be edited at once. */
   maxEdits: number
@@ -59,8 +61,14 @@ export function FeatureSliders({ fired, edits, maxEdits, prediction, labels, hre
             className={`grid grid-cols-[5.5rem_minmax(0,1fr)_4.25rem] items-center gap-x-3 gap-y-1 border-b border-line py-1.5 sm:py-1 sm:grid-cols-[minmax(0,1fr)_3.5rem_5.5rem_9rem_4.25rem] ${lit === feature ? 'bg-sunk' : ''}`}
             onPointerEnter={() => onLight(feature)}
           >
-            <Link href={href(feature)} className="truncate hover:underline max-sm:col-span-2">
-              <span className="text-soft">Feature {feature}</span> {one ? <Word>{one.word}</Word> : <i className="text-faint">not in the top {fired.length}</i>}
+            <Link href={href(feature)} className="flex min-w-0 gap-1 hover:underline max-sm:col-span-2">
+              {one ? (
+                <FeatureName feature={feature} found={found[feature]} word={one.word} />
+              ) : (
+                <>
+                  <span className="shrink-0 text-soft">Feature {feature}</span> <i className="truncate text-faint">not in the top {fired.length}</i>
+                </>
+              )}
             </Link>
             <span
               className="text-right font-semibold tabular-nums"

@@ -92,7 +92,7 @@ export function Workspace({ written, limits, address, run }: {
             causes={{ ...probe.whole, base: probe.whole.base, features: probe.whole.features.map((one) => ({ ...one, alone: one.ablation?.logits })) }}
             index={probe.whole.prediction}
             labels={labels}
-            found={{}}
+            found={probe.whole.found_names}
             words={new Map(probe.whole.features.map(({ feature, word }) => [feature, word]))}
             href={href}
             onLight={setLit}
@@ -103,6 +103,7 @@ export function Workspace({ written, limits, address, run }: {
         {now && (
           <FeatureSliders
             fired={now.features}
+            found={now.found_names}
             edits={draft.edits}
             maxEdits={limits.max_edits}
             prediction={now.prediction}

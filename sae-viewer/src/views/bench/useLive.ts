@@ -1,11 +1,14 @@
 /** What the bench asks of a server with --live. Answers about one text do not change, so they are kept. */
 
 import { keepPreviousData, useMutation, useQuery } from '@tanstack/react-query'
+import { SHARED } from '../../base'
 import { get, post, type ApiError } from '../../interpAPI'
 import type { FeatureEdit } from '../../lib/bench'
 
 /** Features that a text is read with. */
 const TOP = 12
+/** Nodes of the integrated gradients: as many as `intervene` takes, so that both give a feature the same share; fewer where the browser computes. */
+const STEPS = SHARED === undefined ? 8 : 4
 /** The most features that a flip may ablate. */
 const FLIP_SIZE = 20
 
@@ -33,7 +36,7 @@ export function useProbe(run: string, text: string, enabled: boolean) {
   })
   const whole = useQuery({
     queryKey: ['probe', run, text, 1],
-    queryFn: ({ signal }) => post('/api/probe', { run, text, top: TOP, steps: 4, ablate: TOP }, signal),
+    queryFn: ({ signal }) => post('/api/probe', { run, text, top: TOP, steps: STEPS, ablate: TOP }, signal),
     enabled: asked && quick.isSuccess && !quick.isPlaceholderData,
     ...live,
   })
