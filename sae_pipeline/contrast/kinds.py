@@ -219,8 +219,8 @@ KINDS = (
 def spans_of_change(before: str, after: str) -> tuple[Spans, Spans]:
     """The spans that differ, in words: what the change removes from `before`, and what it puts into `after`.
 
-    In very long texts it is one span each, from the first to the last difference, because the time grows as their
-    product.
+    In very long texts it is one span each, from the first to the last difference, because the time of a comparison
+    grows as the product of their lengths.
     """
     old, new = (re.findall(r"\s+|\w+|[^\w\s]", text) for text in (before, after))
     starts = [list(accumulate(map(len, pieces), initial=0)) for pieces in (old, new)]
@@ -236,7 +236,7 @@ def _differences(old: list[str], new: list[str]) -> list[tuple[int, int, int, in
     """What differs: (start, end) in `old`, (start, end) in `new`."""
     if len(old) * len(new) <= _MOST_COMPARED:
         matched = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-        return [places for tag, *places in matched if tag != "equal"]
+        return [(i, j, k, n) for tag, i, j, k, n in matched if tag != "equal"]
     same = _in_common(old, new)
     last = _in_common(old[same:][::-1], new[same:][::-1])
     return [(same, len(old) - last, same, len(new) - last)]
