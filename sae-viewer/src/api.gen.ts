@@ -2567,7 +2567,7 @@ export interface components {
             kind: "word" | "phrase" | "stem" | "shape" | "position" | "class" | "lexicon";
             /**
              * Value
-             * @description the words, case-folded, a stem, or the name of the shape, place, class or list
+             * @description case-folded words, a stem, or the name of a shape, position, class or category
              */
             value: string;
         };

@@ -22,7 +22,7 @@ class MapRegion(Record):
 
 
 class MapFile(MadeFrom):
-    """`map.json`: a place in the unit square for every live feature. Features alike by decoder row lie together."""
+    """`map.json`: a place in the unit square for every live feature, alike ones together; `method` says how."""
 
     d_sae: int
     method: str = Field(max_length=500, description="how the features were placed, with version and settings")

@@ -18,7 +18,7 @@ class Predicate(Record):
     """Something that a headline has or has not."""
 
     kind: PredicateKind
-    value: Text = Field(description="the words, case-folded, a stem, or the name of the shape, place, class or list")
+    value: Text = Field(description="case-folded words, a stem, or the name of a shape, position, class or category")
 
 
 class FeatureName(Record):
