@@ -4,13 +4,13 @@ import errno
 import io
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.flags import study_parser
 from sae_pipeline.machine.threads import wait_asleep
 from sae_pipeline.verbs import run_verb
 
-_OWN = ("sae_pipeline", "viz_analysis", "sae_explorer")
 _INSTALL = "run `pip install -r requirements.txt`, or install this program again with pip"
 
 
@@ -35,7 +35,7 @@ def exit_code(work: Callable[[], int | None]) -> int:
         return 2
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if not package or package in _OWN:
+        if not package or find_spec(package):  # a module of a package that is there, such as our own
             raise
         print(f"error: The package {package} is missing; {_INSTALL}.", file=sys.stderr)
         return 2
