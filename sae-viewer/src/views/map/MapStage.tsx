@@ -149,6 +149,9 @@ function Zoom({ name, sign, onZoom }: { name: string; sign: string; onZoom: () =
   )
 }
 
+/** The greatest width of a region's name, in pixels. */
+const NAME_WIDTH = 144
+
 /** The names of the regions, the largest first; those that would overlap are left out until the map is larger. */
 function RegionNames({ map, chosen, toPixels, size }: { map: MapAnswer; chosen: number | undefined; toPixels: (corner: Corner) => Corner; size: Size }) {
   const places = map.regions.map(({ x, y }) => toPixels([x, y]))
@@ -162,8 +165,9 @@ function RegionNames({ map, chosen, toPixels, size }: { map: MapAnswer; chosen: 
         return (
           <span
             key={i}
-            style={{ left: x, top: y }}
-            className={`absolute max-w-36 -translate-x-1/2 -translate-y-1/2 truncate rounded bg-raised/75 px-1 text-xs ${i === chosen ? 'font-semibold text-ink' : 'text-soft'}`}
+            // A name of full width stays within the map.
+            style={{ left: Math.max(NAME_WIDTH / 2, Math.min(x, size.width - NAME_WIDTH / 2)), top: y, maxWidth: NAME_WIDTH }}
+            className={`absolute -translate-x-1/2 -translate-y-1/2 truncate rounded bg-raised/75 px-1 text-xs ${i === chosen ? 'font-semibold text-ink' : 'text-soft'}`}
           >
             {visible(name)}
           </span>

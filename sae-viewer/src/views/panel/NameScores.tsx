@@ -43,6 +43,7 @@ export function NameScores({ run }: { run: Run }) {
               </text>
             ))}
             <text x={(LEFT + width - RIGHT) / 2} y={HEIGHT - 5} textAnchor="middle" className="fill-current text-[12px]">AUROC</text>
+            <text transform={`translate(12 ${(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)`} textAnchor="middle" className="fill-current text-[12px]">share of features</text>
             <text x={LEFT - 6} y={y(top) + 10} textAnchor="end" className="fill-current text-[12px]">{percent(top)}</text>
             <text x={LEFT - 6} y={HEIGHT - BOTTOM} textAnchor="end" className="fill-current text-[12px]">0 %</text>
           </svg>
