@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from sae_pipeline.artefacts.checksums import check_file
 from sae_pipeline.errors import DamageError
-from sae_pipeline.runs.fit import Problems, made_with_problems
+from sae_pipeline.runs.problems import Problems, made_with_problems
 from sae_pipeline.runs.run_files import check, damaged
 from sae_pipeline.schema.common import FileSum, MadeWith
 from sae_pipeline.schema.run import DECODER, RunMetadata

@@ -8,23 +8,18 @@ import numpy as np
 import orjson
 
 from sae_pipeline.runs.decoder import check_decoder
-from sae_pipeline.runs.fit import (
-    column_problems,
+from sae_pipeline.runs.fit import column_problems, examples_problems, metric_problems, stats_problems, tokens_problems
+from sae_pipeline.runs.fit_added import (
     effects_problems,
-    examples_problems,
     explanations_problems,
     family_problems,
-    listed_problems,
     map_problems,
-    metric_problems,
     names_problems,
     neighbours_problems,
-    repeated_problems,
-    stats_problems,
-    tokens_problems,
 )
 from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
+from sae_pipeline.runs.problems import listed_problems, repeated_problems
 from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, Model, damaged, read_whole
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, MadeWith, Record

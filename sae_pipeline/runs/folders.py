@@ -14,20 +14,17 @@ import numpy as np
 from sae_pipeline.artefacts.checksums import check_files, check_sealed
 from sae_pipeline.errors import DamageError, UserError, command, reason_of
 from sae_pipeline.runs.fit import (
-    Problems,
     column_problems,
     examples_problems,
     headline_problems,
-    listed_problems,
-    made_with_problems,
     metric_problems,
-    names_problems,
     prompt_problems,
     prompts_problems,
-    repeated_problems,
     stats_problems,
     tokens_problems,
 )
+from sae_pipeline.runs.fit_added import names_problems
+from sae_pipeline.runs.problems import Problems, listed_problems, made_with_problems, repeated_problems
 from sae_pipeline.runs.readable import ReadHeadline, RunFeature
 from sae_pipeline.runs.run_files import (
     Content,

@@ -9,19 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sae_pipeline.runs.column_tables import ColumnTables
-from sae_pipeline.runs.fit import (
-    contrast_problems,
-    headline_effects_problems,
-    headline_problems,
-    interventions_problems,
-    listed_problems,
-    made_with_problems,
-    prompt_problems,
-    prompts_problems,
-    repeated_problems,
-)
+from sae_pipeline.runs.fit import headline_problems, prompt_problems, prompts_problems
+from sae_pipeline.runs.fit_added import contrast_problems, headline_effects_problems, interventions_problems
 from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
+from sae_pipeline.runs.problems import listed_problems, made_with_problems, repeated_problems
 from sae_pipeline.runs.run_files import damaged
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects, InterventionsFile
 from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS

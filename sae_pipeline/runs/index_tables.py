@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from sae_pipeline.artefacts.checksums import check_sealed, read_sealed, without_seal
 from sae_pipeline.errors import DamageError, command
 from sae_pipeline.runs import run_files
-from sae_pipeline.runs.fit import Problems
 from sae_pipeline.runs.json_records import RecordsError, Span, json_lines, json_records
+from sae_pipeline.runs.problems import Problems
 from sae_pipeline.runs.run_files import (
     MAX_WHOLE_BYTES,
     DamagedRunError,

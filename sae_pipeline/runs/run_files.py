@@ -20,7 +20,8 @@ from sae_pipeline.artefacts.checksums import (
     without_seal,
 )
 from sae_pipeline.errors import DamageError, UserError, reason_of
-from sae_pipeline.runs.fit import Problems, metadata_problems
+from sae_pipeline.runs.fit import metadata_problems
+from sae_pipeline.runs.problems import Problems
 from sae_pipeline.schema.common import METADATA, FileSum
 from sae_pipeline.schema.run import RunMetadata
 

@@ -15,12 +15,8 @@ from sae_pipeline.artefacts.writing import make_folder, readable_os_errors, writ
 from sae_pipeline.config import ExportConfig
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.runs.decoder import check_decoder, decoder_rows
-from sae_pipeline.runs.fit import (
-    column_problems,
-    effects_problems,
-    headline_effects_problems,
-    interventions_problems,
-)
+from sae_pipeline.runs.fit import column_problems
+from sae_pipeline.runs.fit_added import effects_problems, headline_effects_problems, interventions_problems
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.runs.neuronpedia import neuronpedia_files
 from sae_pipeline.runs.parquet_tables import parquet_files

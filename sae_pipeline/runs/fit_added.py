@@ -1,0 +1,205 @@
+"""Checks that the files which a run can do without fit the rest of it.
+
+Each function yields a pair (field, problem) for what is wrong with one record. Readers stop at the first problem, so a
+check may rely on those before it.
+"""
+
+from collections.abc import Mapping
+from itertools import chain
+
+from sae_pipeline.runs.problems import (
+    Problems,
+    descends,
+    distinct_problems,
+    lengths,
+    made_from_problems,
+    made_with_problems,
+    repeated_problems,
+    unlike,
+)
+from sae_pipeline.schema.causes import FeatureEffectsFile, HeadlineEffects, InterventionsSummary
+from sae_pipeline.schema.contrast import ContrastFile, ContrastPair
+from sae_pipeline.schema.explanations import ExplanationsFile
+from sae_pipeline.schema.family import FamilyFile
+from sae_pipeline.schema.map import MapFile
+from sae_pipeline.schema.names import NamesFile
+from sae_pipeline.schema.run import FeatureStatsFile, NeighboursFile, RunMetadata
+
+_MAX_COUNT = 1 << 53  # above which JSON's readers disagree about integers
+_ROUNDING = 1e-5  # of sums of numbers that have 6 significant digits, relative to the largest
+
+
+def neighbours_problems(near: NeighboursFile, metadata: RunMetadata) -> Problems:
+    """Check `neighbours.json`."""
+    yield from made_with_problems(near, metadata)
+    yield from unlike("d_sae", near.d_sae, metadata.sae.d_sae)
+    if near.n_headlines > metadata.totals.n_headlines:
+        yield "n_headlines", f"is {near.n_headlines} of {metadata.totals.n_headlines}"
+    pairs: Mapping[str, tuple[list[list[int]], list[list[float]]]] = {
+        "by_decoder": (near.by_decoder, near.decoder_cosine),
+        "by_cofiring": (near.by_cofiring, near.cofiring),
+    }
+    for name, (features, numbers) in pairs.items():
+        yield from lengths("", near.d_sae, [(name, features), (f"the numbers of {name}", numbers)])
+        for feature, (others, alike) in enumerate(zip(features, numbers, strict=True)):
+            if len(others) != len(alike) or len(others) > near.k or max(others, default=0) >= near.d_sae:
+                yield f"{name}.{feature}", f"are not up to {near.k} of {near.d_sae} features with a number each"
+            if not descends(alike):
+                yield f"{name}.{feature}", "are not in the order of likeness"
+
+
+def names_problems(names: NamesFile, metadata: RunMetadata, stats: FeatureStatsFile) -> Problems:
+    """Check `names.json`."""
+    yield from made_with_problems(names, metadata)
+    yield from unlike("d_sae", names.d_sae, metadata.sae.d_sae)
+    if names.n_choosing + names.n_testing > metadata.totals.n_headlines:
+        yield "n_choosing, n_testing", f"are more than {metadata.totals.n_headlines} headlines"
+    live = [feature for feature, count in enumerate(stats.counts) if count]
+    if [one.feature for one in names.features] != live:
+        yield "features", f"are not the {len(live)} features that fire, in ascending order"
+    for n, one in enumerate(names.features):
+        good = (one.score or 0.0) >= names.least_score and (one.f1 or 0.0) >= names.least_f1
+        if one.name is not None and not (one.rule and good):
+            least = f"{names.least_score}, with an F1 of {names.least_f1}"
+            yield f"features.{n}.name", f"is given without a rule that scores {least}"
+        if one.score is not None and not (one.low or 0.0) <= one.score <= (one.high or 0.0):
+            yield f"features.{n}.score", "is outside its interval"
+        if max(one.n, one.n_rule) > names.n_testing:
+            yield f"features.{n}", f"counts more than the {names.n_testing} testing headlines"
+
+
+def explanations_problems(file: ExplanationsFile, metadata: RunMetadata, checksum: str) -> Problems:
+    """Check `explanations.json`."""
+    yield from made_from_problems(file, metadata, checksum)
+    features = [one.feature for one in file.explanations]
+    for field, problem in repeated_problems("feature", features):
+        yield f"explanations{field}", problem
+    if max(features, default=0) >= metadata.sae.d_sae:
+        yield "explanations", f"name a feature that is not one of {metadata.sae.d_sae}"
+
+
+def family_problems(family: FamilyFile, metadata: RunMetadata, checksum: str) -> Problems:
+    """Check `family.json`."""
+    yield from made_from_problems(family, metadata, checksum)
+    yield from unlike("d_sae", family.d_sae, metadata.sae.d_sae)
+    if len(family.matches) != len(family.members):
+        yield "matches", f"has {len(family.matches)} of {len(family.members)} members"
+    if len({member.sae_hash for member in family.members}) < len(family.members):
+        yield "members", "names an SAE twice"
+    for n, match in enumerate(family.matches):
+        lists = [(field, getattr(match, field)) for field in type(match).model_fields]
+        yield from lengths(f"matches.{n}.", family.d_sae, lists)
+        if max(match.feature) > _MAX_COUNT:
+            yield f"matches.{n}.feature", f"names feature {max(match.feature)}, which is too large"
+
+
+def map_problems(found: MapFile, metadata: RunMetadata, checksum: str, stats: FeatureStatsFile) -> Problems:
+    """Check `map.json`."""
+    yield from made_from_problems(found, metadata, checksum)
+    yield from unlike("d_sae", found.d_sae, metadata.sae.d_sae)
+    live = [feature for feature, count in enumerate(stats.headline_counts) if count]
+    if found.features != live:
+        yield "features", f"are not the {len(live)} features that fire, in ascending order"
+    for name, column in (("x", found.x), ("y", found.y), ("region", found.region)):
+        if len(column) != len(live):
+            yield name, f"has {len(column)} of {len(live)} features"
+    sizes = [0] * len(found.regions)
+    for number in found.region:
+        if number >= len(sizes):
+            yield "region", f"names region {number}, but there are {len(sizes)}"
+        if number >= 0:
+            sizes[number] += 1
+    if sizes != [region.n_features for region in found.regions]:
+        yield "regions", "do not have the features that are said to lie in them"
+
+
+def effects_problems(head: FeatureEffectsFile, metadata: RunMetadata, checksum: str) -> Problems:
+    """Check `feature_effects.json` without its columns."""
+    yield from made_from_problems(head, metadata, checksum)
+    yield from unlike("d_sae", head.d_sae, metadata.sae.d_sae)
+    if head.n_headlines > metadata.totals.n_headlines:
+        yield "n_headlines", f"is {head.n_headlines} of {metadata.totals.n_headlines}"
+    yield from distinct_problems("metrics", [metric.name for metric in (*metadata.metrics, *head.metrics)])
+
+
+def interventions_problems(summary: InterventionsSummary, metadata: RunMetadata, checksum: str) -> Problems:
+    """Check `interventions.json` without its headlines."""
+    yield from made_from_problems(summary, metadata, checksum)
+    if summary.flips_found > summary.flips_searched or summary.repairs_found > summary.repairs_searched:
+        yield "flips_found, repairs_found", "are more than were searched"
+    if summary.set_ablation and max(summary.set_ablation.features, default=0) >= metadata.sae.d_sae:
+        yield "set_ablation.features", f"name a feature that is not one of {metadata.sae.d_sae}"
+
+
+def headline_effects_problems(record: HeadlineEffects, metadata: RunMetadata, n_tokens: int, n_words: int) -> Problems:
+    """Check the effects in one headline, which has `n_tokens` tokens in `n_words` words."""
+    n_labels, d_sae = len(metadata.labels), metadata.sae.d_sae
+    lists = [record.logits, record.base, record.rest, *(feature.effects for feature in record.features)]
+    if {len(numbers) for numbers in lists} != {n_labels}:
+        yield "logits, base, rest, effects", f"do not have {n_labels} classes each"
+    for logit, *parts in zip(*lists, strict=True):
+        if abs(logit - sum(parts)) > 10 * _ROUNDING * (1 + sum(map(abs, parts))):
+            yield "logits", f"have {logit}, but base, rest and effects add up to {sum(parts):.6g}"
+    paths = [path for path in (record.flip, record.repair) if path]
+    if max(record.spliced_prediction, *(path.prediction for path in paths), 0) >= n_labels:
+        yield "spliced_prediction, flip, repair", f"name a class that is not one of {n_labels}"
+    named = [feature.feature for feature in record.features]
+    if len(set(named)) < len(named) or max(chain(named, *(path.features for path in paths)), default=0) >= d_sae:
+        yield "features, flip, repair", f"name a feature twice, or one that is not one of {d_sae}"
+    for k, feature in enumerate(record.features):
+        others = (feature.gradient_effects, feature.ablation_logits, feature.ablation_probabilities)
+        if {len(numbers) for numbers in others} != {n_labels}:
+            yield f"features.{k}", f"does not have {n_labels} classes"
+        positions = feature.positions
+        ascend = all(map(int.__lt__, positions, positions[1:]))
+        if len(positions) != len(feature.position_effects) or not ascend or max(positions, default=0) >= n_tokens:
+            yield f"features.{k}.positions", "do not fit the headline's tokens"
+    if words := record.word_effects:
+        for name, numbers in {
+            "integrated_gradients": words.integrated_gradients,
+            "occlusion": words.occlusion,
+            "features": words.features,
+        }.items():
+            if len(numbers) != n_words:
+                yield f"word_effects.{name}", f"has {len(numbers)} of {n_words} words"
+        for name, number in {"agreement": words.agreement, "feature_agreement": words.feature_agreement}.items():
+            if number is not None and abs(number) > 1 + _ROUNDING:
+                yield f"word_effects.{name}", f"is {number}, which is no correlation"
+
+
+def contrast_problems(file: ContrastFile, metadata: RunMetadata, checksum: str) -> Problems:
+    """Check `contrast.json`."""
+    yield from made_from_problems(file, metadata, checksum)
+    n_labels, d_sae, n_headlines = len(metadata.labels), metadata.sae.d_sae, metadata.totals.n_headlines
+    yield from unlike("labels", file.labels, metadata.labels)
+    if file.n_headlines > n_headlines:
+        yield "n_headlines", f"is {file.n_headlines} of {n_headlines}"
+    for n, kind in enumerate(file.kinds):
+        place = f"kinds.{n}"
+        listed: list[list[float] | list[int]] = [kind.mean_shift, *kind.transitions]
+        listed += [feature.effects for feature in kind.features]
+        listed += [ends for feature in kind.features for ends in (feature.low, feature.high) if ends is not None]
+        if {len(kind.transitions), *(len(one) for one in listed)} != {n_labels}:
+            yield place, f"does not have {n_labels} classes"
+        if {kind.changed.n, kind.as_expected.n, sum(map(sum, kind.transitions))} != {kind.n_pairs}:
+            yield f"{place}.n_pairs", f"is {kind.n_pairs}, unlike the pairs that are counted"
+        explained = [*(one.n_pairs for one in kind.explained), *(one.n_explained for one in kind.features)]
+        if not max(explained, default=0) <= kind.n_tested <= kind.n_pairs or len(kind.pairs) > kind.n_pairs:
+            yield place, f"counts more than its {kind.n_pairs} pairs"
+        named = [feature.feature for feature in kind.features]
+        named += [shift.feature for pair in kind.pairs for shift in pair.features]
+        if max(named, default=0) >= d_sae:
+            yield f"{place}.features", f"name feature {max(named)}, but there are {d_sae}"
+        for k, pair in enumerate(kind.pairs):
+            yield from _pair_problems(f"{place}.pairs.{k}", pair, n_labels, n_headlines)
+
+
+def _pair_problems(place: str, pair: ContrastPair, n_labels: int, n_headlines: int) -> Problems:
+    numbers = [*pair.probabilities, *(shift.effects for shift in pair.features)]
+    if {len(one) for one in numbers} != {n_labels} or max(*pair.predictions, pair.target or 0) >= n_labels:
+        yield place, f"does not fit {n_labels} classes"
+    if pair.headline is not None and pair.headline >= n_headlines:
+        yield f"{place}.headline", f"is {pair.headline}, but there are {n_headlines} headlines"
+    for text, spans in ((pair.before, pair.before_spans), (pair.after, pair.after_spans)):
+        if any(start >= end or end > len(text) for start, end in spans):
+            yield place, "has spans that are none of its texts"
