@@ -87,7 +87,7 @@ export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
         {run.metrics.some(({ name }) => name.startsWith('auroc_')) && <ClassFilter address={address} labels={run.labels} onChange={change} />}
         <label className="flex items-center gap-2 text-xs text-soft">
           <input type="checkbox" checked={address.labelled} onChange={(event) => change({ labelled: event.target.checked })} />
-          Only named features
+          Only features that people named
         </label>
       </div>
       {!inPane && <RandomButton address={address} run={run.run_id} />}
