@@ -29,9 +29,16 @@ test.each([
   ['{', 'is no JSON'],
   ['a,b\n1,2', 'has no labels'],
   [`feature,name\n${'1,x\n'.repeat(20_001)}`, 'has 20,001 rows'],
+  [`feature,name\n1,"${'a'.repeat(4 << 20)}`, 'quotation mark is not closed'],
+  [`a,b\n1,${'""'.repeat(2 << 20)}x`, 'has no labels'],
   ['x'.repeat((8 << 20) + 1), 'larger than 8 MiB'],
 ])('a file without labels is refused: %.12s', (text, sentence) => {
   expect(() => readLabels(text, 10)).toThrow(sentence)
+})
+
+test('no half of a surrogate pair is sent: the server would refuse all labels', () => {
+  const { labels } = readLabels(JSON.stringify([{ feature: 1, name: `${'a'.repeat(119)}😀😀` }, { feature: 2, name: 'b\ud83d' }]), 10)
+  expect([...labels.values()].map(({ name }) => name)).toEqual([`${'a'.repeat(119)}😀`, 'b'])
 })
 
 test('names and notes that are there stay', () => {

@@ -23,9 +23,9 @@ export function readLabels(text: string, nFeatures: number): LabelFile {
   for (const row of rows) {
     const feature = typeof row.feature === 'number' ? row.feature : /^\d{1,9}$/.test(words(row.feature)) ? Number(row.feature) : -1
     const label: LabelText = {
-      name: words(row.name).split(/\s+/).join(' ').trim().slice(0, NAME_LENGTH),
+      name: cut(words(row.name).split(/\s+/).join(' '), NAME_LENGTH),
       starred: row.starred === true || row.starred === 'true',
-      note: words(row.note).trim().slice(0, NOTE_LENGTH),
+      note: cut(words(row.note), NOTE_LENGTH),
     }
     if (!Number.isInteger(feature) || feature < 0 || found.labels.has(feature) || !(label.name || label.starred || label.note)) found.unreadable++
     else if (feature >= nFeatures) found.unknown.push(feature)
@@ -54,6 +54,11 @@ function words(value: unknown): string {
   return typeof value === 'string' ? value : typeof value === 'number' ? String(value) : ''
 }
 
+/** At most `most` code points, as the server counts them, without halves of surrogate pairs, which it refuses. */
+function cut(text: string, most: number): string {
+  return Array.from(text.replace(/[\ud800-\udfff]/gu, '').trim()).slice(0, most).join('')
+}
+
 function jsonRows(text: string): Row[] {
   let content: unknown
   try {
@@ -73,12 +78,30 @@ function isRow(value: unknown): value is Row {
 
 /** Rows of a CSV file by RFC 4180, by the names in its first line. An apostrophe before a formula is taken away again. */
 function csvRows(text: string): Row[] {
-  const lines: string[][] = [[]]
-  for (const [, quoted, plain, end] of text.replace(/^\ufeff/, '').matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/g)) {
-    const cell = quoted === undefined ? (plain ?? '') : quoted.replaceAll('""', '"')
-    lines.at(-1)?.push(cell.replace(/^'(?=[=+\-@\t\r])/, ''))
-    if (end !== ',') lines.push([])
-  }
-  const [header = [], ...rest] = lines.filter((line) => line.some(Boolean))
+  const [header = [], ...rest] = csvLines(text.replace(/^\ufeff/, '')).filter((line) => line.some(Boolean))
   return rest.map((line) => Object.fromEntries(header.map((name, i) => [name.trim().toLowerCase(), line[i] ?? ''])))
+}
+
+/** The cells of each line. A step takes as long as its cell, also in a file that is no CSV. */
+function csvLines(text: string): string[][] {
+  const lines: string[][] = [[]]
+  const ends = /,|\r?\n|$/g
+  for (let at = 0; at <= text.length; ) {
+    const closing = text[at] === '"' ? closingQuote(text, at) : at
+    ends.lastIndex = closing
+    const end = ends.exec(text)
+    const [next, mark] = [end?.index ?? text.length, end?.[0] ?? '']
+    const cell = closing > at ? text.slice(at + 1, closing).replaceAll('""', '"') : text.slice(at, next)
+    lines.at(-1)?.push(cell.replace(/^'(?=[=+\-@\t\r])/, ''))
+    if (mark !== ',') lines.push([])
+    at = next + (mark.length || 1)
+  }
+  return lines
+}
+
+function closingQuote(text: string, opening: number): number {
+  let at = text.indexOf('"', opening + 1)
+  while (at >= 0 && text[at + 1] === '"') at = text.indexOf('"', at + 2)
+  if (at < 0) throw new Error('The file is no CSV: a quotation mark is not closed.')
+  return at
 }

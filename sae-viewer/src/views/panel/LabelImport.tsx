@@ -17,7 +17,7 @@ export function LabelImport({ run }: { run: RunMetadata }) {
     if (!file) return
     try {
       if (file.size > MAX_FILE) throw new Error(`The file is larger than ${MAX_FILE >> 20} MiB.`)
-      setRead(readLabels(await file.text(), run.sae.d_sae))
+      setRead(readLabels(await utf8(file), run.sae.d_sae))
     } catch (error) {
       say(error)
     }
@@ -53,6 +53,14 @@ export function LabelImport({ run }: { run: RunMetadata }) {
       )}
     </div>
   )
+}
+
+async function utf8(file: File): Promise<string> {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(await file.arrayBuffer())
+  } catch (error) {
+    throw error instanceof TypeError ? new Error('The file is not UTF-8; save it as UTF-8.') : error
+  }
 }
 
 function contents({ labels, unknown, unreadable }: LabelFile, nFeatures: number): string {
