@@ -185,7 +185,7 @@ export function featureChips(address: FeaturesAddress, { labels, columns }: RunM
     chips.push([range, { minDensity: undefined, maxDensity: undefined }])
   }
   if (address.leaning !== undefined) chips.push([`indicates ${className(labels, address.leaning)}`, { leaning: undefined }])
-  if (address.labelled) chips.push(['named', { labelled: false }])
+  if (address.labelled) chips.push(['named by people', { labelled: false }])
   return chips.map(([name, without]) => ({ name, remove: () => go({ ...address, ...without }) }))
 }
 
