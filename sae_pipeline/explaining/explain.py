@@ -20,6 +20,8 @@ from tqdm.auto import tqdm
 from sae_pipeline.analysis.blocks import read_blocks
 from sae_pipeline.arrays import Flags
 from sae_pipeline.artefacts.checksums import read_sealed
+from sae_pipeline.artefacts.locks import locked_folder
+from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.config import ExplainConfig
 from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.explaining.endpoint import Endpoint, Message
@@ -135,12 +137,20 @@ def explain(plan: Plan) -> ExplanationsFile:
         for shown in tqdm(plan.open, desc="explain", unit="feature"):
             explanation = _explained_feature(plan, shown)
             if explanation is not None:
-                found[shown.feature] = explanation
-                file = _file(plan.run, found)
-                add_file(plan.run, EXPLANATIONS, file.model_dump_json().encode())
+                file = _keep(plan.run, found, explanation)
     finally:
         if found:
             index_run(plan.run.folder)
+    return file
+
+
+def _keep(run: Run, found: dict[int, Explanation], explanation: Explanation) -> ExplanationsFile:
+    """Add an explanation to those found and to the file, with what another process has written there meanwhile."""
+    with readable_os_errors(run.folder), locked_folder(run.folder):
+        found.update((one.feature, one) for one in _explained(run))
+        found[explanation.feature] = explanation
+        file = _file(run, found)
+        add_file(run, EXPLANATIONS, file.model_dump_json().encode())
     return file
 
 

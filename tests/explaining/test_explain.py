@@ -3,6 +3,8 @@
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,14 @@ def test_what_was_explained_before_a_failure_is_kept(read: Plan, served: StandIn
     rest = planned(read, served, n=3, model="fails")
     assert len(rest.open) == 2
     assert len(explain(rest).explanations) == 3
+
+
+def test_two_at_once_keep_the_answers_of_both(read: Plan, served: StandIn) -> None:
+    first, second = (planned(read, served, model="both") for _ in range(2))
+    parts = [replace(first, shown=first.shown[:1]), replace(second, shown=second.shown[1:])]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(explain, parts))
+    assert planned(read, served, model="both").open == []
 
 
 def test_the_command_says_what_it_would_ask_and_asks_with_yes(root: Path, commands: Commands, served: StandIn) -> None:
