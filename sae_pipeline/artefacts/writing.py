@@ -71,13 +71,13 @@ def put(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, flag: str = "--root") -> None:
     """Write a file under a temporary name, then rename it. Raises ResourceError on a full or read-only disk.
 
     The temporary name belongs to `path`, so a writer that was killed leaves nothing behind once the file is written
-    again. Writers of one path take turns.
+    again. Writers of one path take turns. `flag` is what chooses another folder.
     """
-    with readable_os_errors(path.parent):
+    with readable_os_errors(path.parent, flag):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(_PARTIAL + path.name)
         if not RENAMES_OPEN_FILES:
@@ -119,9 +119,9 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, flag: str = "--root") -> None:
     """Write a file of indented JSON, like `write_file`."""
-    write_file(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    write_file(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(), flag)
 
 
 def alias(source: Path, target: Path) -> None:

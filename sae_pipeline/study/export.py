@@ -71,9 +71,9 @@ def export_sae(config: ExportConfig, layer: int, root: Path) -> Path:
     _prepare(folder, files.__contains__, list(files)[-1])
     for name, content in files.items():
         if isinstance(content, bytes):
-            write_file(folder / name, content)
+            write_file(folder / name, content, "--out")
         else:
-            write_json(folder / name, content)
+            write_json(folder / name, content, "--out")
     return folder
 
 
@@ -100,7 +100,7 @@ def export_parquet(config: ExportConfig, layer: int, root: Path) -> Path:
     folder = Path(config.out or f"{run.metadata.run_id}-parquet")
     _prepare(folder, lambda name: name.endswith(".parquet"), "headlines.parquet")
     for name, content in parquet_files(run, _effects(run), _word_effects(run)):
-        write_file(folder / name, content)
+        write_file(folder / name, content, "--out")
     return folder
 
 
@@ -119,7 +119,7 @@ def export_neuronpedia(config: ExportConfig, layer: int, root: Path) -> Path:
     for older in folder.glob("batch-*.json"):  # of a run with more features
         older.unlink()
     for name, content in neuronpedia_files(run, _effects(run), decoder):
-        write_json(folder / name, content)
+        write_json(folder / name, content, "--out")
     return folder
 
 

@@ -1,6 +1,7 @@
 """The card of a feature: its numbers are the API's, its words stay text, and the command line writes the same."""
 
 import re
+import resource
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -226,3 +227,19 @@ def test_the_command_line_writes_what_the_server_answers(tmp_path: Path, capsys:
         assert main(more) == 2
         output = capsys.readouterr().err
         assert said in output and output.count("\n") == 1
+
+
+def test_a_full_disk_names_the_flag_of_another_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "analysis_data", 12, 64)
+    get(client_of(tmp_path / "analysis_data"), "feature_card", id=7)  # indexes the run
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for to in ("card", "parquet", "neuronpedia"):
+        out = tmp_path / to / "card.html" if to == "card" else tmp_path / to
+        command = ["export", "--root", str(tmp_path), "--to", to, "--feature", "7", "--out", str(out)]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        try:
+            assert main(command) == 2
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert "choose another folder with --out" in capsys.readouterr().err
+        assert list((tmp_path / to).iterdir()) == []

@@ -74,9 +74,9 @@ def write_bench(folder: Path, study: Path, run: RunMetadata, viewer: Path, exact
     _check_family(classifier.model, classifier.record.model)
     graphs = BertGraphs(classifier.model, sae, exact)
     for name, graph in (("read", graphs.read), ("tail", graphs.tail), ("slopes", graphs.slopes)):
-        write_file(folder / f"{name}.onnx", graph())
+        write_file(folder / f"{name}.onnx", graph(), "--out")
     rows = sae.W_dec.detach().numpy()
-    write_file(folder / "decoder.bin", rows.astype(np.float32 if exact else np.float16).tobytes())
+    write_file(folder / "decoder.bin", rows.astype(np.float32 if exact else np.float16).tobytes(), "--out")
     facts = {
         "tokenizer": tokenizer,
         "max_length": classifier.record.max_length,
@@ -90,7 +90,7 @@ def write_bench(folder: Path, study: Path, run: RunMetadata, viewer: Path, exact
         "scale": sae.scale.item(),
         "b_dec": sae.b_dec.detach().numpy(),
     }
-    write_file(folder / "bench.json", orjson.dumps(facts, option=orjson.OPT_SERIALIZE_NUMPY))
+    write_file(folder / "bench.json", orjson.dumps(facts, option=orjson.OPT_SERIALIZE_NUMPY), "--out")
     for name in _RUNTIME_FILES:
         shutil.copyfile(viewer / RUNTIME / name, folder / name)
 

@@ -27,5 +27,5 @@ def export_card(config: ExportConfig, layer: int, root: Path) -> Path:
         raise UserError(answer["error"]["message"])
     make_folder(out.parent, "--out")
     with readable_os_errors(out.parent, "--out"):
-        write_file(out, answer["html" if out.suffix == ".html" else "latex"].encode())
+        write_file(out, answer["html" if out.suffix == ".html" else "latex"].encode(), "--out")
     return out

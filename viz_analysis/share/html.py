@@ -43,7 +43,7 @@ def export_html(config: ExportConfig, layer: int, root: Path) -> Path:
         page = whole_page(viewer_files.VIEWER_DIR, run.title, manifest, packs).encode()
         if len(page) > MAX_BYTES:
             raise _too_large(run, f"the page would have {len(page) / 1e6:.0f} MB")
-        write_file(out, page)
+        write_file(out, page, "--out")
     return out
 
 
