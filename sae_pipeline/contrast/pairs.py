@@ -140,7 +140,7 @@ def _text(row: Any, column: str, place: str) -> str:
 def _expected(text: str, classes: dict[str, int], labels: Sequence[str], place: str) -> tuple[Expectation, int | None]:
     """What is expected, by its name in a table."""
     wanted = " ".join(text.split()).casefold()
-    if wanted in _SAME:
+    if wanted in _SAME and same_class(wanted) not in classes:  # stocks may go up, down, or be unchanged
         return "same", None
     away = wanted.startswith(_AWAY) and same_class(wanted) not in classes
     found = classes.get(same_class(wanted.removeprefix(_AWAY) if away else wanted))

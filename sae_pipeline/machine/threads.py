@@ -38,17 +38,16 @@ def free_cores(seconds: float = _WATCHED) -> float | None:
 
 def _core_times() -> dict[int, tuple[int, int]]:
     """The idle ticks and all ticks of each core that this process may use."""
-    try:
-        lines = _STAT.read_text(encoding="ascii").splitlines()
-        own = os.sched_getaffinity(0)
-    except (OSError, AttributeError):
-        return {}
     found = {}
-    for line in lines:
-        name, *numbers = line.split()
-        if name.startswith("cpu") and name[3:].isdecimal() and int(name[3:]) in own:
-            _, _, _, idle, waiting, *_ = ticks = [int(number) for number in numbers[:8]]
-            found[int(name[3:])] = (idle + waiting, sum(ticks))
+    try:
+        own = os.sched_getaffinity(0)
+        for line in _STAT.read_text(encoding="ascii").splitlines():
+            name, *numbers = line.split()
+            if name.startswith("cpu") and name[3:].isdecimal() and int(name[3:]) in own:
+                _, _, _, idle, waiting, *_ = ticks = [int(number) for number in numbers[:8]]
+                found[int(name[3:])] = (idle + waiting, sum(ticks))
+    except (OSError, AttributeError, ValueError):  # a sandbox may write the file in a way of its own
+        return {}
     return found
 
 

@@ -49,6 +49,13 @@ def test_a_malformed_table(tmp_path: Path, lines: tuple[str, ...], message: str)
         table_pairs(table(tmp_path, *lines), LABELS)
 
 
+def test_a_class_that_is_called_unchanged(tmp_path: Path) -> None:
+    """Its name means the class; the other word still says that the prediction stays."""
+    path = table(tmp_path, "before,after,expected", "a,b,unchanged", "a,b,same", "a,b,not unchanged")
+    pairs = table_pairs(path, ("up", "down", "unchanged"))
+    assert [(pair.expectation, pair.target) for pair in pairs] == [("toward", 2), ("same", None), ("away", 2)]
+
+
 def test_no_table(tmp_path: Path) -> None:
     """A file that does not exist, and one that is none."""
     with pytest.raises(UserError, match="does not exist"):

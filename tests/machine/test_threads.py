@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,6 +40,15 @@ def test_programs_that_keep_the_cores_busy_are_seen() -> None:
             process.kill()
             process.wait()
     assert busy is not None and busy < 0.2 * cores
+
+
+@pytest.mark.parametrize("content", ["", "\n", "cpu0 1 2\n", "cpu0 many\n"])
+def test_a_sandbox_that_counts_in_its_own_way_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (tmp_path / "stat").write_text(content)
+    monkeypatch.setattr("sae_pipeline.machine.threads._STAT", tmp_path / "stat")
+    assert free_cores(0.01) is None
 
 
 def test_the_users_number_of_threads_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
