@@ -25,7 +25,8 @@ FORMULA = (
     "headlines. A rule is one predicate or the union of two or three: words, forms of a word, phrases, shapes of the "
     "text, what it begins or ends with, the predicted class, categories of a finance lexicon. On the choosing half, "
     "the 24 predicates with the highest weighted log-odds (Monroe et al. 2008) are the candidates, and the rule "
-    "maximises n·I(rule; fires strongly) − Σ cost in bits. On the testing half, the score is AUROC = ½ + (TPR − FPR) / "
+    "maximises n·I(rule; fires strongly) − Σ cost in bits. The predicted class makes a rule only alone, and where it "
+    "gains more than twice as much as other predicates. On the testing half, the score is AUROC = ½ + (TPR − FPR) / "
     "2, with the interval of Agresti and Caffo (2000)."
 )
 

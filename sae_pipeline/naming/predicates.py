@@ -9,9 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from sae_pipeline.arrays import Floats
@@ -51,6 +53,11 @@ class PredicateTable:
     choosing: sparse.csr_matrix  # [n_choosing, n_predicates] 1 where it holds
     choosing_bits: Bits  # [n_predicates, …]
     testing_bits: Bits  # [n_predicates, …]
+
+    @cached_property
+    def is_class(self) -> NDArray[np.bool_]:
+        """[n_predicates] whether each is a predicted class."""
+        return np.array([predicate.kind == "class" for predicate in self.predicates], dtype=bool)
 
 
 def predicate_table(

@@ -59,8 +59,17 @@ def test_planted_rules_are_found_and_score_1() -> None:
 def test_general_predicates_are_found() -> None:
     shapes = record([float("%" in text) for text in TEXTS])
     assert shapes.name == "a percentage" and shapes.score == 1.0
-    classes = record([float(one.prediction == 1) for one in HEADLINES])
-    assert classes.name == "predicted Bullish" and classes.score == 1.0  # one of 2 classes costs less than a word
+
+
+def test_the_predicted_class_makes_a_name_alone_and_where_little_else_says_the_same() -> None:
+    bullish = [float(one.prediction == 1) for one in HEADLINES]
+    found = record(bullish)
+    assert found.name == "rises" and found.score == 1.0  # the class costs less
+    scattered = [text._replace(prediction=n * n % 7 % 2) for n, text in enumerate(HEADLINES)]
+    table = NamedHeadlines.read(scattered, TESTS, CLASSES)
+    fires = [float(one.prediction == 1 or "Cantor" in one.text) for one in scattered]
+    found = find_names(table, sparse.csr_matrix(np.array([fires], np.float32).T)).records()[0]
+    assert found.name == "predicted Bullish" and found.score == pytest.approx(0.5 + 17 / 25 / 2)
 
 
 def test_the_score_is_counted_on_the_other_half_alone() -> None:
