@@ -5,17 +5,17 @@ from typing import is_typeddict
 import pytest
 from pydantic import BaseModel
 
-from sae_pipeline.schema import causes, common, dicts, run
+from sae_pipeline.schema import causes, common, dicts, names, run
 
 MODELS: dict[str, type[BaseModel]] = {
     name: model
-    for module in (causes, common, run)
+    for module in (causes, common, names, run)
     for name, model in vars(module).items()
     if isinstance(model, type) and issubclass(model, BaseModel)
 }
 DICTS: dict[str, type] = {name: kind for name, kind in vars(dicts).items() if is_typeddict(kind)}
 OTHER_NAME = {"Metadata": "RunMetadata", "Interventions": "InterventionsSummary"}
-OTHER_NAME |= {name: f"{name}File" for name in ("FeatureStats", "Neighbours", "FeatureEffects")}
+OTHER_NAME |= {name: f"{name}File" for name in ("FeatureStats", "Neighbours", "FeatureEffects", "Names")}
 MADE_WITH = {"classifier_hash", "sae_hash"}  # which the draft of a run adds
 LEFT_OUT = {
     "Metadata": {"sae_hash", "schema_version", "run_id", "created_at", "files"},
@@ -23,6 +23,7 @@ LEFT_OUT = {
     "FeatureEffects": {"columns"},
     "FeatureStats": MADE_WITH,
     "Neighbours": MADE_WITH,
+    "Names": {*MADE_WITH, "features"},
 }
 PARTS = {"Provenance": "RunMetadata", "EffectColumn": "MetricColumn", "EstimateColumn": "MetricColumn"}
 PARTS |= {"Causes": "InterventionsSummary"}

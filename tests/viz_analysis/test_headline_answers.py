@@ -17,7 +17,8 @@ def test_headlines_carry_prompt_and_features_of_the_run(client: FlaskClient, run
     for n, headline in enumerate(page["headlines"]):
         assert headline.pop("headline") == n
         features = headline.pop("features")
-        assert headline.pop("effects") is None
+        assert headline.pop("effects") is headline.pop("similarity") is None
+        assert headline.pop("found_names") == {}
         assert features == [f.model_dump() for f in run.headline_features.headlines[n].features]
         assert headline == run.prompts[n].model_dump()
 

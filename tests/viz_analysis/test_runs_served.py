@@ -17,7 +17,12 @@ from viz_analysis.feature_probe_server import create_app
 
 
 def test_run_and_health(client: FlaskClient, run: Run) -> None:
-    assert get(client, "/api/run") == {**run.metadata.model_dump(), "has_causes": False, "damaged_files": []}
+    assert get(client, "/api/run") == {
+        **run.metadata.model_dump(),
+        "has_causes": False,
+        "names": None,
+        "damaged_files": [],
+    }
     assert get(client, "/api/run?run=1")["run_id"] == "run-001"
     health = get(client, "/api/health")
     assert health["status"] == "ok" and health["run_id"] == "run-002"

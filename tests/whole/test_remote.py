@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 
 from sae_pipeline.__main__ import main
+from sae_pipeline.analysis.meaning import MEANING_FILES
 from sae_pipeline.artefacts.mirror import Mirror
 from sae_pipeline.runs.folders import read_run
 from sae_pipeline.runs.index import INDEX_FILES
+from sae_pipeline.schema.map import MAP
 from tests.conftest import SmallStudy
 from tests.support.run_factory import write_run
 from tests.support.s3 import KEYS, S3
@@ -83,7 +85,7 @@ class TestStudy:
         (run,) = {name.split("/")[0] for name in s3.names(f"{address}/analysis_data")}
         assert f"run: {address}/analysis_data/{run}\n" in printed
         added = {Path(name).name for name in s3.names(f"{address}/analysis_data/{run}")}
-        assert added == {path.name for path in study.run.iterdir()} - set(INDEX_FILES)
+        assert added == {path.name for path in study.run.iterdir()} - {*INDEX_FILES, *MEANING_FILES, MAP}
         s3.files.get(f"{address}/analysis_data/{run}", str(tmp_path / run), recursive=True)
         assert len(read_run(tmp_path / run).prompts) == 40
 
