@@ -19,6 +19,11 @@ REAL_DATA = Path(__file__).parent.parent.parent / "shared" / "data" / "twitter-f
 SHARED_TABLES = REAL_DATA.parent.parent / "tables"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that two workers end together: those of whole studies, and of them the mutants."""
+    items.sort(key=lambda item: (item.path.parent.name != "whole", item.path.name != "test_integrity.py"))
+
+
 @dataclass(frozen=True)
 class SmallStudy:
     """A finished small study."""

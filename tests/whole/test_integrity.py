@@ -22,7 +22,7 @@ SERVED = {*RUN, *INDEX, *LABELS, "run, several files"}
 MUTANTS = [*damaged_files(1), *edited_in_place(1), *foreign_together(), *contradictions()]
 OF_RUNS = [mutant for mutant in MUTANTS if mutant.place in SERVED]
 OF_STUDIES = [mutant for mutant in MUTANTS if mutant.place not in SERVED]
-MANY = [mutant for n, mutant in enumerate(OF_RUNS) if n % 3]
+MANY = OF_RUNS[::2]
 SOME = {"classifier weights", "classifier record", "SAE and alias", "activation shard", "manifest", "train checkpoint"}
 FEW = [mutant for mutant in OF_STUDIES if mutant.kind == "300 bits" and mutant.place in SOME]
 ANSWERED = [f"run {name}" for name in (METADATA, PROMPTS, NEIGHBOURS, INTERVENTIONS)]
