@@ -21,32 +21,27 @@ from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
 from sae_pipeline.machine.threads import wait_asleep
 from viz_analysis.api.card_types import FeatureCard
-from viz_analysis.api.types import (
-    ColumnAnswer,
+from viz_analysis.api.feature_types import FeatureDensity, FeatureInfo, FeaturesPage, MapAnswer
+from viz_analysis.api.headline_types import ColumnAnswer, ColumnsAnswer, Confusion, HeadlinesPage, SimilarHeadlines
+from viz_analysis.api.queries import (
     ColumnQuery,
-    ColumnsAnswer,
-    CompareAnswer,
     CompareQuery,
-    Confusion,
     ConfusionQuery,
+    FeatureInfoQuery,
+    FeaturesQuery,
+    HeadlinesQuery,
+    LabelsSeen,
+    RunQuery,
+    SimilarHeadlinesQuery,
+)
+from viz_analysis.api.run_types import (
+    CompareAnswer,
     ContrastAnswer,
     ErrorAnswer,
-    FeatureDensity,
-    FeatureInfo,
-    FeatureInfoQuery,
-    FeaturesPage,
-    FeaturesQuery,
-    HeadlinesPage,
-    HeadlinesQuery,
     HealthAnswer,
     InterventionsAnswer,
-    LabelsSeen,
-    MapAnswer,
     RunAnswer,
-    RunQuery,
     RunsAnswer,
-    SimilarHeadlines,
-    SimilarHeadlinesQuery,
 )
 from viz_analysis.live.endpoints import add_live
 from viz_analysis.live.queue import ModelQueue

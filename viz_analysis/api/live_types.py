@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 from sae_pipeline.schema.common import Record, Share
 from sae_pipeline.schema.edits import MAX_EDITS, MAX_VALUE, Operation
 from sae_pipeline.schema.run import Firing
-from viz_analysis.api.types import FoundName
+from viz_analysis.api.feature_types import FoundName
 
 MAX_CHARACTERS = 1000  # of a text
 MAX_FEATURES = 100  # listed or ablated by one request

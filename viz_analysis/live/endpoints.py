@@ -25,7 +25,7 @@ from viz_analysis.api.live_types import (
     ProbeBody,
 )
 from viz_analysis.api.problems import LiveOffError
-from viz_analysis.api.types import ErrorAnswer
+from viz_analysis.api.run_types import ErrorAnswer
 from viz_analysis.live.queue import ModelQueue
 from viz_analysis.runs.run_library import RunLibrary
 from viz_analysis.web.answers import json_answer

@@ -24,6 +24,7 @@ from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask, token
 from sae_pipeline.machine.device import pick_device
 from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.study import present
+from viz_analysis.api.feature_types import FoundName
 from viz_analysis.api.live_types import (
     AuditAnswer,
     AuditBody,
@@ -40,7 +41,6 @@ from viz_analysis.api.live_types import (
     ProbeAnswer,
     ProbeBody,
 )
-from viz_analysis.api.types import FoundName
 from viz_analysis.runs.sources import RunFolder
 
 TEXTS_KEPT = 32  # about 0.1 MB each

@@ -14,7 +14,8 @@ from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.run import Firing, Prompt
 from sae_pipeline.static_html import number, percent
 from viz_analysis.api.card_types import CardContent, CardExample, CardSection, CardStretch, CardTable
-from viz_analysis.api.types import ClassSplit, ConfusionQuery, ExampleInHeadline, FeatureInfo, HeadlinesQuery
+from viz_analysis.api.feature_types import ClassSplit, ExampleInHeadline, FeatureInfo
+from viz_analysis.api.queries import ConfusionQuery, HeadlinesQuery
 from viz_analysis.runs.headline_answers import confusion, headlines_page, match_expression
 from viz_analysis.runs.labels import FeatureLabel
 from viz_analysis.runs.reader import RunReader

@@ -1,6 +1,7 @@
 """Several runs side by side."""
 
-from viz_analysis.api.types import CompareAnswer, CompareQuery, FeatureMatches
+from viz_analysis.api.queries import CompareQuery
+from viz_analysis.api.run_types import CompareAnswer, FeatureMatches
 from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.runs.run_library import RunLibrary
 

@@ -3,7 +3,7 @@
 from sae_pipeline.errors import command
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile
 from viz_analysis.api.problems import NoContrastError
-from viz_analysis.api.types import ContrastAnswer
+from viz_analysis.api.run_types import ContrastAnswer
 from viz_analysis.runs.reader import RunReader
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sae_pipeline.arrays import Flags, Ints
 from sae_pipeline.schema.common import MIN_HEADLINES
 from sae_pipeline.schema.run import MetricInfo
+from viz_analysis.api.feature_types import FeatureDensity, SimilarFeature, Support
 from viz_analysis.api.problems import UnknownFeatureError, UnknownMetricError
-from viz_analysis.api.types import FeatureDensity, SimilarFeature, Support
 from viz_analysis.runs.reader import RunReader
 from viz_analysis.runs.table_columns import in_slice
 

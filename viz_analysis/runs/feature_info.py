@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from sae_pipeline.runs.feature_tables import Estimate, FeatureFacts
 from sae_pipeline.schema.run import Example, FeatureExamples, Prompt
-from viz_analysis.api.types import (
+from viz_analysis.api.feature_types import (
     ClassSplit,
     ExampleGroupAnswer,
     ExampleInHeadline,

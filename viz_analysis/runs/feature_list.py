@@ -8,7 +8,8 @@ import orjson
 
 from sae_pipeline.arrays import Flags, Ints
 from sae_pipeline.schema.common import MIN_HEADLINES
-from viz_analysis.api.types import FeatureRow, FeaturesPage, FeaturesQuery, NearestExample
+from viz_analysis.api.feature_types import FeatureRow, FeaturesPage, NearestExample
+from viz_analysis.api.queries import FeaturesQuery
 from viz_analysis.runs.feature_columns import FeatureColumns
 from viz_analysis.runs.meaning import Similar, nearest
 from viz_analysis.runs.reader import RunReader

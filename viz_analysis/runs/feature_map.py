@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from sae_pipeline.errors import command
 from sae_pipeline.schema.map import MapRegion
+from viz_analysis.api.feature_types import MapAnswer, MapColumn
 from viz_analysis.api.problems import NoMapError
-from viz_analysis.api.types import MapAnswer, MapColumn
 from viz_analysis.runs.feature_columns import FeatureColumns
 
 _DIGITS = 4  # of what colours a point

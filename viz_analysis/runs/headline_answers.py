@@ -8,16 +8,9 @@ import orjson
 from numpy.typing import NDArray
 
 from sae_pipeline.arrays import Flags, Ints
+from viz_analysis.api.headline_types import Confusion, HeadlinesPage, SimilarHeadline, SimilarHeadlines
 from viz_analysis.api.problems import UnknownHeadlineError
-from viz_analysis.api.types import (
-    Confusion,
-    ConfusionQuery,
-    HeadlinesPage,
-    HeadlinesQuery,
-    SimilarHeadline,
-    SimilarHeadlines,
-    SimilarHeadlinesQuery,
-)
+from viz_analysis.api.queries import ConfusionQuery, HeadlinesQuery, SimilarHeadlinesQuery
 from viz_analysis.runs.meaning import Similar, nearest
 from viz_analysis.runs.reader import RunReader
 from viz_analysis.runs.table_columns import column_order, in_slice

@@ -16,28 +16,25 @@ from sae_pipeline.schema.causes import INTERVENTIONS
 from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.run import DECODER
 from viz_analysis.api.card_types import CardContent
-from viz_analysis.api.problems import NoInterventionsError
-from viz_analysis.api.types import (
-    ColumnAnswer,
-    ColumnQuery,
-    ColumnsAnswer,
-    Confusion,
-    ConfusionQuery,
-    ContrastAnswer,
+from viz_analysis.api.feature_types import (
     FeatureDensity,
     FeatureInfo,
     FeaturesPage,
-    FeaturesQuery,
     FoundName,
-    Headline,
-    HeadlinesPage,
-    HeadlinesQuery,
-    InterventionsAnswer,
     MapAnswer,
     SimilarFeature,
-    SimilarHeadlines,
-    SimilarHeadlinesQuery,
 )
+from viz_analysis.api.headline_types import (
+    ColumnAnswer,
+    ColumnsAnswer,
+    Confusion,
+    Headline,
+    HeadlinesPage,
+    SimilarHeadlines,
+)
+from viz_analysis.api.problems import NoInterventionsError
+from viz_analysis.api.queries import ColumnQuery, ConfusionQuery, FeaturesQuery, HeadlinesQuery, SimilarHeadlinesQuery
+from viz_analysis.api.run_types import ContrastAnswer, InterventionsAnswer
 from viz_analysis.runs.card import Evidence, card_content
 from viz_analysis.runs.contrast_answer import contrast_answer
 from viz_analysis.runs.feature_columns import FeatureColumns, density_histogram, similar_features

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from sae_pipeline.analysis.meaning import Encoder, Meaning, make_meaning
 from sae_pipeline.arrays import Flags
+from viz_analysis.api.feature_types import NearestExample
 from viz_analysis.api.problems import PreparingError
-from viz_analysis.api.types import NearestExample
 from viz_analysis.runs.reader import RunReader
 
 MOST = 100

@@ -25,7 +25,9 @@ from sae_pipeline.runs.run_files import read_metadata
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects
 from sae_pipeline.schema.common import FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS
 from sae_pipeline.schema.run import FeatureExamples, HeadlineFeatures, MetricInfo, Prompt, RunMetadata
-from viz_analysis.api.types import FoundName, Headline, NamesSummary
+from viz_analysis.api.feature_types import FoundName
+from viz_analysis.api.headline_types import Headline
+from viz_analysis.api.run_types import NamesSummary
 
 Model = TypeVar("Model", bound=BaseModel)
 _HEADLINES_AT_ONCE = 10_000

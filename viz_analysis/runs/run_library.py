@@ -24,7 +24,7 @@ from sae_pipeline.runs.index import Progress, UnwritableIndexError, build_index,
 from sae_pipeline.runs.run_files import DamagedRunError
 from sae_pipeline.schema.causes import INTERVENTIONS
 from viz_analysis.api.problems import IndexingError, NothingToServeError
-from viz_analysis.api.types import HealthAnswer, RunSummary
+from viz_analysis.api.run_types import HealthAnswer, RunSummary
 from viz_analysis.runs.checks import RunChecks
 from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.runs.meaning import SharedEncoder

@@ -7,8 +7,9 @@ import numpy as np
 
 from sae_pipeline.arrays import Flags, Ints
 from sae_pipeline.runs.column_tables import ColumnFacts
+from viz_analysis.api.headline_types import ColumnAnswer, ColumnsAnswer, ColumnValue
 from viz_analysis.api.problems import BadConditionError, UnknownColumnError
-from viz_analysis.api.types import ColumnAnswer, ColumnQuery, ColumnsAnswer, ColumnValue
+from viz_analysis.api.queries import ColumnQuery
 from viz_analysis.runs.reader import RunReader
 
 _LAST = "\U0010ffff"  # behind every character, so that a range ends with all texts that begin with its end
