@@ -12,6 +12,7 @@ FLOORS = (
     {
         "errors",
         "arrays",
+        "intervals",
         "static_html",
         "schema",
         "config",

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from sae_pipeline.arrays import Flags, Floats, Ints
-from sae_pipeline.evaluation.intervals import wilson_interval
+from sae_pipeline.intervals import wilson_interval
 from sae_pipeline.schema.common import MIN_HEADLINES
 from sae_pipeline.schema.dicts import EffectColumnDict
 from sae_pipeline.schema.run import MetricInfo

@@ -16,7 +16,7 @@ from sae_pipeline.contrast.explain import SIZES, explain
 from sae_pipeline.contrast.kinds import KINDS, spans_of_change
 from sae_pipeline.contrast.pairs import Pair
 from sae_pipeline.contrast.shifts import FeatureSums, Texts, blocks
-from sae_pipeline.evaluation.intervals import wilson_interval
+from sae_pipeline.intervals import wilson_interval
 from sae_pipeline.schema.contrast import (
     ContrastPair,
     Expectation,

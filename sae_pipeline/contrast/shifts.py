@@ -19,7 +19,7 @@ from sae_pipeline.causal.attribution import attribute
 from sae_pipeline.causal.probe import Probe, Reading
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.contrast.pairs import Pair
-from sae_pipeline.evaluation.intervals import Z
+from sae_pipeline.intervals import Z
 from sae_pipeline.schema.common import MIN_HEADLINES
 from sae_pipeline.schema.contrast import FeatureShift, MovedFeature
 

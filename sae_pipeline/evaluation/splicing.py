@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.classifier.logits import cross_entropy, kl_divergence, softmax
-from sae_pipeline.evaluation.intervals import paired_interval, wilson_interval
+from sae_pipeline.intervals import paired_interval, wilson_interval
 from sae_pipeline.schema.common import PositionKind
 from sae_pipeline.schema.reports import SpliceBaseline, SpliceReport
 

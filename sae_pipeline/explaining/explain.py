@@ -34,9 +34,9 @@ from sae_pipeline.explaining.questions import (
 )
 from sae_pipeline.explaining.shown import LEAST, FiringHeadlines, ShownHeadlines
 from sae_pipeline.headlines.dataset import Split
+from sae_pipeline.intervals import share_difference
 from sae_pipeline.naming.predicates import holds
 from sae_pipeline.naming.sample import read_words
-from sae_pipeline.naming.scoring import share_difference
 from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.runs.index import index_run

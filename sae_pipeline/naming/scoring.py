@@ -5,8 +5,8 @@ A rule holds in a headline or not, and a unit fires there or not. So the area un
     AUROC = ½ + (TPR − FPR) / 2,
 
 with TPR and FPR the shares of headlines with and without firing in which the rule holds. Its 95 % interval is that of
-the difference of two shares, with one headline of each outcome added to both (Agresti and Caffo 2000). Unlike DeLong's,
-it does not shrink to a point where a rule makes no mistake on few headlines.
+the difference of these shares. Unlike DeLong's, it does not shrink to a point where a rule makes no mistake on few
+headlines.
 """
 
 from typing import NamedTuple
@@ -14,9 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.intervals import share_difference
 from sae_pipeline.naming.bits import Bits, count
-
-_Z = 1.959963984540054  # the standard normal's 97.5 % quantile
 
 
 class Scores(NamedTuple):
@@ -42,12 +41,3 @@ def score_rules(rules: Bits, fires: Bits, n: int, least: int) -> Scores:
     f1 = 2 * both / np.maximum(holding + fired, 1)
     auroc, low, high, f1 = (np.where(tested, values, np.nan) for values in (auroc, low, high, f1))
     return Scores(auroc, low, high, f1, fired, holding)
-
-
-def share_difference(k1: Ints, n1: Ints, k0: Ints, n0: Ints) -> tuple[Floats, Floats, Floats]:
-    """k1 / n1 − k0 / n0, elementwise, with the lower and the upper end of its 95 % interval."""
-    difference = k1 / np.maximum(n1, 1) - k0 / np.maximum(n0, 1)
-    p1, p0 = (k1 + 1) / (n1 + 2), (k0 + 1) / (n0 + 2)
-    spread = _Z * np.sqrt(p1 * (1 - p1) / (n1 + 2) + p0 * (1 - p0) / (n0 + 2))
-    low, high = np.maximum(p1 - p0 - spread, -1.0), np.minimum(p1 - p0 + spread, 1.0)
-    return difference, np.minimum(low, difference), np.maximum(high, difference)

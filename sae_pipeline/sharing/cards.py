@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from sae_pipeline import __version__
 from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.config import HeadlinesConfig, PushConfig
-from sae_pipeline.evaluation.intervals import wilson_interval
+from sae_pipeline.intervals import wilson_interval
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.kinds import listed
 from sae_pipeline.schema.reports import ClassifierReport, SpliceReport

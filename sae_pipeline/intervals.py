@@ -1,4 +1,4 @@
-"""95 % confidence intervals of shares and of paired differences."""
+"""95 % confidence intervals of shares and of their differences."""
 
 import numpy as np
 
@@ -26,3 +26,15 @@ def paired_interval(lost: int, gained: int, n: int) -> tuple[float, float]:
     change = (c - b) / total
     half = Z * float(np.sqrt(b + c - (c - b) ** 2 / total)) / total
     return change - half, change + half
+
+
+def share_difference(k1: Ints, n1: Ints, k0: Ints, n0: Ints) -> tuple[Floats, Floats, Floats]:
+    """k1 / n1 − k0 / n0, elementwise, with the lower and the upper end of its interval.
+
+    One headline of each outcome is added to both shares (Agresti & Caffo 2000).
+    """
+    difference = k1 / np.maximum(n1, 1) - k0 / np.maximum(n0, 1)
+    p1, p0 = (k1 + 1) / (n1 + 2), (k0 + 1) / (n0 + 2)
+    spread = Z * np.sqrt(p1 * (1 - p1) / (n1 + 2) + p0 * (1 - p0) / (n0 + 2))
+    low, high = np.maximum(p1 - p0 - spread, -1.0), np.minimum(p1 - p0 + spread, 1.0)
+    return difference, np.minimum(low, difference), np.maximum(high, difference)

@@ -1,4 +1,4 @@
-"""Intervals of shares and of paired differences against scipy and against their formula."""
+"""Intervals of shares and of their differences against scipy, against their formula, and against draws."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from sae_pipeline.evaluation.intervals import paired_interval, wilson_interval
+from sae_pipeline.intervals import paired_interval, share_difference, wilson_interval
 
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -35,3 +35,13 @@ def test_paired_interval() -> None:
     low, high = paired_interval(lost, gained, n)
     assert (low, high) == pytest.approx((q - p - half, q - p + half))
     assert paired_interval(gained, lost, n) == pytest.approx((-high, -low))
+
+
+def test_share_difference_covers_as_often_as_it_says() -> None:
+    """Agresti and Caffo's interval covers the true difference of two shares in 93 % of draws or more."""
+    rng = np.random.default_rng(0)
+    for n1, p1, n0, p0 in ((8, 0.9, 500, 0.02), (5, 1.0, 300, 0.0), (40, 0.6, 400, 0.2)):
+        k1, k0 = rng.binomial(n1, p1, 4000), rng.binomial(n0, p0, 4000)
+        difference, low, high = share_difference(k1, np.array(n1), k0, np.array(n0))
+        assert ((low <= p1 - p0) & (p1 - p0 <= high)).mean() > 0.93
+        assert ((low <= difference) & (difference <= high)).all()
