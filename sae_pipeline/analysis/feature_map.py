@@ -1,6 +1,7 @@
 """The map of a run's features: where each lies, which regions there are, and what these are called."""
 
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import orjson
@@ -11,6 +12,7 @@ from sae_pipeline.analysis import layout
 from sae_pipeline.analysis.meaning import Encoder, Meaning, list_spans
 from sae_pipeline.analysis.region_names import named_regions
 from sae_pipeline.arrays import Ints
+from sae_pipeline.naming.sample import read_words
 from sae_pipeline.runs.added_files import made_from
 from sae_pipeline.runs.decoder import decoder_blocks
 from sae_pipeline.runs.folders import Run
@@ -36,7 +38,10 @@ def feature_map(run: Run, seed: int, meaning: Meaning | None, encoder: Encoder |
     places = layout.place(rows, firing, seed).round(5)
     found = layout.regions(places)
     words = _words(run)
-    records = named_regions(places, found, [words.get(one, []) for one in live.tolist()], live, meaning, encoder)
+    written = chain.from_iterable(map(read_words, run.prompts))
+    records = named_regions(
+        places, found, [words.get(one, []) for one in live.tolist()], live, meaning, encoder, written
+    )
     return MapFile(
         **made_from(run),
         d_sae=stats.d_sae,

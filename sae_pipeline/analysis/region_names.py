@@ -2,11 +2,11 @@
 
 Candidates are words on which the region's features fire more often than others do, by log-odds with a prior (Monroe et
 al. 2008). Of these, the words whose sentence vectors are nearest to the mean of the region's features come first.
-Without the sentence encoder the order of the log-odds stays.
+Without the sentence encoder the order of the log-odds stays. Names write words as the headlines do.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -29,8 +29,13 @@ def named_regions(
     features: Ints,
     meaning: Meaning | None,
     encoder: Encoder | None,
+    written: Iterable[str],
 ) -> list[MapRegion]:
-    """The record of each region. `places` [n, 2], `words` and `features` have an entry for each feature on the map."""
+    """The record of each region. `places` [n, 2], `words` and `features` have an entry for each feature on the map.
+
+    `written` are the words of all headlines, as written.
+    """
+    spelling = _spelling(written, words)
     everywhere = Counter(word for found in words for word in found)
     records = []
     for number in range(regions.n):
@@ -39,16 +44,24 @@ def named_regions(
         named = _candidates(own, everywhere)
         if meaning is not None and encoder is not None:
             named = _most_central(named, features[inside], meaning, encoder)
+        named = [" ".join(spelling.get(part, part) for part in word.split()) for word in named[:_KEPT]]
         records.append(
             MapRegion(
                 name=", ".join(named[:_IN_NAME])[:200],
-                words=[word[:200] for word in named[:_KEPT]],
+                words=[word[:200] for word in named],
                 n_features=len(inside),
                 x=float(np.median(places[inside, 0])),
                 y=float(np.median(places[inside, 1])),
             )
         )
     return records
+
+
+def _spelling(written: Iterable[str], words: Sequence[Sequence[str]]) -> dict[str, str]:
+    """How the headlines write each of the features' words; in lower case where they ever do, as found names have it."""
+    wanted = {part for found in words for word in found for part in word.split()}
+    ways = Counter(word for word in written if word.casefold() in wanted)
+    return {way.casefold(): way for way in sorted(ways, key=lambda way: (way == way.casefold(), ways[way], way))}
 
 
 def _candidates(own: Counter[str], everywhere: Counter[str]) -> list[str]:

@@ -64,6 +64,15 @@ def test_regions_are_named_by_words_that_only_they_have() -> None:
     places = np.random.default_rng(0).uniform(size=(60, 2))
     found = layout.Regions(np.repeat([0, 1], 30), 2)
     words = [["cut", "the", "!"]] * 30 + [["merger", "the", "!"]] * 30
-    regions = named_regions(places, found, words, np.arange(60), None, None)
+    regions = named_regions(places, found, words, np.arange(60), None, None, [])
     assert [region.name for region in regions] == ["cut", "merger"]
     assert [region.n_features for region in regions] == [30, 30]
+
+
+def test_regions_are_named_as_the_headlines_write_their_words() -> None:
+    places = np.random.default_rng(0).uniform(size=(60, 2))
+    found = layout.Regions(np.repeat([0, 1], 30), 2)
+    words = [["cfo", "the"]] * 30 + [["cash and $lmgt", "the"]] * 30
+    written = ["CFO", "CFO", "Cfo", "Cash", "Cash", "cash", "$LMGT", "The"]
+    regions = named_regions(places, found, words, np.arange(60), None, None, written)
+    assert [region.name for region in regions] == ["CFO", "cash and $LMGT"]
