@@ -1,7 +1,6 @@
 """Features in a run's index: their metrics and facts, where their examples lie, and the words on which they fire."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from sae_pipeline.runs.fit_added import (
 from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
 from sae_pipeline.runs.problems import listed_problems, repeated_problems
-from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, Model, damaged, read_whole
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, MadeWith, Record
 from sae_pipeline.schema.explanations import EXPLANATIONS, Explanation, ExplanationsFile
@@ -93,10 +91,10 @@ class FeatureTables:
         run.check(FEATURE_STATS, "", metric_problems([column.name for column in found], run.metadata.metrics))
         columns, metrics = {column.name: column for column in found}, list(run.metadata.metrics)
         if run.has(FEATURE_EFFECTS):
-            with run.optional(FEATURE_EFFECTS, "intervene"):
+            with run.optional(FEATURE_EFFECTS):
                 metrics += self._effects(columns)
         if run.has(DECODER):
-            with run.optional(DECODER, "analyze"):
+            with run.optional(DECODER):
                 check_decoder(run.folder, run.known(DECODER), run.metadata)
         for metric in metrics:
             run.vector(f"metric {metric.name}", np.array(columns[metric.name].values, np.float64))
@@ -137,16 +135,22 @@ class FeatureTables:
         self._run.vector("leaning", leaning)
 
     def _facts(self, columns: list[MetricColumn]) -> None:
-        stats = self.stats
+        run, stats = self._run, self.stats
+        metadata, checksum = run.metadata, run.checksum
         fields = tuple(Estimate.model_fields)
         rows = [(c.name, f, getattr(c, f)) for c in columns for f in fields if getattr(c, f) is not None]
         table = np.array([row for _, _, row in rows], np.float64).reshape(len(rows), stats.d_sae)  # null: NaN
-        neighbours, family = self._neighbours(), self._family()
+        neighbours = run.whole(NEIGHBOURS, NeighboursFile, lambda one: neighbours_problems(one, metadata))
+        family = run.whole(FAMILY, FamilyFile, lambda one: family_problems(one, metadata, checksum))
         siblings = [_siblings(match) for match in family.matches] if family else []
         self._stability(family)
         self._map()
-        names = {one.feature: one for one in self._names()}
-        explained = {one.feature: one for one in self._explanations()}
+        found_names = run.whole(NAMES, NamesFile, lambda one: names_problems(one, metadata, stats))
+        if found_names is not None:
+            run.about("names", found_names.model_dump_json(exclude={"features", "d_sae", *MadeWith.model_fields}))
+        names = {one.feature: one for one in (found_names.features if found_names else ())}
+        said = run.whole(EXPLANATIONS, ExplanationsFile, lambda one: explanations_problems(one, metadata, checksum))
+        explained = {one.feature: one for one in (said.explanations if said else ())}
 
         def fact(feature: int) -> bytes:
             estimates: dict[str, dict[str, float]] = {}
@@ -168,8 +172,8 @@ class FeatureTables:
             )
 
         statement = "INSERT INTO feature (feature, facts) VALUES (?, ?)"
-        self._run.sql.executemany(statement, ((feature, fact(feature).decode()) for feature in range(stats.d_sae)))
-        self._run.sql.executemany(
+        run.sql.executemany(statement, ((feature, fact(feature).decode()) for feature in range(stats.d_sae)))
+        run.sql.executemany(
             "UPDATE feature SET (found, found_folded, found_score, found_low, found_high) = (?, ?, ?, ?, ?) "
             "WHERE feature = ?",
             (
@@ -178,57 +182,10 @@ class FeatureTables:
                 if one.name is not None
             ),
         )
-        self._run.sql.executemany(
+        run.sql.executemany(
             "UPDATE feature SET explained_folded = ? WHERE feature = ?",
             ((one.text.casefold(), one.feature) for one in explained.values()),
         )
-
-    def _neighbours(self) -> NeighboursFile | None:
-        run = self._run
-        if run.has(NEIGHBOURS):
-            with run.optional(NEIGHBOURS, "analyze"):
-                near = self._whole(NEIGHBOURS, NeighboursFile)
-                run.check(NEIGHBOURS, "", neighbours_problems(near, run.metadata))
-                return near
-        return None
-
-    def _names(self) -> list[FeatureName]:
-        run = self._run
-        if run.has(NAMES):
-            with run.optional(NAMES, "analyze"):
-                names = self._whole(NAMES, NamesFile)
-                run.check(NAMES, "", names_problems(names, run.metadata, self.stats))
-                run.about("names", names.model_dump_json(exclude={"features", "d_sae", *MadeWith.model_fields}))
-                return names.features
-        return []
-
-    def _explanations(self) -> list[Explanation]:
-        run = self._run
-        if run.has(EXPLANATIONS):
-            with run.optional(EXPLANATIONS, "explain"):
-                file = run.sealed(EXPLANATIONS, ExplanationsFile)
-                run.check(EXPLANATIONS, "", explanations_problems(file, run.metadata, run.checksum))
-                return file.explanations
-        return []
-
-    def _whole(self, name: str, model: type[Model]) -> Model:
-        """An optional file that the analysis wrote, compared with its checksum."""
-        run = self._run
-        known = run.known(name)
-        if known.size > MAX_WHOLE_BYTES:
-            raise damaged(run.folder, name, "", f"is larger than {MAX_WHOLE_BYTES >> 20} MiB")
-        content = read_whole(run.folder, name, known, partial(run.parse, name, model=model))
-        run.advance(known.size)
-        return content
-
-    def _family(self) -> FamilyFile | None:
-        run = self._run
-        if run.has(FAMILY):
-            with run.optional(FAMILY, "family"):
-                family = run.sealed(FAMILY, FamilyFile)
-                run.check(FAMILY, "", family_problems(family, run.metadata, run.checksum))
-                return family
-        return None
 
     def _stability(self, family: FamilyFile | None) -> None:
         """How surely each feature is found with other seeds: the mean of its cosines; −1 where there are none."""
@@ -240,15 +197,13 @@ class FeatureTables:
 
     def _map(self) -> None:
         run = self._run
-        if not run.has(MAP):
+        found = run.whole(MAP, MapFile, lambda one: map_problems(one, run.metadata, run.checksum, self.stats))
+        if found is None:
             return
-        with run.optional(MAP, "map"):
-            found = run.sealed(MAP, MapFile)
-            run.check(MAP, "", map_problems(found, run.metadata, run.checksum, self.stats))
-            columns = {"feature": (found.features, np.int32), "x": (found.x, np.float32), "y": (found.y, np.float32)}
-            for name, (values, kind) in {**columns, "region": (found.region, np.int16)}.items():
-                run.vector(f"map {name}", np.array(values, kind))
-            run.about("map", found.model_dump_json(include={"method", "named_by", "regions"}))
+        columns = {"feature": (found.features, np.int32), "x": (found.x, np.float32), "y": (found.y, np.float32)}
+        for name, (values, kind) in {**columns, "region": (found.region, np.int16)}.items():
+            run.vector(f"map {name}", np.array(values, kind))
+        run.about("map", found.model_dump_json(include={"method", "named_by", "regions"}))
 
     def examples(self, n_tokens: Sequence[int]) -> None:
         """Read `feature_tokens.json`; `n_tokens` has the number of tokens of every headline."""

@@ -27,6 +27,7 @@ from sae_pipeline.runs.fit_added import names_problems
 from sae_pipeline.runs.problems import Problems, listed_problems, made_with_problems, repeated_problems
 from sae_pipeline.runs.readable import ReadHeadline, RunFeature
 from sae_pipeline.runs.run_files import (
+    ADDED_BY,
     Content,
     DamagedRunError,
     added_limit,
@@ -39,12 +40,7 @@ from sae_pipeline.runs.run_files import (
     run_checksum,
     run_number,
 )
-from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS, RUN_FILES
-from sae_pipeline.schema.contrast import CONTRAST
-from sae_pipeline.schema.explanations import EXPLANATIONS
-from sae_pipeline.schema.family import FAMILY
-from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.names import NAMES, FeatureName, NamesFile
 from sae_pipeline.schema.run import (
     FeatureExamples,
@@ -297,7 +293,7 @@ def check_all_files(folder: Path) -> None:
     metadata = check_run(folder)
     try:
         check_files(folder, {name: known for name, known in metadata.files.items() if (folder / name).exists()})
-        for name in (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, CONTRAST, EXPLANATIONS):
+        for name in ADDED_BY:
             if (folder / name).exists():
                 check_sealed(folder / name, added_limit(metadata))
     except DamageError as error:

@@ -117,7 +117,7 @@ class HeadlineTables:
         run = self._run
         if not run.has(INTERVENTIONS):
             return
-        with run.optional(INTERVENTIONS, "intervene"):
+        with run.optional(INTERVENTIONS):
             spans = run.sealed_spans(INTERVENTIONS, "headlines")
             head = run.parse(INTERVENTIONS, next(spans).text, InterventionsFile)
             run.check(INTERVENTIONS, "", interventions_problems(head, run.metadata, run.checksum))
@@ -134,11 +134,8 @@ class HeadlineTables:
     def contrast(self) -> None:
         """Read `contrast.json`, if the run has it."""
         run = self._run
-        if not run.has(CONTRAST):
-            return
-        with run.optional(CONTRAST, "contrast"):
-            found = run.sealed(CONTRAST, ContrastFile)
-            run.check(CONTRAST, "", contrast_problems(found, run.metadata, run.checksum))
+        found = run.whole(CONTRAST, ContrastFile, lambda one: contrast_problems(one, run.metadata, run.checksum))
+        if found is not None:
             run.about("contrast", found.model_dump_json())
 
     def _with_effects(self, n: int, span: Span) -> int:

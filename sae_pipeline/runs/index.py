@@ -41,13 +41,8 @@ from sae_pipeline.runs.feature_tables import FeatureTables
 from sae_pipeline.runs.folders import check_run
 from sae_pipeline.runs.headline_tables import HeadlineTables
 from sae_pipeline.runs.index_tables import INDICES, SCHEMA, RunTables
-from sae_pipeline.runs.run_files import DamagedRunError, added_limit, read_metadata
-from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
+from sae_pipeline.runs.run_files import ADDED_BY, DamagedRunError, added_limit, read_metadata
 from sae_pipeline.schema.common import RUN_FILES, FileName, Record, Sha256
-from sae_pipeline.schema.contrast import CONTRAST
-from sae_pipeline.schema.explanations import EXPLANATIONS
-from sae_pipeline.schema.family import FAMILY
-from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS, RunMetadata
 
@@ -57,12 +52,7 @@ INDEXED_FILES = (
     NEIGHBOURS,
     DECODER,
     NAMES,
-    FAMILY,
-    EXPLANATIONS,
-    MAP,
-    FEATURE_EFFECTS,
-    INTERVENTIONS,
-    CONTRAST,
+    *ADDED_BY,
 )
 _PARTIAL = ".index.partial"
 Progress = Callable[[int, int], None]

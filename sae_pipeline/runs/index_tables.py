@@ -6,26 +6,28 @@ the tables are for.
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_pipeline.artefacts.checksums import check_sealed, read_sealed, without_seal
+from sae_pipeline.artefacts.checksums import check_sealed, without_seal
 from sae_pipeline.errors import DamageError, command
 from sae_pipeline.runs import run_files
 from sae_pipeline.runs.json_records import RecordsError, Span, json_lines, json_records
 from sae_pipeline.runs.problems import Problems
 from sae_pipeline.runs.run_files import (
-    MAX_WHOLE_BYTES,
+    ADDED_BY,
     DamagedRunError,
     Model,
     added_limit,
     damaged,
     parse_record,
     plain_file,
+    read_added,
+    read_listed,
 )
 from sae_pipeline.schema.common import METADATA, FileSum
 from sae_pipeline.schema.run import RunMetadata
@@ -92,15 +94,21 @@ class RunTables:
         yield Span(0, without_seal(next(spans).text))
         yield from spans
 
-    def sealed(self, name: str, model: type[Model]) -> Model:
-        """A sealed file, which was added to the run, as a whole."""
-        try:
-            text = read_sealed(self.folder / name, MAX_WHOLE_BYTES)
-        except DamageError as error:
-            raise damaged(self.folder, name, "", str(error)) from error
-        content = self.parse(name, text, model)
-        self.advance(len(text))
-        return content
+    def whole(self, name: str, model: type[Model], problems: Callable[[Model], Problems]) -> Model | None:
+        """An optional file as a whole; None where the run has none, or a damaged one, which is left out."""
+        if not self.has(name):
+            return None
+        with self.optional(name):
+            if name in ADDED_BY:
+                found = read_added(self.folder, name, model)
+            else:
+                found = read_listed(self.folder, name, self.known(name), model)
+            if found is not None:
+                self.check(name, "", problems(found))
+            with suppress(OSError):  # deleted meanwhile
+                self.advance((self.folder / name).lstat().st_size)
+            return found
+        return None
 
     def has(self, name: str) -> bool:
         """Whether the run has an optional file, or should have it."""
@@ -113,13 +121,15 @@ class RunTables:
         return self.metadata.files[name]
 
     @contextmanager
-    def optional(self, name: str, verb: str) -> Iterator[None]:
+    def optional(self, name: str) -> Iterator[None]:
         """Go on without an optional file that is damaged. What is wrong is kept, with the verb that makes it anew."""
         try:
             yield
         except DamagedRunError as error:
-            again = f"`{command(verb)} --run {self.metadata.run_id}` makes it again"
-            cure = f"`{command(verb)}` makes a new run with it" if verb == "analyze" else again
+            if name in ADDED_BY:
+                cure = f"`{command(ADDED_BY[name])} --run {self.metadata.run_id}` makes it again"
+            else:
+                cure = f"`{command('analyze')}` makes a new run with it"
             self.left_out[name] = f"{error.what}; {cure}."
 
     def parse(self, name: str, text: bytes, model: type[Model], place: str = "") -> Model:

@@ -6,6 +6,7 @@
 import re
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,8 +14,10 @@ from pydantic import BaseModel, ValidationError
 
 from sae_pipeline.artefacts.checksums import (
     MAX_RECORD_BYTES,
+    MissingError,
     check_bytes,
     check_size,
+    read_sealed,
     seal_of,
     unseal,
     without_seal,
@@ -22,11 +25,25 @@ from sae_pipeline.artefacts.checksums import (
 from sae_pipeline.errors import DamageError, UserError, reason_of
 from sae_pipeline.runs.fit import metadata_problems
 from sae_pipeline.runs.problems import Problems
+from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import METADATA, FileSum
+from sae_pipeline.schema.contrast import CONTRAST
+from sae_pipeline.schema.explanations import EXPLANATIONS
+from sae_pipeline.schema.family import FAMILY
+from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.run import RunMetadata
 
 MAX_WHOLE_BYTES = 1 << 28  # of a file that is read whole; one with 10 neighbours of 32,768 features has 10 MB
 _MAX_PER_HEADLINE = 1 << 16  # bytes of a file that is added to a run; interventions.json of the demo has 3,400
+ADDED_BY = {
+    FEATURE_EFFECTS: "intervene",
+    INTERVENTIONS: "intervene",
+    CONTRAST: "contrast",
+    FAMILY: "family",
+    MAP: "map",
+    EXPLANATIONS: "explain",
+}
+"""The files that later verbs add to a run, sealed, and the verb that makes each again."""
 RUN_FOLDER = re.compile(r"[^.].*_run-([0-9]{1,9})")
 Model = TypeVar("Model", bound=BaseModel)
 Content = TypeVar("Content")
@@ -94,6 +111,27 @@ def read_whole(folder: Path, name: str, known: FileSum, parse: Callable[[bytes],
     except DamageError as error:
         raise damaged(folder, name, "", str(error)) from error
     return content
+
+
+def read_listed(folder: Path, name: str, known: FileSum, model: type[Model]) -> Model:
+    """Read a file that a run can do without and that its metadata list. Raises `DamagedRunError`."""
+    if known.size > MAX_WHOLE_BYTES:
+        raise damaged(folder, name, "", f"is larger than {MAX_WHOLE_BYTES >> 20} MiB")
+    return read_whole(folder, name, known, partial(parse_record, folder, name, model=model))
+
+
+def read_added(folder: Path, name: str, model: type[Model], limit: int = MAX_WHOLE_BYTES) -> Model | None:
+    """Read a file that a verb added to a run; None where there is none.
+
+    Raises `DamagedRunError`; a file of more than `limit` bytes is not read.
+    """
+    try:
+        text = read_sealed(folder / name, limit)
+    except MissingError:
+        return None
+    except DamageError as error:
+        raise damaged(folder, name, "", str(error)) from error
+    return parse_record(folder, name, text, model)
 
 
 def read_metadata(folder: Path) -> RunMetadata:

@@ -22,17 +22,12 @@ from sae_pipeline.artefacts.remote_files import RemoteError, RemoteFile, is_remo
 from sae_pipeline.errors import DamageError, UserError
 from sae_pipeline.runs.folders import find_run
 from sae_pipeline.runs.index import INDEX_FILES, shown_progress
-from sae_pipeline.runs.run_files import read_metadata
-from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
+from sae_pipeline.runs.run_files import ADDED_BY, read_metadata
 from sae_pipeline.schema.common import METADATA, FileSum
-from sae_pipeline.schema.contrast import CONTRAST
-from sae_pipeline.schema.explanations import EXPLANATIONS
-from sae_pipeline.schema.family import FAMILY
-from sae_pipeline.schema.map import MAP
 
 _LOOKS = 5  # listings of the address before a sync gives up; it is done when two in a row are equal
 _RECORDS = {METADATA, "manifest.json", "sae.json", "classifier.json"}
-_SEALED = {*_RECORDS, FEATURE_EFFECTS, INTERVENTIONS, FAMILY, EXPLANATIONS, MAP, CONTRAST}
+_SEALED = {*_RECORDS, *ADDED_BY}
 _LOCAL = (*INDEX_FILES, *MEANING_FILES)  # in a run's folder, made anew on each machine
 _SMALL = re.compile(
     r"finbert_sae/([^/]+|evidence/[^/]+|store/[^/]+/[^/]+|activations/[^/]+/manifest)\.json"
