@@ -19,11 +19,10 @@ from tqdm.auto import tqdm
 
 from sae_pipeline.analysis.blocks import read_blocks
 from sae_pipeline.arrays import Flags
-from sae_pipeline.artefacts.checksums import read_sealed
 from sae_pipeline.artefacts.locks import locked_folder
 from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.config import ExplainConfig
-from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.errors import UserError
 from sae_pipeline.explaining.endpoint import Endpoint, Message
 from sae_pipeline.explaining.questions import (
     choice_in,
@@ -40,7 +39,7 @@ from sae_pipeline.naming.sample import read_words
 from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.runs.index import index_run
-from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES
+from sae_pipeline.runs.run_files import DamagedRunError, read_added
 from sae_pipeline.schema.explanations import EXPLANATIONS, DetectionScore, Explanation, ExplanationsFile
 from sae_pipeline.study import present
 from sae_pipeline.study.layout import Layout
@@ -229,9 +228,9 @@ def _features(run: Run, config: ExplainConfig) -> list[int]:
 
 def _explained(run: Run) -> Iterator[Explanation]:
     """What the run has already; a file that is damaged or of another run has nothing."""
-    with suppress(DamageError, ValueError):
-        file = ExplanationsFile.model_validate_json(read_sealed(run.folder / EXPLANATIONS, MAX_WHOLE_BYTES))
-        if file.run_checksum == run.checksum:
+    with suppress(DamagedRunError):
+        file = read_added(run.folder, EXPLANATIONS, ExplanationsFile)
+        if file is not None and file.run_checksum == run.checksum:
             yield from file.explanations
 
 

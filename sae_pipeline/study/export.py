@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
-from sae_pipeline.artefacts.checksums import MissingError, file_hash, read_record, read_sealed
+from sae_pipeline.artefacts.checksums import file_hash
 from sae_pipeline.artefacts.writing import make_folder, readable_os_errors, write_file, write_json
 from sae_pipeline.config import ExportConfig
 from sae_pipeline.errors import DamageError, UserError, command
@@ -20,7 +20,7 @@ from sae_pipeline.runs.fit_added import effects_problems, headline_effects_probl
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.runs.neuronpedia import neuronpedia_files
 from sae_pipeline.runs.parquet_tables import parquet_files
-from sae_pipeline.runs.run_files import added_limit, check, damaged, parse_record
+from sae_pipeline.runs.run_files import added_limit, check, damaged, read_added
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.formats import FORMATS, foreign_files
 from sae_pipeline.sae.formats.plain import Recorded
@@ -129,12 +129,9 @@ def _run(config: ExportConfig, root: Path) -> Run:
 
 def _effects(run: Run) -> FeatureEffectsFile | None:
     """What `intervene` measured of a run's features; None where it has not. Raises UserError for a damaged file."""
-    try:
-        effects = read_record(run.folder / FEATURE_EFFECTS, FeatureEffectsFile)
-    except MissingError:
+    effects = read_added(run.folder, FEATURE_EFFECTS, FeatureEffectsFile)
+    if effects is None:
         return None
-    except DamageError as error:
-        raise damaged(run.folder, FEATURE_EFFECTS, "", str(error)) from error
     check(run.folder, FEATURE_EFFECTS, "", effects_problems(effects, run.metadata, run.checksum))
     for column in effects.columns:
         check(run.folder, FEATURE_EFFECTS, "columns ", column_problems(column, run.metadata.sae.d_sae))
@@ -143,13 +140,9 @@ def _effects(run: Run) -> FeatureEffectsFile | None:
 
 def _word_effects(run: Run) -> dict[int, WordEffects]:
     """The word effects of the headlines that have some, by headline. Raises UserError for a damaged file."""
-    try:
-        text = read_sealed(run.folder / INTERVENTIONS, added_limit(run.metadata))
-    except MissingError:
+    found = read_added(run.folder, INTERVENTIONS, InterventionsFile, added_limit(run.metadata))
+    if found is None:
         return {}
-    except DamageError as error:
-        raise damaged(run.folder, INTERVENTIONS, "", str(error)) from error
-    found = parse_record(run.folder, INTERVENTIONS, text, InterventionsFile)
     check(run.folder, INTERVENTIONS, "", interventions_problems(found, run.metadata, run.checksum))
     for n, record in enumerate(found.headlines):
         prompt = run.prompts[record.headline] if record.headline < len(run.prompts) else None

@@ -13,6 +13,7 @@ from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.runs.folders import list_runs
+from sae_pipeline.runs.run_files import DamagedRunError, read_added
 from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile, ShareOfPairs
@@ -132,12 +133,15 @@ def study_report(root: Path) -> StudyReport:
 def _contrast(layout: Layout, classifier_hash: str) -> ContrastFile | None:
     """What changes of texts do in the newest run of a classifier that has them. Raises UserError for a damaged file."""
     for entry in list_runs(layout.runs):
-        if entry.metadata and entry.metadata.classifier_hash == classifier_hash and (entry.folder / CONTRAST).exists():
-            try:
-                return read_record(entry.folder / CONTRAST, ContrastFile)
-            except DamageError as error:
-                again = f"{command('contrast')} --run {entry.run_id}"
-                raise UserError(f"{entry.folder / CONTRAST} {error}; `{again}` makes it again.") from error
+        if entry.metadata is None or entry.metadata.classifier_hash != classifier_hash:
+            continue
+        try:
+            found = read_added(entry.folder, CONTRAST, ContrastFile)
+        except DamagedRunError as error:
+            again = f"{command('contrast')} --run {entry.run_id}"
+            raise UserError(f"{entry.folder}: {error.what}; `{again}` makes it again.") from error
+        if found is not None:
+            return found
     return None
 
 
