@@ -55,7 +55,7 @@ function foundScore({ score, low, high }: FoundName): string {
 /** The word of a feature's strongest token, which is no name. */
 function StrongestWord({ word }: { word: string }) {
   return (
-    <span className="truncate pr-0.5 text-soft italic" title="No name found. This is the word of its strongest token.">
+    <span className="truncate pr-1 text-soft italic" title="No name found. This is the word of its strongest token.">
       <span className="sr-only">no name, strongest word </span>“<Word>{word}</Word>”
     </span>
   )
