@@ -12,7 +12,7 @@ import { visible } from '../../lib/text'
 import { SparkHistogram } from './SparkHistogram'
 
 /** The number of columns for metrics and the effects in a slice on wide and on very wide screens. */
-const WIDE = 4
+const WIDE = 3
 const WIDEST = 7
 
 /** The metrics that have a column: the sorting one first, and in the pane only that one. Of many classes none has one. */
@@ -34,7 +34,7 @@ const grid = (inPane: boolean) => (inPane ? PANE_GRID : GRID)
 const columns = (metrics: MetricInfo[], effects: boolean, labels: readonly string[]) => {
   const n = metrics.length + Number(effects)
   // Of many classes, the name of the one that it indicates stands beside the feature’s name.
-  const word = isMany(labels) ? 'clamp(7rem, 30vw - 17rem, 10rem)' : '8rem'
+  const word = isMany(labels) ? 'clamp(7rem, 30vw - 17rem, 10rem)' : '9rem'
   return { '--wide': Math.min(WIDE, n), '--widest': n, '--word': word } as React.CSSProperties
 }
 /** The breakpoint from which a metric that does not sort is shown; the effects in a slice stand before the metrics. */

@@ -32,7 +32,7 @@ export function FeaturesView({ address, run }: { address: FeaturesAddress; run: 
   }
   if (address.card) return <CardPage feature={chosen} address={address} run={run} />
   return (
-    <div className={`${PAGE} lg:grid-cols-[21rem_minmax(0,1fr)]`}>
+    <div className={`${PAGE} lg:grid-cols-[21rem_minmax(0,1fr)] xl:grid-cols-[24rem_minmax(0,1fr)]`}>
       <aside aria-label="All features" className="hidden lg:sticky lg:top-14 lg:flex lg:h-[calc(100dvh-3.5rem)] lg:flex-col lg:self-start">
         <FeatureList
           address={address}
