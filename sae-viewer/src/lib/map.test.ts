@@ -31,12 +31,13 @@ it('finds the nearest point, but none that is far', () => {
   expect(nearestPoint([0, 0.5, 0.6], [0, 0.5, 0.5], [0.3, 0.3], 0.1)).toBeUndefined()
 })
 
-it('counts the strongest words of chosen features, whatever their case', () => {
-  const words = ['Cut', 'cut', 'rise', null, 'cut', 'Fed', '—']
-  expect(wordCounts(words, [0, 1, 2], 5)).toEqual([
-    { word: 'cut', n: 2, lift: 2 / (3 * (3 / 7)) },
-    { word: 'rise', n: 1, lift: 1 / (3 / 7) },
+it('counts the strongest words that chosen features share, whatever their case', () => {
+  const words = ['Cut', 'cut', 'rise', null, 'cut', 'Fed', '—', 'Rise', '—']
+  expect(wordCounts(words, [0, 1, 2, 5, 6, 7, 8], 5)).toEqual([
+    { word: 'rise', n: 2, total: 2 },
+    { word: 'cut', n: 2, total: 3 },
   ])
+  expect(wordCounts(words, [0, 2, 5], 5)).toEqual([])
   expect(wordCounts(words, [], 5)).toEqual([])
 })
 

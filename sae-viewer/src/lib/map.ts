@@ -61,18 +61,18 @@ export interface WordCount {
   word: string
   /** Features among the chosen whose strongest word it is. */
   n: number
-  /** How many times as frequent it is among the chosen as on the whole map. */
-  lift: number
+  /** The same on the whole map. */
+  total: number
 }
 
-/** The strongest words of the chosen points, those of the most features first. */
+/** The strongest words that several of the chosen points share, those of the most features first, then those rarest elsewhere. */
 export function wordCounts(words: readonly (string | null)[], chosen: readonly number[], most: number): WordCount[] {
   const everywhere = tally(words)
   const own = tally(chosen.map((i) => words[i] ?? null))
-  const rate = chosen.length / Math.max(words.length, 1)
   return [...own]
-    .map(([word, n]) => ({ word, n, lift: n / ((everywhere.get(word) ?? n) * rate) }))
-    .sort((one, other) => other.n - one.n || other.lift - one.lift || one.word.localeCompare(other.word))
+    .filter(([, n]) => n > 1)
+    .map(([word, n]) => ({ word, n, total: everywhere.get(word) ?? n }))
+    .sort((one, other) => other.n - one.n || one.total - other.total || one.word.localeCompare(other.word))
     .slice(0, most)
 }
 

@@ -6,7 +6,7 @@ import { ClassMark } from '../../components/Outcome'
 import type { MapAnswer } from '../../interpAPI'
 import { BENCH, FEATURES, writeAddress, type MapAddress } from '../../lib/address'
 import { writeBench } from '../../lib/bench'
-import { count, counted, number } from '../../lib/format'
+import { count, counted } from '../../lib/format'
 import { wordCounts } from '../../lib/map'
 import { visible } from '../../lib/text'
 import { useExample } from './useMap'
@@ -91,29 +91,28 @@ function OnBench({ map, address, chosen }: { map: MapAnswer; address: MapAddress
   )
 }
 
+/** The strongest words that several of the chosen features share. */
 function WordTable({ map, chosen }: { map: MapAnswer; chosen: readonly number[] }) {
   const words = wordCounts(map.words, chosen, WORDS)
   if (words.length === 0) return null
   return (
     <table className="w-full text-xs">
-      <caption className="sr-only">Strongest words of the listed features</caption>
+      <caption className="sr-only">Strongest words that listed features share</caption>
       <thead className="text-soft">
         <tr>
           <th scope="col" className="text-left font-normal">strongest word</th>
-          <th scope="col" className="text-right font-normal">features</th>
-          <th scope="col" className="text-right font-normal" title="How many times as frequent the word is here as on the whole map">
-            × whole map
-          </th>
+          <th scope="col" className="text-right font-normal">features here</th>
+          <th scope="col" className="text-right font-normal">on the whole map</th>
         </tr>
       </thead>
       <tbody>
-        {words.map(({ word, n, lift }) => (
+        {words.map(({ word, n, total }) => (
           <tr key={word} className="border-t border-line">
             <td className="max-w-40 truncate font-serif">
               <bdi>{visible(word)}</bdi>
             </td>
             <td className="text-right tabular-nums">{count(n)}</td>
-            <td className="text-right tabular-nums">{number(lift)}</td>
+            <td className="text-right tabular-nums">{count(total)}</td>
           </tr>
         ))}
       </tbody>
