@@ -42,7 +42,7 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
         </table>
       </div>
       <p className="mt-1.5 text-xs text-soft">
-        Pairs are train / held out. {run.labelled ? 'Spliced: the' : 'Unchanged: predictions that stay the same when the'} reconstruction replaces the activations of {spliced.positions} in{' '}
+        Of two figures the first is of train, the second held out. {run.labelled ? 'Spliced: the' : 'Unchanged: predictions that stay the same when the'} reconstruction replaces the activations of {spliced.positions} in{' '}
         {count(spliced.n_headlines)} {spliced.split} headlines{run.labelled && `; accuracy without it is ${percent(spliced.accuracy_clean)}`}.
         {spliced.baselines.length > 0 &&
           ` Recovered loss: ${spliced.baselines.map(({ kind, recovered_loss }) => `${percent(recovered_loss)} (${kind} ablation)`).join(', ')}.`}
@@ -62,12 +62,13 @@ function Source({ sae }: { sae: RunMetadata['sae'] }) {
   )
 }
 
-/** Train / held out, one above the other on narrow screens. */
+/** Train / held out; on narrow screens one above the other. */
 function Pair({ train, heldOut }: { train: number; heldOut: number }) {
   return (
     <td className={CELL}>
-      <span className="max-sm:block">{number(train)} / </span>
-      <span className="max-sm:block">{number(heldOut)}</span>
+      <span className="max-sm:block">{number(train)}</span>
+      <span className="max-sm:sr-only"> / </span>
+      <span className="max-sm:block max-sm:font-normal max-sm:text-soft">{number(heldOut)}</span>
     </td>
   )
 }
