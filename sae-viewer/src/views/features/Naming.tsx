@@ -1,4 +1,5 @@
 import type { ReactNode } from 'react'
+import { useLabel } from '../../hooks/useLabels'
 import type { FeatureInfo } from '../../interpAPI'
 import { count, counted, number } from '../../lib/format'
 import { visible } from '../../lib/text'
@@ -11,27 +12,33 @@ type Explanation = NonNullable<FeatureInfo['explanation']>
 const KINDS = { word: 'the word', stem: 'a form of', phrase: 'the phrase', shape: 'the shape', position: 'the text', class: 'predicted', lexicon: 'a word of' } as const
 
 /** The name that the analysis found, its rule and its score, and what a language model said. */
-export function FoundNaming({ info: { naming, explanation } }: { info: FeatureInfo }) {
+export function FoundNaming({ info: { feature, naming, explanation } }: { info: FeatureInfo }) {
   if (!naming && !explanation) return null
   return (
     <Section id="name" title="Name">
       <div className="grid grid-cols-1 gap-x-10 gap-y-5 pt-3 md:grid-cols-2">
-        {naming && <Found naming={naming} />}
+        {naming && <Found naming={naming} feature={feature} />}
         {explanation && <Explained explanation={explanation} />}
       </div>
     </Section>
   )
 }
 
-function Found({ naming }: { naming: Naming }) {
+function Found({ naming, feature }: { naming: Naming; feature: number }) {
   const { name, rule, score, low, high, f1, n, n_rule, shuffled, above } = naming
+  // The page's heading has the found name, unless a person gave another.
+  const inHeading = !useLabel(feature)?.name
   return (
     <section aria-label="Found name" className="min-w-0">
-      <p className="wrap-anywhere">
-        {name === null ? <span className="text-soft">No name found.</span> : <bdi className="font-semibold">{visible(name)}</bdi>}
-      </p>
+      {name === null ? (
+        <p className="text-soft">No name found.</p>
+      ) : inHeading ? null : (
+        <p className="wrap-anywhere">
+          <bdi className="font-semibold">{visible(name)}</bdi>
+        </p>
+      )}
       {rule.length > 0 && (
-        <p className="mt-1 text-xs text-soft wrap-anywhere">
+        <p className="mt-1 text-soft wrap-anywhere">
           {name === null ? 'The best rule' : 'The rule'}: {rule.map(({ kind, value }, i) => (
             <span key={i}>
               {i > 0 && ', or '}
@@ -40,11 +47,11 @@ function Found({ naming }: { naming: Naming }) {
           ))}
         </p>
       )}
-      {score !== null && <Score what={name === null ? 'best rule' : 'found name'} score={{ auroc: score, low: low ?? score, high: high ?? score }} />}
+      {score !== null && <Score what="AUROC on other headlines" score={{ auroc: score, low: low ?? score, high: high ?? score }} />}
       <Reading>
         {score === null
           ? 'It fires on too few of the testing headlines for a test, or on nearly all of them.'
-          : `AUROC of the rule on headlines that did not choose it: 0.5 is chance. It fires in ${counted(n, 'testing headline')}${above > 0 ? ` above ${number(above)}` : ''}, and the rule holds in ${count(n_rule)}; F1 is ${number(f1 ?? 0)}.${shuffled === null ? '' : ` The rule of another feature scores ${number(shuffled)} here.`}`}
+          : `How well the rule predicts where the feature fires, on headlines that did not choose it: 0.5 is chance. The feature fires in ${counted(n, 'testing headline')}${above > 0 ? ` above ${number(above)}` : ''}, and the rule holds in ${count(n_rule)}; F1 is ${number(f1 ?? 0)}.${shuffled === null ? '' : ` The rule of another feature scores ${number(shuffled)} here.`}`}
       </Reading>
     </section>
   )
