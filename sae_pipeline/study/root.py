@@ -44,6 +44,7 @@ _READS: dict[str, tuple[str, ...]] = {
     "intervene": (_SAES,),
     "family": (_SAES,),
     "explain": (_SAES,),
+    "contrast": (_SAES,),
     "export-run": (),
     "map": (),
     "push": (_SAES, _RUNS),
@@ -170,7 +171,7 @@ class RemoteStudy(StudyRoot):
         if self._verb == "verify":
             return {name: file for name, file in files.items() if _SENT.fullmatch(name) and not name.endswith(_LOCAL)}
         classifiers, folders = {present} if present else set(), set[Path]()
-        if self._verb in ("intervene", "family", "map", "export-run"):
+        if self._verb in (*ADDED_BY.values(), "export-run"):
             run = find_run(self.folder / "analysis_data", self._run)
             folders.add(run)
             classifiers.add(read_metadata(run).classifier_hash)

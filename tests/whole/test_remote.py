@@ -105,6 +105,14 @@ class TestStudy:
         assert "family.json" in s3.names(f"{address}/analysis_data/{run}")
         assert s3.files.info(f"{address}/analysis_data/{run}/metadata.json")["LastModified"] == before
 
+        on("e", "contrast", "--run", run, "--kinds", "upper", "--max-headlines", "3", "--templates", "false")
+        assert "contrast.json" in s3.names(f"{address}/analysis_data/{run}")
+        assert not list((tmp_path / "e").rglob("acts-*")), "activations are not read"
+        monkeypatch.setenv("SAE_CACHE", str(tmp_path / "f"))
+        asked = ("--endpoint", "http://127.0.0.1:9/v1", "--model", "m", "--max-features", "1")
+        assert "Nothing was sent" in refused(capsys, "explain", "--root", address, *asked)
+        monkeypatch.setenv("SAE_CACHE", str(tmp_path / "b"))
+
         s3.files.rm(f"{address}/analysis_data/{run}", recursive=True)
         assert "There are no runs in " + address in refused(capsys, "family", "--root", address)
         assert not list((tmp_path / "b").rglob("*_run-*")), "what is deleted at the address is gone here"
