@@ -54,9 +54,7 @@ def names_problems(names: NamesFile, metadata: RunMetadata, stats: FeatureStatsF
     yield from unlike("d_sae", names.d_sae, metadata.sae.d_sae)
     if names.n_choosing + names.n_testing > metadata.totals.n_headlines:
         yield "n_choosing, n_testing", f"are more than {metadata.totals.n_headlines} headlines"
-    live = [feature for feature, count in enumerate(stats.counts) if count]
-    if [one.feature for one in names.features] != live:
-        yield "features", f"are not the {len(live)} features that fire, in ascending order"
+    yield from _live_problems([one.feature for one in names.features], stats)
     for n, one in enumerate(names.features):
         good = (one.score or 0.0) >= names.least_score and (one.f1 or 0.0) >= names.least_f1
         if one.name is not None and not (one.rule and good):
@@ -66,6 +64,13 @@ def names_problems(names: NamesFile, metadata: RunMetadata, stats: FeatureStatsF
             yield f"features.{n}.score", "is outside its interval"
         if max(one.n, one.n_rule) > names.n_testing:
             yield f"features.{n}", f"counts more than the {names.n_testing} testing headlines"
+
+
+def _live_problems(features: list[int], stats: FeatureStatsFile) -> Problems:
+    """Check that a file has the features that fire."""
+    live = [feature for feature, count in enumerate(stats.headline_counts) if count]
+    if features != live:
+        yield "features", f"are not the {len(live)} features that fire, in ascending order"
 
 
 def explanations_problems(file: ExplanationsFile, metadata: RunMetadata, checksum: str) -> Problems:
@@ -97,12 +102,10 @@ def map_problems(found: MapFile, metadata: RunMetadata, checksum: str, stats: Fe
     """Check `map.json`."""
     yield from made_from_problems(found, metadata, checksum)
     yield from unlike("d_sae", found.d_sae, metadata.sae.d_sae)
-    live = [feature for feature, count in enumerate(stats.headline_counts) if count]
-    if found.features != live:
-        yield "features", f"are not the {len(live)} features that fire, in ascending order"
+    yield from _live_problems(found.features, stats)
     for name, column in (("x", found.x), ("y", found.y), ("region", found.region)):
-        if len(column) != len(live):
-            yield name, f"has {len(column)} of {len(live)} features"
+        if len(column) != len(found.features):
+            yield name, f"has {len(column)} of {len(found.features)} features"
     sizes = [0] * len(found.regions)
     for number in found.region:
         if number >= len(sizes):
