@@ -1,6 +1,7 @@
 """The map of a run's features: where each lies, which regions there are, and what these are called."""
 
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 
 import numpy as np
@@ -16,10 +17,8 @@ from sae_pipeline.naming.sample import read_words
 from sae_pipeline.runs.added_files import made_from
 from sae_pipeline.runs.decoder import decoder_blocks
 from sae_pipeline.runs.folders import Run
-from sae_pipeline.runs.run_files import MAX_WHOLE_BYTES, DamagedRunError, Model, parse_record, read_whole
+from sae_pipeline.runs.run_files import DamagedRunError
 from sae_pipeline.schema.map import MapFile
-from sae_pipeline.schema.names import NAMES, NamesFile
-from sae_pipeline.schema.run import NEIGHBOURS, NeighboursFile
 
 _WORDS = 6  # of a feature's examples
 _KINDS = ("word", "phrase", "lexicon")  # the rules that name words
@@ -58,7 +57,9 @@ def feature_map(run: Run, seed: int, meaning: Meaning | None, encoder: Encoder |
 
 def _firing_together(run: Run, live: Ints) -> layout.Pairs | None:
     """The pairs of live features in `neighbours.json`, by their places in `live`; None where the run lacks the file."""
-    near = _optional(run, NEIGHBOURS, NeighboursFile)
+    near = None
+    with _unless_damaged():
+        near = run.neighbours
     if near is None:
         return None
     place = np.full(near.d_sae, -1)
@@ -73,9 +74,9 @@ def _firing_together(run: Run, live: Ints) -> layout.Pairs | None:
 def _words(run: Run) -> dict[int, list[str]]:
     """The words of each feature: those of its name's rule, then those of its examples, most characteristic first."""
     found: dict[int, list[str]] = {}
-    names = _optional(run, NAMES, NamesFile)
-    for named in names.features if names else ():
-        found[named.feature] = [one.value for one in named.rule if one.kind in _KINDS]
+    with _unless_damaged():
+        for feature, named in run.found_names.items():
+            found[feature] = [one.value for one in named.rule if one.kind in _KINDS]
     for span in list_spans(run.folder):
         saved = orjson.loads(span)
         words = [one["word"] for one in saved["words"][:_WORDS]] or [saved["word"].casefold()]
@@ -83,13 +84,10 @@ def _words(run: Run) -> dict[int, list[str]]:
     return found
 
 
-def _optional(run: Run, name: str, model: type[Model]) -> Model | None:
-    """A file that the analysis wrote; None where it did not. One that is damaged is named and left out."""
-    known = run.metadata.files.get(name)
-    if known is None or known.size > MAX_WHOLE_BYTES:
-        return None
+@contextmanager
+def _unless_damaged() -> Iterator[None]:
+    """Go on without a file that the analysis wrote and that is damaged, and name it."""
     try:
-        return read_whole(run.folder, name, known, partial(parse_record, run.folder, name, model=model))
+        yield
     except DamagedRunError as error:
-        tqdm.write(f"The map is made without {name}: {error.what}.")
-        return None
+        tqdm.write(f"The map is made without this file: {error.what}.")

@@ -23,18 +23,21 @@ from sae_pipeline.runs.fit import (
     stats_problems,
     tokens_problems,
 )
-from sae_pipeline.runs.fit_added import names_problems
+from sae_pipeline.runs.fit_added import names_problems, neighbours_problems
 from sae_pipeline.runs.problems import Problems, listed_problems, made_with_problems, repeated_problems
 from sae_pipeline.runs.readable import ReadHeadline, RunFeature
 from sae_pipeline.runs.run_files import (
     ADDED_BY,
     Content,
     DamagedRunError,
+    Model,
     added_limit,
+    check,
     damaged,
     damaged_run,
     parse_record,
     plain_file,
+    read_listed,
     read_metadata,
     read_whole,
     run_checksum,
@@ -43,10 +46,12 @@ from sae_pipeline.runs.run_files import (
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS, RUN_FILES
 from sae_pipeline.schema.names import NAMES, FeatureName, NamesFile
 from sae_pipeline.schema.run import (
+    NEIGHBOURS,
     FeatureExamples,
     FeatureStatsFile,
     FeatureTokensFile,
     HeadlineFeaturesFile,
+    NeighboursFile,
     Prompt,
     RunMetadata,
 )
@@ -144,13 +149,13 @@ class Run:
 
         Raises `DamagedRunError`.
         """
-        if NAMES not in self.metadata.files:
-            return {}
-        parse = partial(parse_record, self.folder, NAMES, model=NamesFile)
-        names = read_whole(self.folder, NAMES, self.metadata.files[NAMES], parse)
-        for field, problem in names_problems(names, self.metadata, self.feature_stats):
-            raise damaged(self.folder, NAMES, field, problem)
-        return {one.feature: one for one in names.features}
+        names = self._listed(NAMES, NamesFile, lambda one: names_problems(one, self.metadata, self.feature_stats))
+        return {one.feature: one for one in names.features} if names else {}
+
+    @cached_property
+    def neighbours(self) -> NeighboursFile | None:
+        """`neighbours.json`; None where the run has no such file. Raises `DamagedRunError`."""
+        return self._listed(NEIGHBOURS, NeighboursFile, lambda one: neighbours_problems(one, self.metadata))
 
     def _repr_html_(self) -> str:
         m = self.metadata
@@ -162,6 +167,14 @@ class Run:
         ]
         reports = [one._repr_html_() for one in (m.classifier.report, m.sae.report) if one is not None]
         return block(m.run_id, table(["", ""], rows), *map(Html, reports))
+
+    def _listed(self, name: str, model: type[Model], problems: Callable[[Model], Problems]) -> Model | None:
+        """A file that the analysis writes and the run can do without, checked."""
+        if name not in self.metadata.files:
+            return None
+        found = read_listed(self.folder, name, self.metadata.files[name], model)
+        check(self.folder, name, "", problems(found))
+        return found
 
     @cached_property
     def _saved(self) -> dict[int, FeatureExamples]:
