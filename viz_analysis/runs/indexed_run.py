@@ -89,8 +89,7 @@ class IndexedRun:
 
     def features(self, query: FeaturesQuery, names: HumanNames) -> FeaturesPage:
         """A page of features; `names` are what people call some of them."""
-        text = query.q.strip() if query.q and query.by == "meaning" else ""
-        meant = None
+        meant, text = None, _meant(query)
         if text:
             nearest = partial(self._meaning.nearest_example, self._reader, text=text)
             meant = ByMeaning(self._meaning.alike_features(text), nearest)
@@ -129,7 +128,7 @@ class IndexedRun:
 
     def _similar(self, query: ConfusionQuery) -> Similar | None:
         """How alike each headline is to the text that is searched for by meaning; None in any other search."""
-        text = query.q.strip() if query.q and query.by == "meaning" else ""
+        text = _meant(query)
         return self._meaning.alike_headlines(text) if text else None
 
     def contrast(self) -> ContrastAnswer:
@@ -171,3 +170,8 @@ class IndexedRun:
             return read()
         except DamageError as error:  # it was whole when the run was opened
             raise IndexMisfitError(f"{DECODER} {error}") from error
+
+
+def _meant(query: ConfusionQuery | FeaturesQuery) -> str:
+    """The text that is searched for by meaning; empty in any other search."""
+    return query.q.strip() if query.q and query.by == "meaning" else ""
