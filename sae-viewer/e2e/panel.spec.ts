@@ -42,15 +42,15 @@ test('a name given to a feature is shown on its chips, survives a reload, holds 
   await dialog.getByRole('searchbox').fill('guidance')
   await expect(dialog.getByRole('link')).toHaveCount(1)
   const saved = page.waitForEvent('download')
-  await dialog.getByRole('button', { name: 'Save as JSON: these labels' }).click()
+  await dialog.getByRole('button', { name: 'Save as JSON: these annotations' }).click()
   const { labels } = JSON.parse(readFileSync(await (await saved).path(), 'utf8')) as { labels: { feature: number; name: string }[] }
   expect(labels).toMatchObject([{ feature, name: '<i>beats</i> & raises' }])
 
   const rows = Array.from({ length: 10_000 }, (_, n) => `${n},<b>imported</b> ${n}`)
-  await dialog.getByLabel('Add labels from a file').setInputFiles({ name: 'names.csv', mimeType: 'text/csv', buffer: Buffer.from(`feature,name\n${rows.join('\n')}`) })
-  const n = Number(/has ([\d,]+) labels/.exec((await dialog.getByText('of this SAE’s features').textContent()) ?? '')?.[1]?.replace(',', ''))
-  await expect(dialog.getByText(`rows name features above ${n - 1}, which it does not have; they are left out.`)).toBeVisible()
-  await dialog.getByRole('button', { name: /^Add .* labels$/ }).click()
+  await dialog.getByLabel('Add annotations from a file').setInputFiles({ name: 'names.csv', mimeType: 'text/csv', buffer: Buffer.from(`feature,name\n${rows.join('\n')}`) })
+  const n = Number(/has ([\d,]+) annotations/.exec((await dialog.getByText('of this SAE’s features').textContent()) ?? '')?.[1]?.replace(',', ''))
+  await expect(dialog.getByText(`rows with a feature number above ${n - 1} will be left out: this SAE has no such feature.`)).toBeVisible()
+  await dialog.getByRole('button', { name: /^Add .* annotations$/ }).click()
   await expect(dialog.getByText('1 feature had another name already, which stays.')).toBeVisible()
   const kept = (JSON.parse(readFileSync(labelsFile(), 'utf8')) as { labels: Record<string, { name: string }> }).labels
   expect(Object.keys(kept)).toHaveLength(n)

@@ -1320,7 +1320,7 @@ export interface components {
         };
         /**
          * FeatureLabel
-         * @description A human label of a feature.
+         * @description An annotation: what a person wrote about a feature.
          */
         FeatureLabel: {
             /**
@@ -3875,7 +3875,7 @@ export interface operations {
                 where?: string[];
                 limit?: number;
                 offset?: number;
-                /** @description a feature's number or its first digits, or a part of its label, its found name, its explanation or its strongest token's word */
+                /** @description a feature's number or its first digits, or a part of the name that a person gave it, of its found name, its explanation or its strongest token's word */
                 q?: string | null;
                 /** @description how `q` is searched for: as words, or by the sentence encoder, which finds the 100 that mean most alike; the answer then has the metric `similarity` */
                 by?: "words" | "meaning";
@@ -3892,7 +3892,7 @@ export interface operations {
                 max_density?: number | null;
                 /** @description class with the feature's highest AUROC */
                 leaning?: number | null;
-                /** @description whether the feature has a human label */
+                /** @description whether a person has named, starred or noted the feature */
                 labelled?: boolean | null;
                 /** @description a feature to show in the middle of the page; `offset` is ignored */
                 around?: number | null;

@@ -91,8 +91,8 @@ class FeaturesQuery(PageQuery, SliceQuery):
     q: str | None = Field(
         None,
         max_length=200,
-        description="a feature's number or its first digits, or a part of its label, its found name, its "
-        "explanation or its strongest token's word",
+        description="a feature's number or its first digits, or a part of the name that a person gave it, of its found "
+        "name, its explanation or its strongest token's word",
     )
     by: By = Field("words", description=f"{_BY}; the answer then has the metric `similarity`")
     metric: str | None = Field(
@@ -110,7 +110,7 @@ class FeaturesQuery(PageQuery, SliceQuery):
     min_density: Share | None = Field(None, description="least share of counted tokens on which the feature fires")
     max_density: Share | None = Field(None, description="largest share of counted tokens on which the feature fires")
     leaning: int | None = Field(None, ge=0, le=1000, description="class with the feature's highest AUROC")
-    labelled: bool | None = Field(None, description="whether the feature has a human label")
+    labelled: bool | None = Field(None, description="whether a person has named, starred or noted the feature")
     around: int | None = Field(
         None, ge=0, le=10**9, description="a feature to show in the middle of the page; `offset` is ignored"
     )

@@ -117,7 +117,7 @@ def _begins_with(features: Ints, number: int) -> Flags:
 
 
 def _named(run: RunReader, text: str, names: HumanNames) -> Flags:
-    """Which features have `text` in their label, found name, explanation or the word of their strongest token."""
+    """Which features have `text` in a name, in their explanation or in the word of their strongest token."""
     wanted = text.casefold()
     by_word = run.rows(
         "SELECT feature FROM feature WHERE instr(folded, ?1) OR instr(found_folded, ?1) OR instr(explained_folded, ?1)",

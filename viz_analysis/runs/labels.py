@@ -39,7 +39,7 @@ def _one_line(text: str) -> str:
 
 
 class FeatureLabel(Record):
-    """A human label of a feature."""
+    """An annotation: what a person wrote about a feature."""
 
     name: Annotated[str, StringConstraints(max_length=120), AfterValidator(_one_line)] = ""
     starred: bool = False
@@ -122,7 +122,7 @@ class LabelStore:
             self._source.refresh(path)
             before = self.get(sae_hash, d_sae)
             if seen is not None and before.etag not in seen:
-                raise LabelsChangedError("The labels have changed since they were read: read them again, then save.")
+                raise LabelsChangedError("The annotations have changed since they were read; read them again.")
             now = datetime.now(UTC).isoformat(timespec="seconds")
             after: Labels = {}
             for feature, label in sorted(labels.items()):
@@ -137,7 +137,7 @@ class LabelStore:
 
     def _path(self, sae_hash: str) -> Path:
         if not _SAFE_HASH.fullmatch(sae_hash):  # it may come from elsewhere, and names a file
-            raise DamagedLabelsError(f"{sae_hash[:64]!r} is no hash of an SAE, so it has no labels; analyse again.")
+            raise DamagedLabelsError(f"{sae_hash[:64]!r} is no hash of an SAE and has no annotations; analyse again.")
         return self._folder / f"{sae_hash}.json"
 
     @contextmanager
@@ -147,7 +147,7 @@ class LabelStore:
             try:
                 held.enter_context(locked(path.with_suffix(".lock")))
             except OSError as error:
-                raise UserError(f"Labels cannot be saved in {self._folder}: {error.strerror}.") from error
+                raise UserError(f"Annotations cannot be saved in {self._folder}: {error.strerror}.") from error
             yield path
 
 

@@ -25,7 +25,7 @@ from viz_analysis.web.viewer_files import REPOSITORY, VIEWER_DIR
 
 _BEYOND_LOCALHOST = {
     True: "Other machines can reach it, and it asks for a password: see --password-file and --no-password.",
-    False: "Other machines can reach it, and it asks for no password: every visitor may change labels.",
+    False: "Other machines can reach it, and it asks for no password: every visitor may change annotations.",
 }
 _EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 0}
 

@@ -1,4 +1,4 @@
-/** People's labels of features: read once for all chips, and saved so that no change by somebody else is lost. */
+/** People's annotations of features (labels, in the API): read once for all chips, and saved so that no change by somebody else is lost. */
 
 import { useQuery } from '@tanstack/react-query'
 import { createContext, use, useEffect } from 'react'
@@ -46,7 +46,7 @@ export class LabelConflict extends Error {
     readonly theirs: LabelText,
     readonly fields: Merged['conflicts'],
   ) {
-    super('This label was changed elsewhere in the meantime.')
+    super('This annotation was changed elsewhere in the meantime.')
   }
 }
 

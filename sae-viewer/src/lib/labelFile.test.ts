@@ -24,13 +24,13 @@ test('ten thousand names with unknown numbers: each row is a label, unknown or u
 })
 
 test.each([
-  ['', 'has no labels'],
+  ['', 'has no annotations'],
   ['{"labels": 3}', 'without “labels”'],
   ['{', 'is no JSON'],
-  ['a,b\n1,2', 'has no labels'],
+  ['a,b\n1,2', 'has no annotations'],
   [`feature,name\n${'1,x\n'.repeat(20_001)}`, 'has 20,001 rows'],
   [`feature,name\n1,"${'a'.repeat(4 << 20)}`, 'quotation mark is not closed'],
-  [`a,b\n1,${'""'.repeat(2 << 20)}x`, 'has no labels'],
+  [`a,b\n1,${'""'.repeat(2 << 20)}x`, 'has no annotations'],
   ['x'.repeat((8 << 20) + 1), 'larger than 8 MiB'],
 ])('a file without labels is refused: %.12s', (text, sentence) => {
   expect(() => readLabels(text, 10)).toThrow(sentence)

@@ -18,7 +18,7 @@ export interface LabelFile {
 export function readLabels(text: string, nFeatures: number): LabelFile {
   if (text.length > MAX_FILE) throw new Error(`The file is larger than ${MAX_FILE >> 20} MiB.`)
   const rows = /^\s*[[{]/.test(text.replace(/^\ufeff/, '')) ? jsonRows(text) : csvRows(text)
-  if (rows.length > MAX_LABELS) throw new Error(`The file has ${rows.length.toLocaleString('en-US')} rows; at most ${MAX_LABELS.toLocaleString('en-US')} labels are kept.`)
+  if (rows.length > MAX_LABELS) throw new Error(`The file has ${rows.length.toLocaleString('en-US')} rows; at most ${MAX_LABELS.toLocaleString('en-US')} annotations are kept.`)
   const found: LabelFile = { labels: new Map(), unknown: [], unreadable: 0 }
   for (const row of rows) {
     const feature = typeof row.feature === 'number' ? row.feature : /^\d{1,9}$/.test(words(row.feature)) ? Number(row.feature) : -1
@@ -31,7 +31,7 @@ export function readLabels(text: string, nFeatures: number): LabelFile {
     else if (feature >= nFeatures) found.unknown.push(feature)
     else found.labels.set(feature, label)
   }
-  if (found.labels.size + found.unknown.length === 0) throw new Error('The file has no labels: it needs a column or field “feature” and one “name”, “starred” or “note”.')
+  if (found.labels.size + found.unknown.length === 0) throw new Error('The file has no annotations: it needs a column or field “feature” and one “name”, “starred” or “note”.')
   return found
 }
 

@@ -1,11 +1,11 @@
 import { MAY_HAVE_BENCH } from '../../base'
 import { Failure, Note, WithCommands } from '../../components/Notices'
+import { useLiveState } from '../../hooks/useLiveState'
 import type { RunMetadata } from '../../interpAPI'
 import type { BenchAddress } from '../../lib/address'
 import { readBench } from '../../lib/bench'
 import { visible } from '../../lib/text'
 import { RunExamples } from './RunExamples'
-import { useLiveState } from './useLive'
 import { Workspace } from './Workspace'
 
 /** The Bench tab: a headline and its features are edited, to see what the classifier makes of it. */

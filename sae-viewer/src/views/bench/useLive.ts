@@ -2,7 +2,7 @@
 
 import { keepPreviousData, useMutation, useQuery } from '@tanstack/react-query'
 import { SHARED } from '../../base'
-import { get, post, type ApiError } from '../../interpAPI'
+import { post, type ApiError } from '../../interpAPI'
 import type { FeatureEdit } from '../../lib/bench'
 
 /** Features that a text is read with. */
@@ -18,11 +18,6 @@ export const whileBusy = {
   retryDelay: 700,
 }
 const live = { ...whileBusy, refetchInterval: false as const }
-
-/** Whether the server has a model in memory, and within which limits it can be asked. */
-export function useLiveState() {
-  return useQuery({ queryKey: ['live'], queryFn: ({ signal }) => get('/api/live', {}, signal), staleTime: 0 })
-}
 
 /** What the classifier makes of a text: first by gradients alone, then with whole integration paths and ablations. */
 export function useProbe(run: string, text: string, enabled: boolean) {

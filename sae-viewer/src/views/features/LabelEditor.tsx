@@ -16,7 +16,7 @@ export function LabelEditor({ feature, run }: { feature: number; run: RunMetadat
   }
   const noted = writing || label.note !== ''
   return (
-    <section aria-label="Your label" className="mt-2">
+    <section aria-label="Your annotation" className="mt-2">
       <div className="flex items-center gap-2">
         <button
           type="button"
@@ -64,7 +64,7 @@ export function LabelEditor({ feature, run }: { feature: number; run: RunMetadat
       )}
       {state instanceof LabelConflict && (
         <p role="alert" className="mt-2 ml-11 max-w-[38rem] rounded-md bg-sunk px-3 py-2">
-          This label was changed elsewhere in the meantime
+          This annotation was changed elsewhere in the meantime
           {state.fields.map((field) => (
             <span key={field}>
               , {field}: <bdi className="font-semibold">{String(state.theirs[field]) ? visible(String(state.theirs[field])) : 'removed'}</bdi>

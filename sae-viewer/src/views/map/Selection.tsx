@@ -1,8 +1,8 @@
 import { Link } from 'wouter'
-import { MAY_HAVE_BENCH } from '../../base'
 import { FeatureCalled } from '../../components/FeatureName'
 import { Icon } from '../../components/Icon'
 import { ClassMark } from '../../components/Outcome'
+import { useLiveState } from '../../hooks/useLiveState'
 import type { MapAnswer } from '../../interpAPI'
 import { BENCH, FEATURES, writeAddress, type MapAddress } from '../../lib/address'
 import { writeBench } from '../../lib/bench'
@@ -14,8 +14,6 @@ import { useExample } from './useMap'
 /** Features that are listed; the address of the list of features finds all. */
 const LISTED = 200
 const WORDS = 8
-/** The most edits that the bench takes. */
-const MOST_EDITS = 256
 
 /** The chosen features: their words, a link to the bench without them, and their list. */
 export function Selection({ map, address, title, chosen, onClear }: {
@@ -78,14 +76,15 @@ export function Selection({ map, address, title, chosen, onClear }: {
 
 /** A link to the bench on which the chosen features are ablated, with a headline in which the first of them is strong. */
 function OnBench({ map, address, chosen }: { map: MapAnswer; address: MapAddress; chosen: readonly number[] }) {
-  const features = chosen.slice(0, MOST_EDITS).map((index) => map.features[index] ?? 0)
+  const most = useLiveState().data?.max_edits
+  const features = chosen.slice(0, most).map((index) => map.features[index] ?? 0)
   const text = useExample(map.run_id, features[0])
-  if (!MAY_HAVE_BENCH) return null
+  if (most === undefined) return null
   const bench = writeBench({ text: text ?? '', from: text ?? '', edits: features.map((feature) => ({ feature, operation: 'ablate', value: 0 })) })
   return (
     <p className="pb-2 text-sm">
       <Link className="quiet" href={writeAddress({ ...BENCH, run: address.run, bench })}>
-        {chosen.length > MOST_EDITS ? `Ablate the first ${MOST_EDITS} on the bench` : `Ablate ${chosen.length === 1 ? 'it' : `all ${count(chosen.length)}`} on the bench`}
+        {chosen.length > most ? `Ablate the first ${most} on the bench` : `Ablate ${chosen.length === 1 ? 'it' : `all ${count(chosen.length)}`} on the bench`}
       </Link>
     </p>
   )

@@ -4,7 +4,7 @@ import type { RunMetadata } from '../../interpAPI'
 import { counted } from '../../lib/format'
 import { MAX_FILE, readLabels, type LabelFile } from '../../lib/labelFile'
 
-/** Reads labels from a file, says what it holds, and adds them when the reader agrees. */
+/** Reads annotations from a file, says what it holds, and adds them when the reader agrees. */
 export function LabelImport({ run }: { run: RunMetadata }) {
   const [read, setRead] = useState<LabelFile>()
   const [said, setSaid] = useState('')
@@ -25,7 +25,7 @@ export function LabelImport({ run }: { run: RunMetadata }) {
   const add = async (file: LabelFile) => {
     try {
       const { added, kept } = await importLabels(run, file)
-      setSaid(`${counted(added, 'label')} added.${kept > 0 ? ` ${counted(kept, 'feature')} had another name already, which stays.` : ''}`)
+      setSaid(`${counted(added, 'annotation')} added.${kept > 0 ? ` ${counted(kept, 'feature')} had another name already, which stays.` : ''}`)
       setRead(undefined)
     } catch (error) {
       say(error)
@@ -34,7 +34,7 @@ export function LabelImport({ run }: { run: RunMetadata }) {
   return (
     <div className="text-xs text-soft">
       <label className="flex flex-wrap items-center gap-x-3 gap-y-1">
-        Add labels from a file (CSV or JSON, as saved here)
+        Add annotations from a file (CSV or JSON, as saved here)
         <input type="file" accept=".csv,.json,text/csv,application/json" onChange={(event) => void choose(event.target.files?.[0])} className="max-w-full file:mr-3 file:rounded-md file:border file:border-edge file:px-3 file:py-1.5 file:text-ink" />
       </label>
       {read && (
@@ -42,7 +42,7 @@ export function LabelImport({ run }: { run: RunMetadata }) {
           <span>{contents(read, run.sae.d_sae)}</span>
           {read.labels.size > 0 && (
             <button type="button" className="button !min-h-8" onClick={() => void add(read)}>
-              Add {counted(read.labels.size, 'label')}
+              Add {counted(read.labels.size, 'annotation')}
             </button>
           )}
         </p>
@@ -64,8 +64,8 @@ async function utf8(file: File): Promise<string> {
 }
 
 function contents({ labels, unknown, unreadable }: LabelFile, nFeatures: number): string {
-  const parts = [`The file has ${counted(labels.size, 'label')} of this SAE’s features.`]
-  if (unknown.length > 0) parts.push(`${counted(unknown.length, 'row')} name features above ${nFeatures - 1}, which it does not have; they are left out.`)
+  const parts = [`The file has ${counted(labels.size, 'annotation')} of this SAE’s features.`]
+  if (unknown.length > 0) parts.push(`${counted(unknown.length, 'row')} with a feature number above ${nFeatures - 1} will be left out: this SAE has no such feature.`)
   if (unreadable > 0) parts.push(`${counted(unreadable, 'row')} could not be read.`)
   return parts.join(' ')
 }

@@ -12,7 +12,7 @@ import { counted, when } from '../../lib/format'
 import { visible } from '../../lib/text'
 import { LabelImport } from './LabelImport'
 
-/** All labels that people gave the features of this SAE. */
+/** All annotations: the names, stars and notes that people gave the features of this SAE. */
 export default function LabelList({ run, address }: { run: RunMetadata; address: Address }) {
   const { labels, error } = useLabels(run)
   const [wanted, setWanted] = useState('')
@@ -37,8 +37,8 @@ export default function LabelList({ run, address }: { run: RunMetadata; address:
       <>
         <p className="mb-3 text-soft">
           {SHARED === undefined
-            ? 'No feature of this SAE has a label yet. Open a feature and type a name under its title; the name is then shown wherever the feature appears, in every run of this SAE.'
-            : 'No feature of this SAE had a label when the run was exported.'}
+            ? 'No feature of this SAE has an annotation yet: a name, a star or a note. Open a feature and type a name under its title. The name is then shown wherever the feature appears, in every run of this SAE.'
+            : 'No feature of this SAE had an annotation when the run was exported.'}
         </p>
         {SHARED === undefined && <LabelImport run={run} />}
       </>
@@ -49,7 +49,7 @@ export default function LabelList({ run, address }: { run: RunMetadata; address:
       <div className="mb-3 flex flex-wrap items-center gap-x-4 gap-y-2">
         <input
           type="search"
-          aria-label="Search the labels"
+          aria-label="Search the annotations"
           placeholder="Search names and notes"
           value={wanted}
           onChange={(event) => setWanted(event.target.value)}
@@ -59,10 +59,10 @@ export default function LabelList({ run, address }: { run: RunMetadata; address:
           <input type="checkbox" checked={starred} onChange={(event) => setStarred(event.target.checked)} />
           Starred only
         </label>
-        <span role="status" className="text-soft">{counted(found.length, 'label')}</span>
+        <span role="status" className="text-soft">{counted(found.length, 'annotation')}</span>
         <SaveButtons
           className="ml-auto"
-          what="these labels"
+          what="these annotations"
           ways={{
             CSV: () => saveFile(`${name}.csv`, csv(rows), 'text/csv'),
             JSON: () => saveFile(`${name}.json`, JSON.stringify({ sae_hash: run.sae_hash, labels: rows }, null, 2), 'application/json'),

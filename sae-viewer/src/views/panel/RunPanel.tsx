@@ -11,12 +11,12 @@ const Contrast = lazy(() => import('./Contrast'))
 const Compare = lazy(() => import('./Compare'))
 const LabelList = lazy(() => import('./LabelList'))
 
-const NAMES: Record<Panel, string> = { runs: 'Runs', quality: 'Quality', contrast: 'Contrast', compare: 'Compare', labels: 'Labels' }
+const NAMES: Record<Panel, string> = { runs: 'Runs', quality: 'Quality', contrast: 'Contrast', compare: 'Compare', labels: 'Annotations' }
 
 /** The panels that a page shows; comparing runs and choosing one needs the server. */
 const OFFERED: readonly Panel[] = SHARED === undefined ? PANELS : PANELS.filter((name) => name === 'quality' || name === 'contrast' || name === 'labels')
 
-/** The panel over the view: the list of runs, the quality of the shown one, its comparison with others, its labels. */
+/** The panel over the view: the list of runs, the quality of the shown one, its comparison with others, its annotations. */
 export default function RunPanel({ run, address }: { run: Run | undefined; address: Address }) {
   const panel = shownPanel(address) ?? 'runs'
   const shown = run ? panel : 'runs'
