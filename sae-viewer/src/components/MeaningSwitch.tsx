@@ -3,8 +3,8 @@ import { SEARCHES } from '../lib/address'
 
 const NAMES = { words: 'by words', meaning: 'by meaning' } as const
 const EXPLAINED = {
-  words: 'Finds the text itself.',
-  meaning: 'Finds the 100 that mean most alike, whatever their words, by the sentence encoder on this machine.',
+  words: 'Finds texts with these words.',
+  meaning: 'Finds the 100 whose meaning is nearest to your phrase, whatever their words. The sentence encoder runs on this machine.',
 } as const
 
 type By = keyof typeof NAMES

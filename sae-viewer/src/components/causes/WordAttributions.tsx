@@ -47,8 +47,8 @@ export function WordAttributions({ headline, labels }: { headline: Headline; lab
         </tbody>
       </table>
       <p className="mt-1 max-w-[46rem] text-faint">
-        Effects on the <bdi className="font-semibold">{name}</bdi> logit of a word’s features, of its embedding (integrated gradients), and of taking the word out
-        (occlusion).{' '}
+        Each word’s effect on the <bdi className="font-semibold">{name}</bdi> logit, measured in three ways: by the features that fire on it, by integrated gradients of
+        its embedding, and by taking the word out (occlusion).{' '}
         <span className="text-soft">
           {ranked('Features and gradients', feature_agreement)} {ranked('Gradients and occlusion', agreement)}
         </span>

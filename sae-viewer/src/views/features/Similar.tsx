@@ -13,9 +13,9 @@ export function Similar({ info, size, address }: { info: FeatureInfo; size: stri
   if (decoder.length + cofiring.length + family.length === 0) return null
   return (
     <Section id="similar" title="Similar features">
-      <div className="grid grid-cols-1 gap-x-10 gap-y-6 pt-3 sm:grid-cols-2 xl:grid-cols-3">
+      <div className={`grid grid-cols-1 gap-x-10 gap-y-6 pt-3 sm:grid-cols-2 ${family.length > 0 ? 'xl:grid-cols-3' : ''}`}>
         <Neighbours title="by direction" measure="cosine" features={decoder} address={address}>
-          Cosine of the two decoder rows: 1 means that both write the same direction.
+          Cosine of the two decoder rows: 1 means that both point in the same direction.
         </Neighbours>
         <Neighbours title="by firing" measure="Jaccard" features={cofiring} address={address}>
           The share of headlines in which both fire, among those in which either fires.

@@ -9,7 +9,7 @@ import type { Colouring } from './useColours'
 export function Legend({ map, colouring }: { map: MapAnswer; colouring: Colouring }) {
   const column = map.columns.find(({ name }) => name === colouring.name)
   if (!column) {
-    if (isMany(map.labels)) return <p className="text-xs text-soft">Of this many classes none has a colour of its own.</p>
+    if (isMany(map.labels)) return <p className="text-xs text-soft">There are too many classes for a colour each.</p>
     return (
       <ul aria-label="Colours" className="flex flex-wrap gap-x-4 gap-y-0.5 text-xs">
         {map.labels.map((label, index) => (

@@ -75,7 +75,7 @@ function Loaded({ map, address, run }: { map: MapAnswer; address: MapAddress; ru
           )}
         </div>
         {failed ? (
-          <Notice>This browser draws no WebGL 2, so the map is shown as its lists alone.</Notice>
+          <Notice>This browser draws no WebGL 2, so only the lists are shown and not the map.</Notice>
         ) : (
           <MapStage
             map={map}
@@ -95,7 +95,7 @@ function Loaded({ map, address, run }: { map: MapAnswer; address: MapAddress; ru
         )}
         {address.lasso !== undefined && !lasso && <Notice>The lasso in the address cannot be read; it was ignored.</Notice>}
         <p className="mt-2 text-xs text-soft">
-          Features lie together that are alike; distances between groups mean little. {map.method}. Regions are named by {map.named_by}.
+          Features that lie close together are alike. Distances between groups mean little. Layout: {map.method}. Names of regions: {map.named_by}.
         </p>
       </div>
       <aside aria-label="Features of the map" className="min-w-0 space-y-5 lg:max-h-[calc(100dvh-6rem)] lg:overflow-y-auto lg:pr-1">

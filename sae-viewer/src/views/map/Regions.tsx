@@ -16,7 +16,7 @@ export function Regions({ regions, chosen, onChoose }: { regions: MapRegion[]; c
             onClick={() => onChoose(i === chosen ? undefined : i)}
             className="flex w-full min-w-0 items-baseline justify-between gap-3 px-1.5 py-1 text-left text-sm hover:bg-sunk aria-pressed:bg-sunk aria-pressed:font-semibold"
           >
-            <bdi className="min-w-0 truncate">{visible(name) || 'without words'}</bdi>
+            <bdi className="min-w-0 truncate">{visible(name) || 'no name'}</bdi>
             <span className="shrink-0 text-xs text-soft tabular-nums">{count(n_features)}</span>
           </button>
         </li>
