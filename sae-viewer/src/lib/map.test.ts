@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { colourAt, densityRange, inLasso, MOST_CORNERS, nearestPoint, positions, readLasso, spaced, wordCounts, writeLasso, type Corner } from './map'
+import { colourAt, densityRange, inLasso, MOST_CORNERS, nearestPoint, positions, readLasso, sharedNames, spaced, writeLasso, type Corner } from './map'
 
 const SQUARE: Corner[] = [[0.2, 0.2], [0.8, 0.2], [0.8, 0.8], [0.2, 0.8]]
 
@@ -31,14 +31,14 @@ it('finds the nearest point, but none that is far', () => {
   expect(nearestPoint([0, 0.5, 0.6], [0, 0.5, 0.5], [0.3, 0.3], 0.1)).toBeUndefined()
 })
 
-it('counts the strongest words that chosen features share, whatever their case', () => {
-  const words = ['Cut', 'cut', 'rise', null, 'cut', 'Fed', '—', 'Rise', '—']
-  expect(wordCounts(words, [0, 1, 2, 5, 6, 7, 8], 5)).toEqual([
-    { word: 'rise', n: 2, total: 2 },
-    { word: 'cut', n: 2, total: 3 },
+it('counts the names that chosen features share, whatever their case', () => {
+  const names = [['Cut'], ['cut', 'a percentage'], ['rise'], [], ['cut'], ['Fed'], ['—'], ['Rise'], ['—']]
+  expect(sharedNames(names, [0, 1, 2, 5, 6, 7, 8], 5)).toEqual([
+    { name: 'rise', n: 2, total: 2 },
+    { name: 'Cut', n: 2, total: 3 },
   ])
-  expect(wordCounts(words, [0, 2, 5], 5)).toEqual([])
-  expect(wordCounts(words, [], 5)).toEqual([])
+  expect(sharedNames(names, [0, 1, 2, 5, 6, 7, 8], 1)).toHaveLength(1)
+  expect(sharedNames(names, [0, 2, 5], 5)).toEqual([])
 })
 
 describe('positions on a scale', () => {

@@ -1,4 +1,4 @@
-/** The map of features: what a lasso holds, what its words are, and which colour a point has. */
+/** The map of features: what a lasso holds, what they are called, and which colour a point has. */
 
 /** A corner of a lasso, in the unit square of the map. */
 export type Corner = readonly [x: number, y: number]
@@ -57,31 +57,33 @@ export function nearestPoint(x: readonly number[], y: readonly number[], [toX, t
   return found
 }
 
-export interface WordCount {
-  word: string
-  /** Features among the chosen whose strongest word it is. */
+export interface NameCount {
+  /** A part of a found name, or the strongest word of a feature without one. */
+  name: string
+  /** The chosen features that are called so. */
   n: number
-  /** The same on the whole map. */
+  /** All features on the map that are called so. */
   total: number
 }
 
-/** The strongest words that several of the chosen points share, those of the most features first, then those rarest elsewhere. */
-export function wordCounts(words: readonly (string | null)[], chosen: readonly number[], most: number): WordCount[] {
-  const everywhere = tally(words)
-  const own = tally(chosen.map((i) => words[i] ?? null))
-  return [...own]
-    .filter(([, n]) => n > 1)
-    .map(([word, n]) => ({ word, n, total: everywhere.get(word) ?? n }))
-    .sort((one, other) => other.n - one.n || one.total - other.total || one.word.localeCompare(other.word))
+/** What several of the chosen points are called, whatever the case: the names of the most features first, then those rarest elsewhere. */
+export function sharedNames(names: readonly (readonly string[])[], chosen: readonly number[], most: number): NameCount[] {
+  const everywhere = tally(names)
+  return [...tally(chosen.map((i) => names[i] ?? []))]
+    .filter(([, { n }]) => n > 1)
+    .map(([folded, { name, n }]) => ({ name, n, total: everywhere.get(folded)?.n ?? n }))
+    .sort((one, other) => other.n - one.n || one.total - other.total || one.name.localeCompare(other.name))
     .slice(0, most)
 }
 
-function tally(words: readonly (string | null)[]): Map<string, number> {
-  const counts = new Map<string, number>()
-  for (const word of words) {
-    if (word === null || !/[\p{L}\p{N}]/u.test(word)) continue
-    const folded = word.toLowerCase()
-    counts.set(folded, (counts.get(folded) ?? 0) + 1)
+/** How many points have each name, by its lower case, and how the first of them writes it. */
+function tally(names: readonly (readonly string[])[]): Map<string, { name: string; n: number }> {
+  const counts = new Map<string, { name: string; n: number }>()
+  for (const name of names.flat()) {
+    if (!/[\p{L}\p{N}]/u.test(name)) continue
+    const folded = name.toLowerCase()
+    const known = counts.get(folded)
+    counts.set(folded, { name: known?.name ?? name, n: (known?.n ?? 0) + 1 })
   }
   return counts
 }

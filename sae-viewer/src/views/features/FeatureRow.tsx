@@ -200,7 +200,7 @@ function FeatureWord({ feature, indicates }: { feature: FeatureRow; indicates: s
   return (
     <span className="flex min-w-0 items-baseline gap-2">
       <FeatureCalled feature={feature.feature} found={feature.found_name} word={feature.word} />
-      {feature.word === null && !remark && <span className="truncate text-xs text-faint">no examples saved</span>}
+      {feature.word === null && !feature.found_name && !remark && <span className="truncate text-xs text-faint">no examples saved</span>}
       {indicates && (
         <bdi className="hidden min-w-0 shrink-[9999] truncate text-xs text-faint sm:block" title={`Best indicates ${indicates}`}>
           {indicates}

@@ -1,3 +1,4 @@
+import { useMemo } from 'react'
 import { Link } from 'wouter'
 import { FeatureCalled } from '../../components/FeatureName'
 import { Icon } from '../../components/Icon'
@@ -7,15 +8,15 @@ import type { MapAnswer } from '../../interpAPI'
 import { BENCH, FEATURES, writeAddress, type MapAddress } from '../../lib/address'
 import { writeBench } from '../../lib/bench'
 import { count, counted } from '../../lib/format'
-import { wordCounts } from '../../lib/map'
+import { sharedNames } from '../../lib/map'
 import { visible } from '../../lib/text'
 import { useExample } from './useMap'
 
 /** Features that are listed; the address of the list of features finds all. */
 const LISTED = 200
-const WORDS = 8
+const NAMES = 8
 
-/** The chosen features: their words, a link to the bench without them, and their list. */
+/** The chosen features: the names that they share, a link to the bench without them, and their list. */
 export function Selection({ map, address, title, chosen, onClear }: {
   map: MapAnswer
   address: MapAddress
@@ -39,8 +40,13 @@ export function Selection({ map, address, title, chosen, onClear }: {
         )}
       </div>
       {chosen.length > 0 && onClear && <OnBench map={map} address={address} chosen={chosen} />}
-      {chosen.length > 0 && onClear && <WordTable map={map} chosen={chosen} />}
-      <ol aria-label="Features" className="mt-3 border-t border-line">
+      {chosen.length > 0 && onClear && <NameTable map={map} chosen={chosen} />}
+      <p aria-hidden="true" className="mt-3 grid grid-cols-[3.75rem_minmax(0,1fr)_auto] gap-x-2 pb-0.5 text-xs text-soft">
+        <span className="text-right">feature</span>
+        <span>name</span>
+        <span>headlines</span>
+      </p>
+      <ol aria-label="Features" className="border-t border-line">
         {chosen.slice(0, LISTED).map((index) => {
           const feature = map.features[index] ?? 0
           const leaning = map.leaning[index] ?? -1
@@ -90,25 +96,26 @@ function OnBench({ map, address, chosen }: { map: MapAnswer; address: MapAddress
   )
 }
 
-/** The strongest words that several of the chosen features share. */
-function WordTable({ map, chosen }: { map: MapAnswer; chosen: readonly number[] }) {
-  const words = wordCounts(map.words, chosen, WORDS)
-  if (words.length === 0) return null
+/** What several of the chosen features are called. */
+function NameTable({ map, chosen }: { map: MapAnswer; chosen: readonly number[] }) {
+  const parts = useMemo(() => map.words.map((word, i) => map.found_names[i]?.text.split(', ') ?? (word === null ? [] : [word])), [map])
+  const names = sharedNames(parts, chosen, NAMES)
+  if (names.length === 0) return null
   return (
     <table className="w-full text-xs">
-      <caption className="sr-only">Strongest words that listed features share</caption>
+      <caption className="sr-only">Names and strongest words that listed features share</caption>
       <thead className="text-soft">
         <tr>
-          <th scope="col" className="text-left font-normal">strongest word</th>
+          <th scope="col" className="text-left font-normal">shared name or word</th>
           <th scope="col" className="text-right font-normal">features here</th>
-          <th scope="col" className="text-right font-normal">on the whole map</th>
+          <th scope="col" className="text-right font-normal">on the map</th>
         </tr>
       </thead>
       <tbody>
-        {words.map(({ word, n, total }) => (
-          <tr key={word} className="border-t border-line">
-            <td className="max-w-40 truncate font-serif">
-              <bdi>{visible(word)}</bdi>
+        {names.map(({ name, n, total }) => (
+          <tr key={name} className="border-t border-line">
+            <td className="max-w-40 truncate" title={visible(name)}>
+              <bdi>{visible(name)}</bdi>
             </td>
             <td className="text-right tabular-nums">{count(n)}</td>
             <td className="text-right tabular-nums">{count(total)}</td>
