@@ -1,4 +1,4 @@
-"""Placing features in the plane: features lie together that have like decoder rows or fire on the same headlines.
+"""Places features in the plane: near each other if their decoder rows are similar or they fire on the same headlines.
 
 The layout is t-SNE (van der Maaten & Hinton 2008) by openTSNE. Two features attract each other by the cosine of their
 decoder rows, where one is among the other's 15 nearest. Where the run knows the Jaccard index of the headlines on which

@@ -1,9 +1,9 @@
 """What the headlines and features of a run mean, as vectors of the sentence encoder: the search by meaning.
 
 A feature's vector is the mean of its strongest headlines' vectors, weighted by activation, minus the mean of all
-headlines' vectors. Its length is n/(n + 3) for n examples, so that a feature with few examples is alike to a text only
-if they are very much so. A feature is near a phrase if the headlines on which it fires most are nearer to the phrase
-than headlines are in general.
+headlines' vectors. Its length is n/(n + 3) for n examples, so that a feature with few examples is found only if they
+are very similar to the text. A feature is near a phrase if the headlines on which it fires most are nearer to the
+phrase than headlines are in general.
 
 The vectors are made once per run, in two files beside its index, and can be deleted at any time. They are written and
 read in blocks, so memory does not grow with the run.

@@ -75,7 +75,7 @@ class WordProbe:
 
     @classmethod
     def of(cls, probe: Probe, tokenizer: Any) -> "WordProbe":
-        """Raises NoWordEffectsError where no token stands for a missing word."""
+        """Make a probe. Raises NoWordEffectsError where no token stands for a missing word."""
         baseline = baseline_token(tokenizer)
         table = probe.model.get_input_embeddings()
         baseline_id = tokenizer.convert_tokens_to_ids(baseline)

@@ -44,7 +44,7 @@ _SOURCE = re.compile(rf"(?<!\s)\s+[-–—|]\s*(?:{'|'.join(map(re.escape, words
 
 
 class Changed(NamedTuple):
-    """A text after a change, and the class of what is expected."""
+    """A changed text, and the class that the expectation is about."""
 
     text: str
     target: str | None = None  # None: the prediction stays

@@ -1,4 +1,4 @@
-"""Words that changes put in the place of others. Each list may be lengthened: nothing else depends on its length."""
+"""Words that changes replace, and what they put instead. You may add to each list: nothing depends on its length."""
 
 COMPANIES = {
     "Apple": "AAPL", "Amazon": "AMZN", "Microsoft": "MSFT", "Tesla": "TSLA", "Netflix": "NFLX", "Nvidia": "NVDA",
@@ -10,7 +10,7 @@ COMPANIES = {
     "PayPal": "PYPL", "Uber": "UBER", "FedEx": "FDX", "Delta Air Lines": "DAL", "Siemens": "SIE", "Nokia": "NOK",
     "Ericsson": "ERIC", "Unilever": "UL", "Toyota": "TM", "Sony": "SONY", "Alibaba": "BABA",
 }  # fmt: skip
-"""Companies whose names are no other word of headlines, and their tickers."""
+"""Companies whose names mean nothing else in a headline, and their tickers."""
 
 OPPOSITES = {
     "rises": "falls", "rise": "fall", "rose": "fell", "rising": "falling", "risen": "fallen",
@@ -26,7 +26,7 @@ OPPOSITES = {
     "profit": "loss", "profits": "losses", "bullish": "bearish", "outperform": "underperform",
     "growth": "contraction", "grows": "shrinks", "grew": "shrank", "wins": "loses", "success": "failure",
 }  # fmt: skip
-"""Words for good news and their opposites. Where several share an opposite, the first is its own opposite."""
+"""Words for good news and their opposites. An opposite that several share is replaced by the first of them."""
 
 TURNED_AROUND = (
     "debt", "cost", "costs", "expenses", "jobless", "unemployment", "inflation", "tariff", "tariffs", "tax", "taxes",

@@ -37,7 +37,7 @@ class EndpointError(UserError):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where questions go. `timeout` are the seconds that one answer may take, from question to last byte."""
+    """Where questions go. One answer may take `timeout` seconds, from the question to its last byte."""
 
     url: str
     model: str

@@ -61,12 +61,12 @@ class Plan:
 
     @classmethod
     def of(cls, endpoint: Endpoint, config: ExplainConfig, run: Run, shown: list[ShownHeadlines]) -> "Plan":
-        """Find out what the run has already."""
+        """Make a plan, and read which explanations the run has already."""
         hashes = {one.feature: prompt_hash(config, one) for one in shown}
         return cls(endpoint, config, run, shown, hashes, {one.feature: one for one in _explained(run)})
 
     def answers(self, explanations: Iterable[Explanation]) -> list[Explanation]:
-        """Those that answer this plan's questions."""
+        """The explanations that answer this plan's questions."""
         return [one for one in explanations if self.hashes.get(one.feature) == one.prompt_hash]
 
     @property
@@ -99,7 +99,7 @@ class Plan:
 def plan(config: ExplainConfig, root: Path, device: torch.device) -> Plan:
     """Choose features and read the run's headlines again, to know where they fire. Nothing is sent.
 
-    Raises UserError for a run that cannot be read, an address that is none, and features that are not in the SAE.
+    Raises UserError for a run that cannot be read, an address that is not valid, and features that are not in the SAE.
     """
     url = config.endpoint or os.environ.get("OPENAI_BASE_URL", "")
     if not url:
@@ -127,7 +127,7 @@ def plan(config: ExplainConfig, root: Path, device: torch.device) -> Plan:
 def explain(plan: Plan) -> ExplanationsFile:
     """Ask the open questions and write `explanations.json` after each feature.
 
-    A feature whose answer is no explanation gets none, and is asked again by the next call. Raises EndpointError; what
+    If an answer contains no explanation, nothing is kept, and the next call asks again. Raises EndpointError; what
     was explained until then is written.
     """
     found = dict(plan.old)

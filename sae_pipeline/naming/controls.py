@@ -18,7 +18,7 @@ _BINS = np.linspace(0, 1, 21)
 
 
 def other_units(n: int) -> Ints:
-    """A random other unit for each of n units, each given to one; a single unit gets itself."""
+    """Draw another unit at random for each of n units; each is drawn once. A single unit gets itself."""
     order = np.random.default_rng(_SEED).permutation(n)
     other = np.empty(n, np.int64)
     other[order] = np.roll(order, 1)
@@ -26,7 +26,7 @@ def other_units(n: int) -> Ints:
 
 
 def sparsified(strengths: NDArray[np.floating], rates: Floats) -> sparse.csr_matrix:
-    """The strengths of dense units [n_headlines, n_units], 0 but where each is strongest.
+    """Keep the strengths of dense units [n_headlines, n_units] where each is strongest, and set the others to 0.
 
     `rates` are the shares of headlines in which features fire; each unit gets one of them.
     """

@@ -1,4 +1,4 @@
-"""The road from headlines and firings to names: choose a rule on one half of the headlines, score it on the other."""
+"""Finds names: chooses a rule for each unit on one half of the headlines, and scores it on the other half."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Predicates: what a headline has or has not, and of which a name may be made.
+"""Predicates: what is true or false of a headline. The rules behind names are made of them.
 
 They are words, the forms of one word, phrases of two and three words, and shapes of the text. What a text begins and
 ends with, the predicted class, and the categories of the finance lexicon are predicates too.

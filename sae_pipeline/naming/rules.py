@@ -6,11 +6,11 @@ highest gain in bits (minimum description length):
 
     gain = n · I(rule; fires) − Σ cost(predicate)
 
-n are the choosing headlines, I the mutual information, and a predicate costs log₂ of the number of kinds and log₂ of
-the number of predicates of its kind. A rule that does not pay for itself is left out.
+n is the number of choosing headlines, and I is the mutual information. A predicate costs log₂ of the number of kinds
+plus log₂ of the number of predicates of its kind. A rule with a gain of 0 or less is left out.
 
-The predicted class says what the classifier makes of a headline, and not what stands in it. So it is never joined with
-other predicates, and makes the rule only where it gains more than twice as much as what stands in the headlines.
+The predicted class says what the classifier makes of a headline, not what the headline says. So it is never joined with
+other predicates, and it becomes the rule only if its gain is more than twice as high as theirs.
 """
 
 from typing import NamedTuple
