@@ -36,7 +36,7 @@ export async function allViews(api: Api): Promise<View[]> {
     { name: 'runs', path: '/?panel=runs', ready: panel(run_id) },
     { name: 'quality', path: '/?panel=quality', ready: panel('How often features fire') },
     { name: 'compare', path: other ? `/?compare=${other}` : '/?panel=compare', ready: panel(other ? 'The same headline' : 'There is no other run') },
-    { name: 'labels', path: '/?panel=labels', ready: panel(/label/) },
+    { name: 'labels', path: '/?panel=labels', ready: panel(/annotation/) },
     { name: 'no-page', path: '/somewhere', ready: (page) => expect(page.getByText('There is no page')).toBeVisible() },
   ]
 }
