@@ -17,6 +17,11 @@ class FamilyMember(Record):
     sae_hash: str
     seed: int
     kind: str
+    chance: Share | None = Field(
+        None,
+        description="share of random directions, with the covariance of the run's decoder rows, that have a match in "
+        "it; null: an earlier version did not measure it",
+    )
 
 
 class MemberMatches(Record):

@@ -43,7 +43,7 @@ class FeatureName(Record):
     shuffled: Share | None = Field(description="the score of another feature's rule for this feature")
 
 
-ControlKind = Literal["names", "shuffled", "neurons", "pca", "random model"]
+ControlKind = Literal["names", "shuffled", "neurons", "pca", "random model", "frozen decoder", "frozen encoder"]
 
 
 class NameScores(Record):
