@@ -13,7 +13,7 @@ VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-map bench-names bench-viewer screenshots viewer-build setup clean
+.PHONY: base-model wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-map bench-names bench-viewer screenshots viewer-build setup clean
 
 demo: $(PYTHON_READY) $(VIEWER_READY)  ## fine-tune, extract, train, analyse, find causes on built-in data, then serve
 	@HF_HUB_OFFLINE=1 $(PY) -m sae_explorer demo --port $(VIEWER_PORT) || test $$? = 130
@@ -83,8 +83,12 @@ bench-sae: $(PYTHON_READY)  ## speed of SAE training beside a plain loop and pee
 bench-extract: $(PYTHON_READY)  ## speed of fine-tuning and extraction beside the plain ways, and of a whole study; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.extract
 
-bench-quality: $(PYTHON_READY)  ## quality beside the best of other libraries; QUICK=1: the stored results
-	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.quality
+base-model: $(PYTHON_READY)  ## a real encoder of FinBERT's size, fetched, joined and fine-tuned on the real headlines, in build/base/
+	@$(PY) -m benchmarks.models
+
+MODEL ?= minilm
+bench-quality: $(PYTHON_READY)  ## quality beside the best of other libraries; MODEL=base: at FinBERT's size; QUICK=1: the stored results
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.quality --model $(MODEL)
 
 bench-analysis: $(PYTHON_READY)  ## speed, memory and growth of the analysis; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.analysis

@@ -1,15 +1,15 @@
 """Sweeps the settings of other libraries: trains the missing rows, and appends one JSON line each to the results.
 
-    python -m benchmarks.quality --peers-data                                         the tokens, once
-    python -m benchmarks.peers.sweep --peers-python build/peers/bin/python            all that is missing
-    python -m benchmarks.peers.sweep --peers-python … --dry                           each library's next command
+    python -m benchmarks.quality --model base --peers-data       the tokens, once
+    python -m benchmarks.peers.sweep --model base                all that is missing
+    python -m benchmarks.peers.sweep --model base --dry          each library's next command
 
-The rows go to results/quality_peers.jsonl. All is chosen on dev, after three epochs over the tokens that ours see.
-For the best kind of each library:
+The rows go to results/MODEL/peers.jsonl. All is chosen on dev, after three epochs over the tokens that ours see. For
+the best kind of each library:
 
-1. at 4k and k = 64 with 256 tokens a step, as ours: learning rate 3e-3, then doubled and halved until the best rate
+1. at 4k and k = 64 with 256 tokens a step, as ours: learning rate 1.5e-3, then doubled and halved until the best rate
    has a worse one on either side; then the best rate doubled with 1,024 tokens a step;
-2. the best of these at k = 16, 32 and 128, and at 32k with k = 64.
+2. the best of these at k = 16, 32 and 128, and at the model's other size with k = 64.
 
 Kinds left out after a first look at a rate of 1e-3 (dev FVU): dictionary_learning's TopK .139 and SAELens's TopK .135,
 whose BatchTopK gave .136 and .128; sparsify's SignSGD .159, whose Adam gave .154.
@@ -23,18 +23,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-RESULTS = HERE.parent / "results" / "quality_peers.jsonl"
-DATA = HERE.parents[1] / "build" / "quality"
+from benchmarks.models import BUILD, MODELS, StudiedModel
+
 KINDS = {"dictionary_learning": "batchtopk", "sae_lens": "batchtopk", "sparsify": "topk"}
 BATCH, LARGE_BATCH = 256, 1024
-FIRST_RATE = 3e-3
+FIRST_RATE = 1.5e-3
 Row = dict[str, Any]
 _SETTINGS = ("library", "kind", "d_sae", "k", "lr", "batch", "seed")
 
 
-def rows(path: Path = RESULTS) -> list[Row]:
-    """The rows that have been measured."""
+def rows(path: Path) -> list[Row]:
+    """The rows that a file holds."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
@@ -49,7 +48,7 @@ def best(done: list[Row], **wanted: Any) -> Row | None:
     return min(fitting, key=lambda row: float(row["fvu_dev"]), default=None)
 
 
-def next_row(done: list[Row], library: str) -> Row | None:
+def next_row(done: list[Row], library: str, other_size: int) -> Row | None:
     """The next training of a library, which depends on earlier results. None when all is done."""
     rate = next_rate(done, library)
     row = dict(zip(_SETTINGS, (library, KINDS[library], 4096, 64, rate, BATCH, 0), strict=True))
@@ -57,7 +56,7 @@ def next_row(done: list[Row], library: str) -> Row | None:
     top = {setting: top[setting] for setting in _SETTINGS}
     others = [{**top, "k": k} for k in (16, 32, 128)]
     have = {name(row) for row in done}
-    plan = [row, {**row, "lr": 2 * rate, "batch": LARGE_BATCH}, *others, {**top, "d_sae": 32768}]
+    plan = [row, {**row, "lr": 2 * rate, "batch": LARGE_BATCH}, *others, {**top, "d_sae": other_size}]
     return next((row for row in plan if name(row) not in have), None)
 
 
@@ -71,43 +70,47 @@ def next_rate(done: list[Row], library: str) -> float:
     return next((rate for rate in (top["lr"] * 2, top["lr"] / 2) if rate not in tried), float(top["lr"]))
 
 
-def command(python: str, row: Row) -> list[str]:
+def command(python: str, model: StudiedModel, row: Row) -> list[str]:
     """The command line that makes one row."""
     flags = [f"--{key.replace('_', '-')}={row[key]}" for key in _SETTINGS[2:]]
-    out = DATA / "peers" / f"{name(row)}.pt"
-    return [python, str(HERE / "quality.py"), row["library"], row["kind"], str(DATA / "x.pt"), str(out), *flags]
+    program, data = Path(__file__).parent / "quality.py", model.folder / "x.pt"
+    out = model.folder / "peers" / f"{name(row)}.pt"
+    return [python, str(program), row["library"], row["kind"], str(data), str(out), *flags]
 
 
-def sweep(library: str, python: str, threads: int) -> None:
+def sweep(model: StudiedModel, library: str, python: str, threads: int) -> None:
     """Train the missing rows of a library, one after another."""
     environment = {**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": str(threads)}
-    while row := next_row(rows(), library):
-        line = command(python, row)
+    results = model.results("peers")
+    while row := next_row(rows(results), library, model.other_size):
+        line = command(python, model, row)
         print(" ".join(line), flush=True)
         run = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
         if run.returncode:
             raise SystemExit(run.stderr[-2000:])
-        with RESULTS.open("a") as file:
+        with results.open("a") as file:
             file.write(run.stdout.splitlines()[-1] + "\n")
 
 
 def main() -> None:
     """Train until no row is missing, with `--jobs` libraries at a time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers-python", default=str(HERE.parents[1] / "build" / "peers" / "bin" / "python"))
+    parser.add_argument("--model", choices=MODELS, default="minilm")
+    parser.add_argument("--peers-python", default=str(BUILD / "peers" / "bin" / "python"))
     parser.add_argument("--jobs", type=int, default=1, help="libraries at a time")
     parser.add_argument("--dry", action="store_true", help="print the next commands only")
     args = parser.parse_args()
+    model = MODELS[args.model]
     if args.dry:
-        left = (next_row(rows(), library) for library in KINDS)
-        print(*(" ".join(command(args.peers_python, row)) for row in left if row), sep="\n")
+        left = (next_row(rows(model.results("peers")), library, model.other_size) for library in KINDS)
+        print(*(" ".join(command(args.peers_python, model, row)) for row in left if row), sep="\n")
         return
-    if not Path(args.peers_python).is_file() or not (DATA / "x.pt").is_file():
+    if not Path(args.peers_python).is_file() or not (model.folder / "x.pt").is_file():
         raise SystemExit("The peers or their data are missing; run `make peers` and the first command above.")
-    (DATA / "peers").mkdir(parents=True, exist_ok=True)
+    (model.folder / "peers").mkdir(parents=True, exist_ok=True)
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
     with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(lambda library: sweep(library, args.peers_python, threads), KINDS))
+        list(pool.map(lambda library: sweep(model, library, args.peers_python, threads), KINDS))
 
 
 if __name__ == "__main__":
