@@ -264,6 +264,33 @@ class CompareConfig(Config):
         return self
 
 
+class LayersConfig(Config):
+    """Several layers: which of them are extracted and trained on together, and which SAEs of theirs are compared."""
+
+    layers: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = Field(
+        (), description='several layers: "2,4,6,8" or "all"; none: --layer alone, and for the verb layers all'
+    )
+    sae_size: str | None = Field(
+        None, description='SAE_SIZE of the SAEs that are compared, such as "4k"; none: the size that most layers have'
+    )
+
+    @model_validator(mode="after")
+    def _all_stands_alone(self) -> "LayersConfig":
+        if "all" in self.layers and len(self.layers) > 1:
+            raise ValueError('layers are numbers, such as 2,4,6, or the one word "all"')
+        return self
+
+    def numbers(self, n_layers: int) -> tuple[int, ...]:
+        """The layers in ascending order, for a model of `n_layers`; none are all. Raises UserError for other layers."""
+        if not self.layers or "all" in self.layers:
+            return tuple(range(1, n_layers + 1))
+        wanted = sorted({layer for layer in self.layers if layer != "all"})
+        if missing := [str(layer) for layer in wanted if layer > n_layers]:
+            what = f"Layer {missing[0]} does" if len(missing) == 1 else f"Layers {listed(missing, 'and')} do"
+            raise UserError(f"{what} not exist: this model has layers 1 to {n_layers}; change --layers.")
+        return tuple(wanted)
+
+
 class FamilyConfig(Config):
     """Which run gets `family.json`."""
 
@@ -395,6 +422,7 @@ class StudyConfig(Config):
     intervene: InterveneConfig = InterveneConfig()
     finish: FinishConfig = FinishConfig()
     compare: CompareConfig = CompareConfig()
+    layers: LayersConfig = LayersConfig()
     family: FamilyConfig = FamilyConfig()
     map: MapConfig = MapConfig()
     contrast: ContrastConfig = ContrastConfig()

@@ -38,3 +38,15 @@ def share_difference(k1: Ints, n1: Ints, k0: Ints, n0: Ints) -> tuple[Floats, Fl
     spread = Z * np.sqrt(p1 * (1 - p1) / (n1 + 2) + p0 * (1 - p0) / (n0 + 2))
     low, high = np.maximum(p1 - p0 - spread, -1.0), np.minimum(p1 - p0 + spread, 1.0)
     return difference, np.minimum(low, difference), np.maximum(high, difference)
+
+
+def ratio_interval(numerators: Floats, denominators: Floats) -> tuple[float, float]:
+    """The interval of Σ numerators / Σ denominators over independent units, such as headlines (Cochran 1977, 6.4).
+
+    The units' residuals numerator − ratio · denominator give the standard error. Needs two units and Σ > 0.
+    """
+    n, total = len(numerators), float(denominators.sum())
+    ratio = float(numerators.sum()) / total
+    residuals = numerators - ratio * denominators
+    half = Z * float(np.sqrt(n / (n - 1) * (residuals**2).sum())) / total
+    return ratio - half, ratio + half

@@ -18,7 +18,8 @@ A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
 | `family.json` (optional) | `family.FamilyFile` |
 | `explanations.json` (optional) | `explanations.ExplanationsFile` |
 
-Beside an SAE: `finbert_sae/evidence/<sae_hash>.json`, `controls.ControlsFile`.
+Beside an SAE: `finbert_sae/evidence/<sae_hash>.json`, `controls.ControlsFile`. Of a classifier:
+`finbert_sae/layers.json`, `layers.LayersFile`.
 
 `dicts` has the same records as the pipeline builds them, and `kinds` the kinds of SAE.
 
