@@ -3,7 +3,7 @@
 import { request, type Page } from '@playwright/test'
 import { benchOf } from '../src/lib/bench'
 import { Api, expect, freePort, hostileRuns, loaded, row, Server, test } from './api'
-import { allViews } from './views'
+import { allViews, type View } from './views'
 
 let server: Server
 let remove = () => {}
@@ -44,35 +44,38 @@ async function harmless(page: Page, name: string): Promise<void> {
   expect.soft(found, name).toEqual({ hacked: false, elements: 0, turned: '', sideways: 0 })
 }
 
+/** Every word of the run in every place that shows it: metrics, features, and the columns of its table. */
+async function narrowViews(api: Api): Promise<View[]> {
+  const { metrics, columns } = await api.run()
+  const { features } = await api.get('/api/features', { limit: 3 })
+  const { headlines } = await api.get('/api/headlines', { limit: 1 })
+  const of = (path: string): View => ({ name: path.slice(0, 60), path, ready: loaded })
+  const views = [of('/?open=4&effects=1'), of('/?label=0'), of('/?tokens=pieces&open=0'), of('/features?labelled=1')]
+  views.push(...metrics.map((metric) => of(`/features?${new URLSearchParams({ metric: metric.name })}`)))
+  for (const { feature } of features) {
+    views.push({ name: `card ${feature}`, path: `/features/${feature}/card`, ready: (page) => expect(page.getByRole('heading', { name: 'Made from' })).toBeVisible() })
+    views.push({ name: `feature ${feature}`, path: `/features/${feature}`, ready: (page) => expect(page.locator('[data-example]').first()).toBeVisible() })
+  }
+  // Names and values of the table's columns: in a row, in an open row, as a slice, and in the menus.
+  const shown = new URLSearchParams(columns.slice(0, 6).map((name) => ['show', name]))
+  views.push(of(`/?${shown}`), of(`/?open=1&${shown}`))
+  for (const name of columns) {
+    const value = String(headlines[0]?.columns[name])
+    views.push(of(`/?${new URLSearchParams({ where: `${name}:${value}`, sort: `column:${name}` })}`))
+  }
+  const bench = new URLSearchParams({ bench: benchOf(headlines[0]?.text.slice(0, 1_000) ?? '') })
+  views.push({ name: 'bench', path: `/bench?${bench}`, ready: (page) => expect(page.getByRole('region', { name: 'Bench' })).toContainText('--live') })
+  return views
+}
+
 for (const width of [1440, 390]) {
   test(`hostile words are text in every view: ${width} px`, async ({ page }) => {
     test.setTimeout(240_000)
     await page.setViewportSize({ width, height: 900 })
     const context = await request.newContext({ baseURL: server.url })
     const api = new Api(context)
-    const { metrics } = await api.run()
-    const { features } = await api.get('/api/features', { limit: 3 })
-    const { headlines } = await api.get('/api/headlines', { limit: 1 })
     const views = await allViews(api)
-    const of = (path: string) => ({ name: path.slice(0, 60), path, ready: loaded })
-    views.push(of('/?open=4&effects=1'), of('/?label=0'), of('/?tokens=pieces&open=0'))
-    const few = width === 390 ? metrics : metrics.slice(0, 2) // a metric changes words and no layout
-    views.push(...few.map((metric) => of(`/features?${new URLSearchParams({ metric: metric.name })}`)))
-    views.push(of('/features?labelled=1'))
-    for (const { feature } of features) {
-      views.push({ name: `card ${feature}`, path: `/features/${feature}/card`, ready: (page) => expect(page.getByRole('heading', { name: 'Made from' })).toBeVisible() })
-      views.push({ name: `feature ${feature}`, path: `/features/${feature}`, ready: (page) => expect(page.locator('[data-example]').first()).toBeVisible() })
-    }
-    // Names and values of the table's columns: in a row, in an open row, as a slice, and in the menus.
-    const { columns } = await api.run()
-    const shown = new URLSearchParams(columns.slice(0, 6).map((name) => ['show', name]))
-    views.push(of(`/?${shown}`), of(`/?open=1&${shown}`))
-    for (const name of columns) {
-      const value = String(headlines[0]?.columns[name])
-      views.push(of(`/?${new URLSearchParams({ where: `${name}:${value}`, sort: `column:${name}` })}`))
-    }
-    const bench = new URLSearchParams({ bench: benchOf(headlines[0]?.text.slice(0, 1_000) ?? '') })
-    views.push({ name: 'bench', path: `/bench?${bench}`, ready: (page) => expect(page.getByRole('region', { name: 'Bench' })).toContainText('--live') })
+    if (width === 390) views.push(...(await narrowViews(api))) // what is not too wide here has room in a wide window
     for (const { name, path, ready } of views) {
       await page.goto(server.url + path)
       await ready(page)
