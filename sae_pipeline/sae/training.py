@@ -34,6 +34,7 @@ from sae_pipeline.schema.kinds import KINDS, Kind
 from sae_pipeline.tracking import Tracking, no_tracking
 
 Recipe = Literal["default", "seed"]
+Part = Literal["encoder", "decoder"]
 _WARM_UP = 0.05  # share of all steps
 _HISTORY_POINTS = 100
 REVISION = 2  # raised when the same settings come to train another SAE, so that no older SAE is taken for it
@@ -70,6 +71,7 @@ class Job:
     name: str  # of its state in the checkpoint: a hash of everything that goes into it
     template: SaeConfig
     config: TrainConfig
+    frozen: Part | None = None  # the directions that stay as they were drawn; biases are learnt
 
     @property
     def record_name(self) -> str:
@@ -179,6 +181,7 @@ class _Training:
         self.job, self.sharing, self.d_sae = job, sharing, job.template.d_sae
         self.stepper = _stepper(job, device, sharing)
         self.full_rate = job.config.learning_rate or self.stepper.learning_rate
+        self.frozen = _drawn(self.stepper, job.frozen)
         self.sparsity = Sparsity(job.template.sparsity_weight, job.config.target_l0)
         self.progress = _Progress(self.d_sae, one_pass, device)
         self.seconds = 0.0
@@ -190,6 +193,8 @@ class _Training:
         try:
             own = self.stepper.step(self.sharing.tokens(x), rate, self.sparsity.weight)
             stats = self.sharing.whole_stats(own, self.d_sae)
+            if self.frozen:
+                self.stepper.load_state_dict(self.stepper.state_dict() | self.frozen)
         except torch.OutOfMemoryError as error:
             raise ResourceError(
                 f"The device's memory is too small for the {size_name(self.d_sae)} SAE beside the others; "
@@ -304,6 +309,12 @@ def _stepper(job: Job, device: torch.device, sharing: StepSharing) -> Stepper:
 
 
 class Sparsity:
+def _drawn(stepper: Stepper, part: Part | None) -> dict[str, Tensor]:
+    """The directions of a part of a stepper as they were drawn, by their name in its state; none for None."""
+    names = {"encoder": "W_enc", "decoder": "W_dec"}
+    return {} if part is None else {names[part]: stepper.state_dict()[names[part]].clone()}
+
+
     """λ during a training: fixed, or steered so that L0 reaches a target."""
 
     def __init__(self, weight: float, target_l0: float | None) -> None:
