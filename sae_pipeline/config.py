@@ -292,7 +292,7 @@ class LayersConfig(Config):
 
 
 class FamilyConfig(Config):
-    """Which run gets `family.json`."""
+    """Which run gets `family.json`, and by which seeds its features are judged stable."""
 
     run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
 
@@ -302,6 +302,11 @@ class MapConfig(Config):
 
     run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
     seed: int = Field(0, ge=0, lt=1 << 31, description="of the layout; the same seed makes the same map")
+    seeds: tuple[int, ...] = Field(
+        (),
+        description="seeds in which features are looked for: 0,1,2; those that are missing are trained; "
+        "none: the trainings that there are",
+    )
 
 
 class ContrastConfig(Config):
