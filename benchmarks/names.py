@@ -118,7 +118,7 @@ def random_scores(root: Path, size: str) -> NameScores:
     classifier, headlines = present.load_classifier(root, CPU), present.same_headlines(root)
     layer = next(iter(aliased_saes(Layout(root), classifier.hash).values())).config.hookpoint.layer
     sae, record, _ = present.load_sae(root, layer, size, CPU)
-    control = random_model(classifier, headlines, sae, record.training, (1,))
+    control = random_model(classifier, headlines, sae, record.training, (1,)).control
     assert control.names is not None
     return control.names
 

@@ -20,6 +20,7 @@ from sae_pipeline.schema.family import MemberMatches, Verdict
 
 MATCH, RELATED, CONTAINED = 0.7, 0.4, 0.5
 _CHUNK = 2048  # rows compared at a time
+_DRAWS = 4096  # random directions, for the chance of a match
 
 
 def nearest_rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,10 +29,23 @@ def nearest_rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([p.indices for p in parts]), torch.cat([p.values for p in parts]).clamp(-1, 1)
 
 
+def chance_of_match(own: Tensor, other: Tensor) -> float:
+    """The share of random directions, with the covariance of the rows of `own`, that have a match in `other`.
+
+    Both are unit-norm decoders [d_sae, d_in]. Rows share directions, so isotropic draws would make chance too small.
+    """
+    rows = own.double().cpu()
+    variances, directions = torch.linalg.eigh(rows.T @ rows / len(rows))
+    draws = torch.randn(_DRAWS, rows.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    drawn = torch.nn.functional.normalize((draws * variances.clamp_min(0).sqrt()) @ directions.T, dim=1)
+    return float((nearest_rows(drawn.to(other), other)[1] >= MATCH).float().mean())
+
+
 def stability(seeds: Sequence[int], decoders: Sequence[Tensor], live: Sequence[Tensor]) -> Stability:
     """Compare the live features of SAEs that differ by seed alone, each with the nearest ones of the others.
 
-    `decoders` are unit-norm W_dec [d_sae, d_in], `live` bool [d_sae]. Raises UserError for fewer than two seeds.
+    `decoders` are unit-norm W_dec [d_sae, d_in], `live` bool [d_sae]; those of the SAE that is judged are the first.
+    Raises UserError for fewer than two seeds.
     """
     if len(set(seeds)) < 2:
         raise UserError("Stability across seeds needs at least two different seeds, for example --seeds 0,1,2.")
@@ -39,11 +53,15 @@ def stability(seeds: Sequence[int], decoders: Sequence[Tensor], live: Sequence[T
     cosines = torch.cat([nearest_rows(a, b)[1] for a, b in permutations(rows, 2)])
     noise = torch.nn.functional.normalize(torch.randn(rows[0].shape, generator=torch.Generator().manual_seed(0)), dim=1)
     chance = nearest_rows(noise.to(rows[0].device), rows[1])[1]
+    own, others = decoders[0], decoders[1:]
+    found = torch.stack([nearest_rows(own, other)[1] >= MATCH for other in others]).sum(0)[live[0]]
     return Stability(
         seeds=list(seeds),
         mean_cosine=float(cosines.mean()),
         matched_share=float((cosines >= MATCH).float().mean()),
         chance_cosine=float(chance.mean()),
+        found=torch.bincount(found, minlength=len(decoders)).tolist(),
+        chance_share=sum(chance_of_match(own, other) for other in others) / len(others),
     )
 
 

@@ -1,24 +1,61 @@
-"""k-sparse probing: how well the k best features alone predict a headline's label (Gurnee et al. 2023)."""
+"""Probes of the labels: how well the k best units alone predict a headline's label, and how well all of them do.
+
+For each class, the k units are those whose means differ most between the class and the rest on train, in pooled
+standard deviations (Gurnee et al. 2023). A logistic regression on them is fitted on train, against all other classes;
+its ridge is chosen on dev, and test only scores. Units are scaled by train.
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 from torch import Tensor
 
-from sae_pipeline.arrays import Flags, Floats
+from sae_pipeline.arrays import Flags, Floats, Ints
 from sae_pipeline.errors import UserError
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.firings import Firings
-from sae_pipeline.schema.controls import ProbeScore
 
-_RIDGE = 1e-2  # weight of ‖w‖²/2 against the mean log-loss of a probe
+RIDGES = (1e-1, 1e-2, 1e-3, 1e-4)  # weights of ‖w‖²/2 against the mean log-loss, tried on dev
 _CHUNK = 4096  # tokens that are encoded at a time
+
+
+class SplitLabels(NamedTuple):
+    """The labels of each split, [n_headlines]."""
+
+    train: Ints
+    dev: Ints
+    test: Ints
+
+    def classes(self) -> list[int]:
+        """The classes that stand in train and in test. Raises UserError when they are fewer than two."""
+        found = sorted(set(self.train.tolist()) & set(self.test.tolist()))
+        if len(found) < 2 or not len(self.dev):
+            raise UserError("Probing needs headlines of at least two classes in train and in test, and some in dev.")
+        return found
+
+
+class SplitUnits(NamedTuple):
+    """What a probe reads of the headlines of each split: [n_headlines, n_units], dense or sparse."""
+
+    train: Any
+    dev: Any
+    test: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A fitted probe on test."""
+
+    k: int | None  # units per class; None: all
+    ridge: float  # chosen on dev
+    scores: Floats  # [n_headlines, n_classes] log-odds of each class against the rest
 
 
 def headline_maxima(sae: SparseAutoencoder, acts: Tensor, headline: Tensor, n_headlines: int) -> sparse.csr_matrix:
@@ -35,44 +72,52 @@ def headline_maxima(sae: SparseAutoencoder, acts: Tensor, headline: Tensor, n_he
     return sparse.csr_matrix((f.group_max, (f.group_headline, f.group_feature)), shape=shape)
 
 
-def probe_scores(
-    train: sparse.csr_matrix,
-    train_labels: Sequence[int],
-    test: sparse.csr_matrix,
-    test_labels: Sequence[int],
-    sizes: Sequence[int],
-) -> list[ProbeScore]:
-    """Score probes of every size in `sizes` on headline maxima [n_headlines, d_sae].
+def fit_probes(units: SplitUnits, labels: SplitLabels, sizes: Sequence[int | None]) -> list[Probe]:
+    """Fit a probe of every size in `sizes`; None stands for all units.
 
-    For each class, the k features are those whose means differ most between the class and the rest on train, in pooled
-    standard deviations. A logistic regression on them is fitted on train; the score is its one-against-rest AUROC on
-    test, averaged over classes. Raises UserError when fewer than two classes stand in both splits.
+    Raises UserError when fewer than two classes stand in train and in test, or when dev is empty.
     """
-    y, z = np.asarray(train_labels), np.asarray(test_labels)
-    classes = sorted(set(y.tolist()) & set(z.tolist()))
-    if len(classes) < 2:
-        raise UserError("Probing needs headlines of at least two classes in train and in test.")
-    order = {c: np.argsort(-_separation(train, y == c), kind="stable") for c in classes}
-    scores = []
-    for k in sizes:
-        areas = []
-        for c in classes:
-            chosen = order[c][:k]
-            probe = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (_RIDGE * len(y)), max_iter=1000))
-            probe.fit(train[:, chosen].toarray(), y == c)
-            areas.append(roc_auc_score(z == c, probe.decision_function(test[:, chosen].toarray())))
-        scores.append(ProbeScore(k=k, auroc=float(np.mean(areas))))
-    return scores
+    classes = labels.classes()
+    order = {c: np.argsort(-_separation(units.train, labels.train == c), kind="stable") for c in classes}
+    return [_fit(units, labels, {c: order[c][:k] for c in classes} if k else dict.fromkeys(classes), k) for k in sizes]
 
 
-def _separation(features: Any, inside: Flags) -> Floats:
-    """|difference of means| / pooled standard deviation of each feature, [d_sae]."""
+def _fit(units: SplitUnits, labels: SplitLabels, chosen: dict[int, Any], k: int | None) -> Probe:
+    """Fit probes on the chosen units of each class (None: all) with every ridge; keep the one that dev prefers."""
+    of_class = {c: [_columns(part, columns) for part in units] for c, columns in chosen.items()}
+    losses = np.zeros(len(RIDGES))
+    test = np.empty((len(RIDGES), len(labels.test), len(chosen)))
+    for n, (c, (train, dev, held_out)) in enumerate(of_class.items()):
+        y = labels.train == c
+        scale: Any = MaxAbsScaler() if sparse.issparse(train) else StandardScaler()
+        regression = LogisticRegression(max_iter=200, tol=1e-3, warm_start=True)
+        probe = make_pipeline(scale, regression)
+        for i, ridge in enumerate(RIDGES):  # from the strongest, so that each fit begins near its end
+            regression.set_params(C=1 / (ridge * len(y)))
+            probe.fit(train, y)
+            losses[i] += log_loss(labels.dev == c, probe.predict_proba(dev), labels=[False, True])
+            test[i, :, n] = probe.decision_function(held_out)
+    best = int(losses.argmin())
+    return Probe(k, RIDGES[best], test[best])
+
+
+def _columns(units: Any, chosen: Ints | None) -> Any:
+    """The chosen columns, dense; all columns as they are for None."""
+    if chosen is None:
+        return units
+    columns = units[:, chosen]
+    return columns.toarray() if sparse.issparse(columns) else columns
+
+
+def _separation(units: Any, inside: Flags) -> Floats:
+    """|difference of means| / pooled standard deviation of each unit, [n_units]."""
     means, variances = [], []
     for rows in (inside, ~inside):
-        part = features[rows].astype(np.float64)
+        part = units[rows].astype(np.float64)
         mean = np.asarray(part.mean(0)).ravel()
+        square = part.multiply(part) if sparse.issparse(part) else part * part
         means.append(mean)
-        variances.append(np.asarray(part.multiply(part).mean(0)).ravel() - mean**2)
+        variances.append(np.asarray(square.mean(0)).ravel() - mean**2)
     share = inside.mean()
     pooled = share * variances[0] + (1 - share) * variances[1]
     return np.asarray(np.abs(means[0] - means[1]) / np.sqrt(np.maximum(pooled, 0) + 1e-3))

@@ -1,4 +1,4 @@
-"""The SAE and its controls, judged in the same way on the same splits."""
+"""The SAE and its baselines, judged in the same way on the same splits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,19 +11,22 @@ from transformers import AutoModelForSequenceClassification
 
 from sae_pipeline.activations.batches import HeldTokens
 from sae_pipeline.activations.reading import read_activations
+from sae_pipeline.arrays import Floats
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.config import TrainConfig
+from sae_pipeline.evaluation.baselines import bag_of_words, pooled
+from sae_pipeline.evaluation.bootstrap import Figure, ProbeFigures, probe_figures, share_unexplained
 from sae_pipeline.evaluation.code_quality import code_quality
 from sae_pipeline.evaluation.held_out import HeldOut
-from sae_pipeline.evaluation.probing import headline_maxima, probe_scores
+from sae_pipeline.evaluation.probing import Probe, SplitLabels, SplitUnits, fit_probes, headline_maxima
 from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.text import in_testing_half
 from sae_pipeline.naming.names import NamedHeadlines, find_names
 from sae_pipeline.naming.sample import Peaks, SampledHeadline, read_words
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.training import Job, train_saes
-from sae_pipeline.schema.common import PositionKind
-from sae_pipeline.schema.controls import Control
+from sae_pipeline.schema.common import PositionKind, statistics_positions
+from sae_pipeline.schema.controls import Control, ProbeScore, RivalName
 
 _CHUNK = 4096  # tokens that are encoded at a time
 
@@ -43,12 +46,48 @@ class SplitActivations:
         acts, headlines = read_activations(model, tokenized, pad_id, layer, positions, precision="auto")
         return cls(acts, headlines, split.labels)
 
+    def pooled(self) -> Any:
+        """The mean activation of each headline, [n_headlines, d_in]."""
+        return pooled(self.acts, self.headlines, len(self.labels))
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredProbe:
+    """A probe and its figures on test."""
+
+    probe: Probe
+    figures: ProbeFigures
+
+    def record(self) -> ProbeScore:
+        """The figures with their intervals."""
+        auroc, f1, accuracy = self.figures.auroc, self.figures.macro_f1, self.figures.accuracy
+        return ProbeScore(
+            k=self.probe.k,
+            auroc=auroc.value,
+            auroc_interval=auroc.interval(),
+            macro_f1=f1.value,
+            macro_f1_interval=f1.interval(),
+            accuracy=accuracy.value,
+            accuracy_interval=accuracy.interval(),
+            ridge=self.probe.ridge,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A rival's record, and its figures on every resample of the test headlines."""
+
+    control: Control
+    probes: dict[int | None, ScoredProbe]  # by units per class; None: all units
+    fvu: Figure | None
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Train and test as one classifier sees them, and what is asked of each rival."""
+    """The splits as one classifier sees them, and what is asked of each rival."""
 
     train: SplitActivations
+    dev: SplitActivations
     test: SplitActivations
     named: NamedHeadlines  # the headlines of test, as names are found on them
     probe_sizes: Sequence[int]
@@ -57,22 +96,72 @@ class Comparison:
     def read(
         cls, classifier: Classifier, headlines: Headlines, sae: SparseAutoencoder, probe_sizes: Sequence[int]
     ) -> "Comparison":
-        """Read both splits at the layer and the positions of `sae`."""
+        """Read the splits at the layer and the positions of `sae`."""
         place = sae.config.hookpoint.layer, sae.config.positions
-        train, test = (SplitActivations.read(classifier, split, *place) for split in (headlines.train, headlines.test))
-        return cls(train, test, named_headlines(classifier, headlines.test), probe_sizes)
-
-    def judge(self, name: Any, sae: SparseAutoencoder, held_out: HeldOut | None) -> Control:
-        """Measure code quality on test and probes; predictions too where `held_out` can splice the rival in."""
-        maxima = [headline_maxima(sae, s.acts, s.headlines, len(s.labels)) for s in (self.train, self.test)]
-        acts, labels = self.test.acts, self.test.labels
-        return Control(
-            name=name,
-            code=code_quality(sae, "test", acts.split(_CHUNK), len(acts)),
-            spliced=held_out.splice_report(sae, "words") if held_out else None,
-            probing=probe_scores(maxima[0], self.train.labels, maxima[1], labels, self.probe_sizes),
-            names=find_names(self.named, maxima[1]).summaries("names" if name == "sae" else name),
+        return cls(
+            train=SplitActivations.read(classifier, headlines.train, *place),
+            dev=SplitActivations.read(classifier, headlines.dev, *place),
+            test=SplitActivations.read(classifier, headlines.test, *place),
+            named=named_headlines(classifier, headlines.test),
+            probe_sizes=probe_sizes,
         )
+
+    def judge(self, name: RivalName, sae: SparseAutoencoder, held_out: HeldOut | None) -> Judged:
+        """Measure codes and probes on test; predictions too where `held_out` can splice the rival in."""
+        units, acts = self._maxima(sae), self.test.acts
+        probes = self._scored(units, (*self.probe_sizes, None))
+        fvu = share_unexplained(*self._errors(sae))
+        kind: Any = "names" if name == "sae" else name
+        control = Control(
+            name=name,
+            n_units=sae.config.d_sae,
+            code=code_quality(sae, "test", acts.split(_CHUNK), len(acts)),
+            fvu_interval=fvu.interval(),
+            spliced=held_out.splice_report(sae, statistics_positions(sae.config.positions)) if held_out else None,
+            probing=[one.record() for one in probes.values()],
+            names=find_names(self.named, units.test).summaries(kind),
+        )
+        return Judged(control, probes, fvu)
+
+    def probes(self, sae: SparseAutoencoder) -> dict[int | None, ScoredProbe]:
+        """The probes of another SAE of the same activations."""
+        return self._scored(self._maxima(sae), (*self.probe_sizes, None))
+
+    def without_sae(self, headlines: Headlines) -> list[Judged]:
+        """Probes on the mean activations and on the words of headlines."""
+        activations = SplitUnits(*(split.pooled() for split in (self.train, self.dev, self.test)))
+        words = bag_of_words(headlines)
+        return [
+            self._plain("activations", activations, (None,)),
+            self._plain("bag of words", words, (*self.probe_sizes, None)),
+        ]
+
+    def _plain(self, name: RivalName, units: SplitUnits, sizes: Sequence[int | None]) -> Judged:
+        probes = self._scored(units, sizes)
+        records = [one.record() for one in probes.values()]
+        control = Control(name=name, n_units=units.test.shape[1], code=None, spliced=None, probing=records)
+        return Judged(control, probes, None)
+
+    def _scored(self, units: SplitUnits, sizes: Sequence[int | None]) -> dict[int | None, ScoredProbe]:
+        labels = SplitLabels(*(np.asarray(split.labels) for split in (self.train, self.dev, self.test)))
+        found = fit_probes(units, labels, sizes)
+        return {one.k: ScoredProbe(one, probe_figures(one.scores, labels.test, labels.classes())) for one in found}
+
+    def _maxima(self, sae: SparseAutoencoder) -> SplitUnits:
+        parts = (self.train, self.dev, self.test)
+        return SplitUnits(*(headline_maxima(sae, one.acts, one.headlines, len(one.labels)) for one in parts))
+
+    @torch.no_grad()
+    def _errors(self, sae: SparseAutoencoder) -> tuple[Floats, Floats]:
+        """The sums of ‖x − x̂‖² and of ‖x − m‖² of each test headline, where m is the mean of all their tokens."""
+        acts, device = self.test.acts, sae.W_dec.device
+        mean = acts.double().mean(0).float()
+        parts = [x.to(device) - sae.decode_lists(sae.encode_lists(x.to(device))) for x in acts.split(_CHUNK)]
+        errors = torch.cat([part.double().square().sum(1) for part in parts]).cpu().numpy()
+        squares = (acts - mean).double().square().sum(1).cpu().numpy()
+        of_token, n = self.test.headlines.cpu().numpy(), len(self.test.labels)
+        summed: list[Floats] = [np.bincount(of_token, column, n).astype(np.float64) for column in (errors, squares)]
+        return summed[0], summed[1]
 
 
 def named_headlines(classifier: Classifier, split: Split) -> NamedHeadlines:
@@ -92,7 +181,7 @@ def random_model(
     sae: SparseAutoencoder,
     config: TrainConfig,
     probe_sizes: Sequence[int],
-) -> Control:
+) -> Judged:
     """Judge an SAE that is trained like `sae`, on the same layer of the same network with random weights."""
     torch.manual_seed(config.seed)
     network: Any = AutoModelForSequenceClassification.from_config(classifier.model.config)

@@ -11,6 +11,8 @@ from sae_pipeline.schema.reports import CodeQuality, SpliceReport
 RivalName = Literal[
     "sae", "frozen decoder", "frozen encoder", "random model", "pca", "neurons", "activations", "bag of words"
 ]
+Measure = Literal["auroc", "fvu"]
+Verdict = Literal["better", "not better", "worse"]
 Interval = tuple[FiniteFloat, FiniteFloat]
 """The lower and the upper end of a 95 % interval."""
 
@@ -86,13 +88,14 @@ class Claim(Record):
     """Whether the SAE is better than a baseline, judged on the same test headlines."""
 
     against: RivalName
-    measure: Literal["auroc", "macro_f1", "fvu"]
-    k: NonNegativeInt | None = Field(description="units of both probes; null: all units, or no probe")
+    measure: Measure
+    k: NonNegativeInt | None = Field(description="features per class of the SAE's probe; null: all, or no probe")
+    rival_k: NonNegativeInt | None = Field(description="units per class of the rival's probe; null: all, or no probe")
     sae: FiniteFloat
     rival: FiniteFloat
     gain: FiniteFloat = Field(description="difference of the two; positive where the SAE is better")
     interval: Interval = Field(description="of the gain: paired bootstrap over the test headlines")
-    verdict: Literal["better", "not better", "worse"] = Field(
+    verdict: Verdict = Field(
         description="better: the interval lies above 0; worse: below 0; a claim holds only where it is better"
     )
     better_seeds: NonNegativeInt | None = Field(None, description="seeds whose SAE is better; null for FVU")

@@ -36,6 +36,21 @@ class MemberMatches(Record):
     )
 
 
+class SeedStability(Record):
+    """The features that fire in a run, by the number of trainings with other seeds in which they have a match."""
+
+    seeds: list[int] = Field(description="of the other trainings")
+    found: list[NonNegativeInt] = Field(description="features found in 0, 1, … of them; one number more than seeds")
+    share: Share = Field(description="share of features that are found in all of them: the stable ones")
+    low: Share = Field(description="lower end of its 95 % interval (Wilson, over features)")
+    high: Share
+    by_seed: list[Share] = Field(description="share of features that are found in each of them")
+    chance: Share | None = Field(
+        description="mean share of random directions, with the covariance of the decoder's rows, that have a match; "
+        "null: an earlier version did not measure it"
+    )
+
+
 class FamilyFile(MadeFrom):
     """`family.json`: the counterparts of a run's features in SAEs of other sizes and seeds."""
 
@@ -43,3 +58,4 @@ class FamilyFile(MadeFrom):
     n_tokens: NonNegativeInt = Field(description="counted tokens on which co-activation was counted")
     members: list[FamilyMember]
     matches: list[MemberMatches] = Field(description="one per member, in their order")
+    stability: SeedStability | None = Field(None, description="null: there is no training with another seed")

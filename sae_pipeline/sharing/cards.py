@@ -9,7 +9,7 @@ from sae_pipeline import __version__
 from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.config import HeadlinesConfig, PushConfig
 from sae_pipeline.intervals import wilson_interval
-from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.schema.controls import Control, ControlsFile, ProbeScore
 from sae_pipeline.schema.kinds import listed
 from sae_pipeline.schema.reports import ClassifierReport, SpliceReport
 from sae_pipeline.sharing.contents import RUNS, Contents
@@ -220,29 +220,33 @@ def _saes(saes: dict[str, SaeRecord]) -> Iterator[str]:
 
 def _controls(controls: dict[str, ControlsFile]) -> Iterator[str]:
     for name, file in sorted(controls.items()):
+        sizes = [probe.k for probe in file.controls[0].probing]
         yield (
-            f"`{name}` beside controls with as many active features: principal components, the layer's own neurons, "
-            "and an SAE of a model with random weights. AUROC is that of probes of the classes."
+            f"`{name}` beside baselines with as many active features: SAEs whose decoder or encoder stays random, an "
+            "SAE of a model with random weights, principal components and the layer's own neurons; and probes on the "
+            "mean activations and on the words. AUROC is that of probes of the classes on so many units per class."
         )
         yield _table(
-            [
-                "dictionary",
-                "L0",
-                "FVU",
-                "same prediction",
-                *(f"AUROC, {p.k} features" for p in file.controls[0].probing),
-            ],
+            ["units", "L0", "FVU", "same prediction", *(f"AUROC, {'all' if k is None else k}" for k in sizes)],
             [
                 (
                     c.name,
-                    f"{c.code.l0:.1f}",
-                    f"{c.code.fvu:.3f}",
+                    f"{c.code.l0:.1f}" if c.code else "–",
+                    f"{c.code.fvu:.3f}" if c.code else "–",
                     f"{c.spliced.unchanged:.1%}" if c.spliced else "not measured",
-                    *(f"{p.auroc:.3f}" for p in c.probing),
+                    *(f"{p.auroc:.3f}" if (p := _probe(c, k)) else "–" for k in sizes),
                 )
                 for c in file.controls
             ],
         )
+        failed = [claim.sentence for claim in file.claims if claim.verdict != "better"]
+        if failed:
+            yield f"Of {len(file.claims)} claims that the SAE is better, {len(failed)} fail:"
+            yield "\n".join(f"- {sentence}" for sentence in failed)
+
+
+def _probe(control: Control, k: int | None) -> ProbeScore | None:
+    return next((probe for probe in control.probing if probe.k == k), None)
 
 
 def _training(record: SaeRecord) -> tuple[object, ...]:

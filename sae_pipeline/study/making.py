@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from sae_pipeline.activations.extraction import extract
+from sae_pipeline.activations.extraction import extract_layers
 from sae_pipeline.activations.manifest import Manifest, store_inputs_hash
 from sae_pipeline.activations.store import ActivationStore, open_store, whole_store
 from sae_pipeline.activations.stream import ActivationStream
@@ -14,7 +14,7 @@ from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.config import ExtractConfig, FinishConfig, TrainConfig
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
-from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder
+from sae_pipeline.sae.autoencoder import SaeConfig
 from sae_pipeline.sae.finish import finish
 from sae_pipeline.sae.kinds import nested_prefixes
 from sae_pipeline.sae.training import REVISION, Job, sparsity_weight, train_saes
@@ -35,18 +35,30 @@ from sae_pipeline.tracking import Tracking, no_tracking
 def ensure_activations(
     config: ExtractConfig, root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS
 ) -> ActivationStore:
-    """Write the layer's activations over the training headlines, or reuse the store that was made from the same.
+    """The activations of the config's layer over the training headlines; see `ensure_layers`."""
+    return ensure_layers(config, (config.layer,), root, device, ranks)[0]
+
+
+def ensure_layers(
+    config: ExtractConfig, layers: Sequence[int], root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS
+) -> list[ActivationStore]:
+    """The activations of several layers over the training headlines; those that are missing are read in one pass.
 
     Raises UserError when there is no classifier or when its headlines have changed since.
     """
     layout = Layout(root)
     folder = classifier_folder(root)
-    name = store_inputs_hash(folder.name, classifiers.classifier_record(folder).data_hash, config)
-    if not whole_store(layout.activations / name, ranks):
-        return extract(extraction_of(config, root, device), layout.activations, layout.checkpoints, ranks)
+    data_hash = classifiers.classifier_record(folder).data_hash
+    configs = [config.model_copy(update={"layer": layer}) for layer in layers]
+    names = [store_inputs_hash(folder.name, data_hash, one) for one in configs]
+    whole = [whole_store(layout.activations / name, ranks) for name in names]
     if ranks.first:
-        discard(layout.checkpoints, name)
-    return open_store(layout.activations / name)
+        for name, is_whole in zip(names, whole, strict=True):
+            if is_whole:
+                discard(layout.checkpoints, name)
+    if all(whole):
+        return [open_store(layout.activations / name) for name in names]
+    return extract_layers(extraction_of(config, root, device), layers, layout.activations, layout.checkpoints, ranks)
 
 
 def join_training(
@@ -163,11 +175,14 @@ def ensure_finished(
         return publish_sae(layout, work.folder / "sae", finished, record.model_copy(update=update))
 
 
-def other_seed(record: SaeRecord, seed: int, root: Path, device: torch.device) -> SparseAutoencoder:
-    """The SAE that differs from `record` by its seed alone, finished end to end if `record` is."""
+def other_seed(record: SaeRecord, seed: int, root: Path, device: torch.device) -> Path:
+    """The folder of the SAE that differs from `record` by its seed alone, finished end to end if `record` is.
+
+    It is trained where it is missing. Raises UserError for an SAE that was imported.
+    """
     extraction = open_store(Layout(root).activations / record.activations).manifest.extract
     config = record.training.model_copy(update={"seed": seed})
     folder = ensure_saes(extraction, [config], root, device)[0]
     if record.finish is not None:
         folder = ensure_finished(record.finish, folder, root, device)
-    return stored_sae(folder, device)
+    return folder

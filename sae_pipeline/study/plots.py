@@ -17,6 +17,7 @@ from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.runs.folders import read_run
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.schema.layers import LayersFile, Measured
 from sae_pipeline.schema.reports import ClassifierReport
 from sae_pipeline.study.layout import SaeRecord
 
@@ -229,25 +230,98 @@ def density_of_sizes(records: Mapping[str, SaeRecord]) -> Figure:
 
 
 def controls(file: ControlsFile) -> Figure:
-    """FVU and label probes of an SAE beside PCA, raw neurons and an SAE of a randomly initialised model."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
-    names = [f"{c.name} (L0 {c.code.l0:.0f})" for c in file.controls]
+    """FVU and label probes of an SAE beside its baselines."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained")
+    coded = [(c, c.code) for c in file.controls if c.code]
+    names = [f"{c.name} (L0 {code.l0:.0f})" for c, code in coded]
+    errors = np.array([_arms(code.fvu, c.fvu_interval) for c, code in coded]).T
     colours = [_ACCENT, *["#c3cad6"] * (len(names) - 1)]
-    left.barh(names, [c.code.fvu for c in file.controls], color=colours)
+    left.barh(names, [code.fvu for _, code in coded], xerr=errors, color=colours, ecolor=_INK)
     left.invert_yaxis()
-    left.set(xlabel="FVU", ylabel="SAE or control")
+    left.set(xlabel="FVU", ylabel="SAE or baseline")
     left.set_title(f"{file.size}: unexplained variance (FVU), held-out", loc="left", fontsize=11, color=_INK)
-    for control, style in zip(file.controls, ("o-", "s--", "^--", "D--"), strict=False):
-        sizes, scores = [p.k for p in control.probing], [p.auroc for p in control.probing]
-        right.plot(sizes, scores, style, color=_ACCENT if style == "o-" else _MUTED, label=control.name)
-    right.set(xscale="log", xlabel="features per class (k)", ylabel="AUROC of the labels", ylim=(0.5, 1))
+    ticks = {probe.k: place for place, probe in enumerate(file.controls[0].probing)}
+    for n, control in enumerate(file.controls):
+        probes = [probe for probe in control.probing if probe.k in ticks]
+        places = [ticks[probe.k] + (n - len(file.controls) / 2) * 0.06 for probe in probes]
+        arms = np.array([_arms(probe.auroc, probe.auroc_interval) for probe in probes]).reshape(-1, 2).T
+        style = {"color": _ACCENT if n == 0 else _MUTED, "marker": "osv^D<xP"[n % 8], "lw": 2 if n == 0 else 0.8}
+        right.errorbar(places, [probe.auroc for probe in probes], yerr=arms, label=control.name, **style)
+    right.set_xticks(list(ticks.values()), ["all" if k is None else str(k) for k in ticks])
+    right.set(xlabel="units per class (k)", ylabel="AUROC of the labels", ylim=(0.5, 1))
     right.set_title("k-sparse probes of the labels, held-out", loc="left", fontsize=11, color=_INK)
-    right.legend(frameon=False, loc="lower right")
+    right.legend(frameon=False, loc="lower right", fontsize=8)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     _say_how_to_read(
         figure,
-        f"SAE {file.sae_hash} is blue, its controls are grey. A shorter bar is a better reconstruction; a higher line "
-        "says that k features tell more about the label.",
+        f"SAE {file.sae_hash} is blue, its baselines are grey. A shorter bar is a better reconstruction; a higher line "
+        "says that k units tell more about the label. Arms are 95 % intervals of the bootstrap over test headlines.",
     )
     return figure
+
+
+def _arms(value: float, ends: tuple[float, float] | None) -> tuple[float, float]:
+    """The lengths of an interval's two arms; 0 where there is none."""
+    return (value - ends[0], ends[1] - value) if ends else (0.0, 0.0)
+
+
+def layers(file: LayersFile) -> Figure:
+    """Layers side by side: probes, predictions without words or `[CLS]`, and how well the SAEs do."""
+    has_saes = any(one.sae for one in file.layers)
+    figure, panels = plt.subplots(
+        1, 3 if has_saes else 2, figsize=(12.6 if has_saes else 8.6, 3.9), layout="constrained"
+    )
+    reading, deciding = panels[:2]
+    reading.axhline(file.accuracy, color=_MUTED, lw=1, label="classifier")
+    reading.axhline(file.majority, color=_MUTED, lw=1, ls=":", label="commonest class")
+    reading.set_title("Probe accuracy", loc="left", fontsize=11, color=_INK)
+    deciding.set_title("Predictions that change without", loc="left", fontsize=11, color=_INK)
+    for axes, of_words, of_cls in ((reading, "probe_words", "probe_cls"), (deciding, "changed_words", "changed_cls")):
+        _line_of_layers(axes, {one.layer: getattr(one, of_words) for one in file.layers}, "o-", _ACCENT, "words")
+        _line_of_layers(axes, {one.layer: getattr(one, of_cls) for one in file.layers}, "s--", _INK, "[CLS]")
+        axes.set(xlabel="layer", ylabel="share of test headlines")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    deciding.set_ylim(-0.02, 1)
+    if has_saes:
+        saes = {one.layer: one.sae for one in file.layers if one.sae}
+        axes = panels[2]
+        size = next(iter(saes.values())).size
+        axes.set_title(f"SAE {size}: lost, held out", loc="left", fontsize=11, color=_INK)
+        _line_of_layers(axes, {layer: sae.fvu for layer, sae in saes.items()}, "o-", _ACCENT, "variance (FVU)")
+        lost = {layer: _complement(sae.unchanged) for layer, sae in saes.items()}
+        _line_of_layers(axes, lost, "^--", _INK, "predictions (changed)")
+        axes.set(xlabel="layer, with L0 of its SAE", ylabel="share")
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes in panels:
+        numbers = [one.layer for one in file.layers]
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xticks(numbers)
+        axes.legend(frameon=False, fontsize=9)
+    if has_saes:
+        panels[2].set_xticks(list(saes), [f"{layer}\n{sae.l0.value:.0f}" for layer, sae in saes.items()])
+    _say_how_to_read(
+        figure,
+        "The decision is at the words where ablating them changes predictions, and at [CLS] where ablating it does: "
+        "ablated is a layer's output that is set to its mean over train. A probe is a logistic regression on the mean "
+        "over words, or on [CLS], the first token. Bars are 95 % intervals.",
+    )
+    return figure
+
+
+def _line_of_layers(axes: Axes, figures: Mapping[int, Measured], style: str, colour: str, label: str) -> None:
+    """A line over layers, with intervals where there are any."""
+    values = np.array([one.value for one in figures.values()])
+    ends = [
+        (one.value if one.low is None else one.low, one.value if one.high is None else one.high)
+        for one in figures.values()
+    ]
+    spread = np.abs(np.array(ends).T - values)
+    axes.errorbar(list(figures), values, spread, fmt=style, color=colour, label=label, ms=5, lw=1.5, capsize=2)
+
+
+def _complement(share: Measured) -> Measured:
+    """1 − share, with its interval."""
+    ends = (None, None) if share.low is None or share.high is None else (1 - share.high, 1 - share.low)
+    return Measured(value=1 - share.value, low=ends[0], high=ends[1])

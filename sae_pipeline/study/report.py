@@ -1,7 +1,7 @@
 """The figures of a study as text tables: classifier, SAEs, sweeps, controls, families and causal effects."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,23 @@ from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.runs.folders import list_runs
 from sae_pipeline.runs.run_files import DamagedRunError, read_added
-from sae_pipeline.sae.autoencoder import size_name
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile, ShareOfPairs
-from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.schema.controls import Claim, ControlsFile
 from sae_pipeline.schema.explanations import Explanation
 from sae_pipeline.schema.family import FamilyFile
+from sae_pipeline.schema.layers import LayersFile, Measured
 from sae_pipeline.schema.map import MapFile
 from sae_pipeline.schema.reports import ClassifierReport
-from sae_pipeline.study.layout import SAE, Layout, SaeRecord, aliased_saes, classifier_folder, record_size
+from sae_pipeline.study.layout import (
+    SAE,
+    Layout,
+    SaeRecord,
+    aliased_saes,
+    classifier_folder,
+    present_classifier,
+    record_size,
+)
 
 
 class StudyReport(BaseModel):
@@ -34,6 +42,7 @@ class StudyReport(BaseModel):
     classifier: ClassifierRecord
     saes: dict[str, SaeRecord]
     controls: list[ControlsFile]
+    layers: LayersFile | None = Field(None, description="the classifier's layers side by side; null: not compared")
     contrast: ContrastFile | None = Field(None, description="of the newest run whose texts were changed; null: none")
 
     def summary(self) -> dict[str, Any]:
@@ -92,6 +101,9 @@ class StudyReport(BaseModel):
         for file in self.controls:
             yield ""
             yield from compare_lines(file)
+        if self.layers:
+            yield ""
+            yield from layers_lines(self.layers)
         if self.contrast:
             yield ""
             yield from contrast_lines(self.contrast)
@@ -111,23 +123,34 @@ def _score_lines(test: ClassifierReport) -> Iterator[str]:
 
 
 def study_report(root: Path) -> StudyReport:
-    """The figures of the present classifier and of the aliased SAEs trained on it.
+    """The figures of the present classifier and of its aliased SAEs: those of the studied layer, if it has any.
 
     Raises UserError when there is no classifier or no SAE of it.
     """
-    folder = classifier_folder(root)
-    saes = aliased_saes(Layout(root), folder.name)
+    folder, layout = classifier_folder(root), Layout(root)
+    saes = aliased_saes(layout, folder.name, present_classifier(root).layer) or aliased_saes(layout, folder.name)
     if not saes:
         raise UserError(f"There are no SAEs of the present classifier; run `{command('train')}` first.")
-    layout = Layout(root)
     hashes = [content_hash(record.files[SAE]) for record in saes.values()]
     return StudyReport(
         classifier_hash=folder.name,
         classifier=classifiers.classifier_record(folder),
         saes=saes,
         controls=[file for sae_hash in hashes if (file := _controls(layout, sae_hash)) is not None],
+        layers=_layers(layout, folder.name),
         contrast=_contrast(layout, folder.name),
     )
+
+
+def _layers(layout: Layout, classifier_hash: str) -> LayersFile | None:
+    """What `layers` found about a classifier; None where there is nothing. Raises UserError for a damaged file."""
+    try:
+        file = read_record(layout.layers, LayersFile)
+    except MissingError:
+        return None
+    except DamageError as error:
+        raise UserError(f"{layout.layers} {error}; `{command('layers')}` makes it again.") from error
+    return file if file.classifier_hash == classifier_hash else None
 
 
 def _contrast(layout: Layout, classifier_hash: str) -> ContrastFile | None:
@@ -190,7 +213,7 @@ def sweep_lines(records: Sequence[SaeRecord]) -> Iterator[str]:
             else f"L1 {train.l1_coefficient:g}"
         )
         yield (
-            f"{size_name(record.config.d_sae):7} {train.kind:11} {setting:15} {train.seed:4} {r.held_out.l0:12.1f} "
+            f"{record_size(record):7} {train.kind:11} {setting:15} {train.seed:4} {r.held_out.l0:12.1f} "
             f"{r.held_out.fvu:13.3f} {r.dead_share:7.1%} {r.spliced.unchanged:10.1%}  {record.inputs_hash}"
         )
 
@@ -210,16 +233,74 @@ def import_lines(record: SaeRecord) -> Iterator[str]:
     yield f"`analyze --sae-size {size}` reads it"
 
 
+def sae_of_layer_lines(records: Mapping[int, Mapping[str, SaeRecord]]) -> Iterator[str]:
+    """A table of the SAEs of several layers, held out."""
+    yield "layer  SAE           L0     FVU  unchanged"
+    for layer, saes in records.items():
+        for size, record in saes.items():
+            r = record.report
+            yield f"{layer:5}  {size:8} {r.held_out.l0:7.1f} {r.held_out.fvu:7.3f} {r.spliced.unchanged:10.1%}"
+    yield f"`{command('layers')}` compares these layers"
+    yield ""
+
+
+def layers_lines(file: LayersFile) -> Iterator[str]:
+    """Layers side by side, as a text table."""
+    yield (
+        f"{file.model}, {file.n_headlines:,} test headlines: accuracy {file.accuracy:.3f} (always the commonest "
+        f"class: {file.majority:.3f}); measured in {file.seconds:.0f} s on {file.device}"
+    )
+    sae = next((one.sae for one in file.layers if one.sae), None)
+    of = f"SAE {sae.size}" if sae else ""
+    yield f"{'':6}{'probe accuracy':38}{'predictions changed without':38}{of}".rstrip()
+    heads = ("words", "[CLS]", "words", "[CLS]", *(("L0", "FVU", "unchanged") if sae else ()))
+    yield "layer " + "".join(f"{head:19}" for head in heads).rstrip()
+    for one in file.layers:
+        shares = [one.probe_words, one.probe_cls, one.changed_words, one.changed_cls]
+        cells = [_measured(share, ".1%") for share in shares]
+        if one.sae:
+            cells += [_measured(one.sae.l0, ".1f"), _measured(one.sae.fvu, ".3f"), _measured(one.sae.unchanged, ".1%")]
+        yield f"{one.layer:5} " + "".join(f"{cell:19}" for cell in cells).rstrip()
+    yield (
+        "probe: logistic regression on the mean over words, or on the first token. changed: this layer's output at all "
+        "words, or at the first token, is set to its mean over train. [95 %]"
+    )
+    without = [str(one.layer) for one in file.layers if not one.sae]
+    if without:
+        yield f"no SAE to compare at layers {', '.join(without)}; `{command('train')} --layers {','.join(without)}`"
+
+
+def _measured(one: Measured, form: str) -> str:
+    """A figure with its interval: 91.2 [90, 92] %."""
+    if one.low is None or one.high is None:
+        return f"{one.value:{form}}"
+    if form.endswith("%"):
+        value, low, high = (f"{number:{form}}".rstrip("%") for number in (one.value, one.low, one.high))
+        return f"{value} [{low}, {high}]"
+    return f"{one.value:{form}} [{one.low:{form}}, {one.high:{form}}]"
+
+
 def compare_lines(file: ControlsFile) -> Iterator[str]:
-    """An SAE beside its controls and its other seeds, as a text table."""
-    sizes = "".join(f"{f'k={p.k}':>8}" for p in file.controls[0].probing)
-    yield f"{file.size} ({file.sae_hash}) and its controls, held-out; AUROC of probes on k features per class:"
-    yield f"{'':14}{'L0':>7}{'FVU':>8}{'cosine':>8}{'unchanged':>11}{sizes}{'named':>8}"
+    """An SAE beside its baselines and its other seeds, and the claims that fail, as text tables."""
+    sizes = [probe.k for probe in file.controls[0].probing]
+    head = "".join(f"{_probe_size(k):>22}" for k in sizes)
+    yield f"{file.size} ({file.sae_hash}) and its baselines, held-out; AUROC of probes on k units per class [95 %]:"
+    yield f"{'':15}{'L0':>6}{'FVU':>7}{'unchanged':>11}{'named':>7}{head}{'macro-F1 (all)':>24}"
     for c in file.controls:
+        code = f"{c.code.l0:6.1f}{c.code.fvu:7.3f}" if c.code else f"{'-':>6}{'-':>7}"
         kept = f"{c.spliced.unchanged:.1%}" if c.spliced else "-"
-        scores = "".join(f"{p.auroc:8.3f}" for p in c.probing)
-        named = f"{c.names.share_named:.1%}" if c.names else "-"
-        yield f"{c.name:14}{c.code.l0:7.1f}{c.code.fvu:8.3f}{c.code.cosine:8.3f}{kept:>11}{scores}{named:>8}"
+        named = f"{c.names.share_named:.0%}" if c.names else "-"
+        probes = {probe.k: probe for probe in c.probing}
+        areas = (_with_interval(p.auroc, p.auroc_interval) if (p := probes.get(k)) else "-" for k in sizes)
+        shown = "".join(f"{area:>22}" for area in areas)
+        f1 = _with_interval(p.macro_f1, p.macro_f1_interval) if (p := probes.get(None)) and p.macro_f1 else "-"
+        yield f"{c.name:15}{code}{kept:>11}{named:>7}{shown}{f1:>24}"
+    for one in file.seeds:
+        areas = (_with_interval(p.auroc, p.auroc_interval) for p in one.probing)
+        yield f"{f'sae, seed {one.seed}':15}{one.l0:6.1f}{one.fvu:7.3f}{one.unchanged:>11.1%}{'':7}" + "".join(
+            f"{area:>22}" for area in areas
+        )
+    yield from _claim_lines(file.claims)
     s = file.stability
     yield (
         f"stability over seeds {', '.join(map(str, s.seeds))}: mean nearest cosine {s.mean_cosine:.3f} "
@@ -227,13 +308,37 @@ def compare_lines(file: ControlsFile) -> Iterator[str]:
     )
 
 
+def _claim_lines(claims: Sequence[Claim]) -> Iterator[str]:
+    failed = [claim for claim in claims if claim.verdict != "better"]
+    if claims:
+        yield f"{len(failed)} of {len(claims)} claims that the SAE is better than a baseline fail:"
+    yield from (f"  fails: {claim.sentence}" for claim in failed)
+
+
+def _probe_size(k: int | None) -> str:
+    return "all" if k is None else f"k={k}"
+
+
+def _with_interval(value: float, ends: tuple[float, float] | None) -> str:
+    return f"{value:.3f} {_interval(ends, '.3f')}" if ends else f"{value:.3f}"
+
+
 def family_lines(file: FamilyFile) -> Iterator[str]:
-    """How many of a run's features match, split or are absent in each related SAE."""
+    """How many of a run's features match, split or are absent in each related SAE, and how many are stable."""
     yield f"{file.d_sae:,} features of {file.sae_hash}, on {file.n_tokens:,} tokens:"
     for member, found in zip(file.members, file.matches, strict=True):
         counts = Counter(found.verdict)
         shares = ", ".join(f"{v} {counts[v] / file.d_sae:.1%}" for v in ("match", "split", "absent"))
         yield f"  in {member.size:8} seed {member.seed}: {shares}"
+    if file.stability is None:
+        yield "Stability is not known, because there is one seed only; --seeds 0,1,2 trains the others."
+        return
+    s = file.stability
+    found_in = ", ".join(f"{count:,} in {times}" for times, count in enumerate(s.found))
+    seeds = ", ".join(map(str, s.seeds))
+    yield f"{sum(s.found):,} features fire; found again in the seeds {seeds}: {found_in} of {len(s.seeds)}"
+    chance = "" if s.chance is None else f"; of random directions {s.chance:.1%} are found in a seed"
+    yield f"stable, in all of them: {s.share:.1%} [{s.low:.1%}, {s.high:.1%}]{chance}"
 
 
 def map_lines(file: MapFile) -> Iterator[str]:

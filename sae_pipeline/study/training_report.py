@@ -46,11 +46,16 @@ _FORMULAS = {
     "KL": "mean over headlines of KL(clean ‖ spliced), nats.",
     "recovered loss": "(CE removed − CE spliced) / (CE removed − CE clean), with CE the cross-entropy of the labels "
     "and the activations removed by zero, mean or resample ablation at the same positions.",
-    "controls": "PCA with L0 components; the L0 largest coordinates of x_norm (neurons); an SAE trained in the same "
-    "way on the same network with random weights (random model).",
-    "probes": "for each class, a logistic regression on the k features that differ most between the class and the "
-    "rest on train, in pooled standard deviations of their maximum over a headline. The figure is the "
-    "one-against-rest AUROC on test, as a mean over classes (Gurnee et al. 2023).",
+    "baselines": "SAEs trained in the same way whose decoder rows or encoder directions stay as they were drawn "
+    "(frozen decoder, frozen encoder; arXiv 2602.14111), at the same L0; an SAE trained in the same way on the same "
+    "network with random weights (random model); PCA with L0 components; the L0 largest coordinates of x_norm "
+    "(neurons); the mean of x over a headline's tokens (activations); which words a headline has (bag of words).",
+    "probes": "for each class, a logistic regression on the k units that differ most between the class and the rest on "
+    "train, in pooled standard deviations of their maximum over a headline (Gurnee et al. 2023), or on all units. Its "
+    "ridge is chosen on dev. AUROC is one-against-rest on test, as a mean over classes; for macro-F1 the class with "
+    "the highest score wins. Intervals are of 1,000 resamples of the test headlines.",
+    "claims": "the SAE is better than a baseline if the 95 % interval of the difference on the same resamples lies "
+    "above 0. Intervals are not corrected for the number of claims, which is printed.",
     "change": "texts before and after a small change. Where the prediction is expected to stay, any change of it "
     "counts; where it is expected to move toward or away from a class, that class is predicted afterwards or not, "
     "or its probability rises or falls (Ribeiro et al. 2020). Shares have Wilson intervals.",
@@ -83,6 +88,7 @@ def write_report(root: Path, report: StudyReport) -> Path:
         plots.density_of_sizes(saes),
         plots.unchanged_predictions(saes),
         *map(plots.controls, report.controls),
+        *([plots.layers(report.layers)] if report.layers else []),
     ]
     page = _PAGE.format(
         title=html.escape(f"{record.model}, classifier {report.classifier_hash}"),

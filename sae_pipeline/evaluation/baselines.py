@@ -1,0 +1,51 @@
+"""Baselines that are no SAEs: what probes read of a headline without one, and SAEs of which a part is not trained."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import CountVectorizer
+from torch import Tensor
+
+from sae_pipeline.activations.batches import HeldTokens
+from sae_pipeline.config import TrainConfig
+from sae_pipeline.evaluation.probing import SplitUnits
+from sae_pipeline.headlines.dataset import Headlines
+from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.sae.training import Job, Part, train_saes
+from sae_pipeline.schema.controls import RivalName
+
+_FROZEN: dict[RivalName, Part] = {"frozen decoder": "decoder", "frozen encoder": "encoder"}
+_WORD = r"(?u)[^\W_]+"  # letters and digits, also a single one
+
+
+def pooled(acts: Tensor, headline: Tensor, n_headlines: int) -> NDArray[np.float32]:
+    """The mean activation of each headline's tokens, [n_headlines, d_in].
+
+    `acts` are [n_tokens, d_in]; `headline`, int64 [n_tokens], is each token's headline.
+    """
+    sums = torch.zeros(n_headlines, acts.shape[1], dtype=torch.float64).index_add_(
+        0, headline.cpu(), acts.double().cpu()
+    )
+    counts = torch.bincount(headline.cpu(), minlength=n_headlines).clamp_min(1)
+    return (sums / counts[:, None]).float().numpy()
+
+
+def bag_of_words(headlines: Headlines) -> SplitUnits:
+    """Which words each headline has, [n_headlines, n_words]; the words are those of the training headlines."""
+    counter = CountVectorizer(binary=True, token_pattern=_WORD, dtype=np.float32)
+    counter.fit(headlines.train.texts)
+    return SplitUnits(*(counter.transform(split.texts) for split in (headlines.train, headlines.dev, headlines.test)))
+
+
+def frozen_saes(
+    acts: Tensor, like: SparseAutoencoder, config: TrainConfig, l0: float
+) -> dict[RivalName, SparseAutoencoder]:
+    """SAEs that are trained like `like`, but whose decoder or encoder directions stay as they were drawn.
+
+    By such baselines a trained SAE is judged in arXiv 2602.14111. `acts` [n_tokens, d_in] are those of train. A kind
+    with a penalty is steered to the L0 of `like`. Returns them by name.
+    """
+    steered = config if config.fixes_k else config.model_copy(update={"target_l0": l0})
+    jobs = [Job(name, like.config, steered, part) for name, part in _FROZEN.items()]
+    trained = train_saes(HeldTokens(acts), like.mean, like.scale, jobs, like.W_dec.device)
+    return {name: one.sae for name, one in zip(_FROZEN, trained, strict=True)}

@@ -1,0 +1,100 @@
+"""Figures of probes and of reconstructions on test, with intervals of the bootstrap over headlines.
+
+Every figure is computed on the same resamples, so that differences of two figures are paired.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sae_pipeline.arrays import Floats, Ints
+
+N_RESAMPLES = 1000
+_AT_ONCE = 100  # resamples that are in memory together
+_LEVELS = (2.5, 97.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A figure on all headlines, and on every resample of them."""
+
+    value: float
+    resampled: Floats  # [N_RESAMPLES]
+
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval: percentiles of the resamples. It holds the value, also where there are few headlines."""
+        low, high = np.nanpercentile(self.resampled, _LEVELS)
+        return min(float(low), self.value), max(float(high), self.value)
+
+    def gain_over(self, other: "Figure") -> "Figure":
+        """This figure minus another one of the same headlines."""
+        return Figure(self.value - other.value, self.resampled - other.resampled)
+
+    def negative(self) -> "Figure":
+        """The same figure with the other sign."""
+        return Figure(-self.value, -self.resampled)
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeFigures:
+    """How well a probe predicts the labels."""
+
+    auroc: Figure
+    macro_f1: Figure
+    accuracy: Figure
+
+
+def probe_figures(scores: Floats, labels: Ints, classes: list[int]) -> ProbeFigures:
+    """The figures of scores [n_headlines, n_classes] for `classes`; the class with the highest score is predicted."""
+    predicted = np.asarray(classes)[scores.argmax(1)]
+    parts = [_figures(scores, predicted, labels, classes, weights) for weights in _resamples(len(labels))]
+    return ProbeFigures(*(Figure(float(column[0]), column[1:]) for column in np.concatenate(parts, 1)))
+
+
+def share_unexplained(errors: Floats, squares: Floats) -> Figure:
+    """FVU from the sums of ‖x − x̂‖² and of ‖x − m‖² of each headline, [n_headlines]."""
+    parts = [(weights @ errors) / np.maximum(weights @ squares, 1e-30) for weights in _resamples(len(errors))]
+    column = np.concatenate(parts)
+    return Figure(float(column[0]), column[1:])
+
+
+def _resamples(n: int) -> Iterator[NDArray[np.float64]]:
+    """How often each of n headlines is drawn, [some, n]: each of them once first, then N_RESAMPLES draws."""
+    yield np.ones((1, n))
+    generator = np.random.default_rng(0)
+    for start in range(0, N_RESAMPLES, _AT_ONCE):
+        drawn = generator.integers(0, n, (min(_AT_ONCE, N_RESAMPLES - start), n))
+        yield np.stack([np.bincount(row, minlength=n) for row in drawn]).astype(np.float64)
+
+
+def _figures(
+    scores: Floats, predicted: Ints, labels: Ints, classes: list[int], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """AUROC, macro-F1 and accuracy of headlines that count as often as `weights` [n, n_headlines] say; [3, n].
+
+    A class that a resample does not hold is left out of the means.
+    """
+    areas, f1s = [], []
+    for n, c in enumerate(classes):
+        inside, said = labels == c, predicted == c
+        areas.append(_auroc(scores[:, n], inside, weights))
+        true = weights @ (inside & said)
+        n_inside, n_said = weights @ inside, weights @ said
+        f1s.append(np.where(n_inside > 0, 2 * true / np.maximum(n_inside + n_said, 1), np.nan))
+    accuracy = (weights @ (predicted == labels)) / weights.sum(1)
+    return np.stack([np.nanmean(areas, 0), np.nanmean(f1s, 0), accuracy])
+
+
+def _auroc(scores: Floats, inside: NDArray[np.bool_], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The probability that a headline inside scores higher than one outside, a tie counting half; [n]."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # of headlines with the same score
+    within = np.add.reduceat(weights[:, order] * inside[order], starts, axis=1)
+    without = np.add.reduceat(weights[:, order] * ~inside[order], starts, axis=1)
+    below = without.cumsum(1) - without / 2
+    pairs = within.sum(1) * without.sum(1)
+    with np.errstate(invalid="ignore"):
+        area: NDArray[np.float64] = np.where(pairs > 0, (within * below).sum(1) / np.maximum(pairs, 1e-9), np.nan)
+    return area

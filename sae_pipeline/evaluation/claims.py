@@ -1,0 +1,107 @@
+"""Claims of an SAE against its baselines: whether it is better on the same test headlines, and in how many seeds."""
+
+from collections.abc import Mapping, Sequence
+
+from sae_pipeline.evaluation.bootstrap import Figure
+from sae_pipeline.evaluation.rivals import Judged, ScoredProbe
+from sae_pipeline.schema.controls import Claim, Measure, RivalName, Verdict
+
+SeedProbes = Sequence[Mapping[int | None, ScoredProbe]]
+"""The probes of the SAE of every seed, the SAE's own first."""
+
+_UNITS: dict[RivalName, str] = {
+    "frozen decoder": "features of an SAE with a frozen random decoder",
+    "frozen encoder": "features of an SAE with a frozen random encoder",
+    "random model": "features of an SAE of a random model",
+    "pca": "directions of principal components",
+    "neurons": "neurons",
+    "activations": "dimensions of the mean activation",
+    "bag of words": "words",
+}
+_CODES: dict[RivalName, str] = {
+    "frozen decoder": "an SAE with a frozen random decoder",
+    "frozen encoder": "an SAE with a frozen random encoder",
+    "pca": "as many principal components",
+    "neurons": "as many neurons",
+}
+
+
+def claims(judged: Sequence[Judged], seeds: SeedProbes) -> list[Claim]:
+    """Hold the SAE, which is judged first, against each rival: its probes of every size, and its reconstruction.
+
+    A rival whose probes read all of its units alone is compared with every probe of the SAE. FVU is compared where
+    the rival reconstructs the same activations.
+    """
+    sae, *rivals = judged
+    found = []
+    for rival in rivals:
+        found += [
+            _probe_claim(rival, k, k if k in rival.probes else None, seeds)
+            for k in sae.probes
+            if k in rival.probes or None in rival.probes
+        ]
+        if sae.fvu and rival.fvu and rival.control.name in _CODES:
+            found.append(_fvu_claim(rival.control.name, sae.fvu, rival.fvu))
+    return found
+
+
+def _probe_claim(rival: Judged, k: int | None, rival_k: int | None, seeds: SeedProbes) -> Claim:
+    name = rival.control.name
+    own, other = seeds[0][k].figures.auroc, rival.probes[rival_k].figures.auroc
+    gain = own.gain_over(other)
+    better = sum(one[k].figures.auroc.value > other.value for one in seeds)
+    verdict, of_seeds = _verdict(gain), f"; better in {better} of {len(seeds)} seeds" if len(seeds) > 1 else ""
+    sentence = (
+        f"A probe on {_counted(k, 'features')} of the SAE is {verdict} than one on {_counted(rival_k, _UNITS[name])}: "
+        f"AUROC {own.value:.3f} against {other.value:.3f}, {_with_ends(gain)}{of_seeds}."
+    )
+    return _claim(name, "auroc", (k, rival_k), (own, other, gain), sentence, better)
+
+
+def _fvu_claim(name: RivalName, own: Figure, other: Figure) -> Claim:
+    gain = other.gain_over(own)
+    sentence = (
+        f"The SAE's reconstruction is {_verdict(gain)} than that of {_CODES[name]}: FVU {own.value:.3f} against "
+        f"{other.value:.3f}, {_with_ends(gain)}."
+    )
+    return _claim(name, "fvu", (None, None), (own, other, gain), sentence)
+
+
+def _claim(
+    name: RivalName,
+    measure: Measure,
+    sizes: tuple[int | None, int | None],
+    figures: tuple[Figure, Figure, Figure],
+    sentence: str,
+    better_seeds: int | None = None,
+) -> Claim:
+    own, other, gain = figures
+    return Claim(
+        against=name,
+        measure=measure,
+        k=sizes[0],
+        rival_k=sizes[1],
+        sae=own.value,
+        rival=other.value,
+        gain=gain.value,
+        interval=gain.interval(),
+        verdict=_verdict(gain),
+        better_seeds=better_seeds,
+        sentence=sentence,
+    )
+
+
+def _verdict(gain: Figure) -> Verdict:
+    low, high = gain.interval()
+    return "better" if low > 0 else "worse" if high < 0 else "not better"
+
+
+def _counted(k: int | None, units: str) -> str:
+    return (
+        f"all {units}" if k is None else f"the {k} best {units} per class" if k > 1 else f"one of the {units} per class"
+    )
+
+
+def _with_ends(gain: Figure) -> str:
+    low, high = gain.interval()
+    return f"gain {gain.value:+.3f} (95 % interval {low:+.3f} to {high:+.3f})".replace("-", "−")

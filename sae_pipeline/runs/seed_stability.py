@@ -1,0 +1,45 @@
+"""In how many trainings with other seeds each feature of a run is found again."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sae_pipeline.arrays import Flags, Ints
+from sae_pipeline.intervals import wilson_interval
+from sae_pipeline.schema.family import FamilyMember, MemberMatches, SeedStability
+
+Pairs = Sequence[tuple[FamilyMember, MemberMatches]]
+
+
+def in_other_seeds(members: Sequence[FamilyMember], matches: Sequence[MemberMatches], size: str) -> Pairs:
+    """The members of the run's own size, which differ from its SAE by their seed alone, with their matches."""
+    return [(one, match) for one, match in zip(members, matches, strict=True) if one.size == size]
+
+
+def times_found(seeds: Pairs, d_sae: int) -> Ints:
+    """In how many other seeds each feature has a match, [d_sae]."""
+    found = np.zeros(d_sae, np.int64)
+    for _, match in seeds:
+        found += np.array([verdict == "match" for verdict in match.verdict])
+    return found
+
+
+def seed_stability(seeds: Pairs, live: Flags) -> SeedStability | None:
+    """Sum up the features that fire, given as a mask [d_sae]; None where there is no other seed, or none that fires."""
+    n_live = int(live.sum())
+    if not seeds or not n_live:
+        return None
+    found = times_found(seeds, len(live))
+    counts = np.bincount(found[live], minlength=len(seeds) + 1)
+    low, high = wilson_interval(counts[-1], np.array(n_live))
+    chances = [one.chance for one, _ in seeds if one.chance is not None]
+    by_seed = [np.mean([verdict == "match" for verdict in np.array(match.verdict)[live]]) for _, match in seeds]
+    return SeedStability(
+        seeds=[one.seed for one, _ in seeds],
+        found=counts.tolist(),
+        share=counts[-1] / n_live,
+        low=float(low),
+        high=float(high),
+        by_seed=by_seed,
+        chance=float(np.mean(chances)) if chances else None,
+    )
