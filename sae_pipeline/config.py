@@ -48,6 +48,9 @@ class HeadlinesConfig(Config):
         None, description="column of dates: the latest headlines are the test split instead of a draw"
     )
     strip_links: bool = Field(True, description="remove links before tokenising")
+    seal: bool = Field(
+        False, description="keep a third of the test headlines out of everything until the verb unseal opens it once"
+    )
 
 
 _MAX_LENGTH = "tokens a headline is cut to; none: as many as the model reads"
@@ -81,7 +84,11 @@ class ExtractConfig(Config):
     """Which activations are read."""
 
     layer: int = Field(8, ge=1, description="LAYER_TO_EXTRACT: hidden_states[layer]")
-    positions: PositionKind = Field("words", description="words: no special tokens; all: with [CLS] and [SEP]")
+    positions: PositionKind = Field(
+        "words",
+        description="words: no special tokens; all: with [CLS] and [SEP]; one vector per headline: "
+        "cls: [CLS], which the head reads, or mean: the mean of the words",
+    )
     tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
     precision: Precision = Field("auto", description="auto: bf16 where the chip has it")
 
@@ -295,6 +302,11 @@ class FamilyConfig(Config):
     """Which run gets `family.json`, and by which seeds its features are judged stable."""
 
     run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
+    seeds: tuple[int, ...] = Field(
+        (),
+        description="seeds in which features are looked for: 0,1,2; those that are missing are trained; "
+        "none: the trainings that there are",
+    )
 
 
 class MapConfig(Config):
@@ -302,10 +314,29 @@ class MapConfig(Config):
 
     run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
     seed: int = Field(0, ge=0, lt=1 << 31, description="of the layout; the same seed makes the same map")
-    seeds: tuple[int, ...] = Field(
-        (),
-        description="seeds in which features are looked for: 0,1,2; those that are missing are trained; "
-        "none: the trainings that there are",
+
+
+class PaperConfig(Config):
+    """Which run a paper is written about, and what comes with it."""
+
+    run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
+    out: str = Field("paper", description="folder that figures, tables, text and the archive are written into")
+    headline: int | None = Field(
+        None, ge=0, description="the headline to draw, 0-based; none: the wrong one that is surest"
+    )
+    features: int = Field(3, ge=1, le=20, description="features listed per class")
+    weights: bool = Field(True, description="whether the archive holds the weights of the classifier and the SAEs")
+
+
+class UnsealConfig(Config):
+    """What is tested on the sealed headlines."""
+
+    run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
+    features: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), max_length=1000, description="features of which it is claimed that they tell a class: 12,345"
+    )
+    looks: int | None = Field(
+        None, ge=0, description="features that you have looked at before, as the viewer counts; it is recorded"
     )
 
 
@@ -430,6 +461,8 @@ class StudyConfig(Config):
     layers: LayersConfig = LayersConfig()
     family: FamilyConfig = FamilyConfig()
     map: MapConfig = MapConfig()
+    paper: PaperConfig = PaperConfig()
+    unseal: UnsealConfig = UnsealConfig()
     contrast: ContrastConfig = ContrastConfig()
     explain: ExplainConfig = ExplainConfig()
     export: ExportConfig = ExportConfig()

@@ -46,9 +46,10 @@ from sae_pipeline.scoring.score import score_table
 from sae_pipeline.scoring.source import Source
 from sae_pipeline.study import present
 from sae_pipeline.study.layout import SAE, Layout, PresentClassifier, SaeRecord, read_sae_record, remember_layer
-from sae_pipeline.study.making import ensure_activations, ensure_saes
+from sae_pipeline.study.making import ensure_layers, ensure_saes
 from sae_pipeline.study.places import recorded, remember
 from sae_pipeline.study.provenance import provenance
+from sae_pipeline.study.seals import closed_keys, keep_sealed
 from sae_pipeline.tracking import Tracking, no_tracking
 
 
@@ -58,6 +59,7 @@ def finetune(
     """Fine-tune the classifier, or reuse the one that was made from the same headlines and settings."""
     layout, study = Layout(root), _with_names(study)
     headlines = load_headlines(study.headlines)
+    keep_sealed(layout, headlines)
     for line in headlines.report.lines():
         tqdm.write(line)
     inputs_hash = classifiers.inputs_hash(headlines, study.headlines, study.finetune)
@@ -79,6 +81,7 @@ def adopt(study: StudyConfig, root: Path, device: torch.device) -> ClassifierRec
     layout, study = Layout(root), _with_names(study)
     pretrained = adoption.load_adopted(study.adopt.model, study.headlines.label_names)
     headlines = load_headlines(study.headlines, pretrained.labels)
+    keep_sealed(layout, headlines)
     for line in headlines.report.lines():
         tqdm.write(line)
     inputs_hash = classifiers.inputs_hash(headlines, study.headlines, study.adopt)
@@ -114,10 +117,21 @@ def _made_present(folder: Path, study: StudyConfig, root: Path) -> ClassifierRec
 
 def extract(config: ExtractConfig, root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS) -> ActivationStore:
     """Write the layer's activations over the training headlines, or reuse the store that was made from the same."""
-    store = ensure_activations(config, root, device, ranks)
+    return extract_layers(config, (config.layer,), root, device, ranks)[0]
+
+
+def extract_layers(
+    config: ExtractConfig, layers: Sequence[int], root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS
+) -> list[ActivationStore]:
+    """The stores of several layers, in their order. The classifier reads once for all that are missing.
+
+    The study's layer is then `config.layer` if it is among them, else the last one. Raises UserError for layers that
+    do not exist.
+    """
+    stores = ensure_layers(config, layers, root, device, ranks)
     if ranks.first:
-        remember_layer(root, config.layer)
-    return store
+        remember_layer(root, config.layer if config.layer in layers else layers[-1])
+    return stores
 
 
 def train(
@@ -136,10 +150,34 @@ def train(
     records = {}
     for folder in ensure_saes(extraction, [config], root, device, ranks, tracking):
         record = read_sae_record(folder)
-        size = size_name(record.config.d_sae)
+        size = size_name(record.config.d_sae, record.config.positions)
         alias(folder / SAE, Layout(root).sae_alias(record.config.hookpoint.layer, size))
         records[size] = record
     remember_layer(root, extraction.layer)
+    return records
+
+
+def train_layers(
+    extraction: ExtractConfig,
+    layers: Sequence[int],
+    config: TrainConfig,
+    root: Path,
+    device: torch.device,
+    ranks: Ranks = ONE_PROCESS,
+    tracking: Tracking = no_tracking,
+) -> dict[int, dict[str, SaeRecord]]:
+    """Train the SAEs of several layers, one layer after the other; see `train` and `extract_layers`.
+
+    Returns the records by layer and size name. The activations of all layers are read in one pass first; from a stream
+    each layer reads the classifier by itself. Rank 0 calls it, the other ranks `join_training` for each layer.
+    """
+    if not config.stream:
+        ensure_layers(extraction, layers, root, device)
+    records = {}
+    for layer in layers:
+        at_layer = extraction.model_copy(update={"layer": layer})
+        records[layer] = train(at_layer, config, root, device, ranks, tracking)
+    remember_layer(root, extraction.layer if extraction.layer in layers else layers[-1])
     return records
 
 
@@ -205,7 +243,7 @@ def score(study: StudyConfig, root: Path, device: torch.device, ranks: Ranks = O
     Equal scores that the folder holds are kept. Raises UserError when the table or the SAE cannot be read.
     """
     config = study.score
-    source = Source.open(config)
+    source = Source.open(config, closed_keys(Layout(root)))
     classifier = present.load_classifier(root, device)
     sae, _, sae_hash = present.load_sae(root, study.extract.layer, config.sae_size, device, classifier)
     return score_table(source, classifier, sae, sae_hash, config, ranks)

@@ -1,13 +1,13 @@
-"""Extraction: the classifier reads its training headlines, and one layer's activations go into a store.
+"""Extraction: the classifier reads its training headlines once, and the activations of each layer go into a store.
 
-The store is written shard by shard. A call that was killed goes on after its last whole shard, and several processes
-write shards in turn.
+Stores are written shard by shard. A call that was killed goes on after its last whole shards, and several processes
+write shards in turn. A store is bit for bit the same, whether its layer was extracted alone or with others.
 """
 
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
 from safetensors.torch import save_file
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from sae_pipeline.activations.manifest import MANIFEST, Manifest, Moments, store_inputs_hash
-from sae_pipeline.activations.reading import HiddenBatch, read_batches
+from sae_pipeline.activations.reading import HiddenBatch, read_layers
 from sae_pipeline.activations.store import ActivationStore, check_store, open_store, whole_store
 from sae_pipeline.artefacts.checkpoints import unfinished
 from sae_pipeline.artefacts.checksums import check_file, file_sums, read_record, write_record
@@ -55,8 +56,8 @@ class Extraction:
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """[n_headlines] counted tokens of each headline. Raises UserError when there are none at all."""
-        counts = np.array([len(h.counted(self.config.positions)) for h in self.headlines], dtype=np.int64)
+        """[n_headlines] vectors of each headline. Raises UserError when there are none at all."""
+        counts = np.array([h.n_vectors(self.config.positions) for h in self.headlines], dtype=np.int64)
         if counts.sum() == 0:
             raise UserError("The headlines hold no tokens to extract; check the text column.")
         return counts
@@ -75,17 +76,18 @@ class Extraction:
             filled += int(self.counts[batch].sum())
         return plan
 
+    def of_layer(self, layer: int) -> "Extraction":
+        """The same extraction of another layer."""
+        return replace(self, config=self.config.model_copy(update={"layer": layer}))
+
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterable[HiddenBatch]:
         """Run the classifier on batches of headlines, given as indices."""
-        return read_batches(
-            self.model,
-            self.headlines,
-            self.pad_id,
-            self.config.layer,
-            self.config.positions,
-            batches=batches,
-            precision=self.config.precision,
-        )
+        return (read[0] for read in self.read_layers((self.config.layer,), batches))
+
+    def read_layers(self, layers: Sequence[int], batches: Sequence[NDArray[np.int64]]) -> Iterator[list[HiddenBatch]]:
+        """Run the classifier once on batches of headlines, given as indices: one `HiddenBatch` for each layer."""
+        place = self.pad_id, layers, self.config.positions
+        return read_layers(self.model, self.headlines, *place, batches=batches, precision=self.config.precision)
 
     def manifest(self, moments: Moments, shards: dict[str, FileSum], seconds: float) -> Manifest:
         """The description of the activations that were read."""
@@ -110,45 +112,70 @@ class Extraction:
 
 
 def extract(extraction: Extraction, root: Path, checkpoints: Path, ranks: Ranks = ONE_PROCESS) -> ActivationStore:
-    """Write the activations of all counted tokens to `root/<hash>`; an equal store is reused.
+    """Write the activations at the config's layer and positions to `root/<hash>`; an equal store is reused.
 
     Several processes must see the same disk; rank 0 then finds all shards written. The store is bit for bit that of
     one process. Raises UserError for a layer that does not exist and for activations that are not finite.
     """
-    target = root / extraction.name
-    if whole_store(target, ranks):
-        return open_store(target)
-    resolve_hookpoint(extraction.model, extraction.config.layer)
+    return extract_layers(extraction, (extraction.config.layer,), root, checkpoints, ranks)[0]
+
+
+def extract_layers(
+    extraction: Extraction, layers: Sequence[int], root: Path, checkpoints: Path, ranks: Ranks = ONE_PROCESS
+) -> list[ActivationStore]:
+    """The stores of several layers, in their order, written in one forward pass; see `extract`.
+
+    A layer's unfinished shards are those of its single extraction, so either goes on where the other was killed. The
+    shards that are being written are in memory: 100 MB for each layer of width 768.
+    """
+    wanted = [extraction.of_layer(layer) for layer in layers]
+    missing = [one for one in wanted if not whole_store(root / one.name, ranks)]
+    if missing:
+        for one in missing:
+            resolve_hookpoint(one.model, one.config.layer)
+        _write_missing(missing, root, checkpoints, ranks)
+    return [open_store(root / one.name) for one in wanted]
+
+
+def _write_missing(missing: Sequence[Extraction], root: Path, checkpoints: Path, ranks: Ranks) -> None:
+    """Write the stores of some layers together; rank 0 publishes them."""
     started = time.perf_counter()
     if not ranks.first:
-        _write_share(extraction, ranks.broadcast(Path()), ranks)
+        _write_share(missing, ranks.broadcast([Path()]), ranks)
         ranks.wait()
-        return open_store(target)
-    with unfinished(checkpoints, extraction.name) as checkpoint:
-        work = checkpoint.folder / "store"
-        with readable_os_errors(work):
-            work.mkdir(exist_ok=True)
-        _write_share(extraction, ranks.broadcast(work), ranks)
-        moments, files = Moments(), {}
-        for i in range(len(extraction.plan)):
-            shard = _read_shard_record(work, i)
-            moments.merge(Moments(**shard.moments))
-            files[_shard_name(i)] = shard.file
-        write_record(work / MANIFEST, extraction.manifest(moments, files, time.perf_counter() - started))
-        publish(work, target, check_store)
+        return
+    with ExitStack() as held:
+        works = [held.enter_context(unfinished(checkpoints, one.name)).folder / "store" for one in missing]
+        for work in works:
+            with readable_os_errors(work):
+                work.mkdir(exist_ok=True)
+        _write_share(missing, ranks.broadcast(works), ranks)
+        seconds = (time.perf_counter() - started) / len(missing)
+        for one, work in zip(missing, works, strict=True):
+            moments, files = Moments(), {}
+            for i in range(len(one.plan)):
+                shard = _read_shard_record(work, i)
+                moments.merge(Moments(**shard.moments))
+                files[_shard_name(i)] = shard.file
+            write_record(work / MANIFEST, one.manifest(moments, files, seconds))
+            publish(work, root / one.name, check_store)
     ranks.wait()
-    return open_store(target)
 
 
-def _write_share(extraction: Extraction, work: Path, ranks: Ranks) -> None:
+def _write_share(missing: Sequence[Extraction], works: Sequence[Path], ranks: Ranks) -> None:
     """Write this process's shards, then wait for the other processes."""
-    if not work.is_dir():
-        raise UserError(f"This process does not see {work}: give all processes the same --root on a disk they share.")
-    own = range(ranks.rank, len(extraction.plan), ranks.size)
-    total = sum(int(extraction.counts[batch].sum()) for i in own for batch in extraction.plan[i])
-    with tqdm(total=total, desc="extract", unit="tok", unit_scale=True, disable=not ranks.first) as bar:
+    for work in works:
+        if not work.is_dir():
+            raise UserError(
+                f"This process does not see {work}: give all processes the same --root on a disk they share."
+            )
+    counts, plan = missing[0].counts, missing[0].plan
+    own = range(ranks.rank, len(plan), ranks.size)
+    total = sum(int(counts[batch].sum()) for i in own for batch in plan[i])
+    name = "extract" if len(missing) == 1 else f"extract {len(missing)} layers"
+    with tqdm(total=total, desc=name, unit="tok", unit_scale=True, disable=not ranks.first) as bar:
         for i in own:
-            bar.update(_write_shard(extraction, i, work))
+            _write_shards(missing, works, i, bar.update)
     ranks.wait()
 
 
@@ -174,22 +201,45 @@ def _shard_record(work: Path, i: int) -> Path:
     return work.parent / f"{_shard_name(i)}.json"
 
 
-def _write_shard(extraction: Extraction, i: int, work: Path) -> int:
-    """Write one shard, then its record, unless both are there already; returns its number of tokens."""
-    path = work / _shard_name(i)
+def _write_shards(
+    missing: Sequence[Extraction], works: Sequence[Path], i: int, progress: Callable[[int], object]
+) -> None:
+    """Write one shard of each layer, then their records, except those that are there already."""
+    open_ = [n for n, work in enumerate(works) if not _is_written(work, i)]
+    first = missing[0]
+    if not open_:
+        progress(sum(int(first.counts[batch].sum()) for batch in first.plan[i]))
+        return
+    acts: list[list[Tensor]] = [[] for _ in open_]
+    headlines, positions = [], []
+    for batches in first.read_layers([missing[n].config.layer for n in open_], first.plan[i]):
+        for kept, batch in zip(acts, batches, strict=True):
+            kept.append(batch.acts.cpu().half())
+        headlines.append(batches[0].headlines.cpu())
+        positions.append(batches[0].positions.cpu())
+        progress(len(headlines[-1]))
+    places = {"headlines": torch.cat(headlines).int(), "positions": torch.cat(positions).short()}
+    for n, parts in zip(open_, acts, strict=True):
+        _write_shard(works[n], i, {"acts": torch.cat(parts), **places})
+        parts.clear()
+
+
+def _is_written(work: Path, i: int) -> bool:
+    """Whether a shard is whole."""
     with suppress(DamageError):
-        known = read_record(_shard_record(work, i), _Shard)
-        check_file(path, known.file)
-        return int(known.moments["n"])
-    read = [(b.acts.cpu().half(), b.headlines.cpu(), b.positions.cpu()) for b in extraction.read(extraction.plan[i])]
-    acts, headlines, positions = (torch.cat(column) for column in zip(*read, strict=True))
+        check_file(work / _shard_name(i), read_record(_shard_record(work, i), _Shard).file)
+        return True
+    return False
+
+
+def _write_shard(work: Path, i: int, tensors: dict[str, Tensor]) -> None:
+    """Write one shard, then its record."""
+    path = work / _shard_name(i)
     moments = Moments()
-    moments.add(acts)
+    moments.add(tensors["acts"])
     temporary = path.with_suffix(".partial")
-    tensors = {"acts": acts, "headlines": headlines.int(), "positions": positions.short()}
     with readable_os_errors(path.parent):
         save_file(tensors, temporary)
         put(temporary, path)
     file = file_sums(work, [path.name])[path.name]
     write_record(_shard_record(work, i), _Shard(file=file, moments=moments.to_dict()))
-    return moments.n

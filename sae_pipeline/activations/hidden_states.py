@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sae_pipeline.activations.reading import HiddenBatch
+from sae_pipeline.activations.sites import Sites
 from sae_pipeline.arrays import Floats, Ints, ragged
 from sae_pipeline.classifier.tail import Tail
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
@@ -64,21 +65,19 @@ class HiddenStates:
         token = torch.from_numpy(clipped).to(self.hidden.device)
         return self.hidden[token].masked_fill_(~mask[..., None], 0.0), self.input_ids[token], mask.long()
 
-    def counted(self, positions: PositionKind) -> Tensor:
-        """int64 [n_counted]: the rows of `hidden` that are counted tokens."""
-        headlines = zip(self.starts[:-1], self.tokenized, strict=True)
-        tokens = np.concatenate([start + np.array(h.counted(positions), np.int64) for start, h in headlines])
-        return torch.from_numpy(tokens).to(self.hidden.device)
+    def sites(self, positions: PositionKind) -> Sites:
+        """The sites of all headlines."""
+        return Sites.of_headlines(self.tokenized, positions, self.hidden.device)
 
     def acts(self, positions: PositionKind) -> Tensor:
-        """[n_counted, d_in]: the activations of the counted tokens."""
-        return self.hidden if positions == "all" else self.hidden[self.counted(positions)]
+        """[n_sites, d_in]: the activations of the sites."""
+        return self.hidden if positions == "all" else self.sites(positions).read(self.hidden)
 
     def replaced(self, positions: PositionKind, acts: Tensor) -> Self:
-        """A copy with `acts` [n_counted, d_in] in place of the counted tokens' activations."""
+        """A copy with `acts` [n_sites, d_in] in place of the sites' activations."""
         if positions == "all":
             return replace(self, hidden=acts)
-        return replace(self, hidden=self.hidden.index_copy(0, self.counted(positions), acts))
+        return replace(self, hidden=self.sites(positions).replaced(self.hidden, acts))
 
     @torch.no_grad()
     def rerun(self, tail: Tail, tokens_per_batch: int) -> Floats:

@@ -1,12 +1,13 @@
-"""The reading loop: headlines go through the classifier up to one layer.
+"""The reading loop: headlines go through the classifier up to one layer, or past several.
 
-`read_batches` is the only place that runs the classifier with a hook on a batch of headlines. Extraction, evaluation,
+`read_layers` is the only place that runs the classifier with a hook on a batch of headlines. Extraction, evaluation,
 analysis, interventions and the end-to-end finish all read from it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sae_pipeline.activations.sites import Sites
 from sae_pipeline.classifier.hooks import Site, hooked, resolve_hookpoint
 from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.config import Precision
@@ -26,36 +28,30 @@ from sae_pipeline.schema.common import PositionKind
 class HiddenBatch:
     """A padded batch of headlines at the hookpoint. All tensors are on the model's device.
 
-    `acts`, `headlines` and `positions` list the counted tokens, headline by headline, positions ascending.
+    `acts`, `headlines` and `positions` list the sites, headline by headline, positions ascending.
     """
 
     rows: NDArray[np.int64]  # [n_headlines] indices into the headlines that are read
     hidden: Tensor  # [n_headlines, n_positions, d_in], in the dtype that the model computes in
     input_ids: Tensor  # int64 [n_headlines, n_positions]
     mask: Tensor  # int64 [n_headlines, n_positions], 1 where there is a token
-    counted: Tensor  # bool [n_headlines, n_positions]
+    sites: Sites  # the vectors that are read
     logits: Tensor | None  # [n_headlines, n_classes]; None where they were not asked for
 
     @property
     def acts(self) -> Tensor:
-        """float32 [n_tokens, d_in]: the activations of the counted tokens, in the classifier's units."""
-        return self.hidden[self._sites].float()
+        """float32 [n_sites, d_in]: the activations, in the classifier's units."""
+        return self.sites.read(self.hidden)
 
     @property
     def headlines(self) -> Tensor:
-        """int64 [n_tokens]: the index of each counted token's headline."""
-        return torch.from_numpy(self.rows).to(self.hidden.device)[self._sites[0]]
+        """int64 [n_sites]: the index of each site's headline."""
+        return torch.from_numpy(self.rows).to(self.hidden.device)[self.sites.headline]
 
     @property
     def positions(self) -> Tensor:
-        """int64 [n_tokens]: the position of each counted token in the model's input, 0-based."""
-        return self._sites[1]
-
-    @cached_property
-    def _sites(self) -> tuple[Tensor, Tensor]:
-        """Row of the batch and position of each counted token."""
-        row, position = self.counted.nonzero(as_tuple=True)
-        return row, position
+        """int64 [n_sites]: the position of each site in the model's input, 0-based; 0 for a mean of words."""
+        return self.sites.position
 
 
 def read_batches(
@@ -76,21 +72,46 @@ def read_batches(
     instead. The layers after `layer` run only `with_logits`. A batch that does not fit into the device's memory is
     read in parts. Raises UserError for a layer that does not exist.
     """
-    site, _ = resolve_hookpoint(model, layer)
+    options = {"tokens_per_batch": tokens_per_batch, "batches": batches}
+    for read in read_layers(
+        model, headlines, pad_id, (layer,), positions, precision=precision, with_logits=with_logits, **options
+    ):
+        yield read[0]
+
+
+def read_layers(
+    model: Any,
+    headlines: Sequence[TokenizedHeadline],
+    pad_id: int,
+    layers: Sequence[int],
+    positions: PositionKind,
+    *,
+    tokens_per_batch: int = 4096,
+    batches: Iterable[NDArray[np.int64]] | None = None,
+    precision: Precision = "fp32",
+    with_logits: bool = False,
+) -> Iterator[list[HiddenBatch]]:
+    """Yield the outputs of several layers from one forward pass per batch: a `HiddenBatch` for each of `layers`.
+
+    The bits are those of `read_batches`, whose other arguments these are. The layers after the last of `layers` run
+    only `with_logits`.
+    """
+    sites = {layer: resolve_hookpoint(model, layer)[0] for layer in layers}
     device = next(model.parameters()).device
     micro = MicroBatches("reading activations", len(headlines))
     if batches is None:
         batches = length_batches([len(h.input_ids) for h in headlines], tokens_per_batch, equal_lengths(model))
     for rows, members, input_ids, mask in padded_batches(headlines, batches, pad_id, device):
-        forward = partial(_forward, model, site, input_ids, mask, precision, with_logits)
+        forward = partial(_forward, model, sites, input_ids, mask, precision, with_logits)
         hidden, logits = micro.run(forward, len(members))
-        yield HiddenBatch(rows, hidden, input_ids, mask, counted_mask(members, positions).to(device), logits)
+        where = Sites.of_mask(counted_mask(members, positions).to(device), positions)
+        yield [HiddenBatch(rows, hidden[layer], input_ids, mask, where, logits) for layer in layers]
 
 
 def read_activations(
     model: Any, headlines: Sequence[TokenizedHeadline], pad_id: int, layer: int, positions: PositionKind, **options: Any
 ) -> tuple[Tensor, Tensor]:
-    """The activations of all counted tokens, float32 [n_tokens, d_in], and the headline of each, int64 [n_tokens].
+    """The activations of all sites, float32 [n_sites, d_in], and the headline of each, int64 [n_sites].
 
     The longest headlines come first. `options` are those of `read_batches`.
     """
@@ -102,21 +123,25 @@ def read_activations(
 @torch.no_grad()
 def _forward(
     model: Any,
-    site: Site,
+    sites: Mapping[int, Site],
     input_ids: Tensor,
     mask: Tensor,
     precision: Precision,
     with_logits: bool,
     parts: list[slice],
-) -> tuple[Tensor, Tensor | None]:
-    """Hidden states and, if asked for, logits of a batch that is read in `parts`."""
-    hidden: list[Tensor] = []
+) -> tuple[dict[int, Tensor], Tensor | None]:
+    """Hidden states by layer and, if asked for, logits of a batch that is read in `parts`."""
+    hidden: dict[int, list[Tensor]] = {layer: [] for layer in sites}
     logits: list[Tensor] = []
+    last = max(sites)
     with autocast(mask.device, precision):
         for part in parts:
-            with hooked(site, hidden.append, stop=not with_logits):
+            with ExitStack() as hooks:
+                for layer in sorted(sites, reverse=True):  # the last one outermost, because it ends the pass
+                    stop = layer == last and not with_logits
+                    hooks.enter_context(hooked(sites[layer], hidden[layer].append, stop))
                 logits.append(model(input_ids=input_ids[part], attention_mask=mask[part]).logits)
-    return _joined(hidden), _joined(logits) if with_logits else None
+    return {layer: _joined(parts) for layer, parts in hidden.items()}, _joined(logits) if with_logits else None
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

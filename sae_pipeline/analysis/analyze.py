@@ -27,7 +27,7 @@ from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.runs.compact_json import RecordWriter
 from sae_pipeline.runs.drafts import RunDraft, RunPart
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
-from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS
+from sae_pipeline.schema.common import HEADLINE_FEATURES, PER_HEADLINE, PROMPTS
 from sae_pipeline.schema.run import Totals
 
 _LEADERS = 100  # length of a metric's top list when every feature gets examples
@@ -96,7 +96,7 @@ def _write_features(
     draft.write_feature_stats(feature_stats_record(stats, columns))
     live = stats.counts > 0
     with_examples = live if every_feature else live & np.isin(np.arange(d_sae), [c["top"] for c in columns])
-    with PromptLines(draft.folder / PROMPTS) as prompts:
+    with PromptLines(draft.folder / PROMPTS, whole=sae.config.positions in PER_HEADLINE) as prompts:
         draft.write_feature_tokens(
             HISTOGRAM_EDGES,
             example_records(

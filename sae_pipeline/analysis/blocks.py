@@ -17,7 +17,7 @@ from sae_pipeline.headlines.tokens import TokenizedHeadline
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.encoding import active_entries
 from sae_pipeline.sae.firings import Firings
-from sae_pipeline.schema.common import Cell
+from sae_pipeline.schema.common import Cell, PositionKind, statistics_positions
 
 _SMALLEST, _LARGEST = 256, 1024  # headlines of a block
 _ENTRIES = 1 << 20  # active entries of a block, about; fixes how many headlines it has
@@ -34,7 +34,8 @@ class Block:
     headlines: list[TokenizedHeadline]
     words: list[list[str]]  # the whole word at each position, "" for special tokens
     probabilities: Floats  # [n_headlines, n_classes]
-    firings: Firings  # at the positions of words; `headline` is the index in the run
+    positions: PositionKind  # where the features are read: "words", or one vector per headline
+    firings: Firings  # at these positions; `headline` is the index in the run
     neurons: NDArray[np.float16]  # [n_headlines, 2 · d_in] the largest x_norm of each coordinate and of its negative
 
 
@@ -59,6 +60,7 @@ def read_blocks(
             headlines=headlines,
             words=words,
             probabilities=probabilities,
+            positions=statistics_positions(sae.config.positions),
             firings=firings,
             neurons=neurons,
         )
@@ -75,17 +77,15 @@ def _read(
     tokens_per_batch: int,
     pad_id: int,
 ) -> tuple[Floats, Firings, NDArray[np.float16]]:
-    """Class probabilities [n_headlines, n_classes], the active entries at word positions, and the neurons' maxima.
+    """Class probabilities [n_headlines, n_classes], the active entries, and the neurons' maxima.
 
     The first of `headlines` is headline `first` of the run.
     """
     probabilities = np.zeros((len(headlines), model.config.num_labels))
     neurons = np.zeros((len(headlines), 2 * sae.config.d_in), np.float16)
     entries: list[tuple[Ints, Ints, Ints, Floats]] = []
-    layer = sae.config.hookpoint.layer
-    for batch in read_batches(
-        model, headlines, pad_id, layer, "words", tokens_per_batch=tokens_per_batch, with_logits=True
-    ):
+    place = sae.config.hookpoint.layer, statistics_positions(sae.config.positions)
+    for batch in read_batches(model, headlines, pad_id, *place, tokens_per_batch=tokens_per_batch, with_logits=True):
         assert batch.logits is not None
         probabilities[batch.rows] = batch.logits.double().softmax(-1).cpu().numpy()
         headline, position, feature, value = active_entries(sae, batch)

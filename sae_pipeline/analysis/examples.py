@@ -29,7 +29,9 @@ class PromptLines:
     It is unmapped at the end of the `with` block, because Windows does not rename a folder with a mapped file in it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, whole: bool = False) -> None:
+        """Map the file at `path`. With `whole`, features fire on headlines as a whole, not on their tokens."""
+        self.whole = whole
         with path.open("rb") as file:
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         ends = [np.zeros(1, np.int64)]
@@ -100,8 +102,8 @@ class _SelectedExamples:
                 {
                     "activation": self._value[peak],
                     "position": position,
-                    "token": tokens[position],
-                    "word": words[position] or tokens[position],
+                    "token": "" if self._prompts.whole else tokens[position],
+                    "word": "" if self._prompts.whole else words[position] or tokens[position],
                     "positions": self._position[start:end],
                     "values": self._value[start:end],
                     "headline": headline,

@@ -12,6 +12,7 @@ from sae_pipeline.analysis.neighbours import Cofiring
 from sae_pipeline.analysis.selection import Selection, sampling_scores, strength_scores
 from sae_pipeline.analysis.words import WordCounts
 from sae_pipeline.naming.sample import HeadlineSample
+from sae_pipeline.schema.common import PER_HEADLINE
 
 
 @dataclass
@@ -49,11 +50,12 @@ class Findings:
     def add(self, block: Block) -> None:
         """Count a block of headlines."""
         firings, first = block.firings, block.first
-        n_counted = sum(len(h.counted("words")) for h in block.headlines)
-        self.stats.add(firings, n_counted, first, np.array(block.labels, np.int64), halves(block.ids))
+        n_vectors = sum(h.n_vectors(block.positions) for h in block.headlines)
+        self.stats.add(firings, n_vectors, first, np.array(block.labels, np.int64), halves(block.ids))
         self.strongest.add(firings, strength_scores(firings))
         self.sample.add(firings, sampling_scores(firings, first, block.ids))
-        self.words.add(firings, first, [h.words for h in block.headlines], block.words)
+        if block.positions not in PER_HEADLINE:  # a feature of a whole headline fires on none of its words
+            self.words.add(firings, first, [h.words for h in block.headlines], block.words)
         self.cofiring.add(firings, first, block.ids)
         self.named.add(sampled_headlines(block))
         self.n_cut += sum(h.is_cut for h in block.headlines)

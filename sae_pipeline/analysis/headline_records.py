@@ -10,6 +10,7 @@ from sae_pipeline.analysis.blocks import Block
 from sae_pipeline.arrays import Ints, rank_in_run, run_starts
 from sae_pipeline.runs.compact_json import six_digits
 from sae_pipeline.sae.firings import Firings
+from sae_pipeline.schema.common import PER_HEADLINE
 from sae_pipeline.schema.dicts import FiredFeatureDict, HeadlineFeaturesDict, PromptDict
 
 
@@ -61,6 +62,7 @@ def headline_feature_records(block: Block, k: int) -> Iterator[bytes]:
     feature, peak = firings.group_feature.tolist(), firings.group_argmax.tolist()
     span = list(pairwise([*firings.group_start.tolist(), len(position)]))
     bounds = np.searchsorted(firings.group_headline, block.first + np.arange(len(block.ids) + 1))
+    whole = block.positions in PER_HEADLINE
     for row, (tokens, words) in enumerate(zip((h.tokens for h in block.headlines), block.words, strict=True)):
         fired: list[FiredFeatureDict] = []
         for group in order[bounds[row] : bounds[row + 1]].tolist():
@@ -71,8 +73,8 @@ def headline_feature_records(block: Block, k: int) -> Iterator[bytes]:
                     "feature": feature[group],
                     "activation": value[peak[group]],
                     "position": strongest,
-                    "token": tokens[strongest],
-                    "word": words[strongest] or tokens[strongest],
+                    "token": "" if whole else tokens[strongest],
+                    "word": "" if whole else words[strongest] or tokens[strongest],
                     "positions": position[start:end],
                     "values": value[start:end],
                 }

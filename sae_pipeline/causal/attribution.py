@@ -80,15 +80,10 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
         hidden, input_ids, mask = reading.padded(rows)
         counts = np.diff(first)[rows]
         entry = ragged(first[rows], counts)
-        site = np.repeat(np.arange(len(rows)), counts) * hidden.shape[1] + firings.position[entry]
+        at = np.repeat(np.arange(len(rows)), counts)
         f = torch.from_numpy(firings.value[entry]).to(device).requires_grad_()
         with torch.enable_grad():
-            code = probe.shift(
-                hidden.shape[:2],
-                torch.from_numpy(site).to(device),
-                torch.from_numpy(firings.feature[entry]).to(device),
-                f,
-            )
+            code = probe.shift(reading, rows, hidden.shape[1], at, entry, f)
         removed = code.detach()
         points = [hidden, *(hidden - (1 - node) * removed for node in nodes.tolist())]
         slopes = _slopes(probe, points, input_ids, mask)

@@ -15,6 +15,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from sae_pipeline.activations.sites import Sites
 from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint
 from sae_pipeline.errors import UserError
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
@@ -76,9 +77,7 @@ def edit_hidden(hidden: Tensor, counted: Tensor, sae: SparseAutoencoder, edits: 
     if not edits:
         return hidden
     ids, old, new = edited_features(hidden, counted, sae, edits)
-    edited = hidden.clone()
-    edited[counted] = (hidden[counted].float() + sae.scale * ((new - old) @ sae.W_dec[ids])).to(hidden.dtype)
-    return edited
+    return Sites.of_mask(counted, sae.config.positions).moved(hidden, sae.scale * ((new - old) @ sae.W_dec[ids]))
 
 
 def edited_features(
@@ -86,34 +85,36 @@ def edited_features(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The features that the edits name, ascending, and their activations before and after.
 
-    Features are int64 [n_features], activations [n_counted, n_features] at the counted tokens.
+    Features are int64 [n_features], activations [n_sites, n_features].
     """
+    sites = Sites.of_mask(counted, sae.config.positions)
     column = {feature: j for j, feature in enumerate(sorted({edit.feature for edit in edits}))}
     ids = torch.tensor(list(column), device=hidden.device)
-    old = sae.encode_features(hidden[counted].float(), ids)
+    old = sae.encode_features(sites.read(hidden), ids)
     new = old.clone()
     for edit in edits:
-        sites = _sites(edit, counted)[counted]
-        new[sites, column[edit.feature]] = edit.apply(new[sites, column[edit.feature]])
+        chosen = _chosen(edit, counted, sites)
+        new[chosen, column[edit.feature]] = edit.apply(new[chosen, column[edit.feature]])
     return ids, old, new
 
 
-def _sites(edit: Edit, counted: Tensor) -> Tensor:
-    """Where an edit acts, bool [n_headlines, n_positions]. Raises UserError for a position that is not counted."""
+def _chosen(edit: Edit, counted: Tensor, sites: Sites) -> Tensor:
+    """Whether an edit acts on each site, bool [n_sites]. Raises UserError for a position that is not counted."""
     n_headlines, n_positions = counted.shape
     if edit.headline is not None and not 0 <= edit.headline < n_headlines:
         raise UserError(f"There is no headline {edit.headline} in this batch of {n_headlines}.")
     rows = slice(None) if edit.headline is None else slice(edit.headline, edit.headline + 1)
+    chosen = torch.ones_like(sites.headline, dtype=torch.bool)
+    if edit.headline is not None:
+        chosen &= sites.headline == edit.headline
     if edit.positions is None:
-        sites = torch.zeros_like(counted)
-        sites[rows] = counted[rows]
-        return sites
+        return chosen
+    if sites.owner is not None:
+        raise UserError("This SAE reads one vector per headline, the mean of its words; leave the positions out.")
     for position in edit.positions:
         if not 0 <= position < n_positions or not counted[rows, position].all():
             raise UserError(f"Position {position} cannot be edited: the SAE was not trained on it or it is padding.")
-    sites = torch.zeros_like(counted)
-    sites[rows, list(edit.positions)] = True
-    return sites
+    return chosen & torch.isin(sites.position, torch.tensor(edit.positions, device=counted.device))
 
 
 @contextmanager

@@ -108,7 +108,7 @@ def gather(
         "config": config.model_dump(mode="json"),
         "completeness_gap": float(np.median(headline_effects.gaps)),
         "agreement": list(agreements.records()),
-        "faithfulness": _faithfulness(logits, truth),
+        "faithfulness": _faithfulness(probe, logits, truth),
         "curves": list(curves.records(logits["clean"], truth)),
         "flips_searched": searches.flips_searched,
         "flips_found": sum(record["flip"] is not None for record in headline_effects.records),
@@ -149,10 +149,10 @@ def _without(probe: Probe, reading: Reading, features: Sequence[int]) -> Floats:
     return probe.logits(reading, Variants.of_groups(reading.firings, np.arange(len(groups)), groups))
 
 
-def _faithfulness(logits: dict[str, Floats], truth: Ints) -> FaithfulnessDict:
+def _faithfulness(probe: Probe, logits: dict[str, Floats], truth: Ints) -> FaithfulnessDict:
     """Predictions from the reconstruction beside the classifier's own and those without any activation."""
     removed = {kind: logits[kind] for kind in REMOVALS}
-    report = splice_report("test", "words", truth, logits["clean"], logits["sae"], removed)
+    report = splice_report("test", probe.sae.config.positions, truth, logits["clean"], logits["sae"], removed)
     before, after = softmax(logits["clean"]), softmax(logits["sae"])
     index, predicted = np.arange(len(truth)), before.argmax(1)
     return {

@@ -19,7 +19,7 @@ from sae_pipeline.activations.reading import read_batches
 from sae_pipeline.arrays import Floats, Ints, ragged
 from sae_pipeline.classifier.tail import Tail
 from sae_pipeline.errors import UserError
-from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
+from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask, length_batches
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.encoding import active_entries
 from sae_pipeline.sae.firings import Firings
@@ -95,7 +95,7 @@ class Probe:
 
     @torch.no_grad()
     def read(self, tokenized: Sequence[TokenizedHeadline], logits: bool = True) -> Reading:
-        """Read headlines up to the hookpoint and encode their counted tokens.
+        """Read headlines up to the hookpoint and encode their sites.
 
         Without `logits` the tail does not run and they are NaN; `attribute` returns them with the effects.
         """
@@ -112,15 +112,19 @@ class Probe:
         return Reading(tokenized, states.hidden, states.input_ids, states.starts, firings, found)
 
     def acts(self, reading: Reading) -> Tensor:
-        """The activations [n_counted, d_in] at the positions that the SAE was trained on."""
+        """The activations [n_sites, d_in] at the positions that the SAE was trained on."""
         return reading.acts(self.sae.config.positions)
 
-    def shift(self, shape: Sequence[int], site: Tensor, feature: Tensor, delta: Tensor) -> Tensor:
-        """scale · Σ δ·W_dec[feature] at each site, [*shape, d_in]; differentiable in δ.
+    def shift(self, reading: Reading, rows: Ints, n_positions: int, at: Ints, entry: Ints, delta: Tensor) -> Tensor:
+        """How hidden states move when active entries change by δ, [n_rows, n_positions, d_in]; differentiable in δ.
 
-        `shape` is (n_rows, n_positions); `site`, `feature` and `delta` are [n_entries], and a site is
-        row · n_positions + position.
+        A site moves by scale · Σ δ·W_dec[feature]. `rows` [n_rows] are headlines of the reading, and `at`, `entry` and
+        `delta` [n_entries] say in which of these rows which entry changes by how much.
         """
+        firings, device = reading.firings, reading.hidden.device
+        shape = (len(rows), n_positions)
+        site = torch.from_numpy(at * n_positions + firings.position[entry]).to(device)
+        feature = torch.from_numpy(firings.feature[entry]).to(device)
         order = site.argsort(stable=True)
         counts = torch.bincount(site, minlength=math.prod(shape))
         bags = nn.functional.embedding_bag(
@@ -130,7 +134,11 @@ class Probe:
             mode="sum",
             per_sample_weights=delta[order],
         )
-        return self.sae.scale * bags.view(*shape, -1)
+        shifts = self.sae.scale * bags.view(*shape, -1)
+        if self.sae.config.positions != "mean":
+            return shifts
+        words = counted_mask([reading.tokenized[row] for row in rows], "mean").to(device)
+        return shifts[:, :1] * words[..., None]
 
     @torch.no_grad()
     def logits(self, reading: Reading, variants: Variants) -> Floats:
@@ -142,17 +150,12 @@ class Probe:
         for batch in length_batches(lengths, self.budget, self.tail.equal_lengths):
             hidden, input_ids, mask = reading.padded(variants.headline[batch])
             entry = variants.entry[ragged(variants.starts[batch], sizes[batch])]
-            site = np.repeat(np.arange(len(batch)), sizes[batch]) * hidden.shape[1] + firings.position[entry]
-            delta = variants.level - firings.value[entry]
-            hidden += self.shift(
-                hidden.shape[:2],
-                torch.from_numpy(site).to(device),
-                torch.from_numpy(firings.feature[entry]).to(device),
-                torch.from_numpy(delta).to(device, torch.float32),
-            )
+            at = np.repeat(np.arange(len(batch)), sizes[batch])
+            delta = torch.from_numpy(variants.level - firings.value[entry]).to(device, torch.float32)
+            hidden += self.shift(reading, variants.headline[batch], hidden.shape[1], at, entry, delta)
             result[batch] = self.tail(hidden, input_ids, mask).double().cpu().numpy()
         return result
 
     def replaced_logits(self, reading: Reading, acts: Tensor) -> Floats:
-        """The logits [n_headlines, n_classes] with `acts` [n_counted, d_in] in place of the reading's."""
+        """The logits [n_headlines, n_classes] with `acts` [n_sites, d_in] in place of the reading's."""
         return reading.replaced(self.sae.config.positions, acts).rerun(self.tail, self.budget)

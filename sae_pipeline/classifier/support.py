@@ -60,6 +60,26 @@ def check_encoder(network: Any, tokenizer: Any) -> list[str]:
     return notes
 
 
+def check_first_position(network: Any, tokenizer: Any) -> None:
+    """Raise UserError unless the head of a classifier reads the first token, as `[CLS]` of BERT, and no other one."""
+    batch = collate(tokenize(tokenizer, _HEADLINES[:1], _MOST_TOKENS, strip_links=False), tokenizer.pad_token_id)
+    input_ids, mask = (tensor.to(next(network.parameters()).device) for tensor in batch)
+    last = network.config.num_hidden_layers
+    outputs: list[Tensor] = []
+    with torch.no_grad(), hooked(resolve_hookpoint(network, last)[0], outputs.append):
+        network(input_ids=input_ids, attention_mask=mask)
+    hidden = outputs[0].detach().requires_grad_()
+    with torch.enable_grad():
+        (slope,) = torch.autograd.grad(Tail(network, last)(hidden, input_ids, mask).square().sum(), hidden)
+    read = slope[0].abs().amax(1).nonzero().flatten().tolist()
+    if read != [0]:
+        which = "the last token" if read == [mask.shape[1] - 1] else f"{len(read)} tokens"
+        raise UserError(
+            f"The head of {type(network).__name__} reads {which} of a headline, not the first one alone; "
+            "use --positions mean for one vector per headline."
+        )
+
+
 def _sites(network: Any, name: str) -> list[Site]:
     """The place of each layer's output. Raises UserError where they are not found."""
     n_layers, width = (getattr(network.config, key, None) for key in ("num_hidden_layers", "hidden_size"))

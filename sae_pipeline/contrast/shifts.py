@@ -20,7 +20,7 @@ from sae_pipeline.causal.probe import Probe, Reading
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.contrast.pairs import Pair
 from sae_pipeline.intervals import Z
-from sae_pipeline.schema.common import MIN_HEADLINES
+from sae_pipeline.schema.common import MIN_HEADLINES, PositionKind
 from sae_pipeline.schema.contrast import FeatureShift, MovedFeature
 
 _BLOCK = 256  # texts in memory at a time
@@ -35,6 +35,7 @@ class Texts:
     reading: Reading
     totals: Floats  # [n_groups] activations of a feature, summed over the tokens of a text
     effects: Floats  # [n_groups, n_classes]
+    positions: PositionKind  # of the SAE
 
     @classmethod
     def read(cls, probe: Probe, classifier: Classifier, texts: Sequence[str]) -> "Texts":
@@ -47,7 +48,8 @@ class Texts:
         )
         values, starts = reading.firings.value.astype(np.float64), reading.firings.group_start
         totals = np.add.reduceat(values, starts) if len(starts) else values
-        return cls(rows, known, totals, attribution.by_feature(reading.firings, "gradient"))
+        effects = attribution.by_feature(reading.firings, "gradient")
+        return cls(rows, known, totals, effects, probe.sae.config.positions)
 
     def groups(self, text: str) -> slice:
         """The groups (features) of a text."""
@@ -55,10 +57,10 @@ class Texts:
         return slice(int(starts[row]), int(starts[row + 1]))
 
     def word(self, group: int) -> str:
-        """The word on which a group's feature fires most."""
+        """The word on which a group's feature fires most; "" where it fires on the text as a whole."""
         firings = self.reading.firings
         headline = self.reading.tokenized[int(firings.group_headline[group])]
-        return headline.word_at(int(firings.position[firings.group_argmax[group]]))
+        return headline.fired_on(int(firings.position[firings.group_argmax[group]]), self.positions)[1]
 
     def shift(self, pair: Pair) -> "Shift":
         """How the features of a pair differ between its versions."""

@@ -17,7 +17,7 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation.code_quality import check_width, code_quality
 from sae_pipeline.evaluation.splicing import Removal, removals, splice_report
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
-from sae_pipeline.schema.common import PositionKind
+from sae_pipeline.schema.common import PER_HEADLINE, PositionKind, statistics_positions
 from sae_pipeline.schema.reports import SaeReport, SpliceReport
 
 Reconstruct = Callable[[Tensor], Tensor]
@@ -60,17 +60,17 @@ class HeldOut:
         return cls(split, classifier.hash, layer, np.asarray(labels), states, tail, clean, tokens_per_batch)
 
     def acts(self, positions: PositionKind) -> Tensor:
-        """The activations of the counted tokens, float32 [n, d_in]."""
+        """The activations at these positions, float32 [n, d_in]."""
         return self.states.acts(positions)
 
     @torch.inference_mode()
     def spliced(self, positions: PositionKind, reconstruct: Reconstruct) -> Floats:
-        """Logits [n_headlines, n_classes] with `reconstruct` of the counted tokens' activations in their place."""
+        """Logits [n_headlines, n_classes] with `reconstruct` of the activations in their place."""
         rebuilt = torch.cat([reconstruct(chunk) for chunk in self.acts(positions).split(_CHUNK)])
         return self._replaced(positions, rebuilt)
 
     def removed(self, positions: PositionKind, mean: Tensor) -> dict[Removal, Floats]:
-        """Logits with the counted tokens' activations set to zero, to `mean` [d_in], or resampled; see `removals`.
+        """Logits with the activations set to zero, to `mean` [d_in], or resampled; see `removals`.
 
         The answer is kept, as all SAEs of one activation store share their mean.
         """
@@ -93,14 +93,15 @@ class HeldOut:
     def report(self, sae: SparseAutoencoder, train: Tokens, seconds: float, tokens_per_second: float) -> SaeReport:
         """Report code quality on train and on this split, and predictions with the reconstruction spliced in."""
         kind = sae.config.positions
-        self._check(sae, "words")
+        counted = statistics_positions(kind)
+        self._check(sae, counted)
         on_train = code_quality(sae, "train", chunks(train), train.n_tokens)
         acts = self.acts(kind)
         return SaeReport(
             train=on_train,
             held_out=code_quality(sae, self.split, chunks(HeldTokens(acts)), len(acts)),
             dead_share=on_train.silent_share,
-            spliced=self.splice_report(sae, "words"),
+            spliced=self.splice_report(sae, counted),
             spliced_all=self.splice_report(sae, "all") if kind == "all" else None,
             seconds=round(seconds, 2),
             tokens_per_second=round(tokens_per_second, 1),
@@ -118,6 +119,11 @@ class HeldOut:
             )
         if sae.config.hookpoint.layer != self.layer:
             raise UserError(f"The SAE reads layer {sae.config.hookpoint.layer}, these activations are of {self.layer}.")
+        if positions != sae.config.positions and PER_HEADLINE & {positions, sae.config.positions}:
+            raise UserError(
+                f"The SAE was trained with --positions {sae.config.positions}, so it is not spliced in at {positions}; "
+                f"extract and train with --positions {positions}."
+            )
         if positions == "all" and sae.config.positions != "all":
             raise UserError(
                 "The SAE was not trained on [CLS] and [SEP], so splicing it in at every position says nothing; "

@@ -16,9 +16,10 @@ from sae_pipeline.schema.explanations import MAX_EXPLANATION
 
 _EXPLAIN = (
     "You study one feature inside a classifier of financial headlines. You see headlines in which it fires, strongest "
-    "first, with «» around the words on which it fires, and headlines in which it does not. Say in at most 10 words "
+    "first{marks}, and headlines in which it does not. Say in at most 10 words "
     "what makes it fire. Name what the firing headlines share and the others lack. Answer with these words only."
 )
+_MARKS = ", with «» around the words on which it fires"
 _DETECT = (
     "A feature of a classifier of financial headlines fires on what the description says. Which of the numbered "
     "headlines does it fire in? Answer with a JSON list of their numbers only, such as [2, 5], or [] for none."
@@ -44,7 +45,8 @@ def explain_question(shown: ShownHeadlines) -> list[Message]:
         "It does not fire in:",
         *(f"- {text}" for text in silent),
     ]
-    return _messages(_EXPLAIN, "\n".join(parts))
+    marks = _MARKS if any(one.positions for one in shown.strongest) else ""
+    return _messages(_EXPLAIN.format(marks=marks), "\n".join(parts))
 
 
 def detection_question(explanation: str, shown: ShownHeadlines) -> tuple[list[Message], list[bool]]:
@@ -54,9 +56,13 @@ def detection_question(explanation: str, shown: ShownHeadlines) -> tuple[list[Me
 
 
 def fuzzing_question(explanation: str, shown: ShownHeadlines) -> tuple[list[Message], list[bool]]:
-    """Ask in which headlines the marked words are the right ones; in every second one they are others."""
+    """Ask in which headlines the marked words are the right ones; in every second one they are others.
+
+    A feature that fires on headlines as a whole gets a question about none.
+    """
     rng = np.random.default_rng([1, shown.feature])
-    both = [(_with_marks(one, right, rng), right) for one, right in _halved(shown.positive)]
+    positive = [one for one in shown.positive if one.positions]
+    both = [(_with_marks(one, right, rng), right) for one, right in _halved(positive)]
     return _numbered(_FUZZ, explanation, both, shown.feature)
 
 

@@ -10,6 +10,7 @@ from sae_pipeline.analysis.blocks import Block
 from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.headlines.text import in_testing_half
 from sae_pipeline.headlines.tokens import TokenizedHeadline
+from sae_pipeline.schema.common import PER_HEADLINE
 
 T = TypeVar("T")
 STRONGEST, WEAKER, SILENT = 8, 6, 6  # headlines that explain
@@ -18,7 +19,10 @@ LEAST = 3  # headlines of either kind that a test needs
 
 @dataclass(frozen=True)
 class Headline:
-    """A headline, its word of each position, and the positions on which the feature fires, with the activations."""
+    """A headline, its word of each position, and where the feature fires, with the activations.
+
+    There are activations and no positions where the feature fires on the headline as a whole.
+    """
 
     number: int  # in the run, 0-based
     tokens: TokenizedHeadline
@@ -47,7 +51,7 @@ class Headline:
     def fired_words(self) -> set[int]:
         """The numbers of the words on which the feature fires at least half as strongly as at its strongest."""
         most = max(self.values, default=0.0)
-        return {self.tokens.words[p] for p, v in zip(self.positions, self.values, strict=True) if 2 * v >= most}
+        return {self.tokens.words[p] for p, v in zip(self.positions, self.values, strict=False) if 2 * v >= most}
 
     @property
     def other_words(self) -> set[int]:
@@ -88,7 +92,10 @@ class FiringHeadlines:
             strict=True,
         ):
             part = slice(start, start + n)
-            self._fired[feature].append((headline, wanted.position[part], wanted.value[part]))
+            where = wanted.position[part]
+            if block.positions in PER_HEADLINE:  # on none of its words
+                where = where[:0]
+            self._fired[feature].append((headline, where, wanted.value[part]))
         self.tokens += block.headlines
         self.ids += block.ids
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sae_pipeline.headlines.text import link_spans
-from sae_pipeline.schema.common import PositionKind
+from sae_pipeline.schema.common import PER_HEADLINE, PositionKind, n_vectors
 
 # A word is a ticker, a number with its sign and unit, letters with the marks among them, or a single mark.
 _WORD = re.compile(r"\$[A-Za-z][\w.]*\b|[+-]?[$€£]?\d+(?:[.,]\d+)*%?|\w+(?:['’.&-]\w+)*|\S")
@@ -37,11 +37,23 @@ class TokenizedHeadline:
         members = [i for i, w in enumerate(self.words) if w == word]
         return self.text[self.starts[members[0]] : self.ends[members[-1]]]
 
+    def fired_on(self, position: int, positions: PositionKind) -> tuple[str, str]:
+        """The token and the word of a firing at `position`; both empty where it is one of the headline as a whole."""
+        if positions in PER_HEADLINE:
+            return "", ""
+        return self.tokens[position], self.word_at(position)
+
     def counted(self, positions: PositionKind) -> list[int]:
-        """The 0-based positions that count: those of words, or all of them."""
+        """The 0-based positions that are read: those of words (also for `mean`), all of them, or the first one."""
         if positions == "all":
             return list(range(len(self.words)))
+        if positions == "cls":
+            return [0]
         return [i for i, word in enumerate(self.words) if word >= 0]
+
+    def n_vectors(self, positions: PositionKind) -> int:
+        """The number of vectors that an SAE trained on `positions` reads in this headline."""
+        return n_vectors(self.words, positions)
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int, strip_links: bool) -> list[TokenizedHeadline]:
@@ -155,7 +167,7 @@ def padded_batches(
 
 
 def counted_mask(headlines: Sequence[TokenizedHeadline], positions: PositionKind) -> Tensor:
-    """The positions that count, bool [n_headlines, longest]; padding never counts."""
+    """The positions that are read, bool [n_headlines, longest]; padding never is."""
     longest = max(len(h.input_ids) for h in headlines)
     mask = np.zeros((len(headlines), longest), dtype=bool)
     for row, headline in enumerate(headlines):

@@ -234,7 +234,7 @@ def headline_problems(record: HeadlineFeatures, n: int, prompt: Prompt, d_sae: i
             yield f"features.{k}.feature", f"is {feature}, which is listed already or is not one of {d_sae} features"
         if problem:
             yield f"features.{k}.positions", problem
-        if fired.token != tokens[fired.position]:
+        if fired.token not in ("", tokens[fired.position]):  # a feature of a whole headline has no token
             yield f"features.{k}.token", f"is not the token at {fired.position}"
         if activation > least:
             yield f"features.{k}.activation", "is above that of the feature before"

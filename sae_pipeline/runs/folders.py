@@ -43,7 +43,15 @@ from sae_pipeline.runs.run_files import (
     run_checksum,
     run_number,
 )
-from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS, RUN_FILES
+from sae_pipeline.schema.common import (
+    FEATURE_STATS,
+    FEATURE_TOKENS,
+    HEADLINE_FEATURES,
+    PROMPTS,
+    RUN_FILES,
+    n_vectors,
+    statistics_positions,
+)
 from sae_pipeline.schema.names import NAMES, FeatureName, NamesFile
 from sae_pipeline.schema.run import (
     NEIGHBOURS,
@@ -332,7 +340,8 @@ def _misfits(run: Run) -> Iterator[tuple[str, str, str]]:
         yield from _at(PROMPTS, f"line {n} ", prompt_problems(prompt, metadata))
     ids = np.array([int(prompt.headline_id, 16) for prompt in prompts], np.uint64)
     class_sizes = np.bincount(np.array([prompt.label for prompt in prompts], np.int64), minlength=n_labels).tolist()
-    n_counted = sum(word >= 0 for prompt in prompts for word in prompt.words)
+    counted = statistics_positions(metadata.sae.positions)
+    n_counted = sum(n_vectors(prompt.words, counted) for prompt in prompts)
     yield from _at(PROMPTS, "", prompts_problems(ids, class_sizes, n_counted, sum(n_tokens), metadata, stats))
 
     yield from _at(HEADLINE_FEATURES, "", made_with_problems(run.headline_features, metadata))

@@ -16,7 +16,7 @@ from sae_pipeline.runs.json_records import Span
 from sae_pipeline.runs.problems import listed_problems, made_with_problems, repeated_problems
 from sae_pipeline.runs.run_files import damaged
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects, InterventionsFile
-from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS
+from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS, n_vectors, statistics_positions
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile
 from sae_pipeline.schema.run import FeatureStatsFile, HeadlineFeatures, HeadlineFeaturesFile, Prompt
 
@@ -76,7 +76,7 @@ class HeadlineTables:
         self._run.check(PROMPTS, f"line {n + 1} ", prompt_problems(prompt, self._run.metadata))
         self.n_tokens.append(len(prompt.tokens))
         self._n_words.append(max(prompt.words, default=-1) + 1)
-        self._n_counted += len(prompt.words) - prompt.words.count(-1)
+        self._n_counted += n_vectors(prompt.words, statistics_positions(self._run.metadata.sae.positions))
         self._ids.append(int(prompt.headline_id, 16))
         return prompt
 

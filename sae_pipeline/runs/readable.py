@@ -34,9 +34,14 @@ class ReadHeadline:
         parts = [f'<p style="font-size: 1.2em; margin: 0.2em 0">{_lit(prompt, self.lit)}</p>', paragraph(said)]
         if self.lit:
             most = number(self.lit.activation)
-            parts.append(paragraph(f"Heat: activation of feature {self.lit.feature}, up to {most}."))
-        rows = [(str(one.feature), one.word, one.activation) for one in self.features[:_ROWS]]
-        parts.append(table(["feature", "strongest word", "activation f"], rows))
+            has_words = bool(self.lit.token)
+            heat_of = f"Heat: activation of feature {self.lit.feature}, up to {most}."
+            parts.append(paragraph(heat_of if has_words else "Features fire on the headline as a whole."))
+            rows = [
+                (str(one.feature), *([one.word] if has_words else []), one.activation) for one in self.features[:_ROWS]
+            ]
+            words = ["strongest word"] if has_words else []
+            parts.append(table(["feature", *words, "activation f"], rows))
         return block(self.title, *parts)
 
 
@@ -56,13 +61,16 @@ class RunFeature:
     examples: list[tuple[Example, Prompt]]
 
     def _repr_html_(self) -> str:
-        fires = f"It fires in {self.n_headlines:,} headlines, on {percent(self.density)} of the tokens."
+        whole = self.saved is not None and not self.saved.examples[0].token
+        share = f"{percent(self.density)} of the {'headlines' if whole else 'tokens'}"
+        fires = f"It fires in {self.n_headlines:,} headlines, on {share}."
         parts = [paragraph(fires), table(["metric", "value"], [(info.label, value) for info, value in self.metrics])]
         if self.saved is None:
             parts.append(paragraph("The run has no saved examples of this feature."))
         else:
-            words = [(one.word, one.count, one.total, one.lift) for one in self.saved.words[:_ROWS]]
-            parts.append(table(["word", "fires", "occurs", "lift"], words))
+            if not whole:
+                words = [(one.word, one.count, one.total, one.lift) for one in self.saved.words[:_ROWS]]
+                parts.append(table(["word", "fires", "occurs", "lift"], words))
             rows = [(one.activation, _lit(prompt, one)) for one, prompt in self.examples[:_ROWS]]
             parts.append(table(["activation f", "strongest headlines"], rows))
         return block(f"{self.run_id}, feature {self.feature}", *parts)
@@ -70,7 +78,7 @@ class RunFeature:
 
 def _lit(prompt: Prompt, firing: Firing | None) -> Html:
     """The headline, darker where a feature fires more strongly."""
-    if firing is None:
+    if firing is None or not firing.token:
         return heat(prompt.text, [])
     highest = max(firing.values, default=0.0) or 1.0
     return heat(

@@ -28,7 +28,7 @@ from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.config import SAE_FORMATS
 from sae_pipeline.errors import UserError, command
 from sae_pipeline.kernels import Encoder, Lists, spmm
-from sae_pipeline.schema.common import PositionKind
+from sae_pipeline.schema.common import PER_HEADLINE, PositionKind
 from sae_pipeline.schema.kinds import KINDS, Kind
 from sae_pipeline.schema.run import Hookpoint
 
@@ -209,6 +209,10 @@ def maker(path: Path) -> str:
     return "import" if path.stem.endswith(tuple(f"-{name}" for name in SAE_FORMATS)) else "train"
 
 
-def size_name(d_sae: int) -> str:
-    """The short name of a size: "4k" for 4096. Sizes that are no multiple of 1024 keep their number."""
-    return f"{d_sae // 1024}k" if d_sae % 1024 == 0 else str(d_sae)
+def size_name(d_sae: int, positions: PositionKind = "words") -> str:
+    """The short name of an SAE: "4k" for 4096, "4k-mean" where it reads one vector per headline.
+
+    Sizes that are no multiple of 1024 keep their number.
+    """
+    size = f"{d_sae // 1024}k" if d_sae % 1024 == 0 else str(d_sae)
+    return f"{size}-{positions}" if positions in PER_HEADLINE else size

@@ -10,6 +10,7 @@ from sae_pipeline.headlines.text import headline_id
 from sae_pipeline.headlines.tokens import TokenizedHeadline
 from sae_pipeline.runs.readable import ReadHeadline
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.schema.common import PER_HEADLINE, PositionKind
 from sae_pipeline.schema.run import FiredFeature, Prompt
 
 
@@ -17,6 +18,7 @@ def encode_headline(classifier: Classifier, sae: SparseAutoencoder, text: str) -
     """The feature_acts of one headline at the positions that the SAE was trained on, float32 [n_tokens, d_sae].
 
     `classifier.tokenize([text])[0]` has the tokens, and its `counted(sae.config.positions)` the positions of the rows.
+    An SAE that reads one vector per headline gives one row.
     """
     tokenized, pad_id = classifier.tokenize([text]), classifier.tokenizer.pad_token_id
     place = sae.config.hookpoint.layer, sae.config.positions
@@ -29,10 +31,11 @@ def read_headline(classifier: Classifier, sae: SparseAutoencoder, text: str, top
     (tokens,) = classifier.tokenize([text])
     probabilities = softmax(predict(classifier.model, [tokens], classifier.tokenizer.pad_token_id)[0].astype(float))
     f = encode_headline(classifier, sae, text)
-    counted = tokens.counted(sae.config.positions)
+    kind = sae.config.positions
+    counted = [0] if kind in PER_HEADLINE else tokens.counted(kind)
     highest = f.amax(0) if len(f) else f.new_zeros(f.shape[1])  # a text may have no words
     peaks, ids = highest.topk(min(top, len(highest)))
-    features = [_fired(feature, f[:, feature].tolist(), counted, tokens) for feature in ids[peaks > 0].tolist()]
+    features = [_fired(feature, f[:, feature].tolist(), counted, tokens, kind) for feature in ids[peaks > 0].tolist()]
     prediction = int(probabilities.argmax())
     prompt = Prompt(
         headline_id=headline_id(text),
@@ -47,16 +50,19 @@ def read_headline(classifier: Classifier, sae: SparseAutoencoder, text: str, top
     return ReadHeadline("A headline", classifier.record.labels, False, prompt, features, lit)
 
 
-def _fired(feature: int, values: list[float], positions: list[int], tokens: TokenizedHeadline) -> FiredFeature:
+def _fired(
+    feature: int, values: list[float], positions: list[int], tokens: TokenizedHeadline, kind: PositionKind
+) -> FiredFeature:
     """A feature in a headline, given its activations at the counted positions."""
     active = [(at, value) for at, value in zip(positions, values, strict=True) if value > 0]
     peak, highest = max(active, key=lambda one: one[1])
+    token, word = tokens.fired_on(peak, kind)
     return FiredFeature(
         feature=feature,
         activation=highest,
         position=peak,
-        token=tokens.tokens[peak],
-        word=tokens.word_at(peak),
+        token=token,
+        word=word,
         positions=[at for at, _ in active],
         values=[value for _, value in active],
     )

@@ -135,14 +135,14 @@ def _batches(tokenized: Sequence[TokenizedHeadline], config: FinishConfig, equal
 def _losses(sae: SparseAutoencoder, tail: Tail, batch: HiddenBatch) -> tuple[Tensor, Tensor]:
     """The mean KL(clean ‖ spliced) of the headlines in nats, and the share of variance that x̂ leaves out.
 
-    x are the activations of the batch's counted tokens.
+    x are the activations of the batch's sites.
     """
-    hidden, counted = batch.hidden.float(), batch.counted
-    x = hidden[counted]
+    hidden = batch.hidden.float()
+    x = batch.sites.read(hidden)
     x_hat = reconstruct(sae, x)
     with torch.no_grad():
         clean = functional.log_softmax(tail(hidden, batch.input_ids, batch.mask), -1)
-    spliced = hidden.masked_scatter(counted[..., None], x_hat)
+    spliced = batch.sites.replaced(hidden, x_hat)
     spliced = functional.log_softmax(tail(spliced, batch.input_ids, batch.mask), -1)
     kl = functional.kl_div(spliced, clean, reduction="batchmean", log_target=True)
     return kl, (x_hat - x).square().sum() / (x - sae.mean).square().sum()

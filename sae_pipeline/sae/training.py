@@ -76,7 +76,8 @@ class Job:
     @property
     def record_name(self) -> str:
         """The name of the training in a tracker."""
-        return f"layer_{self.template.hookpoint.layer}_{size_name(self.template.d_sae)}-{self.name}"
+        made = self.template
+        return f"layer_{made.hookpoint.layer}_{size_name(made.d_sae, made.positions)}-{self.name}"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -180,8 +181,8 @@ class _Training:
         """`one_pass` is the number of tokens in a pass over train."""
         self.job, self.sharing, self.d_sae = job, sharing, job.template.d_sae
         self.stepper = _stepper(job, device, sharing)
-        self.full_rate = job.config.learning_rate or self.stepper.learning_rate
         self.frozen = _drawn(self.stepper, job.frozen)
+        self.full_rate = job.config.learning_rate or self.stepper.learning_rate
         self.sparsity = Sparsity(job.template.sparsity_weight, job.config.target_l0)
         self.progress = _Progress(self.d_sae, one_pass, device)
         self.seconds = 0.0
@@ -192,9 +193,9 @@ class _Training:
         rate = self._rate(step, n_steps)
         try:
             own = self.stepper.step(self.sharing.tokens(x), rate, self.sparsity.weight)
-            stats = self.sharing.whole_stats(own, self.d_sae)
             if self.frozen:
                 self.stepper.load_state_dict(self.stepper.state_dict() | self.frozen)
+            stats = self.sharing.whole_stats(own, self.d_sae)
         except torch.OutOfMemoryError as error:
             raise ResourceError(
                 f"The device's memory is too small for the {size_name(self.d_sae)} SAE beside the others; "
@@ -308,13 +309,13 @@ def _stepper(job: Job, device: torch.device, sharing: StepSharing) -> Stepper:
     return stepper(sae.kind, rows, sae.k, sae.prefixes, sharing=sharing, d_sae=sae.d_sae, spread=spread)
 
 
-class Sparsity:
 def _drawn(stepper: Stepper, part: Part | None) -> dict[str, Tensor]:
     """The directions of a part of a stepper as they were drawn, by their name in its state; none for None."""
     names = {"encoder": "W_enc", "decoder": "W_dec"}
     return {} if part is None else {names[part]: stepper.state_dict()[names[part]].clone()}
 
 
+class Sparsity:
     """λ during a training: fixed, or steered so that L0 reaches a target."""
 
     def __init__(self, weight: float, target_l0: float | None) -> None:

@@ -1,5 +1,6 @@
 """What the records share: their base, their limits and their names for positions."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
@@ -15,11 +16,26 @@ METADATA, PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES = RUN_FILES 
 )
 
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
-PositionKind = Literal["words", "all"]
+PositionKind = Literal["words", "all", "cls", "mean"]
+"""Where an SAE reads: a vector per token (words, all), or one per headline (cls, mean)."""
+
+PER_HEADLINE: Final = frozenset[PositionKind]({"cls", "mean"})
 Cell = Annotated[str, Field(max_length=1_000)] | int | FiniteFloat | None
 """A cell of a table beside text and label."""
 
+
+def statistics_positions(kind: PositionKind) -> PositionKind:
+    """The positions that statistics count for an SAE trained on `kind`: special tokens are left out of `all`."""
+    return "words" if kind == "all" else kind
+
+
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def n_vectors(words: Sequence[int], positions: PositionKind) -> int:
+    """The number of vectors in a headline, given the word of each token; -1 for special tokens."""
+    n_words = len(words) - words.count(-1)
+    return {"all": len(words), "words": n_words, "cls": 1, "mean": min(n_words, 1)}[positions]
 
 
 class Record(BaseModel):

@@ -74,7 +74,9 @@ class Totals(Record):
     n_headlines: int
     n_cut: int = Field(description="headlines that are longer than the classifier reads")
     n_tokens: int = Field(description="tokens, special ones included")
-    n_counted_tokens: int = Field(description="tokens that statistics count (no specials)")
+    n_counted_tokens: int = Field(
+        description="vectors that statistics count: tokens without special ones, or one per headline"
+    )
     n_features: int
     n_live_features: int = Field(description="features that fire at least once in this run")
     n_features_with_examples: int
@@ -177,11 +179,14 @@ class FeatureStatsFile(MadeWith):
 
 
 class Firing(Record):
-    """The tokens of one headline on which one feature fires."""
+    """The tokens of one headline on which one feature fires, or its activation on the headline as a whole.
+
+    An SAE that reads one vector per headline fires on no token: its position is 0, and token and word are empty.
+    """
 
     activation: FiniteFloat = Field(description="its value at `position`")
     position: NonNegativeInt
-    token: str = Field(description="the WordPiece at `position`")
+    token: str = Field(description='the WordPiece at `position`; "": the headline as a whole')
     word: str = Field(description="the whole word that the WordPiece belongs to, as written")
     positions: list[NonNegativeInt] = Field(description="every counted token on which the feature fires")
     values: list[FiniteFloat] = Field(description="activations at `positions`")

@@ -14,6 +14,7 @@ from sae_pipeline.headlines.tokens import TokenizedHeadline
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.encoding import active_entries
 from sae_pipeline.sae.firings import Firings
+from sae_pipeline.schema.common import statistics_positions
 
 _BLOCK = 1 << 18  # characters of a block, about; bounds the memory that its tokens and active features take
 
@@ -25,15 +26,15 @@ class TextFeatures:
     text: Ints  # 0-based index of the text
     feature: Ints
     max: Floats  # float32: the largest activation f in the text
-    mean: Floats  # float32: Σ f / counted tokens of the text, silent ones included
-    count: Ints  # counted tokens on which the feature fires
+    mean: Floats  # float32: Σ f / vectors of the text, silent ones included
+    count: Ints  # vectors (tokens of words, or the text's one vector) on which the feature fires
 
     @classmethod
-    def of(cls, firings: Firings, n_tokens: Ints) -> "TextFeatures":
-        """Summarise the active entries of texts that have `n_tokens` [n_texts] counted tokens."""
+    def of(cls, firings: Firings, n_vectors: Ints) -> "TextFeatures":
+        """Summarise the active entries of texts that have `n_vectors` [n_texts]."""
         text = firings.group_headline
         total = np.add.reduceat(firings.value.astype(np.float64), firings.group_start)
-        mean = (total / n_tokens[text]).astype(np.float32)
+        mean = (total / n_vectors[text]).astype(np.float32)
         return cls(text, firings.group_feature, firings.group_max, mean, firings.group_length)
 
     @classmethod
@@ -80,6 +81,8 @@ class TextReader:
 
     def _read(self, headlines: Sequence[TokenizedHeadline]) -> ReadTexts:
         pad_id, layer = self._classifier.tokenizer.pad_token_id, self._sae.config.hookpoint.layer
+        positions = statistics_positions(self._sae.config.positions)
+        n_vectors = np.array([headline.n_vectors(positions) for headline in headlines], np.int64)
         n_tokens = np.array([len(headline.counted("words")) for headline in headlines], np.int64)
         probabilities = np.zeros((len(headlines), self._model.config.num_labels))
         features: list[TextFeatures] = []
@@ -88,12 +91,12 @@ class TextReader:
             headlines,
             pad_id,
             layer,
-            "words",
+            positions,
             tokens_per_batch=self._tokens_per_batch,
             with_logits=True,
         ):
             assert batch.logits is not None
             probabilities[batch.rows] = batch.logits.double().softmax(-1).cpu().numpy()
-            features.append(TextFeatures.of(Firings.collect(*active_entries(self._sae, batch)), n_tokens))
+            features.append(TextFeatures.of(Firings.collect(*active_entries(self._sae, batch)), n_vectors))
         is_cut = np.array([headline.is_cut for headline in headlines])
         return ReadTexts(probabilities, n_tokens, is_cut, TextFeatures.joined(features))

@@ -21,6 +21,7 @@ from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.sae.autoencoder import SaeConfig, size_name, stored_config
 from sae_pipeline.sae.training import TrainingCurve
 from sae_pipeline.schema.common import FileName, FileSum
+from sae_pipeline.schema.layers import LAYERS
 from sae_pipeline.schema.reports import SaeReport
 from sae_pipeline.schema.run import Origin
 
@@ -99,6 +100,16 @@ class Layout:
     def controls(self, sae_hash: str) -> Path:
         """The file that compares an SAE with controls and other seeds."""
         return self.weights / "evidence" / f"{sae_hash}.json"
+
+    @property
+    def seals(self) -> Path:
+        """The records of sealed headlines, and of what was found when they were opened."""
+        return self.weights / "seals"
+
+    @property
+    def layers(self) -> Path:
+        """The file that compares layers of the newest classifier."""
+        return self.weights / LAYERS
 
     @property
     def classifier_alias(self) -> Path:
@@ -186,27 +197,31 @@ def damaged_sae(folder: Path, error: DamageError) -> UserError:
 
 
 def record_size(record: SaeRecord) -> str:
-    """The size name of an SAE: "4k", "4k-saelens" if it was imported, "4k-e2e" if it was finished end to end."""
+    """The size name of an SAE: "4k", "4k-saelens" if it was imported, "4k-e2e" if it was finished end to end.
+
+    An SAE that reads one vector per headline says which: "4k-cls", "4k-mean".
+    """
     origin = f"-{record.origin.format}" if record.origin else ""
-    return size_name(record.config.d_sae) + origin + ("-e2e" if record.finish else "")
+    return size_name(record.config.d_sae, record.config.positions) + origin + ("-e2e" if record.finish else "")
 
 
 def sae_family(layout: Layout, member: SaeRecord) -> dict[str, SaeRecord]:
     """The aliased SAEs of the same activations as `member`, trained here or imported, by size name."""
     return {
         size: record
-        for size, record in aliased_saes(layout, member.config.classifier_hash).items()
+        for size, record in aliased_saes(layout, member.config.classifier_hash, member.config.hookpoint.layer).items()
         if record.activations == member.activations
     }
 
 
-def aliased_saes(layout: Layout, classifier_hash: str) -> dict[str, SaeRecord]:
-    """The SAEs of a classifier that `finbert_sae/layer_*_*.pt` name, by size name, smallest first.
+def aliased_saes(layout: Layout, classifier_hash: str, layer: int | None = None) -> dict[str, SaeRecord]:
+    """The SAEs of a classifier that `finbert_sae/layer_<layer>_*.pt` name, by size name, smallest first.
 
-    A file that is no SAE of the store is left out, which is said in one line.
+    Without a layer they are those of all layers; one of them stands for a size that several layers have. A file that
+    is no SAE of the store is left out, which is said in one line.
     """
     records = []
-    for path in sorted(layout.weights.glob("layer_*_*.pt")):
+    for path in sorted(layout.weights.glob(f"layer_{'*' if layer is None else layer}_*.pt")):
         try:
             record = check_sae_record(layout.store / file_hash(path))
         except DamageError:

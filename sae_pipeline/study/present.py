@@ -1,5 +1,7 @@
 """What a study has: its classifier, headlines and SAEs, found and checked."""
 
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from sae_pipeline.artefacts.writing import publish
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.adoption import own_labels
 from sae_pipeline.classifier.classifier import Classifier
+from sae_pipeline.classifier.support import check_first_position
 from sae_pipeline.config import ExtractConfig, StudyConfig
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.evaluation.held_out import HeldOut
@@ -30,6 +33,7 @@ from sae_pipeline.sae.autoencoder import SparseAutoencoder, size_name
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import PROMPTS
 from sae_pipeline.schema.contrast import CONTRAST
+from sae_pipeline.schema.kinds import listed
 from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import RunMetadata
@@ -38,6 +42,7 @@ from sae_pipeline.study.layout import (
     SAE_RECORD,
     Layout,
     SaeRecord,
+    aliased_saes,
     check_sae,
     check_sae_record,
     classifier_folder,
@@ -54,8 +59,13 @@ def load_classifier(root: str | Path = ".", device: str | torch.device = "cpu") 
 
 
 def extraction_of(config: ExtractConfig, root: Path, device: torch.device) -> Extraction:
-    """The present classifier and its training headlines, ready to extract."""
+    """The present classifier and its training headlines, ready to extract.
+
+    Raises UserError for the positions `cls` where the classifier's head does not read the first token.
+    """
     classifier = load_classifier(root, device)
+    if config.positions == "cls":
+        check_first_position(classifier.model, classifier.tokenizer)
     return Extraction(
         classifier.model,
         classifier.tokenize(same_headlines(root).train.texts),
@@ -64,6 +74,16 @@ def extraction_of(config: ExtractConfig, root: Path, device: torch.device) -> Ex
         classifier.hash,
         classifier.record.data_hash,
     )
+
+
+def chosen_layers(study: StudyConfig, root: Path) -> tuple[int, ...]:
+    """The layers that --layers names, in ascending order; the one of --layer where it names none.
+
+    Raises UserError for layers that the present classifier does not have.
+    """
+    if not study.layers.layers:
+        return (study.extract.layer,)
+    return study.layers.numbers(classifiers.classifier_record(classifier_folder(root)).n_layers)
 
 
 def same_headlines(root: Path) -> Headlines:
@@ -197,6 +217,24 @@ def load_sae(
         raise damaged_sae(layout.store / sae_hash, error) from error
 
 
+def saes_of_layers(
+    layout: Layout, classifier_hash: str, layers: Sequence[int], size: str | None
+) -> dict[int, SaeRecord]:
+    """The newest SAE of a size at each of `layers` that has one; without a size, of the one that most of them have.
+
+    Raises UserError when a size is named that none of them has.
+    """
+    found = {layer: aliased_saes(layout, classifier_hash, layer) for layer in layers}
+    sizes = Counter(name for saes in found.values() for name in saes)
+    if size is None and sizes:
+        size = max(sizes, key=lambda name: sizes[name])  # the first, and so the smallest, of those that as many have
+    elif size is not None and size not in sizes:
+        have = f"; they have {listed(sizes, 'and')}" if sizes else ""
+        train = f"{command('train')} --layers {','.join(map(str, layers))}"
+        raise UserError(f"None of these layers has a {size} SAE{have}; `{train}` trains some.")
+    return {layer: saes[size] for layer, saes in found.items() if size in saes}
+
+
 def equal_run(study: StudyConfig, root: Path) -> Path | None:
     """The newest run that was made with the present SAE and these settings, if there is one.
 
@@ -248,6 +286,7 @@ def _has_columns(run: Path, metadata: RunMetadata, split: Split) -> bool:
 
 def check_sae_size(study: StudyConfig, root: Path) -> None:
     """Raise UserError when the analysis of a study wants an SAE that is neither trained nor to be trained."""
-    sizes, wanted = [size_name(d_sae) for d_sae in study.train.latent_dims], study.analyze.sae_size
+    wanted = study.analyze.sae_size
+    sizes = [size_name(d_sae, study.extract.positions) for d_sae in study.train.latent_dims]
     if wanted not in sizes and not Layout(root).sae_alias(study.extract.layer, wanted).is_file():
         raise UserError(f"No {wanted} SAE is to be trained; choose --sae-size from {', '.join(sizes)}.")

@@ -12,6 +12,7 @@ import orjson
 import torch
 from torch import Tensor
 
+from sae_pipeline.activations.sites import Sites
 from sae_pipeline.arrays import Floats
 from sae_pipeline.causal.attribution import Attribution, ablate, attribute, clamp_effects, ranked_groups
 from sae_pipeline.causal.edits import Edit, check_edits, edit_hidden, edited_features
@@ -209,7 +210,7 @@ class LiveModel:
 
     def _edited(self, hidden: Tensor, counted: Tensor, edits: list[Edit]) -> list[EditedFeature]:
         ids, before, after = (t.cpu() for t in edited_features(hidden, counted, self._probe.sae, edits))
-        positions = counted[0].nonzero().flatten().cpu()
+        positions = Sites.of_mask(counted[:1], self._probe.sae.config.positions).position.cpu()
         before, after = before[len(positions) :], after[len(positions) :]  # of row 1
         result = []
         for feature, old, new in zip(ids.tolist(), before.T, after.T, strict=True):
@@ -282,12 +283,13 @@ class LiveModel:
         start = firings.group_start[group]
         entries = slice(start, start + firings.group_length[group])
         position = int(firings.position[firings.group_argmax[group]])
+        token, word = read.headline.fired_on(position, self._probe.sae.config.positions)
         return LiveFeature(
             feature=int(firings.group_feature[group]),
             activation=float(firings.group_max[group]),
             position=position,
-            token=read.headline.tokens[position],
-            word=read.headline.word_at(position),
+            token=token,
+            word=word,
             positions=firings.position[entries].tolist(),
             values=firings.value[entries].tolist(),
             effects=effects.tolist(),
@@ -297,7 +299,8 @@ class LiveModel:
 
     def _word(self, read: _TextRead, group: int) -> str:
         firings = read.reading.firings
-        return read.headline.word_at(int(firings.position[firings.group_argmax[group]]))
+        position = int(firings.position[firings.group_argmax[group]])
+        return read.headline.fired_on(position, self._probe.sae.config.positions)[1]
 
 
 def _edit(edit: LiveEdit, row: int | None) -> Edit:
