@@ -33,8 +33,8 @@ _VERBS = {
     "inspect": ("print what is understood of a table, without making anything", ("headlines",)),
     "finetune": ("fine-tune the classifier", ("headlines", "finetune", "track")),
     "adopt": ("take a fine-tuned classifier as it is, without training", ("headlines", "adopt")),
-    "extract": ("write a layer's activations over the training headlines", ("extract",)),
-    "train": ("train and evaluate the SAEs", ("extract", "train", "track")),
+    "extract": ("write the activations of one or several layers over the training headlines", ("extract", "layers")),
+    "train": ("train and evaluate the SAEs of one or several layers", ("extract", "layers", "train", "track")),
     "sweep": (
         "train SAEs at several penalties, k or seeds from one reading of the activations",
         ("extract", "train", "sweep", "track"),
@@ -44,6 +44,7 @@ _VERBS = {
     "intervene": ("add causal effects to a run: effects of features, ablations, flips, faithfulness", ("intervene",)),
     "finish": ("finish an SAE's training with the classifier's own loss (end to end)", ("extract", "finish", "track")),
     "compare": ("compare an SAE with controls, probes and its other seeds", ("extract", "compare")),
+    "layers": ("compare layers: probes, where the decision is, and their SAEs", ("layers",)),
     "family": ("find a run's features in the SAEs of other sizes and seeds", ("family",)),
     "contrast": ("change texts a little and see which predictions and features move", ("contrast",)),
     "explain": ("ask a language model what features fire on, and test what it says", ("explain",)),
@@ -120,6 +121,8 @@ def add_study_verbs(verbs: Verbs) -> None:
             sub.add_argument("import_.place", metavar="PLACE", help="folder of the SAE, or its file of weights")
             flags = [flag for flag in flags if flag[:2] in _IMPORT]
         if verb == "push":
+        if verb in ("extract", "train"):
+            flags = [flag for flag in flags if flag[:2] != ("layers", "sae_size")]
             sub.add_argument("--yes", action="store_true", help="send; without it only say what would be sent")
             sub.add_argument("--dry-run", metavar="FOLDER", help="write the card into a folder and send nothing")
         if verb == "explain":

@@ -136,18 +136,24 @@ def _run_stage(
         case "adopt":
             _print_classifier(pipeline.adopt(study, root, device))
         case "extract":
-            store = pipeline.extract(study.extract, root, device, ranks)
-            if ranks.first:
-                n_tokens = store.manifest.n_tokens
-                print(f"activations: {n_tokens:,} tokens of layer {layer} in {place.shown(store.folder)}")
+            layers = present.chosen_layers(study, root)
+            for store in pipeline.extract_layers(study.extract, layers, root, device, ranks):
+                if ranks.first:
+                    told = f"{store.manifest.n_tokens:,} tokens of layer {store.manifest.hookpoint.layer}"
+                    print(f"activations: {told} in {place.shown(store.folder)}")
         case "train" if ranks.first:
-            pipeline.train(study.extract, study.train, root, device, ranks, tracker)
+            layers = present.chosen_layers(study, root)
+            records = pipeline.train_layers(study.extract, layers, study.train, root, device, ranks, tracker)
+            if len(layers) > 1:
+                print("\n".join(report.sae_of_layer_lines(records)))
             _print_report(root)
         case "train":
-            making.join_training(study.extract, study.train, root, device, ranks)
+            for number in present.chosen_layers(study, root):
+                at_layer = study.extract.model_copy(update={"layer": number})
+                making.join_training(at_layer, study.train, root, device, ranks)
         case "sweep":
-            records = pipeline.sweep(study.extract, study.train, study.sweep, root, device, tracker)
-            print("\n".join(report.sweep_lines(records)))
+            swept = pipeline.sweep(study.extract, study.train, study.sweep, root, device, tracker)
+            print("\n".join(report.sweep_lines(swept)))
         case "analyze":
             run = present.equal_run(study, root) if reuse_run else None
             run = run or pipeline.analyze(study, root, device, ranks=ranks)
@@ -191,6 +197,8 @@ def _inspect(config: HeadlinesConfig) -> None:
     """Print what is understood of a table. Raises UserError after it when the table cannot be read as headlines."""
     from sae_pipeline.headlines.inspect import inspect
 
+        case "layers":
+            print("\n".join(report.layers_lines(quality.layers(study.layers, root, device))))
     found = inspect(config)
     print("\n".join(found.lines()), flush=True)
     if found.problem:

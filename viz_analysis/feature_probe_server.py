@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
 from sae_pipeline.machine.threads import wait_asleep
+from sae_pipeline.schema.layers import LayersFile
 from viz_analysis.api.card_types import FeatureCard
 from viz_analysis.api.feature_types import FeatureDensity, FeatureInfo, FeaturesPage, MapAnswer
 from viz_analysis.api.headline_types import ColumnAnswer, ColumnsAnswer, Confusion, HeadlinesPage, SimilarHeadlines
@@ -38,6 +39,7 @@ from viz_analysis.api.run_types import (
     CompareAnswer,
     ContrastAnswer,
     ErrorAnswer,
+    EvidenceAnswer,
     HealthAnswer,
     InterventionsAnswer,
     RunAnswer,
@@ -45,10 +47,12 @@ from viz_analysis.api.run_types import (
 )
 from viz_analysis.live.endpoints import add_live
 from viz_analysis.live.queue import ModelQueue
-from viz_analysis.runs.card import Evidence, read_controls
+from viz_analysis.runs.card import Evidence
 from viz_analysis.runs.comparison import compare_runs
+from viz_analysis.runs.evidence import evidence_answer, read_controls
 from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.runs.labels import LabelsAnswer, LabelsChange, LabelStore
+from viz_analysis.runs.layers_answer import layers_answer
 from viz_analysis.runs.run_library import RunLibrary
 from viz_analysis.runs.sources import RunFolder, run_source
 from viz_analysis.share.card_html import card_html
@@ -157,6 +161,17 @@ def create_app(
         """What small changes of texts do to predictions and features."""
         return json_answer(runs.ask(query.run, IndexedRun.contrast))
 
+    @app.get("/api/layers", responses=_of_run(LayersFile))
+    def layers(query: RunQuery) -> Response:
+        """The layers of the run's classifier side by side."""
+        return json_answer(layers_answer(source.folder.resolve().parent, runs.get(query.run).metadata))
+
+    @app.get("/api/evidence", responses=_of_run(EvidenceAnswer))
+    def evidence(query: RunQuery) -> Response:
+        """The run's SAE beside its baselines and its other seeds."""
+        run = runs.get(query.run).metadata
+        return json_answer(evidence_answer(source.folder.resolve().parent, run))
+
     @app.get("/api/compare", responses=_of_run(CompareAnswer))
     def compare(query: CompareQuery) -> Response:
         """Two to four runs side by side."""
@@ -171,8 +186,15 @@ def create_app(
     def run(query: RunQuery) -> Response:
         """How a run was made, and which of its optional files are damaged."""
         run = runs.get(query.run)
-        known = {"has_causes": run.has_causes, "names": run.names, "damaged_files": run.damaged_files}
-        return json_answer(RunAnswer(**dict(run.metadata), **known))
+        return json_answer(
+            RunAnswer(
+                **dict(run.metadata),
+                has_causes=run.has_causes,
+                names=run.names,
+                stability=run.stability,
+                damaged_files=run.damaged_files,
+            )
+        )
 
     @app.get("/api/labels", responses=_of_run(LabelsAnswer))
     def read_labels(query: RunQuery) -> Response:

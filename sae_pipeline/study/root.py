@@ -24,10 +24,11 @@ from sae_pipeline.runs.folders import find_run
 from sae_pipeline.runs.index import INDEX_FILES, shown_progress
 from sae_pipeline.runs.run_files import ADDED_BY, read_metadata
 from sae_pipeline.schema.common import METADATA, FileSum
+from sae_pipeline.schema.layers import LAYERS
 
 _LOOKS = 5  # listings of the address before a sync gives up; it is done when two in a row are equal
 _RECORDS = {METADATA, "manifest.json", "sae.json", "classifier.json"}
-_SEALED = {*_RECORDS, *ADDED_BY}
+_SEALED = {*_RECORDS, *ADDED_BY, LAYERS}
 _LOCAL = (*INDEX_FILES, *MEANING_FILES)  # in a run's folder, made anew on each machine
 _SMALL = re.compile(
     r"finbert_sae/([^/]+|evidence/[^/]+|store/[^/]+/[^/]+|activations/[^/]+/manifest)\.json"
@@ -41,6 +42,7 @@ _READS: dict[str, tuple[str, ...]] = {
     "analyze": (_SAES,),
     "score": (_SAES,),
     "report": (_SAES,),
+    "layers": (_SAES,),
     "intervene": (_SAES,),
     "family": (_SAES,),
     "explain": (_SAES,),

@@ -32,6 +32,7 @@ from sae_pipeline.runs.index import (
 from sae_pipeline.runs.run_files import DamagedRunError, run_number
 from sae_pipeline.sae.autoencoder import maker
 from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.schema.layers import LAYERS, LayersFile
 from sae_pipeline.scoring.record import SCORE, check_scores
 from sae_pipeline.study.layout import SAE, SAE_RECORD, Layout, PresentClassifier, check_sae
 
@@ -148,6 +149,8 @@ def _check_of_file(folder: Path, name: str) -> Callable[[], list[str]] | None:
     path = folder / name
     if name == RECORD:
         return _problem(partial(read_record, path, PresentClassifier), "finetune")
+    if name == LAYERS:
+        return _problem(partial(read_record, path, LayersFile), "layers")
     if folder.name == "evidence" and path.suffix == ".json":
         return _problem(partial(_check_controls, path), "compare")
     if folder.name == "labels" and path.suffix == ".json":

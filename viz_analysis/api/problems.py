@@ -74,6 +74,18 @@ class NoContrastError(ApiError):
     status, code = 404, "no_contrast"
 
 
+class NoLayersError(ApiError):
+    """The layers of the run's classifier have not been compared."""
+
+    status, code = 404, "no_layers"
+
+
+class DamagedLayersError(ApiError):
+    """The comparison of layers exists but cannot be read."""
+
+    status, code = 409, "damaged_layers"
+
+
 class NoMapError(ApiError):
     """The run has no map."""
 

@@ -1,0 +1,270 @@
+"""Layers side by side: what a probe reads at each, where the decision is, and how well an SAE describes it.
+
+One pass over train and dev gives the vectors of the probes, and the mean word and the mean first token, `[CLS]`. One
+pass over test gives the rest: the layers after each layer run again with one of the two ablated, that is, set to its
+mean.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sae_pipeline.activations.reading import HiddenBatch, read_layers
+from sae_pipeline.activations.sites import Sites
+from sae_pipeline.arrays import Flags, Floats, Ints
+from sae_pipeline.classifier.classifier import Classifier
+from sae_pipeline.classifier.tail import Tail
+from sae_pipeline.config import Precision
+from sae_pipeline.errors import UserError
+from sae_pipeline.evaluation.probing import SplitLabels, SplitUnits, fit_probes
+from sae_pipeline.evaluation.splicing import MIN_HEADLINES_FOR_INTERVAL
+from sae_pipeline.headlines.dataset import Headlines, Split
+from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask
+from sae_pipeline.intervals import ratio_interval, wilson_interval
+from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.schema.layers import Measured
+
+MAX_TRAIN = 10_000  # headlines of train that are read; where there are more, they are drawn at random
+
+
+@dataclass(frozen=True)
+class LayerFound:
+    """What was measured at one layer; L0 and FVU are those of its SAE, if it has one."""
+
+    probe_words: Measured
+    probe_cls: Measured
+    changed_words: Measured
+    changed_cls: Measured
+    l0: Measured | None
+    fvu: Measured | None
+
+
+@dataclass(frozen=True)
+class LayersFound:
+    """The layers side by side."""
+
+    accuracy: float  # of the unchanged classifier on test
+    majority: float  # accuracy of always predicting the most frequent class of train
+    n_train: int  # train headlines that were read
+    n_headlines: int  # of test
+    layers: dict[int, LayerFound]
+
+
+def compare_layers(
+    classifier: Classifier,
+    headlines: Headlines,
+    layers: Sequence[int],
+    saes: Mapping[int, SparseAutoencoder],
+    tokens_per_batch: int = 4096,
+) -> LayersFound:
+    """Measure `layers`; `saes` has the SAEs of those that have one.
+
+    Train is read in bf16 where the chip has it, test in fp32. Raises UserError for layers that do not exist, and where
+    there are too few headlines or classes for a probe.
+    """
+    test = headlines.test
+    if not test.texts:
+        raise UserError("There are no test headlines to compare the layers on.")
+    train = _some(headlines.train)
+    pooled = {
+        name: _Pooled.read(classifier, split, layers, name, "auto", tokens_per_batch)
+        for name, split in (("train", train), ("dev", headlines.dev))
+    }
+    judges = {layer: _Judge(classifier, layer, pooled["train"], saes.get(layer), len(test)) for layer in layers}
+    pooled["test"] = _Pooled.empty(classifier, len(test), layers)
+    clean = np.zeros(len(test), np.int64)
+    for tokenized, batches in _batches(classifier, test, layers, "test", "fp32", tokens_per_batch, with_logits=True):
+        logits, rows = batches[0].logits, batches[0].rows
+        assert logits is not None
+        clean[rows] = logits.argmax(-1).cpu().numpy()
+        pooled["test"].put(tokenized, dict(zip(layers, batches, strict=True)))
+        for layer, batch in zip(layers, batches, strict=True):
+            judges[layer].take(tokenized, batch)
+    labels = SplitLabels(*(np.asarray(split.labels) for split in (train, headlines.dev, test)))
+    found = {}
+    for layer in tqdm(layers, desc="probes", unit="layer"):
+        words, cls = (_probe(pooled, labels, layer, where) for where in ("words", "cls"))
+        found[layer] = judges[layer].finish(words, cls, clean)
+    majority = np.bincount(labels.train).argmax()
+    accuracy = float((clean == labels.test).mean())
+    return LayersFound(accuracy, float((labels.test == majority).mean()), len(train), len(test), found)
+
+
+def _some(split: Split) -> Split:
+    """At most MAX_TRAIN headlines of a split, in their order."""
+    if len(split) <= MAX_TRAIN:
+        return split
+    rows = np.sort(np.random.default_rng(0).choice(len(split), MAX_TRAIN, replace=False))
+    return Split([split.texts[i] for i in rows], [split.labels[i] for i in rows], [split.ids[i] for i in rows], {})
+
+
+def _batches(
+    classifier: Classifier,
+    split: Split,
+    layers: Sequence[int],
+    name: str,
+    precision: Precision,
+    tokens_per_batch: int,
+    with_logits: bool = False,
+) -> Iterator[tuple[list[TokenizedHeadline], list[HiddenBatch]]]:
+    """The headlines of each batch of a split and its hidden states, one `HiddenBatch` per layer, with progress."""
+    tokenized = classifier.tokenize(split.texts)
+    pad_id = classifier.tokenizer.pad_token_id
+    options = {"tokens_per_batch": tokens_per_batch, "with_logits": with_logits}
+    with tqdm(total=sum(len(h.input_ids) for h in tokenized), desc=f"read {name}", unit="tok", unit_scale=True) as bar:
+        for batches in read_layers(classifier.model, tokenized, pad_id, layers, "all", precision=precision, **options):
+            members = [tokenized[i] for i in batches[0].rows]
+            yield members, batches
+            bar.update(int(batches[0].mask.sum()))
+
+
+# --- probes --------------------------------------------------------------------------------------------
+
+
+class _Pooled(NamedTuple):
+    """What probes read of a split: float16 [n_headlines, d_in] of each layer."""
+
+    words: dict[int, NDArray[np.float16]]  # the mean over a headline's words
+    cls: dict[int, NDArray[np.float16]]  # the first token
+    n_words: Ints  # [n_headlines] tokens of words
+
+    @classmethod
+    def empty(cls, classifier: Classifier, n: int, layers: Sequence[int]) -> "_Pooled":
+        """Room for n headlines."""
+        shape = n, classifier.model.config.hidden_size
+        words, first = ({layer: np.zeros(shape, np.float16) for layer in layers} for _ in range(2))
+        return cls(words, first, np.zeros(n, np.int64))
+
+    @classmethod
+    def read(
+        cls,
+        classifier: Classifier,
+        split: Split,
+        layers: Sequence[int],
+        name: str,
+        precision: Precision,
+        tokens_per_batch: int,
+    ) -> "_Pooled":
+        """Read a split."""
+        pooled = cls.empty(classifier, len(split), layers)
+        for tokenized, batches in _batches(classifier, split, layers, name, precision, tokens_per_batch):
+            pooled.put(tokenized, dict(zip(layers, batches, strict=True)))
+        return pooled
+
+    def put(self, tokenized: Sequence[TokenizedHeadline], batches: Mapping[int, HiddenBatch]) -> None:
+        """Take in a batch of the split."""
+        is_word = counted_mask(tokenized, "words")
+        for layer, batch in batches.items():
+            hidden = batch.hidden.float()
+            weights = is_word.to(hidden.device).float()
+            weights = weights / weights.sum(1, keepdim=True).clamp_min(1)
+            self.words[layer][batch.rows] = torch.einsum("hpd,hp->hd", hidden, weights).cpu().numpy()
+            self.cls[layer][batch.rows] = hidden[:, 0].cpu().numpy()
+            self.n_words[batch.rows] = is_word.sum(1).numpy()
+
+    def means(self, layer: int) -> tuple[Floats, Floats]:
+        """The mean word and the mean first token, float64 [d_in]."""
+        total = max(int(self.n_words.sum()), 1)
+        return (self.n_words @ self.words[layer].astype(np.float64)) / total, self.cls[layer].mean(0, np.float64)
+
+
+def _probe(pooled: Mapping[str, _Pooled], labels: SplitLabels, layer: int, where: str) -> Flags:
+    """Whether a dense probe on the first tokens or on the means over words is right, bool [n_test]."""
+    train, dev, test = (getattr(pooled[name], where)[layer].astype(np.float32) for name in ("train", "dev", "test"))
+    (probe,) = fit_probes(SplitUnits(train, dev, test), labels, [None])
+    return np.asarray(labels.classes())[probe.scores.argmax(1)] == labels.test
+
+
+# --- predictions and SAEs ------------------------------------------------------------------------------
+
+
+class _Judge:
+    """Ablates one layer batch by batch, and sums up per headline how well its SAE reconstructs."""
+
+    def __init__(
+        self, classifier: Classifier, layer: int, train: _Pooled, sae: SparseAutoencoder | None, n_headlines: int
+    ) -> None:
+        self._tail = Tail(classifier.model, layer)
+        means = (torch.from_numpy(mean).float().to(classifier.device) for mean in train.means(layer))
+        self._mean_word, self._mean_cls = means
+        self._without_words, self._without_cls = (np.zeros(n_headlines, np.int64) for _ in range(2))
+        self._code = None if sae is None else _Code(sae, n_headlines)
+
+    @torch.inference_mode()
+    def take(self, tokenized: Sequence[TokenizedHeadline], batch: HiddenBatch) -> None:
+        """Take in a batch of test."""
+        hidden = batch.hidden.float()
+        is_word = counted_mask(tokenized, "words").to(hidden.device)
+        is_first = torch.zeros_like(is_word)
+        is_first[:, 0] = True
+        for predictions, place, mean in (
+            (self._without_words, is_word, self._mean_word),
+            (self._without_cls, is_first, self._mean_cls),
+        ):
+            ablated = torch.where(place[..., None], mean, hidden)
+            predictions[batch.rows] = self._tail(ablated, batch.input_ids, batch.mask).argmax(-1).cpu().numpy()
+        if self._code is not None:
+            self._code.take(tokenized, batch.rows, hidden)
+
+    def finish(self, words: Flags, cls: Flags, clean: Ints) -> LayerFound:
+        """The figures of the layer, given on which headlines the probes are right and what the classifier predicts."""
+        shares = (words, cls, self._without_words != clean, self._without_cls != clean)
+        l0, fvu = (None, None) if self._code is None else self._code.finish()
+        return LayerFound(*map(_share, shares), l0, fvu)
+
+
+class _Code:
+    """Sums of an SAE's code over test, by headline."""
+
+    def __init__(self, sae: SparseAutoencoder, n_headlines: int) -> None:
+        self._sae = sae
+        self._n, self._active, self._error, self._square = (np.zeros(n_headlines) for _ in range(4))
+        self._total = np.zeros((n_headlines, sae.config.d_in), np.float32)  # Σ (x − mean)
+
+    def take(self, tokenized: Sequence[TokenizedHeadline], rows: Ints, hidden: Tensor) -> None:
+        """Take in hidden states [n_headlines, n_positions, d_in]."""
+        sae, positions = self._sae, self._sae.config.positions
+        sites = Sites.of_mask(counted_mask(tokenized, positions).to(hidden.device), positions)
+        x = sites.read(hidden)
+        lists = sae.encode_lists(x)
+        centred, error = x - sae.mean, x - sae.decode_lists(lists)
+        active = torch.bincount(lists.rows, minlength=len(x)).float()
+        for sums, values in (
+            (self._n, torch.ones_like(active)),
+            (self._active, active),
+            (self._error, error.square().sum(1)),
+            (self._square, centred.square().sum(1)),
+            (self._total, centred),
+        ):
+            by_headline = values.new_zeros((len(rows), *values.shape[1:])).index_add(0, sites.headline, values)
+            sums[rows] = by_headline.cpu().numpy()
+
+    def finish(self) -> tuple[Measured, Measured]:
+        """L0 and FVU; x are compared with the mean of these very vectors, as in `code_quality`."""
+        mean = self._total.sum(0, np.float64) / self._n.sum()
+        power = self._square - 2 * self._total @ mean + self._n * (mean @ mean)
+        return _ratio(self._active, self._n), _ratio(self._error, power)
+
+
+def _share(hits: Flags) -> Measured:
+    """The share of headlines, with Wilson's interval."""
+    n, k = len(hits), int(hits.sum())
+    if n < MIN_HEADLINES_FOR_INTERVAL:
+        return Measured(value=k / n)
+    low, high = wilson_interval(np.array(k), np.array(n))
+    return Measured(value=k / n, low=float(low), high=float(high))
+
+
+def _ratio(numerators: Floats, denominators: Floats) -> Measured:
+    """The ratio of two sums over headlines, with its interval."""
+    value = float(numerators.sum() / max(denominators.sum(), 1e-30))
+    if len(numerators) < MIN_HEADLINES_FOR_INTERVAL:
+        return Measured(value=value)
+    low, high = ratio_interval(numerators, denominators)
+    return Measured(value=value, low=low, high=high)
