@@ -114,6 +114,8 @@ def add_study_verbs(verbs: Verbs) -> None:
             choices=PRESETS,
             help="where default values come from; default: the present classifier's preset, else finbert",
         )
+        if verb in ("extract", "train"):
+            flags = [flag for flag in flags if flag[:2] != ("layers", "sae_size")]
         if verb == "score":
             sub.add_argument("score.table", metavar="TABLE", help="a file, or a folder saved by datasets")
             flags = [flag for flag in flags if flag[:2] in _SCORE]
@@ -121,8 +123,6 @@ def add_study_verbs(verbs: Verbs) -> None:
             sub.add_argument("import_.place", metavar="PLACE", help="folder of the SAE, or its file of weights")
             flags = [flag for flag in flags if flag[:2] in _IMPORT]
         if verb == "push":
-        if verb in ("extract", "train"):
-            flags = [flag for flag in flags if flag[:2] != ("layers", "sae_size")]
             sub.add_argument("--yes", action="store_true", help="send; without it only say what would be sent")
             sub.add_argument("--dry-run", metavar="FOLDER", help="write the card into a folder and send nothing")
         if verb == "explain":

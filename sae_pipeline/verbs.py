@@ -170,6 +170,8 @@ def _run_stage(
             print("\n".join(report.study_report(root).lines()))
         case "compare":
             print("\n".join(report.compare_lines(quality.compare(study.compare, layer, root, device))))
+        case "layers":
+            print("\n".join(report.layers_lines(quality.layers(study.layers, root, device))))
         case "family":
             print("\n".join(report.family_lines(quality.family(study.family, root, device))))
         case "map":
@@ -197,8 +199,6 @@ def _inspect(config: HeadlinesConfig) -> None:
     """Print what is understood of a table. Raises UserError after it when the table cannot be read as headlines."""
     from sae_pipeline.headlines.inspect import inspect
 
-        case "layers":
-            print("\n".join(report.layers_lines(quality.layers(study.layers, root, device))))
     found = inspect(config)
     print("\n".join(found.lines()), flush=True)
     if found.problem:
