@@ -1,4 +1,4 @@
-"""What each layer of a classifier holds of its decision, and how well an SAE describes it: `finbert_sae/layers.json`."""
+"""What each layer of a classifier holds of its decision, and how good its SAE is: `finbert_sae/layers.json`."""
 
 from typing import Literal
 
