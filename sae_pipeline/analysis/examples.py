@@ -97,15 +97,15 @@ class _SelectedExamples:
         for group in groups:
             headline, peak, (start, end) = self._headline[group], self._peak[group], self._span[group]
             tokens, words = self._prompts.tokens_and_words(headline)
-            position = self._position[peak]
+            position, whole = self._position[peak], self._prompts.whole
             result.append(
                 {
                     "activation": self._value[peak],
                     "position": position,
-                    "token": "" if self._prompts.whole else tokens[position],
-                    "word": "" if self._prompts.whole else words[position] or tokens[position],
-                    "positions": self._position[start:end],
-                    "values": self._value[start:end],
+                    "token": "" if whole else tokens[position],
+                    "word": "" if whole else words[position] or tokens[position],
+                    "positions": [] if whole else self._position[start:end],
+                    "values": [] if whole else self._value[start:end],
                     "headline": headline,
                 }
             )

@@ -75,8 +75,8 @@ def headline_feature_records(block: Block, k: int) -> Iterator[bytes]:
                     "position": strongest,
                     "token": "" if whole else tokens[strongest],
                     "word": "" if whole else words[strongest] or tokens[strongest],
-                    "positions": position[start:end],
-                    "values": value[start:end],
+                    "positions": [] if whole else position[start:end],
+                    "values": [] if whole else value[start:end],
                 }
             )
         record: HeadlineFeaturesDict = {

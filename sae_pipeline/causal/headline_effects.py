@@ -11,6 +11,7 @@ from sae_pipeline.causal.flips import Flip, flip
 from sae_pipeline.causal.probe import Probe, Reading
 from sae_pipeline.classifier.logits import centred, kl_divergence, softmax
 from sae_pipeline.config import InterveneConfig
+from sae_pipeline.schema.common import PER_HEADLINE
 from sae_pipeline.schema.dicts import FeatureEffectDict, FlipPathDict, HeadlineEffectsDict, WordEffectsDict
 
 Flips = dict[int, Flip | None]  # by row of a block
@@ -67,6 +68,7 @@ class HeadlineEffectsList:
         index = dict(zip(ablations.group.tolist(), range(len(ablations.group)), strict=True))
         before, after, end = softmax(reading.logits), softmax(rebuilt), centred(reading.logits)
         kl = kl_divergence(before, after)
+        whole = self._probe.sae.config.positions in PER_HEADLINE
         for row, groups in enumerate(top):
             predicted = int(reading.logits[row].argmax())
             start, stop = reading.group_starts[row : row + 2]
@@ -78,7 +80,9 @@ class HeadlineEffectsList:
                     "logits": end[row],
                     "base": base[row],
                     "rest": end[row] - base[row] - block.effects[groups].sum(0),
-                    "features": [_feature_effect(block, g, predicted, ablations, index[g]) for g in groups.tolist()],
+                    "features": [
+                        _feature_effect(block, g, predicted, ablations, index[g], whole) for g in groups.tolist()
+                    ],
                     "spliced_prediction": int(rebuilt[row].argmax()),
                     "spliced_delta_p": after[row, predicted] - before[row, predicted],
                     "spliced_kl": float(kl[row]),
@@ -89,10 +93,13 @@ class HeadlineEffectsList:
             )
 
 
-def _feature_effect(block: Block, group: int, predicted: int, ablations: Ablations, index: int) -> FeatureEffectDict:
+def _feature_effect(
+    block: Block, group: int, predicted: int, ablations: Ablations, index: int, whole: bool
+) -> FeatureEffectDict:
+    """The effect of a group. It names no tokens where the feature fires on the headline as a `whole`."""
     firings = block.reading.firings
     start = firings.group_start[group]
-    entries = slice(start, start + firings.group_length[group])
+    entries = slice(start, start if whole else start + firings.group_length[group])
     return {
         "feature": int(firings.group_feature[group]),
         "effects": block.effects[group],

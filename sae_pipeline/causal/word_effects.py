@@ -29,6 +29,7 @@ from sae_pipeline.causal.probe import Probe
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, length_batches
+from sae_pipeline.schema.common import PER_HEADLINE
 from sae_pipeline.schema.dicts import WordEffectsDict, WordSummaryDict
 
 _BASELINES = ("mask_token", "pad_token", "unk_token")
@@ -210,6 +211,7 @@ class WordAttributions:
     def __init__(self, probe: Probe, tokenizer: Any, headlines: set[int], steps: int) -> None:
         """`headlines` are numbers in the order of reading. Where words cannot be attributed, `left_out` says why."""
         self._headlines, self._steps = headlines, steps
+        self._whole = probe.sae.config.positions in PER_HEADLINE
         self._probe: WordProbe | None = None
         self._baseline = ""
         self._gaps: list[float] = []
@@ -243,6 +245,8 @@ class WordAttributions:
         reading = block.reading
         start, stop = reading.entry_starts[row : row + 2]
         effects = block.attribution.integrated[start:stop, int(reading.logits[row].argmax())]
+        if self._whole:  # features fire on none of the words
+            effects = np.zeros_like(effects)
         features = by_word(reading.tokenized[row], reading.firings.position[start:stop], effects)
         agreement = rank_agreement(found.integrated, found.occlusion)
         feature_agreement = rank_agreement(found.integrated, features)

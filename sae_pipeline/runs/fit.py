@@ -245,6 +245,8 @@ def headline_problems(record: HeadlineFeatures, n: int, prompt: Prompt, d_sae: i
 def _firing_problem(firing: Firing, n_tokens: int) -> str | None:
     """What is wrong with the positions and values of a firing in a headline of `n_tokens` tokens."""
     positions, values, position = firing.positions, firing.values, firing.position
+    if not firing.token:  # it fires on the headline as a whole
+        return "name tokens, though it fires on the headline as a whole" if positions or values or position else None
     if len(positions) != len(values) or position not in positions or positions[-1] >= n_tokens:
         return "do not fit the headline's tokens"
     if len(positions) == 1:  # most firings; the checks below would find nothing else and take longer

@@ -57,14 +57,15 @@ def _fired(
     active = [(at, value) for at, value in zip(positions, values, strict=True) if value > 0]
     peak, highest = max(active, key=lambda one: one[1])
     token, word = tokens.fired_on(peak, kind)
+    on_tokens = active if token else []
     return FiredFeature(
         feature=feature,
         activation=highest,
         position=peak,
         token=token,
         word=word,
-        positions=[at for at, _ in active],
-        values=[value for _, value in active],
+        positions=[at for at, _ in on_tokens],
+        values=[value for _, value in on_tokens],
     )
 
 

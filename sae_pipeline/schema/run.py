@@ -181,7 +181,7 @@ class FeatureStatsFile(MadeWith):
 class Firing(Record):
     """The tokens of one headline on which one feature fires, or its activation on the headline as a whole.
 
-    An SAE that reads one vector per headline fires on no token: its position is 0, and token and word are empty.
+    An SAE that reads one vector per headline fires on no token: its position is 0, and the other fields are empty.
     """
 
     activation: FiniteFloat = Field(description="its value at `position`")

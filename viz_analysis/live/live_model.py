@@ -23,6 +23,7 @@ from sae_pipeline.classifier.logits import centred, softmax
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask, tokenize
 from sae_pipeline.machine.device import pick_device
+from sae_pipeline.schema.common import PER_HEADLINE
 from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.study import present
 from viz_analysis.api.feature_types import FoundName
@@ -109,7 +110,9 @@ class LiveModel:
             features=listed,
             found_names=names_of([one.feature for one in listed]),
             spliced=self._spliced(reading) if body.steps else None,
-            token_effects=np.bincount(
+            token_effects=[0.0] * len(headline.tokens)
+            if self._whole
+            else np.bincount(
                 reading.firings.position,
                 attribution.integrated[:, int(reading.logits[0].argmax())],
                 len(headline.tokens),
@@ -222,6 +225,11 @@ class LiveModel:
     # --- parts of answers ---
 
     @property
+    def _whole(self) -> bool:
+        """Whether features fire on a text as a whole, and so on none of its tokens."""
+        return self._probe.sae.config.positions in PER_HEADLINE
+
+    @property
     def _run(self) -> dict[str, Any]:
         return {"run_id": self.run.run_id, "labels": self.run.labels}
 
@@ -281,7 +289,8 @@ class LiveModel:
     ) -> LiveFeature:
         firings = read.reading.firings
         start = firings.group_start[group]
-        entries = slice(start, start + firings.group_length[group])
+        on_tokens = 0 if self._whole else firings.group_length[group]
+        entries = slice(start, start + on_tokens)
         position = int(firings.position[firings.group_argmax[group]])
         token, word = read.headline.fired_on(position, self._probe.sae.config.positions)
         return LiveFeature(
