@@ -106,6 +106,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/evidence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The run's SAE beside its baselines and its other seeds. */
+        get: operations["evidence"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/feature_card": {
         parameters: {
             query?: never;
@@ -270,6 +287,23 @@ export interface paths {
         get: operations["read_labels"];
         /** Replace the labels of the run's SAE, given the ETag of the labels that were read. */
         put: operations["write_labels"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/layers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The layers of the run's classifier side by side. */
+        get: operations["layers"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -543,6 +577,63 @@ export interface components {
             header: string[];
             /** Rows */
             rows: string[][];
+        };
+        /**
+         * Claim
+         * @description Whether the SAE is better than a baseline, judged on the same test headlines.
+         */
+        Claim: {
+            /**
+             * Against
+             * @enum {string}
+             */
+            against: "sae" | "frozen decoder" | "frozen encoder" | "random model" | "pca" | "neurons" | "activations" | "bag of words";
+            /**
+             * Better Seeds
+             * @description seeds whose SAE is better; null for FVU
+             * @default null
+             */
+            better_seeds: number | null;
+            /**
+             * Gain
+             * @description difference of the two; positive where the SAE is better
+             */
+            gain: number;
+            /**
+             * Interval
+             * @description of the gain: paired bootstrap over the test headlines
+             */
+            interval: [
+                number,
+                number
+            ];
+            /**
+             * K
+             * @description features per class of the SAE's probe; null: all, or no probe
+             */
+            k: number | null;
+            /**
+             * Measure
+             * @enum {string}
+             */
+            measure: "auroc" | "fvu";
+            /** Rival */
+            rival: number;
+            /**
+             * Rival K
+             * @description units per class of the rival's probe; null: all, or no probe
+             */
+            rival_k: number | null;
+            /** Sae */
+            sae: number;
+            /** Sentence */
+            sentence: string;
+            /**
+             * Verdict
+             * @description better: the interval lies above 0; worse: below 0; a claim holds only where it is better
+             * @enum {string}
+             */
+            verdict: "better" | "not better" | "worse";
         };
         /**
          * ClassScore
@@ -931,6 +1022,46 @@ export interface components {
             target: number | null;
         };
         /**
+         * Control
+         * @description The scores of an SAE or of a baseline; those that have codes are compared at the same sparsity.
+         */
+        Control: {
+            /** @description null: it is no code of the activations */
+            code: components["schemas"]["CodeQuality"] | null;
+            /**
+             * Fvu Interval
+             * @description of the bootstrap over the test headlines
+             * @default null
+             */
+            fvu_interval: [
+                number,
+                number
+            ] | null;
+            /**
+             * N Units
+             * @description features, directions, dimensions or words
+             * @default null
+             */
+            n_units: number | null;
+            /**
+             * Name
+             * @enum {string}
+             */
+            name: "sae" | "frozen decoder" | "frozen encoder" | "random model" | "pca" | "neurons" | "activations" | "bag of words";
+            /**
+             * @description names found for its units on test, as the analysis finds them, with the true label in place of the predicted class; null: an earlier version compared them, or its units are no features
+             * @default null
+             */
+            names: components["schemas"]["NameScores"] | null;
+            /**
+             * Probing
+             * @description of every k, then of all units
+             */
+            probing: components["schemas"]["ProbeScore"][];
+            /** @description null: its activations are of another network, or it reconstructs none */
+            spliced: components["schemas"]["SpliceReport"] | null;
+        };
+        /**
          * DetectionScore
          * @description How well headlines are told apart that a description should, and should not, fit.
          */
@@ -985,6 +1116,53 @@ export interface components {
             message: string;
         };
         /**
+         * EvidenceAnswer
+         * @description What `compare` found of the run's SAE: its baselines, its other seeds, and the claims against them.
+         */
+        EvidenceAnswer: {
+            /**
+             * Claims
+             * @description of the SAE against each baseline
+             * @default []
+             */
+            claims: components["schemas"]["Claim"][];
+            /**
+             * Controls
+             * @description the SAE itself first
+             */
+            controls: components["schemas"]["Control"][];
+            /**
+             * N Resamples
+             * @description of the bootstrap
+             * @default null
+             */
+            n_resamples: number | null;
+            /**
+             * N Test
+             * @description test headlines behind the probes
+             * @default null
+             */
+            n_test: number | null;
+            /** Sae Hash */
+            sae_hash: string;
+            /**
+             * Schema Version
+             * @constant
+             */
+            schema_version: 2;
+            /** Seconds */
+            seconds: number;
+            /**
+             * Seeds
+             * @description one per seed, the SAE's own first
+             * @default []
+             */
+            seeds: components["schemas"]["SeedScores"][];
+            /** Size */
+            size: string;
+            stability: components["schemas"]["Stability"];
+        };
+        /**
          * ExampleGroupAnswer
          * @description Examples from one range of activations.
          */
@@ -1031,7 +1209,7 @@ export interface components {
             prompt: components["schemas"]["Prompt"];
             /**
              * Token
-             * @description the WordPiece at `position`
+             * @description the WordPiece at `position`; "": the headline as a whole
              */
             token: string;
             /**
@@ -1617,7 +1795,7 @@ export interface components {
             positions: number[];
             /**
              * Token
-             * @description the WordPiece at `position`
+             * @description the WordPiece at `position`; "": the headline as a whole
              */
             token: string;
             /**
@@ -2142,6 +2320,102 @@ export interface components {
             };
         };
         /**
+         * LayerFigures
+         * @description What one layer holds. Ablated: the layer's output at these tokens is set to its mean over train headlines.
+         */
+        LayerFigures: {
+            /** @description share of predictions that change when `[CLS]` is ablated (Wilson) */
+            changed_cls: components["schemas"]["Measured"];
+            /** @description share of predictions that change when all words are ablated (Wilson) */
+            changed_words: components["schemas"]["Measured"];
+            /** Layer */
+            layer: number;
+            /** @description accuracy of a dense probe on the first token, `[CLS]` (Wilson) */
+            probe_cls: components["schemas"]["Measured"];
+            /** @description accuracy of a dense probe on the mean over words (Wilson) */
+            probe_words: components["schemas"]["Measured"];
+            /** @description null: the layer has no SAE of the size that is compared */
+            sae: components["schemas"]["LayerSae"] | null;
+        };
+        /**
+         * LayerSae
+         * @description The SAE of a layer, on test headlines that it was not trained on.
+         */
+        LayerSae: {
+            /** D Sae */
+            d_sae: number;
+            /** @description Σ‖x−x̂‖² / Σ‖x−m‖², m the mean of x; interval of a ratio over headlines */
+            fvu: components["schemas"]["Measured"];
+            /** Kind */
+            kind: string;
+            /** @description mean number of active features; interval of a ratio over headlines */
+            l0: components["schemas"]["Measured"];
+            /**
+             * Positions
+             * @enum {string}
+             */
+            positions: "words" | "all" | "cls" | "mean";
+            /** Sae Hash */
+            sae_hash: string;
+            /** Size */
+            size: string;
+            /** @description share of predictions that stay the same when x̂ replaces x (Wilson) */
+            unchanged: components["schemas"]["Measured"];
+        };
+        /**
+         * LayersFile
+         * @description The layers of a classifier side by side, on its test headlines.
+         */
+        LayersFile: {
+            /**
+             * Accuracy
+             * @description of the unchanged classifier
+             */
+            accuracy: number;
+            /** Classifier Hash */
+            classifier_hash: string;
+            /** Device */
+            device: string;
+            /**
+             * Labelled
+             * @description false: the probes learn the classifier's own predictions
+             */
+            labelled: boolean;
+            /**
+             * Layers
+             * @description ascending
+             */
+            layers: components["schemas"]["LayerFigures"][];
+            /**
+             * Majority
+             * @description accuracy of always predicting the most frequent class of train
+             */
+            majority: number;
+            /** Model */
+            model: string;
+            /** N Headlines */
+            n_headlines: number;
+            /**
+             * N Layers
+             * @description layers that the model has
+             */
+            n_layers: number;
+            /**
+             * N Train
+             * @description train headlines that the probes and the means are made from
+             */
+            n_train: number;
+            /**
+             * Schema Version
+             * @constant
+             */
+            schema_version: 2;
+            /** Seconds */
+            seconds: number;
+            /** Split */
+            split: string;
+        };
+        /**
          * LiveAblation
          * @description The measured effect of a feature: the value before its ablation minus the value after it.
          */
@@ -2259,7 +2533,7 @@ export interface components {
             positions: number[];
             /**
              * Token
-             * @description the WordPiece at `position`
+             * @description the WordPiece at `position`; "": the headline as a whole
              */
             token: string;
             /**
@@ -2364,7 +2638,7 @@ export interface components {
             name: string;
             /**
              * Values
-             * @description one per feature of the map; stability is −1 where it is not known
+             * @description one per feature of the map
              */
             values: number[];
         };
@@ -2392,6 +2666,24 @@ export interface components {
             x: number;
             /** Y */
             y: number;
+        };
+        /**
+         * Measured
+         * @description A figure with its 95 % interval; without one where there are fewer than 30 headlines.
+         */
+        Measured: {
+            /**
+             * High
+             * @default null
+             */
+            high: number | null;
+            /**
+             * Low
+             * @default null
+             */
+            low: number | null;
+            /** Value */
+            value: number;
         };
         /**
          * MetricInfo
@@ -2467,7 +2759,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "names" | "shuffled" | "neurons" | "pca" | "random model";
+            kind: "names" | "shuffled" | "neurons" | "pca" | "random model" | "frozen decoder" | "frozen encoder";
             /**
              * N Features
              * @description features that fire
@@ -2689,6 +2981,65 @@ export interface components {
             top: number;
         };
         /**
+         * ProbeScore
+         * @description The score of a probe on test: a headline's label is predicted from the k most predictive units alone.
+         *
+         *     Intervals are of the bootstrap over the test headlines. A field is null where an earlier version did not measure it.
+         */
+        ProbeScore: {
+            /**
+             * Accuracy
+             * @default null
+             */
+            accuracy: number | null;
+            /**
+             * Accuracy Interval
+             * @default null
+             */
+            accuracy_interval: [
+                number,
+                number
+            ] | null;
+            /**
+             * Auroc
+             * @description mean over classes of one-against-rest AUROC on test
+             */
+            auroc: number;
+            /**
+             * Auroc Interval
+             * @default null
+             */
+            auroc_interval: [
+                number,
+                number
+            ] | null;
+            /**
+             * K
+             * @description units per class, chosen on train; null: all units
+             */
+            k: number | null;
+            /**
+             * Macro F1
+             * @description mean over classes of F1; the class with the highest score wins
+             * @default null
+             */
+            macro_f1: number | null;
+            /**
+             * Macro F1 Interval
+             * @default null
+             */
+            macro_f1_interval: [
+                number,
+                number
+            ] | null;
+            /**
+             * Ridge
+             * @description weight of ‖w‖²/2 against the mean log-loss, chosen on dev
+             * @default null
+             */
+            ridge: number | null;
+        };
+        /**
          * Prompt
          * @description One headline as the classifier saw it.
          */
@@ -2862,6 +3213,8 @@ export interface components {
              * @constant
              */
             schema_version: 2;
+            /** @description null where the features were looked for in no other seed */
+            stability: components["schemas"]["SeedStability"] | null;
             totals: components["schemas"]["Totals"];
             /** Versions */
             versions: {
@@ -3042,7 +3395,7 @@ export interface components {
              * Positions
              * @enum {string}
              */
-            positions: "words" | "all";
+            positions: "words" | "all" | "cls" | "mean";
             /** Recipe */
             recipe: string;
             report: components["schemas"]["SaeReport"];
@@ -3080,6 +3433,64 @@ export interface components {
             /** Tokens Per Second */
             tokens_per_second: number;
             train: components["schemas"]["CodeQuality"];
+        };
+        /**
+         * SeedScores
+         * @description The same figures of the SAE trained with one seed.
+         */
+        SeedScores: {
+            /** Accuracy Spliced */
+            accuracy_spliced: number;
+            /** Fvu */
+            fvu: number;
+            /** L0 */
+            l0: number;
+            /** Probing */
+            probing: components["schemas"]["ProbeScore"][];
+            /** Sae Hash */
+            sae_hash: string;
+            /** Seed */
+            seed: number;
+            /** Unchanged */
+            unchanged: number;
+        };
+        /**
+         * SeedStability
+         * @description The features that fire in a run, by the number of trainings with other seeds in which they have a match.
+         */
+        SeedStability: {
+            /**
+             * By Seed
+             * @description share of features that are found in each of them
+             */
+            by_seed: number[];
+            /**
+             * Chance
+             * @description mean share of random directions, with the covariance of the decoder's rows, that have a match; null: an earlier version did not measure it
+             */
+            chance: number | null;
+            /**
+             * Found
+             * @description features found in 0, 1, … of them; one number more than seeds
+             */
+            found: number[];
+            /** High */
+            high: number;
+            /**
+             * Low
+             * @description lower end of its 95 % interval (Wilson, over features)
+             */
+            low: number;
+            /**
+             * Seeds
+             * @description of the other trainings
+             */
+            seeds: number[];
+            /**
+             * Share
+             * @description share of features that are found in all of them: the stable ones
+             */
+            share: number;
         };
         /**
          * SetAblation
@@ -3238,7 +3649,7 @@ export interface components {
              * @description token positions replaced
              * @enum {string}
              */
-            positions: "words" | "all";
+            positions: "words" | "all" | "cls" | "mean";
             /** Split */
             split: string;
             /**
@@ -3256,13 +3667,51 @@ export interface components {
             ] | null;
         };
         /**
+         * Stability
+         * @description The share of features that trainings with different seeds have in common.
+         */
+        Stability: {
+            /**
+             * Chance Cosine
+             * @description the same mean for random directions
+             */
+            chance_cosine: number;
+            /**
+             * Chance Share
+             * @description the same share for random directions that have the covariance of the decoder's rows; null: an earlier version did not measure it
+             * @default null
+             */
+            chance_share: number | null;
+            /**
+             * Found
+             * @description live features of the SAE with a cosine of at least 0.7 in 0, 1, … of the other seeds; empty: an earlier version did not count them
+             * @default []
+             */
+            found: number[];
+            /**
+             * Matched Share
+             * @description share of live features whose nearest row has a cosine of at least 0.7
+             */
+            matched_share: number;
+            /**
+             * Mean Cosine
+             * @description mean over live features and pairs of seeds of the nearest row's cosine
+             */
+            mean_cosine: number;
+            /**
+             * Seeds
+             * @description the SAE's own first
+             */
+            seeds: number[];
+        };
+        /**
          * Totals
          * @description Sizes of a run.
          */
         Totals: {
             /**
              * N Counted Tokens
-             * @description tokens that statistics count (no specials)
+             * @description vectors that statistics count: tokens without special ones, or one per headline
              */
             n_counted_tokens: number;
             /**
@@ -3714,6 +4163,56 @@ export interface operations {
             };
         };
     };
+    evidence: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvidenceAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     feature_card: {
         parameters: {
             query: {
@@ -3892,6 +4391,8 @@ export interface operations {
                 max_density?: number | null;
                 /** @description class with the feature's highest AUROC */
                 leaning?: number | null;
+                /** @description least number of trainings with other seeds in which the feature is found; of a run that was compared with none, no feature is found in any */
+                min_seeds?: number | null;
                 /** @description whether a person has named, starred or noted the feature */
                 labelled?: boolean | null;
                 /** @description a feature to show in the middle of the page; `offset` is ignored */
@@ -4418,6 +4919,56 @@ export interface operations {
             };
             /** @description Service Unavailable */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    layers: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LayersFile"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

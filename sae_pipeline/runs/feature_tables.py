@@ -19,6 +19,13 @@ from sae_pipeline.runs.fit_added import (
 from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
 from sae_pipeline.runs.problems import listed_problems, repeated_problems
+from sae_pipeline.runs.seed_stability import (
+    FOUND_IN_SEEDS,
+    found_in_seeds_metric,
+    in_other_seeds,
+    seed_stability,
+    times_found,
+)
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, FeatureEffectsFile
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, MadeWith, Record
 from sae_pipeline.schema.explanations import EXPLANATIONS, Explanation, ExplanationsFile
@@ -93,13 +100,16 @@ class FeatureTables:
         if run.has(FEATURE_EFFECTS):
             with run.optional(FEATURE_EFFECTS):
                 metrics += self._effects(columns)
+        family = run.whole(FAMILY, FamilyFile, lambda one: family_problems(one, run.metadata, run.checksum))
+        if family is not None:
+            metrics += self._stability(columns, family)
         if run.has(DECODER):
             with run.optional(DECODER):
                 check_decoder(run.folder, run.known(DECODER), run.metadata)
         for metric in metrics:
             run.vector(f"metric {metric.name}", np.array(columns[metric.name].values, np.float64))
         self._summaries(columns)
-        self._facts([columns[metric.name] for metric in metrics])
+        self._facts([columns[metric.name] for metric in metrics], family)
         run.about("d_sae", self.stats.d_sae)
         run.about("metrics", orjson.dumps([metric.model_dump() for metric in metrics]).decode())
         run.about("class_sizes", orjson.dumps(self.stats.class_sizes).decode())
@@ -134,16 +144,14 @@ class FeatureTables:
             leaning = np.where((counts > 0) & (auroc.max(axis=0) > 0.5), auroc.argmax(axis=0), -1).astype(np.int16)
         self._run.vector("leaning", leaning)
 
-    def _facts(self, columns: list[MetricColumn]) -> None:
+    def _facts(self, columns: list[MetricColumn], family: FamilyFile | None) -> None:
         run, stats = self._run, self.stats
         metadata, checksum = run.metadata, run.checksum
         fields = tuple(Estimate.model_fields)
         rows = [(c.name, f, getattr(c, f)) for c in columns for f in fields if getattr(c, f) is not None]
         table = np.array([row for _, _, row in rows], np.float64).reshape(len(rows), stats.d_sae)  # null: NaN
         neighbours = run.whole(NEIGHBOURS, NeighboursFile, lambda one: neighbours_problems(one, metadata))
-        family = run.whole(FAMILY, FamilyFile, lambda one: family_problems(one, metadata, checksum))
         siblings = [_siblings(match) for match in family.matches] if family else []
-        self._stability(family)
         self._map()
         found_names = run.whole(NAMES, NamesFile, lambda one: names_problems(one, metadata, stats))
         if found_names is not None:
@@ -187,13 +195,17 @@ class FeatureTables:
             ((one.text.casefold(), one.feature) for one in explained.values()),
         )
 
-    def _stability(self, family: FamilyFile | None) -> None:
-        """How surely each feature is found with other seeds: the mean of its cosines; −1 where there are none."""
-        own = self._run.metadata.sae.size
-        seeds = [m for one, m in zip(family.members, family.matches, strict=True) if one.size == own] if family else []
-        cosines = np.array([match.cosine for match in seeds], np.float64)
-        found = cosines.mean(0) if len(seeds) else np.full(self.stats.d_sae, -1.0)
-        self._run.vector("stability", found)
+    def _stability(self, columns: dict[str, MetricColumn], family: FamilyFile) -> list[MetricInfo]:
+        """Add to `columns` in how many other seeds each feature is found. Returns the metric, where there are seeds."""
+        run, counts = self._run, np.array(self.stats.headline_counts)
+        seeds = in_other_seeds(family.members, family.matches, run.metadata.sae.size)
+        summed = seed_stability(seeds, counts > 0)
+        if summed is None:
+            return []
+        run.about("stability", summed.model_dump_json())
+        found = times_found(seeds, self.stats.d_sae)
+        columns[FOUND_IN_SEEDS] = MetricColumn(name=FOUND_IN_SEEDS, top=[], values=found.tolist())
+        return [found_in_seeds_metric(summed.seeds)]
 
     def _map(self) -> None:
         run = self._run

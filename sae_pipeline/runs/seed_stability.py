@@ -7,13 +7,26 @@ import numpy as np
 from sae_pipeline.arrays import Flags, Ints
 from sae_pipeline.intervals import wilson_interval
 from sae_pipeline.schema.family import FamilyMember, MemberMatches, SeedStability
+from sae_pipeline.schema.run import MetricInfo
 
+FOUND_IN_SEEDS = "found_in_seeds"  # the metric's name
 Pairs = Sequence[tuple[FamilyMember, MemberMatches]]
 
 
 def in_other_seeds(members: Sequence[FamilyMember], matches: Sequence[MemberMatches], size: str) -> Pairs:
     """The members of the run's own size, which differ from its SAE by their seed alone, with their matches."""
     return [(one, match) for one, match in zip(members, matches, strict=True) if one.size == size]
+
+
+def found_in_seeds_metric(seeds: Sequence[int]) -> MetricInfo:
+    """The metric that counts the other seeds in which a feature is found."""
+    named = ", ".join(map(str, seeds))
+    trainings = f"the {len(seeds)} trainings with other seeds ({named})" if len(seeds) > 1 else f"the seed {named}"
+    return MetricInfo(
+        name=FOUND_IN_SEEDS,
+        label="Found in other seeds",
+        description=f"In how many of {trainings} a feature's decoder row has a cosine of at least 0.7 with this one's.",
+    )
 
 
 def times_found(seeds: Pairs, d_sae: int) -> Ints:

@@ -198,7 +198,7 @@ class MapColumn(Record):
     label: str
     description: str
     kind: Literal["density", "effect", "stability"]
-    values: list[FiniteFloat] = Field(description="one per feature of the map; stability is −1 where it is not known")
+    values: list[FiniteFloat] = Field(description="one per feature of the map")
 
 
 class MapAnswer(Record):

@@ -86,6 +86,12 @@ class DamagedLayersError(ApiError):
     status, code = 409, "damaged_layers"
 
 
+class NoEvidenceError(ApiError):
+    """The SAE of the run was not compared with baselines, or what was found cannot be read."""
+
+    status, code = 404, "no_evidence"
+
+
 class NoMapError(ApiError):
     """The run has no map."""
 

@@ -110,6 +110,13 @@ class FeaturesQuery(PageQuery, SliceQuery):
     min_density: Share | None = Field(None, description="least share of counted tokens on which the feature fires")
     max_density: Share | None = Field(None, description="largest share of counted tokens on which the feature fires")
     leaning: int | None = Field(None, ge=0, le=1000, description="class with the feature's highest AUROC")
+    min_seeds: int | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="least number of trainings with other seeds in which the feature is found; of a run that was "
+        "compared with none, no feature is found in any",
+    )
     labelled: bool | None = Field(None, description="whether a person has named, starred or noted the feature")
     around: int | None = Field(
         None, ge=0, le=10**9, description="a feature to show in the middle of the page; `offset` is ignored"

@@ -7,6 +7,8 @@ from pydantic import Field, FiniteFloat, NonNegativeInt
 from sae_pipeline.schema.causes import InterventionsSummary
 from sae_pipeline.schema.common import Record, Share
 from sae_pipeline.schema.contrast import ContrastFile
+from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.schema.family import SeedStability
 from sae_pipeline.schema.names import NameScores
 from sae_pipeline.schema.run import RunMetadata
 from viz_analysis.api.feature_types import FoundName, SimilarFeature
@@ -51,6 +53,10 @@ class ContrastAnswer(ContrastFile):
     )
 
 
+class EvidenceAnswer(ControlsFile):
+    """What `compare` found of the run's SAE: its baselines, its other seeds, and the claims against them."""
+
+
 class NamesSummary(Record):
     """How a run's names were found, and how well they predict, beside the controls."""
 
@@ -67,6 +73,7 @@ class RunAnswer(RunMetadata):
 
     has_causes: bool = Field(description="whether the run has causal findings about its predictions")
     names: NamesSummary | None = Field(description="null where the run has no names")
+    stability: SeedStability | None = Field(description="null where the features were looked for in no other seed")
     damaged_files: list[str] = Field(
         description="a sentence for each optional file that is damaged and left out; it says what makes the file anew"
     )

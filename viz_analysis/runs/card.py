@@ -1,15 +1,14 @@
 """What can be claimed of one feature, with the evidence: its name, its effects, its rivals, and where it fails."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from sae_pipeline.arrays import Floats, Ints
-from sae_pipeline.artefacts.checksums import read_record
-from sae_pipeline.errors import DamageError, command
+from sae_pipeline.errors import command
 from sae_pipeline.runs.run_files import run_checksum
+from sae_pipeline.runs.seed_stability import FOUND_IN_SEEDS
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.run import Firing, Prompt
 from sae_pipeline.static_html import number, percent
@@ -30,6 +29,9 @@ _KINDS = {
     "pca": "PCA direction",
     "neurons": "neuron",
     "random model": "feature of an SAE on a random model",
+    "frozen decoder": "feature of an SAE with a frozen random decoder",
+    "frozen encoder": "feature of an SAE with a frozen random encoder",
+    "bag of words": "word",
 }
 
 
@@ -38,14 +40,6 @@ class Evidence(NamedTuple):
 
     label: FeatureLabel | None
     controls: ControlsFile | None
-
-
-def read_controls(study: Path, sae_hash: str) -> ControlsFile | None:
-    """What `compare` found about an SAE of a study; None where it has not, and where the file is damaged."""
-    try:  # the place is that of `Layout.controls`, whose module loads torch
-        return read_record(study / "finbert_sae" / "evidence" / f"{sae_hash}.json", ControlsFile)
-    except DamageError:  # also where there is no such file
-        return None
 
 
 def card_content(run: RunReader, info: FeatureInfo, evidence: Evidence) -> CardContent:
@@ -64,7 +58,7 @@ def card_content(run: RunReader, info: FeatureInfo, evidence: Evidence) -> CardC
         run_id=info.run_id,
         feature=info.feature,
         title=_title(info, evidence.label),
-        summary=_summary(info),
+        summary=f"{_summary(info)}{_found_again(run, info)}",
         sections=sections,
     )
 
@@ -86,6 +80,15 @@ def _summary(info: FeatureInfo) -> str:
         interval = _interval(split.auroc_low, split.auroc_high, 2)
         score = f", AUROC {split.auroc:.2f}" + (f" (95 % interval {interval})" if interval != "–" else "")
     return f"{fires}; best indicates {info.labels[info.leaning]}{score}."
+
+
+def _found_again(run: RunReader, info: FeatureInfo) -> str:
+    """In how many other seeds the feature is found; empty where it was looked for in none."""
+    times = next((int(stat.value) for stat in info.stats if stat.name == FOUND_IN_SEEDS), None)
+    if run.stability is None or times is None:
+        return ""
+    n = len(run.stability.seeds)
+    return f" Found in {times} of {n} other {'seed' if n == 1 else 'seeds'}."
 
 
 def _table(header: list[str], rows: list[list[str]]) -> CardTable | None:
@@ -247,6 +250,17 @@ def _stability(run: RunReader, info: FeatureInfo, controls: ControlsFile | None)
         ]
     else:
         sentences = [_unmeasured("Counterparts in other sizes and seeds have", f"family --run {info.run_id}")]
+    if run.stability is None:
+        verb = f"family --run {info.run_id} --seeds 0,1,2"
+        sentences.append(_unmeasured("Whether other seeds find it again has", verb))
+    else:
+        chance = run.stability.chance
+        of_chance = "" if chance is None else f"; of random directions {percent(chance)} are found in a seed"
+        sentences.append(
+            f"{_found_again(run, info).strip().removesuffix('.')} (decoder rows at a cosine of at least 0.7). Of the "
+            f"features that fire, {percent(run.stability.share)} ({percent(run.stability.low)} to "
+            f"{percent(run.stability.high)}) are found in all{of_chance}."
+        )
     if controls:
         stable = controls.stability
         sentences.append(
@@ -267,13 +281,16 @@ def _rivals(run: RunReader, info: FeatureInfo, controls: ControlsFile | None) ->
         )
     if controls:
         for control in controls.controls:
-            scores = {probe.k: probe.auroc for probe in control.probing}
-            if 1 in scores:
-                rows.append(["each class, mean", f"the best {_KINDS[control.name]}", f"{scores[1]:.2f}"])
-        sentences.append("The lines about each class hold the whole SAE against controls at the same sparsity.")
+            best = next((probe for probe in control.probing if probe.k == 1), None)
+            if best:
+                ends = f" ({_interval(*best.auroc_interval, 2)})" if best.auroc_interval else ""
+                rows.append(["each class, mean", f"the best {_KINDS[control.name]}", f"{best.auroc:.2f}{ends}"])
+        sentences.append("The lines about each class hold the whole SAE against baselines at the same sparsity.")
+        failed = [claim.sentence for claim in controls.claims if claim.k == 1 and claim.verdict != "better"]
+        sentences += [f"This claim fails: {sentence}" for sentence in failed]
     else:
         verb = f"compare --sae-size {run.metadata.sae.size}"
-        sentences.append(_unmeasured("Neurons, PCA directions and a random model have", verb))
+        sentences.append(_unmeasured("Baselines (neurons, words, random SAEs) have", verb))
     return _section("Rivals", sentences, table=_table(["for", "rival", "AUROC"], rows))
 
 

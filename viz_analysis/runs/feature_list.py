@@ -7,6 +7,7 @@ import numpy as np
 import orjson
 
 from sae_pipeline.arrays import Flags, Ints
+from sae_pipeline.runs.seed_stability import FOUND_IN_SEEDS
 from sae_pipeline.schema.common import MIN_HEADLINES
 from viz_analysis.api.feature_types import FeatureRow, FeaturesPage, NearestExample
 from viz_analysis.api.queries import FeaturesQuery
@@ -78,6 +79,8 @@ def _matching(columns: FeatureColumns, query: FeaturesQuery, names: HumanNames, 
         keep &= columns.density <= query.max_density
     if query.leaning is not None:
         keep &= columns.leaning == query.leaning
+    if query.min_seeds is not None:
+        keep &= columns.values.get(FOUND_IN_SEEDS, np.zeros(run.d_sae)) >= query.min_seeds
     if query.labelled is not None:
         keep &= _mask(run, names) == query.labelled
     if query.token:

@@ -5,6 +5,7 @@ import orjson
 from numpy.typing import NDArray
 
 from sae_pipeline.errors import command
+from sae_pipeline.runs.seed_stability import FOUND_IN_SEEDS
 from sae_pipeline.schema.map import MapRegion
 from viz_analysis.api.feature_types import MapAnswer, MapColumn
 from viz_analysis.api.problems import NoMapError
@@ -69,15 +70,16 @@ def _columns(columns: FeatureColumns, features: NDArray[np.int32]) -> list[MapCo
                     values=_rounded(columns.values[name][features], _DIGITS),
                 )
             )
-    stability = columns.run.vector("stability")[features]
-    if (stability >= 0).any():
+    stability = columns.run.stability
+    if stability is not None:
+        share = columns.values[FOUND_IN_SEEDS][features] / len(stability.seeds)
         found.append(
             MapColumn.model_construct(
                 name="stability",
                 label="Stability",
-                description="Mean cosine with the nearest feature of the same SAE trained with other seeds.",
+                description="Share of the trainings with other seeds in which the feature is found again.",
                 kind="stability",
-                values=_rounded(stability, _DIGITS),
+                values=_rounded(share, _DIGITS),
             )
         )
     return found

@@ -61,7 +61,7 @@ class IndexedRun:
         self.n_headlines, self.d_sae = self._reader.n_headlines, self._reader.d_sae
         self.damaged_files = list(self._reader.left_out.values())
         self.has_causes = self._reader.interventions is not None
-        self.names = self._reader.names
+        self.names, self.stability = self._reader.names, self._reader.stability
 
     def headlines(self, query: HeadlinesQuery) -> HeadlinesPage:
         """A page of headlines."""

@@ -24,6 +24,7 @@ from sae_pipeline.runs.index import open_index
 from sae_pipeline.runs.run_files import read_metadata
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects
 from sae_pipeline.schema.common import FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS
+from sae_pipeline.schema.family import SeedStability
 from sae_pipeline.schema.run import FeatureExamples, HeadlineFeatures, MetricInfo, Prompt, RunMetadata
 from viz_analysis.api.feature_types import FoundName
 from viz_analysis.api.headline_types import Headline
@@ -58,6 +59,8 @@ class RunReader:
             self.left_out: dict[str, str] = orjson.loads(about["left_out"])
             self.interventions: str | None = about.get("interventions")
             self.names = NamesSummary.model_validate_json(about["names"]) if "names" in about else None
+            stability = about.get("stability")
+            self.stability = SeedStability.model_validate_json(stability) if stability else None
             self.map_head: str | None = about.get("map")
         except (LookupError, TypeError, ValueError) as error:
             raise IndexMisfitError(str(error)) from error

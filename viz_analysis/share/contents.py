@@ -61,7 +61,10 @@ _NO_PROMPT = Prompt(
     words=[],
     columns={},
 )
-_ANSWERS = ("run", "runs", "labels", "columns", "feature_density", "interventions", "contrast", "layers", "health")
+_ANSWERS = (
+    *("run", "runs", "labels", "columns", "feature_density"),
+    *("interventions", "contrast", "evidence", "layers", "health"),
+)
 _IN_FACTS = {"run_id", "labels", "feature", "metrics", "n_headlines_in_run", "examples"}
 _IN_ROWS = {"word", "found_name", "n_headlines", "density", "status", "leaning", "examples_saved"}
 
