@@ -105,20 +105,29 @@ def _batch_sizes() -> str:
     return ", ".join([*(f"{size:,} for {listed(kinds[size], 'and')}" for size in others), f"{usual:,} for the others"])
 
 
+def default_k(d_sae: int) -> int:
+    """Active features per token where none are named: 64, and in a narrow SAE an eighth of its features."""
+    return max(1, min(DEFAULT_K, d_sae // 8))
+
+
 class TrainConfig(Config):
     """How the SAEs are trained."""
 
     latent_dims: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (4096, 8192, 16384, 32768), description="LATENT_DIMS: d_sae of each SAE"
+        (), description="LATENT_DIMS: d_sae of each SAE; none: one, recommended from the number of tokens"
     )
     kind: Kind = Field("relu", description=f"{listed(KINDS, 'or')}; see sae/kinds/")
     recipe: Literal["default", "seed"] = Field("default", description="see sae/training.py")
     l1_coefficient: float = Field(1e-3, ge=0, description=f"L1_COEFFICIENT: sparsity penalty; {', '.join(_PENALISED)}")
     target_l0: float | None = Field(None, gt=0, description="TARGET_L0: the penalty is steered to this L0 instead")
     k: int | None = Field(
-        None, ge=1, description=f"active features per token; {', '.join(_FIXING_K)} (none: {DEFAULT_K})"
+        None,
+        ge=1,
+        description=f"active features per token; {', '.join(_FIXING_K)} (none: {DEFAULT_K}, for narrow SAEs fewer)",
     )
-    num_epochs: int = Field(3, ge=1, description="NUM_EPOCHS: passes over the activations")
+    num_epochs: int | None = Field(
+        None, ge=1, description="NUM_EPOCHS: passes over the activations; none: 3, of few tokens more"
+    )
     batch_size: int | None = Field(None, ge=1, description=f"tokens per step; none: {_batch_sizes()}")
     learning_rate: float | None = Field(None, gt=0, description="none: the kind's own, see sae/kinds/")
     buffer_mib: int = Field(1024, ge=1, description="activations held in memory; a larger store is shuffled in parts")
@@ -130,8 +139,8 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _sizes_differ(self) -> "TrainConfig":
-        if not self.latent_dims or len(set(self.latent_dims)) != len(self.latent_dims):
-            raise ValueError("latent_dims must be one or more different sizes")
+        if len(set(self.latent_dims)) != len(self.latent_dims):
+            raise ValueError("latent_dims must be different sizes")
         return self
 
     @model_validator(mode="after")
@@ -140,6 +149,8 @@ class TrainConfig(Config):
             raise ValueError("the recipe seed is of kind relu and has no target_l0")
         if self.k is not None and not self.fixes_k:
             raise ValueError(f"k belongs to {listed(_FIXING_K, 'and')}; use target_l0 for {self.kind}")
+        if not self.latent_dims:
+            return self
         wanted, smallest = self.active or self.target_l0, min(self.latent_dims)
         if wanted is not None and wanted > smallest:
             raise ValueError(f"{wanted:g} active features per token are more than the {smallest} there are")
@@ -157,10 +168,10 @@ class TrainConfig(Config):
 
     @property
     def active(self) -> int | None:
-        """k of the kinds that fix it; None for the others."""
+        """k of the kinds that fix it; None for the others. The default is that of the smallest size."""
         if not self.fixes_k:
             return None
-        return self.k or (max(1, round(self.target_l0)) if self.target_l0 else DEFAULT_K)
+        return self.k or (max(1, round(self.target_l0)) if self.target_l0 else default_k(min(self.latent_dims)))
 
 
 class SweepConfig(Config):
@@ -188,7 +199,7 @@ class SweepConfig(Config):
 class AnalyzeConfig(Config):
     """How much of the test split is read, and what a run keeps of it."""
 
-    sae_size: str = Field("32k", description='SAE_SIZE: "4k", "8k", "16k", "32k"')
+    sae_size: str | None = Field(None, description='SAE_SIZE: "256", "4k", "32k"; none: the SAE that was trained last')
     max_samples: int | None = Field(None, ge=1, description="MAX_SAMPLES: test headlines to read; none: all")
     top_features: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         100, description='TOP_FEATURES: features per metric with saved examples; "all": every feature that fires'
@@ -203,7 +214,9 @@ class ScoreConfig(Config):
 
     table: str = Field("", description="a file, or a folder saved by datasets; with or without labels")
     out: str = Field("scores", description="folder that the scores are written into")
-    sae_size: str = Field("32k", description='SAE_SIZE: "4k", "8k", "16k", "32k", "4k-e2e"')
+    sae_size: str | None = Field(
+        None, description='SAE_SIZE: "256", "4k", "4k-e2e"; none: the SAE that was trained last'
+    )
     features: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (), description="features that get a column each in a table of their own, e.g. 12,345"
     )
@@ -249,7 +262,9 @@ class InterveneConfig(Config):
 class FinishConfig(Config):
     """How an SAE is finished end to end; see sae/finish.py."""
 
-    sae_size: str = Field("4k", description='SAE_SIZE: the SAE to finish; the result is named "4k-e2e"')
+    sae_size: str | None = Field(
+        None, description='SAE_SIZE: the SAE to finish, "4k" becomes "4k-e2e"; none: the SAE that was trained last'
+    )
     epochs: int = Field(1, ge=1, description="passes over the training headlines")
     learning_rate: float = Field(2e-5, gt=0)
     kl_weight: float = Field(3.0, ge=0, description="1/β: weight of the KL in nats against the FVU")
@@ -260,7 +275,9 @@ class FinishConfig(Config):
 class CompareConfig(Config):
     """What an SAE is compared with beyond its report: controls, probes, and trainings from other seeds."""
 
-    sae_size: str = Field("4k", description="SAE_SIZE: the SAE that is held against controls")
+    sae_size: str | None = Field(
+        None, description="SAE_SIZE: the SAE that is held against controls; none: the one that was trained last"
+    )
     seeds: tuple[int, ...] = Field((0, 1, 2), description="trainings that differ by seed alone; at least two")
     probe_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5, 20), description="features per probe")
 
@@ -393,7 +410,9 @@ class ExportConfig(Config):
         description="file or folder to write; none: finbert_sae/<format>/layer_<L>_<size> for an SAE, a name in the "
         "current folder for a run",
     )
-    sae_size: str = Field("32k", description='the SAE by its SAE_SIZE: "4k", "8k", "16k", "32k", "4k-e2e"')
+    sae_size: str | None = Field(
+        None, description='the SAE by its SAE_SIZE: "256", "4k", "4k-e2e"; none: the one that was trained last'
+    )
     run: str | None = Field(None, description='the run by its number or name: "34", "run-034"; none: the latest')
     feature: int | None = Field(None, ge=0, description="the feature that a card is about")
     bench: bool = Field(False, description="site: whether classifier and SAE come along, so that the bench works")
@@ -479,6 +498,7 @@ PRESETS: dict[str, StudyConfig] = {
         headlines=HeadlinesConfig(source="sample"),
         finetune=FinetuneConfig(model="minilm", learning_rate=1.5e-4),
         extract=ExtractConfig(layer=4),
+        train=TrainConfig(latent_dims=(4096, 8192, 16384, 32768), num_epochs=3),
         intervene=InterveneConfig(max_headlines=300, agreement_headlines=50, curve_headlines=50, flip_headlines=50),
     ),
 }

@@ -45,7 +45,15 @@ from sae_pipeline.scoring.record import ScoreRecord
 from sae_pipeline.scoring.score import score_table
 from sae_pipeline.scoring.source import Source
 from sae_pipeline.study import present
-from sae_pipeline.study.layout import SAE, Layout, PresentClassifier, SaeRecord, read_sae_record, remember_layer
+from sae_pipeline.study.layout import (
+    SAE,
+    Layout,
+    PresentClassifier,
+    SaeRecord,
+    read_sae_record,
+    remember_layer,
+    remember_size,
+)
 from sae_pipeline.study.making import ensure_layers, ensure_saes
 from sae_pipeline.study.places import recorded, remember
 from sae_pipeline.study.provenance import provenance
@@ -109,6 +117,7 @@ def _made_present(folder: Path, study: StudyConfig, root: Path) -> ClassifierRec
         preset=study.preset,
         headlines=recorded(study.headlines, root),
         layer=before["layer"] if is_same else None,
+        sae_size=before.get("sae_size") if is_same else None,
     )
     remember(study.headlines, root)
     write_record(layout.classifier_alias, newest)
@@ -154,6 +163,7 @@ def train(
         alias(folder / SAE, Layout(root).sae_alias(record.config.hookpoint.layer, size))
         records[size] = record
     remember_layer(root, extraction.layer)
+    remember_size(root, list(records)[-1])
     return records
 
 
@@ -208,8 +218,8 @@ def analyze(
 
     Raises UserError when the SAE is missing or belongs to another classifier, and when the run contradicts itself.
     """
-    layout, config = Layout(root), study.analyze
-    classifier = present.load_classifier(root, device)
+    layout, study = Layout(root), present.with_size(study, root)
+    config, classifier = study.analyze, present.load_classifier(root, device)
     sae, record, sae_hash = present.load_sae(root, study.extract.layer, config.sae_size, device, classifier)
     split = present.same_headlines(root).test.first(config.max_samples)
     of_run = metrics_of(metrics, classifier.record.labels)

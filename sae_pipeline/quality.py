@@ -52,7 +52,7 @@ def finish(
     layout = Layout(root)
     _, record, sae_hash = load_sae(root, layer, config.sae_size, device)
     if record.finish is not None:
-        raise UserError(f"{config.sae_size} is finished already; name the SAE it was made from.")
+        raise UserError(f"{record_size(record)} is finished already; name the SAE it was made from.")
     folder = ensure_finished(config, layout.store / sae_hash, root, device, tracking)
     made = read_sae_record(folder)
     alias(folder / SAE, layout.sae_alias(layer, record_size(made)))

@@ -30,6 +30,7 @@ from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder, size_name
 from sae_pipeline.sae.kinds import Stepper, StepSharing, StepStats, stepper, unit_rows
 from sae_pipeline.sae.kinds.notebook import NotebookStep
+from sae_pipeline.sae.recommended import passes
 from sae_pipeline.schema.kinds import KINDS, Kind
 from sae_pipeline.tracking import Tracking, no_tracking
 
@@ -126,12 +127,13 @@ def train_saes(
     mean, scale = mean.to(device), scale.to(device)
     trainings = [_Training(job, tokens.n_tokens, device, sharing) for job in jobs]
     logs = [tracking(job.record_name, job.settings) for job in jobs]
-    n_steps = steps_per_epoch(tokens, config.tokens_per_step) * config.num_epochs
+    n_passes = passes(config, tokens.n_tokens)
+    n_steps = steps_per_epoch(tokens, config.tokens_per_step) * n_passes
     step = _resume(trainings, checkpoint, ranks)
     in_memory = config.buffer_mib * 2**20 // (2 * tokens.d_in)
-    total, done = tokens.n_tokens * config.num_epochs, trainings[0].progress.tokens
+    total, done = tokens.n_tokens * n_passes, trainings[0].progress.tokens
     with tqdm(total=total, initial=done, desc="train", unit="tok", unit_scale=True, disable=not ranks.first) as bar:
-        for batch in batches(tokens, config.tokens_per_step, config.num_epochs, _ORDER, step, in_memory):
+        for batch in batches(tokens, config.tokens_per_step, n_passes, _ORDER, step, in_memory):
             x = (batch.to(device).float() - mean) / scale
             for training in trainings:
                 training.step(x, step, n_steps)

@@ -33,6 +33,7 @@ from sae_pipeline.schema.causes import (
 )
 from sae_pipeline.schema.run import DECODER
 from sae_pipeline.study.layout import Layout, check_sae_record
+from sae_pipeline.study.present import trained_size
 
 Writer = Callable[[ExportConfig, int, Path], Path]
 
@@ -62,11 +63,14 @@ def export_sae(config: ExportConfig, layer: int, root: Path) -> Path:
     a file.
     """
     layout = Layout(root)
-    path = layout.sae_alias(layer, config.sae_size)
+    if config.sae_size is None and not layout.classifier_alias.is_file():
+        raise UserError(f"There is no study in {root}; make one with `{command('study')}`.")
+    size = config.sae_size or trained_size(root, layer)
+    path = layout.sae_alias(layer, size)
     if not path.is_file() and not layout.classifier_alias.is_file():
         raise UserError(f"There is no SAE at {path}, and no study in {root}; make one with `{command('study')}`.")
     sae = SparseAutoencoder.load(path)
-    folder = Path(config.out) if config.out else layout.weights / config.to / f"layer_{layer}_{config.sae_size}"
+    folder = Path(config.out) if config.out else layout.weights / config.to / f"layer_{layer}_{size}"
     files = foreign_files(sae, config.to, _measured(layout, path))
     _prepare(folder, files.__contains__, list(files)[-1])
     for name, content in files.items():

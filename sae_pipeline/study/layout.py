@@ -35,6 +35,7 @@ class PresentClassifier(BaseModel):
     preset: str
     headlines: HeadlinesConfig
     layer: int | None = Field(None, description="LAYER_TO_EXTRACT of the last extraction or training")
+    sae_size: str | None = Field(None, description="SAE_SIZE of the SAE that was trained last")
 
 
 SAE, SAE_RECORD = "sae.pt", "sae.json"
@@ -136,6 +137,13 @@ def remember_layer(root: Path, layer: int) -> None:
     present = present_classifier(root)
     if present.layer != layer:
         write_record(Layout(root).classifier_alias, present.model_copy(update={"layer": layer}))
+
+
+def remember_size(root: Path, size: str) -> None:
+    """Make a size the one that later commands work on, unless they name another."""
+    present = present_classifier(root)
+    if present.sae_size != size:
+        write_record(Layout(root).classifier_alias, present.model_copy(update={"sae_size": size}))
 
 
 def present_classifier(root: Path) -> PresentClassifier:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from tqdm.auto import tqdm
 
 from sae_pipeline.activations.extraction import extract_layers
 from sae_pipeline.activations.manifest import Manifest, store_inputs_hash
@@ -17,7 +18,9 @@ from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.sae.autoencoder import SaeConfig
 from sae_pipeline.sae.finish import finish
 from sae_pipeline.sae.kinds import nested_prefixes
+from sae_pipeline.sae.recommended import sentence, settled
 from sae_pipeline.sae.training import REVISION, Job, sparsity_weight, train_saes
+from sae_pipeline.schema.common import PER_HEADLINE
 from sae_pipeline.schema.kinds import KINDS
 from sae_pipeline.study.layout import Layout, SaeRecord, classifier_folder, read_sae_record, record_size
 from sae_pipeline.study.present import (
@@ -67,8 +70,9 @@ def join_training(
     """Do a further rank's share of each training step while rank 0 is in `ensure_saes`."""
     ranks.wait()  # rank 0 extracts first
     tokens = _tokens(extraction, config, root, device)
+    jobs = _jobs(tokens, [_settled(config, tokens.manifest)])
     missing = ranks.broadcast([""])
-    jobs = [job for job in _jobs(tokens, [config]) if job.name in missing]
+    jobs = [job for job in jobs if job.name in missing]
     if jobs:
         train_saes(tokens, tokens.mean, tokens.scale, jobs, device, None, ranks)
 
@@ -88,7 +92,7 @@ def ensure_saes(
     layout = Layout(root)
     tokens = _tokens(extraction, configs[0], root, device)
     ranks.wait()
-    jobs = _jobs(tokens, configs)
+    jobs = _jobs(tokens, [_settled(config, tokens.manifest, tell=True) for config in configs])
     work = ("train", *(job.name for job in jobs))
     found = {job.name: find_sae(layout, job.name) for job in jobs}
     if None in found.values():
@@ -123,6 +127,15 @@ def _tokens(
     if config.stream:
         return ActivationStream.open(extraction_of(extraction, root, device))
     return ensure_activations(extraction, root, device)
+
+
+def _settled(config: TrainConfig, manifest: Manifest, tell: bool = False) -> TrainConfig:
+    """A config with the sizes and passes that are recommended where it names none; with `tell` they are printed."""
+    what = "headlines" if manifest.positions in PER_HEADLINE else "tokens"
+    whole = settled(config, manifest.n_tokens, what)
+    if tell and not config.latent_dims:
+        tqdm.write(sentence(whole, manifest.n_tokens, what))
+    return whole
 
 
 def _jobs(tokens: ActivationStore | ActivationStream, configs: Sequence[TrainConfig]) -> list[Job]:

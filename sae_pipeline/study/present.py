@@ -191,14 +191,14 @@ def stored_sae(folder: Path, device: torch.device) -> SparseAutoencoder:
 
 
 def load_sae(
-    root: Path, layer: int, size: str, device: torch.device, classifier: Classifier | None = None
+    root: Path, layer: int, size: str | None, device: torch.device, classifier: Classifier | None = None
 ) -> tuple[SparseAutoencoder, SaeRecord, str]:
-    """The newest SAE of a size, with its record and its hash.
+    """The newest SAE of a size, with its record and its hash; without a size, of the one that was trained last.
 
     Raises UserError when there is none, when it is damaged, and when it does not belong to `classifier`.
     """
     layout = Layout(root)
-    path = layout.sae_alias(layer, size)
+    path = layout.sae_alias(layer, size or trained_size(root, layer))
     sae = SparseAutoencoder.load(path, device)
     if classifier is not None:
         check_fit(sae, classifier, path)
@@ -215,6 +215,26 @@ def load_sae(
         ) from error
     except DamageError as error:
         raise damaged_sae(layout.store / sae_hash, error) from error
+
+
+def trained_size(root: Path, layer: int) -> str:
+    """The size of a layer's SAE that was trained last; the layer's largest where that is not known.
+
+    Raises UserError when the layer has no SAE of the present classifier.
+    """
+    layout, present = Layout(root), present_classifier(root)
+    if present.sae_size is not None and layout.sae_alias(layer, present.sae_size).is_file():
+        return present.sae_size
+    saes = aliased_saes(layout, present.classifier_hash, layer)
+    if not saes:
+        raise UserError(f"There is no SAE of layer {layer}; run `{command('train')}`.")
+    return max(saes, key=lambda size: (saes[size].finish is None, saes[size].config.d_sae))
+
+
+def with_size(study: StudyConfig, root: Path) -> StudyConfig:
+    """A study whose analysis names its SAE; see `trained_size`."""
+    size = study.analyze.sae_size or trained_size(root, study.extract.layer)
+    return study.model_copy(update={"analyze": study.analyze.model_copy(update={"sae_size": size})})
 
 
 def saes_of_layers(
@@ -241,7 +261,11 @@ def equal_run(study: StudyConfig, root: Path) -> Path | None:
     A damaged one is none, and neither is one that an earlier version made without names for its features.
     """
     layout = Layout(root)
-    path = layout.sae_alias(study.extract.layer, study.analyze.sae_size)
+    try:
+        study = with_size(study, root)
+    except UserError:  # there is no SAE yet
+        return None
+    path = layout.sae_alias(study.extract.layer, str(study.analyze.sae_size))
     if not path.is_file():
         return None
     wanted = (file_hash(path), study.analyze.model_dump())
@@ -287,6 +311,9 @@ def _has_columns(run: Path, metadata: RunMetadata, split: Split) -> bool:
 def check_sae_size(study: StudyConfig, root: Path) -> None:
     """Raise UserError when the analysis of a study wants an SAE that is neither trained nor to be trained."""
     wanted = study.analyze.sae_size
+    if wanted is None or Layout(root).sae_alias(study.extract.layer, wanted).is_file():
+        return
     sizes = [size_name(d_sae, study.extract.positions) for d_sae in study.train.latent_dims]
-    if wanted not in sizes and not Layout(root).sae_alias(study.extract.layer, wanted).is_file():
-        raise UserError(f"No {wanted} SAE is to be trained; choose --sae-size from {', '.join(sizes)}.")
+    if wanted not in sizes:
+        way_out = f"choose --sae-size from {', '.join(sizes)}" if sizes else "name its size by --latent-dims too"
+        raise UserError(f"No {wanted} SAE is to be trained; {way_out}.")

@@ -26,7 +26,7 @@ def small_config(root: Path) -> StudyConfig:
         "demo",
         headlines={"source": str(root / "headlines.csv")},
         finetune={"epochs": 3, "learning_rate": 2e-4, "batch_size": 16},
-        train={"latent_dims": (1024, 2048), "batch_size": 256},
+        train={"latent_dims": (1024, 2048), "batch_size": 256, "num_epochs": 3},
         analyze={"sae_size": "2k", "top_features": 30},
     )
 

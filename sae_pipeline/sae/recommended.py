@@ -1,0 +1,69 @@
+"""The size of an SAE, how sparse it is and how long it trains, recommended from the number of vectors to train on.
+
+    d_sae    = the power of two nearest n_vectors / 36, from 64 to 32,768
+    k        = 64 active features, in narrow SAEs an eighth of them
+    passes   = 450,000 / n_vectors, at least 3
+
+A vector is that of a token, or that of a headline where the positions are cls or mean.
+"""
+
+import math
+from typing import Any
+
+from pydantic import ValidationError
+
+from sae_pipeline.config import TrainConfig, default_k
+from sae_pipeline.errors import UserError
+
+_VECTORS_PER_FEATURE = 36
+_SMALLEST, _LARGEST = 64, 32_768
+_VECTORS_SEEN, _LEAST_PASSES = 450_000, 3
+_L1 = TrainConfig.model_fields["l1_coefficient"].default
+
+
+def recommended_size(n_vectors: int, what: str = "tokens") -> int:
+    """The recommended d_sae for so many vectors, which messages call `what`.
+
+    Raises UserError where they are too few for any SAE.
+    """
+    needed = _SMALLEST * _VECTORS_PER_FEATURE
+    if n_vectors < needed:
+        raise UserError(
+            f"{n_vectors:,} {what} are too few for an SAE: the smallest has {_SMALLEST} features and needs {needed:,}; "
+            "give more headlines, more text by --extra-text, or a size by --latent-dims."
+        )
+    return int(min(_LARGEST, 2 ** round(math.log2(n_vectors / _VECTORS_PER_FEATURE))))
+
+
+def passes(config: TrainConfig, n_vectors: int) -> int:
+    """How often a training reads so many vectors."""
+    return config.num_epochs or max(_LEAST_PASSES, round(_VECTORS_SEEN / n_vectors))
+
+
+def settled(config: TrainConfig, n_vectors: int, what: str = "tokens") -> TrainConfig:
+    """A config that leaves nothing open: its sizes, their sparsity and its passes, for so many vectors.
+
+    Raises UserError where the vectors are too few, and where k is larger than the recommended size.
+    """
+    found: dict[str, Any] = {"num_epochs": passes(config, n_vectors)}
+    if not config.latent_dims:
+        d_sae = recommended_size(n_vectors, what)
+        found["latent_dims"] = (d_sae,)
+        if not (config.fixes_k or config.target_l0 or config.l1_coefficient != _L1 or config.recipe == "seed"):
+            found["target_l0"] = default_k(d_sae)
+    try:
+        return TrainConfig.model_validate(config.model_dump() | found)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"{problem} for {n_vectors:,} {what}; name a size by --latent-dims.") from error
+
+
+def sentence(config: TrainConfig, n_vectors: int, what: str = "tokens") -> str:
+    """What is recommended for so many vectors and why, given the settled config."""
+    d_sae = config.latent_dims[0]
+    wanted = config.active or config.target_l0
+    sparsity = f"{wanted:g} of them active" if wanted else f"L1_COEFFICIENT {config.l1_coefficient:g}"
+    return (
+        f"recommended for {n_vectors:,} {what}: {d_sae:,} features, {sparsity}, {config.num_epochs} passes; more "
+        "features reconstruct unseen headlines no better and differ more between seeds (--latent-dims for others)"
+    )
