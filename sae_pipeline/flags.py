@@ -57,8 +57,14 @@ _VERBS = {
     ),
     "push": ("send the classifier, the SAEs and a run to the Hugging Face hub", ("extract", "push")),
     "pull": ("fetch what was pushed from the Hugging Face hub", ("pull",)),
+    "unseal": ("test the final claims, once, on the headlines that --seal kept back", ("unseal",)),
+    "paper": ("write figures, tables, methods and facts of a run for a paper, and an archive", ("paper",)),
     "report": ("print the figures of the present classifier and SAEs", ()),
-    "verify": ("compare every artefact, or those in an archive, with the checksums in its record", ()),
+    "verify": (
+        "compare every artefact, or those in an archive, with the checksums in its record; recompute the figures of an "
+        "archive that paper wrote",
+        (),
+    ),
 }
 _INSPECT = ("columns", "text_column", "label_column", "label_map", "label_names")  # the flags of inspect
 _SCORE = {("extract", "layer"), *(("score", name) for name in ScoreConfig.model_fields if name != "table")}
@@ -107,7 +113,8 @@ def add_study_verbs(verbs: Verbs) -> None:
             sub.add_argument("--json", action="store_true", help="end with one line of JSON")
             continue
         if verb == "verify":
-            sub.add_argument("--archive", help="check the content of this .zip, .tar or .tar.gz instead")
+            sub.add_argument("archive", nargs="?", metavar="ARCHIVE", help="check this .zip, .tar or .tar.gz instead")
+            sub.add_argument("--archive", dest="archive_flag", metavar="ARCHIVE", help="the same")
             continue
         sub.add_argument(
             "--preset",
@@ -125,6 +132,8 @@ def add_study_verbs(verbs: Verbs) -> None:
         if verb == "push":
             sub.add_argument("--yes", action="store_true", help="send; without it only say what would be sent")
             sub.add_argument("--dry-run", metavar="FOLDER", help="write the card into a folder and send nothing")
+        if verb == "unseal":
+            sub.add_argument("--yes", action="store_true", help="open the seal; without it only say what would be done")
         if verb == "explain":
             sub.add_argument("--yes", action="store_true", help="ask; without it only say how much would be asked")
         if verb == "pull":

@@ -12,6 +12,7 @@ from sae_pipeline.config import RUN_FORMATS, HeadlinesConfig, StudyConfig
 from sae_pipeline.config_file import write_settings
 from sae_pipeline.errors import UserError
 from sae_pipeline.flags import STAGES, headlines_config, study_of
+from sae_pipeline.schema.paper import PAPER, PaperRecord
 from sae_pipeline.study.root import StudyRoot, study_root
 from sae_pipeline.tracking import Tracking, tracking
 
@@ -36,8 +37,8 @@ def run_verb(arguments: argparse.Namespace) -> None:
         raise UserError(f"{verb} runs in one process; torchrun is for {', '.join(_SHARED)}.")
     of_run = getattr(arguments, "export.to", None) in RUN_FORMATS
     place = study_root(arguments.root, "export-run" if of_run else verb, getattr(arguments, f"{verb}.run", None))
-    if verb == "verify" and arguments.archive:
-        _verify_archive(Path(arguments.archive))
+    if verb == "verify" and (archive := arguments.archive or arguments.archive_flag):
+        _verify_archive(Path(archive), place.folder)
         return
     with place.naming_the_address():
         place.sync()
@@ -56,6 +57,10 @@ def run_verb(arguments: argparse.Namespace) -> None:
                 _share(arguments, study, place)
             elif verb == "explain":
                 _explain(arguments, study, place)
+            elif verb == "unseal":
+                _unseal(arguments, study, place)
+            elif verb == "paper":
+                _paper(study, place)
             else:
                 _run_stages(arguments, study, place)
 
@@ -88,6 +93,29 @@ def _explain(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot
         raise UserError("Nothing was sent; add --yes to ask these questions.")
     print("\n".join(report.explanation_lines(planned.answers(explain(planned).explanations), len(planned.shown))))
     place.sync()
+
+
+def _unseal(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) -> None:
+    """Say what would be opened and, with --yes, open it once and print what it says."""
+    from sae_pipeline.machine.device import pick_device
+    from sae_pipeline.study import report
+    from sae_pipeline.study.unseal import plan_opening, unseal
+
+    opening = plan_opening(study.unseal, place.folder)
+    print("\n".join(opening.lines()), flush=True)
+    if not arguments.yes:
+        raise UserError("The seal is still closed, and it opens once only; add --yes to open it.")
+    record = unseal(opening, place.folder, pick_device(arguments.device))
+    print("\n".join(report.sealed_lines(record, opening.run.metadata.labels)))
+    place.sync()
+
+
+def _paper(study: StudyConfig, place: StudyRoot) -> None:
+    """Write a paper's folder, and print what is in it."""
+    from sae_pipeline.paper.write import write_paper
+
+    for line in write_paper(study.paper, place.folder):
+        print(line, flush=True)
 
 
 def _run_stages(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) -> None:
@@ -219,11 +247,39 @@ def _print_report(root: Path) -> "StudyReport":
     return figures
 
 
-def _verify_archive(archive: Path) -> None:
+def _verify_archive(archive: Path, root: Path) -> None:
+    """Compare an archive with its checksums and, where `paper` wrote it, make its figures again."""
     from sae_pipeline.study.verify import unpacked
 
     with unpacked(archive) as folder:
-        _verify(folder, str(archive))
+        if not (folder / "paper" / PAPER).exists():
+            _verify(folder, str(archive))
+            return
+        from sae_pipeline.paper.recompute import archived_record
+
+        record = archived_record(folder, archive)
+        damage = None
+        try:
+            _verify(folder, str(archive))
+        except UserError as error:
+            damage = error  # the figures say what the damage changed
+        _recompute(folder, record, root)
+        if damage:
+            raise damage
+
+
+def _recompute(folder: Path, record: PaperRecord, root: Path) -> None:
+    """Print a line for each figure that is made again. Raises UserError when one is different."""
+    from sae_pipeline.paper.recompute import NOISE, OUTCOMES, recompute
+
+    counts = Counter[str]()
+    for one in recompute(folder, record, root):
+        print(f"{one.outcome:10} {one.name}  {one.said}", flush=True)
+        counts[one.outcome] += 1
+    print("; ".join(f"{counts[outcome]} {meaning}" for outcome, meaning in OUTCOMES.items() if counts[outcome]))
+    print(NOISE)
+    if counts["DIFFERENT"]:
+        raise UserError(f"{counts['DIFFERENT']} of {counts.total()} figures are different; their lines above say how.")
 
 
 def _verify(folder: Path, shown: str) -> None:

@@ -14,6 +14,7 @@ FLOORS = (
         "arrays",
         "intervals",
         "static_html",
+        "latex",
         "schema",
         "config",
         "config_file",
@@ -30,7 +31,7 @@ FLOORS = (
     {"evaluation", "analysis", "scoring"},
     {"causal"},
     {"study"},
-    {"pipeline", "quality", "contrast", "explaining", "sharing", "flags"},
+    {"pipeline", "quality", "contrast", "explaining", "sharing", "paper", "flags"},
     {"verbs"},
     {"__main__"},
 )

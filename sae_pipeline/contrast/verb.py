@@ -19,6 +19,7 @@ from sae_pipeline.runs.index import index_run
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile
 from sae_pipeline.study import present
 from sae_pipeline.study.layout import Layout
+from sae_pipeline.study.seals import refuse_sealed
 
 
 def contrast(config: ContrastConfig, root: Path, device: torch.device) -> ContrastFile:
@@ -29,6 +30,9 @@ def contrast(config: ContrastConfig, root: Path, device: torch.device) -> Contra
     started = time.perf_counter()
     run = read_run(find_run(Layout(root).runs, config.run))
     pairs, left_out, n_headlines = _pairs(run, config)
+    if config.pairs:
+        own = (text for pair in pairs if pair.source == "table" for text in (pair.before, pair.after))
+        refuse_sealed(Layout(root), own, config.pairs)
     classifier, sae = present.run_parts(root, run.metadata, device)
     probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id, config.tokens_per_batch)
     kinds = measure(probe, classifier, pairs, config)

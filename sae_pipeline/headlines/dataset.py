@@ -10,6 +10,7 @@ folds white space and lowers the case. The rules apply in this order:
 4. Where copies agree, the first one is kept.
 5. A train row that is also in test is removed from train.
 6. A hash of the text draws 10 % of train for dev.
+7. With `seal`, a hash of the text draws a third of test. It is left out until `open_sealed` reads it.
 
 Without `split_by`, the split of a headline depends on its text alone, and more data never moves it.
 """
@@ -33,12 +34,13 @@ from sae_pipeline.headlines.labels import FoundLabels, Meanings, Numbers, unders
 from sae_pipeline.headlines.rows import SourceRow, SourceRows, read_rows, typed
 from sae_pipeline.headlines.sample import sample_headlines
 from sae_pipeline.headlines.table_files import FORMATS, open_table
-from sae_pipeline.headlines.text import headline_id, normalise, shortened
+from sae_pipeline.headlines.text import headline_id, normalise, sealed_key, shortened
 from sae_pipeline.schema.common import Cell
 from sae_pipeline.schema.run import MAX_COLUMNS
 
 SAMPLE = "sample"
-TEST_SHARE, DEV_SHARE = 0.2, 0.1
+TEST_SHARE, DEV_SHARE, SEALED_SHARE = 0.2, 0.1, 1 / 3
+LEAST_SEALED = 30  # headlines; an interval of fewer says nothing
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,10 @@ _MANY_CLASSES = 8  # above it the table of classes would be wider than a screen
 
 @dataclass(frozen=True)
 class Headlines:
-    """The three splits, what their labels mean, how they came about, and a hash of their content."""
+    """The three splits, what their labels mean, how they came about, and a hash of their content.
+
+    The texts of sealed headlines are not among them, only keys by which they are recognised.
+    """
 
     train: Split
     dev: Split
@@ -102,6 +107,7 @@ class Headlines:
     revision: str | None  # the commit of a data set on the hub
     report: CleaningReport
     data_hash: str  # 12 hex characters over texts and labels of the three splits, and the names
+    sealed_keys: frozenset[str] = frozenset()  # sealed_key(text) of each sealed headline
 
     def with_labels(self, labels: Mapping[str, list[int]]) -> "Headlines":
         """The same headlines with these labels by split."""
@@ -115,17 +121,10 @@ def load_headlines(config: HeadlinesConfig, classes: Sequence[str] = ()) -> Head
     for every bad input, in one sentence that says what to do.
     """
     source = _Source(config, classes)
-    meanings, (train, test) = source.meanings, source.headlines()
-    if test is None and config.split_by is None:
-        train, test = _partition(train, "test", TEST_SHARE)
-    elif test is None:
-        train, test = latest(train, str(config.split_by), TEST_SHARE, config.source)
-    without_label = [rows.without_label for rows in (*source.tables, SourceRows())]
-    test, test_counts = clean(test, frozenset(), without_label[1])
-    train, train_counts = clean(train, {normalise(row.text) for row in test}, without_label[0])
-    train, dev = _partition(train, "dev", DEV_SHARE)
-
-    splits = {"train": train, "dev": dev, "test": test}
+    splits, train_counts, test_counts = _cleaned(source)
+    sealed = splits.pop("sealed")
+    source.found.forget(row.text for row in sealed)
+    meanings = source.meanings
     counts = {name: _class_counts(rows, len(meanings.names)) for name, rows in splits.items()}
     report = CleaningReport(
         train=train_counts,
@@ -134,7 +133,7 @@ def load_headlines(config: HeadlinesConfig, classes: Sequence[str] = ()) -> Head
         classes=counts,
         sizes={name: len(rows) for name, rows in splits.items()},
         mapping=tuple(source.mapping),
-        notes=tuple(source.notes),
+        notes=(*source.notes, *([f"{len(sealed):,} more test headlines are sealed."] if sealed else [])),
     )
     _check_enough(config.source, report, to_train=not classes)
     return Headlines(
@@ -144,7 +143,44 @@ def load_headlines(config: HeadlinesConfig, classes: Sequence[str] = ()) -> Head
         revision=source.revision,
         report=report,
         data_hash=_data_hash(splits.values(), meanings.names),
+        sealed_keys=frozenset(sealed_key(row.text) for row in sealed),
     )
+
+
+def open_sealed(config: HeadlinesConfig, classes: Sequence[str] = ()) -> Split:
+    """Read the sealed headlines. Only `study/unseal.py` calls this, once for each study."""
+    splits, _, _ = _cleaned(_Source(config, classes))
+    return _splits({"sealed": splits["sealed"]})["sealed"]
+
+
+def _cleaned(source: "_Source") -> tuple[dict[str, list[Headline]], SourceCounts, SourceCounts]:
+    """The rows of train, dev, test and sealed, and the counts of the cleaning of train and of test."""
+    config, (train, test) = source.config, source.headlines()
+    if test is None and config.split_by is None:
+        train, test = _partition(train, "test", TEST_SHARE)
+    elif test is None:
+        train, test = latest(train, str(config.split_by), TEST_SHARE, config.source)
+    without_label = [rows.without_label for rows in (*source.tables, SourceRows())]
+    test, test_counts = clean(test, frozenset(), without_label[1])
+    train, train_counts = clean(train, {normalise(row.text) for row in test}, without_label[0])
+    train, dev = _partition(train, "dev", DEV_SHARE)
+    sealed: list[Headline] = []
+    if config.seal:
+        test, sealed = _sealed(test, source)
+    return {"train": train, "dev": dev, "test": test, "sealed": sealed}, train_counts, test_counts
+
+
+def _sealed(test: list[Headline], source: "_Source") -> tuple[list[Headline], list[Headline]]:
+    """The rest of test, and the third that is sealed."""
+    if not source.labelled:
+        raise UserError(f"--seal keeps labels for a final test, and {source.config.source} has none; leave it out.")
+    rest, sealed = _partition(test, "seal", SEALED_SHARE)
+    if min(len(rest), len(sealed)) < LEAST_SEALED:
+        raise UserError(
+            f"--seal takes a third of the {len(test):,} test headlines of {source.config.source}, and needs at least "
+            f"{LEAST_SEALED} in it and as many outside; give more headlines, or leave it out."
+        )
+    return rest, sealed
 
 
 # --- reading -------------------------------------------------------------------------------------------

@@ -70,6 +70,12 @@ class FoundLabels:
                 self.examples[found].append(shortened(text, _SHOWN))
         return found
 
+    def forget(self, texts: Iterable[str]) -> None:
+        """Leave headlines out of the examples."""
+        hidden = {shortened(text, _SHOWN) for text in texts}
+        for label, examples in self.examples.items():
+            self.examples[label] = [example for example in examples if example not in hidden]
+
 
 @dataclass(frozen=True)
 class Meanings:
@@ -84,7 +90,8 @@ class Meanings:
         lines = []
         for label, count in sorted(found.counts.items(), key=lambda item: (self.index[item[0]], item[0])):
             shown = ", ".join(f"“{text}”" for text in found.examples[label])
-            lines.append(f"{found.written[label]} → {self.names[self.index[label]]} ({count:,}), e.g. {shown}")
+            example = f", e.g. {shown}" if shown else ""
+            lines.append(f"{found.written[label]} → {self.names[self.index[label]]} ({count:,}){example}")
         return [*lines, self.note] if self.note else lines
 
 

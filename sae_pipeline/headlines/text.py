@@ -25,6 +25,11 @@ def headline_id(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def sealed_key(text: str) -> str:
+    """A hash by which a sealed headline and its copies are recognised, and which does not reveal them."""
+    return hashlib.sha256(f"sealed\n{normalise(text)}".encode()).hexdigest()[:24]
+
+
 def in_testing_half(headline_ids: Iterable[str]) -> NDArray[np.bool_]:
     """Which headlines test what the others have chosen, by a bit of their text's hash: the same in every run."""
     return np.array([int(name[-1], 16) & 1 for name in headline_ids], bool)

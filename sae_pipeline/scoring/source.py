@@ -18,10 +18,12 @@ import pyarrow as pa
 
 from sae_pipeline.artefacts.content_names import content_name
 from sae_pipeline.config import ScoreConfig
+from sae_pipeline.errors import UserError, command
 from sae_pipeline.headlines.columns import Columns, find_columns
 from sae_pipeline.headlines.rows import as_text, check_text
 from sae_pipeline.headlines.table_files import Table, open_table
 from sae_pipeline.headlines.tables.table import Row, plain
+from sae_pipeline.headlines.text import sealed_key
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")  # a half of a pair, which UTF-8 cannot hold
 _DELIMITED = {"CSV", "TSV", "sentence@label", "plain lines"}  # formats whose cells are all text
@@ -51,13 +53,14 @@ class Source:
 
     table: Table
     columns: Columns
+    sealed: frozenset[str] = frozenset()  # keys of headlines that may not be read yet
 
     @classmethod
-    def open(cls, config: ScoreConfig) -> "Source":
+    def open(cls, config: ScoreConfig, sealed: frozenset[str] = frozenset()) -> "Source":
         """Recognise the table. Raises UserError where it cannot be read and where no column holds headlines."""
         table = open_table(Path(config.table).expanduser(), config.columns)
         found = find_columns(table.columns, table.path.name, config.text_column, need_label=False)
-        return cls(table, replace(found, label=None))  # a label is a column like any other here
+        return cls(table, replace(found, label=None), sealed)  # a label is a column like any other here
 
     @property
     def notes(self) -> list[str]:
@@ -101,6 +104,11 @@ class Source:
         name = self.table.path.name
         headline, _ = self.columns.cells(row, name, where)
         check_text(as_text(headline), f"{name}, {where}")
+        if self.sealed and sealed_key(as_text(headline)) in self.sealed:
+            raise UserError(
+                f"{name}, {where}: this headline is sealed in the study; leave such rows out, or open the seal for the "
+                f"final claims with `{command('unseal')}`."
+            )
 
     def reader(self, schema: pa.Schema) -> RowReader:
         """Begin to read the rows, in Arrow tables of the schema that the survey found."""

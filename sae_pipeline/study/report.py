@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.runs.folders import list_runs
-from sae_pipeline.runs.run_files import DamagedRunError, read_added
+from sae_pipeline.runs.run_files import DamagedRunError, read_added, read_listed
 from sae_pipeline.schema.causes import InterventionsFile
+from sae_pipeline.schema.common import FEATURE_STATS
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile, ShareOfPairs
 from sae_pipeline.schema.controls import Claim, ControlsFile
 from sae_pipeline.schema.explanations import Explanation
@@ -22,6 +24,8 @@ from sae_pipeline.schema.family import FamilyFile
 from sae_pipeline.schema.layers import LayersFile, Measured
 from sae_pipeline.schema.map import MapFile
 from sae_pipeline.schema.reports import ClassifierReport
+from sae_pipeline.schema.run import FeatureStatsFile
+from sae_pipeline.schema.seal import SealRecord
 from sae_pipeline.study.layout import (
     SAE,
     Layout,
@@ -31,6 +35,8 @@ from sae_pipeline.study.layout import (
     present_classifier,
     record_size,
 )
+from sae_pipeline.study.multiplicity import tests_line, tests_of
+from sae_pipeline.study.seals import find_seal
 
 
 class StudyReport(BaseModel):
@@ -44,6 +50,10 @@ class StudyReport(BaseModel):
     controls: list[ControlsFile]
     layers: LayersFile | None = Field(None, description="the classifier's layers side by side; null: not compared")
     contrast: ContrastFile | None = Field(None, description="of the newest run whose texts were changed; null: none")
+    tests: dict[str, int] | None = Field(
+        None, description="features that the newest run tests, by metric; null: no run"
+    )
+    seal: SealRecord | None = Field(None, description="of the headlines that are kept for a final test; null: none")
 
     def summary(self) -> dict[str, Any]:
         """The main figures as a dict for JSON, which scripts read."""
@@ -107,6 +117,12 @@ class StudyReport(BaseModel):
         if self.contrast:
             yield ""
             yield from contrast_lines(self.contrast)
+        if self.tests is not None:
+            yield ""
+            yield tests_line(self.tests)
+        if self.seal:
+            yield ""
+            yield from sealed_lines(self.seal, self.classifier.labels)
 
 
 def _score_lines(test: ClassifierReport) -> Iterator[str]:
@@ -139,6 +155,8 @@ def study_report(root: Path) -> StudyReport:
         controls=[file for sae_hash in hashes if (file := _controls(layout, sae_hash)) is not None],
         layers=_layers(layout, folder.name),
         contrast=_contrast(layout, folder.name),
+        tests=_tests(layout, folder.name),
+        seal=_seal(layout, folder),
     )
 
 
@@ -146,6 +164,8 @@ def _layers(layout: Layout, classifier_hash: str) -> LayersFile | None:
     """What `layers` found about a classifier; None where there is nothing. Raises UserError for a damaged file."""
     try:
         file = read_record(layout.layers, LayersFile)
+        if any(one.sae and not (layout.store / one.sae.sae_hash).is_dir() for one in file.layers):
+            raise DamageError("is about an SAE that is not in the store")
     except MissingError:
         return None
     except DamageError as error:
@@ -166,6 +186,21 @@ def _contrast(layout: Layout, classifier_hash: str) -> ContrastFile | None:
         if found is not None:
             return found
     return None
+
+
+def _tests(layout: Layout, classifier_hash: str) -> dict[str, int] | None:
+    """How many features each metric of a classifier's newest run tests; None without a run that can be read."""
+    for entry in list_runs(layout.runs):
+        if entry.metadata is not None and entry.metadata.classifier_hash == classifier_hash:
+            known = entry.metadata.files[FEATURE_STATS]
+            with suppress(DamagedRunError):  # `verify` names it
+                return tests_of(read_listed(entry.folder, FEATURE_STATS, known, FeatureStatsFile))
+    return None
+
+
+def _seal(layout: Layout, classifier: Path) -> SealRecord | None:
+    found = find_seal(layout, classifiers.classifier_record(classifier).data_hash)
+    return found and found[1]
 
 
 def _controls(layout: Layout, sae_hash: str) -> ControlsFile | None:
@@ -397,6 +432,32 @@ def _most_often(transitions: Sequence[Sequence[int]], labels: Sequence[str]) -> 
 
 def _with_ends(share: ShareOfPairs) -> str:
     return f"{share.share:.1%} [{share.low:.1%}, {share.high:.1%}]"
+
+
+def sealed_lines(record: SealRecord, labels: Sequence[str]) -> Iterator[str]:
+    """Whether the sealed headlines were opened, and what they say of the claims."""
+    opened, result = record.opened, record.result
+    if opened is None or result is None:
+        yield f"{record.n_headlines:,} test headlines are sealed since {record.sealed_at}; `unseal` opens them once"
+        return
+    spliced, looks = result.spliced, "" if opened.looks is None else f"; {opened.looks:,} features looked at before"
+    change = spliced.accuracy_spliced - spliced.accuracy_clean
+    yield f"{record.n_headlines:,} sealed headlines, opened once on {opened.opened_at} with {opened.run_id}{looks}:"
+    yield (
+        f"  accuracy {result.classifier.accuracy:.3f}, macro-F1 {result.classifier.macro_f1:.3f}; L0 "
+        f"{result.held_out.l0:.1f}, FVU {result.held_out.fvu:.3f}; {spliced.unchanged:.1%} "
+        f"{_interval(spliced.unchanged_interval, '.1%')} unchanged, accuracy change "
+        f"{change:+.2%} {_interval(spliced.accuracy_change_interval, '+.2%')}"
+    )
+    for claim in result.claims:
+        if claim.auroc is None or claim.low is None or claim.high is None or claim.p is None:
+            yield f"  feature {claim.feature}: not tested, it fires in {claim.n} of them"
+            continue
+        yield (
+            f"  feature {claim.feature}: AUROC of {labels[claim.label]} {claim.auroc:.3f} "
+            f"[{claim.low:.3f}, {claim.high:.3f}], p {claim.p:.2g} (Holm, {len(result.claims)} claims); "
+            f"{claim.expected:.3f} on the half that chose it"
+        )
 
 
 def causal_lines(file: InterventionsFile) -> Iterator[str]:

@@ -31,7 +31,7 @@ _RECORDS = {METADATA, "manifest.json", "sae.json", "classifier.json"}
 _SEALED = {*_RECORDS, *ADDED_BY, LAYERS}
 _LOCAL = (*INDEX_FILES, *MEANING_FILES)  # in a run's folder, made anew on each machine
 _SMALL = re.compile(
-    r"finbert_sae/([^/]+|evidence/[^/]+|store/[^/]+/[^/]+|activations/[^/]+/manifest)\.json"
+    r"finbert_sae/([^/]+|(evidence|seals)/[^/]+|store/[^/]+/[^/]+|activations/[^/]+/manifest)\.json"
     r"|analysis_data/[^/]+/metadata\.json"
 )
 _SENT = re.compile(r"finbert_sae/(?!checkpoints/).*|analysis_data/(?!labels/).*")
@@ -49,6 +49,8 @@ _READS: dict[str, tuple[str, ...]] = {
     "contrast": (_SAES,),
     "export-run": (),
     "map": (),
+    "paper": (_SAES,),
+    "unseal": (_SAES,),
     "push": (_SAES, _RUNS),
     "pull": (_SAES, _RUNS),
     "study": (_SAES, _ACTIVATIONS, _RUNS),
@@ -173,7 +175,7 @@ class RemoteStudy(StudyRoot):
         if self._verb == "verify":
             return {name: file for name, file in files.items() if _SENT.fullmatch(name) and not name.endswith(_LOCAL)}
         classifiers, folders = {present} if present else set(), set[Path]()
-        if self._verb in (*ADDED_BY.values(), "export-run"):
+        if self._verb in (*ADDED_BY.values(), "export-run", "paper", "unseal"):
             run = find_run(self.folder / "analysis_data", self._run)
             folders.add(run)
             classifiers.add(read_metadata(run).classifier_hash)
@@ -193,7 +195,7 @@ class RemoteStudy(StudyRoot):
 def _is_damaged(path: Path) -> bool:
     """Whether a file is not the one that its record or its own checksum describes, or names no SAE of the store."""
     try:
-        if path.name in _SEALED or path.parent.name == "evidence":
+        if path.name in _SEALED or path.parent.name in ("evidence", "seals"):
             check_sealed(path)
         if path.match("layer_*_*.pt"):
             return not (path.parent / "store" / file_hash(path)).is_dir()

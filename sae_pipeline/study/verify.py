@@ -15,10 +15,19 @@ from pathlib import Path
 
 from sae_pipeline.activations.manifest import MANIFEST
 from sae_pipeline.activations.store import check_store
-from sae_pipeline.artefacts.checksums import UnsealedError, fields_of, file_hash, read_record, read_sealed, sha256
+from sae_pipeline.artefacts.checksums import (
+    UnsealedError,
+    check_files,
+    fields_of,
+    file_hash,
+    named_record,
+    read_record,
+    read_sealed,
+    sha256,
+)
 from sae_pipeline.artefacts.tensor_files import load_tensors
 from sae_pipeline.artefacts.writing import readable_os_errors
-from sae_pipeline.classifier.classifier import RECORD, check_classifier
+from sae_pipeline.classifier.classifier import RECORD, check_classifier, check_record
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.runs.index import (
     INDEX,
@@ -33,8 +42,10 @@ from sae_pipeline.runs.run_files import DamagedRunError, run_number
 from sae_pipeline.sae.autoencoder import maker
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.layers import LAYERS, LayersFile
+from sae_pipeline.schema.paper import PAPER, PaperRecord
+from sae_pipeline.schema.seal import SealRecord
 from sae_pipeline.scoring.record import SCORE, check_scores
-from sae_pipeline.study.layout import SAE, SAE_RECORD, Layout, PresentClassifier, check_sae
+from sae_pipeline.study.layout import SAE, SAE_RECORD, Layout, PresentClassifier, check_sae, check_sae_record
 
 _MAX_LABELS = 1 << 26  # bytes
 _UNPACKING = (  # what the libraries raise for archives that are damaged, encrypted or none
@@ -126,6 +137,10 @@ def _check_of(folder: Path, files: list[str]) -> Callable[[], list[str]] | None:
     if run_number(folder.name) is not None:
         return partial(_check_run, folder)
     if folder.parent.name == "store":
+        if files == [SAE_RECORD]:  # in the archive of a paper, other seeds come without their weights
+            return _problem(partial(check_sae_record, folder), "train")
+        if files == [RECORD]:
+            return _problem(partial(check_record, folder), "finetune")
         if {SAE, SAE_RECORD} & set(files):
             told = fields_of(folder / SAE_RECORD)
             verb = "finish" if told.get("finish") else "import" if told.get("origin") else "train"
@@ -153,6 +168,10 @@ def _check_of_file(folder: Path, name: str) -> Callable[[], list[str]] | None:
         return _problem(partial(read_record, path, LayersFile), "layers")
     if folder.name == "evidence" and path.suffix == ".json":
         return _problem(partial(_check_controls, path), "compare")
+    if folder.name == "seals" and path.suffix == ".json":
+        return _problem(partial(read_record, path, SealRecord), "verify")
+    if name == PAPER:
+        return _problem(partial(_check_paper, folder), "paper")
     if folder.name == "labels" and path.suffix == ".json":
         return lambda: [
             f"{error}; remove its field `checksum` if you have changed it yourself, else restore it"
@@ -208,6 +227,11 @@ def _check_index(folder: Path) -> None:
 def _check_controls(path: Path) -> None:
     if read_record(path, ControlsFile).sae_hash != path.stem:
         raise DamageError("is about another SAE")
+
+
+def _check_paper(folder: Path) -> None:
+    record = named_record(folder, PAPER, PaperRecord)
+    check_files(folder, record.files)
 
 
 def _check_labels(path: Path) -> None:

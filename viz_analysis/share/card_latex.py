@@ -1,5 +1,6 @@
 """A feature's card as a LaTeX document for pdfLaTeX."""
 
+from sae_pipeline.latex import latex_text
 from viz_analysis.api.card_types import CardContent, CardExample, CardSection, CardTable
 
 _HEAD = r"""\documentclass[11pt]{article}
@@ -11,40 +12,17 @@ _HEAD = r"""\documentclass[11pt]{article}
 \emergencystretch=3em
 \begin{document}
 """
-_ESCAPED = {
-    **{char: f"\\{char}" for char in "#$%&_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    '"': r"\textquotedbl{}",
-    "`": r"\textasciigrave{}",
-    "–": "--",
-    "—": "---",
-    "−": r"\ensuremath{-}",
-    "“": "``",
-    "”": "''",
-    "‘": "`",
-    "’": "'",
-    "[": "{[}",  # which \\ and \item would take as their argument
-    "*": "{*}",
-    "…": r"\dots{}",
-    "·": r"\textperiodcentered{}",
-    "€": r"EUR\,",
-}
-_LONG = 20  # characters without a space, after which a line may break
 
 
 def card_latex(card: CardContent) -> str:
     """The card as a whole document. Characters that not every LaTeX has are written as their code point."""
     sections = "".join(map(_section, card.sections))
-    return f"{_HEAD}\\section*{{{_text(card.title)}}}\n{_text(card.summary)}\n{sections}\\end{{document}}\n"
+    return f"{_HEAD}\\section*{{{latex_text(card.title)}}}\n{latex_text(card.summary)}\n{sections}\\end{{document}}\n"
 
 
 def _section(section: CardSection) -> str:
-    parts = [f"\n\\subsection*{{{_text(section.title)}}}\n"]
-    parts += [f"{_text(sentence)}\n\n" for sentence in section.sentences]
+    parts = [f"\n\\subsection*{{{latex_text(section.title)}}}\n"]
+    parts += [f"{latex_text(sentence)}\n\n" for sentence in section.sentences]
     if section.table:
         parts.append(_table(section.table))
     if section.examples:
@@ -59,7 +37,7 @@ def _table(table: CardTable) -> str:
     layout = "l" * columns if columns > 3 else f">{{\\raggedright\\arraybackslash}}p{{{width}\\textwidth}}" * columns
     size = "\\footnotesize" if columns > 3 else "\\small"
     rows = [table.header, *table.rows] if any(table.header) else table.rows
-    lines = [" & ".join(map(_text, row)) + r" \\" for row in rows]
+    lines = [" & ".join(map(latex_text, row)) + r" \\" for row in rows]
     if any(table.header):
         lines.insert(1, "\\hline")
     return f"{{{size}\n\\begin{{tabular}}{{{layout}}}\n" + "\n".join(lines) + "\n\\end{tabular}}\n\n"
@@ -70,29 +48,7 @@ def _example(example: CardExample) -> str:
     parts, at = [], 0
     for stretch in sorted(example.stretches, key=lambda one: one.start):
         start, end = max(at, stretch.start), max(at, stretch.end)
-        parts += [_text(example.text[at:start]), f"\\textbf{{{_text(example.text[start:end])}}}" if end > start else ""]
+        parts += [latex_text(example.text[at:start]), f"\\textbf{{{latex_text(example.text[start:end])}}}" if end > start else ""]
         at = end
-    parts.append(_text(example.text[at:]))
-    return f"{''.join(parts)} ({_text(example.note)})"
-
-
-def _text(written: str) -> str:
-    return " ".join(_word(word) for word in written.split(" "))
-
-
-def _word(word: str) -> str:
-    """A word; a long one, such as a hash, may be broken."""
-    pieces = [word[n : n + _LONG] for n in range(0, len(word), _LONG)]
-    return "\\allowbreak{}".join("".join(map(_character, piece)) for piece in pieces)
-
-
-def _character(char: str) -> str:
-    if char in _ESCAPED:
-        return _ESCAPED[char]
-    if " " <= char <= "~":
-        return char
-    if char in "\n\t":
-        return " "
-    if "\u00c0" <= char <= "\u00ff" and char not in "×÷":
-        return char  # letters of Latin-1, which every encoding of fonts has
-    return f"{{\\ttfamily U+{ord(char):04X}}}"
+    parts.append(latex_text(example.text[at:]))
+    return f"{''.join(parts)} ({latex_text(example.note)})"

@@ -1,0 +1,246 @@
+"""Every number of a paper, by name, with its interval and how it is checked."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy import stats
+
+from sae_pipeline.arrays import Ints
+from sae_pipeline.intervals import wilson_interval
+from sae_pipeline.paper.sources import Sources
+from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.schema.paper import Check, Number
+from sae_pipeline.schema.reports import ClassifierReport, SpliceReport
+from sae_pipeline.schema.run import MetricColumn
+from sae_pipeline.study.layout import SaeRecord
+from sae_pipeline.study.multiplicity import tests_of
+
+_RESAMPLES = 1000
+SEED_FIGURES = ("l0/train", "l0/held_out", "fvu/train", "fvu/held_out", "dead", "unchanged", "accuracy_change", "kl")
+LAYER_FIGURES = ("probe_words", "probe_cls", "changed_words", "changed_cls")
+
+
+def numbers_of(sources: Sources, n_features: int) -> dict[str, Number]:
+    """All numbers of a paper about a run, by name; `n_features` are listed per class."""
+    found = [
+        *classifier_numbers(sources.classifier.test),
+        *(number for size, record in sources.saes.items() for number in sae_numbers(size, record)),
+        *(number for size in sources.saes for number in _seed_numbers(size, sources.seeds[size])),
+        *(number for size, file in sources.controls.items() for number in _control_numbers(size, file)),
+        *_layer_numbers(sources),
+        *run_numbers(sources),
+        *feature_numbers(sources, n_features),
+        *_name_numbers(sources),
+        *_contrast_numbers(sources),
+        *_causal_numbers(sources),
+        *_sealed_numbers(sources),
+    ]
+    return {number.name: number for number in found}
+
+
+def _share(name: str, share: float, n: int, check: Check) -> Number:
+    low, high = wilson_interval(np.array(round(share * n)), np.array(n))
+    return Number(name=name, value=share, low=float(low), high=float(high), n=n, check=check)
+
+
+def classifier_numbers(report: ClassifierReport | None, prefix: str = "classifier") -> Iterator[Number]:
+    """The scores of a classifier; none where its headlines have no labels."""
+    if report is None:
+        return
+    n = report.n_headlines
+    yield _share(f"{prefix}/accuracy", report.accuracy, n, "headlines")
+    low, high = _macro_f1_interval(np.array(report.confusion))
+    yield Number(name=f"{prefix}/macro_f1", value=report.macro_f1, low=low, high=high, n=n, check="headlines")
+    yield Number(name=f"{prefix}/majority_accuracy", value=report.majority_accuracy, n=n, check="headlines")
+    for place, score in enumerate(report.per_class):
+        for what in ("precision", "recall", "f1"):
+            yield Number(
+                name=f"{prefix}/class/{place}/{what}", value=getattr(score, what), n=score.support, check="headlines"
+            )
+
+
+def _macro_f1_interval(confusion: Ints) -> tuple[float, float]:
+    """The 95 % percentile interval of macro-F1 over resamples of the headlines, from counts [true][predicted]."""
+    n = int(confusion.sum())
+    draws = np.random.default_rng(0).multinomial(n, confusion.ravel() / n, _RESAMPLES).reshape(-1, *confusion.shape)
+    right = draws.diagonal(axis1=1, axis2=2)
+    f1 = 2 * right / np.maximum(draws.sum(1) + draws.sum(2), 1)
+    low, high = np.quantile(f1.mean(1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def sae_numbers(size: str, record: SaeRecord) -> Iterator[Number]:
+    """The quality of an SAE."""
+    r, at = record.report, f"sae/{size}"
+    for split, quality, check in (("train", r.train, "train"), ("held_out", r.held_out, "weights")):
+        yield Number(name=f"{at}/l0/{split}", value=quality.l0, n=quality.n_tokens, check=check)
+        yield Number(name=f"{at}/fvu/{split}", value=quality.fvu, n=quality.n_tokens, check=check)
+    yield Number(name=f"{at}/dead", value=r.dead_share, n=record.config.d_sae, check="train")
+    yield from splice_numbers(at, r.spliced, "weights")
+    yield Number(name=f"{at}/seconds", value=r.seconds, check="record")
+
+
+def splice_numbers(at: str, spliced: SpliceReport, check: Check) -> Iterator[Number]:
+    """What happens to predictions when a reconstruction replaces the activations."""
+    n, change = spliced.n_headlines, spliced.accuracy_change_interval
+    yield _share(f"{at}/unchanged", spliced.unchanged, n, check)
+    yield Number(
+        name=f"{at}/accuracy_change",
+        value=spliced.accuracy_spliced - spliced.accuracy_clean,
+        low=change[0] if change else None,
+        high=change[1] if change else None,
+        n=n,
+        check=check,
+    )
+    yield Number(name=f"{at}/mcnemar_p", value=spliced.mcnemar_p, n=n, check=check)
+    yield Number(name=f"{at}/kl", value=spliced.mean_kl, n=n, check=check)
+    for baseline in spliced.baselines:
+        yield Number(name=f"{at}/recovered/{baseline.kind}", value=baseline.recovered_loss, n=n, check=check)
+
+
+def _seed_numbers(size: str, records: Sequence[SaeRecord]) -> Iterator[Number]:
+    """Means over trainings that differ by their seed, with Student's interval; none for a single seed."""
+    if len(records) < 2:
+        return
+    reports = [{number.name: number.value for number in sae_numbers(size, record)} for record in records]
+    for figure in SEED_FIGURES:
+        low, mean, high = student_interval([report[f"sae/{size}/{figure}"] for report in reports])
+        yield Number(name=f"seeds/{size}/{figure}", value=mean, low=low, high=high, n=len(records), check="record")
+
+
+def student_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The lower end, the mean and the upper end of Student's 95 % interval of two or more values."""
+    mean = float(np.mean(values))
+    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return mean - half, mean, mean + half
+
+
+def _control_numbers(size: str, file: ControlsFile) -> Iterator[Number]:
+    for control in file.controls:
+        at = f"controls/{size}/{control.name}"
+        if control.code is not None:
+            yield Number(name=f"{at}/l0", value=control.code.l0, n=control.code.n_tokens, check="record")
+            low, high = control.fvu_interval or (None, None)
+            n_tokens = control.code.n_tokens
+            yield Number(name=f"{at}/fvu", value=control.code.fvu, low=low, high=high, n=n_tokens, check="record")
+        if control.spliced:
+            yield _share(f"{at}/unchanged", control.spliced.unchanged, control.spliced.n_headlines, "record")
+        for probe in control.probing:
+            low, high = probe.auroc_interval or (None, None)
+            name = f"{at}/auroc/{probe.k or 'all'}"
+            yield Number(name=name, value=probe.auroc, low=low, high=high, n=file.n_test, check="record")
+    for claim in file.claims:
+        name = f"claims/{size}/{claim.against}/{claim.measure}/{claim.k or 'all'}/{claim.rival_k or 'all'}"
+        low, high = claim.interval
+        yield Number(name=name, value=claim.gain, low=low, high=high, n=file.n_test, check="record")
+    n = len(file.stability.seeds)
+    yield Number(name=f"controls/{size}/stability/cosine", value=file.stability.mean_cosine, n=n, check="record")
+    yield Number(name=f"controls/{size}/stability/chance", value=file.stability.chance_cosine, n=n, check="record")
+    yield Number(name=f"controls/{size}/stability/matched", value=file.stability.matched_share, n=n, check="record")
+
+
+def _layer_numbers(sources: Sources) -> Iterator[Number]:
+    for one in sources.layers.layers if sources.layers else ():
+        figures = {what: getattr(one, what) for what in LAYER_FIGURES}
+        if one.sae:
+            figures |= {"fvu": one.sae.fvu, "unchanged": one.sae.unchanged, "l0": one.sae.l0}
+        for what, found in figures.items():
+            yield Number(
+                name=f"layers/{one.layer}/{what}",
+                value=found.value,
+                low=found.low,
+                high=found.high,
+                n=sources.layers.n_headlines if sources.layers else None,
+                check="record",
+            )
+
+
+def run_numbers(sources: Sources) -> Iterator[Number]:
+    """Sizes of the run, and how many tests were made on it."""
+    totals = sources.run.metadata.totals
+    yield Number(name="run/headlines", value=totals.n_headlines, check="headlines")
+    yield Number(name="run/tokens", value=totals.n_counted_tokens, check="headlines")
+    yield Number(name="run/live_features", value=totals.n_live_features, check="record")
+    for metric, n in tests_of(sources.run.feature_stats).items():
+        yield Number(name=f"tests/{metric}", value=n, check="record")
+
+
+def auroc_columns(sources: Sources) -> list[MetricColumn]:
+    """The AUROC of every feature, a column for each class."""
+    columns = {column.name: column for column in sources.run.feature_stats.metrics}
+    names = (f"auroc_{label.lower()}" for label in sources.run.metadata.labels)
+    return [columns[name] for name in names if name in columns]
+
+
+def leading(column: MetricColumn, n: int) -> list[int]:
+    """The n features with the highest value on the choosing half, of those that were tested."""
+    return [feature for feature in column.top if column.tested and column.tested[feature] is not None][:n]
+
+
+def feature_numbers(sources: Sources, n_features: int) -> Iterator[Number]:
+    """The AUROC of the features that lead each class: on the half that chose them, and on the half that did not."""
+    for place, column in enumerate(auroc_columns(sources)):
+        for feature in leading(column, n_features):
+            at = f"feature/{place}/{feature}"
+            tested, low, high, q = (
+                values[feature] if values else None for values in (column.tested, column.low, column.high, column.q)
+            )
+            n = column.n[feature] if column.n else None
+            yield Number(name=f"{at}/chosen", value=column.values[feature], check="weights")
+            if tested is not None:
+                yield Number(name=f"{at}/tested", value=tested, low=low, high=high, n=n, check="weights")
+            if q is not None:
+                yield Number(name=f"{at}/q", value=q, check="record")
+
+
+def _name_numbers(sources: Sources) -> Iterator[Number]:
+    for scores in sources.names.scores if sources.names else ():
+        yield Number(name=f"names/{scores.kind}/named", value=scores.share_named, n=scores.n_features, check="record")
+        if scores.quartiles:
+            yield Number(
+                name=f"names/{scores.kind}/median", value=scores.quartiles[2], n=scores.n_scored, check="record"
+            )
+
+
+def _contrast_numbers(sources: Sources) -> Iterator[Number]:
+    for kind in sources.contrast.kinds if sources.contrast else ():
+        for what, share in (("changed", kind.changed), ("as_expected", kind.as_expected)):
+            yield Number(
+                name=f"contrast/{kind.kind}/{kind.source}/{what}",
+                value=share.share,
+                low=share.low,
+                high=share.high,
+                n=kind.n_pairs,
+                check="record",
+            )
+
+
+def _causal_numbers(sources: Sources) -> Iterator[Number]:
+    file = sources.interventions
+    if file is None:
+        return
+    for one in file.agreement:
+        at = f"causes/agreement/{one.estimate}/{one.chosen}"
+        yield Number(name=f"{at}/pearson", value=one.pearson, n=one.n_pairs, check="record")
+        yield Number(name=f"{at}/spearman", value=one.spearman, n=one.n_pairs, check="record")
+    if file.flips_searched:
+        share = file.flips_found / file.flips_searched
+        yield _share("causes/flipped", share, file.flips_searched, "record")
+
+
+def _sealed_numbers(sources: Sources) -> Iterator[Number]:
+    result = sources.seal and sources.seal.result
+    if not result:
+        return
+    for number in classifier_numbers(result.classifier, "sealed/classifier"):
+        yield number.model_copy(update={"check": "record"})
+    yield Number(name="sealed/l0", value=result.held_out.l0, n=result.held_out.n_tokens, check="record")
+    yield Number(name="sealed/fvu", value=result.held_out.fvu, n=result.held_out.n_tokens, check="record")
+    yield from splice_numbers("sealed", result.spliced, "record")
+    for claim in result.claims:
+        if claim.auroc is not None:
+            at = f"sealed/feature/{claim.feature}"
+            yield Number(
+                name=f"{at}/auroc", value=claim.auroc, low=claim.low, high=claim.high, n=claim.n, check="record"
+            )
+            yield Number(name=f"{at}/p", value=claim.p or 0.0, check="record")
