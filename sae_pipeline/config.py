@@ -91,6 +91,9 @@ class ExtractConfig(Config):
     )
     tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
     precision: Precision = Field("auto", description="auto: bf16 where the chip has it")
+    extra_text: str | None = Field(
+        None, description='table whose text the SAEs also train on, without labels; or "sample" (see docs/data.md)'
+    )
 
 
 _FIXING_K = [name for name, record in KINDS.items() if record.fixes_k]

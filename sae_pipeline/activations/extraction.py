@@ -30,6 +30,7 @@ from sae_pipeline.classifier.hooks import resolve_hookpoint
 from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import DamageError, ResourceError, UserError
+from sae_pipeline.headlines.extra import ExtraRecord
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
 from sae_pipeline.machine.device import dtype_name
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
@@ -48,11 +49,12 @@ class Extraction:
     config: ExtractConfig
     classifier_hash: str
     data_hash: str
+    extra: ExtraRecord | None = None  # of the extra text, whose headlines stand last
 
     @property
     def name(self) -> str:
         """The hash of everything that the extraction depends on."""
-        return store_inputs_hash(self.classifier_hash, self.data_hash, self.config)
+        return store_inputs_hash(self.classifier_hash, self.data_hash, self.config, self.extra)
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -100,6 +102,7 @@ class Extraction:
             hookpoint=resolve_hookpoint(self.model, self.config.layer)[1],
             positions=self.config.positions,
             extract=self.config,
+            extra=self.extra,
             precision=dtype_name(device, self.config.precision),
             d_in=len(mean),
             n_tokens=int(self.counts.sum()),

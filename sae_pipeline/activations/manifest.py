@@ -13,15 +13,19 @@ from sae_pipeline.activations.batches import HeldTokens, chunks
 from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
+from sae_pipeline.headlines.extra import ExtraRecord
 from sae_pipeline.schema.common import FileName, FileSum, PositionKind
 from sae_pipeline.schema.run import Hookpoint
 
 MANIFEST = "manifest.json"
 
 
-def store_inputs_hash(classifier_hash: str, data_hash: str, config: ExtractConfig) -> str:
-    """The name of an extraction: a hash of everything that it depends on."""
-    return settings_hash(classifier_hash, data_hash, config.model_dump())
+def store_inputs_hash(
+    classifier_hash: str, data_hash: str, config: ExtractConfig, extra: ExtraRecord | None = None
+) -> str:
+    """The name of an extraction: a hash of everything that it depends on. Of extra text that is its content."""
+    texts = [extra.texts_hash] if extra else []
+    return settings_hash(classifier_hash, data_hash, config.model_dump(exclude={"extra_text"}), *texts)
 
 
 class Manifest(BaseModel):
@@ -35,6 +39,7 @@ class Manifest(BaseModel):
     hookpoint: Hookpoint
     positions: PositionKind
     extract: ExtractConfig
+    extra: ExtraRecord | None = Field(None, description="null: the training headlines alone")
     precision: str
     d_in: int
     n_tokens: int

@@ -64,7 +64,7 @@ class ActivationStore(Activations):
 def check_store(folder: Path) -> ActivationStore:
     """The activation store in a folder, all of whose files are as they were written. Raises DamageError."""
     manifest = named_record(folder, MANIFEST, Manifest)
-    name = store_inputs_hash(manifest.classifier_hash, manifest.data_hash, manifest.extract)
+    name = store_inputs_hash(manifest.classifier_hash, manifest.data_hash, manifest.extract, manifest.extra)
     if not manifest.inputs_hash == name == folder.name:
         raise DamageError(f"{MANIFEST} belongs to other activations")
     check_files(folder, manifest.files)

@@ -23,7 +23,9 @@ from sae_pipeline.sae.training import REVISION, Job, sparsity_weight, train_saes
 from sae_pipeline.schema.common import PER_HEADLINE
 from sae_pipeline.schema.kinds import KINDS
 from sae_pipeline.study.layout import Layout, SaeRecord, classifier_folder, read_sae_record, record_size
+from sae_pipeline.study.places import remember_file
 from sae_pipeline.study.present import (
+    extra_text,
     extraction_of,
     find_sae,
     held_out,
@@ -53,7 +55,11 @@ def ensure_layers(
     folder = classifier_folder(root)
     data_hash = classifiers.classifier_record(folder).data_hash
     configs = [config.model_copy(update={"layer": layer}) for layer in layers]
-    names = [store_inputs_hash(folder.name, data_hash, one) for one in configs]
+    extra = extra_text(config, root)
+    if extra and ranks.first:
+        remember_file(config.extra_text, root)
+        tqdm.write(extra.record.line(str(config.extra_text)))
+    names = [store_inputs_hash(folder.name, data_hash, one, extra.record if extra else None) for one in configs]
     whole = [whole_store(layout.activations / name, ranks) for name in names]
     if ranks.first:
         for name, is_whole in zip(names, whole, strict=True):

@@ -32,18 +32,33 @@ def remember(config: HeadlinesConfig, root: Path) -> None:
         write_json(register, fields_of(register) | outside)
 
 
+def recorded_file(source: str | None, root: Path) -> str | None:
+    """A source as records hold it; what is no file stays as it is."""
+    path = file_of(source)
+    return source if path is None else _name_and_place(path, root)[0]
+
+
+def remember_file(source: str | None, root: Path) -> None:
+    """Keep where a file outside the root is; see `remember`."""
+    if source is not None and file_of(source) is not None:
+        remember(HeadlinesConfig(source=source), root)
+
+
 def _named_files(config: HeadlinesConfig, root: Path) -> Iterator[tuple[str, str, Path]]:
     """The field, the name in records and the place of each file of a config."""
-    folder = root.resolve()
     for field in _FILES:
         path = file_of(getattr(config, field))
         if path is not None:
-            place = path.parent.resolve() / path.name
-            if not place.is_relative_to(folder):
-                name = content_name(place)
-            else:  # "./" tells a folder from a data set on the hub
-                name = ("./" if place.is_dir() else "") + place.relative_to(folder).as_posix()
-            yield field, name, place
+            yield field, *_name_and_place(path, root)
+
+
+def _name_and_place(path: Path, root: Path) -> tuple[str, Path]:
+    """The name of a file in records, and where it is."""
+    folder, place = root.resolve(), path.parent.resolve() / path.name
+    if not place.is_relative_to(folder):
+        return content_name(place), place
+    # "./" tells a folder from a data set on the hub
+    return ("./" if place.is_dir() else "") + place.relative_to(folder).as_posix(), place
 
 
 def located(config: HeadlinesConfig, root: Path) -> HeadlinesConfig:
@@ -52,13 +67,11 @@ def located(config: HeadlinesConfig, root: Path) -> HeadlinesConfig:
     A file is looked for where it was, and then by its name in the working folder. Raises UserError for a file that is
     in neither. Whether it still holds the same headlines is for the caller to compare.
     """
-    places = fields_of(Layout(root).places)
     paths = {}
     for field in _FILES:
         name = getattr(config, field)
         if file_of(name) is not None:
-            candidates = (root / str(places.get(name, name)), Path(Path(without_hash(name)).name))
-            found = next((path for path in candidates if path.exists()), None)
+            found = _found(name, root)
             if found is None:
                 raise UserError(
                     f"The file {name} of the classifier's headlines is not on this machine or has been moved; run the "
@@ -67,3 +80,24 @@ def located(config: HeadlinesConfig, root: Path) -> HeadlinesConfig:
                 )
             paths[field] = str(found)
     return config.model_copy(update=paths)
+
+
+def located_file(name: str, root: Path) -> str:
+    """A source from a record, or from a flag, with its path on this machine.
+
+    Raises UserError for a file that is not found; what is no file stays as it is.
+    """
+    path = file_of(name)
+    if path is None or path.exists():
+        return name
+    found = _found(name, root)
+    if found is None:
+        raise UserError(f"The file {name} is not on this machine; run the command in the folder that holds it.")
+    return str(found)
+
+
+def _found(name: str, root: Path) -> Path | None:
+    """The file of a record: where it was, or else by its name in the working folder."""
+    place = fields_of(Layout(root).places).get(name, name)
+    candidates = (root / str(place), Path(Path(without_hash(name)).name))
+    return next((path for path in candidates if path.exists()), None)

@@ -27,6 +27,7 @@ from sae_pipeline.config import ExtractConfig, StudyConfig
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.headlines.dataset import Headlines, Split, load_headlines
+from sae_pipeline.headlines.extra import ExtraText, read_extra
 from sae_pipeline.kernels import choose as choose_kernels
 from sae_pipeline.runs.folders import list_runs
 from sae_pipeline.sae.autoencoder import SparseAutoencoder, size_name
@@ -50,7 +51,7 @@ from sae_pipeline.study.layout import (
     present_classifier,
     sae_folders,
 )
-from sae_pipeline.study.places import located
+from sae_pipeline.study.places import located, located_file, recorded_file
 
 
 def load_classifier(root: str | Path = ".", device: str | torch.device = "cpu") -> Classifier:
@@ -66,14 +67,24 @@ def extraction_of(config: ExtractConfig, root: Path, device: torch.device) -> Ex
     classifier = load_classifier(root, device)
     if config.positions == "cls":
         check_first_position(classifier.model, classifier.tokenizer)
+    headlines, extra = same_headlines(root), extra_text(config, root)
     return Extraction(
         classifier.model,
-        classifier.tokenize(same_headlines(root).train.texts),
+        classifier.tokenize([*headlines.train.texts, *(extra.texts if extra else [])]),
         classifier.tokenizer.pad_token_id,
-        config,
+        config.model_copy(update={"extra_text": recorded_file(config.extra_text, root)}),
         classifier.hash,
         classifier.record.data_hash,
+        extra.record if extra else None,
     )
+
+
+def extra_text(config: ExtractConfig, root: Path) -> ExtraText | None:
+    """The extra text of an extraction; None where it names none. Raises UserError when it cannot be read."""
+    if config.extra_text is None:
+        return None
+    headlines = same_headlines(root)
+    return read_extra(located_file(config.extra_text, root), headlines, present_classifier(root).headlines.text_column)
 
 
 def chosen_layers(study: StudyConfig, root: Path) -> tuple[int, ...]:

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from sae_pipeline.activations.manifest import MANIFEST
+from sae_pipeline.artefacts.checksums import fields_of
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.config import HeadlinesConfig, StudyConfig
 from sae_pipeline.config_file import Settings
@@ -61,7 +64,7 @@ def provenance(
         "configs": {
             "headlines": made_by.headlines.model_dump(),
             **({} if made_by.finetune is None else {"finetune": made_by.finetune.model_dump()}),
-            "extract": study.extract.model_dump(),
+            "extract": study.extract.model_dump() | {"extra_text": _extra_text(record, layout)},
             **({} if record.train is None else {"train": record.train.model_dump(mode="json")}),
             "analyze": study.analyze.model_dump(),
         },
@@ -72,6 +75,12 @@ def provenance(
             "torch": str(torch.__version__),  # it also says what torch was built for
         },
     }
+
+
+def _extra_text(record: SaeRecord, layout: Layout) -> Any:
+    """The table of extra text that an SAE was trained on, as the record of its activations names it."""
+    manifest = fields_of(layout.activations / record.activations / MANIFEST)
+    return (manifest.get("extract") or {}).get("extra_text")
 
 
 def settings_of(run: Path, root: Path) -> Settings:
