@@ -20,6 +20,7 @@ from sae_pipeline.evaluation.claims import claims
 from sae_pipeline.evaluation.family import chance_of_match, match_features, stability
 from sae_pipeline.evaluation.layers import LayerFound, compare_layers
 from sae_pipeline.evaluation.rivals import Comparison, ScoredProbe, live_features, random_model
+from sae_pipeline.evaluation.which_layer import which_layer
 from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.folders import find_run, read_run
 from sae_pipeline.runs.seed_stability import in_other_seeds, seed_stability
@@ -132,6 +133,17 @@ def layers(config: LayersConfig, root: Path, device: torch.device) -> LayersFile
     hashes = {layer: content_hash(record.files[SAE]) for layer, record in records.items()}
     saes = {layer: present.stored_sae(layout.store / sae_hash, device) for layer, sae_hash in hashes.items()}
     found = compare_layers(classifier, present.same_headlines(root), numbers, saes)
+    figures = [
+        LayerFigures(
+            layer=layer,
+            probe_words=at.probe_words,
+            probe_cls=at.probe_cls,
+            changed_words=at.changed_words,
+            changed_cls=at.changed_cls,
+            sae=_layer_sae(records[layer], hashes[layer], at) if layer in records else None,
+        )
+        for layer, at in found.layers.items()
+    ]
     file = LayersFile(
         schema_version=SCHEMA_VERSION,
         classifier_hash=classifier.hash,
@@ -145,17 +157,8 @@ def layers(config: LayersConfig, root: Path, device: torch.device) -> LayersFile
         majority=found.majority,
         seconds=round(time.perf_counter() - started, 2),
         device=str(device),
-        layers=[
-            LayerFigures(
-                layer=layer,
-                probe_words=at.probe_words,
-                probe_cls=at.probe_cls,
-                changed_words=at.changed_words,
-                changed_cls=at.changed_cls,
-                sae=_layer_sae(records[layer], hashes[layer], at) if layer in records else None,
-            )
-            for layer, at in found.layers.items()
-        ],
+        layers=figures,
+        answer=list(which_layer(figures)),
     )
     write_record(layout.layers, file)
     return file

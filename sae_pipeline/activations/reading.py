@@ -72,9 +72,16 @@ def read_batches(
     instead. The layers after `layer` run only `with_logits`. A batch that does not fit into the device's memory is
     read in parts. Raises UserError for a layer that does not exist.
     """
-    options = {"tokens_per_batch": tokens_per_batch, "batches": batches}
     for read in read_layers(
-        model, headlines, pad_id, (layer,), positions, precision=precision, with_logits=with_logits, **options
+        model,
+        headlines,
+        pad_id,
+        (layer,),
+        positions,
+        tokens_per_batch=tokens_per_batch,
+        batches=batches,
+        precision=precision,
+        with_logits=with_logits,
     ):
         yield read[0]
 

@@ -116,9 +116,18 @@ def _batches(
     """The headlines of each batch of a split and its hidden states, one `HiddenBatch` per layer, with progress."""
     tokenized = classifier.tokenize(split.texts)
     pad_id = classifier.tokenizer.pad_token_id
-    options = {"tokens_per_batch": tokens_per_batch, "with_logits": with_logits}
+    read = read_layers(
+        classifier.model,
+        tokenized,
+        pad_id,
+        layers,
+        "all",
+        tokens_per_batch=tokens_per_batch,
+        precision=precision,
+        with_logits=with_logits,
+    )
     with tqdm(total=sum(len(h.input_ids) for h in tokenized), desc=f"read {name}", unit="tok", unit_scale=True) as bar:
-        for batches in read_layers(classifier.model, tokenized, pad_id, layers, "all", precision=precision, **options):
+        for batches in read:
             members = [tokenized[i] for i in batches[0].rows]
             yield members, batches
             bar.update(int(batches[0].mask.sum()))
@@ -178,7 +187,8 @@ def _probe(pooled: Mapping[str, _Pooled], labels: SplitLabels, layer: int, where
     """Whether a dense probe on the first tokens or on the means over words is right, bool [n_test]."""
     train, dev, test = (getattr(pooled[name], where)[layer].astype(np.float32) for name in ("train", "dev", "test"))
     (probe,) = fit_probes(SplitUnits(train, dev, test), labels, [None])
-    return np.asarray(labels.classes())[probe.scores.argmax(1)] == labels.test
+    right: Flags = np.asarray(labels.classes())[probe.scores.argmax(1)] == labels.test
+    return right
 
 
 # --- predictions and SAEs ------------------------------------------------------------------------------
@@ -214,9 +224,15 @@ class _Judge:
 
     def finish(self, words: Flags, cls: Flags, clean: Ints) -> LayerFound:
         """The figures of the layer, given on which headlines the probes are right and what the classifier predicts."""
-        shares = (words, cls, self._without_words != clean, self._without_cls != clean)
         l0, fvu = (None, None) if self._code is None else self._code.finish()
-        return LayerFound(*map(_share, shares), l0, fvu)
+        return LayerFound(
+            probe_words=_share(words),
+            probe_cls=_share(cls),
+            changed_words=_share(self._without_words != clean),
+            changed_cls=_share(self._without_cls != clean),
+            l0=l0,
+            fvu=fvu,
+        )
 
 
 class _Code:

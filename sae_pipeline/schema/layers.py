@@ -58,3 +58,4 @@ class LayersFile(Record):
     seconds: FiniteFloat
     device: str
     layers: list[LayerFigures] = Field(description="ascending")
+    answer: list[str] = Field(description="sentences that say which layer an SAE should read")

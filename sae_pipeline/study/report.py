@@ -287,19 +287,20 @@ def layers_lines(file: LayersFile) -> Iterator[str]:
     )
     sae = next((one.sae for one in file.layers if one.sae), None)
     of = f"SAE {sae.size}" if sae else ""
-    yield f"{'':6}{'probe accuracy':38}{'predictions changed without':38}{of}".rstrip()
+    yield f"{'':6}{'probe accuracy':44}{'predictions changed without':44}{of}".rstrip()
     heads = ("words", "[CLS]", "words", "[CLS]", *(("L0", "FVU", "unchanged") if sae else ()))
-    yield "layer " + "".join(f"{head:19}" for head in heads).rstrip()
+    yield "layer " + "".join(f"{head:22}" for head in heads).rstrip()
     for one in file.layers:
         shares = [one.probe_words, one.probe_cls, one.changed_words, one.changed_cls]
         cells = [_measured(share, ".1%") for share in shares]
         if one.sae:
             cells += [_measured(one.sae.l0, ".1f"), _measured(one.sae.fvu, ".3f"), _measured(one.sae.unchanged, ".1%")]
-        yield f"{one.layer:5} " + "".join(f"{cell:19}" for cell in cells).rstrip()
+        yield f"{one.layer:5} " + "".join(f"{cell:22}" for cell in cells).rstrip()
     yield (
         "probe: logistic regression on the mean over words, or on the first token. changed: this layer's output at all "
         "words, or at the first token, is set to its mean over train. [95 %]"
     )
+    yield from file.answer
     without = [str(one.layer) for one in file.layers if not one.sae]
     if without:
         yield f"no SAE to compare at layers {', '.join(without)}; `{command('train')} --layers {','.join(without)}`"
