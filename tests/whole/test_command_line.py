@@ -34,7 +34,7 @@ def test_report(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_sweep(study: SmallStudy, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A sweep trains every combination as if it were alone, and leaves the aliases as they are."""
     aliases = {p: p.read_bytes() for p in (copy / "finbert_sae").glob("*.pt")}
-    flags = ["--root", str(copy), "--latent-dims", "256", "--batch-size", "256"]
+    flags = ["--root", str(copy), "--latent-dims", "256", "--batch-size", "256", "--num-epochs", "3"]
     assert main(["sweep", *flags, "--l1-coefficients", "5e-4,2e-3", "--seeds", "0,1"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("256")]
     assert sorted((row[3], row[4]) for row in rows) == [(l1, s) for l1 in ("0.0005", "0.002") for s in "01"]
@@ -62,7 +62,8 @@ def test_sweep(study: SmallStudy, copy: Path, capsys: pytest.CaptureFixture[str]
         (["finetune", "--source", "missing.csv"], "missing.csv"),
         (["finetune", "--source", "sample", "--model", "."], "no config.json"),
         (["finetune", "--source", "sample", "--model", "minilm", "--max-length", "9999"], "use --max-length"),
-        (["study", "--preset", "demo", "--latent-dims", "64,2048"], "choose --sae-size from 64, 2k"),
+        (["study", "--latent-dims", "64,2048", "--sae-size", "32k"], "choose --sae-size from 64, 2k"),
+        (["study", "--sae-size", "32k"], "name its size by --latent-dims too"),
         (["train", "--device", "cuda:77"], "not available here"),
         (["import", "n" * 300], "is too long; name a shorter one"),
     ],

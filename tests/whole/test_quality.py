@@ -41,7 +41,8 @@ class TestVerbs:
         write_headlines(root / "headlines.csv", N_HEADLINES)
         source, still = {"source": str(root / "headlines.csv")}, {"epochs": 1, "learning_rate": 1e-9}
         pipeline.finetune(study_config("demo", headlines=source, finetune=still), root, CPU)
-        pipeline.train(ExtractConfig(layer=4), TrainConfig(kind="batchtopk", k=4, latent_dims=(128,)), root, CPU)
+        narrow = TrainConfig(kind="batchtopk", k=4, latent_dims=(128,), num_epochs=3)
+        pipeline.train(ExtractConfig(layer=4), narrow, root, CPU)
         config = FinishConfig(sae_size="128", epochs=2, learning_rate=1e-3, kl_weight=3e4, tokens_per_batch=128)
         before = present.load_sae(root, 4, "128", CPU)[1]
         made = quality.finish(config, 4, root, CPU)

@@ -1,0 +1,62 @@
+"""What is recommended where no size is named, and that narrow SAEs work in every kind."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sae_pipeline.config import TrainConfig
+from sae_pipeline.errors import UserError
+from sae_pipeline.evaluation.code_quality import code_quality
+from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.sae.recommended import recommended_size, settled
+from sae_pipeline.schema.kinds import KINDS
+from tests.sae.test_training import N_TOKENS, mixtures, train
+
+
+def test_sizes() -> None:
+    """A size is a power of two that grows with the tokens, between the smallest and the largest."""
+    sizes = [recommended_size(n) for n in range(2_400, 3_000_000, 1_000)]
+    assert sizes == sorted(sizes) and (sizes[0], sizes[-1]) == (64, 32_768)
+    assert all(size & (size - 1) == 0 for size in sizes)
+
+
+def test_what_is_named_stays() -> None:
+    """Sizes, passes, k and the penalty of the user are kept; what is left out is filled in."""
+    named = TrainConfig(latent_dims=(4096, 8192), num_epochs=3)
+    assert settled(named, 9_000) == named
+    found = settled(TrainConfig(), 9_000)
+    assert found.latent_dims == (recommended_size(9_000),) and found.target_l0 == found.latent_dims[0] / 8
+    assert found.num_epochs == 50
+    assert settled(TrainConfig(l1_coefficient=2e-3), 9_000).target_l0 is None
+    batchtopk = settled(TrainConfig(kind="batchtopk"), 9_000)
+    assert (batchtopk.active, batchtopk.target_l0) == (found.target_l0, None)
+    assert settled(TrainConfig(kind="topk", k=5), 9_000).active == 5
+
+
+@pytest.mark.parametrize(
+    ("config", "n", "sentence"),
+    [
+        (TrainConfig(), 500, "500 headlines are too few for an SAE: the smallest has 64 features and needs 2,304; "),
+        (TrainConfig(kind="topk", k=200), 3_000, "200 active features .* than the 64 .* 3,000 headlines; name a size"),
+    ],
+)
+def test_too_little(config: TrainConfig, n: int, sentence: str) -> None:
+    """Too few vectors, or a k that is too large for what is recommended, end with one sentence."""
+    with pytest.raises(UserError, match=sentence):
+        settled(config, n, "headlines")
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_narrow_saes(kind: str, tmp_path: Path) -> None:
+    """64 features learn in each kind; the SAE is as sparse as its kind's default and can be saved and read."""
+    acts = mixtures(0)
+    config = TrainConfig(latent_dims=(64,), kind=kind, batch_size=250, num_epochs=4)
+    trained = train(acts, config)[0]
+    quality = code_quality(trained.sae, "train", [acts], N_TOKENS)
+    assert quality.fvu < 0.95 and 0 < quality.l0 <= 64
+    if config.fixes_k:
+        assert config.active == 8 and quality.l0 == pytest.approx(8, rel=0.2)
+    trained.sae.save(tmp_path / "layer_1_64.pt")
+    again = SparseAutoencoder.load(tmp_path / "layer_1_64.pt")
+    assert torch.equal(again.W_dec, trained.sae.W_dec)
