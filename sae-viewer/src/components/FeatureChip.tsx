@@ -38,6 +38,7 @@ export function FeatureChip({ fired, found, prompt, href, strongest, onLight }: 
           <p className="font-semibold">
             Feature {fired.feature}: activation {number(fired.activation)}
           </p>
+          {fired.token === '' && <p>It fires on the headline as a whole.</p>}
           <ul className="mt-1 grid grid-cols-[auto_1fr] gap-x-3">
             {firingWords(fired, prompt).map(({ word, activation, position }) => (
               <li key={position} className="contents">

@@ -9,7 +9,7 @@ interface Named {
   feature: number
   /** The name that the analysis found; nothing where it found none. */
   found: FoundName | null | undefined
-  /** The word of its strongest token. */
+  /** The word of its strongest token; empty where it fires on headlines as a whole. */
   word: string | null | undefined
 }
 
@@ -20,7 +20,7 @@ export function FeatureName({ feature, found, word }: Named) {
     <>
       <span className="shrink-0 text-soft">
         Feature {feature}
-        {(Boolean(label?.name) || found != null || word != null) && ':'}
+        {(Boolean(label?.name) || found != null || Boolean(word)) && ':'}
       </span>
       <FeatureCalled feature={feature} found={found} word={word} />
     </>
@@ -33,7 +33,7 @@ export function FeatureCalled({ feature, found, word }: Named) {
   return (
     <>
       {label && <LabelMark label={label} />}
-      {!label?.name && (found ? <FoundMark found={found} /> : word != null && <StrongestWord word={word} />)}
+      {!label?.name && (found ? <FoundMark found={found} /> : word && <StrongestWord word={word} />)}
     </>
   )
 }

@@ -1,5 +1,6 @@
 import { Faithfulness } from '../../components/causes/Faithfulness'
 import { HeatLegend, HeatText, Word } from '../../components/HeatText'
+import { useUnit, WHOLE } from '../../hooks/useUnit'
 import type { Probe } from '../../interpAPI'
 import { signed } from '../../lib/effects'
 import { number } from '../../lib/format'
@@ -10,6 +11,7 @@ const WORDS = 6
 
 /** The text as the classifier read it, with the heat of one feature and the words that matter most. */
 export function TextAsRead({ probe, lit, grain, stale }: { probe: Probe; lit: number | undefined; grain: Grain; stale: boolean }) {
+  const unit = useUnit()
   const fired = probe.features.find(({ feature }) => feature === lit) ?? probe.features[0]
   const max = fired ? Math.max(...fired.values) : 0
   const { spliced, prediction, probabilities, labels } = probe
@@ -19,7 +21,7 @@ export function TextAsRead({ probe, lit, grain, stale }: { probe: Probe; lit: nu
         <HeatText prompt={probe} grain={grain} heat={fired && { positions: fired.positions, values: fired.values, max }} />
       </p>
       <div className="mt-1.5 flex flex-wrap items-center gap-x-5 gap-y-1 text-xs text-soft">
-        {fired && <HeatLegend max={max} what={`Feature ${fired.feature}`} />}
+        {fired && fired.values.length > 0 && <HeatLegend max={max} what={`Feature ${fired.feature}`} />}
         <span className="tabular-nums">{number(probe.n_active)} features fire</span>
         {spliced && (
           <Faithfulness
@@ -30,7 +32,7 @@ export function TextAsRead({ probe, lit, grain, stale }: { probe: Probe; lit: nu
           />
         )}
       </div>
-      <WordEffects probe={probe} />
+      {unit === 'headline' ? <p className="mt-1 text-xs text-soft">{WHOLE}</p> : <WordEffects probe={probe} />}
     </section>
   )
 }

@@ -1,5 +1,6 @@
 import { RangeFilter } from '../../components/RangeFilter'
 import { useDensity } from '../../hooks/useDensity'
+import { useUnit } from '../../hooks/useUnit'
 import type { FeaturesAddress } from '../../lib/address'
 import { densityAt, nearestEdge, trimmed } from '../../lib/density'
 import { counted, rarity } from '../../lib/format'
@@ -13,6 +14,7 @@ export function DensityFilter({ address, run, onChange }: {
   onChange: (bounds: Pick<FeaturesAddress, 'minDensity' | 'maxDensity'>) => void
 }) {
   const { data, error } = useDensity(run)
+  const unit = useUnit()
   if (error && !data) return null // the list beside it shows the error
   if (!data) return <span className="skeleton block h-20" />
   const { edges, counts } = trimmed(data)
@@ -40,7 +42,7 @@ export function DensityFilter({ address, run, onChange }: {
           const listed = bin >= low && bin < high
           return (
             <rect key={bin} x={bin + 0.06} y={HEIGHT - height} width={0.88} height={height} className={listed ? 'fill-bar' : 'fill-line'}>
-              <title>{`${counted(n, 'feature')} on ${named(bin)} to ${named(bin + 1)} of tokens`}</title>
+              <title>{`${counted(n, 'feature')} on ${named(bin)} to ${named(bin + 1)} of ${unit}s`}</title>
             </rect>
           )
         })}
@@ -49,7 +51,7 @@ export function DensityFilter({ address, run, onChange }: {
         label="Density"
         steps={last}
         range={[low, Math.max(low, high)]}
-        describe={(step) => `${named(step)} of tokens`}
+        describe={(step) => `${named(step)} of ${unit}s`}
         onRange={(from, to) =>
           onChange({
             minDensity: from === 0 ? undefined : densityAt(edges, from),
@@ -59,7 +61,7 @@ export function DensityFilter({ address, run, onChange }: {
       />
       <p className="flex justify-between text-xs text-faint">
         <span>{named(0)}</span>
-        <span>share of tokens (log)</span>
+        <span>share of {unit}s (log)</span>
         <span>{named(last)}</span>
       </p>
       {data.n_dead > 0 && <p className="mt-1 text-xs text-faint">{counted(data.n_dead, 'feature')} never {data.n_dead === 1 ? 'fires' : 'fire'} in this run.</p>}

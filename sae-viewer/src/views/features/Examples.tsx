@@ -2,7 +2,8 @@ import { useState } from 'react'
 import { HeatLegend } from '../../components/HeatText'
 import { go } from '../../hooks/useAddress'
 import { useHeadlines } from '../../hooks/useHeadlines'
-import type { ExampleGroup, FeatureInfo } from '../../interpAPI'
+import { useUnit, WHOLE } from '../../hooks/useUnit'
+import type { ExampleGroup, FeatureInfo, FiredFeature } from '../../interpAPI'
 import { HEADLINES, writeAddress, type FeaturesAddress } from '../../lib/address'
 import { count, counted, number } from '../../lib/format'
 import { ExampleRow } from './ExampleRow'
@@ -15,7 +16,7 @@ const WINDOWS = [3, 6, 12, undefined]
 
 /** The headlines with the highest activations, then examples from each quantile, then random ones. */
 export function Examples({ info, address }: { info: FeatureInfo; address: FeaturesAddress }) {
-  const max = Math.max(0, ...info.examples.flatMap(({ values }) => values))
+  const max = Math.max(0, ...info.examples.map(({ activation }) => activation))
   const others = info.groups.filter(({ kind, examples }) => kind !== 'top' && examples.length > 0)
   const quantiles = others.filter(({ kind }) => kind === 'quantile').sort((one, other) => other.high - one.high)
   const random = others.filter(({ kind }) => kind === 'random')
@@ -68,7 +69,7 @@ function Group({ title, group, info, address, max }: {
             activation={example.activation}
             prompt={example.prompt}
             labels={info.labels}
-            heat={{ positions: example.positions, values: example.values, max, peak: example.position }}
+            heat={heatOf(example, max)}
             grain={address.grain}
             context={address.context}
             href={writeAddress({ ...HEADLINES, run: address.run, open: example.headline, lit: info.feature })}
@@ -109,7 +110,7 @@ export function StrongestIn({ info, address }: { info: FeatureInfo; address: Fea
             activation={fired.activation}
             prompt={headline}
             labels={info.labels}
-            heat={{ positions: fired.positions, values: fired.values, max, peak: fired.position }}
+            heat={heatOf(fired, max)}
             grain={address.grain}
             context={address.context}
             href={writeAddress({ ...HEADLINES, run: address.run, open: headline.headline, lit: info.feature })}
@@ -120,8 +121,14 @@ export function StrongestIn({ info, address }: { info: FeatureInfo; address: Fea
   )
 }
 
+/** The heat of a headline, and its strongest word; neither where the feature fires on the headline as a whole. */
+function heatOf({ token, position, positions, values }: Pick<FiredFeature, 'token' | 'position' | 'positions' | 'values'>, max: number) {
+  return token === '' ? { positions, values, max } : { positions, values, max, peak: position }
+}
+
 /** The legend of the heat, and how much of each headline is shown. */
 function Controls({ address, max }: { address: FeaturesAddress; max: number }) {
+  if (useUnit() === 'headline') return <p className="text-xs text-soft">{WHOLE}</p>
   return (
     <div className="flex flex-wrap items-center gap-x-6 gap-y-1.5 text-xs text-soft">
       <HeatLegend max={max} what="activation f" />

@@ -1,5 +1,6 @@
 import { useState } from 'react'
 import { Figure } from '../../components/Figure'
+import { useUnit } from '../../hooks/useUnit'
 import type { Histogram as Bins } from '../../interpAPI'
 import { count, counted, number } from '../../lib/format'
 import { heatStep } from '../../lib/heat'
@@ -14,6 +15,7 @@ const BOTTOM = 42
 /** The histogram of a feature's activations, both axes logarithmic, with bars in the colours of the heat. */
 export function Histogram({ histogram, feature }: { histogram: Bins; feature: number }) {
   const [pointed, setPointed] = useState<number>()
+  const unit = useUnit()
   const { edges, counts } = histogram
   const filled = counts.flatMap((n, bin) => (n > 0 ? [bin] : []))
   const first = Math.max(0, (filled[0] ?? 0) - 1)
@@ -33,8 +35,8 @@ export function Histogram({ histogram, feature }: { histogram: Bins; feature: nu
     <Figure
       title="Activations of this feature"
       name={`feature-${feature}-activations`}
-      aside={bin ? `${counted(bin.n, 'token')} with f from ${number(bin.from)} to ${number(bin.to)}` : `${counted(total, 'token')} with f > 0`}
-      caption="Each bar counts the tokens whose activation lies in its range. Tokens on which the feature is silent are left out; the top examples lie at the right end."
+      aside={bin ? `${counted(bin.n, unit)} with f from ${number(bin.from)} to ${number(bin.to)}` : `${counted(total, unit)} with f > 0`}
+      caption={`Each bar counts the ${unit}s whose activation lies in its range. Those on which the feature is silent are left out; the top examples lie at the right end.`}
     >
       {(width, id) => {
         const x = (value: number) => LEFT + ((Math.log10(value) - low) / (high - low)) * (width - LEFT - RIGHT)
@@ -88,7 +90,7 @@ export function Histogram({ histogram, feature }: { histogram: Bins; feature: nu
               activation f (logarithmic)
             </text>
             <text transform={`translate(12 ${(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)`} textAnchor="middle" className="fill-current text-[12px]">
-              tokens (logarithmic)
+              {unit}s (logarithmic)
             </text>
           </svg>
         )

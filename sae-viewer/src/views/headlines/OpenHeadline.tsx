@@ -2,6 +2,7 @@ import { FeatureChip, firingWords } from '../../components/FeatureChip'
 import { useFoldedClasses } from '../../components/FoldedClasses'
 import { HeatLegend, Word } from '../../components/HeatText'
 import { ClassName } from '../../components/Outcome'
+import { useUnit, WHOLE } from '../../hooks/useUnit'
 import type { FiredFeature, Headline } from '../../interpAPI'
 import { number, percent } from '../../lib/format'
 import { HeadlineExport } from './HeadlineExport'
@@ -24,6 +25,7 @@ export function OpenHeadline({ headline, run, labels, lit, asked, featureHref, h
 }) {
   const [classes, toggle] = useFoldedClasses(labels, headline.probabilities)
   const saved = lit ?? headline.features[0]
+  const unit = useUnit()
   return (
     <div className="mt-3">
       {headline.effects && <h3 className="eyebrow mt-5 mb-1">Strongest features by activation: what fires, not what causes</h3>}
@@ -46,7 +48,8 @@ export function OpenHeadline({ headline, run, labels, lit, asked, featureHref, h
         </p>
       )}
       <div className="mt-2.5 flex flex-wrap items-center gap-x-6 gap-y-2 text-xs text-soft">
-        {lit && <HeatLegend max={Math.max(...lit.values)} what={`Feature ${lit.feature}`} />}
+        {lit && lit.values.length > 0 && <HeatLegend max={Math.max(...lit.values)} what={`Feature ${lit.feature}`} />}
+        {unit === 'headline' && <span className="w-full">{WHOLE}</span>}
         <span role="group" aria-label="Probabilities" className="flex min-w-0 flex-wrap gap-x-3">
           {classes.map((index) => (
             <span key={index} className="inline-flex max-w-full gap-1.5">

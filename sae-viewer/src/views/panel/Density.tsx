@@ -1,6 +1,7 @@
 import { useState } from 'react'
 import { Figure } from '../../components/Figure'
 import { useDensity } from '../../hooks/useDensity'
+import { unitOf } from '../../hooks/useUnit'
 import type { RunMetadata } from '../../interpAPI'
 import { count, counted } from '../../lib/format'
 import { ticks } from '../../lib/scale'
@@ -11,6 +12,7 @@ const [LEFT, RIGHT, TOP, BOTTOM] = [52, 8, 10, 42]
 /** The histogram of features over the share of tokens on which they fire, on a logarithmic axis. */
 export function Density({ run }: { run: RunMetadata }) {
   const { data, error } = useDensity(run.run_id)
+  const unit = unitOf(run)
   const [pointed, setPointed] = useState<number>()
   if (error && !data) return <p className="text-wrong">{error.message}</p>
   if (!data) return <span className="skeleton block h-80" />
@@ -30,9 +32,9 @@ export function Density({ run }: { run: RunMetadata }) {
       aside={
         pointed === undefined
           ? `${counted(live, 'live feature')}${dead > 0 ? `, ${count(dead)} never fire in this run` : ''}`
-          : `${counted(n, 'feature')} on ${share(edges[pointed] ?? 0)} to ${share(edges[pointed + 1] ?? 0)} of tokens`
+          : `${counted(n, 'feature')} on ${share(edges[pointed] ?? 0)} to ${share(edges[pointed + 1] ?? 0)} of ${unit}s`
       }
-      caption="Each bar counts the features that fire on this share of the run’s counted tokens. Features that never fire are left out."
+      caption={`Each bar counts the features that fire on this share of the run’s counted ${unit}s. Features that never fire are left out.`}
     >
       {(width, id) => {
         const x = (exponent: number) => LEFT + ((exponent - low) / (high - low || 1)) * (width - LEFT - RIGHT)
@@ -62,7 +64,7 @@ export function Density({ run }: { run: RunMetadata }) {
                 {share(exponent)}
               </text>
             ))}
-            <text x={(LEFT + width - RIGHT) / 2} y={HEIGHT - 5} textAnchor="middle" className="fill-current text-[12px]">share of tokens (logarithmic)</text>
+            <text x={(LEFT + width - RIGHT) / 2} y={HEIGHT - 5} textAnchor="middle" className="fill-current text-[12px]">share of {unit}s (logarithmic)</text>
             <text transform={`translate(12 ${(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)`} textAnchor="middle" className="fill-current text-[12px]">features</text>
           </svg>
         )

@@ -1,4 +1,5 @@
 import { SaveButtons } from '../../components/SaveButtons'
+import { unitOf } from '../../hooks/useUnit'
 import type { RunMetadata } from '../../interpAPI'
 import { saveFile } from '../../lib/download'
 import { count, when } from '../../lib/format'
@@ -13,7 +14,7 @@ export function Provenance({ run }: { run: RunMetadata }) {
     ['preset', run.preset],
     ['model', run.classifier.model],
     ['activations', `hidden_states[${run.hookpoint.layer}], ${run.hookpoint.module}`],
-    ['headlines', `${count(run.totals.n_headlines)}, ${count(run.totals.n_counted_tokens)} counted tokens${run.totals.n_cut > 0 ? `, ${count(run.totals.n_cut)} cut to ${count(run.classifier.max_length)} tokens` : ''}`],
+    ['headlines', `${count(run.totals.n_headlines)}, ${unitOf(run) === 'headline' ? 'one vector each' : `${count(run.totals.n_counted_tokens)} counted tokens`}${run.totals.n_cut > 0 ? `, ${count(run.totals.n_cut)} cut to ${count(run.classifier.max_length)} tokens` : ''}`],
     ['classifier', `${run.classifier.is_finetuned ? 'fine-tuned' : 'taken as it is'}${run.classifier.revision ? `, revision ${run.classifier.revision}` : ''}`],
     ['other columns', run.columns.map(visible).join(', ') || 'none'],
     ['SAE training', `${report.seconds.toFixed(1)} s, ${count(Math.round(report.tokens_per_second))} tokens/s`],

@@ -1,6 +1,15 @@
+import { unitOf } from '../../hooks/useUnit'
 import type { RunMetadata, SaeReport } from '../../interpAPI'
 import { count, counted, number, percent } from '../../lib/format'
 import { CELL, HEAD, Section, Strong } from './Section'
+
+/** Positions in words. */
+const POSITIONS: Record<RunMetadata['sae']['positions'], string> = {
+  words: 'words',
+  all: 'all tokens',
+  cls: '[CLS], one vector per headline',
+  mean: 'the mean of a headline’s words, one vector per headline',
+}
 
 /** The SAE of the run among the SAEs of its family: sparsity, reconstruction, and predictions when spliced. */
 export function SaeFamily({ run }: { run: RunMetadata }) {
@@ -12,7 +21,7 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
       <p className="pb-2">
         <Strong>{count(run.sae.d_sae)}</Strong> features on layer {run.hookpoint.layer}, {run.sae.kind}, <Source sae={run.sae} />.
         <span className="block text-xs text-soft">
-          Counted positions: {run.sae.positions}. {counted(run.totals.n_live_features, 'feature')} {run.totals.n_live_features === 1 ? 'fires' : 'fire'} in this run.
+          Counted positions: {POSITIONS[run.sae.positions]}. {counted(run.totals.n_live_features, 'feature')} {run.totals.n_live_features === 1 ? 'fires' : 'fire'} in this run.
         </span>
       </p>
       <div role="region" aria-label="Figures by size" tabIndex={0} className="overflow-x-auto">
@@ -20,7 +29,7 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
           <thead>
             <tr>
               <th scope="col" className={`${HEAD} pl-0! text-left!`}>size</th>
-              <th scope="col" className={HEAD} title="Active features per token, train / held out">L0</th>
+              <th scope="col" className={HEAD} title={`Active features per ${unitOf(run)}, train / held out`}>L0</th>
               <th scope="col" className={HEAD} title="Fraction of variance unexplained, train / held out">FVU</th>
               <th scope="col" className={HEAD} title="Share of features that never fire on train">dead</th>
               {run.labelled && <th scope="col" className={HEAD} title="Accuracy when the reconstruction replaces the activations">spliced</th>}
@@ -42,7 +51,7 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
         </table>
       </div>
       <p className="mt-1.5 text-xs text-soft">
-        Of two figures the first is of train, the second held out. {run.labelled ? 'Spliced: the' : 'Unchanged: predictions that stay the same when the'} reconstruction replaces the activations of {spliced.positions} in{' '}
+        Of two figures the first is of train, the second held out. {run.labelled ? 'Spliced: the' : 'Unchanged: predictions that stay the same when the'} reconstruction replaces the activations of {POSITIONS[spliced.positions]} in{' '}
         {count(spliced.n_headlines)} {spliced.split} headlines{run.labelled && `; accuracy without it is ${percent(spliced.accuracy_clean)}`}.
         {spliced.baselines.length > 0 &&
           ` Recovered loss: ${spliced.baselines.map(({ kind, recovered_loss }) => `${percent(recovered_loss)} (${kind} ablation)`).join(', ')}.`}
