@@ -21,6 +21,7 @@ from sae_pipeline.runs.run_files import DamagedRunError
 from sae_pipeline.schema.map import MapFile
 
 _WORDS = 6  # of a feature's examples
+_EXAMPLES = 3  # whose words a feature of whole headlines gets
 _KINDS = ("word", "phrase", "lexicon")  # the rules that name words
 _BY_WORDS = "log-odds of the words on which a region's features fire against those of all features"
 
@@ -72,7 +73,10 @@ def _firing_together(run: Run, live: Ints) -> layout.Pairs | None:
 
 
 def _words(run: Run) -> dict[int, list[str]]:
-    """The words of each feature: those of its name's rule, then those of its examples, most characteristic first."""
+    """The words of each feature: those of its name's rule, then those on which it fires, most characteristic first.
+
+    A feature that fires on headlines as a whole has the words of its strongest examples.
+    """
     found: dict[int, list[str]] = {}
     with _unless_damaged():
         for feature, named in run.found_names.items():
@@ -80,6 +84,9 @@ def _words(run: Run) -> dict[int, list[str]]:
     for span in list_spans(run.folder):
         saved = orjson.loads(span)
         words = [one["word"] for one in saved["words"][:_WORDS]] or [saved["word"].casefold()]
+        if not saved["word"]:
+            strongest = (run.prompts[example["headline"]] for example in saved["examples"][:_EXAMPLES])
+            words = [word.casefold() for prompt in strongest for word in read_words(prompt)]
         found[saved["feature"]] = list(dict.fromkeys([*found.get(saved["feature"], ()), *words]))
     return found
 

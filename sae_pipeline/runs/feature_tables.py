@@ -18,6 +18,7 @@ from sae_pipeline.runs.fit_added import (
 )
 from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
+from sae_pipeline.runs.multiplicity import tests_of
 from sae_pipeline.runs.problems import listed_problems, repeated_problems
 from sae_pipeline.runs.seed_stability import (
     FOUND_IN_SEEDS,
@@ -108,6 +109,7 @@ class FeatureTables:
                 check_decoder(run.folder, run.known(DECODER), run.metadata)
         for metric in metrics:
             run.vector(f"metric {metric.name}", np.array(columns[metric.name].values, np.float64))
+        run.about("tests", orjson.dumps(tests_of(columns.values())).decode())
         self._summaries(columns)
         self._facts([columns[metric.name] for metric in metrics], family)
         run.about("d_sae", self.stats.d_sae)
@@ -239,6 +241,7 @@ class FeatureTables:
             (span.start, len(span.text), saved.word, saved.word.casefold(), _spark(saved.histogram), saved.feature),
         )
         words = {one.word.casefold() for one in saved.words or saved.examples} | {saved.word.casefold()}
+        words.discard("")  # of a feature that fires on headlines as a whole
         self._run.sql.executemany(
             "INSERT OR IGNORE INTO fired VALUES (?, ?)", ((word, saved.feature) for word in words)
         )
