@@ -231,6 +231,7 @@ def test_figures(sae: SparseAutoencoder, judge: HeldOut, train: Any) -> Row:
 
 def append(path: Path, row: Row) -> None:
     """Append one line."""
+    path.parent.mkdir(exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
 
