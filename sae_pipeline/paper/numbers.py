@@ -8,12 +8,12 @@ from scipy import stats
 from sae_pipeline.arrays import Ints
 from sae_pipeline.intervals import wilson_interval
 from sae_pipeline.paper.sources import Sources
+from sae_pipeline.runs.multiplicity import tests_in
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.paper import Check, Number
 from sae_pipeline.schema.reports import ClassifierReport, SpliceReport
 from sae_pipeline.schema.run import MetricColumn
 from sae_pipeline.study.layout import SaeRecord
-from sae_pipeline.study.multiplicity import tests_of
 
 _RESAMPLES = 1000
 SEED_FIGURES = ("l0/train", "l0/held_out", "fvu/train", "fvu/held_out", "dead", "unchanged", "accuracy_change", "kl")
@@ -161,7 +161,7 @@ def run_numbers(sources: Sources) -> Iterator[Number]:
     yield Number(name="run/headlines", value=totals.n_headlines, check="headlines")
     yield Number(name="run/tokens", value=totals.n_counted_tokens, check="headlines")
     yield Number(name="run/live_features", value=totals.n_live_features, check="record")
-    for metric, n in tests_of(sources.run.feature_stats).items():
+    for metric, n in tests_in(sources.run.folder).items():
         yield Number(name=f"tests/{metric}", value=n, check="record")
 
 

@@ -14,9 +14,9 @@ from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.runs.folders import list_runs
-from sae_pipeline.runs.run_files import DamagedRunError, read_added, read_listed
+from sae_pipeline.runs.multiplicity import tests_in, tests_line
+from sae_pipeline.runs.run_files import DamagedRunError, read_added
 from sae_pipeline.schema.causes import InterventionsFile
-from sae_pipeline.schema.common import FEATURE_STATS
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile, ShareOfPairs
 from sae_pipeline.schema.controls import Claim, ControlsFile
 from sae_pipeline.schema.explanations import Explanation
@@ -24,7 +24,6 @@ from sae_pipeline.schema.family import FamilyFile
 from sae_pipeline.schema.layers import LayersFile, Measured
 from sae_pipeline.schema.map import MapFile
 from sae_pipeline.schema.reports import ClassifierReport
-from sae_pipeline.schema.run import FeatureStatsFile
 from sae_pipeline.schema.seal import SealRecord
 from sae_pipeline.study.layout import (
     SAE,
@@ -35,7 +34,6 @@ from sae_pipeline.study.layout import (
     present_classifier,
     record_size,
 )
-from sae_pipeline.study.multiplicity import tests_line, tests_of
 from sae_pipeline.study.seals import find_seal
 
 
@@ -192,9 +190,8 @@ def _tests(layout: Layout, classifier_hash: str) -> dict[str, int] | None:
     """How many features each metric of a classifier's newest run tests; None without a run that can be read."""
     for entry in list_runs(layout.runs):
         if entry.metadata is not None and entry.metadata.classifier_hash == classifier_hash:
-            known = entry.metadata.files[FEATURE_STATS]
             with suppress(DamagedRunError):  # `verify` names it
-                return tests_of(read_listed(entry.folder, FEATURE_STATS, known, FeatureStatsFile))
+                return tests_in(entry.folder)
     return None
 
 
