@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt
 
 from sae_pipeline.artefacts.checksums import check_files, named_record
-from sae_pipeline.schema.common import FileSum, MadeWith, Record
+from sae_pipeline.schema.common import FileSum, MadeWith, PositionKind, Record
 
 SCORE = "score.json"
 PartFile = Annotated[str, Field(pattern=r"^(rows|features|chosen)/part-\d{5,}\.parquet$")]
@@ -46,7 +46,7 @@ class ScoreRecord(Record):
         description="what the columns that were added to the rows are called, by what they are"
     )
     entropy_unit: Literal["nats"] = "nats"
-    positions: Literal["words"] = Field("words", description="the tokens that are counted: those of words")
+    positions: PositionKind = Field("words", description="what is counted: the tokens of words, or one vector per row")
     device: str
     parts: list[Part]
 

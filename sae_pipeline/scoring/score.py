@@ -15,6 +15,7 @@ from sae_pipeline.config import ScoreConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.schema.common import statistics_positions
 from sae_pipeline.scoring.folder import ScoreFolder
 from sae_pipeline.scoring.parts import PartWriter, added_names
 from sae_pipeline.scoring.reading import TextReader
@@ -147,6 +148,7 @@ def _record(
         table_format=source.table.format,
         labels=classifier.record.labels,
         names=plan.names,
+        positions=statistics_positions(sae.config.positions),
         device=str(classifier.device),
         parts=whole,
     )

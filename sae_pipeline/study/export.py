@@ -31,6 +31,7 @@ from sae_pipeline.schema.causes import (
     InterventionsFile,
     WordEffects,
 )
+from sae_pipeline.schema.common import PER_HEADLINE
 from sae_pipeline.schema.run import DECODER
 from sae_pipeline.study.layout import Layout, check_sae_record
 from sae_pipeline.study.present import trained_size
@@ -114,6 +115,11 @@ def export_neuronpedia(config: ExportConfig, layer: int, root: Path) -> Path:
     Raises UserError when there is no such run, when it is damaged, or when the folder's path is a file.
     """
     run = _run(config, root)
+    if run.metadata.sae.positions in PER_HEADLINE:
+        raise UserError(
+            f"Neuronpedia shows activations on tokens, and the features of {run.metadata.run_id} fire on headlines as a "
+            "whole; export it as parquet, html or site."
+        )
     folder = Path(config.out or f"{run.metadata.run_id}-neuronpedia")
     has_decoder = (run.folder / DECODER).exists() and DECODER in run.metadata.files
     if has_decoder:

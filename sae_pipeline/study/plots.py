@@ -4,7 +4,7 @@ Each figure has a sentence below it (its `supxlabel`) that says how to read it.
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,9 +16,11 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.runs.folders import read_run
 from sae_pipeline.schema.causes import InterventionsFile
+from sae_pipeline.schema.common import PER_HEADLINE
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.layers import LayersFile, Measured
 from sae_pipeline.schema.reports import ClassifierReport
+from sae_pipeline.schema.run import FiredFeature, Prompt
 from sae_pipeline.study.layout import SaeRecord
 
 _INK, _MUTED, _ACCENT = "#1d2433", "#8a93a6", "#2f6fb2"
@@ -156,6 +158,8 @@ def headline_heat(run: Path, headline: int = 0) -> Figure:
     counted = [i for i, word in enumerate(prompt.words) if word >= 0]
     heat = np.zeros((len(fired), len(counted)))
     column = {position: i for i, position in enumerate(counted)}
+    if loaded.metadata.sae.positions in PER_HEADLINE:
+        return _headline_bars(fired, prompt)
     for row, feature in enumerate(fired):
         for position, value in zip(feature.positions, feature.values, strict=True):
             heat[row, column[position]] = value
@@ -173,6 +177,16 @@ def headline_heat(run: Path, headline: int = 0) -> Figure:
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="activation f")
     _say_how_to_read(figure, "Each row is a feature, strongest first. The darker a token, the larger its activation.")
+    return figure
+
+
+def _headline_bars(fired: Sequence[FiredFeature], prompt: Prompt) -> Figure:
+    """The activations of features that fire on the headline as a whole."""
+    figure, axes = _axes(textwrap.shorten(prompt.text, 80, placeholder=" …"), 6.4, 1.4 + 0.3 * len(fired))
+    axes.barh([str(one.feature) for one in fired], [one.activation for one in fired], color=_ACCENT)
+    axes.set(xlabel="activation f", ylabel="feature")
+    axes.invert_yaxis()
+    _say_how_to_read(figure, "One vector per headline: a feature fires on the headline as a whole.")
     return figure
 
 

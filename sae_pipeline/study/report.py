@@ -413,7 +413,7 @@ def _explained_lines(file: ContrastFile, width: int) -> Iterator[str]:
     for kind in file.kinds:
         if kind.n_tested:
             counts = ", ".join(str(one.n_pairs) for one in kind.explained)
-            leading = ", ".join(f"{feature.feature} ({feature.word})" for feature in kind.features[:3])
+            leading = ", ".join(f"{one.feature} ({one.word or 'whole text'})" for one in kind.features[:3])
             yield f"{kind.label:{width}}  {kind.source:9}  {kind.n_tested:7}  {counts:43}  {leading}"
     yield (
         "leading: features whose change has the largest effects. explained: changed predictions that are equal once "

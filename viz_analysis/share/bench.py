@@ -21,6 +21,7 @@ import orjson
 
 from sae_pipeline.artefacts.writing import write_file
 from sae_pipeline.errors import UserError
+from sae_pipeline.schema.common import PER_HEADLINE
 from sae_pipeline.schema.edits import MAX_EDITS, MAX_VALUE
 from sae_pipeline.schema.kinds import KINDS
 from sae_pipeline.schema.run import RunMetadata
@@ -64,6 +65,11 @@ def write_bench(folder: Path, study: Path, run: RunMetadata, viewer: Path, exact
 
     Raises UserError where the classifier or the SAE is missing or has changed, and for families other than BERT.
     """
+    if run.sae.positions in PER_HEADLINE:
+        raise UserError(
+            "A bench without a server is made for SAEs that read tokens, and this one reads one vector per headline: "
+            "leave out --bench, and use the server with --live."
+        )
     import torch
 
     from sae_pipeline.study.present import run_parts

@@ -93,7 +93,7 @@ function Features({ kind, answer, run, address }: { kind: KindOfChange } & Props
                 </Link>
               </th>
               <td className="max-w-24 truncate py-1 pl-3">
-                <Word>{one.word}</Word>
+                {one.word ? <Word>{one.word}</Word> : <span className="text-faint">the whole text</span>}
               </td>
               <td className="py-1 pl-3 text-right whitespace-nowrap tabular-nums">
                 {count(one.n_switched)} of {count(kind.n_pairs)}
