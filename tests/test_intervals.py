@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from sae_pipeline.intervals import paired_interval, share_difference, wilson_interval
+from sae_pipeline.intervals import paired_interval, ratio_interval, share_difference, wilson_interval
 
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -45,3 +45,16 @@ def test_share_difference_covers_as_often_as_it_says() -> None:
         difference, low, high = share_difference(k1, np.array(n1), k0, np.array(n0))
         assert ((low <= p1 - p0) & (p1 - p0 <= high)).mean() > 0.93
         assert ((low <= difference) & (difference <= high)).all()
+
+
+def test_ratio_interval_covers_as_often_as_it_says() -> None:
+    """Headlines of different lengths whose tokens are alike: the ratio of sums lies in its interval 95 times in 100."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(1000):
+        n_tokens = rng.integers(5, 30, 200)
+        level = rng.gamma(4, 0.05, 200)  # of a headline's tokens: they are not independent
+        low, high = ratio_interval(n_tokens * level, n_tokens.astype(float))
+        hits += low <= 0.2 <= high
+    assert 920 <= hits <= 975
+    assert ratio_interval(np.array([1.0, 2.0, 4.0]), np.array([2.0, 4.0, 8.0])) == pytest.approx((0.5, 0.5))

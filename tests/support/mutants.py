@@ -76,6 +76,7 @@ STORE = {
     "activation shard": Place(lambda study: [study.activations / "acts-00001.safetensors"]),
     "manifest": Place(lambda study: [study.activations / MANIFEST]),
     "controls": Place(lambda study: [study.controls]),
+    "layers": Place(lambda study: [study.layers]),
 }
 CHECKPOINTS = {
     "finetune checkpoint": Place(lambda study: [study.checkpoint("state.safetensors")], "finetune", limited=False),
@@ -267,14 +268,14 @@ def _kinds(name: str, place: Place) -> Iterator[tuple[str, Change, bool]]:
 
 _JSON_PLACES = {
     *("classifier config", "tokenizer", "tokenizer config", "classifier record", "present classifier"),
-    *("SAE record", "other SAE record", "manifest", "controls", "shard record", "labels"),
+    *("SAE record", "other SAE record", "manifest", "controls", "layers", "shard record", "labels"),
 }
 _RECORDS = {f"run {name}" for name in (PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, INTERVENTIONS)}
 _SHARED = {  # files that relatives have in common
     "another SAE": {*list(STORE)[:6], "activation shard", "manifest", *CHECKPOINTS} - {"train checkpoint"}
 }
 _ADDED = (FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST)
-_MAY_BE_MISSING = {"controls", "labels", *(f"run {name}" for name in _ADDED)}
+_MAY_BE_MISSING = {"controls", "layers", "labels", *(f"run {name}" for name in _ADDED)}
 
 
 def damaged_files(seeds: int) -> Iterator[Mutant]:

@@ -35,6 +35,7 @@ USES = {
     "activation shard": ("train anew", "extract"),
     "manifest": ("train anew", "extract"),
     "controls": ("report", "compare"),
+    "layers": ("report", "layers"),
     "finetune checkpoint": ("finetune",),
     "best epoch": ("finetune",),
     "train checkpoint": ("train",),

@@ -1,0 +1,95 @@
+"""Layers side by side, against the judge of a single layer and against what must be so at the last one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sae_pipeline.activations.reading import read_activations
+from sae_pipeline.classifier.classifier import Classifier, predict
+from sae_pipeline.errors import UserError
+from sae_pipeline.evaluation.held_out import HeldOut
+from sae_pipeline.evaluation.layers import LayersFound, compare_layers
+from sae_pipeline.evaluation.splicing import removals
+from sae_pipeline.headlines.dataset import Headlines
+from sae_pipeline.study import present
+from tests.conftest import SmallStudy
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def headlines(study: SmallStudy) -> Headlines:
+    """A part of the small study's headlines."""
+    whole = present.same_headlines(study.root)
+    return replace(whole, train=whole.train.first(150), dev=whole.dev.first(40), test=whole.test.first(60))
+
+
+@pytest.fixture(scope="module")
+def found(study: SmallStudy, classifier: Classifier, headlines: Headlines) -> LayersFound:
+    """Layer 4, which has an SAE, and the last one."""
+    sae, _, _ = present.load_sae(study.root, 4, "1k", CPU)
+    return compare_layers(classifier, headlines, (4, 6), {4: sae}, tokens_per_batch=512)
+
+
+def test_ablations_equal_those_of_a_single_layer(
+    found: LayersFound, classifier: Classifier, headlines: Headlines
+) -> None:
+    """Words at their mean over train change as many predictions as the judge of one layer finds."""
+    test, train = headlines.test, headlines.train
+    acts, _ = read_activations(classifier.model, classifier.tokenize(train.texts), 0, 4, "words", precision="auto")
+    held = HeldOut.read(classifier, "test", test.texts, test.labels, 4)
+    without = held.states.replaced("words", removals(held.acts("words"), acts.mean(0), 0)["mean"])
+    logits = without.rerun(held.tail, 512)
+    changed = (logits.argmax(1) != held.clean.argmax(1)).mean()
+    assert found.layers[4].changed_words.value == pytest.approx(changed, abs=0.02) and changed > 0
+    clean = predict(classifier.model, classifier.tokenize(test.texts), 0).argmax(1)
+    assert found.accuracy == pytest.approx((clean == np.array(test.labels)).mean())
+
+
+def test_the_last_layer_decides_by_its_first_token(
+    found: LayersFound, classifier: Classifier, headlines: Headlines
+) -> None:
+    """After it the head reads the first token alone: without words nothing changes, without it all become one class."""
+    last = found.layers[6]
+    assert last.changed_words.value == 0 and last.changed_words.low == 0 and last.changed_words.high is not None
+    clean = predict(classifier.model, classifier.tokenize(headlines.test.texts), 0).argmax(1)
+    kept = np.bincount(clean).max() / len(clean)
+    assert 1 - last.changed_cls.value <= kept + 1e-9
+    assert last.l0 is None and last.fvu is None
+
+
+def test_the_sae_has_the_figures_of_its_judge(
+    found: LayersFound, study: SmallStudy, classifier: Classifier, headlines: Headlines
+) -> None:
+    """L0 and FVU are those of `code_quality`, and lie in their intervals."""
+    test = headlines.test
+    sae, _, _ = present.load_sae(study.root, 4, "1k", CPU)
+    held = HeldOut.read(classifier, "test", test.texts, test.labels, 4)
+    x = held.acts("words")
+    lists = sae.encode_lists(x)
+    fvu = float((x - sae.decode_lists(lists)).square().sum() / (x - x.mean(0)).square().sum())
+    at = found.layers[4]
+    assert at.l0 and at.fvu and at.l0.low and at.fvu.low and at.l0.high and at.fvu.high
+    assert at.l0.value == pytest.approx(len(lists.values) / len(x), rel=1e-3)
+    assert at.fvu.value == pytest.approx(fvu, rel=1e-3)
+    assert at.l0.low < at.l0.value < at.l0.high and at.fvu.low < at.fvu.value < at.fvu.high
+
+
+def test_probes_beat_the_commonest_class(found: LayersFound) -> None:
+    """The classifier was fine-tuned, so that its layers tell the classes apart."""
+    for at in found.layers.values():
+        for probe in (at.probe_words, at.probe_cls):
+            assert probe.value > found.majority - 0.1 and probe.low is not None and probe.low < probe.value
+    assert found.layers[6].probe_cls.value == pytest.approx(found.accuracy, abs=0.15)
+    assert (found.n_train, found.n_headlines) == (150, 60)
+
+
+def test_few_headlines_have_no_intervals(classifier: Classifier, headlines: Headlines) -> None:
+    """Below 30 headlines a share says nothing; without any there is one sentence."""
+    few = replace(headlines, test=headlines.test.first(20))
+    at = compare_layers(classifier, few, (6,), {}).layers[6]
+    assert at.changed_cls.low is None and at.probe_cls.high is None
+    with pytest.raises(UserError, match="no test headlines"):
+        compare_layers(classifier, replace(headlines, test=headlines.test.first(0)), (6,), {})
