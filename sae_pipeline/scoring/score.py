@@ -62,7 +62,7 @@ def score_table(
         _write_share(source, classifier, sae, config, folder, plan, ranks)
         ranks.wait()
         if ranks.first:
-            finished = _record(source, classifier, inputs, folder, plan)
+            finished = _record(source, classifier, sae, inputs, folder, plan)
             folder.finish(finished)
     finished = ranks.broadcast(finished)
     assert finished is not None
@@ -132,7 +132,12 @@ def _write_share(
 
 
 def _record(
-    source: Source, classifier: Classifier, inputs: ScoreInputs, folder: ScoreFolder, plan: _Plan
+    source: Source,
+    classifier: Classifier,
+    sae: SparseAutoencoder,
+    inputs: ScoreInputs,
+    folder: ScoreFolder,
+    plan: _Plan,
 ) -> ScoreRecord:
     """The record of scores whose parts are all written. Raises UserError when the table has changed meanwhile."""
     if source.name != inputs.table:
