@@ -28,6 +28,7 @@ from viz_analysis.api.queries import (
     ColumnQuery,
     CompareQuery,
     ConfusionQuery,
+    FeatureCardQuery,
     FeatureInfoQuery,
     FeaturesQuery,
     HeadlinesQuery,
@@ -131,12 +132,13 @@ def create_app(
         return json_answer(runs.ask(query.run, lambda run: run.feature_info(query.id, runs.newest_by_sae)))
 
     @app.get("/api/feature_card", responses=_of_run(FeatureCard))
-    def feature_card(query: FeatureInfoQuery) -> Response:
+    def feature_card(query: FeatureCardQuery) -> Response:
         """What can be claimed of a feature, to cite: as sections, as an HTML page and as a LaTeX document."""
         about = runs.get(query.run).metadata
         evidence = Evidence(
             labels.get(about.sae_hash, about.sae.d_sae).labels.get(query.id),
             read_controls(source.folder.resolve().parent, about.sae_hash),
+            (query.features_seen, query.headlines_seen),
         )
         card = runs.ask(query.run, lambda run: run.card(query.id, runs.newest_by_sae, evidence))
         return json_answer(FeatureCard(**dict(card), html=card_html(card), latex=card_latex(card)))
@@ -192,6 +194,7 @@ def create_app(
                 has_causes=run.has_causes,
                 names=run.names,
                 stability=run.stability,
+                tests=run.tests,
                 damaged_files=run.damaged_files,
             )
         )

@@ -2372,6 +2372,11 @@ export interface components {
              * @description of the unchanged classifier
              */
             accuracy: number;
+            /**
+             * Answer
+             * @description sentences that say which layer an SAE should read
+             */
+            answer: string[];
             /** Classifier Hash */
             classifier_hash: string;
             /** Device */
@@ -3215,6 +3220,14 @@ export interface components {
             schema_version: 2;
             /** @description null where the features were looked for in no other seed */
             stability: components["schemas"]["SeedStability"] | null;
+            /**
+             * Tests
+             * @description features that each metric has tested, by its name; null: an earlier version made the index
+             * @default null
+             */
+            tests: {
+                [key: string]: number;
+            } | null;
             totals: components["schemas"]["Totals"];
             /** Versions */
             versions: {
@@ -4219,6 +4232,10 @@ export interface operations {
                 /** @description "34", "run-034" or a folder name; default: the served run */
                 run?: string | null;
                 id: number;
+                /** @description features of the run that were opened before */
+                features_seen?: number | null;
+                /** @description headlines that were opened before */
+                headlines_seen?: number | null;
             };
             header?: never;
             path?: never;

@@ -137,6 +137,13 @@ class FeatureInfoQuery(RunQuery):
     id: int = Field(ge=0, le=10**9)
 
 
+class FeatureCardQuery(FeatureInfoQuery):
+    """A feature to make a card of, and what its reader had looked at."""
+
+    features_seen: int | None = Field(None, ge=0, le=10**9, description="features of the run that were opened before")
+    headlines_seen: int | None = Field(None, ge=0, le=10**9, description="headlines that were opened before")
+
+
 class SimilarHeadlinesQuery(RunQuery):
     """The headline that others are compared with."""
 

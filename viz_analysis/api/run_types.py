@@ -74,6 +74,9 @@ class RunAnswer(RunMetadata):
     has_causes: bool = Field(description="whether the run has causal findings about its predictions")
     names: NamesSummary | None = Field(description="null where the run has no names")
     stability: SeedStability | None = Field(description="null where the features were looked for in no other seed")
+    tests: dict[str, NonNegativeInt] | None = Field(
+        None, description="features that each metric has tested, by its name; null: an earlier version made the index"
+    )
     damaged_files: list[str] = Field(
         description="a sentence for each optional file that is damaged and left out; it says what makes the file anew"
     )

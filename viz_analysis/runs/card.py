@@ -7,6 +7,7 @@ import numpy as np
 
 from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.errors import command
+from sae_pipeline.runs.multiplicity import tests_line
 from sae_pipeline.runs.run_files import run_checksum
 from sae_pipeline.runs.seed_stability import FOUND_IN_SEEDS
 from sae_pipeline.schema.controls import ControlsFile
@@ -40,6 +41,7 @@ class Evidence(NamedTuple):
 
     label: FeatureLabel | None
     controls: ControlsFile | None
+    looks: tuple[int | None, int | None] = (None, None)  # features and headlines that its reader had opened
 
 
 def card_content(run: RunReader, info: FeatureInfo, evidence: Evidence) -> CardContent:
@@ -52,6 +54,7 @@ def card_content(run: RunReader, info: FeatureInfo, evidence: Evidence) -> CardC
         _rivals(run, info, evidence.controls),
         _examples(info),
         _failures(run, info),
+        _multiplicity(run, evidence.looks),
         _provenance(run),
     ]
     return CardContent(
@@ -398,6 +401,24 @@ def _example(firing: Firing | None, prompt: Prompt, labels: list[str], about: st
     said = f"predicted {labels[prompt.prediction]} {probability}, label {labels[prompt.label]}"
     strongest = f"f {number(firing.activation)}; " if firing is not None else ""
     return CardExample(text=prompt.text, stretches=stretches, note=about + strongest + said)
+
+
+# --- multiplicity --------------------------------------------------------------------------------------
+
+
+def _multiplicity(run: RunReader, looks: tuple[int | None, int | None]) -> CardSection:
+    """How many tests the run made, and how much its reader had looked at before this card."""
+    sentences = [] if run.tests is None else [tests_line(run.tests)]
+    features, headlines = looks
+    if features is None:
+        sentences.append("How many features were looked at before this one was chosen was not recorded.")
+    else:
+        seen = f" and {headlines:,} headlines" if headlines is not None else ""
+        sentences.append(
+            f"Before this card was made, its reader had looked at {features:,} features{seen} of this run in this "
+            "browser. A feature that is chosen among many looks better than it is on new headlines."
+        )
+    return _section("Tests and looks", sentences)
 
 
 # --- provenance ----------------------------------------------------------------------------------------

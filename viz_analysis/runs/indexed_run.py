@@ -62,6 +62,7 @@ class IndexedRun:
         self.damaged_files = list(self._reader.left_out.values())
         self.has_causes = self._reader.interventions is not None
         self.names, self.stability = self._reader.names, self._reader.stability
+        self.tests = self._reader.tests
 
     def headlines(self, query: HeadlinesQuery) -> HeadlinesPage:
         """A page of headlines."""

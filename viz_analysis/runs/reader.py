@@ -61,6 +61,8 @@ class RunReader:
             self.names = NamesSummary.model_validate_json(about["names"]) if "names" in about else None
             stability = about.get("stability")
             self.stability = SeedStability.model_validate_json(stability) if stability else None
+            tests = about.get("tests")
+            self.tests: dict[str, int] | None = orjson.loads(tests) if tests else None
             self.map_head: str | None = about.get("map")
         except (LookupError, TypeError, ValueError) as error:
             raise IndexMisfitError(str(error)) from error

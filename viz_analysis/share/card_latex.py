@@ -48,7 +48,9 @@ def _example(example: CardExample) -> str:
     parts, at = [], 0
     for stretch in sorted(example.stretches, key=lambda one: one.start):
         start, end = max(at, stretch.start), max(at, stretch.end)
-        parts += [latex_text(example.text[at:start]), f"\\textbf{{{latex_text(example.text[start:end])}}}" if end > start else ""]
+        parts.append(latex_text(example.text[at:start]))
+        if end > start:
+            parts.append(f"\\textbf{{{latex_text(example.text[start:end])}}}")
         at = end
     parts.append(latex_text(example.text[at:]))
     return f"{''.join(parts)} ({latex_text(example.note)})"
