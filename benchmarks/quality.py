@@ -33,12 +33,13 @@ from scipy import stats
 
 from benchmarks.models import MODELS, StudiedModel, ensure_study
 from benchmarks.peers.sweep import KINDS, Row, best, name, rows
-from sae_pipeline import pipeline, quality
+from sae_pipeline import pipeline
 from sae_pipeline.activations.batches import chunks
 from sae_pipeline.config import ExtractConfig, FinishConfig, TrainConfig
 from sae_pipeline.evaluation.code_quality import code_quality
 from sae_pipeline.evaluation.family import stability
 from sae_pipeline.evaluation.held_out import HeldOut
+from sae_pipeline.evaluation.rivals import live_features
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder, size_name
 from sae_pipeline.schema import kinds
 from sae_pipeline.study import making, present
@@ -143,7 +144,7 @@ def stability_to_first(model: StudiedModel, row: Row, folder: Path) -> float | N
     saes = [SparseAutoencoder.load(path / "sae.pt", CPU) for path in (folder.parent / first, folder)]
     store = pipeline.extract(ExtractConfig(layer=model.layer), model.root, CPU)
     acts = torch.cat([part.float() for part in chunks(store)])
-    return stability([0, row["seed"]], [s.W_dec for s in saes], [quality.live(s, acts) for s in saes]).mean_cosine
+    return stability([0, row["seed"]], [s.W_dec for s in saes], [live_features(s, acts) for s in saes]).mean_cosine
 
 
 def check_classifier(model: StudiedModel) -> None:
