@@ -102,6 +102,8 @@ const FEATURES_PARAMETERS = {
   maxDensity: share('max_density'),
   /** Only features whose activation indicates this class best. */
   leaning: integer('leaning'),
+  /** Only features that are found in at least so many trainings with other seeds. */
+  minSeeds: integer('min_seeds'),
   /** Only features that a person has named. */
   labelled: flag('labelled'),
   /** Words shown on either side of the strongest one in an example; all when absent. */

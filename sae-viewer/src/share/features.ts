@@ -123,10 +123,15 @@ async function matching(run: SharedRun, query: FeaturesQuery): Promise<Uint8Arra
     solid: (count: number) => count >= min_headlines,
   }
   if (query.support && query.support !== 'all') await where('headline_counts', support[query.support])
-  const { min_density: low, max_density: high, leaning, labelled } = query
+  const { min_density: low, max_density: high, leaning, labelled, min_seeds: least } = query
   if (low != null) await where('density', (density) => density >= low)
   if (high != null) await where('density', (density) => density <= high)
   if (leaning != null) await where('leaning', (own) => own === leaning)
+  if (least != null) {
+    const known = run.facts.metrics.some(({ name }) => name === 'found_in_seeds')
+    if (known) await where('metric found_in_seeds', (found) => found >= least)
+    else if (least > 0) mask.fill(0)
+  }
   if (labelled != null) {
     const named = maskOf(d_sae, Object.keys(labels(run)).map(Number))
     keep(mask, named.map((one) => Number(Boolean(one) === labelled)))

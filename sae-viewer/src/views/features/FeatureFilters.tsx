@@ -8,13 +8,15 @@ import { ClassMark } from '../../components/Outcome'
 import { SearchBox } from '../../components/SearchBox'
 import { SearchChoice } from '../../components/SearchChoice'
 import { go } from '../../hooks/useAddress'
-import type { MetricInfo, RunMetadata } from '../../interpAPI'
+import { unitOf } from '../../hooks/useUnit'
+import type { MetricInfo, Run, RunMetadata } from '../../interpAPI'
 import { FEATURES, SUPPORTS, wholeNumber, type FeaturesAddress, type Support } from '../../lib/address'
 import { className, isMany } from '../../lib/classes'
 import { describeCondition } from '../../lib/columns'
-import { rarity } from '../../lib/format'
+import { counted, rarity } from '../../lib/format'
 import { searchChip } from '../../lib/meaning'
 import { classMetrics } from '../../lib/metrics'
+import { FOUND, seedChoices, type Stability } from '../../lib/stability'
 import { DensityFilter } from './DensityFilter'
 import { randomFeature } from './useFeatures'
 
@@ -29,7 +31,7 @@ const SUPPORT_NAMES: Record<Support, [label: string, description: string]> = {
 /** Search, metric and filters of the list of features. Beside a feature's page the filters are folded. */
 export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
   address: FeaturesAddress
-  run: RunMetadata
+  run: Run
   metrics: MetricInfo[]
   inPane: boolean
   onLeave: () => void
@@ -52,15 +54,17 @@ export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
           onLeave={onLeave}
         />
         <MeaningSwitch by={address.by} onBy={(by) => change({ by, metric: undefined, order: 'desc' })} />
-        <SearchBox
-          value={address.token}
-          label="Only features that fire on a word"
-          placeholder="Fires on the word …"
-          icon="word"
-          shortcut={false}
-          onSearch={(token) => change({ token }, true)}
-          onLeave={onLeave}
-        />
+        {unitOf(run) === 'token' && (
+          <SearchBox
+            value={address.token}
+            label="Only features that fire on a word"
+            placeholder="Fires on the word …"
+            icon="word"
+            shortcut={false}
+            onSearch={(token) => change({ token }, true)}
+            onLeave={onLeave}
+          />
+        )}
       </div>
       <div className="space-y-1.5">
         <MetricChoice
@@ -84,6 +88,7 @@ export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
           options={SUPPORTS.map((value) => ({ value, label: SUPPORT_NAMES[value][0], description: SUPPORT_NAMES[value][1] }))}
           onChoose={(chosen) => change({ support: chosen as Support })}
         />
+        {run.stability && <SeedFilter address={address} stability={run.stability} onChange={change} />}
         {run.metrics.some(({ name }) => name.startsWith('auroc_')) && <ClassFilter address={address} labels={run.labels} onChange={change} />}
         <label className="flex items-center gap-2 text-xs text-soft">
           <input type="checkbox" checked={address.labelled} onChange={(event) => change({ labelled: event.target.checked })} />
@@ -148,6 +153,26 @@ function ClassFilter({ address, labels, onChange }: {
   )
 }
 
+/** A filter by the number of trainings with other seeds in which a feature is found. */
+function SeedFilter({ address, stability, onChange }: {
+  address: FeaturesAddress
+  stability: Stability
+  onChange: (changes: Partial<FeaturesAddress>) => void
+}) {
+  const options = seedChoices(stability).map(({ least, label, n }) => ({ value: String(least), label, description: `${counted(n, 'feature')} that ${n === 1 ? 'fires' : 'fire'}.` }))
+  return (
+    <div className="space-y-1.5">
+      <Choice
+        label="Other seeds"
+        value={address.minSeeds ? String(address.minSeeds) : 'any'}
+        options={[{ value: 'any', label: 'any', description: `All features, also those that are not found in the seeds ${stability.seeds.join(', ')}.` }, ...options]}
+        onChoose={(chosen) => onChange({ minSeeds: chosen === 'any' ? undefined : Number(chosen) })}
+      />
+      <p className="text-xs text-faint">{FOUND}</p>
+    </div>
+  )
+}
+
 /** Shows a random feature of the list as it is filtered. */
 function RandomButton({ address, run }: { address: FeaturesAddress; run: string }) {
   const [none, setNone] = useState(false)
@@ -185,6 +210,7 @@ export function featureChips(address: FeaturesAddress, { labels, columns }: RunM
     chips.push([range, { minDensity: undefined, maxDensity: undefined }])
   }
   if (address.leaning !== undefined) chips.push([`indicates ${className(labels, address.leaning)}`, { leaning: undefined }])
+  if (address.minSeeds) chips.push([`found in ${counted(address.minSeeds, 'other seed')} or more`, { minSeeds: undefined }])
   if (address.labelled) chips.push(['named by people', { labelled: false }])
   return chips.map(([name, without]) => ({ name, remove: () => go({ ...address, ...without }) }))
 }

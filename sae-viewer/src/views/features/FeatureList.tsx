@@ -5,7 +5,7 @@ import { Failure, Note, Notice } from '../../components/Notices'
 import { PageList, PaneList, type VirtualListHandle } from '../../components/VirtualList'
 import { go } from '../../hooks/useAddress'
 import type { Range } from '../../hooks/usePages'
-import type { FeaturesPage, MetricInfo, RunMetadata } from '../../interpAPI'
+import type { FeaturesPage, MetricInfo, Run } from '../../interpAPI'
 import { writeAddress, type FeaturesAddress } from '../../lib/address'
 import { count, counted } from '../../lib/format'
 import { searchedBy } from '../../lib/meaning'
@@ -17,7 +17,7 @@ import { featuresQuery, useAround, useFeatures } from './useFeatures'
 /** The list of features that an address describes. `frame` lays out its filters and its rows. */
 export function FeatureList({ address, run, inPane = false, frame }: {
   address: FeaturesAddress
-  run: RunMetadata
+  run: Run
   inPane?: boolean
   frame: (filters: ReactNode, list: ReactNode) => ReactNode
 }) {
@@ -65,6 +65,7 @@ export function FeatureList({ address, run, inPane = false, frame }: {
           metric={metric}
           max={max}
           effects={effects}
+          stability={run.stability}
           inPane={inPane}
         />
       )

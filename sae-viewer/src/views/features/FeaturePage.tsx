@@ -5,10 +5,14 @@ import { FeatureCalled } from '../../components/FeatureName'
 import { Icon } from '../../components/Icon'
 import { Failure } from '../../components/Notices'
 import { ClassName } from '../../components/Outcome'
+import { SeedBadge } from '../../components/SeedBadge'
 import { useKeys } from '../../hooks/useKeys'
-import type { FeatureInfo, RunMetadata } from '../../interpAPI'
+import { useLook } from '../../hooks/useLooks'
+import { useUnit } from '../../hooks/useUnit'
+import type { FeatureInfo, Run } from '../../interpAPI'
 import { HEADLINES, writeAddress, type FeaturesAddress } from '../../lib/address'
 import { count, counted, percent, rarity } from '../../lib/format'
+import { FOUND, FOUND_IN_SEEDS, type Stability } from '../../lib/stability'
 import { Classes } from './Classes'
 import { Examples, StrongestIn } from './Examples'
 import { Histogram } from './Histogram'
@@ -22,8 +26,9 @@ import { useFeature, useHeadlineCount } from './useFeature'
 import { Words } from './Words'
 
 /** A feature's page: its words, activations, classes, examples, similar features and statistics. */
-export function FeaturePage({ feature, address, run }: { feature: number; address: FeaturesAddress; run: RunMetadata }) {
+export function FeaturePage({ feature, address, run }: { feature: number; address: FeaturesAddress; run: Run }) {
   const { data, error, refetch } = useFeature(run.run_id, feature)
+  useLook('features', data && String(feature))
   const page = useRef<HTMLElement>(null)
   const walk = (by: 1 | -1) => {
     const links = [...(page.current?.querySelectorAll<HTMLElement>('[data-example]') ?? [])]
@@ -56,13 +61,14 @@ export function FeaturePage({ feature, address, run }: { feature: number; addres
   )
 }
 
-function Body({ info, address, run }: { info: FeatureInfo; address: FeaturesAddress; run: RunMetadata }) {
+function Body({ info, address, run }: { info: FeatureInfo; address: FeaturesAddress; run: Run }) {
   const statistics = <Statistics info={info} nFeatures={run.totals.n_features} />
   // The words stand beside the histogram; in a run without words the statistics do.
   const beside = info.words.length > 0 ? <Words words={info.words} address={address} /> : statistics
   return (
     <>
       <Reach info={info} address={address} />
+      {run.stability && info.status !== 'dead' && <Seeds info={info} stability={run.stability} />}
       <Contents info={info} address={address} />
       {(info.naming ?? info.explanation) && (
         <div className="mt-6">
@@ -124,11 +130,11 @@ function Contents({ info, address }: { info: FeatureInfo; address: FeaturesAddre
 function Reach({ info, address }: { info: FeatureInfo; address: FeaturesAddress }) {
   const { n_headlines: n, n_headlines_in_run: all, feature, leaning, labels, density, status } = info
   const leading = useHeadlineCount(info.run_id, feature)
+  const unit = useUnit()
   if (n === 0) return <p className="mt-1.5 leading-6 text-soft">Fires in none of the {counted(all, 'headline')} of this run.</p>
   return (
     <p className="mt-1.5 leading-6 text-soft">
-      Fires in <span className="text-ink">{counted(n, 'headline')}</span> of {count(all)} ({percent(n / all)}) and on{' '}
-      {rarity(density)} of tokens.{' '}
+      Fires in <span className="text-ink">{counted(n, 'headline')}</span> of {count(all)} ({percent(n / all)}){unit === 'token' && ` and on ${rarity(density)} of tokens`}.{' '}
       {status === 'thin' && <strong className="font-semibold text-wrong">Thin support: too few headlines for reliable statistics. </strong>}
       {leaning !== null && (
         <>
@@ -145,6 +151,17 @@ function Reach({ info, address }: { info: FeatureInfo; address: FeaturesAddress 
           {counted(leading, 'headline')} {leading === 1 ? 'has' : 'have'} it among {leading === 1 ? 'its' : 'their'} strongest
         </Link>
       )}
+    </p>
+  )
+}
+
+/** In how many trainings with other seeds it is found. */
+function Seeds({ info, stability }: { info: FeatureInfo; stability: Stability }) {
+  const found = info.stats.find(({ name }) => name === FOUND_IN_SEEDS)?.value ?? 0
+  return (
+    <p className="mt-1 flex flex-wrap items-baseline gap-x-2 text-xs text-soft">
+      <SeedBadge found={found} stability={stability} />
+      {FOUND} {found === 0 && 'What this one shows may be an accident of its training.'}
     </p>
   )
 }

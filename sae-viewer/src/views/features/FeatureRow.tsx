@@ -2,12 +2,15 @@ import { Link } from 'wouter'
 import { FeatureCalled } from '../../components/FeatureName'
 import { Icon } from '../../components/Icon'
 import { ClassMark } from '../../components/Outcome'
+import { SeedBadge } from '../../components/SeedBadge'
+import { useUnit } from '../../hooks/useUnit'
 import type { FeatureRow, MetricInfo, NearestExample } from '../../interpAPI'
 import type { Order } from '../../lib/address'
 import { className, isMany } from '../../lib/classes'
 import { signed, strongestEffect } from '../../lib/effects'
 import { count, counted, metricUnit, metricValue, rarity } from '../../lib/format'
 import { classMetrics } from '../../lib/metrics'
+import { FOUND_IN_SEEDS, type Stability } from '../../lib/stability'
 import { visible } from '../../lib/text'
 import { SparkHistogram } from './SparkHistogram'
 
@@ -52,6 +55,7 @@ export function FeatureColumns({ labels, metrics, metric, order, effects, inPane
   onSort: (metric: string, order: Order) => void
 }) {
   const other = order === 'desc' ? 'asc' : 'desc'
+  const unit = useUnit()
   return (
     <div className={`${grid(inPane)} shrink-0 border-b border-line pb-1.5 text-xs text-soft`} style={columns(metrics, effects, labels)}>
       <span className={`text-right ${inPane ? '' : 'max-sm:hidden'}`}>rank</span>
@@ -67,7 +71,7 @@ export function FeatureColumns({ labels, metrics, metric, order, effects, inPane
           <span className="hidden text-right xl:block" title="Headlines in which it fires">
             headlines
           </span>
-          <span className="hidden text-right xl:block" title="Share of counted tokens on which it fires">
+          <span className="hidden text-right xl:block" title={`Share of counted ${unit}s on which it fires`}>
             density
           </span>
         </>
@@ -105,7 +109,7 @@ export function FeatureColumns({ labels, metrics, metric, order, effects, inPane
 }
 
 /** A row of the list: a feature, linked to its page. */
-export function FeatureRowLink({ row, feature, href, current, labels, metrics, metric, max, effects, inPane }: {
+export function FeatureRowLink({ row, feature, href, current, labels, metrics, metric, max, effects, stability, inPane }: {
   row: number
   feature: FeatureRow
   href: string
@@ -116,6 +120,8 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
   /** The largest value of `metric`, which a full bar stands for. */
   max: number
   effects: boolean
+  /** In which other seeds features were looked for; null: in none. */
+  stability: Stability | null
   inPane: boolean
 }) {
   return (
@@ -135,7 +141,7 @@ export function FeatureRowLink({ row, feature, href, current, labels, metrics, m
         )}
         <span className="min-w-[4ch] text-right">{feature.feature}</span>
       </span>
-      <FeatureWord feature={feature} indicates={feature.leaning !== null && isMany(labels) && !inPane ? className(labels, feature.leaning) : ''} />
+      <FeatureWord feature={feature} stability={inPane ? null : stability} indicates={feature.leaning !== null && isMany(labels) && !inPane ? className(labels, feature.leaning) : ''} />
       {!inPane && (
         <>
           <span className="hidden sm:block">{feature.histogram.length > 0 && <SparkHistogram counts={feature.histogram} />}</span>
@@ -195,7 +201,7 @@ function SliceEffect({ feature: { slice_effects, n_slice_effects }, labels }: { 
 }
 
 /** Its name and word and, where the class that it indicates has no mark, that class. */
-function FeatureWord({ feature, indicates }: { feature: FeatureRow; indicates: string }) {
+function FeatureWord({ feature, stability, indicates }: { feature: FeatureRow; stability: Stability | null; indicates: string }) {
   const remark = feature.status === 'dead' ? 'never fires' : feature.status === 'thin' ? 'thin support' : ''
   return (
     <span className="flex min-w-0 items-baseline gap-2">
@@ -209,6 +215,11 @@ function FeatureWord({ feature, indicates }: { feature: FeatureRow; indicates: s
       {remark && (
         <span className="shrink-0 text-xs text-faint" title={`Fires in ${counted(feature.n_headlines, 'headline')}`}>
           {remark}
+        </span>
+      )}
+      {stability && feature.status !== 'dead' && (
+        <span className="ml-auto self-center">
+          <SeedBadge found={feature.values[FOUND_IN_SEEDS] ?? 0} stability={stability} />
         </span>
       )}
     </span>

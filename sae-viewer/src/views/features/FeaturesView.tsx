@@ -1,6 +1,6 @@
 import { Link } from 'wouter'
 import { Icon } from '../../components/Icon'
-import type { RunMetadata } from '../../interpAPI'
+import type { Run } from '../../interpAPI'
 import { writeAddress, type FeaturesAddress } from '../../lib/address'
 import { CardPage } from './CardPage'
 import { FeatureList } from './FeatureList'
@@ -9,7 +9,7 @@ import { FeaturePage } from './FeaturePage'
 const PAGE = 'mx-auto grid max-w-[96rem] 3xl:max-w-[114rem] grid-cols-1 gap-x-10 px-4 sm:px-6'
 
 /** The Features tab: the list of features, or the page of one feature beside the list. */
-export function FeaturesView({ address, run }: { address: FeaturesAddress; run: RunMetadata }) {
+export function FeaturesView({ address, run }: { address: FeaturesAddress; run: Run }) {
   const chosen = address.feature
   if (chosen === undefined) {
     return (

@@ -23,6 +23,7 @@ export function featuresQuery(address: FeaturesAddress, run: string): FeaturesQu
     min_density: address.minDensity,
     max_density: address.maxDensity,
     leaning: address.leaning,
+    min_seeds: address.minSeeds,
     labelled: address.labelled ? true : undefined,
   }
 }

@@ -9,6 +9,8 @@ const LINES = {
   shuffled: { label: 'names of other features', line: 'dotted', stroke: 'stroke-faint', dash: '2 3' },
   neurons: { label: 'neurons', line: 'dashed', stroke: 'stroke-ink', dash: '6 3' },
   pca: { label: 'principal components', line: 'dashed', stroke: 'stroke-faint', dash: '6 3' },
+  'frozen decoder': { label: 'frozen decoder', line: 'dotted', stroke: 'stroke-ink', dash: '1 4' },
+  'frozen encoder': { label: 'frozen encoder', line: 'dotted', stroke: 'stroke-faint', dash: '1 4' },
   'random model': { label: 'random model', line: 'dotted', stroke: 'stroke-ink', dash: '1 2' },
 } as const
 

@@ -43,7 +43,7 @@ export default function RunPanel({ run, address }: { run: Run | undefined; addre
       <Suspense fallback={<span className="skeleton block h-96" />}>
         {!OFFERED.includes(shown) && <p className="text-soft">This page holds {run?.run_id ?? 'one run'} only; choosing and comparing runs needs the server.</p>}
         {shown === 'runs' && SHARED === undefined && <RunList shown={run?.run_id} address={address} />}
-        {shown === 'quality' && run && <Quality run={run} />}
+        {shown === 'quality' && run && <Quality run={run} address={address} />}
         {shown === 'contrast' && run && <Contrast run={run} address={address} />}
         {shown === 'compare' && run && SHARED === undefined && <Compare run={run} address={address} />}
         {shown === 'labels' && run && <LabelList run={run} address={address} />}
