@@ -44,12 +44,13 @@ FLAGS = {
     "map": "",
     "contrast": "--kinds company,retweet,direction --max-headlines 10 --templates false --keep 3",
     "compare": f"{_PLACE} --sae-size {SIZE} --seeds 0,1 --probe-sizes 1",
+    "layers": f"--layers {LAYER},3 --sae-size {SIZE}",
     "export": f"{_PLACE} --sae-size {SIZE}",
     "report": "",
 }
 """The verbs in the order of the study, each with its flags."""
 _VARYING = {"checksum", "run_checksum", "seconds", "tokens_per_second", "created_at", "run_id"}
-RELATIVE = ("finetune", "extract", "train", "analyze", "intervene", "family", "map", "contrast", "compare")
+RELATIVE = ("finetune", "extract", "train", "analyze", "intervene", "family", "map", "contrast", "compare", "layers")
 
 
 class Ran(NamedTuple):
@@ -135,6 +136,11 @@ class WholeStudy:
         return next(self.weights.glob("evidence/*.json"))
 
     @property
+    def layers(self) -> Path:
+        """What `layers` found."""
+        return self.weights / "layers.json"
+
+    @property
     def labels(self) -> Path:
         """What a person calls the features."""
         return next(self.runs.glob("labels/*.json"))
@@ -162,6 +168,7 @@ def made_by(verb: str, study: WholeStudy, pristine: WholeStudy, said: str = "") 
         "train": [file for size in (OTHER_SIZE, SIZE) for file in _sae_files(pristine, size)],
         "finish": _sae_files(pristine, f"{OTHER_SIZE}-e2e"),
         "compare": [*(pristine.weights / "evidence").iterdir()],
+        "layers": [pristine.layers],
         "export": [*(pristine.weights / "saelens").glob("*/*")],
     }
     if verb in paths:
