@@ -1,0 +1,10 @@
+import { useQuery, type UseQueryResult } from '@tanstack/react-query'
+import { get, type LayersFile } from '../../interpAPI'
+
+/** The layers of a run's classifier side by side. */
+export function useLayers(run: string): UseQueryResult<LayersFile> {
+  return useQuery({
+    queryKey: ['layers', run],
+    queryFn: ({ signal }) => get('/api/layers', { run }, signal),
+  })
+}
