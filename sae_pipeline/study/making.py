@@ -151,12 +151,13 @@ def _jobs(tokens: ActivationStore | ActivationStream, configs: Sequence[TrainCon
 def _job(tokens: ActivationStore | ActivationStream, config: TrainConfig, d_sae: int) -> Job:
     """One SAE to train, named by everything that it depends on."""
     config = config.model_copy(update={"latent_dims": (d_sae,)})
-    template = _sae_config(tokens.manifest, config, d_sae)
+    template = sae_config(tokens.manifest, config, d_sae)
     name = settings_hash(REVISION, tokens.name, config.model_dump(), template.model_dump())
     return Job(name, template, config)
 
 
-def _sae_config(manifest: Manifest, config: TrainConfig, d_sae: int) -> SaeConfig:
+def sae_config(manifest: Manifest, config: TrainConfig, d_sae: int) -> SaeConfig:
+    """The config of an SAE that is trained on the activations of a manifest."""
     return SaeConfig(
         d_in=manifest.d_in,
         d_sae=d_sae,

@@ -16,29 +16,29 @@ from tests.sae.test_training import N_TOKENS, mixtures, train
 
 def test_sizes() -> None:
     """A size is a power of two that grows with the tokens, between the smallest and the largest."""
-    sizes = [recommended_size(n) for n in range(2_400, 3_000_000, 1_000)]
+    sizes = [recommended_size(n) for n in range(512, 20_000_000, 10_007)]
     assert sizes == sorted(sizes) and (sizes[0], sizes[-1]) == (64, 32_768)
     assert all(size & (size - 1) == 0 for size in sizes)
+    assert [recommended_size(n) for n in (9_000, 35_000, 150_000)] == [1024, 2048, 4096]
 
 
 def test_what_is_named_stays() -> None:
     """Sizes, passes, k and the penalty of the user are kept; what is left out is filled in."""
     named = TrainConfig(latent_dims=(4096, 8192), num_epochs=3)
     assert settled(named, 9_000) == named
-    found = settled(TrainConfig(), 9_000)
-    assert found.latent_dims == (recommended_size(9_000),) and found.target_l0 == found.latent_dims[0] / 8
-    assert found.num_epochs == 50
-    assert settled(TrainConfig(l1_coefficient=2e-3), 9_000).target_l0 is None
-    batchtopk = settled(TrainConfig(kind="batchtopk"), 9_000)
-    assert (batchtopk.active, batchtopk.target_l0) == (found.target_l0, None)
-    assert settled(TrainConfig(kind="topk", k=5), 9_000).active == 5
+    found = settled(TrainConfig(), 2_000)
+    assert (found.latent_dims, found.target_l0, found.num_epochs) == ((256,), 32, 225)
+    assert settled(TrainConfig(l1_coefficient=2e-3), 2_000).target_l0 is None
+    batchtopk = settled(TrainConfig(kind="batchtopk"), 2_000)
+    assert (batchtopk.active, batchtopk.target_l0) == (32, None)
+    assert settled(TrainConfig(kind="topk", k=5), 2_000).active == 5
 
 
 @pytest.mark.parametrize(
     ("config", "n", "sentence"),
     [
-        (TrainConfig(), 500, "500 headlines are too few for an SAE: the smallest has 64 features and needs 2,304; "),
-        (TrainConfig(kind="topk", k=200), 3_000, "200 active features .* than the 64 .* 3,000 headlines; name a size"),
+        (TrainConfig(), 500, "500 headlines are too few for an SAE: the smallest has 64 features and needs 512; "),
+        (TrainConfig(kind="topk", k=200), 600, "200 active features .* than the 64 .* 600 headlines; name a size"),
     ],
 )
 def test_too_little(config: TrainConfig, n: int, sentence: str) -> None:

@@ -11,6 +11,7 @@ from sae_pipeline import pipeline
 from sae_pipeline.__main__ import main
 from sae_pipeline.activations.store import open_store
 from sae_pipeline.config import ExtractConfig, TrainConfig
+from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.sample import sample_headlines
 from sae_pipeline.runs.folders import list_runs, read_run
 from sae_pipeline.study import present
@@ -22,26 +23,31 @@ NEW = [text for text, _ in sample_headlines()[N_HEADLINES : N_HEADLINES + 30]]
 
 
 def test_no_size_is_named(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`train` says in one line what it recommends; `analyze` reads that SAE, and then whichever was trained last."""
+    """`train` says in one line what it recommends; `analyze` reads the SAE that was trained last."""
     place = ["--root", str(copy), "--preset", "finbert", "--layer", "4"]
-    assert main(["train", *place, "--num-epochs", "2", "--kind", "batchtopk"]) == 0
+    assert present.trained_size(copy, 4) == "2k"
+    assert main(["train", *place, "--num-epochs", "1", "--kind", "batchtopk", "--k", "16"]) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("recommended for ")]
-    assert len(told) == 1 and "128 features, 16 of them active, 2 passes; " in told[0]
-    assert (copy / "finbert_sae" / "layer_4_128.pt").is_file()
-    few = ["--max-samples", "9", "--top-features", "3"]
-    assert main(["analyze", *place, *few]) == 0
-    newest = list_runs(copy / "analysis_data")[0].folder
-    metadata = read_run(newest).metadata
-    assert (metadata.sae.size, metadata.sae.k, metadata.configs["analyze"]["sae_size"]) == ("128", 16, "128")
-    (copy / "finbert_sae" / "layer_4_128.pt").unlink()
-    assert main(["analyze", *place, *few]) == 0
-    assert read_run(list_runs(copy / "analysis_data")[0].folder).metadata.sae.size == "2k"
+    assert len(told) == 1 and "6,118 tokens: 1,024 features, 16 of them active, 1 pass; " in told[0]
+    assert main(["analyze", *place, "--max-samples", "9", "--top-features", "3"]) == 0
+    metadata = read_run(list_runs(copy / "analysis_data")[0].folder).metadata
+    assert (metadata.sae.size, metadata.sae.k, metadata.configs["analyze"]["sae_size"]) == ("1k", 16, "1k")
+    (copy / "finbert_sae" / "layer_4_1k.pt").unlink()
+    assert present.trained_size(copy, 4) == "2k"
+    with pytest.raises(UserError, match=r"There is no SAE of layer 3; run `.* train`"):
+        present.trained_size(copy, 3)
 
 
-def test_too_few_headlines(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_headlines(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One vector a headline is too little of a small table, and the message says how many are needed."""
-    assert main(["train", "--root", str(copy), "--preset", "finbert", "--layer", "4", "--positions", "mean"]) == 2
-    assert "headlines are too few for an SAE: the smallest has 64 features and needs 2,304" in capsys.readouterr().err
+    model = next((copy / "finbert_sae" / "store").glob("*/model.safetensors")).parent
+    table = tmp_path / "few.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["text", "label"], *sample_headlines()[:60]])
+    place = ["--root", str(tmp_path / "few"), "--preset", "finbert", "--layer", "1"]
+    assert main(["adopt", *place[:4], "--model", str(model), "--source", str(table)]) == 0
+    assert main(["train", *place, "--positions", "mean"]) == 2
+    assert "headlines are too few for an SAE: the smallest has 64 features and needs 512; " in capsys.readouterr().err
 
 
 def test_extra_text(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
