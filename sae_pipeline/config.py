@@ -129,7 +129,7 @@ class TrainConfig(Config):
         description=f"active features per token; {', '.join(_FIXING_K)} (none: {DEFAULT_K}, for narrow SAEs fewer)",
     )
     num_epochs: int | None = Field(
-        None, ge=1, description="NUM_EPOCHS: passes over the activations; none: 3, of few tokens more"
+        None, ge=1, description="NUM_EPOCHS: passes over the activations; none: 3, and up to 30 where tokens are few"
     )
     batch_size: int | None = Field(None, ge=1, description=f"tokens per step; none: {_batch_sizes()}")
     learning_rate: float | None = Field(None, gt=0, description="none: the kind's own, see sae/kinds/")

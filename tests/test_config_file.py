@@ -142,7 +142,7 @@ def test_from_the_command_line(study: SmallStudy, tmp_path: Path, capsys: pytest
     assert main(["train", "--config", str(own), "--num-epochs", "2", *write]) == 0
     found = read(tmp_path, out.read_text())
     assert (found.train.latent_dims, found.train.num_epochs) == ((64,), 2)
-    comment = "NUM_EPOCHS: passes over the activations; none: 3, of few tokens more"
+    comment = "NUM_EPOCHS: passes over the activations; none: 3, and up to 30 where tokens are few"
     assert f"  # {comment}\n  num_epochs: 2\n" in out.read_text()
     assert main(["train", *write]) == 2
     assert "is there already" in capsys.readouterr().err

@@ -2,13 +2,13 @@
 
     d_sae    = the power of two nearest min(4096·√(n / 150,000), n / 8), from 64 to 32,768
     k        = 64 active features, in narrow SAEs an eighth of them
-    passes   = 450,000 / n, at least 3
+    passes   = 1,500,000 / n, from 3 to 30
 
 n counts the vectors: those of tokens, or those of headlines where the positions are cls or mean.
 
 The size is about the smallest whose held-out FVU is within 5 % of the best: four times the tokens pay for twice the
 features. Smaller ones are more alike between seeds at every n, and larger ones fit the training headlines alone. Few
-vectors are read more often, because their held-out FVU still falls after three passes. `benchmarks/small_data.py`
+vectors are read more often: their held-out FVU still falls after three passes. `benchmarks/small_data.py`
 measured this on dev, on 500, 2,000 and 8,470 headlines; docs/results/small_data.md has the figures. HypotheSAEs
 (Movva et al. 2025) takes 256 features for 10,000 texts.
 """
@@ -24,7 +24,7 @@ from sae_pipeline.errors import UserError
 _SIZE, _AT = 4096, 150_000  # a size, and the number of vectors that it suits
 _VECTORS_PER_FEATURE = 8  # at least
 _SMALLEST, _LARGEST = 64, 32_768
-_VECTORS_SEEN, _LEAST_PASSES = 450_000, 3
+_VECTORS_SEEN, _FEWEST_PASSES, _MOST_PASSES = 1_500_000, 3, 30
 _L1 = TrainConfig.model_fields["l1_coefficient"].default
 
 
@@ -45,7 +45,7 @@ def recommended_size(n_vectors: int, what: str = "tokens") -> int:
 
 def passes(config: TrainConfig, n_vectors: int) -> int:
     """How often a training reads so many vectors."""
-    return config.num_epochs or max(_LEAST_PASSES, round(_VECTORS_SEEN / n_vectors))
+    return config.num_epochs or min(_MOST_PASSES, max(_FEWEST_PASSES, round(_VECTORS_SEEN / n_vectors)))
 
 
 def settled(config: TrainConfig, n_vectors: int, what: str = "tokens") -> TrainConfig:
@@ -73,6 +73,6 @@ def sentence(config: TrainConfig, n_vectors: int, what: str = "tokens") -> str:
     times = "1 pass" if config.num_epochs == 1 else f"{config.num_epochs} passes"
     sparsity = f"{wanted:g} of them active" if wanted else f"L1_COEFFICIENT {config.l1_coefficient:g}"
     return (
-        f"recommended for {n_vectors:,} {what}: {d_sae:,} features, {sparsity}, {times}; more "
-        "features reconstruct unseen headlines no better and differ more between seeds (--latent-dims for others)"
+        f"recommended for {n_vectors:,} {what}: {d_sae:,} features, {sparsity}, {times}; more features hardly "
+        "reconstruct unseen headlines better, and differ more between seeds (--latent-dims names other sizes)"
     )

@@ -27,7 +27,8 @@ def test_what_is_named_stays() -> None:
     named = TrainConfig(latent_dims=(4096, 8192), num_epochs=3)
     assert settled(named, 9_000) == named
     found = settled(TrainConfig(), 2_000)
-    assert (found.latent_dims, found.target_l0, found.num_epochs) == ((256,), 32, 225)
+    assert (found.latent_dims, found.target_l0, found.num_epochs) == ((256,), 32, 30)
+    assert [settled(TrainConfig(), n).num_epochs for n in (149_264, 300_000, 10**7)] == [10, 5, 3]
     assert settled(TrainConfig(l1_coefficient=2e-3), 2_000).target_l0 is None
     batchtopk = settled(TrainConfig(kind="batchtopk"), 2_000)
     assert (batchtopk.active, batchtopk.target_l0) == (32, None)
