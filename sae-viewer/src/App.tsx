@@ -9,6 +9,7 @@ import { useHealth, useSlow } from './hooks/useHealth'
 import { useKeys } from './hooks/useKeys'
 import { LabelledContext } from './hooks/useLabelled'
 import { LabelsContext, useLabels } from './hooks/useLabels'
+import { LooksContext, looksName } from './hooks/useLooks'
 import { useRun } from './hooks/useRun'
 import { useScrollMemory } from './hooks/useScrollMemory'
 import { UnitContext, unitOf } from './hooks/useUnit'
@@ -59,52 +60,54 @@ export function App() {
   return (
     <LabelledContext value={run?.labelled ?? true}>
       <UnitContext value={unitOf(run)}>
-        <LabelsContext value={labels}>
-          <a href="#main" onClick={skip} className="button fixed top-2 left-2 z-50 -translate-y-16 focus:translate-y-0">
-            Skip to the content
-          </a>
-          <Header
-            address={address}
-            run={run}
-            tabs={tabs}
-            onRuns={onRuns}
-            onHelp={() => setHelp(true)}
-          />
-          <main id="main" tabIndex={-1} className="outline-none">
-            <div aria-live="polite" className="mx-auto max-w-[96rem] 3xl:max-w-[114rem] px-4 sm:px-6">
-              {health.error?.kind === 'down' && run && <Down />}
-              {slow && <Notice>Still waiting for the API.</Notice>}
-              {newer && (
-                <Notice>
-                  The API now serves {served}; this page shows {run.run_id}.{' '}
-                  <button type="button" className="quiet" onClick={() => void refetch()}>
-                    Show {served}
-                  </button>
-                </Notice>
-              )}
-              {run?.damaged_files.map((sentence) => (
-                <Notice key={sentence} tone="wrong">
-                  <WithCommands>{sentence}</WithCommands>
-                </Notice>
-              ))}
-              {unreadLabels && !unreadLabels.passes && (
-                <Notice tone="wrong">
-                  <WithCommands>{unreadLabels.message}</WithCommands>
-                </Notice>
-              )}
-              {problems.map((problem) => (
-                <Notice key={problem}>{problem}</Notice>
-              ))}
-            </div>
-            <View address={address} run={run} error={error} onRuns={onRuns} />
-          </main>
-          {help && <HelpDialog onClose={() => setHelp(false)} />}
-          {shownPanel(address) && (
-            <Suspense fallback={null}>
-              <RunPanel run={run} address={address} />
-            </Suspense>
-          )}
-        </LabelsContext>
+        <LooksContext value={looksName(run)}>
+          <LabelsContext value={labels}>
+            <a href="#main" onClick={skip} className="button fixed top-2 left-2 z-50 -translate-y-16 focus:translate-y-0">
+              Skip to the content
+            </a>
+            <Header
+              address={address}
+              run={run}
+              tabs={tabs}
+              onRuns={onRuns}
+              onHelp={() => setHelp(true)}
+            />
+            <main id="main" tabIndex={-1} className="outline-none">
+              <div aria-live="polite" className="mx-auto max-w-[96rem] 3xl:max-w-[114rem] px-4 sm:px-6">
+                {health.error?.kind === 'down' && run && <Down />}
+                {slow && <Notice>Still waiting for the API.</Notice>}
+                {newer && (
+                  <Notice>
+                    The API now serves {served}; this page shows {run.run_id}.{' '}
+                    <button type="button" className="quiet" onClick={() => void refetch()}>
+                      Show {served}
+                    </button>
+                  </Notice>
+                )}
+                {run?.damaged_files.map((sentence) => (
+                  <Notice key={sentence} tone="wrong">
+                    <WithCommands>{sentence}</WithCommands>
+                  </Notice>
+                ))}
+                {unreadLabels && !unreadLabels.passes && (
+                  <Notice tone="wrong">
+                    <WithCommands>{unreadLabels.message}</WithCommands>
+                  </Notice>
+                )}
+                {problems.map((problem) => (
+                  <Notice key={problem}>{problem}</Notice>
+                ))}
+              </div>
+              <View address={address} run={run} error={error} onRuns={onRuns} />
+            </main>
+            {help && <HelpDialog onClose={() => setHelp(false)} />}
+            {shownPanel(address) && (
+              <Suspense fallback={null}>
+                <RunPanel run={run} address={address} />
+              </Suspense>
+            )}
+          </LabelsContext>
+        </LooksContext>
       </UnitContext>
     </LabelledContext>
   )

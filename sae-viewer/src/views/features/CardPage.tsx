@@ -1,3 +1,4 @@
+import { useState } from 'react'
 import { Link } from 'wouter'
 import { SHARED } from '../../base'
 import { CopyLink } from '../../components/CopyLink'
@@ -5,15 +6,20 @@ import { HeatText } from '../../components/HeatText'
 import { Icon } from '../../components/Icon'
 import { Failure, Note } from '../../components/Notices'
 import { SaveButtons } from '../../components/SaveButtons'
+import { useLook, useLooks } from '../../hooks/useLooks'
 import type { CardExample, CardSection, CardTable, FeatureCard, RunMetadata } from '../../interpAPI'
 import { writeAddress, type FeaturesAddress } from '../../lib/address'
 import { saveFile } from '../../lib/download'
+import { withLook } from '../../lib/looks'
 import { breakable, utf16Offsets, visible } from '../../lib/text'
 import { useCard } from './useFeature'
 
 /** A feature's card: what can be claimed of it, with the evidence, on one page to cite or to print. */
 export function CardPage({ feature, address, run }: { feature: number; address: FeaturesAddress; run: RunMetadata }) {
-  const { data, error, refetch } = useCard(run.run_id, feature)
+  const looks = useLooks()
+  const [seen] = useState(() => ({ features: withLook(looks, 'features', String(feature)).features.length, headlines: looks.headlines.length }))
+  useLook('features', String(feature))
+  const { data, error, refetch } = useCard(run.run_id, feature, seen)
   return (
     <div className="mx-auto max-w-[60rem] px-4 pt-4 pb-16 sm:px-6 print:max-w-none print:p-0">
       <p className="flex flex-wrap items-center gap-x-5 gap-y-2 print:hidden">

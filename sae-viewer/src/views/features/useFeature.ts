@@ -20,10 +20,11 @@ export function useHeadlineCount(run: string, feature: number): number | undefin
   }).data
 }
 
-/** What can be claimed of a feature. */
-export function useCard(run: string, feature: number): UseQueryResult<FeatureCard> {
+/** What can be claimed of a feature; `seen` is how much of the run was looked at before. */
+export function useCard(run: string, feature: number, seen: { features: number; headlines: number }): UseQueryResult<FeatureCard> {
   return useQuery({
-    queryKey: ['card', run, feature],
-    queryFn: ({ signal }) => get('/api/feature_card', { run, id: feature }, signal),
+    queryKey: ['card', run, feature, seen.features, seen.headlines],
+    queryFn: ({ signal }) =>
+      get('/api/feature_card', { run, id: feature, features_seen: seen.features, headlines_seen: seen.headlines }, signal),
   })
 }

@@ -2,6 +2,7 @@ import { FeatureChip, firingWords } from '../../components/FeatureChip'
 import { useFoldedClasses } from '../../components/FoldedClasses'
 import { HeatLegend, Word } from '../../components/HeatText'
 import { ClassName } from '../../components/Outcome'
+import { useLook } from '../../hooks/useLooks'
 import { useUnit, WHOLE } from '../../hooks/useUnit'
 import type { FiredFeature, Headline } from '../../interpAPI'
 import { number, percent } from '../../lib/format'
@@ -26,6 +27,7 @@ export function OpenHeadline({ headline, run, labels, lit, asked, featureHref, h
   const [classes, toggle] = useFoldedClasses(labels, headline.probabilities)
   const saved = lit ?? headline.features[0]
   const unit = useUnit()
+  useLook('headlines', headline.headline_id)
   return (
     <div className="mt-3">
       {headline.effects && <h3 className="eyebrow mt-5 mb-1">Strongest features by activation: what fires, not what causes</h3>}
