@@ -131,7 +131,7 @@ class TrainConfig(Config):
     num_epochs: int | None = Field(
         None, ge=1, description="NUM_EPOCHS: passes over the activations; none: 3, and up to 30 where tokens are few"
     )
-    batch_size: int | None = Field(None, ge=1, description=f"tokens per step; none: {_batch_sizes()}")
+    batch_size: int | None = Field(None, ge=1, description=f"tokens per step; none: {_batch_sizes()}, fewer of few")
     learning_rate: float | None = Field(None, gt=0, description="none: the kind's own, see sae/kinds/")
     buffer_mib: int = Field(1024, ge=1, description="activations held in memory; a larger store is shuffled in parts")
     stream: bool = Field(False, description="read the classifier while training instead of a store on disk")

@@ -3,6 +3,7 @@
     d_sae    = the power of two nearest min(4096·√(n / 150,000), n / 8), from 64 to 32,768
     k        = 64 active features, in narrow SAEs an eighth of them
     passes   = 1,500,000 / n, from 3 to 30
+    batch    = that of the kind, halved until a pass has 16 steps
 
 n counts the vectors: those of tokens, or those of headlines where the positions are cls or mean.
 
@@ -25,6 +26,7 @@ _SIZE, _AT = 4096, 150_000  # a size, and the number of vectors that it suits
 _VECTORS_PER_FEATURE = 8  # at least
 _SMALLEST, _LARGEST = 64, 32_768
 _VECTORS_SEEN, _FEWEST_PASSES, _MOST_PASSES = 1_500_000, 3, 30
+_STEPS_PER_PASS = 16
 _L1 = TrainConfig.model_fields["l1_coefficient"].default
 
 
@@ -49,11 +51,14 @@ def passes(config: TrainConfig, n_vectors: int) -> int:
 
 
 def settled(config: TrainConfig, n_vectors: int, what: str = "tokens") -> TrainConfig:
-    """A config that leaves nothing open: its sizes, their sparsity and its passes, for so many vectors.
+    """A config that leaves nothing open: its sizes, their sparsity, its passes and its batch, for so many vectors.
 
     Raises UserError where the vectors are too few, and where k is larger than the recommended size.
     """
     found: dict[str, Any] = {"num_epochs": passes(config, n_vectors)}
+    if config.batch_size is None and config.tokens_per_step * _STEPS_PER_PASS > n_vectors:
+        halvings = math.ceil(math.log2(config.tokens_per_step * _STEPS_PER_PASS / n_vectors))
+        found["batch_size"] = max(1, config.tokens_per_step >> halvings)
     if not config.latent_dims:
         d_sae = recommended_size(n_vectors, what)
         found["latent_dims"] = (d_sae,)

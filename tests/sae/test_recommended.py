@@ -29,6 +29,7 @@ def test_what_is_named_stays() -> None:
     found = settled(TrainConfig(), 2_000)
     assert (found.latent_dims, found.target_l0, found.num_epochs) == ((256,), 32, 30)
     assert [settled(TrainConfig(), n).num_epochs for n in (149_264, 300_000, 10**7)] == [10, 5, 3]
+    assert [settled(TrainConfig(), n).batch_size for n in (512, 2_000, 16_384)] == [32, 64, None]
     assert settled(TrainConfig(l1_coefficient=2e-3), 2_000).target_l0 is None
     batchtopk = settled(TrainConfig(kind="batchtopk"), 2_000)
     assert (batchtopk.active, batchtopk.target_l0) == (32, None)
