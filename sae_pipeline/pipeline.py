@@ -239,7 +239,7 @@ def analyze(
                 "backend": present.kernel_backend(sae.W_dec.device),
                 "dtype": "fp32",
                 "processes": ranks.size,
-                "metrics": [metric.info for metric in of_run],
+                "metrics": [metric.info(sae.config.positions) for metric in of_run],
                 "totals": totals,
             }
         )

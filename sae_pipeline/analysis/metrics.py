@@ -14,7 +14,7 @@ import numpy as np
 from sae_pipeline.analysis.feature_stats import FeatureStats
 from sae_pipeline.analysis.label_tests import LabelTest, auroc, mutual_information, selectivity
 from sae_pipeline.arrays import Floats
-from sae_pipeline.schema.common import MIN_HEADLINES
+from sae_pipeline.schema.common import MIN_HEADLINES, PER_HEADLINE, PositionKind
 from sae_pipeline.schema.run import MetricInfo
 
 
@@ -27,10 +27,12 @@ class Metric:
     description: str
     compute: Callable[[FeatureStats], Floats | LabelTest]
 
-    @property
-    def info(self) -> MetricInfo:
-        """Name, label and description, as `metadata.json` holds them."""
-        return MetricInfo(name=self.name, label=self.label, description=self.description)
+    def info(self, positions: PositionKind) -> MetricInfo:
+        """Name, label and description, as `metadata.json` holds them, for an SAE that reads these `positions`."""
+        said = self.description
+        if positions in PER_HEADLINE:  # one vector per headline counts as its token
+            said = said.replace("counted token", "headline")
+        return MetricInfo(name=self.name, label=self.label, description=said)
 
 
 @dataclass(frozen=True)
