@@ -98,7 +98,7 @@ function OnBench({ map, address, chosen }: { map: MapAnswer; address: MapAddress
 
 /** What several of the chosen features are called. */
 function NameTable({ map, chosen }: { map: MapAnswer; chosen: readonly number[] }) {
-  const parts = useMemo(() => map.words.map((word, i) => map.found_names[i]?.text.split(', ') ?? (word === null ? [] : [word])), [map])
+  const parts = useMemo(() => map.words.map((word, i) => map.found_names[i]?.text.split(', ') ?? (word ? [word] : [])), [map])
   const names = sharedNames(parts, chosen, NAMES)
   if (names.length === 0) return null
   return (
