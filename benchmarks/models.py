@@ -29,7 +29,7 @@ class StudiedModel(NamedTuple):
 
     name: str
     layer: int  # whose activations the SAEs read
-    other_size: int  # d_sae beside 4,096 at which the peers are measured too
+    peer_sizes: tuple[int, ...]  # d_sae beside 4,096 at which the peers are measured too
     folder: Path  # of what is made: the study, and the tokens and SAEs of the peers
     preset: str
     fine_tuning: dict[str, Any]
@@ -55,8 +55,8 @@ class StudiedModel(NamedTuple):
 
 MPNET = BUILD / "base" / "all-mpnet-base-v2"
 MODELS = {
-    "minilm": StudiedModel("minilm", 4, 32768, BUILD / "quality", "demo", {}),
-    "base": StudiedModel("base", 8, 1024, BUILD / "base", "finbert", {"model": str(MPNET), "learning_rate": 5e-5}),
+    "minilm": StudiedModel("minilm", 4, (32768,), BUILD / "quality", "demo", {}),
+    "base": StudiedModel("base", 8, (), BUILD / "base", "finbert", {"model": str(MPNET), "learning_rate": 5e-5}),
 }
 
 

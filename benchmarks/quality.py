@@ -62,7 +62,7 @@ def row_of(
 
 def wanted(model: StudiedModel) -> Iterator[Row]:
     """The rows of ours that the table of a model needs."""
-    return wanted_of_minilm() if model.name == "minilm" else wanted_of_base(model.other_size)
+    return wanted_of_minilm() if model.name == "minilm" else wanted_of_base()
 
 
 def wanted_of_minilm() -> Iterator[Row]:
@@ -80,13 +80,12 @@ def wanted_of_minilm() -> Iterator[Row]:
             yield row_of(BEST, k, 4096, seed, positions, finished)
 
 
-def wanted_of_base(recommended: int) -> Iterator[Row]:
-    """The best kind over k and seeds at two sizes, what the finish changes, and each kind at each size."""
-    for d_sae in (4096, recommended):
-        yield from (row_of(BEST, 64, d_sae, seed) for seed in SEEDS)
-    yield from (row_of(BEST, k, 4096, seed) for k in (16, 32, 128) for seed in SEEDS)
-    yield from (row_of(BEST, k, seed=seed, finished=True) for k in (64, 16) for seed in SEEDS)
-    yield from (row_of(kind, 64, d_sae) for kind in kinds.KINDS for d_sae in SIZES)
+def wanted_of_base() -> Iterator[Row]:
+    """What the finish changes, the best kind over k and seeds, and each kind at each size."""
+    yield from (row_of(BEST, 60, seed=seed, finished=finished) for finished in (False, True) for seed in SEEDS)
+    yield from (row_of(BEST, k, seed=seed) for k in (64, 16, 32, 128) for seed in SEEDS)
+    every = (row_of(kind, 64, d_sae) for d_sae in SIZES for kind in kinds.KINDS)
+    yield from (row for row in every if (row["kind"], row["d_sae"]) != (BEST, 4096))
 
 
 # --- our rows ------------------------------------------------------------------------------------------
@@ -166,7 +165,7 @@ def train_missing(model: StudiedModel) -> None:
     if left:
         ensure_study(model)
         check_classifier(model)
-    for _, alike in groupby(left, key=lambda row: (row["positions"], row["finished"], row["kind"])):
+    for _, alike in groupby(left, key=lambda row: (row["positions"], row["finished"], row["d_sae"])):
         group = list(alike)
         for some in (group[i : i + _TOGETHER] for i in range(0, len(group), _TOGETHER)):
             print("training", *some, sep="\n", flush=True)

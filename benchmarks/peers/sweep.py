@@ -9,7 +9,7 @@ the best kind of each library:
 
 1. at 4k and k = 64 with 256 tokens a step, as ours: learning rate 1.5e-3, then doubled and halved until the best rate
    has a worse one on either side; then the best rate doubled with 1,024 tokens a step;
-2. the best of these at k = 16, 32 and 128, and at the model's other size with k = 64.
+2. the best of these at k = 16, 32 and 128, and at the model's larger sizes with k = 64.
 
 Kinds left out after a first look at a rate of 1e-3 (dev FVU): dictionary_learning's TopK .139 and SAELens's TopK .135,
 whose BatchTopK gave .136 and .128; sparsify's SignSGD .159, whose Adam gave .154.
@@ -48,7 +48,7 @@ def best(done: list[Row], **wanted: Any) -> Row | None:
     return min(fitting, key=lambda row: float(row["fvu_dev"]), default=None)
 
 
-def next_row(done: list[Row], library: str, other_size: int) -> Row | None:
+def next_row(done: list[Row], library: str, sizes: tuple[int, ...]) -> Row | None:
     """The next training of a library, which depends on earlier results. None when all is done."""
     rate = next_rate(done, library)
     row = dict(zip(_SETTINGS, (library, KINDS[library], 4096, 64, rate, BATCH, 0), strict=True))
@@ -56,7 +56,7 @@ def next_row(done: list[Row], library: str, other_size: int) -> Row | None:
     top = {setting: top[setting] for setting in _SETTINGS}
     others = [{**top, "k": k} for k in (16, 32, 128)]
     have = {name(row) for row in done}
-    plan = [row, {**row, "lr": 2 * rate, "batch": LARGE_BATCH}, *others, {**top, "d_sae": other_size}]
+    plan = [row, {**row, "lr": 2 * rate, "batch": LARGE_BATCH}, *others, *({**top, "d_sae": d_sae} for d_sae in sizes)]
     return next((row for row in plan if name(row) not in have), None)
 
 
@@ -82,7 +82,7 @@ def sweep(model: StudiedModel, library: str, python: str, threads: int) -> None:
     """Train the missing rows of a library, one after another."""
     environment = {**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": str(threads)}
     results = model.results("peers")
-    while row := next_row(rows(results), library, model.other_size):
+    while row := next_row(rows(results), library, model.peer_sizes):
         line = command(python, model, row)
         print(" ".join(line), flush=True)
         run = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
@@ -102,7 +102,7 @@ def main() -> None:
     args = parser.parse_args()
     model = MODELS[args.model]
     if args.dry:
-        left = (next_row(rows(model.results("peers")), library, model.other_size) for library in KINDS)
+        left = (next_row(rows(model.results("peers")), library, model.peer_sizes) for library in KINDS)
         print(*(" ".join(command(args.peers_python, model, row)) for row in left if row), sep="\n")
         return
     if not Path(args.peers_python).is_file() or not (model.folder / "x.pt").is_file():
