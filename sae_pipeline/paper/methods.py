@@ -118,6 +118,8 @@ def _saes(sources: Sources) -> Iterator[str]:
         )
     for settings, sizes in _trainings(sources).items():
         yield f"{listed(map(latex_text, sizes), 'and')}: {settings}."
+    if extra := sources.run.metadata.configs.get("extract", {}).get("extra_text"):
+        yield f"They were also trained on the texts of {latex_text(str(extra).partition('@')[0])}, without labels."
     seeds = sorted({one.train.seed for records in sources.seeds.values() for one in records if one.train})
     if seeds:
         yield f"Seeds: {', '.join(map(str, seeds))}."
