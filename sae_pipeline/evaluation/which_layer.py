@@ -13,23 +13,24 @@ def which_layer(layers: Sequence[LayerFigures]) -> Iterator[str]:
     if words:
         last = words[-1]
         yield (
-            f"The decision is in the words at {_named(words)}: without the words of layer {last.layer} "
-            f"{_percent(last.changed_words)} of predictions change, without its [CLS] {_percent(last.changed_cls)}. "
-            f"So an SAE of words has something to explain there; layer {last.layer} is the deepest of them."
+            f"The decision is in the words at {_named(words)}: without the words of layer {last.layer}, "
+            f"{_percent(last.changed_words)} of predictions change, and without its [CLS], "
+            f"{_percent(last.changed_cls)}. So an SAE of words has something to explain there, and layer {last.layer} "
+            "is the deepest of them."
         )
     if cls:
         first = cls[0]
         yield (
-            f"It is in [CLS] at {_named(cls)}: without the [CLS] of layer {first.layer} {_percent(first.changed_cls)} "
-            f"of predictions change, without its words {_percent(first.changed_words)}. Read these layers at [CLS] "
-            "(`--positions cls`)."
+            f"It is in [CLS] at {_named(cls)}: without the [CLS] of layer {first.layer}, "
+            f"{_percent(first.changed_cls)} of predictions change, and without its words, "
+            f"{_percent(first.changed_words)}. Read these layers at [CLS] (`--positions cls`)."
         )
     if between := [one for one in layers if one not in words and one not in cls]:
         yield f"Words and [CLS] cannot be told apart at {_named(between)}: the intervals overlap."
     best = max(layers, key=lambda one: one.probe_words.value)
-    alike = next(one for one in layers if not _is_above(best.probe_words, one.probe_words))
-    earliest = "" if alike is best else f", and no earlier one is as good by its interval before layer {alike.layer}"
-    yield f"A probe on the mean over words is best at layer {best.layer} ({_percent(best.probe_words)}){earliest}."
+    alike = next(one for one in layers if one is best or _reaches(one.probe_words, best.probe_words))
+    first_alike = "" if alike is best else f"; layer {alike.layer} is the first whose interval reaches that one's"
+    yield f"A probe on the mean over words is best at layer {best.layer} ({_percent(best.probe_words)}){first_alike}."
     judged = [(one.layer, one.sae) for one in words if one.sae and one.sae.positions != "cls"]
     if len(judged) > 1:
         layer, sae = max(judged, key=lambda pair: pair[1].unchanged.value)
@@ -43,6 +44,11 @@ def _is_above(one: Measured, other: Measured) -> bool:
     """Whether a figure lies above another, intervals included."""
     low = one.value if one.low is None else one.low
     return low > (other.value if other.high is None else other.high)
+
+
+def _reaches(one: Measured, other: Measured) -> bool:
+    """Whether the intervals of two figures overlap, of which the first is the lower one."""
+    return (one.value if one.high is None else one.high) >= (other.value if other.low is None else other.low)
 
 
 def _named(layers: Sequence[LayerFigures]) -> str:

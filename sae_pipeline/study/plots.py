@@ -290,13 +290,13 @@ def layers(file: LayersFile) -> Figure:
     reading.axhline(file.accuracy, color=_MUTED, lw=1, label="classifier")
     reading.axhline(file.majority, color=_MUTED, lw=1, ls=":", label="commonest class")
     reading.set_title("Probe accuracy", loc="left", fontsize=11, color=_INK)
-    deciding.set_title("Predictions that change without", loc="left", fontsize=11, color=_INK)
+    deciding.set_title("Predictions that change without words or [CLS]", loc="left", fontsize=11, color=_INK)
     for axes, of_words, of_cls in ((reading, "probe_words", "probe_cls"), (deciding, "changed_words", "changed_cls")):
         _line_of_layers(axes, {one.layer: getattr(one, of_words) for one in file.layers}, "o-", _ACCENT, "words")
         _line_of_layers(axes, {one.layer: getattr(one, of_cls) for one in file.layers}, "s--", _INK, "[CLS]")
         axes.set(xlabel="layer", ylabel="share of test headlines")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    deciding.set_ylim(-0.02, 1)
+    deciding.set_ylim(bottom=-0.02)
     if has_saes:
         saes = {one.layer: one.sae for one in file.layers if one.sae}
         axes = panels[2]
@@ -312,7 +312,7 @@ def layers(file: LayersFile) -> Figure:
         numbers = [one.layer for one in file.layers]
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xticks(numbers)
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(frameon=False, fontsize=9, loc="lower right" if axes is reading else "best")
     if has_saes:
         panels[2].set_xticks(list(saes), [f"{layer}\n{sae.l0.value:.0f}" for layer, sae in saes.items()])
     _say_how_to_read(
