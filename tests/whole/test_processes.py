@@ -73,7 +73,7 @@ def test_two_processes_analyze_as_one(study: SmallStudy, tmp_path: Path) -> None
 
 
 def test_two_processes_extract_as_one(study: SmallStudy, tmp_path: Path) -> None:
-    """The store is the same bit for bit but for its seconds. Shards are small, so that each process writes some."""
+    """The stores are the same bit for bit but for their seconds. Shards are small, so that each process writes some."""
     script = tmp_path / "small_shards.py"
     script.write_text(
         "import sys\nfrom sae_pipeline.activations import extraction\nfrom sae_pipeline.__main__ import main\n"
@@ -85,18 +85,18 @@ def test_two_processes_extract_as_one(study: SmallStudy, tmp_path: Path) -> None
         skip = shutil.ignore_patterns("activations", "analysis_data")
         root = Path(shutil.copytree(study.root, tmp_path / str(n), ignore=skip))
         flags = ("--root", str(root), "--device", "cpu", "--precision", "fp32", "--tokens-per-batch", "512")
-        done = torchrun(n, "extract", *flags, program=(str(script),))
+        done = torchrun(n, "extract", "--layers", "3,4", *flags, program=(str(script),))
         assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stdout.count("activations: ") == 1
-        stores.append(next((root / "finbert_sae" / "activations").iterdir()))
-    one, two = stores
-    assert len([*one.glob("*.safetensors")]) >= 3
-    assert one.name == two.name and sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
-    for path in one.glob("*.safetensors"):
-        assert path.read_bytes() == (two / path.name).read_bytes()
-    manifests = [json.loads((store / "manifest.json").read_bytes()) for store in stores]
-    varying = {"checksum": "", "seconds": 0}  # the checksum covers the seconds
-    assert manifests[0] | varying == manifests[1] | varying
+        assert done.stdout.count("activations: ") == 2
+        stores.append(sorted((root / "finbert_sae" / "activations").iterdir()))
+    for one, two in zip(*stores, strict=True):
+        assert len([*one.glob("*.safetensors")]) >= 3
+        assert one.name == two.name and sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
+        for path in one.glob("*.safetensors"):
+            assert path.read_bytes() == (two / path.name).read_bytes()
+        manifests = [json.loads((store / "manifest.json").read_bytes()) for store in (one, two)]
+        varying = {"checksum": "", "seconds": 0}  # the checksum covers the seconds
+        assert manifests[0] | varying == manifests[1] | varying
     assert not any((tmp_path / "2" / "finbert_sae" / "checkpoints").glob("*"))
 
 
