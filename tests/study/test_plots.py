@@ -14,6 +14,9 @@ from sae_pipeline.study import plots
 from sae_pipeline.study.report import StudyReport, study_report
 from sae_pipeline.study.training_report import _figure
 from tests.conftest import SmallStudy
+from tests.support.made_up_layers import made_up_layers
+
+NAMES: tuple[RivalName, ...] = ("sae", "pca", "neurons", "random model")
 
 
 def every_figure(study: SmallStudy, report: StudyReport) -> Iterator[Figure]:
@@ -38,6 +41,7 @@ def every_figure(study: SmallStudy, report: StudyReport) -> Iterator[Figure]:
     yield plots.headline_heat(study.run)
     yield plots.agreement(InterventionsFile.model_construct(agreement=[pairs]))
     yield plots.controls(compared)
+    yield plots.layers(made_up_layers("c"))
 
 
 def test_axes_and_sentences(study: SmallStudy) -> None:
@@ -54,7 +58,7 @@ def test_axes_and_sentences(study: SmallStudy) -> None:
         assert page.endswith(f"<figcaption>{html.escape(sentence)}</figcaption></figure>")
         assert sentence.split(".")[0] not in page.split("<figcaption>")[0]
         n += 1
-    assert n == 10
+    assert n == 11
 
 
 @pytest.fixture(autouse=True)
