@@ -13,7 +13,7 @@ from sae_pipeline.arrays import Ints
 from sae_pipeline.headlines.text import headline_id
 from sae_pipeline.naming.controls import summary
 from sae_pipeline.runs.drafts import new_run
-from sae_pipeline.schema.common import Cell
+from sae_pipeline.schema.common import PER_HEADLINE, Cell, PositionKind
 from sae_pipeline.schema.dicts import NamesDict
 from sae_pipeline.schema.names import FeatureName, Predicate
 
@@ -35,13 +35,16 @@ def write_run(
     labels: Sequence[str] | None = None,
     columns: Mapping[str, Sequence[Cell]] | None = None,
     labelled: bool = True,
+    positions: PositionKind = "words",
 ) -> Path:
     """A run of `n_headlines` made-up headlines; the `top` features of each metric have examples.
 
     With decoder rows [d_sae, D_IN] it has `neighbours.json`, `decoder.safetensors` and `names.json` too. With `labels`
     it has these classes in place of LABELS, and their AUROCs. The cells of `columns` are repeated until every headline
-    has one. Where it is not `labelled`, the label of a headline is its prediction.
+    has one. Where it is not `labelled`, the label of a headline is its prediction. With one vector per headline
+    (`positions` cls or mean), features fire on no tokens.
     """
+    whole = positions in PER_HEADLINE
     random = np.random.default_rng(seed)
     aurocs = {f"auroc_{label.lower()}": f"AUROC {label}" for label in labels or ()}
     labels, columns = labels or LABELS, columns or {}
@@ -49,10 +52,12 @@ def write_run(
     for n, prompt in enumerate(prompts):
         prompt["columns"] = {name: cells[n % len(cells)] for name, cells in columns.items()}
         prompt["label"] = prompt["label"] if labelled else prompt["prediction"]
-    fired = [_strongest(random, prompt, d_sae) for prompt in prompts]
-    n_counted = sum(len(prompt["tokens"]) - 2 for prompt in prompts)
+    fired = [_strongest(random, prompt, d_sae, whole) for prompt in prompts]
+    n_words = sum(len(prompt["tokens"]) - 2 for prompt in prompts)
+    n_counted = n_headlines if whole else n_words
     headline_counts = random.integers(0, n_headlines + 1, d_sae)
     counts = headline_counts * random.integers(1, 4, d_sae)  # a headline has at least 3 words
+    counts = headline_counts if whole else counts
     class_sizes = np.bincount([prompt["label"] for prompt in prompts], minlength=len(labels))
     class_counts = _by_class(random, class_sizes, headline_counts)
     values = {name: random.gamma(0.3, 2.0, d_sae) * (counts > 0) for name in METRICS}
@@ -63,7 +68,7 @@ def write_run(
     totals = {
         "n_headlines": n_headlines,
         "n_cut": 0,
-        "n_tokens": n_counted + 2 * n_headlines,
+        "n_tokens": n_words + 2 * n_headlines,
         "n_counted_tokens": n_counted,
         "n_features": d_sae,
         "n_live_features": int((counts > 0).sum()),
@@ -71,6 +76,7 @@ def write_run(
     }
     about = metadata(totals, top, labels)
     about |= {"labelled": labelled, "columns": list(columns)}
+    about["sae"]["positions"] = positions
     about["metrics"] += [
         {"name": name, "label": label, "description": f"The {label}."} for name, label in aurocs.items()
     ]
@@ -92,7 +98,11 @@ def write_run(
             }
         )
         draft.write_feature_tokens(
-            EDGES, (_examples(random, feature, prompts, headline_counts[feature], counts[feature]) for feature in saved)
+            EDGES,
+            (
+                _examples(random, feature, prompts, headline_counts[feature], counts[feature], whole)
+                for feature in saved
+            ),
         )
         draft.write_headline_features(
             {"headline": n, "headline_id": prompts[n]["headline_id"], "features": features}
@@ -174,12 +184,14 @@ def _prompt(random: np.random.Generator, n: int, n_labels: int) -> dict[str, Any
     }
 
 
-def _firing(random: np.random.Generator, prompt: dict[str, Any]) -> dict[str, Any]:
+def _firing(random: np.random.Generator, prompt: dict[str, Any], whole: bool) -> dict[str, Any]:
     n_words = len(prompt["tokens"]) - 2
     positions = 1 + np.sort(random.choice(n_words, random.integers(1, min(4, n_words + 1)), replace=False))
     values = random.gamma(1.0, 3.0, len(positions)).astype(np.float32)
     strongest = int(positions[values.argmax()])
     word = prompt["tokens"][strongest]
+    if whole:
+        return {"activation": values.max(), "position": 0, "token": "", "word": "", "positions": [], "values": []}
     return {
         "activation": values.max(),
         "position": strongest,
@@ -190,18 +202,23 @@ def _firing(random: np.random.Generator, prompt: dict[str, Any]) -> dict[str, An
     }
 
 
-def _strongest(random: np.random.Generator, prompt: dict[str, Any], d_sae: int) -> list[dict[str, Any]]:
+def _strongest(random: np.random.Generator, prompt: dict[str, Any], d_sae: int, whole: bool) -> list[dict[str, Any]]:
     features = random.choice(d_sae, min(10, d_sae), replace=False)
-    fired = [{"feature": int(feature), **_firing(random, prompt)} for feature in features]
+    fired = [{"feature": int(feature), **_firing(random, prompt, whole)} for feature in features]
     return sorted(fired, key=lambda one: -one["activation"])
 
 
 def _examples(
-    random: np.random.Generator, feature: int, prompts: list[dict[str, Any]], n_headlines: int, n_tokens: int
+    random: np.random.Generator,
+    feature: int,
+    prompts: list[dict[str, Any]],
+    n_headlines: int,
+    n_tokens: int,
+    whole: bool,
 ) -> dict[str, Any]:
     """The examples of a feature that fires on so many headlines and tokens."""
     chosen = random.choice(len(prompts), min(20, n_headlines), replace=False).tolist()
-    examples = [{"headline": n, **_firing(random, prompts[n])} for n in chosen]
+    examples = [{"headline": n, **_firing(random, prompts[n], whole)} for n in chosen]
     examples.sort(key=lambda one: -one["activation"])
     return {
         "feature": feature,
