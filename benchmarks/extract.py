@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,11 +26,12 @@ from torch import nn
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from sae_pipeline.activations.batches import HeldTokens
+from sae_pipeline.activations.extraction import Extraction, extract, extract_layers
 from sae_pipeline.activations.reading import read_batches
 from sae_pipeline.classifier.classifier import classifier_record
 from sae_pipeline.classifier.finetuning import finetune
 from sae_pipeline.classifier.pretrained import load_for, model_source
-from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, TrainConfig
+from sae_pipeline.config import ExtractConfig, FinetuneConfig, HeadlinesConfig, TrainConfig
 from sae_pipeline.headlines.dataset import Headlines, load_headlines
 from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, shuffled_batches, tokenize
@@ -48,6 +50,7 @@ def main() -> None:
     """Measure each encoder, print the table, and end with JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoders", nargs="*", default=["minilm"] if QUICK else ["minilm", "finbert"])
+    parser.add_argument("--only-layers", action="store_true", help="only the extraction of several layers")
     arguments = parser.parse_args()
     found = REAL_DATA.is_dir()
     source, test = (str(REAL_DATA / f"sent_{split}.csv") if found else None for split in ("train", "valid"))
@@ -57,16 +60,21 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.encoders:
-            results[name] = measure(name, headlines, Path(folder))
+            results[name] = measure(name, headlines, Path(folder), arguments.only_layers)
     versions = {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads()}
     print(json.dumps({"quick": QUICK, "encoders": results, **versions}))
 
 
-def measure(name: str, headlines: Headlines, folder: Path) -> dict[str, Any]:
+def measure(name: str, headlines: Headlines, folder: Path, only_layers: bool) -> dict[str, Any]:
     """All figures of one encoder."""
     model, layer = ("minilm", 4) if name == "minilm" else (finbert_size(folder / "finbert"), 8)
     network, tokenizer, *_ = load_for(model, FINANCIAL)
     tokenized = tokenize(tokenizer, headlines.train.texts, 128, True)
+    layers = several_layers(network, tokenized, tokenizer.pad_token_id, folder / f"{name}-layers", QUICK)
+    for way, ratio in layers["ratio"].items():
+        print(f"{name:8} five layers, {way:42} {layers['seconds'][way]:10.1f} s {ratio:14.2f} x the floor")
+    if only_layers:
+        return {"several_layers": layers}
     speeds = extraction(network, tokenized, tokenizer.pad_token_id, layer, name)
     acts = speeds.pop("acts")
     for way, speed in speeds.items():
@@ -86,6 +94,7 @@ def measure(name: str, headlines: Headlines, folder: Path) -> dict[str, Any]:
     print(f"{name:8} together {sum(parts.values()) / 60:.1f} min, extrapolated; evaluation and analysis not counted")
     return {
         "extraction_tokens_per_s": speeds,
+        "several_layers": layers,
         "extraction_ratio": speeds["ours"] / speeds["padded to 128, all layers"],
         "fine_tuning_s_per_step": steps,
         "saes_tokens_per_s": saes,
@@ -134,6 +143,43 @@ def extraction(network: Any, tokenized: list[TokenizedHeadline], pad: int, layer
         "ours": rate(lambda: ours("auto", many)),
     }
     return {**speeds, "acts": torch.cat(kept)}
+
+
+def several_layers(
+    network: Any, tokenized: list[TokenizedHeadline], pad: int, folder: Path, few: bool
+) -> dict[str, Any]:
+    """Seconds of writing the last five layers' stores: in one pass, in five, and of the floor, a pass that writes none.
+
+    Each way is timed three times in turn (once where `few`), and the fastest counts, because other programs run too.
+    """
+    last = network.config.num_hidden_layers
+    layers = tuple(range(last - 4, last + 1))
+    headlines = tokenized[: 1000 if few or last > 6 else len(tokenized)]
+    wanted = Extraction(network, headlines, pad, ExtractConfig(layer=last), "bench", "bench")
+    turn = iter(range(1000))
+
+    def floor() -> None:
+        for batch in wanted.read([batch for shard in wanted.plan for batch in shard]):
+            batch.acts.half()
+
+    def one_pass() -> None:
+        extract_layers(wanted, layers, folder / str(next(turn)), folder / "checkpoints")
+
+    def five_passes() -> None:
+        place = folder / str(next(turn))
+        for layer in layers:
+            extract(wanted.of_layer(layer), place, folder / "checkpoints")
+
+    ways = {"floor": floor, "one pass": one_pass, "five passes": five_passes}
+    seconds = dict.fromkeys(ways, float("inf"))
+    for _ in range(1 if few else 3):
+        for way, work in ways.items():
+            started = time.perf_counter()
+            work()
+            seconds[way] = min(seconds[way], time.perf_counter() - started)
+            shutil.rmtree(folder, ignore_errors=True)
+    ratio = {way: one / seconds["floor"] for way, one in seconds.items()}
+    return {"layers": layers, "n_tokens": int(wanted.counts.sum()), "seconds": seconds, "ratio": ratio}
 
 
 def rate(work: Callable[[], int]) -> float:
