@@ -39,13 +39,9 @@ def test_from_layers_to_an_answer(root: Path) -> None:
     assert {path.name for path in root.glob("finbert_sae/layer_*.pt")} == {"layer_1_64.pt", "layer_2_64.pt"}
     assert present_classifier(root).layer == 1
     ran = run("layers", root, "--layers", "all", "--sae-size", "64")
-    assert ran.code == 0 and "no SAE to compare at layers 3; `python -m sae_pipeline train --layers 3`" in ran.said, ran.said
+    assert ran.code == 0 and "no SAE to compare at layers 3; `" in ran.said and "--layers 3`" in ran.said, ran.said
     file = read_record(root / "finbert_sae" / "layers.json", LayersFile)
-    assert [one.layer for one in file.layers] == [1, 2, 3] and [bool(one.sae) for one in file.layers] == [
-        True,
-        True,
-        False,
-    ]
+    assert [(one.layer, bool(one.sae)) for one in file.layers] == [(1, True), (2, True), (3, False)]
     report = study_report(root)
     assert report.layers == file and report.saes["64"].config.hookpoint.layer == 1
     for one in file.layers[:2]:
