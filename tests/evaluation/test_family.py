@@ -5,7 +5,7 @@ import torch
 
 from sae_pipeline.config import study_config
 from sae_pipeline.errors import UserError
-from sae_pipeline.evaluation.family import match_features, nearest_rows, stability
+from sae_pipeline.evaluation.family import chance_of_match, match_features, nearest_rows, stability
 from sae_pipeline.kernels.reference import compress
 from tests.support.saes import drawn
 
@@ -31,6 +31,30 @@ class TestFamily:
         part[:100] = False
         mixed = torch.cat([other[:100], rows[100:]])
         assert stability([0, 1], [rows, mixed], [part, part]).matched_share == 1
+
+    def test_found_is_a_brute_force_count(self) -> None:
+        """Live features with a partner, as counted in float64 in one product; a planted one is found in every seed."""
+        base = drawn(0, 300, 24)
+        decoders = [unit(base + 0.5 * drawn(seed, 300, 24)) for seed in range(1, 5)]
+        planted = unit(drawn(99, 1, 24))
+        decoders = [
+            torch.cat([decoder[:-1], planted])[drawn(seed, 300).argsort()] for seed, decoder in enumerate(decoders)
+        ]
+        at = int((decoders[0] @ planted[0]).argmax())
+        live = torch.arange(300) % 5 != (at + 1) % 5
+        found = stability([7, 1, 2, 3], decoders, [live] * 4)
+        cosines = [(decoders[0].double() @ other.double().T).max(1).values for other in decoders[1:]]
+        times = sum((cosine >= 0.7).long() for cosine in cosines)
+        assert isinstance(times, torch.Tensor) and int(times[at]) == 3
+        assert found.found == torch.bincount(times[live], minlength=4).tolist()
+        assert 0 < found.found[3] < int(live.sum())
+
+    def test_chance_has_the_covariance_of_the_rows(self) -> None:
+        """Isotropic rows in 64 dimensions are never matched by chance, rows that share a direction often are."""
+        rows = unit(drawn(0, 400, 64))
+        assert chance_of_match(rows, unit(drawn(1, 400, 64))) == 0
+        narrow = unit(drawn(0, 400, 64) * torch.tensor([10.0] + [0.2] * 63))
+        assert chance_of_match(narrow, unit(drawn(1, 400, 64) * torch.tensor([10.0] + [0.2] * 63))) > 0.5
 
     def test_one_seed(self) -> None:
         """One seed says nothing about stability."""

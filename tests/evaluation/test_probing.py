@@ -1,35 +1,63 @@
-"""k-sparse probing with known answers."""
+"""Probes with known answers; the ridge is chosen on dev, and test only scores."""
 
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
+from sklearn.metrics import log_loss
 
 from sae_pipeline.errors import UserError
-from sae_pipeline.evaluation.probing import headline_maxima, probe_scores
+from sae_pipeline.evaluation import probing
+from sae_pipeline.evaluation.bootstrap import probe_figures
+from sae_pipeline.evaluation.probing import SplitLabels, SplitUnits, fit_probes, headline_maxima
 from tests.support.saes import drawn, random_sae
+
+RNG = np.random.default_rng(0)
+LABELS = SplitLabels(*(RNG.integers(0, 3, n) for n in (400, 100, 400)))
+NOISE = [np.abs(RNG.normal(size=(len(split), 12))) for split in LABELS]
+
+
+def areas(units: SplitUnits, sizes: list[int | None]) -> list[float]:
+    found = fit_probes(units, LABELS, sizes)
+    return [probe_figures(probe.scores, LABELS.test, LABELS.classes()).auroc.value for probe in found]
 
 
 class TestProbing:
-    """k-sparse probes of labels."""
+    """Probes of labels."""
 
-    def test_known_answers(self) -> None:
-        """A feature that is the label scores 1; noise scores about a half; the right one is found among many."""
-        rng = np.random.default_rng(0)
-        y, z = rng.integers(0, 3, 900), rng.integers(0, 3, 900)
-        noise = [np.abs(rng.normal(size=(900, 30))) for _ in range(2)]
-        (chance,) = probe_scores(sparse.csr_matrix(noise[0]), y, sparse.csr_matrix(noise[1]), z, [1])
-        assert chance.auroc == pytest.approx(0.5, abs=0.05)
-        told = [sparse.csr_matrix(np.hstack([n, np.eye(3)[c]])) for n, c in zip(noise, (y, z), strict=True)]
-        (one, ten) = probe_scores(told[0], y, told[1], z, [1, 10])
-        assert one.auroc == 1
-        assert ten.auroc > 0.99
+    @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+    def test_known_answers(self, form: object) -> None:
+        """A unit that is the label scores 1; noise scores about a half; the right unit is found among many."""
+        assert areas(SplitUnits(*map(form, NOISE)), [1]) == [pytest.approx(0.5, abs=0.07)]  # type: ignore[call-overload]
+        told = [form(np.hstack([n, np.eye(3)[y]])) for n, y in zip(NOISE, LABELS, strict=True)]  # type: ignore[operator]
+        one, five, every = areas(SplitUnits(*told), [1, 5, None])
+        assert one == 1 and five > 0.99 and every > 0.99
+
+    def test_the_ridge_is_the_best_on_dev(self) -> None:
+        """Of all ridges the one with the least log-loss on dev; other labels of test change neither it nor a score."""
+        weak = [np.hstack([n, 0.5 * np.eye(3)[y] + 0.3 * n[:, :3]]) for n, y in zip(NOISE, LABELS, strict=True)]
+        (found,) = fit_probes(SplitUnits(*weak), LABELS, [None])
+        losses = {}
+        for ridge in probing.RIDGES:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(probing, "RIDGES", (ridge,))
+                on_dev = SplitUnits(weak[0], weak[1], weak[1])
+                (probe,) = fit_probes(on_dev, SplitLabels(LABELS.train, LABELS.dev, LABELS.dev), [None])
+            chances = 1 / (1 + np.exp(-probe.scores))
+            losses[ridge] = sum(log_loss(LABELS.dev == c, chances[:, c]) for c in range(3))
+        assert found.ridge == min(losses, key=losses.__getitem__)
+        shuffled = SplitLabels(LABELS.train, LABELS.dev, np.roll(LABELS.test, 7))
+        (again,) = fit_probes(SplitUnits(*weak), shuffled, [None])
+        assert again.ridge == found.ridge and np.array_equal(again.scores, found.scores)
 
     def test_one_class(self) -> None:
-        """Nothing to tell apart: a sentence."""
-        x = sparse.csr_matrix(np.ones((4, 2)))
+        """Nothing to tell apart, or nothing to choose the ridge on: a sentence."""
+        x, ones = sparse.csr_matrix(np.ones((4, 2))), np.ones(4, int)
         with pytest.raises(UserError, match="at least two classes"):
-            probe_scores(x, [1, 1, 1, 1], x, [1, 1, 1, 1], [1])
+            fit_probes(SplitUnits(x, x, x), SplitLabels(ones, ones, ones), [1])
+        both = np.array([0, 1, 0, 1])
+        with pytest.raises(UserError, match="some in dev"):
+            fit_probes(SplitUnits(x, x[:0], x), SplitLabels(both, both[:0], both), [1])
 
     def test_headline_maxima(self) -> None:
         """The same as the maximum over the dense activations of each headline."""

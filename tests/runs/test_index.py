@@ -155,7 +155,7 @@ def test_a_feature_shows_its_neighbours_effects_and_classes(client: FlaskClient,
     info = get(client, "feature_info", id=feature)
     assert [one["feature"] for one in info["similar_decoder"]] == [(feature + 1) % D_SAE, (feature + 2) % D_SAE]
     assert [one["similarity"] for one in info["similar_cofiring"]] == [0.4, 0.1]
-    assert [(one["run_id"], one["feature"], one["verdict"]) for one in info["family"]] == [
+    assert [(one["run_id"], one["feature"], one["verdict"]) for one in info["family"][:2]] == [
         ("run-001", 3, "match"),
         (None, 3, "match"),
     ]

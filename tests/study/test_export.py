@@ -115,6 +115,7 @@ def test_parquet(with_run: Path, tmp_path: Path) -> None:
     assert features["headline_count"].to_pylist() == stats.headline_counts
     for metric in stats.metrics:
         assert features[metric.name].to_pylist() == metric.values
+    assert features["found_in_seeds"].to_pylist()[:5] == [2, 0, 1, 0, 2]
     assert features["effect_bullish"].type == "double" and features["effect_bullish_n"].type == "int32"
     found = [run.found_names.get(feature) for feature in range(stats.d_sae)]
     assert features["found_name"].to_pylist() == [one.name if one else None for one in found] and any(found)

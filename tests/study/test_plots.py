@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from sae_pipeline.runs.folders import read_run
 from sae_pipeline.schema.causes import Agreement, InterventionsFile
-from sae_pipeline.schema.controls import Control, ControlsFile, ProbeScore
+from sae_pipeline.schema.controls import Control, ControlsFile, ProbeScore, RivalName
 from sae_pipeline.study import plots
 from sae_pipeline.study.report import StudyReport, study_report
 from sae_pipeline.study.training_report import _figure
@@ -25,8 +25,10 @@ def every_figure(study: SmallStudy, report: StudyReport) -> Iterator[Figure]:
     code = saes["1k"].report.held_out
     controls = [
         Control(name=name, code=code, spliced=None, probing=[ProbeScore(k=1, auroc=0.7), ProbeScore(k=5, auroc=0.8)])
-        for name in ("sae", "pca", "neurons", "random model")
+        for name in NAMES
     ]
+    dense = ProbeScore(k=None, auroc=0.9, auroc_interval=(0.85, 0.95))
+    controls.append(Control(name="activations", code=None, spliced=None, probing=[dense]))
     compared = ControlsFile.model_construct(size="1k", sae_hash="0123456789ab", controls=controls)
     pairs = Agreement.model_construct(
         estimate="gradient", chosen="random", pearson=0.9, spearman=0.8, estimates=[0.1, 0.2], truths=[0.1, 0.3]

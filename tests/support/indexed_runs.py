@@ -51,9 +51,14 @@ def add_evidence(run: Path, effects: Effects) -> None:
     """The files that later verbs add to a run, as these write them."""
     chance, whole = np.random.default_rng(0), read_run(run)
     columns = {"feature": [3] * D_SAE, "cosine": [0.8] * D_SAE, "coactivation": [0.6] * D_SAE}
-    members = [{"size": "8k", "sae_hash": sae, "seed": 0, "kind": "relu"} for sae in ("5ae", "other")]
+    members: list[dict[str, Any]] = [
+        {"size": "8k", "sae_hash": sae, "seed": 0, "kind": "relu"} for sae in ("5ae", "other")
+    ]
+    members += [{"size": "32k", "sae_hash": f"seed{n}", "seed": n, "kind": "relu", "chance": 0.01} for n in (1, 2)]
     family = {**made_from(whole), "d_sae": D_SAE, "n_tokens": 99, "members": members}
-    family["matches"] = [{**columns, "verdict": ["match"] * D_SAE}] * 2
+    every = (1, 1, 2, 4)  # seed 1 finds every second feature again, seed 2 every fourth
+    verdicts = [["match" if n % step == 0 else "absent" for n in range(D_SAE)] for step in every]
+    family["matches"] = [{**columns, "verdict": verdict} for verdict in verdicts]
     add_file(whole, FAMILY, json.dumps(family).encode())
     add_file(whole, MAP, json.dumps(map_of(whole)).encode())
     add_file(whole, CONTRAST, json.dumps(contrast_of(whole)).encode())

@@ -11,7 +11,7 @@ import pytest
 
 from sae_pipeline.__main__ import main
 from sae_pipeline.artefacts.checksums import write_record
-from sae_pipeline.schema.controls import Control, ControlsFile, ProbeScore, Stability
+from sae_pipeline.schema.controls import Control, ControlsFile, ProbeScore, RivalName, Stability
 from sae_pipeline.schema.names import Predicate
 from sae_pipeline.schema.reports import CodeQuality
 from tests.conftest import SmallStudy
@@ -65,7 +65,7 @@ def test_a_card_has_the_numbers_of_the_api(tmp_path: Path) -> None:
     assert hashes["SAE"] == about["sae_hash"] and hashes["classifier"] == about["classifier_hash"]
     assert f'"{hashes["run"]}"' in (run / "interventions.json").read_text()[:500]
     stability = section(card, "Stability")["table"]["rows"]
-    assert [row[1:3] for row in stability] == [["match", "3"]] * 2
+    assert [row[1:3] for row in stability[:2]] == [["match", "3"]] * 2 and stability[2][0] == "32k, another seed"
 
 
 def test_rivals_are_the_best_word_and_what_compare_found(study: SmallStudy, tmp_path: Path) -> None:
@@ -99,12 +99,13 @@ def test_rivals_are_the_best_word_and_what_compare_found(study: SmallStudy, tmp_
     shares = dict.fromkeys(("l0", "fvu", "silent_share", "cosine", "l2_ratio", "rare_share"), 0.5)
     quality = CodeQuality(split="test", n_tokens=9, **shares, density_edges=[], density=[])
     probing = [ProbeScore(k=1, auroc=0.9), ProbeScore(k=5, auroc=0.95)]
-    controls = [Control.model_construct(name=n, code=quality, spliced=None, probing=probing) for n in ("sae", "pca")]
+    names: tuple[RivalName, ...] = ("sae", "pca")
+    controls = [Control(name=n, code=quality, spliced=None, probing=probing) for n in names]
     stability = Stability(seeds=[0, 1], mean_cosine=0.8, matched_share=0.6, chance_cosine=0.1)
     sae_hash = get(client, "run")["sae_hash"]
     evidence = tmp_path / "finbert_sae" / "evidence" / f"{sae_hash}.json"
     evidence.parent.mkdir(parents=True)
-    file = ControlsFile.model_construct(
+    file = ControlsFile(
         schema_version=2, sae_hash=sae_hash, size="1k", seconds=1.0, controls=controls, stability=stability
     )
     write_record(evidence, file)

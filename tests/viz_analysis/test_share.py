@@ -208,6 +208,7 @@ def questions(client: FlaskClient) -> Iterator[tuple[str, dict[str, Any]]]:
         "min_density": [0.0, 0.01, 0.1],
         "max_density": [0.02, 0.5],
         "leaning": range(n_labels),
+        "min_seeds": [0, 1, 2, 3],
         "labelled": [True, False],
         "where": where if columns else [["x:1"]],
         "metric": [*metrics, "slice_rate", "slice_difference", "nothing"],
@@ -227,7 +228,7 @@ def questions(client: FlaskClient) -> Iterator[tuple[str, dict[str, Any]]]:
     for column in [*columns, "?"]:
         for q in ("", "a", "2024", "S", "1.5", "0", "é", "\uff21"):
             yield "/api/column_values", {"column": column, "q": q, "limit": chance.choice([1, 20])}
-    for path in ("run", "columns", "labels", "feature_density", "interventions", "contrast"):
+    for path in ("run", "columns", "labels", "feature_density", "interventions", "contrast", "evidence"):
         yield f"/api/{path}", {}
     yield "/api/headlines", {"run": run["run_id"], "limit": 1}
 

@@ -28,6 +28,11 @@ def root(study: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def stored_decoder(root: Path, sae_hash: str) -> torch.Tensor:
+    """The decoder rows of an SAE in the store."""
+    return present.stored_sae(root / "finbert_sae" / "store" / sae_hash, CPU).W_dec
+
+
 class TestVerbs:
     """What the verbs write, and what they refuse."""
 
@@ -60,24 +65,48 @@ class TestVerbs:
         quality.finish(FinishConfig(sae_size="1k"), 4, root, CPU)
         file = quality.compare(CompareConfig(sae_size="1k-e2e", seeds=(0, 1), probe_sizes=(1, 5)), 4, root, CPU)
         by_name = {c.name: c for c in file.controls}
-        assert list(by_name) == ["sae", "pca", "neurons", "random model"]
-        assert by_name["sae"].code.fvu < by_name["neurons"].code.fvu
+        assert list(by_name) == [
+            *("sae", "frozen decoder", "frozen encoder", "pca", "neurons", "random model"),
+            *("activations", "bag of words"),
+        ]
+        assert all(by_name["sae"].code.fvu < by_name[name].code.fvu for name in ("neurons", "frozen encoder"))  # type: ignore[union-attr]
+        low, high = by_name["sae"].fvu_interval  # type: ignore[misc]
+        assert low < by_name["sae"].code.fvu < high  # type: ignore[union-attr]
         assert by_name["sae"].spliced.unchanged > 0.9  # type: ignore[union-attr]
         assert by_name["random model"].spliced is None
         assert by_name["sae"].probing[1].auroc > by_name["random model"].probing[1].auroc
+        assert [probe.k for probe in by_name["bag of words"].probing] == [1, 5, None]
+        assert [probe.k for probe in by_name["activations"].probing] == [None]
+        assert all(p.auroc_interval[0] <= p.auroc <= p.auroc_interval[1] for c in file.controls for p in c.probing)  # type: ignore[index]
+        assert [one.seed for one in file.seeds] == [0, 1] and file.seeds[0].probing == by_name["sae"].probing
+        assert len(file.claims) == 3 * 7 + 4  # probes against seven baselines, FVU against four
         assert file.stability.mean_cosine > file.stability.chance_cosine
+        assert len(file.stability.found) == 2 and file.stability.chance_share == 0
         found = quality.family(FamilyConfig(), root, CPU)
         run = max((root / "analysis_data").glob("*_run-*"))
         assert FamilyFile.model_validate_json(unseal((run / FAMILY).read_bytes())) == found
         assert {m.size for m in found.members} >= {"1k"}
         assert all(len(m.verdict) == found.d_sae for m in found.matches)
+        assert found.stability is None
         assert main(["family", "--root", str(root)]) == 0
-        assert "match" in capsys.readouterr().out
+        assert "one seed only; --seeds 0,1,2 trains" in capsys.readouterr().out
+        assert main(["family", "--root", str(root), "--seeds", "0"]) == 2
+        assert "beside the run's own, which is 0" in capsys.readouterr().err
+        assert main(["family", "--root", str(root), "--seeds", "0,1"]) == 0
+        assert "found again in the seeds 1:" in capsys.readouterr().out
+        again = FamilyFile.model_validate_json(unseal((run / FAMILY).read_bytes()))
+        own = stored_decoder(root, read_run(run).metadata.sae_hash)
+        (other,) = [m.sae_hash for m in again.members if m.size == "2k"]
+        cosines = (own.double() @ stored_decoder(root, other).double().T).max(1).values
+        live = torch.tensor(read_run(run).feature_stats.headline_counts) > 0
+        assert again.stability is not None
+        assert again.stability.found == torch.bincount((cosines >= 0.7).long()[live], minlength=2).tolist()
         assert main(["report", "--root", str(root)]) == 0
         output = capsys.readouterr().out
         page = (root / "finbert_sae" / "training_report.html").read_text(encoding="utf-8")
         for text in (output, page):
             assert "random model" in text and "recovered loss" in text and "stability over seeds 0, 1" in text
+            assert "frozen decoder" in text and "bag of words" in text and "claims that the SAE is better" in text
         assert "Wilson interval" in page and "Feature density" in page
         for controls in (root / "finbert_sae" / "evidence").iterdir():
             controls.write_text("{")
