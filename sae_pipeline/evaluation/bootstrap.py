@@ -84,7 +84,14 @@ def _figures(
         n_inside, n_said = weights @ inside, weights @ said
         f1s.append(np.where(n_inside > 0, 2 * true / np.maximum(n_inside + n_said, 1), np.nan))
     accuracy = (weights @ (predicted == labels)) / weights.sum(1)
-    return np.stack([np.nanmean(areas, 0), np.nanmean(f1s, 0), accuracy])
+    return np.stack([_mean(areas), _mean(f1s), accuracy])
+
+
+def _mean(of_classes: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The mean over classes, [n]; a class that is NaN is left out, and the mean of none is NaN."""
+    table = np.stack(of_classes)
+    known = np.isfinite(table).sum(0)
+    return np.asarray(np.where(known > 0, np.nansum(table, 0) / np.maximum(known, 1), np.nan))
 
 
 def _auroc(scores: Floats, inside: NDArray[np.bool_], weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -91,6 +91,8 @@ def family_problems(family: FamilyFile, metadata: RunMetadata, checksum: str) ->
         yield "matches", f"has {len(family.matches)} of {len(family.members)} members"
     if len({member.sae_hash for member in family.members}) < len(family.members):
         yield "members", "names an SAE twice"
+    if family.stability and len(family.stability.found) != len(family.stability.seeds) + 1:
+        yield "stability.found", f"has {len(family.stability.found)} counts for {len(family.stability.seeds)} seeds"
     for n, match in enumerate(family.matches):
         lists = [(field, getattr(match, field)) for field in type(match).model_fields]
         yield from lengths(f"matches.{n}.", family.d_sae, lists)

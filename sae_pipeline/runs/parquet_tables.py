@@ -10,8 +10,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from sae_pipeline.runs.folders import Run
+from sae_pipeline.runs.seed_stability import FOUND_IN_SEEDS, in_other_seeds, times_found
 from sae_pipeline.schema.causes import FeatureEffectsFile, WordEffects
 from sae_pipeline.schema.common import Cell
+from sae_pipeline.schema.family import FamilyFile
 from sae_pipeline.schema.run import Example, MetricColumn, Prompt
 
 _PARTS = {"tested": pa.float64(), "low": pa.float64(), "high": pa.float64(), "q": pa.float64(), "n": pa.int32()}
@@ -39,13 +41,14 @@ _EXAMPLE = pa.schema(
 
 
 def parquet_files(
-    run: Run, effects: FeatureEffectsFile | None, words: Mapping[int, WordEffects]
+    run: Run, effects: FeatureEffectsFile | None, family: FamilyFile | None, words: Mapping[int, WordEffects]
 ) -> Iterator[tuple[str, bytes]]:
     """The names and contents of the three files.
 
-    `effects` adds the columns that `intervene` measured; `words` are its word effects, by headline.
+    `effects` adds the columns that `intervene` measured, `family` the one that counts other seeds; `words` are the
+    word effects, by headline.
     """
-    yield "features.parquet", _content(run, _features(run, effects))
+    yield "features.parquet", _content(run, _features(run, effects, family))
     yield "examples.parquet", _content(run, _examples(run))
     yield "headlines.parquet", _content(run, _headlines(run, words))
 
@@ -59,7 +62,7 @@ def _content(run: Run, table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _features(run: Run, effects: FeatureEffectsFile | None) -> pa.Table:
+def _features(run: Run, effects: FeatureEffectsFile | None, family: FamilyFile | None) -> pa.Table:
     """A row per feature: counts, counts and means by class, and every metric with its interval and test."""
     stats, saved = run.feature_stats, {one.feature: one for one in run.feature_tokens.features}
     words = [saved[n].word if n in saved else None for n in range(stats.d_sae)]
@@ -77,6 +80,9 @@ def _features(run: Run, effects: FeatureEffectsFile | None) -> pa.Table:
         columns[f"mean_maximum_{label}"] = pa.array(stats.class_means[n], pa.float64())
     for metric in [*stats.metrics, *(effects.columns if effects else ())]:
         columns |= _metric(metric)
+    seeds = in_other_seeds(family.members, family.matches, run.metadata.sae.size) if family else []
+    if seeds:
+        columns[FOUND_IN_SEEDS] = pa.array(times_found(seeds, stats.d_sae), pa.int32())
     return pa.table(columns)
 
 

@@ -16,7 +16,12 @@ from sae_pipeline.config import ExportConfig
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.runs.decoder import check_decoder, decoder_rows
 from sae_pipeline.runs.fit import column_problems
-from sae_pipeline.runs.fit_added import effects_problems, headline_effects_problems, interventions_problems
+from sae_pipeline.runs.fit_added import (
+    effects_problems,
+    family_problems,
+    headline_effects_problems,
+    interventions_problems,
+)
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.runs.neuronpedia import neuronpedia_files
 from sae_pipeline.runs.parquet_tables import parquet_files
@@ -32,6 +37,7 @@ from sae_pipeline.schema.causes import (
     WordEffects,
 )
 from sae_pipeline.schema.common import PER_HEADLINE
+from sae_pipeline.schema.family import FAMILY, FamilyFile
 from sae_pipeline.schema.run import DECODER
 from sae_pipeline.study.layout import Layout, check_sae_record
 from sae_pipeline.study.present import trained_size
@@ -104,7 +110,7 @@ def export_parquet(config: ExportConfig, layer: int, root: Path) -> Path:
     run = _run(config, root)
     folder = Path(config.out or f"{run.metadata.run_id}-parquet")
     _prepare(folder, lambda name: name.endswith(".parquet"), "headlines.parquet")
-    for name, content in parquet_files(run, _effects(run), _word_effects(run)):
+    for name, content in parquet_files(run, _effects(run), _family(run), _word_effects(run)):
         write_file(folder / name, content, "--out")
     return folder
 
@@ -146,6 +152,14 @@ def _effects(run: Run) -> FeatureEffectsFile | None:
     for column in effects.columns:
         check(run.folder, FEATURE_EFFECTS, "columns ", column_problems(column, run.metadata.sae.d_sae))
     return effects
+
+
+def _family(run: Run) -> FamilyFile | None:
+    """What `family` found of a run's features; None where it has not. Raises UserError for a damaged file."""
+    family = read_added(run.folder, FAMILY, FamilyFile)
+    if family is not None:
+        check(run.folder, FAMILY, "", family_problems(family, run.metadata, run.checksum))
+    return family
 
 
 def _word_effects(run: Run) -> dict[int, WordEffects]:

@@ -29,7 +29,8 @@ export function seedChoices({ seeds, found }: Pick<Stability, 'seeds' | 'found'>
 export function stableSentence({ seeds, found, share, low, high, chance }: Stability): string {
   const fire = found.reduce((sum, one) => sum + one, 0)
   const where = seeds.length === 1 ? 'the other seed' : `all ${seeds.length} other seeds`
-  const of = `${counted(found[seeds.length] ?? 0, 'feature')} of the ${counted(fire, 'feature')} that fire (${percent(share)}, 95 % interval ${percent(low)} to ${percent(high)})`
+  const n = found[seeds.length] ?? 0
+  const of = `${counted(n, 'feature')} of the ${counted(fire, 'feature')} that fire (${percent(share)}, 95 % interval ${percent(low)} to ${percent(high)})`
   const random = chance === null ? '' : ` Of random directions, ${percent(chance)} are found in a seed.`
-  return `${of} are found in ${where} and count as stable.${random}`
+  return `${of} ${n === 1 ? 'is' : 'are'} found in ${where} and ${n === 1 ? 'counts' : 'count'} as stable.${random}`
 }
