@@ -180,6 +180,7 @@ interface MadeUp {
   /** Cells of other columns, repeated until every headline has one. */
   columns?: Record<string, (string | number | null)[]>
   labelled?: boolean
+  positions?: 'words' | 'all' | 'cls' | 'mean'
 }
 
 /** A folder with made-up runs, each with headlines from its own words. `remove` deletes it. */

@@ -35,7 +35,15 @@ def sentence_config(study: StudyConfig, positions: str) -> StudyConfig:
                 update={"sae_size": f"64-{positions}", "max_samples": N, "top_features": "all"}
             ),
             "intervene": study.intervene.model_copy(
-                update={"max_headlines": 4, "steps": 2, "flip_headlines": 1, "word_headlines": 1, "curve_headlines": 1}
+                update={
+                    "max_headlines": 4,
+                    "steps": 2,
+                    "agreement_headlines": 1,
+                    "curve_headlines": 1,
+                    "flip_headlines": 1,
+                    "word_headlines": 1,
+                    "bootstrap": 100,
+                }
             ),
         }
     )
@@ -44,7 +52,8 @@ def sentence_config(study: StudyConfig, positions: str) -> StudyConfig:
 @pytest.mark.parametrize("positions", ["cls", "mean"])
 def test_the_road(study: SmallStudy, tmp_path: Path, positions: str) -> None:
     """Features fire on headlines, not on tokens, in every file; an edit of one moves the prediction."""
-    shutil.copytree(study.root, tmp_path, dirs_exist_ok=True)
+    unread = shutil.ignore_patterns("analysis_data", "activations", "*.pt")
+    shutil.copytree(study.root, tmp_path, dirs_exist_ok=True, ignore=unread)
     config = sentence_config(study.config, positions)
     record = pipeline.train(config.extract, config.train, tmp_path, CPU)[f"64-{positions}"]
     n_train = len(present.same_headlines(tmp_path).train)
