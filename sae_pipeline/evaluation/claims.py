@@ -9,14 +9,14 @@ from sae_pipeline.schema.controls import Claim, Measure, RivalName, Verdict
 SeedProbes = Sequence[Mapping[int | None, ScoredProbe]]
 """The probes of the SAE of every seed, the SAE's own first."""
 
-_UNITS: dict[RivalName, str] = {
-    "frozen decoder": "features of an SAE with a frozen random decoder",
-    "frozen encoder": "features of an SAE with a frozen random encoder",
-    "random model": "features of an SAE of a random model",
-    "pca": "directions of principal components",
-    "neurons": "neurons",
-    "activations": "dimensions of the mean activation",
-    "bag of words": "words",
+_UNITS: dict[RivalName, tuple[str, str]] = {  # what its probe reads, and of what
+    "frozen decoder": ("feature", " of an SAE with a frozen random decoder"),
+    "frozen encoder": ("feature", " of an SAE with a frozen random encoder"),
+    "random model": ("feature", " of an SAE of a random model"),
+    "pca": ("principal component", ""),
+    "neurons": ("neuron", ""),
+    "activations": ("dimension", " of the mean activation"),
+    "bag of words": ("word", ""),
 }
 _CODES: dict[RivalName, str] = {
     "frozen decoder": "an SAE with a frozen random decoder",
@@ -52,7 +52,8 @@ def _probe_claim(rival: Judged, k: int | None, rival_k: int | None, seeds: SeedP
     better = sum(one[k].figures.auroc.value > other.value for one in seeds)
     verdict, of_seeds = _verdict(gain), f"; better in {better} of {len(seeds)} seeds" if len(seeds) > 1 else ""
     sentence = (
-        f"A probe on {_counted(k, 'features')} of the SAE is {verdict} than one on {_counted(rival_k, _UNITS[name])}: "
+        f"A probe on {_counted(k, 'feature', ' of the SAE')} is {verdict} than one on "
+        f"{_counted(rival_k, *_UNITS[name])}: "
         f"AUROC {own.value:.3f} against {other.value:.3f}, {_with_ends(gain)}{of_seeds}."
     )
     return _claim(name, "auroc", (k, rival_k), (own, other, gain), sentence, better)
@@ -96,10 +97,10 @@ def _verdict(gain: Figure) -> Verdict:
     return "better" if low > 0 else "worse" if high < 0 else "not better"
 
 
-def _counted(k: int | None, units: str) -> str:
-    return (
-        f"all {units}" if k is None else f"the {k} best {units} per class" if k > 1 else f"one of the {units} per class"
-    )
+def _counted(k: int | None, unit: str, rest: str) -> str:
+    if k is None:
+        return f"all {unit}s{rest}"
+    return f"the best {unit}{rest} per class" if k == 1 else f"the {k} best {unit}s{rest} per class"
 
 
 def _with_ends(gain: Figure) -> str:

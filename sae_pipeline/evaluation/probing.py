@@ -13,7 +13,6 @@ import numpy as np
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 from torch import Tensor
 
@@ -84,27 +83,28 @@ def fit_probes(units: SplitUnits, labels: SplitLabels, sizes: Sequence[int | Non
 
 def _fit(units: SplitUnits, labels: SplitLabels, chosen: dict[int, Any], k: int | None) -> Probe:
     """Fit probes on the chosen units of each class (None: all) with every ridge; keep the one that dev prefers."""
-    of_class = {c: [_columns(part, columns) for part in units] for c, columns in chosen.items()}
     losses = np.zeros(len(RIDGES))
     test = np.empty((len(RIDGES), len(labels.test), len(chosen)))
-    for n, (c, (train, dev, held_out)) in enumerate(of_class.items()):
-        y = labels.train == c
-        scale: Any = MaxAbsScaler() if sparse.issparse(train) else StandardScaler()
-        regression = LogisticRegression(max_iter=200, tol=1e-3, warm_start=True)
-        probe = make_pipeline(scale, regression)
+    whole = _scaled(units) if k is None else None
+    for n, (c, columns) in enumerate(chosen.items()):
+        read = whole or _scaled(SplitUnits(*(_columns(part, columns) for part in units)))
+        y, regression = labels.train == c, LogisticRegression(max_iter=1000, tol=1e-3, warm_start=True)
         for i, ridge in enumerate(RIDGES):  # from the strongest, so that each fit begins near its end
-            regression.set_params(C=1 / (ridge * len(y)))
-            probe.fit(train, y)
-            losses[i] += log_loss(labels.dev == c, probe.predict_proba(dev), labels=[False, True])
-            test[i, :, n] = probe.decision_function(held_out)
+            regression.set_params(C=1 / (ridge * len(y))).fit(read.train, y)
+            losses[i] += log_loss(labels.dev == c, regression.predict_proba(read.dev), labels=[False, True])
+            test[i, :, n] = regression.decision_function(read.test)
     best = int(losses.argmin())
     return Probe(k, RIDGES[best], test[best])
 
 
-def _columns(units: Any, chosen: Ints | None) -> Any:
-    """The chosen columns, dense; all columns as they are for None."""
-    if chosen is None:
-        return units
+def _scaled(units: SplitUnits) -> SplitUnits:
+    """The units in the scale of train: standardised where they are dense, by their largest value where sparse."""
+    scale: Any = MaxAbsScaler() if sparse.issparse(units.train) else StandardScaler()
+    return SplitUnits(scale.fit_transform(units.train), scale.transform(units.dev), scale.transform(units.test))
+
+
+def _columns(units: Any, chosen: Ints) -> Any:
+    """The chosen columns, dense."""
     columns = units[:, chosen]
     return columns.toarray() if sparse.issparse(columns) else columns
 

@@ -44,7 +44,6 @@ _READS: dict[str, tuple[str, ...]] = {
     "report": (_SAES,),
     "layers": (_SAES,),
     "intervene": (_SAES,),
-    "family": (_SAES,),
     "explain": (_SAES,),
     "contrast": (_SAES,),
     "export-run": (),

@@ -51,7 +51,9 @@ def test_verdicts() -> None:
     }
     words = told["bag of words", "auroc", 5, 5]
     assert words.interval[0] <= words.gain <= words.interval[1] < 0 and words.gain == words.sae - words.rival
-    assert words.sentence.startswith("A probe on the 5 best features per class of the SAE is worse than one on the 5")
+    assert words.sentence.startswith(
+        "A probe on the 5 best features of the SAE per class is worse than one on the 5 best words"
+    )
     assert "better in 0 of 2 seeds" in words.sentence
     assert told["neurons", "auroc", 5, 5].better_seeds == 1  # the other seed has an SAE that knows less
     assert told["neurons", "fvu", None, None].gain > 0 and told["neurons", "fvu", None, None].better_seeds is None

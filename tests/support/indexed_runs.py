@@ -8,12 +8,22 @@ from typing import Any
 import numpy as np
 from flask.testing import FlaskClient
 
+from sae_pipeline.artefacts.checksums import write_record
 from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.compact_json import array as json_array
 from sae_pipeline.runs.folders import Run, read_run
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import Cell
 from sae_pipeline.schema.contrast import CONTRAST
+from sae_pipeline.schema.controls import (
+    Claim,
+    Control,
+    ControlsFile,
+    ProbeScore,
+    RivalName,
+    Stability,
+    Verdict,
+)
 from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
@@ -125,3 +135,68 @@ def headline_effects(run: Path, n: int, listed: Mapping[int, Sequence[float]]) -
     rest = [-sum(effects) for effects in zip(*listed.values(), strict=True)] or [0.0] * 3
     record |= {"logits": logits, "base": logits, "rest": rest, "flip": None, "repair": None}
     return record | {"spliced_prediction": 1, "spliced_delta_p": 0.1, "spliced_kl": 0.1}
+
+
+def write_evidence(run: Path) -> ControlsFile:
+    """What `compare` would find of the SAE of a run: words beat its best feature, neurons are not beaten with five."""
+    about = read_run(run).metadata
+    areas: dict[RivalName, list[float]] = {
+        "sae": [0.8, 0.9, 0.95],
+        "neurons": [0.7, 0.899, 0.9],
+        "bag of words": [0.85],
+    }
+    controls = [
+        Control(
+            name=name,
+            n_units=D_SAE,
+            code=None if name == "bag of words" else about.sae.report.held_out,
+            spliced=None,
+            probing=[_probe_score(k, area) for k, area in zip((1, 5, None), found, strict=False)],
+        )
+        for name, found in areas.items()
+    ]
+    claims = [
+        _claim("neurons", 1, 0.8, 0.7),
+        _claim("neurons", 5, 0.9, 0.899),
+        _claim("neurons", None, 0.95, 0.9),
+        _claim("bag of words", 1, 0.8, 0.85),
+    ]
+    file = ControlsFile(
+        schema_version=2,
+        sae_hash=about.sae_hash,
+        size=about.sae.size,
+        seconds=1.0,
+        controls=controls,
+        stability=Stability(seeds=[0, 1], mean_cosine=0.8, matched_share=0.6, chance_cosine=0.1),
+        claims=claims,
+        n_test=N,
+        n_resamples=1000,
+    )
+    path = run.parent.parent / "finbert_sae" / "evidence" / f"{about.sae_hash}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_record(path, file)
+    return file
+
+
+def _probe_score(k: int | None, area: float) -> ProbeScore:
+    ends = area - 0.01, area + 0.01
+    return ProbeScore(k=k, auroc=area, auroc_interval=ends, macro_f1=area, macro_f1_interval=ends, ridge=0.01)
+
+
+def _claim(against: RivalName, k: int | None, sae: float, rival: float) -> Claim:
+    gain = round(sae - rival, 4)
+    interval = gain - 0.01, gain + 0.01
+    verdict: Verdict = "better" if interval[0] > 0 else "worse" if interval[1] < 0 else "not better"
+    return Claim(
+        against=against,
+        measure="auroc",
+        k=k,
+        rival_k=k,
+        sae=sae,
+        rival=rival,
+        gain=gain,
+        interval=interval,
+        verdict=verdict,
+        better_seeds=1,
+        sentence=f"The SAE with {k} is {verdict} than {against}.",
+    )

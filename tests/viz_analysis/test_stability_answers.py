@@ -1,5 +1,6 @@
 """In how many other seeds features are found, in every answer that says so; and what an SAE is held against."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,8 @@ from flask.testing import FlaskClient
 
 from sae_pipeline.artefacts.checksums import write_record
 from sae_pipeline.runs.folders import read_run
-from sae_pipeline.schema.controls import Claim, Control, ControlsFile, ProbeScore, Stability
-from tests.support.indexed_runs import D_SAE, client_of, get, write_whole_run
+from sae_pipeline.schema.controls import ControlsFile
+from tests.support.indexed_runs import D_SAE, client_of, get, write_evidence, write_whole_run
 
 
 @pytest.fixture
@@ -72,26 +73,21 @@ def test_evidence(found_client: FlaskClient, run: Path) -> None:
     missing = found_client.get("/api/evidence")
     assert (missing.status_code, missing.json["error"]["code"]) == (404, "no_evidence")
     assert "`python -m sae_pipeline compare --sae-size 32k` trains them" in missing.json["error"]["message"]
-    path = run.parent.parent / "finbert_sae" / "evidence" / "5ae.json"
-    path.parent.mkdir(parents=True)
-    older = ControlsFile(
-        schema_version=2,
-        sae_hash="5ae",
-        size="32k",
-        seconds=1.0,
-        controls=[Control(name="sae", code=None, spliced=None, probing=[ProbeScore(k=1, auroc=0.75)])],
-        stability=Stability(seeds=[0, 1], mean_cosine=0.8, matched_share=0.6, chance_cosine=0.1),
-    )
-    write_record(path, older)
-    answer = get(found_client, "evidence")
-    assert answer == older.model_dump(mode="json") and answer["claims"] == []
-    ends = {"interval": (-0.1, 0.0), "verdict": "not better", "sentence": "It is not better than one word."}
-    figures = {"sae": 0.75, "rival": 0.8, "gain": -0.05}
-    claim = Claim(against="bag of words", measure="auroc", k=1, rival_k=1, better_seeds=0, **figures, **ends)  # type: ignore[arg-type]
-    write_record(path, older.model_copy(update={"claims": [claim]}))
-    assert get(found_client, "evidence")["claims"][0]["verdict"] == "not better"
+    whole = write_evidence(run)
+    assert get(found_client, "evidence") == whole.model_dump(mode="json")
     rivals = next(one for one in get(found_client, "feature_card", id=3)["sections"] if one["title"] == "Rivals")
-    assert "This claim fails: It is not better than one word." in rivals["sentences"]
+    assert "This claim fails: The SAE with 1 is worse than bag of words." in rivals["sentences"]
+    assert not any("neurons" in sentence for sentence in rivals["sentences"])  # that claim with one unit holds
+    path = run.parent.parent / "finbert_sae" / "evidence" / "5ae.json"
+    older = json.loads(path.read_bytes())
+    for name in ("claims", "seeds", "n_test", "n_resamples"):
+        del older[name]
+    older["controls"] = [{**one, "probing": [{"k": 1, "auroc": 0.75}]} for one in older["controls"][:2]]
+    for one in older["controls"]:
+        del one["n_units"], one["fvu_interval"]
+    older.pop("checksum")
+    write_record(path, ControlsFile.model_validate(older))  # as an earlier version wrote it
+    assert get(found_client, "evidence")["claims"] == []
     path.write_bytes(path.read_bytes()[:-9])
     damaged = found_client.get("/api/evidence")
     assert damaged.status_code == 404 and "makes it again" in damaged.json["error"]["message"]
