@@ -1,0 +1,314 @@
+"""`paper`: its figures, tables and texts say what the run says, in any language; `verify` makes them again."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pytest
+
+from sae_pipeline.__main__ import main
+from sae_pipeline.artefacts.checksums import read_record, seal, without_seal
+from sae_pipeline.latex import latex_text
+from sae_pipeline.paper.document import texts_of
+from sae_pipeline.paper.numbers import numbers_of, student_interval
+from sae_pipeline.paper.plots import plots_of
+from sae_pipeline.paper.sources import Sources
+from sae_pipeline.runs.run_files import read_metadata
+from sae_pipeline.schema.common import METADATA
+from sae_pipeline.schema.names import NAMES
+from sae_pipeline.schema.paper import PAPER, PaperRecord
+from tests.conftest import SmallStudy
+
+HOSTILE = ("50% & $x_1#", r"~^\end{document} {", "🚀 שלום \u202e «é»")
+
+
+@pytest.fixture(scope="module")
+def paper(study: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The paper of the small study, whose archive has no weights."""
+    out = tmp_path_factory.mktemp("paper") / "out"
+    assert main(["paper", "--root", str(study.root), "--out", str(out), "--weights", "no"]) == 0
+    return out
+
+
+def _streams(pdf: bytes) -> bytes:
+    """The content of a PDF's compressed streams."""
+    found = re.findall(rb"stream\r?\n(.*?)endstream", pdf, re.DOTALL)
+    return b"\n".join(_inflated(one) for one in found)
+
+
+def _inflated(data: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(data)
+    except zlib.error:
+        return b""
+
+
+def test_figures_are_vectors_of_a_column_in_grey(paper: Path) -> None:
+    """Each PDF is 3.25 inches wide, embeds TrueType fonts, holds no image, and draws in grey alone."""
+    figures = sorted(paper.glob("figure-*.pdf"))
+    assert {"figure-headline.pdf", "figure-sizes.pdf", "figure-spliced.pdf"} <= {path.name for path in figures}
+    for path in figures:
+        data = path.read_bytes()
+        box = re.search(rb"/MediaBox \[\s*0 0 ([\d.]+) ([\d.]+)", data)
+        assert box and float(box[1]) == pytest.approx(3.25 * 72)
+        assert b"/FontFile2" in data and b"/Type3" not in data and b"/Subtype /Image" not in data
+        colours = re.findall(rb"([\d.]+) ([\d.]+) ([\d.]+) (?:rg|RG)\b", _streams(data))
+        assert all(r == g == b for r, g, b in colours), path.name  # black alone is written by another operator
+
+
+def test_tables_say_what_the_run_says(study: SmallStudy, paper: Path) -> None:
+    """Numbers in the tables are those of the run's metadata, with the digits shown."""
+    run = read_metadata(study.run)
+    classifier, spliced = (paper / "table-classifier.tex").read_text(), (paper / "table-spliced.tex").read_text()
+    assert run.classifier.report is not None
+    assert f"accuracy {run.classifier.report.accuracy:.3f}" in classifier
+    for score in run.classifier.report.per_class:
+        row = f"{score.label} & {score.precision:.3f} & {score.recall:.3f} & {score.f1:.3f} & {score.support}"
+        assert row in classifier
+    saes = (paper / "table-saes.tex").read_text()
+    for size, report in run.sae_family.items():
+        (line,) = (line for line in saes.splitlines() if line.startswith(f"{size} &"))
+        assert f"{report.held_out.l0:.1f} & {report.train.fvu:.3f} & {report.held_out.fvu:.3f}" in line
+        kept = report.spliced
+        assert kept.unchanged_interval is not None
+        low, high = (100 * end for end in kept.unchanged_interval)
+        assert f"{size} & {100 * kept.unchanged:.1f} [{low:.1f}, {high:.1f}]" in spliced
+    tested = json.loads((study.run / "feature_stats.json").read_text())["metrics"]
+    n = sum(q is not None for column in tested if column.get("q") for q in column["q"])
+    assert f"{n:,} tests were made" in (paper / "table-features.tex").read_text()
+
+
+def test_all_that_is_cited_is_in_the_references(paper: Path) -> None:
+    """Every key has an entry, every entry is cited, and main.tex includes every table and figure."""
+    texts = "".join(path.read_text() for path in paper.glob("*.tex"))
+    cited = {key for keys in re.findall(r"\\cite\{([^}]*)\}", texts) for key in keys.split(",")}
+    references = (paper / "references.bib").read_text()
+    assert cited == set(re.findall(r"@\w+\{(\w+),", references))
+    assert references.count("{") == references.count("}")
+    text = (paper / "main.tex").read_text()
+    included = set(re.findall(r"\\input\{([^}]*)\}", text)) | set(re.findall(r"\]\{(figure-[^}]*)\.pdf\}", text))
+    assert included == {path.stem for path in paper.iterdir() if path.name.startswith(("table-", "figure-"))} | {
+        "methods",
+        "facts",
+    }
+
+
+def hostile(sources: Sources) -> Sources:
+    """The same study with class names and a headline that LaTeX would take for commands."""
+    run, names = sources.run, dict(zip(sources.run.metadata.labels, HOSTILE, strict=True))
+    renamed = {f"auroc_{label.lower()}": f"auroc_{new.lower()}" for label, new in names.items()}
+    stats = run.feature_stats.model_copy(
+        update={
+            "metrics": [
+                column.model_copy(update={"name": renamed.get(column.name, column.name)})
+                for column in run.feature_stats.metrics
+            ]
+        }
+    )
+    metadata = run.metadata.model_copy(
+        update={
+            "labels": list(names.values()),
+            "files": {name: known for name, known in run.metadata.files.items() if name != NAMES},
+        }
+    )
+    prompt = run.prompts[0]
+    words = [f"{word}{n}" for n, word in enumerate((HOSTILE * len(prompt.tokens))[: max(prompt.words) + 1])]
+    ends = [len(" ".join(words[: n + 1])) for n in range(len(words))]
+    places = [(max(end - len(word), 0), end) for word, end in zip(words, ends, strict=True)]
+    prompt = prompt.model_copy(
+        update={
+            "text": " ".join(words),
+            "starts": [places[word][0] if word >= 0 else 0 for word in prompt.words],
+            "ends": [places[word][1] if word >= 0 else 0 for word in prompt.words],
+        }
+    )
+    made = replace(run, metadata=metadata, feature_stats=stats, prompts=[prompt, *run.prompts[1:]])
+    report = sources.classifier.test
+    assert report is not None
+    scores = [score.model_copy(update={"label": names[score.label]}) for score in report.per_class]
+    classifier = sources.classifier.model_copy(
+        update={"labels": list(names.values()), "test": report.model_copy(update={"per_class": scores})}
+    )
+    return replace(sources, run=made, classifier=classifier)
+
+
+def test_hostile_names_and_headlines(study: SmallStudy, tmp_path: Path) -> None:
+    """Class names and headlines full of LaTeX's own characters, emoji and right-to-left text come out as they are."""
+    sources = hostile(Sources.read(study.root, None))
+    numbers = numbers_of(sources, 3)
+    figures = []
+    with mpl.rc_context():
+        for name, pdf, caption in plots_of(sources, numbers, 3, 0):
+            (tmp_path / name).write_bytes(pdf)
+            figures.append((name, caption))
+    texts = texts_of(sources, numbers, 3, figures)
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert latex_text(HOSTILE[0]) == r"50\% \& \$x\_1\#" and latex_text(HOSTILE[0]) in texts["table-classifier.tex"]
+    assert r"\textasciitilde{}\textasciicircum{}\textbackslash{}end\{document\}" in texts["table-classifier.tex"]
+    assert "U+1F680" in texts["table-classifier.tex"] and "🚀" not in "".join(texts.values())
+    for text in texts.values():
+        assert re.sub(r"\\.", "", text).count("{") == re.sub(r"\\.", "", text).count("}")
+    if shutil.which("pdflatex"):
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main"]
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+        assert ran.returncode == 0, ran.stdout.decode(errors="replace")[-2000:]
+
+
+def test_means_over_seeds() -> None:
+    """Student's interval of three values, by hand: t = 4.303, s = 1."""
+    low, mean, high = student_interval([1.0, 2.0, 3.0])
+    assert mean == 2 and (low, high) == (pytest.approx(2 - 4.302653 / 3**0.5), pytest.approx(2 + 4.302653 / 3**0.5))
+
+
+# --- the archive ---------------------------------------------------------------------------------------
+
+
+def _edited(archive: Path, place: str, change: Callable[[bytes], bytes], into: Path) -> Path:
+    """A copy of an archive in which one file is another."""
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(into, "w") as new:
+        for member in old.infolist():
+            data = old.read(member)
+            new.writestr(member, change(data) if re.search(place, member.filename) else data)
+    return into
+
+
+def _sealed(change: Callable[[dict[str, Any]], None]) -> Callable[[bytes], bytes]:
+    """Change a sealed record and seal it again, as a person would who means to hide it."""
+
+    def edit(data: bytes) -> bytes:
+        record = json.loads(without_seal(data))
+        change(record)
+        return seal(json.dumps(record).encode())
+
+    return edit
+
+
+def _set_fvu(record: dict[str, Any]) -> None:
+    next(n for n in record["numbers"] if n["name"] == "sae/2k/fvu/held_out")["value"] = 0.125
+
+
+def test_an_archive_is_made_again(
+    study: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In an empty folder, an archive with weights gives every figure again, and a changed record is found by them."""
+    out = tmp_path / "paper"
+    assert main(["paper", "--root", str(study.root), "--out", str(out)]) == 0
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    capsys.readouterr()
+    assert main(["verify", str(out / "archive.zip")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    outcome = {line.split()[1]: line.split()[0] for line in lines if line.startswith(("same", "noise", "recorded"))}
+    held_out = [f"sae/{size}/{figure}" for size in ("1k", "2k") for figure in ("fvu/held_out", "unchanged", "kl")]
+    for name in ("classifier/accuracy", "run/tokens", "figure-headline.pdf", "table-saes.tex", *held_out):
+        assert outcome[name] == "same", name
+    tested = {name for name in outcome if name.startswith("feature/") and name.endswith("tested")}
+    assert tested and all(outcome[name] in ("same", "noise") for name in tested)
+    assert outcome["sae/2k/seconds"] == "recorded"
+
+    def lie(record: dict[str, Any]) -> None:
+        record["report"]["held_out"]["fvu"] = 0.125
+
+    store = next(
+        p.parent.name for p in (study.root / "finbert_sae/store").glob("*/sae.json") if b"2048" in p.read_bytes()
+    )
+    altered = _edited(out / "archive.zip", f"store/{store}/sae.json", _sealed(lie), tmp_path / "a.zip")
+    altered = _edited(altered, PAPER, _sealed(_set_fvu), tmp_path / "b.zip")
+    assert main(["verify", str(altered)]) == 2
+    assert "DIFFERENT  sae/2k/fvu/held_out  the paper says 0.125, made again it is 0.1" in capsys.readouterr().out
+
+
+def test_what_was_altered_is_named(
+    paper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A number, a table and a drawing that are not those that were written: their names, and exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    altered = paper / "archive.zip"
+    changes: list[tuple[str, Callable[[bytes], bytes]]] = [
+        (PAPER, _sealed(_set_fvu)),
+        ("table-spliced", lambda data: data.replace(b"99.5", b"99.9")),
+        ("figure-sizes", lambda data: data[:-9] + b"%" + data[-8:]),
+    ]
+    for n, (place, change) in enumerate(changes):
+        altered = _edited(altered, place, change, tmp_path / f"{n}.zip")
+    assert main(["verify", "--archive", str(altered)]) == 2
+    printed = capsys.readouterr()
+    different = {line.split()[1]: line for line in printed.out.splitlines() if line.startswith("DIFFERENT")}
+    assert different.keys() == {"sae/2k/fvu/held_out", "table-spliced.tex", "figure-sizes.pdf"}
+    assert "the paper says 0.125" in different["sae/2k/fvu/held_out"] and "99.9" in different["table-spliced.tex"]
+    assert printed.err.count("error:") == 1 and "Traceback" not in printed.err
+
+
+def test_a_damaged_run_in_an_archive(
+    paper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A headline that is not the one that was written is named with its file."""
+    monkeypatch.chdir(tmp_path)
+    damaged = _edited(paper / "archive.zip", "prompts", lambda data: data.replace(b" ", b"  ", 1), tmp_path / "a.zip")
+    assert main(["verify", str(damaged)]) == 2
+    printed = capsys.readouterr()
+    assert "DAMAGED" in printed.out and "prompts.jsonl" in printed.err and printed.err.count("error:") == 1
+
+
+def test_an_archive_of_another_version(
+    paper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence names both versions."""
+    monkeypatch.chdir(tmp_path)
+    other = _edited(
+        paper / "archive.zip", PAPER, _sealed(lambda record: record.update(schema_version=7)), tmp_path / "other.zip"
+    )
+    assert main(["verify", str(other)]) == 2
+    error = capsys.readouterr().err
+    assert "version 7 of the format of papers, and this program reads version 1" in error and error.count("\n") == 1
+
+
+# --- bad input -----------------------------------------------------------------------------------------
+
+
+def test_what_a_person_wrote_is_kept(study: SmallStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another folder's content and an edited main.tex are refused; an untouched paper is written anew."""
+    command = ["paper", "--root", str(study.root), "--weights", "no", "--out"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    assert main([*command, str(tmp_path / "mine")]) == 2
+    out = tmp_path / "out"
+    assert main([*command, str(out)]) == 0
+    first = read_record(out / PAPER, PaperRecord)
+    assert main([*command, str(out)]) == 0
+    assert read_record(out / PAPER, PaperRecord) == first
+    (out / "main.tex").write_text("my own words")
+    assert main([*command, str(out)]) == 2
+    assert "main.tex was edited" in capsys.readouterr().err and (out / "main.tex").read_text() == "my own words"
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "out"}
+
+
+def test_a_run_without_intervals(study: SmallStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run whose report has no intervals is refused in one sentence."""
+    copy = tmp_path / "copy"
+    shutil.copytree(study.root / "analysis_data", copy / "analysis_data")
+    shutil.copytree(study.root / "finbert_sae", copy / "finbert_sae", copy_function=os.link)
+    path = next(copy.glob("analysis_data/*_run-*")) / METADATA
+    about = json.loads(without_seal(path.read_bytes()))
+    about["sae"]["report"]["spliced"]["unchanged_interval"] = None
+    path.write_bytes(seal(json.dumps(about).encode()))
+    assert main(["paper", "--root", str(copy), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "has no intervals, because its 186 test headlines" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_headline_that_is_not_there(study: SmallStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One sentence says which there are."""
+    assert main(["paper", "--root", str(study.root), "--out", str(tmp_path / "o"), "--headline", "9999"]) == 2
+    assert "has the headlines 0 to 185" in capsys.readouterr().err
