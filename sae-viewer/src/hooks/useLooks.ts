@@ -29,7 +29,9 @@ export function useLook(kind: keyof Looks, one: string | undefined): void {
 /** Forget what was looked at of the shown run. */
 export function useForgetLooks(): () => void {
   const name = useContext(LooksContext)
-  return () => name !== undefined && write(name, null)
+  return () => {
+    if (name !== undefined) write(name, null)
+  }
 }
 
 // Where the browser forbids storage, looks last as long as the page.

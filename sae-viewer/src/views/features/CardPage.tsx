@@ -1,4 +1,3 @@
-import { useState } from 'react'
 import { Link } from 'wouter'
 import { SHARED } from '../../base'
 import { CopyLink } from '../../components/CopyLink'
@@ -17,7 +16,7 @@ import { useCard } from './useFeature'
 /** A feature's card: what can be claimed of it, with the evidence, on one page to cite or to print. */
 export function CardPage({ feature, address, run }: { feature: number; address: FeaturesAddress; run: RunMetadata }) {
   const looks = useLooks()
-  const [seen] = useState(() => ({ features: withLook(looks, 'features', String(feature)).features.length, headlines: looks.headlines.length }))
+  const seen = { features: withLook(looks, 'features', String(feature)).features.length, headlines: looks.headlines.length }
   useLook('features', String(feature))
   const { data, error, refetch } = useCard(run.run_id, feature, seen)
   return (
