@@ -276,7 +276,7 @@ class FinishConfig(Config):
 
 
 class CompareConfig(Config):
-    """What an SAE is compared with beyond its report: controls, probes, and trainings from other seeds."""
+    """What an SAE is compared with beyond its report: baselines, probes, and trainings from other seeds."""
 
     sae_size: str | None = Field(
         None, description="SAE_SIZE: the SAE that is held against controls; none: the one that was trained last"
