@@ -28,7 +28,7 @@ from sae_pipeline.paper.numbers import classifier_numbers, numbers_of, splice_nu
 from sae_pipeline.paper.sources import Sources, hash_of
 from sae_pipeline.paper.write import write_files
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
-from sae_pipeline.schema.common import statistics_positions
+from sae_pipeline.schema.common import PER_HEADLINE, statistics_positions
 from sae_pipeline.schema.paper import PAPER, PAPER_VERSION, Number, PaperRecord
 from sae_pipeline.study.layout import Layout
 from sae_pipeline.study.present import same_headlines, stored_sae
@@ -169,7 +169,8 @@ def _from_headlines(sources: Sources) -> Iterator[Number]:
     run = sources.run
     words = sum(word >= 0 for prompt in run.prompts for word in prompt.words)
     yield Number(name="run/headlines", value=len(run.prompts), check="headlines")
-    yield Number(name="run/tokens", value=words, check="headlines")
+    if run.metadata.sae.positions not in PER_HEADLINE:  # else vectors of headlines are counted
+        yield Number(name="run/tokens", value=words, check="headlines")
     if _whole_test(sources) and run.metadata.labelled:
         labels, predictions = (np.array([getattr(p, what) for p in run.prompts]) for what in ("label", "prediction"))
         yield from classifier_numbers(classifier_report("test", labels, predictions, run.metadata.labels))
