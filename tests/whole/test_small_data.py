@@ -57,7 +57,7 @@ def test_extra_text(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     table = tmp_path / "more" / "news.csv"
     table.parent.mkdir()
     with table.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["headline"], *([text] for text in (*NEW, *known, NEW[0], ""))])
+        csv.writer(file).writerows([["headline", "by"], *([text, "wire"] for text in (*NEW, *known, NEW[0], ""))])
     before = ensure_activations(ExtractConfig(layer=4), copy, CPU).manifest
     place = ["--root", str(copy), "--layer", "4", "--latent-dims", "64", "--num-epochs", "1", "--batch-size", "256"]
     assert main(["train", *place, "--extra-text", str(table)]) == 0
