@@ -45,7 +45,7 @@ _VERBS = {
     "finish": ("finish an SAE's training with the classifier's own loss (end to end)", ("extract", "finish", "track")),
     "compare": ("compare an SAE with baselines, probes and its other seeds", ("extract", "compare")),
     "layers": ("compare layers: probes, where the decision is, and their SAEs", ("layers",)),
-    "family": ("find a run's features in the SAEs of other sizes and seeds, and train seeds that are missing", ("family",)),
+    "family": ("find a run's features in SAEs of other sizes and seeds; train missing seeds", ("family",)),
     "contrast": ("change texts a little and see which predictions and features move", ("contrast",)),
     "explain": ("ask a language model what features fire on, and test what it says", ("explain",)),
     "map": ("place a run's features in the plane, for the viewer's map", ("map",)),
