@@ -9,6 +9,7 @@ import torch
 from tqdm.auto import tqdm
 
 from sae_pipeline.activations.reading import read_activations
+from sae_pipeline.activations.store import open_store
 from sae_pipeline.artefacts.checksums import content_hash, write_record
 from sae_pipeline.artefacts.writing import alias
 from sae_pipeline.config import CompareConfig, FamilyConfig, FinishConfig, LayersConfig
@@ -76,9 +77,12 @@ def compare(config: CompareConfig, layer: int, root: Path, device: torch.device)
     classifier, headlines = present.load_classifier(root, device), present.same_headlines(root)
     comparison = Comparison.read(classifier, headlines, sae, config.probe_sizes)
     k = max(1, round(record.report.held_out.l0))
+    tokens = open_store(layout.activations / record.activations)
     rivals: dict[RivalName, SparseAutoencoder] = {
         "sae": sae,
-        **frozen_saes(comparison.train.acts, sae, record.training, record.report.train.l0),
+        **frozen_saes(
+            open_store(layout.activations / record.activations), sae, record.training, record.report.train.l0
+        ),
         "pca": controls.pca(comparison.train.acts, sae, min(k, sae.config.d_in)),
         "neurons": controls.neurons(sae, k),
     }

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import CountVectorizer
 from torch import Tensor
 
-from sae_pipeline.activations.batches import HeldTokens
+from sae_pipeline.activations.batches import Tokens
 from sae_pipeline.config import TrainConfig
 from sae_pipeline.evaluation.probing import SplitUnits
 from sae_pipeline.headlines.dataset import Headlines
@@ -38,14 +38,14 @@ def bag_of_words(headlines: Headlines) -> SplitUnits:
 
 
 def frozen_saes(
-    acts: Tensor, like: SparseAutoencoder, config: TrainConfig, l0: float
+    tokens: Tokens, like: SparseAutoencoder, config: TrainConfig, l0: float
 ) -> dict[RivalName, SparseAutoencoder]:
     """SAEs that are trained like `like`, but whose decoder or encoder directions stay as they were drawn.
 
-    By such baselines a trained SAE is judged in arXiv 2602.14111. `acts` [n_tokens, d_in] are those of train. A kind
+    By such baselines a trained SAE is judged in arXiv 2602.14111. `tokens` are those that `like` was trained on. A kind
     with a penalty is steered to the L0 of `like`. Returns them by name.
     """
     steered = config if config.fixes_k else config.model_copy(update={"target_l0": l0})
     jobs = [Job(name, like.config, steered, part) for name, part in _FROZEN.items()]
-    trained = train_saes(HeldTokens(acts), like.mean, like.scale, jobs, like.W_dec.device)
+    trained = train_saes(tokens, like.mean, like.scale, jobs, like.W_dec.device)
     return {name: one.sae for name, one in zip(_FROZEN, trained, strict=True)}

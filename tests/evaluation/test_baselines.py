@@ -28,7 +28,7 @@ def test_frozen_parts_stay(kind: str) -> None:
     config = TrainConfig.model_validate(
         {"latent_dims": (40,), "kind": kind, "batch_size": 128, "num_epochs": 2, "seed": 3, **sizes}
     )
-    saes = frozen_saes(acts, like, config, l0=6.0)
+    saes = frozen_saes(HeldTokens(acts), like, config, l0=6.0)
     rows = unit_rows(40, 12, torch.Generator().manual_seed(3))
     assert torch.equal(saes["frozen decoder"].W_dec, rows)
     assert not torch.allclose(saes["frozen decoder"].W_enc, rows.T, atol=1e-3)
