@@ -80,9 +80,7 @@ def compare(config: CompareConfig, layer: int, root: Path, device: torch.device)
     tokens = open_store(layout.activations / record.activations)
     rivals: dict[RivalName, SparseAutoencoder] = {
         "sae": sae,
-        **frozen_saes(
-            open_store(layout.activations / record.activations), sae, record.training, record.report.train.l0
-        ),
+        **frozen_saes(tokens, sae, record.training, record.report.train.l0),
         "pca": controls.pca(comparison.train.acts, sae, min(k, sae.config.d_in)),
         "neurons": controls.neurons(sae, k),
     }
