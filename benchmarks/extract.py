@@ -150,7 +150,8 @@ def several_layers(
 ) -> dict[str, Any]:
     """Seconds of writing the last five layers' stores: in one pass, in five, and of the floor, a pass that writes none.
 
-    Each way is timed three times in turn (once where `few`), and the fastest counts, because other programs run too.
+    They are seconds of CPU time over all threads, which other programs disturb less. Each way is timed three times in
+    turn (once where `few`), and the fastest counts.
     """
     last = network.config.num_hidden_layers
     layers = tuple(range(last - 4, last + 1))
@@ -174,9 +175,9 @@ def several_layers(
     seconds = dict.fromkeys(ways, float("inf"))
     for _ in range(1 if few else 3):
         for way, work in ways.items():
-            started = time.perf_counter()
+            started = time.process_time()
             work()
-            seconds[way] = min(seconds[way], time.perf_counter() - started)
+            seconds[way] = min(seconds[way], time.process_time() - started)
             shutil.rmtree(folder, ignore_errors=True)
     ratio = {way: one / seconds["floor"] for way, one in seconds.items()}
     return {"layers": layers, "n_tokens": int(wanted.counts.sum()), "seconds": seconds, "ratio": ratio}
