@@ -49,7 +49,7 @@ def sentence_config(study: StudyConfig, positions: str) -> StudyConfig:
     )
 
 
-@pytest.mark.parametrize("positions", ["cls", "mean"])
+@pytest.mark.parametrize("positions", [pytest.param("cls", marks=pytest.mark.full), "mean"])
 def test_the_road(study: SmallStudy, tmp_path: Path, positions: str) -> None:
     """Features fire on headlines, not on tokens, in every file; an edit of one moves the prediction."""
     unread = shutil.ignore_patterns("analysis_data", "activations", "*.pt")
