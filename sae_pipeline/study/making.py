@@ -58,7 +58,6 @@ def ensure_layers(
     extra = extra_text(config, root)
     if extra and ranks.first:
         remember_file(config.extra_text, root)
-        tqdm.write(extra.record.line(str(config.extra_text)))
     names = [store_inputs_hash(folder.name, data_hash, one, extra.record if extra else None) for one in configs]
     whole = [whole_store(layout.activations / name, ranks) for name in names]
     if ranks.first:
@@ -67,6 +66,8 @@ def ensure_layers(
                 discard(layout.checkpoints, name)
     if all(whole):
         return [open_store(layout.activations / name) for name in names]
+    if extra and ranks.first:
+        tqdm.write(extra.record.line(str(config.extra_text)))
     return extract_layers(extraction_of(config, root, device), layers, layout.activations, layout.checkpoints, ranks)
 
 
