@@ -33,15 +33,15 @@ def remember(config: HeadlinesConfig, root: Path) -> None:
 
 
 def recorded_file(source: str | None, root: Path) -> str | None:
-    """A source as records hold it; what is no file stays as it is."""
-    path = file_of(source)
+    """A source, from a flag or a record, as records hold it; what is no file stays as it is."""
+    path = None if source is None else file_of(located_file(source, root))
     return source if path is None else _name_and_place(path, root)[0]
 
 
 def remember_file(source: str | None, root: Path) -> None:
     """Keep where a file outside the root is; see `remember`."""
-    if source is not None and file_of(source) is not None:
-        remember(HeadlinesConfig(source=source), root)
+    if source is not None:
+        remember(HeadlinesConfig(source=located_file(source, root)), root)
 
 
 def _named_files(config: HeadlinesConfig, root: Path) -> Iterator[tuple[str, str, Path]]:
