@@ -48,6 +48,7 @@ from sae_pipeline.study.layout import read_sae_record
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 BEST, BEST_WIDE = "batchtopk", "matryoshka"  # at 4k; at 32k, where the tokens are too few for all features
 SIZES, SEEDS = (4096, 8192, 16384, 32768), (0, 1, 2)
+PASSES = 3  # over the activations, ours and the peers'
 CPU = torch.device("cpu")
 _KEYS = ("kind", "d_sae", "k", "seed", "positions", "finished")
 _TOGETHER = 4  # SAEs trained in one reading of the activations
@@ -130,7 +131,7 @@ def config_of(row: Row) -> TrainConfig:
     """The training of a row."""
     fixed = kinds.KINDS[row["kind"]].fixes_k
     sparsity = {"k": row["k"]} if fixed else {"target_l0": row["k"]}
-    return TrainConfig(latent_dims=(row["d_sae"],), kind=row["kind"], seed=row["seed"], **sparsity)
+    return TrainConfig(latent_dims=(row["d_sae"],), kind=row["kind"], seed=row["seed"], num_epochs=PASSES, **sparsity)
 
 
 def stability_to_first(model: StudiedModel, row: Row, folder: Path) -> float | None:

@@ -123,8 +123,8 @@ def export_neuronpedia(config: ExportConfig, layer: int, root: Path) -> Path:
     run = _run(config, root)
     if run.metadata.sae.positions in PER_HEADLINE:
         raise UserError(
-            f"Neuronpedia shows activations on tokens, and {run.metadata.run_id} has one vector per headline; export it as "
-            "parquet, html or site."
+            f"Neuronpedia shows activations on tokens, and {run.metadata.run_id} has one vector per headline; "
+            "export it as parquet, html or site."
         )
     folder = Path(config.out or f"{run.metadata.run_id}-neuronpedia")
     has_decoder = (run.folder / DECODER).exists() and DECODER in run.metadata.files

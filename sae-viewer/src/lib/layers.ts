@@ -51,7 +51,7 @@ export function layerCharts({ layers, accuracy, majority }: LayersFile): LayerCh
     charts.push({
       title: 'What the SAE loses',
       caption: 'The share of variance that it leaves unexplained (FVU), and of predictions that change with its reconstruction.',
-      lines: [line('variance', ({ sae }) => sae?.fvu), line('predictions', ({ sae }) => sae && complement(sae.unchanged))],
+      lines: [line('variance', ({ sae }) => sae?.fvu), line('predictions', ({ sae }) => (sae ? complement(sae.unchanged) : undefined))],
       rules: [],
     })
   }

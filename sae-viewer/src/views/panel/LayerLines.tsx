@@ -6,10 +6,9 @@ import { ticks } from '../../lib/scale'
 const HEIGHT = 230
 const [LEFT, RIGHT, TOP, BOTTOM] = [52, 12, 12, 42]
 /** The colour, the dashes and the mark of each line. */
-const STYLES = [
-  { colour: 'var(--color-plum)', dashes: undefined, square: false },
-  { colour: 'var(--color-bullish)', dashes: '5 3', square: true },
-]
+/** How the first line of a chart is drawn, and the second. */
+const style = (n: number) =>
+  n === 0 ? { colour: 'var(--color-plum)', dashes: undefined, square: false } : { colour: 'var(--color-bullish)', dashes: '5 3', square: true }
 
 /** Lines over layers, with their intervals; the run's own layer has a band. */
 export function LayerLines({ chart, own, name }: { chart: LayerChart; own: number; name: string }) {
@@ -39,7 +38,7 @@ export function LayerLines({ chart, own, name }: { chart: LayerChart; own: numbe
               </line>
             ))}
             {lines.map((line, n) => {
-              const { colour, dashes, square } = STYLES[n % STYLES.length] ?? STYLES[0]!
+              const { colour, dashes, square } = style(n)
               return (
                 <g key={line.name} style={{ color: colour }}>
                   <polyline points={line.points.map(({ layer, measured }) => `${x(layer)},${y(measured.value)}`).join(' ')} fill="none" stroke="currentColor" strokeWidth="1.5" strokeDasharray={dashes} />
@@ -73,7 +72,7 @@ function Legend({ names }: { names: string[] }) {
   return (
     <span className="inline-flex flex-wrap gap-x-3">
       {names.map((name, n) => {
-        const { colour, square } = STYLES[n % STYLES.length] ?? STYLES[0]!
+        const { colour, square } = style(n)
         return (
           <span key={name} className="inline-flex items-center gap-1.5">
             <span className={`h-2 w-2 ${square ? '' : 'rounded-full'}`} style={{ background: colour }} />
