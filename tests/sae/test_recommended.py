@@ -25,7 +25,7 @@ def test_sizes() -> None:
 def test_what_is_named_stays() -> None:
     """Sizes, passes, k and the penalty of the user are kept; what is left out is filled in."""
     named = TrainConfig(latent_dims=(4096, 8192), num_epochs=3)
-    assert settled(named, 9_000) == named
+    assert settled(named, 150_000) == named
     found = settled(TrainConfig(), 2_000)
     assert (found.latent_dims, found.target_l0, found.num_epochs) == ((256,), 32, 30)
     assert [settled(TrainConfig(), n).num_epochs for n in (149_264, 300_000, 10**7)] == [10, 5, 3]

@@ -210,9 +210,16 @@ def _remove(study: WholeStudy, verb: str) -> None:
 
 
 def _files(root: Path) -> list[Path]:
-    """The artefacts under a root, relative to it: what is not hidden, unfinished or made by each report."""
+    """The artefacts under a root, relative to it: what is not hidden, unfinished or written by each verb."""
     files = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
-    passing = {"checkpoints", "neighbours.safetensors", "training_report.html", "index.sqlite", "index.json"}
+    passing = {
+        "checkpoints",
+        "classifier.json",
+        "neighbours.safetensors",
+        "training_report.html",
+        "index.sqlite",
+        "index.json",
+    }
     return [path for path in files if not any(part[0] == "." or part in passing for part in path.parts)]
 
 

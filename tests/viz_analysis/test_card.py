@@ -24,7 +24,7 @@ from viz_analysis.runs.sources import RunFolder
 
 TITLES = [
     *("Name", "Effect on the classes", "Estimate against true ablation", "Stability"),
-    *("Rivals", "Examples", "Where it fails", "Made from"),
+    *("Rivals", "Examples", "Where it fails", "Tests and looks", "Made from"),
 ]
 EFFECTS = {n: {n % 7: [0.1 * n, -0.3, 0.2], 9: [0.7, 0.1, -0.8]} for n in range(N)}
 

@@ -109,7 +109,7 @@ def test_the_map_has_every_live_feature_once(tmp_path: Path) -> None:
     for name in ("x", "y", "region", "words", "found_names", "n_headlines", "leaning"):
         assert len(found[name]) == len(live)
     columns = {column["name"]: column for column in found["columns"]}
-    assert columns.keys() == {"density", "effect_bullish"}
+    assert columns.keys() == {"density", "effect_bullish", "stability"}
     info = ask(client, "feature_info", id=live[0])
     place = found["features"].index(live[0])
     assert columns["density"]["values"][place] == pytest.approx(info["density"], abs=1e-8)

@@ -21,6 +21,8 @@ def test_run_and_health(client: FlaskClient, run: Run) -> None:
         **run.metadata.model_dump(),
         "has_causes": False,
         "names": None,
+        "stability": None,
+        "tests": {},
         "damaged_files": [],
     }
     assert get(client, "/api/run?run=1")["run_id"] == "run-001"

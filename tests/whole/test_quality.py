@@ -60,6 +60,7 @@ class TestVerbs:
         run = read_run(pipeline.analyze(study_config("demo", analyze={"sae_size": "128-e2e"}), root, CPU))
         assert run.metadata.sae.size == "128-e2e" and set(run.metadata.sae_family) == {"128", "128-e2e"}
 
+    @pytest.mark.full
     def test_compare_and_family(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """The SAE beats neurons and a random model; two seeds are compared; the family names sizes and seeds."""
         quality.finish(FinishConfig(sae_size="1k"), 4, root, CPU)
