@@ -85,20 +85,20 @@ def _explain(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot
     """Say how much would be asked of a language model and, with --yes, ask it."""
     from sae_pipeline.explaining.explain import explain, plan
     from sae_pipeline.machine.device import pick_device
-    from sae_pipeline.study import report
+    from sae_pipeline.study import report_runs
 
     planned = plan(study.explain, place.folder, pick_device(arguments.device))
     print("\n".join(planned.lines()), flush=True)
     if planned.open and not arguments.yes:
         raise UserError("Nothing was sent; add --yes to ask these questions.")
-    print("\n".join(report.explanation_lines(planned.answers(explain(planned).explanations), len(planned.shown))))
+    print("\n".join(report_runs.explanation_lines(planned.answers(explain(planned).explanations), len(planned.shown))))
     place.sync()
 
 
 def _unseal(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot) -> None:
     """Say what would be opened and, with --yes, open it once and print what it says."""
     from sae_pipeline.machine.device import pick_device
-    from sae_pipeline.study import report
+    from sae_pipeline.study import report_runs
     from sae_pipeline.study.unseal import plan_opening, unseal
 
     opening = plan_opening(study.unseal, place.folder)
@@ -106,7 +106,7 @@ def _unseal(arguments: argparse.Namespace, study: StudyConfig, place: StudyRoot)
     if not arguments.yes:
         raise UserError("The seal is still closed, and it opens once only; add --yes to open it.")
     record = unseal(opening, place.folder, pick_device(arguments.device))
-    print("\n".join(report.sealed_lines(record, opening.run.metadata.labels)))
+    print("\n".join(report_runs.sealed_lines(record, opening.run.metadata.labels)))
     place.sync()
 
 
@@ -147,7 +147,7 @@ def _run_stage(
     """Call one stage and print what it found; ranks after the first do their share and print nothing."""
     from sae_pipeline import pipeline, quality
     from sae_pipeline.contrast.verb import contrast
-    from sae_pipeline.study import making, present, report
+    from sae_pipeline.study import making, present, report, report_runs, report_saes
     from sae_pipeline.study.export import export
     from sae_pipeline.study.importing import import_sae
 
@@ -173,7 +173,7 @@ def _run_stage(
             layers = present.chosen_layers(study, root)
             records = pipeline.train_layers(study.extract, layers, study.train, root, device, ranks, tracker)
             if len(layers) > 1:
-                print("\n".join(report.sae_of_layer_lines(records)))
+                print("\n".join(report_saes.sae_of_layer_lines(records)))
             _print_report(root)
         case "train":
             for number in present.chosen_layers(study, root):
@@ -181,7 +181,7 @@ def _run_stage(
                 making.join_training(at_layer, study.train, root, device, ranks)
         case "sweep":
             swept = pipeline.sweep(study.extract, study.train, study.sweep, root, device, tracker)
-            print("\n".join(report.sweep_lines(swept)))
+            print("\n".join(report_saes.sweep_lines(swept)))
         case "analyze":
             run = present.equal_run(study, root) if reuse_run else None
             run = run or pipeline.analyze(study, root, device, ranks=ranks)
@@ -192,23 +192,23 @@ def _run_stage(
             if ranks.first:
                 print("\n".join([*scores.lines(), f"scores: {study.score.out}"]))
         case "intervene":
-            print("\n".join(report.causal_lines(pipeline.intervene(study.intervene, root, device))))
+            print("\n".join(report_runs.causal_lines(pipeline.intervene(study.intervene, root, device))))
         case "finish":
             quality.finish(study.finish, layer, root, device, tracker)
             print("\n".join(report.study_report(root).lines()))
         case "compare":
-            print("\n".join(report.compare_lines(quality.compare(study.compare, layer, root, device))))
+            print("\n".join(report_saes.compare_lines(quality.compare(study.compare, layer, root, device))))
         case "layers":
-            print("\n".join(report.layers_lines(quality.layers(study.layers, root, device))))
+            print("\n".join(report_saes.layers_lines(quality.layers(study.layers, root, device))))
         case "family":
-            print("\n".join(report.family_lines(quality.family(study.family, root, device))))
+            print("\n".join(report_saes.family_lines(quality.family(study.family, root, device))))
         case "map":
-            print("\n".join(report.map_lines(pipeline.map_features(study.map, root))))
+            print("\n".join(report_runs.map_lines(pipeline.map_features(study.map, root))))
         case "contrast":
-            print("\n".join(report.contrast_lines(contrast(study.contrast, root, device))))
+            print("\n".join(report_runs.contrast_lines(contrast(study.contrast, root, device))))
         case "import":
             made, warnings = import_sae(study.import_, study.extract, root, device)
-            print("\n".join([*report.import_lines(made), *(f"warning: {warning}" for warning in warnings)]))
+            print("\n".join([*report_saes.import_lines(made), *(f"warning: {warning}" for warning in warnings)]))
         case "export":
             print(f"{study.export.to}: {place.shown(export(study.export, layer, root))}")
 

@@ -1,0 +1,165 @@
+"""What the verbs about runs print, as text tables: maps, changes of texts, sealed headlines, causes, explanations."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sae_pipeline.schema.causes import InterventionsFile
+from sae_pipeline.schema.contrast import ContrastFile, ShareOfPairs
+from sae_pipeline.schema.explanations import Explanation
+from sae_pipeline.schema.map import MapFile
+from sae_pipeline.schema.seal import SealRecord
+from sae_pipeline.study.report_saes import bracketed
+
+
+def map_lines(file: MapFile) -> Iterator[str]:
+    """How many features a map has, and what its regions are called."""
+    between = file.region.count(-1)
+    yield f"{file.run_id}: {len(file.features):,} features on the map, {between:,} of them between its regions"
+    for region in file.regions[:10]:
+        yield f"  {region.n_features:6,}  {region.name}"
+    if len(file.regions) > 10:
+        yield f"  and {len(file.regions) - 10} smaller regions"
+
+
+def contrast_lines(file: ContrastFile) -> Iterator[str]:
+    """What changes of texts do to predictions, and which features explain it, as two text tables."""
+    yield f"{file.run_id}: {file.n_headlines} headlines changed, in {file.seconds:.0f} s on {file.device}"
+    yield ""
+    width = max(len(kind.label) for kind in file.kinds)
+    yield (
+        f"{'change':{width}}  texts      pairs  prediction changes [95 %]  expected  as expected [95 %]     most often"
+    )
+    for kind in file.kinds:
+        changed, right = (_with_ends(share) for share in (kind.changed, kind.as_expected))
+        yield (
+            f"{kind.label:{width}}  {kind.source:9}  {kind.n_pairs:5}  {changed:25}  {kind.expectation:8}  {right:21}  "
+            f"{_most_often(kind.transitions, file.labels)}".rstrip()
+        )
+    yield "expected: same = the prediction stays; toward, away = the probability of a class rises, falls"
+    if any(kind.n_tested for kind in file.kinds):
+        yield ""
+        yield from _explained_lines(file, width)
+    yield from file.left_out
+
+
+def _explained_lines(file: ContrastFile, width: int) -> Iterator[str]:
+    """Which changed predictions the leading features explain; `width` is that of the first column."""
+    sizes = [one.n_features for one in file.kinds[0].explained]
+    head = f"explained by the leading {', '.join(map(str, sizes))} features"
+    yield f"{'change':{width}}  texts      changed  {head:43}  leading"
+    for kind in file.kinds:
+        if kind.n_tested:
+            counts = ", ".join(str(one.n_pairs) for one in kind.explained)
+            leading = ", ".join(f"{one.feature} ({one.word or 'whole text'})" for one in kind.features[:3])
+            yield f"{kind.label:{width}}  {kind.source:9}  {kind.n_tested:7}  {counts:43}  {leading}"
+    yield (
+        "leading: features whose change has the largest effects. explained: changed predictions that are equal once "
+        "these features are ablated where they fire more"
+    )
+
+
+def _most_often(transitions: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
+    """The most frequent change of a prediction; empty where there is none."""
+    changes = [(n, a, b) for a, row in enumerate(transitions) for b, n in enumerate(row) if a != b]
+    n, before, after = max(changes, default=(0, 0, 0))
+    return f"{labels[before]} → {labels[after]} ({n})" if n else ""
+
+
+def _with_ends(share: ShareOfPairs) -> str:
+    return f"{share.share:.1%} [{share.low:.1%}, {share.high:.1%}]"
+
+
+def sealed_lines(record: SealRecord, labels: Sequence[str]) -> Iterator[str]:
+    """Whether the sealed headlines were opened, and what they say of the claims."""
+    opened, result = record.opened, record.result
+    if opened is None or result is None:
+        yield f"{record.n_headlines:,} test headlines are sealed since {record.sealed_at}; `unseal` opens them once"
+        return
+    spliced, looks = result.spliced, "" if opened.looks is None else f"; {opened.looks:,} features looked at before"
+    change = spliced.accuracy_spliced - spliced.accuracy_clean
+    yield f"{record.n_headlines:,} sealed headlines, opened once on {opened.opened_at} with {opened.run_id}{looks}:"
+    yield (
+        f"  accuracy {result.classifier.accuracy:.3f}, macro-F1 {result.classifier.macro_f1:.3f}; L0 "
+        f"{result.held_out.l0:.1f}, FVU {result.held_out.fvu:.3f}; {spliced.unchanged:.1%} "
+        f"{bracketed(spliced.unchanged_interval, '.1%')} unchanged, accuracy change "
+        f"{change:+.2%} {bracketed(spliced.accuracy_change_interval, '+.2%')}"
+    )
+    for claim in result.claims:
+        if claim.auroc is None or claim.low is None or claim.high is None or claim.p is None:
+            yield f"  feature {claim.feature}: not tested, it fires in {claim.n} of them"
+            continue
+        yield (
+            f"  feature {claim.feature}: AUROC of {labels[claim.label]} {claim.auroc:.3f} "
+            f"[{claim.low:.3f}, {claim.high:.3f}], p {claim.p:.2g} (Holm, {len(result.claims)} claims); "
+            f"{claim.expected:.3f} on the half that chose it"
+        )
+
+
+def causal_lines(file: InterventionsFile) -> Iterator[str]:
+    """The causal effects of a run, as text tables."""
+    f = file.faithfulness
+    which = " (the wrong ones, then the least sure)" if file.config.get("max_headlines") else ""
+    yield f"{file.run_id}: {f.n_headlines} headlines{which} in {file.seconds:.0f} s on {file.device}"
+    yield ""
+    yield "estimate    features by    pairs   pearson  spearman   within a headline (medians)"
+    for a in file.agreement:
+        yield (
+            f"{a.estimate:11} {a.chosen:11} {a.n_pairs:8} {a.pearson:9.3f} {a.spearman:9.3f} "
+            f"{a.pearson_within:9.3f} {a.spearman_within:9.3f}"
+        )
+    yield f"integrated effects add up to the prediction within {file.completeness_gap:.1e} logits (median)"
+    yield ""
+    yield (
+        f"reconstruction spliced in: accuracy {f.accuracy_spliced:.3f} ({f.accuracy_clean:.3f} clean), "
+        f"{f.unchanged:.1%} of predictions unchanged, mean |Δp| {f.mean_absolute_delta_p:.3f}, KL {f.mean_kl:.4f}"
+    )
+    for b in f.baselines:
+        yield (
+            f"  against {b.kind:8} ablation (accuracy {b.accuracy:.3f}): recovered accuracy "
+            f"{b.recovered_accuracy:.3f}, recovered loss {b.recovered_loss:.3f}"
+        )
+    yield ""
+    if file.curves:
+        sizes = "".join(f"{n:7}" for n in file.curves[0].n_features)
+        yield f"accuracy with n features     {sizes}   ({file.curves[0].n_headlines} headlines)"
+    for c in file.curves:
+        yield f"{c.kind:10} by {c.order:14}  {''.join(f'{a:7.3f}' for a in c.accuracy)}"
+    sizes_of = [len(h.flip.features) for h in file.headlines if h.flip]
+    yield (
+        f"flips: {file.flips_found} of {file.flips_searched} headlines"
+        + (f", median {int(np.median(sizes_of))} features" if sizes_of else "")
+        + f"; repairs: {file.repairs_found} of {file.repairs_searched} errors"
+    )
+    if w := file.word_effects:
+        agreement, with_features = (_or_dash(mean) for mean in (w.agreement, w.feature_agreement))
+        yield (
+            f"words of {w.n_headlines} headlines in {w.seconds:.0f} s, {w.baseline} for a missing word: integrated "
+            f"gradients agree with occlusion by {agreement} (mean Spearman), with the features by {with_features}; "
+            f"they add up within {w.completeness_gap:.1e} logits (median)"
+        )
+    if file.words_left_out:
+        yield file.words_left_out
+    if file.set_ablation:
+        s = file.set_ablation
+        yield (
+            f"features {', '.join(map(str, s.features))} ablated everywhere: accuracy {s.accuracy_before:.3f} → "
+            f"{s.accuracy_after:.3f}, macro-F1 {s.macro_f1_before:.3f} → {s.macro_f1_after:.3f}"
+        )
+
+
+def _or_dash(number: float | None) -> str:
+    return "-" if number is None else f"{number:.2f}"
+
+
+def explanation_lines(found: Sequence[Explanation], asked: int) -> list[str]:
+    """The mean scores of what a language model said of the features that it was asked about."""
+    lines = [f"explanations: {len(found):,} of {asked:,} features"]
+    for name in ("detection", "rule_detection", "fuzzing"):
+        scores = [score.auroc for one in found if (score := getattr(one, name)) is not None]
+        if scores:
+            what = {"rule_detection": "found rule, the same headlines"}.get(name, name)
+            lines.append(f"  {what}: mean AUROC {sum(scores) / len(scores):.3f} over {len(scores):,} features")
+    if len(found) < asked:
+        lines.append("The other answers were no explanations; the same command asks again.")
+    return lines
