@@ -42,9 +42,17 @@ def model_source(model: str) -> str:
 def recorded_model(model: str) -> str:
     """A model as records name it: "minilm", a hub id, or `name@hash` for a local folder, wherever it lies.
 
-    Raises UserError for a folder with a file that cannot be read.
+    Raises UserError for a folder that holds no model or has a file that cannot be read.
     """
-    return content_name(Path(model)) if model != EMBEDDED and Path(model).is_dir() else model
+    if model == EMBEDDED or not Path(model).is_dir():
+        return model
+    _check_folder(model)  # first, because hashing a large folder takes long
+    return content_name(Path(model))
+
+
+def _check_folder(folder: str) -> None:
+    if not (Path(folder) / "config.json").is_file():
+        raise UserError(f"{folder} is no model folder: it has no config.json; name a folder saved by transformers.")
 
 
 class Pretrained(NamedTuple):
@@ -73,8 +81,8 @@ def load_pretrained(model: str, n_classes: int | None = None, seed: int = 0) -> 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     source = model_source(model)
-    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-        raise UserError(f"{source} is no model folder: it has no config.json; name a folder saved by transformers.")
+    if Path(source).is_dir():
+        _check_folder(source)
     try:
         with _download_errors(source):
             _refuse_code(model, source)

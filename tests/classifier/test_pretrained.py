@@ -162,7 +162,10 @@ class TestCode:
 
 
 def test_recorded_model(tmp_path: Path) -> None:
-    """Records name a folder by name and content, not by its place; hub ids stay as they are."""
+    """Records name a folder by name and content, not by its place; hub ids stay as they are.
+
+    A folder that holds no model is refused before its files are hashed.
+    """
     finbert_like(tmp_path / "anna" / "finbert", ["negative", "positive", "neutral"])
     name = recorded_model(str(tmp_path / "anna" / "finbert"))
     shutil.copytree(tmp_path / "anna" / "finbert", tmp_path / "other" / "finbert")
@@ -171,3 +174,5 @@ def test_recorded_model(tmp_path: Path) -> None:
     (tmp_path / "other" / "finbert" / "config.json").write_text("{}")
     assert recorded_model(str(tmp_path / "other" / "finbert")) != name
     assert [recorded_model(model) for model in ("minilm", "ProsusAI/finbert")] == ["minilm", "ProsusAI/finbert"]
+    with pytest.raises(UserError, match="no model folder"):
+        recorded_model(str(tmp_path / "anna"))
