@@ -20,6 +20,12 @@ def wilson_interval(k: Ints, n: Ints) -> tuple[Floats, Floats]:
     return np.where(none, 0.0, middle - half), np.where(all_, 1.0, middle + half)
 
 
+def share_interval(k: int, n: int) -> tuple[float, float]:
+    """Wilson's interval of one share; see `wilson_interval`."""
+    low, high = wilson_interval(np.array(k), np.array(n))
+    return float(low), float(high)
+
+
 def paired_interval(lost: int, gained: int, n: int) -> tuple[float, float]:
     """The interval of (gained − lost) / n for n pairs, with half a pair added to each cell (Agresti & Min 2005)."""
     b, c, total = lost + 0.5, gained + 0.5, n + 2

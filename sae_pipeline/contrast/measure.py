@@ -16,7 +16,7 @@ from sae_pipeline.contrast.explain import SIZES, explain
 from sae_pipeline.contrast.kinds import KINDS, spans_of_change
 from sae_pipeline.contrast.pairs import Pair
 from sae_pipeline.contrast.shifts import FeatureSums, Texts, blocks
-from sae_pipeline.intervals import wilson_interval
+from sae_pipeline.intervals import share_interval
 from sae_pipeline.schema.contrast import (
     ContrastPair,
     Expectation,
@@ -156,5 +156,5 @@ def _telling(compared: Sequence[Compared]) -> list[Compared]:
 
 
 def _share(k: int, n: int) -> ShareOfPairs:
-    low, high = wilson_interval(np.array(k), np.array(n))
-    return ShareOfPairs(n=n, share=k / n, low=float(low), high=float(high))
+    low, high = share_interval(k, n)
+    return ShareOfPairs(n=n, share=k / n, low=low, high=high)

@@ -26,7 +26,7 @@ from sae_pipeline.evaluation.probing import SplitLabels, SplitUnits, fit_probes
 from sae_pipeline.evaluation.splicing import MIN_HEADLINES_FOR_INTERVAL
 from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask
-from sae_pipeline.intervals import ratio_interval, wilson_interval
+from sae_pipeline.intervals import ratio_interval, share_interval
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.layers import Measured
 
@@ -273,8 +273,8 @@ def _share(hits: Flags) -> Measured:
     n, k = len(hits), int(hits.sum())
     if n < MIN_HEADLINES_FOR_INTERVAL:
         return Measured(value=k / n)
-    low, high = wilson_interval(np.array(k), np.array(n))
-    return Measured(value=k / n, low=float(low), high=float(high))
+    low, high = share_interval(k, n)
+    return Measured(value=k / n, low=low, high=high)
 
 
 def _ratio(numerators: Floats, denominators: Floats) -> Measured:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.classifier.logits import cross_entropy, kl_divergence, softmax
-from sae_pipeline.intervals import paired_interval, wilson_interval
+from sae_pipeline.intervals import paired_interval, share_interval
 from sae_pipeline.schema.common import PositionKind
 from sae_pipeline.schema.reports import SpliceBaseline, SpliceReport
 
@@ -56,7 +56,7 @@ def splice_report(
         accuracy_clean=accuracy["clean"],
         accuracy_spliced=accuracy["spliced"],
         unchanged=kept / n,
-        unchanged_interval=_share_interval(kept, n) if enough else None,
+        unchanged_interval=share_interval(kept, n) if enough else None,
         accuracy_change_interval=paired_interval(lost, gained, n) if enough else None,
         lost=lost,
         gained=gained,
@@ -66,11 +66,6 @@ def splice_report(
         cross_entropy_spliced=loss["spliced"],
         baselines=[_baseline(kind, logits, truth, accuracy, loss) for kind, logits in (removed or {}).items()],
     )
-
-
-def _share_interval(k: int, n: int) -> tuple[float, float]:
-    low, high = wilson_interval(np.array(k), np.array(n))
-    return float(low), float(high)
 
 
 def _baseline(

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from sae_pipeline.arrays import Ints
-from sae_pipeline.intervals import wilson_interval
+from sae_pipeline.intervals import share_interval
 from sae_pipeline.paper.sources import Sources
 from sae_pipeline.runs.multiplicity import tests_in
 from sae_pipeline.schema.controls import ControlsFile
@@ -39,8 +39,8 @@ def numbers_of(sources: Sources, n_features: int) -> dict[str, Number]:
 
 
 def _share(name: str, share: float, n: int, check: Check) -> Number:
-    low, high = wilson_interval(np.array(round(share * n)), np.array(n))
-    return Number(name=name, value=share, low=float(low), high=float(high), n=n, check=check)
+    low, high = share_interval(round(share * n), n)
+    return Number(name=name, value=share, low=low, high=high, n=n, check=check)
 
 
 def classifier_numbers(report: ClassifierReport | None, prefix: str = "classifier") -> Iterator[Number]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sae_pipeline.arrays import Flags, Ints
-from sae_pipeline.intervals import wilson_interval
+from sae_pipeline.intervals import share_interval
 from sae_pipeline.schema.family import FamilyMember, MemberMatches, SeedStability
 from sae_pipeline.schema.run import MetricInfo
 
@@ -44,15 +44,15 @@ def seed_stability(seeds: Pairs, live: Flags) -> SeedStability | None:
         return None
     found = times_found(seeds, len(live))
     counts = np.bincount(found[live], minlength=len(seeds) + 1)
-    low, high = wilson_interval(counts[-1], np.array(n_live))
+    low, high = share_interval(int(counts[-1]), n_live)
     chances = [one.chance for one, _ in seeds if one.chance is not None]
     by_seed = [np.mean([verdict == "match" for verdict in np.array(match.verdict)[live]]) for _, match in seeds]
     return SeedStability(
         seeds=[one.seed for one, _ in seeds],
         found=counts.tolist(),
         share=counts[-1] / n_live,
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         by_seed=by_seed,
         chance=float(np.mean(chances)) if chances else None,
     )

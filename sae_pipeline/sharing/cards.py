@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from sae_pipeline import __version__
 from sae_pipeline.classifier.classifier import ClassifierRecord
 from sae_pipeline.config import HeadlinesConfig, PushConfig
-from sae_pipeline.intervals import wilson_interval
+from sae_pipeline.intervals import share_interval
 from sae_pipeline.schema.controls import Control, ControlsFile, ProbeScore
 from sae_pipeline.schema.kinds import listed
 from sae_pipeline.schema.reports import ClassifierReport, SpliceReport
@@ -161,7 +161,7 @@ def _classifier(record: ClassifierRecord) -> Iterator[str]:
 
 def _scores(test: ClassifierReport) -> Iterator[str]:
     right = round(test.accuracy * test.n_headlines)
-    low, high = (float(end) for end in wilson_interval(right, test.n_headlines))  # type: ignore[arg-type]
+    low, high = share_interval(right, test.n_headlines)
     yield (
         f"On {test.n_headlines:,} test headlines, accuracy is {test.accuracy:.3f} (95 % interval {low:.3f} to "
         f"{high:.3f}) and macro F1 {test.macro_f1:.3f}. Always naming the commonest class gives "
