@@ -1,4 +1,4 @@
-"""Measures the quality of our SAEs beside the best of other libraries.
+"""Measures the quality of our SAEs, compared with the best ones of other libraries (the peers).
 
     make bench-quality                       trains the rows that are missing, then prints the table
     make bench-quality MODEL=base            the same for a model of FinBERT's size; `make base-model` comes first
@@ -7,12 +7,12 @@
     python -m benchmarks.quality --model base --judge-peers     reads the chosen rows of the peers on test
 
 The last line is one JSON object. All rows are of one classifier (benchmarks/models.py), fine-tuned on the real
-headlines beside the checkout. SAEs read one layer at the words, in 3 passes.
+headlines beside the checkout. SAEs read the words at one layer, in 3 passes.
 
 - A row of ours is one ordinary training (`sae_pipeline train --kind … --k … --latent-dims … --seed …`), finished or
   not. It is stored in results/MODEL/ours.jsonl.
-- A row of a peer is one command of benchmarks/peers/sweep.py. It is chosen on dev by FVU and read on test once. It is
-  stored in results/MODEL/peers_test.jsonl.
+- A row of a peer is one training by benchmarks/peers/sweep.py. The row with the best FVU on dev is chosen and read on
+  test once. It is stored in results/MODEL/peers_test.jsonl.
 
 `unchanged_all` is a figure of SAEs that were trained with [CLS] and [SEP].
 """
@@ -195,7 +195,7 @@ def chosen(model: StudiedModel) -> Iterator[Row]:
 
 
 def judge_peers(model: StudiedModel) -> None:
-    """Read the chosen rows on test, from their saved weights, once each."""
+    """Evaluate the chosen rows on test, from their saved weights, once each."""
     peers, folder = model.results("peers_test"), model.folder / "peers"
     have = {name(row) for row in rows(peers)}
     left = [row for row in chosen(model) if name(row) not in have and (folder / f"{name(row)}.pt").is_file()]
@@ -289,11 +289,11 @@ def print_table(model: StudiedModel, table: list[Row]) -> None:
         "words, all: predictions unchanged when spliced. drop: accuracy lost at the words, in points; p: the smallest"
     )
     print(
-        "of McNemar's over seeds. KL: of the spliced predictions, in 1/1000 nat. stable: mean cosine of live features"
+        "of McNemar's over seeds. KL: of the spliced predictions, in 1/1000 nat. cosine: mean cosine of live features"
     )
-    print("and the nearest ones in a training with another seed.")
+    print("and the nearest ones in a training with another seed. best peer: the best SAE of another library.")
     titles = f"{'L0':>6}{'FVU':>8}{'±':>7}{'train':>7}{'dead':>7}{'words':>8}{'drop':>6}{'p':>6}{'KL':>6}{'all':>8}"
-    print(f"{'':36}{titles}{'stable':>8}   best peer: {'L0':>6}{'FVU':>8}{'words':>8}{'KL':>6}")
+    print(f"{'':36}{titles}{'cosine':>8}   best peer: {'L0':>6}{'FVU':>8}{'words':>8}{'KL':>6}")
     for r in table:
         label = (
             f"{r['kind']} {r['size']} k={r['k']} {r['positions']}{' finished' if r['finished'] else ''} ×{r['seeds']}"
