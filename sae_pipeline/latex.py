@@ -1,4 +1,4 @@
-"""Any text, written so that pdfLaTeX sets it as it is."""
+"""Any text, escaped so that pdfLaTeX prints it unchanged."""
 
 _ESCAPED = {
     **{char: f"\\{char}" for char in "#$%&_{}"},

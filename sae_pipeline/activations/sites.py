@@ -1,6 +1,7 @@
-"""Sites: the vectors that an SAE reads in hidden states, and how an edit of them moves the hidden states.
+"""Sites: the vectors that an SAE reads in hidden states, and how an edit of them changes the hidden states.
 
-A site has members M: one token, or all words of a headline for the positions `mean`.
+A site is one vector x that an SAE reads. It is made from its members M: one token, or, for the positions `mean`, all
+tokens of words in a headline.
 
     read     x = mean of h_m over M
     moved    h_m + δ for every m in M, so that x becomes x + δ

@@ -90,7 +90,7 @@ class FeatureStats:
         for row in self.powers:
             power *= values
             row += np.bincount(f, weights=power, minlength=d_sae)
-        self.histogram += np.bincount(f * bins + _bins(values), minlength=d_sae * bins).reshape(d_sae, bins)
+        self.histogram += np.bincount(f * bins + bins_of(values), minlength=d_sae * bins).reshape(d_sae, bins)
         if len(f):
             feature, mass = firings.group_feature, np.add.reduceat(values, firings.group_start)
             np.maximum.at(self.maximum, feature, firings.group_max.astype(np.float64))
@@ -105,11 +105,11 @@ class FeatureStats:
         peaks = firings.group_max.astype(np.float64)
         sums, histogram = self.class_sums, self.class_histogram
         sums += np.bincount(place, weights=peaks, minlength=sums.size).reshape(sums.shape)
-        found, n = np.unique(place * histogram.shape[-1] + _bins(peaks), return_counts=True)
+        found, n = np.unique(place * histogram.shape[-1] + bins_of(peaks), return_counts=True)
         histogram.reshape(-1)[found] += n.astype(np.int32)
 
 
-def _bins(values: Floats) -> Ints:
+def bins_of(values: Floats) -> Ints:
     """The bin of each value. The edges are log-spaced, so a logarithm finds it, and its two edges correct rounding."""
     low, per_bin = np.log(HISTOGRAM_EDGES[0]), np.log(HISTOGRAM_EDGES[1] / HISTOGRAM_EDGES[0])
     last = len(HISTOGRAM_EDGES) - 2

@@ -1,4 +1,4 @@
-"""Baselines that are no SAEs: what probes read of a headline without one, and SAEs of which a part is not trained."""
+"""Baselines of an SAE: the mean activation and the words of a headline, and SAEs of which a part stays random."""
 
 import numpy as np
 import torch
@@ -40,10 +40,10 @@ def bag_of_words(headlines: Headlines) -> SplitUnits:
 def frozen_saes(
     tokens: Tokens, like: SparseAutoencoder, config: TrainConfig, l0: float
 ) -> dict[RivalName, SparseAutoencoder]:
-    """SAEs that are trained like `like`, but whose decoder or encoder directions stay as they were drawn.
+    """SAEs that are trained like `like`, but whose decoder or encoder directions keep their random start values.
 
-    By such baselines a trained SAE is judged in arXiv 2602.14111. `tokens` are those that `like` was trained on. A kind
-    with a penalty is steered to the L0 of `like`. Returns them by name.
+    arXiv 2602.14111 compares trained SAEs with such baselines. `tokens` are those that `like` was trained on. If the
+    kind has a sparsity penalty, it is adjusted until L0 is that of `like`. Returns the SAEs by name.
     """
     steered = config if config.fixes_k else config.model_copy(update={"target_l0": l0})
     jobs = [Job(name, like.config, steered, part) for name, part in _FROZEN.items()]

@@ -1,15 +1,15 @@
-"""Figures of probes and of reconstructions on test, with intervals of the bootstrap over headlines.
+"""Scores of probes and of reconstructions on test, with intervals by a bootstrap over headlines.
 
-Every figure is computed on the same resamples, so that differences of two figures are paired.
+Every figure is computed on the same resamples of the headlines, so the difference of two figures is paired.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.arrays import Flags, Floats, Ints
 
 N_RESAMPLES = 1000
 _AT_ONCE = 100  # resamples that are in memory together
@@ -24,7 +24,7 @@ class Figure:
     resampled: Floats  # [N_RESAMPLES]
 
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval: percentiles of the resamples. It holds the value, also where there are few headlines."""
+        """The 95 % interval: percentiles of the resamples, widened to contain the value where headlines are few."""
         low, high = np.nanpercentile(self.resampled, _LEVELS)
         return min(float(low), self.value), max(float(high), self.value)
 
@@ -47,7 +47,7 @@ class ProbeFigures:
 
 
 def probe_figures(scores: Floats, labels: Ints, classes: list[int]) -> ProbeFigures:
-    """The figures of scores [n_headlines, n_classes] for `classes`; the class with the highest score is predicted."""
+    """AUROC, macro-F1 and accuracy of scores [n_headlines, n_classes]; the class with the highest one is predicted."""
     predicted = np.asarray(classes)[scores.argmax(1)]
     parts = [_figures(scores, predicted, labels, classes, weights) for weights in _resamples(len(labels))]
     return ProbeFigures(*(Figure(float(column[0]), column[1:]) for column in np.concatenate(parts, 1)))
@@ -55,8 +55,17 @@ def probe_figures(scores: Floats, labels: Ints, classes: list[int]) -> ProbeFigu
 
 def share_unexplained(errors: Floats, squares: Floats) -> Figure:
     """FVU from the sums of ‖x − x̂‖² and of ‖x − m‖² of each headline, [n_headlines]."""
-    parts = [(weights @ errors) / np.maximum(weights @ squares, 1e-30) for weights in _resamples(len(errors))]
-    column = np.concatenate(parts)
+    return _figure((weights @ errors) / np.maximum(weights @ squares, 1e-30) for weights in _resamples(len(errors)))
+
+
+def area_under_curve(scores: Floats | Ints, inside: Flags) -> Figure:
+    """The probability that a headline `inside` scores higher than one outside, a tie counting half."""
+    return _figure(_auroc(scores, inside, weights) for weights in _resamples(len(scores)))
+
+
+def _figure(parts: Iterable[NDArray[np.float64]]) -> Figure:
+    """A figure from its values by `_resamples`."""
+    column = np.concatenate(list(parts))
     return Figure(float(column[0]), column[1:])
 
 
@@ -94,8 +103,8 @@ def _mean(of_classes: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.asarray(np.where(known > 0, np.nansum(table, 0) / np.maximum(known, 1), np.nan))
 
 
-def _auroc(scores: Floats, inside: NDArray[np.bool_], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The probability that a headline inside scores higher than one outside, a tie counting half; [n]."""
+def _auroc(scores: Floats | Ints, inside: Flags, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """AUROC of headlines that count as often as `weights` [n, n_headlines] say, [n]."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # of headlines with the same score
     within = np.add.reduceat(weights[:, order] * inside[order], starts, axis=1)

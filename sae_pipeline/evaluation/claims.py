@@ -1,4 +1,4 @@
-"""Claims of an SAE against its baselines: whether it is better on the same test headlines, and in how many seeds."""
+"""The claims that an SAE is better than its baselines, each tested on the same test headlines."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from sae_pipeline.evaluation.rivals import Judged, ScoredProbe
 from sae_pipeline.schema.controls import Claim, Measure, RivalName, Verdict
 
 SeedProbes = Sequence[Mapping[int | None, ScoredProbe]]
-"""The probes of the SAE of every seed, the SAE's own first."""
+"""The probes of the trainings that differ from the SAE by their seed; its own probes come first."""
 
 _UNITS: dict[RivalName, tuple[str, str]] = {  # what its probe reads, and of what
     "frozen decoder": ("feature", " of an SAE with a frozen random decoder"),
@@ -27,10 +27,10 @@ _CODES: dict[RivalName, str] = {
 
 
 def claims(judged: Sequence[Judged], seeds: SeedProbes) -> list[Claim]:
-    """Hold the SAE, which is judged first, against each rival: its probes of every size, and its reconstruction.
+    """Compare the SAE, the first of `judged`, with each baseline: by its probes of every size, and by its FVU.
 
-    A rival whose probes read all of its units alone is compared with every probe of the SAE. FVU is compared where
-    the rival reconstructs the same activations.
+    A baseline that has a probe on all of its units only is compared with every probe of the SAE. FVU is compared where
+    the baseline reconstructs the same activations.
     """
     sae, *rivals = judged
     found = []

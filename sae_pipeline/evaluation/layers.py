@@ -1,8 +1,8 @@
-"""Layers side by side: what a probe reads at each, where the decision is, and how well an SAE describes it.
+"""Comparing layers: what a probe finds at each, where the decision is, and how well an SAE describes the layer.
 
-One pass over train and dev gives the vectors of the probes, and the mean word and the mean first token, `[CLS]`. One
-pass over test gives the rest: the layers after each layer run again with one of the two ablated, that is, set to its
-mean.
+One pass over train and dev gives the vectors that the probes read, and two means of each layer: that of its output at
+words, and that at the first token, `[CLS]`. One pass over test gives the rest. There the rest of the classifier runs
+twice after each layer: once with all words ablated, that is, replaced by their mean, and once with `[CLS]` ablated.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -7,35 +7,35 @@ from sae_pipeline.schema.layers import LayerFigures, Measured
 
 
 def which_layer(layers: Sequence[LayerFigures]) -> Iterator[str]:
-    """Say where the decision is, what a probe reads, and how well the SAEs do. `layers` are ascending."""
+    """Say where the decision is, what a probe finds, and how well the SAEs do. `layers` are ascending."""
     words = [one for one in layers if _is_above(one.changed_words, one.changed_cls)]
     cls = [one for one in layers if _is_above(one.changed_cls, one.changed_words)]
     if words:
         last = words[-1]
         yield (
-            f"The decision is in the words at {_named(words)}: without the words of layer {last.layer}, "
-            f"{_percent(last.changed_words)} of predictions change, and without its [CLS], "
-            f"{_percent(last.changed_cls)}. So an SAE of words has something to explain there, and layer {last.layer} "
-            "is the deepest of them."
+            f"The decision is in the words at {_named(words)}: replacing the words of layer {last.layer} by their mean "
+            f"changes {_percent(last.changed_words)} of predictions, and replacing its [CLS] changes "
+            f"{_percent(last.changed_cls)}. At these layers an SAE should read the words; layer {last.layer} is the "
+            "deepest of them."
         )
     if cls:
         first = cls[0]
         yield (
-            f"It is in [CLS] at {_named(cls)}: without the [CLS] of layer {first.layer}, "
-            f"{_percent(first.changed_cls)} of predictions change, and without its words, "
-            f"{_percent(first.changed_words)}. Read these layers at [CLS] (`--positions cls`)."
+            f"The decision is in [CLS] at {_named(cls)}: replacing the [CLS] of layer {first.layer} by its mean "
+            f"changes {_percent(first.changed_cls)} of predictions, and replacing its words changes "
+            f"{_percent(first.changed_words)}. At such layers an SAE should read [CLS] (`--positions cls`)."
         )
     if between := [one for one in layers if one not in words and one not in cls]:
-        yield f"Words and [CLS] cannot be told apart at {_named(between)}: the intervals overlap."
+        yield f"At {_named(between)}, words and [CLS] change about as many predictions: the intervals overlap."
     best = max(layers, key=lambda one: one.probe_words.value)
     alike = next(one for one in layers if one is best or _reaches(one.probe_words, best.probe_words))
-    first_alike = "" if alike is best else f"; layer {alike.layer} is the first whose interval reaches that one's"
-    yield f"A probe on the mean over words is best at layer {best.layer} ({_percent(best.probe_words)}){first_alike}."
+    overlap = "" if alike is best else f"; layer {alike.layer} is the first whose interval overlaps with this one"
+    yield f"A probe on the mean over words is best at layer {best.layer} ({_percent(best.probe_words)}){overlap}."
     judged = [(one.layer, one.sae) for one in words if one.sae and one.sae.positions != "cls"]
     if len(judged) > 1:
         layer, sae = max(judged, key=lambda pair: pair[1].unchanged.value)
         yield (
-            f"Of the layers whose words decide, the {sae.size} SAE of layer {layer} keeps the most predictions: "
+            f"Where the decision is in the words, the {sae.size} SAE of layer {layer} keeps the most predictions: "
             f"{_percent(sae.unchanged)} stay the same, at L0 {sae.l0.value:.0f} and FVU {sae.fvu.value:.3f}."
         )
 
@@ -47,7 +47,7 @@ def _is_above(one: Measured, other: Measured) -> bool:
 
 
 def _reaches(one: Measured, other: Measured) -> bool:
-    """Whether the intervals of two figures overlap, of which the first is the lower one."""
+    """Whether the interval of a lower figure overlaps with that of a higher one, `other`."""
     return (one.value if one.high is None else one.high) >= (other.value if other.low is None else other.low)
 
 

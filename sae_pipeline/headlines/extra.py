@@ -1,7 +1,7 @@
-"""More text for SAEs than the labelled headlines: an SAE needs no labels.
+"""Text without labels, on which SAEs train beside the labelled headlines.
 
-Copies of a headline of the study stay out, above all those of test, and so do later copies within the table. Copies
-are found by `normalise(text)`, as everywhere.
+Copies of the study's headlines are left out, because SAEs are evaluated on test. Later copies within the table are left
+out too. Two texts are copies if `normalise` makes them equal.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from sae_pipeline.headlines.text import normalise, sealed_key
 
 
 class ExtraRecord(BaseModel):
-    """What was taken of a table of extra text; `read` is the sum of the other counts."""
+    """How many rows of a table of extra text were kept, and why others were not; `read` is the sum of the counts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,10 +35,10 @@ class ExtraRecord(BaseModel):
     kept: int
 
     def line(self, name: str) -> str:
-        """What was taken of the table `name`, in one line."""
+        """The counts of the table `name`, in one line."""
         return (
-            f"extra text: {self.kept:,} of {self.read:,} rows of {name} are new; {self.in_study:,} are in the study, "
-            f"{self.duplicates:,} are duplicates and {self.empty:,} are empty"
+            f"extra text: {self.kept:,} of {self.read:,} rows of {name} are used; left out are {self.in_study:,} "
+            f"copies of the study's headlines, {self.duplicates:,} later copies and {self.empty:,} empty rows"
         )
 
 
@@ -66,8 +66,8 @@ def read_extra(source: str, headlines: Headlines, text_column: str | None = None
     texts = list(kept.values())
     if not texts:
         raise UserError(
-            f"{source} has no text that is not in the study already: of {counts.total():,} rows, "
-            f"{counts['in_study']:,} are its headlines and {counts['empty']:,} are empty."
+            f"{source} has no text that is new to the study: of {counts.total():,} rows, {counts['in_study']:,} are "
+            f"copies of its headlines and {counts['empty']:,} are empty; name another table with --extra-text."
         )
     texts_hash = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
     reasons = ("empty", "in_study", "duplicates", "kept")

@@ -1,4 +1,4 @@
-"""The archive of a paper: one zip, from which its figures can be made again elsewhere.
+"""The archive of a paper: one zip, from which its numbers and figures can be recomputed on another machine.
 
 It is laid out like a study: `paper/`, the run in `analysis_data/`, records and weights in `finbert_sae/`. SAEs that
 differ from another by their seed alone come without their weights.

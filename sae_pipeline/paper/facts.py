@@ -1,4 +1,4 @@
-"""The facts that checklists of responsible research ask for: sizes, hours, seeds, packages, licences, revisions."""
+"""What checklists of conferences ask for: parameters, computing time, seeds, packages, licences, revisions."""
 
 import json
 import struct
@@ -31,8 +31,8 @@ def facts(sources: Sources) -> str:
         ("Packages", _packages(sources)),
         ("Licences", _licences(sources)),
         ("Revisions and hashes", _revisions(sources)),
-        ("Texts", "The archive of this paper holds the texts of the test headlines; see whether their licence allows "
-         "to pass them on."),
+        ("Texts", "The archive of this paper holds the texts of the test headlines; check whether their licence allows "
+         "passing them on."),
     ]  # fmt: skip
     lines = "\n".join(f"\\item \\textbf{{{title}.}} {text}" for title, text in items)
     return f"\\begin{{itemize}}\n{lines}\n\\end{{itemize}}\n"

@@ -1,4 +1,4 @@
-"""Making the figures of a paper's archive again, and judging each: the same, within noise, or different."""
+"""Recomputing a paper's archive, and saying of each number and figure whether it is still the same."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,11 +14,11 @@ from tqdm.auto import tqdm
 
 from sae_pipeline.activations.batches import HeldTokens, chunks
 from sae_pipeline.activations.reading import read_activations
-from sae_pipeline.analysis.feature_stats import HISTOGRAM_EDGES
-from sae_pipeline.arrays import Floats, Ints
+from sae_pipeline.analysis.feature_stats import HISTOGRAM_EDGES, bins_of
 from sae_pipeline.artefacts.checksums import MAX_RECORD_BYTES, fields_of, without_seal
 from sae_pipeline.classifier.classifier import Classifier, classifier_report, load_classifier
 from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.evaluation.bootstrap import area_under_curve
 from sae_pipeline.evaluation.code_quality import code_quality
 from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.headlines.dataset import Headlines
@@ -32,13 +32,13 @@ from sae_pipeline.schema.common import PER_HEADLINE, statistics_positions
 from sae_pipeline.schema.paper import PAPER, PAPER_VERSION, Number, PaperRecord
 from sae_pipeline.study.layout import Layout
 from sae_pipeline.study.present import same_headlines, stored_sae
-from sae_pipeline.study.unseal import auroc, headline_peaks
+from sae_pipeline.study.unseal import headline_peaks
 
 Outcome = Literal["same", "noise", "recorded", "DIFFERENT"]
 OUTCOMES: dict[Outcome, str] = {
-    "same": "made again, the same to the bit",
-    "noise": "made again, within noise",
-    "recorded": "as the records in the archive have it; not made again",
+    "same": "recomputed, bit for bit the same",
+    "noise": "recomputed, the same within noise",
+    "recorded": "equal to the records in the archive, not recomputed",
     "DIFFERENT": "different",
 }
 NOISE = (
@@ -52,7 +52,7 @@ _ABSOLUTE = {"chosen": 0.01, "tested": 0.01, "dead": 0.005, "mcnemar_p": 0.1}
 
 @dataclass(frozen=True)
 class Judged:
-    """A figure of a paper, and how the one that was made again compares."""
+    """A number or a figure of a paper, and how the one that was made again compares with it."""
 
     name: str
     outcome: Outcome
@@ -60,7 +60,7 @@ class Judged:
 
 
 def archived_record(folder: Path, archive: Path) -> PaperRecord:
-    """The record of an unpacked archive, which need not be as it was written.
+    """The record of an unpacked archive, which may have been changed since it was written.
 
     Raises UserError for a record of another version.
     """
@@ -139,7 +139,7 @@ def _made_again(
     sources: Sources, known: Mapping[str, Number], root: Path, has_weights: bool
 ) -> tuple[dict[str, float], dict[str, str]]:
     """The numbers that can be made again, and for each kind of check why others cannot."""
-    why = {"record": "only a training makes it again"}
+    why = {"record": "only a new training could give it"}
     made = {number.name: number.value for number in _from_headlines(sources)}
     if not has_weights:
         missing = "the archive was written with --weights no"
@@ -148,11 +148,14 @@ def _made_again(
     saes = {
         size: stored_sae(sources.folders[hash_of(record)], torch.device("cpu")) for size, record in sources.saes.items()
     }
+    prompts, layer = sources.run.prompts, sources.run.metadata.hookpoint.layer
+    texts, labels = [prompt.text for prompt in prompts], [prompt.label for prompt in prompts]
+    judge = HeldOut.read(classifier, "test", texts, labels, layer)
     if _whole_test(sources):
-        made |= dict(_from_weights(sources, classifier, saes))
+        made |= dict(_from_weights(sources, judge, saes))
     else:
         why["weights"] = why["headlines"] = "the run has a part of the test headlines only"
-    made |= dict(_features_again(sources, classifier, saes[sources.size], known))
+    made |= dict(_features_again(sources, judge, saes[sources.size], known))
     headlines = _headlines(sources, root)
     if headlines is None:
         why["train"] = "the training headlines are not here; run the command in the folder that holds them"
@@ -177,14 +180,11 @@ def _from_headlines(sources: Sources) -> Iterator[Number]:
 
 
 def _from_weights(
-    sources: Sources, classifier: Classifier, saes: Mapping[str, SparseAutoencoder]
+    sources: Sources, judge: HeldOut, saes: Mapping[str, SparseAutoencoder]
 ) -> Iterator[tuple[str, float]]:
     run = sources.run
-    texts, labels = [prompt.text for prompt in run.prompts], [prompt.label for prompt in run.prompts]
-    layer = run.metadata.hookpoint.layer
-    judge = HeldOut.read(classifier, "test", texts, labels, layer)
     if run.metadata.labelled:
-        report = classifier_report("test", labels, judge.clean.argmax(1), run.metadata.labels)
+        report = classifier_report("test", judge.labels, judge.clean.argmax(1), run.metadata.labels)
         yield from ((number.name, number.value) for number in classifier_numbers(report))
     for size, sae in tqdm(saes.items(), desc="SAEs on test", unit="SAE", delay=1, leave=False):
         acts = judge.acts(sae.config.positions)
@@ -196,26 +196,19 @@ def _from_weights(
 
 
 def _features_again(
-    sources: Sources, classifier: Classifier, sae: SparseAutoencoder, known: Mapping[str, Number]
+    sources: Sources, judge: HeldOut, sae: SparseAutoencoder, known: Mapping[str, Number]
 ) -> Iterator[tuple[str, float]]:
-    prompts = sources.run.prompts
     places = [name.split("/")[1:] for name in known if name.startswith("feature/")]
     wanted = sorted({int(feature) for _, feature, _ in places})
-    peaks = headline_peaks(classifier, sae, [prompt.text for prompt in prompts], wanted)
-    labels = np.array([prompt.label for prompt in prompts])
-    tests = in_testing_half([prompt.headline_id for prompt in prompts])
+    peaks = headline_peaks(judge, sae, wanted)
+    tests = in_testing_half([prompt.headline_id for prompt in sources.run.prompts])
     for place, feature, what in places:
         half = {"chosen": ~tests, "tested": tests}.get(what)
         if half is not None:
-            inside = labels[half] == int(place)
-            found = auroc(binned(peaks[half, wanted.index(int(feature))]), inside)
+            peak, inside = peaks[half, wanted.index(int(feature))], judge.labels[half] == int(place)
+            binned = np.where(peak > 0, bins_of(np.maximum(peak, HISTOGRAM_EDGES[0])) + 1, 0)  # as the analysis counts
+            found = area_under_curve(binned, inside).value
             yield f"feature/{place}/{feature}/{what}", float(f"{found:.6g}")  # as runs keep it
-
-
-def binned(peaks: Floats) -> Ints:
-    """The bin of each peak, as the analysis counts them: 0 where the feature is silent."""
-    found = np.searchsorted(HISTOGRAM_EDGES, peaks, side="right")
-    return np.where(peaks > 0, np.clip(found, 1, len(HISTOGRAM_EDGES) - 1), 0)
 
 
 def _headlines(sources: Sources, root: Path) -> Headlines | None:

@@ -119,5 +119,5 @@ def _lines(sources: Sources, record: PaperRecord, out: Path) -> Iterator[str]:
     if not sources.controls:
         yield f"No table of baselines; `{command('compare')}` measures them."
     size = (out / ARCHIVE).stat().st_size
-    yield f"archive: {out / ARCHIVE} ({size / 1e6:,.1f} MB); `{command('verify')} {out / ARCHIVE}` makes it again"
+    yield f"archive: {out / ARCHIVE} ({size / 1e6:,.1f} MB); `{command('verify')} {out / ARCHIVE}` checks it"
     yield f"paper: {out}"

@@ -1,4 +1,4 @@
-"""How many tests a run makes, so that readers can judge its smallest q."""
+"""How many statistical tests a run makes: among many tests, some features look good by chance."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -31,6 +31,6 @@ def tests_line(tests: Mapping[str, int]) -> str:
         return "No feature was tested: there are too few headlines of each class."
     return (
         f"{sum(tests.values()):,} tests were made: {len(tests)} metrics, up to {max(tests.values()):,} features each. "
-        "Label metrics are tested on headlines that did not choose the features. q is corrected within each metric "
-        "(Benjamini–Hochberg), and not over all metrics."
+        "Metrics about labels are tested on headlines that were not used to rank the features. q is corrected for the "
+        "number of features within a metric (Benjamini–Hochberg), but not for the number of metrics."
     )

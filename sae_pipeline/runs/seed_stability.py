@@ -25,7 +25,7 @@ def found_in_seeds_metric(seeds: Sequence[int]) -> MetricInfo:
     return MetricInfo(
         name=FOUND_IN_SEEDS,
         label="Found in other seeds",
-        description=f"In how many of {trainings} a feature's decoder row has a cosine of at least 0.7 with this one's.",
+        description=f"In how many of {trainings} a decoder row has a cosine of at least 0.7 with that of the feature.",
     )
 
 

@@ -1,17 +1,17 @@
-"""The size of an SAE, how sparse it is and how long it trains, recommended from the number of vectors to train on.
+"""The recommended size, sparsity and training time of an SAE, from the number of vectors that it trains on.
 
     d_sae    = the power of two nearest min(4096·√(n / 150,000), n / 8), from 64 to 32,768
     k        = 64 active features, in narrow SAEs an eighth of them
     passes   = 1,500,000 / n, from 3 to 30
     batch    = that of the kind, halved until a pass has 16 steps
 
-n counts the vectors: those of tokens, or those of headlines where the positions are cls or mean.
+n is the number of vectors: one per token, or one per headline for the positions cls and mean.
 
 With 150,000 tokens, 4,096 features have the same held-out FVU as 8,192, and a lower one than 16,384 and 32,768. With
-35,000, 1,024 features come back more often with another seed, and 4,096 have a lower FVU; 2,048 lie between. Both fit
-the square root: four times the tokens pay for twice the features. Few vectors are read more often, because their
-held-out FVU still falls after three passes, and up to 30. docs/results/small_data.md has the figures. HypotheSAEs
-(Movva et al. 2025) takes 256 features, 8 of them active, for 10,000 vectors of texts.
+35,000 tokens, an SAE of 1,024 features is found again by another seed more often, and one of 4,096 has a lower FVU, so
+2,048 are a compromise. Both fit a square root: four times the tokens allow twice the features. Few vectors are read
+more often, because the held-out FVU still falls between 3 and 30 passes. docs/results/small_data.md has the figures.
+For comparison, HypotheSAEs (Movva et al. 2025) has 256 features, 8 of them active, for 10,000 vectors of texts.
 """
 
 import math
@@ -51,7 +51,7 @@ def passes(config: TrainConfig, n_vectors: int) -> int:
 
 
 def settled(config: TrainConfig, n_vectors: int, what: str = "tokens") -> TrainConfig:
-    """A config that leaves nothing open: its sizes, their sparsity, its passes and its batch, for so many vectors.
+    """A config in which sizes, sparsity, passes and batch are set, if they were open, for so many vectors.
 
     Raises UserError where the vectors are too few, and where k is larger than the recommended size.
     """

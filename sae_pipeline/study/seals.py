@@ -1,4 +1,4 @@
-"""Sealed headlines: the record of which they are, and refusals to read them before they are opened."""
+"""Sealed headlines: the record that lists them, and the checks that refuse to read them before they are opened."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -74,7 +74,7 @@ def find_seal(layout: Layout, data_hash: str) -> tuple[Path, SealRecord] | None:
 
 
 def read_seal(path: Path) -> SealRecord:
-    """Read the record of a seal. Raises UserError for a damaged one, as nobody could tell whether it was opened."""
+    """Read the record of a seal. Raises UserError for a damaged one: it no longer says whether it was opened."""
     try:
         return read_record(path, SealRecord)
     except DamageError as error:

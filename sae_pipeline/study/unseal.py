@@ -1,4 +1,4 @@
-"""The verb unseal: the sealed headlines are read once, for claims that are written down before."""
+"""The verb unseal: it records the claims, and then tests them on the sealed headlines, once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,15 @@ import torch
 from scipy import stats
 
 from sae_pipeline.activations.batches import HeldTokens, chunks
-from sae_pipeline.activations.reading import read_activations
 from sae_pipeline.arrays import Flags, Floats, Ints
 from sae_pipeline.artefacts.checksums import write_record
 from sae_pipeline.classifier.classifier import Classifier, classifier_report
 from sae_pipeline.config import UnsealConfig
 from sae_pipeline.errors import UserError, command
+from sae_pipeline.evaluation.bootstrap import area_under_curve
 from sae_pipeline.evaluation.code_quality import code_quality
 from sae_pipeline.evaluation.held_out import HeldOut
+from sae_pipeline.evaluation.probing import headline_maxima
 from sae_pipeline.headlines.dataset import Split, open_sealed
 from sae_pipeline.headlines.text import sealed_key
 from sae_pipeline.runs.folders import Run, find_run, read_run
@@ -27,13 +28,10 @@ from sae_pipeline.study.places import located
 from sae_pipeline.study.present import run_parts
 from sae_pipeline.study.seals import find_seal, now
 
-_RESAMPLES = 1000
-_CHUNK = 4096  # tokens that are encoded at a time
-
 
 @dataclass(frozen=True)
 class Opening:
-    """An opening that is planned: the seal, and what is claimed."""
+    """What would be opened: the seal, and the claims that would be tested."""
 
     path: Path
     seal: SealRecord
@@ -52,7 +50,7 @@ class Opening:
 
 
 def plan_opening(config: UnsealConfig, root: Path) -> Opening:
-    """Check that the seal of a run's headlines is closed, and what is to be claimed. Nothing is read yet.
+    """Check that the seal of a run's headlines is closed, and that the claims name features. Nothing is read yet.
 
     Raises UserError where there is no seal, and where it was opened before for other claims or has its result.
     """
@@ -121,21 +119,15 @@ def _result(
         classifier=classifier_report("sealed", labels, judge.clean.argmax(1), classifier.record.labels),
         held_out=code_quality(sae, "sealed", chunks(HeldTokens(acts)), len(acts)),
         spliced=judge.splice_report(sae, counted),
-        claims=_claims(run, features, headline_peaks(classifier, sae, sealed.texts, features), labels),
+        claims=_claims(run, features, headline_peaks(judge, sae, features), labels),
     )
 
 
-@torch.inference_mode()
-def headline_peaks(classifier: Classifier, sae: SparseAutoencoder, texts: list[str], features: list[int]) -> Floats:
-    """The largest activation of some features in each headline, float64 [n_headlines, n_features]."""
-    tokenized, pad_id = classifier.tokenize(texts), classifier.tokenizer.pad_token_id
-    place = sae.config.hookpoint.layer, statistics_positions(sae.config.positions)
-    acts, headlines = read_activations(classifier.model, tokenized, pad_id, *place)
-    peaks = np.zeros((len(texts), len(features)))
-    if features:
-        for chunk, rows in zip(acts.split(_CHUNK), headlines.split(_CHUNK), strict=True):
-            found = sae.encode(chunk.float())[:, features].double().cpu().numpy()
-            np.maximum.at(peaks, rows.cpu().numpy(), found)
+def headline_peaks(judge: HeldOut, sae: SparseAutoencoder, features: list[int]) -> Floats:
+    """The largest activation of some features in each headline of a split, float64 [n_headlines, n_features]."""
+    counted = statistics_positions(sae.config.positions)
+    maxima = headline_maxima(sae, judge.acts(counted), judge.states.sites(counted).headline, len(judge.labels))
+    peaks: Floats = maxima[:, features].toarray().astype(np.float64)
     return peaks
 
 
@@ -160,23 +152,7 @@ def _claim(feature: int, label: int, expected: float, peak: Floats, inside: Flag
     known = {"feature": feature, "label": label, "expected": expected, "n": n}
     if n < MIN_HEADLINES or min(inside.sum(), (~inside).sum()) < MIN_HEADLINES:
         return SealedClaim(**known, auroc=None, low=None, high=None, p=None)
-    low, high = auroc_interval(peak, inside)
+    area = area_under_curve(peak, inside)
+    low, high = area.interval()
     p = float(stats.mannwhitneyu(peak[inside], peak[~inside]).pvalue)
-    return SealedClaim(**known, auroc=auroc(peak, inside), low=low, high=high, p=p)
-
-
-def auroc(scores: Floats | Ints, inside: Flags) -> float:
-    """P(a score inside > one outside) + ½ P(equal), from [n] scores and flags."""
-    n_in, n_out = int(inside.sum()), int((~inside).sum())
-    ranks = stats.rankdata(scores)
-    return float((ranks[inside].sum() - n_in * (n_in + 1) / 2) / (n_in * n_out))
-
-
-def auroc_interval(scores: Floats, inside: Flags) -> tuple[float, float]:
-    """The 95 % percentile interval of an AUROC over resamples of the headlines of each side."""
-    draw = np.random.default_rng(0)
-    a, b = scores[inside], scores[~inside]
-    flags = np.arange(len(scores)) < len(a)
-    found = [auroc(np.concatenate([draw.choice(a, len(a)), draw.choice(b, len(b))]), flags) for _ in range(_RESAMPLES)]
-    low, high = np.quantile(found, [0.025, 0.975])
-    return float(low), float(high)
+    return SealedClaim(**known, auroc=area.value, low=low, high=high, p=p)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from sae_pipeline.evaluation.bootstrap import N_RESAMPLES, probe_figures, share_unexplained
+from sae_pipeline.evaluation.bootstrap import N_RESAMPLES, area_under_curve, probe_figures, share_unexplained
 from sae_pipeline.intervals import wilson_interval
 
 RNG = np.random.default_rng(1)
@@ -45,3 +45,10 @@ def test_unexplained_share() -> None:
     assert one.value == pytest.approx(errors.sum() / squares.sum())
     assert two.interval() == pytest.approx([2 * end for end in one.interval()])
     assert one.interval()[0] < one.value < one.interval()[1]
+
+
+def test_area_by_hand() -> None:
+    """Of the six pairs, four are won, one is lost and one is equal."""
+    inside = np.array([True, True, False, False, False])
+    for scores in (np.array([3.0, 1.0, 2.0, 1.0, 0.0]), np.array([3, 1, 2, 1, 0])):
+        assert area_under_curve(scores, inside).value == 4.5 / 6

@@ -5,7 +5,6 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -19,7 +18,6 @@ from sae_pipeline.headlines.text import sealed_key
 from sae_pipeline.schema.seal import SealRecord
 from sae_pipeline.study.layout import Layout
 from sae_pipeline.study.seals import closed_keys, keep_sealed
-from sae_pipeline.study.unseal import auroc
 from tests.conftest import SmallStudy
 from tests.support.small_study import small_config, write_headlines
 
@@ -137,11 +135,6 @@ def test_no_seal_to_open(study: SmallStudy, capsys: pytest.CaptureFixture[str]) 
     """One sentence says how headlines are sealed."""
     assert main(["unseal", "--root", str(study.root), "--yes"]) == 2
     assert "No headlines of run-001 are sealed; seal a third" in capsys.readouterr().err
-
-
-def test_auroc_by_hand() -> None:
-    """Of the six pairs, four are won, one is lost and one is equal."""
-    assert auroc(np.array([3.0, 1.0, 2.0, 1.0, 0.0]), np.array([True, True, False, False, False])) == 4.5 / 6
 
 
 @pytest.mark.full

@@ -1,4 +1,4 @@
-"""What `compare` found of a run's SAE, which is beside the SAE and not in the run's folder."""
+"""What `compare` found about a run's SAE. Its file belongs to the SAE, so it is not in the run's folder."""
 
 from pathlib import Path
 

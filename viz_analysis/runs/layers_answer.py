@@ -1,4 +1,4 @@
-"""Which layer a study could read: what the verb `layers` found about a run's classifier."""
+"""What the verb `layers` found about the layers of a run's classifier."""
 
 from pathlib import Path
 
