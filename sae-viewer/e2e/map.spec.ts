@@ -56,7 +56,7 @@ test('without WebGL the lists hold the same features, and the keyboard reaches t
   await page.keyboard.press('g')
   await page.keyboard.press('m')
   await expect(page).toHaveURL(/\/map$/)
-  await expect(page.getByText('draws no WebGL 2')).toBeVisible()
+  await expect(page.getByText('does not support WebGL 2')).toBeVisible()
   await expect(listed(page).getByRole('status')).toHaveText(`${count(map.features.length)} features on the map`)
   const regions = page.getByRole('list', { name: 'Regions' }).getByRole('button')
   await expect(regions).toHaveCount(map.regions.length)

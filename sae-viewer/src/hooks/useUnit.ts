@@ -14,4 +14,4 @@ export function unitOf(run: Pick<RunMetadata, 'sae'> | undefined): Unit {
 }
 
 /** What the page says where it would show on which words a feature fires. */
-export const WHOLE = 'One vector per headline: features fire on the headline as a whole, not on its words.'
+export const WHOLE = 'This SAE reads one vector per headline, so features fire on the headline as a whole, not on its words.'

@@ -18,7 +18,7 @@ const claims = [claim('neurons', 5, 'not better'), claim('neurons', null, 'bette
 
 describe('claims against baselines', () => {
   it('are marked in words where they fail, and only there', () => {
-    expect(verdictOn(claimOn(claims, 'neurons', 'auroc', 5))).toBe('not beaten')
+    expect(verdictOn(claimOn(claims, 'neurons', 'auroc', 5))).toBe('no clear difference')
     expect(verdictOn(claimOn(claims, 'bag of words', 'auroc', 5))).toBe('beats the SAE')
     expect(verdictOn(claimOn(claims, 'neurons', 'auroc'))).toBe('')
     expect(verdictOn(claimOn(claims, 'pca', 'auroc', 5))).toBe('')

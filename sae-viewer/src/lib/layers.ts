@@ -1,4 +1,4 @@
-/** The layers of a classifier side by side, as the charts and the table show them. */
+/** The comparison of a classifier's layers, as the charts and the table show it. */
 
 import type { LayersFile } from '../interpAPI'
 import type { Row } from './download'
@@ -21,7 +21,7 @@ export interface LayerChart {
   rules: { name: string; level: number }[]
 }
 
-/** What a probe reads, where the decision is, and what the SAEs lose; the last chart needs an SAE at two layers. */
+/** Charts of where the decision is, what a probe finds, and what the SAEs lose; the last one needs SAEs at two layers. */
 export function layerCharts({ layers, accuracy, majority }: LayersFile): LayerChart[] {
   const line = (name: string, figure: (one: LayerFigures) => Measured | undefined): Line => ({
     name,
@@ -33,24 +33,24 @@ export function layerCharts({ layers, accuracy, majority }: LayersFile): LayerCh
   const charts: LayerChart[] = [
     {
       title: 'Predictions that change without …',
-      caption: 'The layer’s output at all words, or at the first token, is set to its mean over train.',
+      caption: 'The layer’s output at all words, or at the first token, is replaced by its mean over the train headlines.',
       lines: [line('words', (one) => one.changed_words), line('[CLS]', (one) => one.changed_cls)],
       rules: [],
     },
     {
       title: 'Accuracy of a probe on …',
-      caption: 'A logistic regression on the mean over the words, or on the first token; dotted: the classifier, and the commonest class.',
+      caption: 'A logistic regression on the mean over the words, or on the first token. Dotted lines: the classifier itself, and always answering the most frequent class.',
       lines: [line('words', (one) => one.probe_words), line('[CLS]', (one) => one.probe_cls)],
       rules: [
         { name: 'classifier', level: accuracy },
-        { name: 'commonest class', level: majority },
+        { name: 'most frequent class', level: majority },
       ],
     },
   ]
   if (layers.filter(({ sae }) => sae).length > 1) {
     charts.push({
       title: 'What the SAE loses',
-      caption: 'The share of variance that it leaves unexplained (FVU), and of predictions that change with its reconstruction.',
+      caption: 'The share of variance that the SAE leaves unexplained (FVU), and the share of predictions that change when its reconstruction is spliced in.',
       lines: [line('variance', ({ sae }) => sae?.fvu), line('predictions', ({ sae }) => (sae ? complement(sae.unchanged) : undefined))],
       rules: [],
     })

@@ -9,7 +9,7 @@ export const FOUND_IN_SEEDS = 'found_in_seeds'
 export type Stability = NonNullable<Run['stability']>
 
 /** What "found" means. */
-export const FOUND = 'Found in another seed: there a feature’s decoder row has a cosine of at least 0.7 with this one’s.'
+export const FOUND = 'A feature is found in another seed if a decoder row of that training has a cosine of at least 0.7 with its own.'
 
 /** "2 of 3 other seeds". */
 export function timesFound(found: number, { seeds }: Pick<Stability, 'seeds'>): string {

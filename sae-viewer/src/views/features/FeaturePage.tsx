@@ -161,7 +161,7 @@ function Seeds({ info, stability }: { info: FeatureInfo; stability: Stability })
   return (
     <p className="mt-1 flex flex-wrap items-baseline gap-x-2 text-xs text-soft">
       <SeedBadge found={found} stability={stability} />
-      {FOUND} {found === 0 && 'What this one shows may be an accident of its training.'}
+      {FOUND} {found === 0 && 'This feature is found in none, so it may be an accident of its training.'}
     </p>
   )
 }

@@ -75,7 +75,7 @@ function Loaded({ map, address, run }: { map: MapAnswer; address: MapAddress; ru
           )}
         </div>
         {failed ? (
-          <Notice>This browser draws no WebGL 2, so only the lists are shown and not the map.</Notice>
+          <Notice>This browser does not support WebGL 2, so only the lists are shown, and not the map.</Notice>
         ) : (
           <MapStage
             map={map}

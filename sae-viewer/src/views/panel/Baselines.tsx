@@ -12,7 +12,7 @@ const HEAD = 'py-1 pl-4 text-right align-bottom text-xs font-normal whitespace-n
 const CELL = 'py-1 pl-4 text-right align-top whitespace-nowrap tabular-nums'
 const SHOWN = 6
 
-/** The SAE beside its baselines; where it is not better, words say so. */
+/** The SAE and its baselines; words say where the SAE is not better. */
 export function Baselines({ run }: { run: Run }) {
   const { data, error } = useEvidence(run.run_id)
   return (
@@ -54,12 +54,12 @@ function Compared({ evidence }: { evidence: EvidenceAnswer }) {
         <table className="w-full">
           <thead>
             <tr>
-              <th scope="col" className={`${HEAD} pl-0! text-left!`}>probe on, code of</th>
-              <th scope="col" className={HEAD} title="Active units per token, held out">L0</th>
+              <th scope="col" className={`${HEAD} pl-0! text-left!`}>SAE or baseline</th>
+              <th scope="col" className={HEAD} title="Mean number of active features (or components, neurons) per token, held out">L0</th>
               <th scope="col" className={HEAD} title="Fraction of variance unexplained, held out">FVU</th>
-              <th scope="col" className={HEAD} title="Share of predictions that stay the same when spliced">unchanged</th>
+              <th scope="col" className={HEAD} title="Share of predictions that stay the same when the reconstruction is spliced in">unchanged</th>
               {sizes.map((k) => (
-                <th key={k} scope="col" className={HEAD} title="Mean over classes of the one-against-rest AUROC of a probe on test">
+                <th key={k} scope="col" className={HEAD} title="AUROC of a probe that predicts the label, mean over classes, on test">
                   AUROC, {k === null ? 'all units' : `k = ${k}`}
                 </th>
               ))}
@@ -75,9 +75,10 @@ function Compared({ evidence }: { evidence: EvidenceAnswer }) {
       </div>
       {measured && <Claims claims={claims} />}
       <p className="mt-2 max-w-[56rem] text-xs text-soft">
-        A probe predicts the label by a logistic regression on the k best units per class, or on all: features by their maximum over the headline, chosen on
-        train; its ridge is chosen on dev and it is scored on {n_test === null ? 'test' : `${count(n_test)} test headlines`}. Baselines with codes are as sparse as the SAE.
-        {n_resamples !== null && ` Intervals hold 95 % of ${count(n_resamples)} resamples of the test headlines, the same ones for all.`}
+        A probe is a logistic regression that predicts the label of a headline. It reads the k units that separate a class best on train, or all units. A unit is a
+        feature (its maximum over the headline), a component, a neuron or a word. The ridge penalty is chosen on dev, and the scores are of{' '}
+        {n_test === null ? 'the test headlines' : `${count(n_test)} test headlines`}. Baselines with an L0 are about as sparse as the SAE.
+        {n_resamples !== null && ` Intervals contain 95 % of ${count(n_resamples)} resamples of the test headlines; all rows use the same resamples.`}
       </p>
     </>
   )
@@ -104,7 +105,7 @@ function RivalRow({ rival, sizes, claims, measured }: { rival: Rival; sizes: (nu
   )
 }
 
-/** A figure over its interval, and in words whether the SAE fails against it. */
+/** A figure above its interval, and in words whether the SAE is not better. */
 function Figure({ value, ends, verdict }: { value: number | null | undefined; ends: [number, number] | null | undefined; verdict: string }) {
   return (
     <td className={CELL}>
@@ -141,12 +142,12 @@ function Claims({ claims }: { claims: readonly Claim[] }) {
           {all ? 'Fewer' : `All ${failing.length}`}
         </button>
       )}
-      <p className="mt-1 text-xs text-soft">A claim holds where the interval of the difference lies above 0; the intervals are not corrected for the number of claims.</p>
+      <p className="mt-1 text-xs text-soft">A claim holds if the 95 % interval of the difference lies above 0. The intervals are not corrected for the number of claims.</p>
     </div>
   )
 }
 
-/** A row for each probe, and the codes' figures in each. */
+/** A row for each probe, with the L0 and FVU of its SAE or baseline. */
 function rows({ controls, claims }: EvidenceAnswer): Row[] {
   const row = ({ name, code, spliced, fvu_interval }: Rival, probe: ProbeScore): Row => ({
     units: name,

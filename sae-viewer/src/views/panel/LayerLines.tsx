@@ -5,12 +5,11 @@ import { ticks } from '../../lib/scale'
 
 const HEIGHT = 230
 const [LEFT, RIGHT, TOP, BOTTOM] = [52, 12, 12, 42]
-/** The colour, the dashes and the mark of each line. */
-/** How the first line of a chart is drawn, and the second. */
+/** The colour, the dashes and the marks of the first line of a chart, and of the second. */
 const style = (n: number) =>
   n === 0 ? { colour: 'var(--color-plum)', dashes: undefined, square: false } : { colour: 'var(--color-bullish)', dashes: '5 3', square: true }
 
-/** Lines over layers, with their intervals; the run's own layer has a band. */
+/** Figures by layer as lines with intervals; a band marks the layer of the run. */
 export function LayerLines({ chart, own, name }: { chart: LayerChart; own: number; name: string }) {
   const { title, caption, lines, rules } = chart
   const layers = [...new Set(lines.flatMap(({ points }) => points.map(({ layer }) => layer)))].sort((one, other) => one - other)

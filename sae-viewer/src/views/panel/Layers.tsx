@@ -8,7 +8,7 @@ import { LayerLines } from './LayerLines'
 import { CELL, HEAD, Section, Strong } from './Section'
 import { useLayers } from './useLayers'
 
-/** Which layer an SAE should read: where the decision is, what a probe reads, and how well the SAE of each layer does. */
+/** Which layer an SAE should read: where the decision is, what a probe finds, and how well the SAE of each layer does. */
 export function Layers({ run }: { run: RunMetadata }) {
   const { data, error } = useLayers(run.run_id)
   return (
@@ -51,9 +51,9 @@ function Found({ file, run }: { file: LayersFile; run: RunMetadata }) {
           </span>
         ))}
         <span className="mt-1 block text-xs text-soft">
-          This run’s SAE reads layer <Strong>{own}</Strong>. The figures are of {count(file.n_headlines)} {file.split} headlines; probes and means were made from{' '}
-          {count(file.n_train)} train headlines. Whiskers and small figures are 95 % intervals.
-          {!file.labelled && ' The headlines have no labels: probes learn the classifier’s own predictions.'}
+          This run’s SAE reads layer <Strong>{own}</Strong>. The figures are of {count(file.n_headlines)} {file.split} headlines; probes and means are from{' '}
+          {count(file.n_train)} train headlines. Bars and small numbers are 95 % intervals.
+          {!file.labelled && ' The headlines have no labels, so the probes learn the classifier’s own predictions.'}
         </span>
       </p>
       <div className="grid grid-cols-1 gap-x-8 gap-y-6 md:grid-cols-2 lg:grid-cols-3">
@@ -66,14 +66,14 @@ function Found({ file, run }: { file: LayersFile; run: RunMetadata }) {
           <thead>
             <tr>
               <th scope="col" className={`${HEAD} pl-0! text-left!`}>layer</th>
-              <th scope="col" className={HEAD} title="Share of predictions that change when all words are ablated">without words</th>
-              <th scope="col" className={HEAD} title="Share of predictions that change when [CLS] is ablated">without [CLS]</th>
+              <th scope="col" className={HEAD} title="Share of predictions that change when all words are replaced by their mean">without words</th>
+              <th scope="col" className={HEAD} title="Share of predictions that change when [CLS] is replaced by its mean">without [CLS]</th>
               <th scope="col" className={HEAD} title="Accuracy of a probe on the mean over words">probe on words</th>
               <th scope="col" className={HEAD} title="Accuracy of a probe on [CLS]">probe on [CLS]</th>
               <th scope="col" className={HEAD}>SAE</th>
               <th scope="col" className={HEAD} title="Active features per token, held out">L0</th>
               <th scope="col" className={HEAD} title="Fraction of variance unexplained, held out">FVU</th>
-              <th scope="col" className={HEAD} title="Share of predictions that stay the same when spliced">unchanged</th>
+              <th scope="col" className={HEAD} title="Share of predictions that stay the same when the reconstruction is spliced in">unchanged</th>
             </tr>
           </thead>
           <tbody>

@@ -75,7 +75,7 @@ export function RunList({ shown, address }: { shown: string | undefined; address
 
 function Figures({ run: { l0, fvu, unchanged } }: { run: RunSummary }) {
   const figures: [string, string | null, string][] = [
-    ['L0', l0 === null ? null : number(l0), 'Active features per held-out token, or per headline where the SAE reads one vector of each'],
+    ['L0', l0 === null ? null : number(l0), 'Active features per held-out token, or per headline if the SAE reads one vector per headline'],
     ['FVU', fvu === null ? null : number(fvu), 'Fraction of held-out variance unexplained'],
     ['unchanged', unchanged === null ? null : percent(unchanged), 'Share of predictions that stay the same when the reconstruction replaces the activations'],
   ]

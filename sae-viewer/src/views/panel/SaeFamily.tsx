@@ -3,13 +3,16 @@ import type { RunMetadata, SaeReport } from '../../interpAPI'
 import { count, counted, number, percent } from '../../lib/format'
 import { CELL, HEAD, Section, Strong } from './Section'
 
-/** Positions in words. */
+/** What the SAE reads. */
 const POSITIONS: Record<RunMetadata['sae']['positions'], string> = {
   words: 'words',
   all: 'all tokens',
   cls: '[CLS], one vector per headline',
   mean: 'the mean of a headline’s words, one vector per headline',
 }
+
+/** Whose activations the reconstruction replaces. */
+const SPLICED: Record<RunMetadata['sae']['positions'], string> = { words: 'words', all: 'all tokens', cls: '[CLS]', mean: 'words, all by the same vector,' }
 
 /** The SAE of the run among the SAEs of its family: sparsity, reconstruction, and predictions when spliced. */
 export function SaeFamily({ run }: { run: RunMetadata }) {
@@ -33,7 +36,7 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
               <th scope="col" className={HEAD} title="Fraction of variance unexplained, train / held out">FVU</th>
               <th scope="col" className={HEAD} title="Share of features that never fire on train">dead</th>
               {run.labelled && <th scope="col" className={HEAD} title="Accuracy when the reconstruction replaces the activations">spliced</th>}
-              <th scope="col" className={HEAD} title="Share of predictions that stay the same when spliced">unchanged</th>
+              <th scope="col" className={HEAD} title="Share of predictions that stay the same when the reconstruction is spliced in">unchanged</th>
             </tr>
           </thead>
           <tbody>
@@ -51,7 +54,7 @@ export function SaeFamily({ run }: { run: RunMetadata }) {
         </table>
       </div>
       <p className="mt-1.5 text-xs text-soft">
-        Of two figures the first is of train, the second held out. {run.labelled ? 'Spliced: the' : 'Unchanged: predictions that stay the same when the'} reconstruction replaces the activations of {POSITIONS[spliced.positions]} in{' '}
+        Of two figures, the first is for train and the second for held-out headlines. {run.labelled ? 'Spliced: the' : 'Unchanged: predictions that stay the same when the'} reconstruction replaces the activations of {SPLICED[spliced.positions]} in{' '}
         {count(spliced.n_headlines)} {spliced.split} headlines{run.labelled && `; accuracy without it is ${percent(spliced.accuracy_clean)}`}.
         {spliced.baselines.length > 0 &&
           ` Recovered loss: ${spliced.baselines.map(({ kind, recovered_loss }) => `${percent(recovered_loss)} (${kind} ablation)`).join(', ')}.`}

@@ -13,7 +13,7 @@ export function SeedStability({ run, address }: { run: Run; address: Address }) 
     return (
       <Section title="Stability across seeds">
         <p className="text-soft">
-          <WithCommands>{`It has not been measured which features another training finds again; \`python -m sae_pipeline family --run ${run.run_id} --seeds 0,1,2\` trains the other seeds and counts.`}</WithCommands>
+          <WithCommands>{`It has not been measured which features another training finds again. \`python -m sae_pipeline family --run ${run.run_id} --seeds 0,1,2\` trains SAEs with other seeds and counts.`}</WithCommands>
         </p>
       </Section>
     )
@@ -27,7 +27,7 @@ export function SeedStability({ run, address }: { run: Run; address: Address }) 
       <table className="w-full">
         <thead>
           <tr>
-            <th scope="col" className={`${HEAD} pl-0! text-left!`}>found in</th>
+            <th scope="col" className={`${HEAD} pl-0! text-left!`}>found in other seeds</th>
             <th scope="col" className={HEAD}>features</th>
             <th scope="col" className={HEAD}>share</th>
             <td className="w-2/5" />
@@ -57,7 +57,8 @@ export function SeedStability({ run, address }: { run: Run; address: Address }) 
         </tbody>
       </table>
       <p className="mt-1.5 text-xs text-soft">
-        {FOUND} By seed: {seeds.map((seed, i) => `${percent(by_seed[i] ?? 0)} in ${seed}`).join(', ')}. The interval is over features; the seeds say how much it depends on the training.
+        {FOUND} Of the features that fire, {seeds.map((seed, i) => `${percent(by_seed[i] ?? 0)} are found in seed ${seed}`).join(', ')}. The interval is over features; the differences between seeds show how much the share
+        depends on the training.
       </p>
     </Section>
   )

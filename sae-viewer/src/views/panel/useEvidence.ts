@@ -1,7 +1,7 @@
 import { useQuery, type UseQueryResult } from '@tanstack/react-query'
 import { get, type EvidenceAnswer } from '../../interpAPI'
 
-/** What a run's SAE is held against: its baselines and its other seeds. */
+/** What `compare` found about a run's SAE: its baselines and its other seeds. */
 export function useEvidence(run: string): UseQueryResult<EvidenceAnswer> {
   return useQuery({
     queryKey: ['evidence', run],

@@ -1,7 +1,7 @@
 import { useQuery, type UseQueryResult } from '@tanstack/react-query'
 import { get, type LayersFile } from '../../interpAPI'
 
-/** The layers of a run's classifier side by side. */
+/** The comparison of the layers of a run's classifier. */
 export function useLayers(run: string): UseQueryResult<LayersFile> {
   return useQuery({
     queryKey: ['layers', run],
