@@ -1,13 +1,14 @@
-"""Measures what few headlines allow: SAEs of many sizes beside the recommended one, on held-out headlines.
+"""Measures how the size of an SAE and its passes over the data matter when there are few headlines.
 
     python -m benchmarks.small_data --root STUDY        trains the rows that are missing, then prints the table
     QUICK=1 python -m benchmarks.small_data             prints what is stored
 
-The last line is one JSON object. STUDY is one of `make bench-quality`, on the real headlines. A row is a pair of TopK
-trainings that differ by their seed, on headlines drawn from train at random. They are judged on dev, or on the 1,000
-headlines of train that are drawn last. `stable` is the share of live features with a partner at cosine 0.7 in the
-other training, and `unchanged` the share of dev predictions that stay when the reconstruction is spliced in. Rows of
-positions `mean` read one vector per headline, the mean of its words.
+The last line is one JSON object. STUDY is the study that `make bench-quality` makes in build/quality/study. A row
+describes two trainings that differ by their seed, on headlines that are drawn at random from train. They are evaluated
+on dev, or on the 1,000 headlines of train that are drawn last. FVU and L0 are means of the two. `stable` is the share
+of live features that have a partner with a cosine of at least 0.7 in the other training. `unchanged` is the share of
+dev predictions that stay the same when the reconstruction of the first SAE is spliced in. SAEs of positions `mean` read
+one vector per headline, the mean over its words. A star marks the recommended size.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from itertools import permutations
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -29,7 +31,6 @@ from sae_pipeline.evaluation.code_quality import code_quality
 from sae_pipeline.evaluation.family import MATCH, nearest_rows
 from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.evaluation.rivals import live_features
-from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.recommended import recommended_size
 from sae_pipeline.sae.training import Job, TrainedSae, train_saes
 from sae_pipeline.schema.common import PositionKind
@@ -41,17 +42,21 @@ RESULTS = Path(__file__).parent / "results" / "minilm" / "small_data.jsonl"
 CPU = torch.device("cpu")
 SEEDS = (0, 1)
 UNDRAWN = 1000  # headlines of train that judge where dev does not
-_KEYS = ("positions", "headlines", "d_sae", "k", "passes", "judged")
+_KEYS = ("kind", "positions", "headlines", "d_sae", "k", "passes", "judged")
 Row = dict[str, Any]
 
 
 def wanted() -> Iterator[Row]:
     """The rows of the table."""
     rows = [
-        *(("words", 500, d_sae, 32, 10, "undrawn") for d_sae in (256, 1024, 4096)),
-        *(("words", 2000, d_sae, 32, 10, "dev") for d_sae in (256, 1024, 2048, 4096)),
-        ("words", 8470, 1024, 32, 3, "dev"),
-        *(("mean", 7470, d_sae, 16, 20, "undrawn") for d_sae in (256, 1024)),
+        *(
+            ("batchtopk", "words", 500, d_sae, k, passes, "dev")
+            for d_sae, k in ((256, 16), (1024, 32), (4096, 32))
+            for passes in (3, 10, 30)
+        ),
+        *(("topk", "words", 2000, d_sae, 32, 10, "dev") for d_sae in (256, 1024, 2048, 4096)),
+        ("topk", "words", 8470, 1024, 32, 3, "dev"),
+        *(("topk", "mean", 7470, d_sae, 16, 20, "undrawn") for d_sae in (256, 1024)),
     ]
     for row in rows:
         yield dict(zip(_KEYS, row, strict=True))
@@ -88,7 +93,7 @@ class Study:
         return (sums / torch.bincount(self.headline, minlength=n)[:, None].clamp_min(1))[headlines]
 
     def measured(self, row: Row) -> Row:
-        """Train a row's pair of SAEs, and judge it."""
+        """Train a row's two SAEs, and evaluate them."""
         positions, on_dev = row["positions"], row["judged"] == "dev"
         acts = self.vectors(self.order[: row["headlines"]], positions)
         held = self.dev.acts(positions) if on_dev else self.vectors(self.order[-UNDRAWN:], positions)
@@ -98,33 +103,31 @@ class Study:
         rows = [sae.W_dec[alive] for sae, alive in zip(saes, live, strict=True)]
         cosines = torch.cat([nearest_rows(a, b)[1] for a, b in permutations(rows, 2)])
         spliced = self.dev.splice_report(saes[0], "words") if on_dev and positions == "words" else None
+        quality = [code_quality(sae, "headlines", held.split(4096), len(held)) for sae in saes]
+        train = [code_quality(sae, "train", acts.split(4096), len(acts)) for sae in saes]
         return {
             **row,
             "n_vectors": len(acts),
-            "fvu_train": _fvu(saes, acts),
-            "fvu": _fvu(saes, held),
+            "fvu_train": mean(one.fvu for one in train),
+            "fvu": mean(one.fvu for one in quality),
+            "l0": mean(one.l0 for one in quality),
             "dead": 1 - float(torch.stack(live).float().mean()),
             "stable": float((cosines >= MATCH).float().mean()),
             "unchanged": spliced and spliced.unchanged,
             "kl": spliced and spliced.mean_kl,
-            "seconds": sum(result.seconds for result in trained) / len(trained),
+            "seconds": mean(result.seconds for result in trained),
         }
 
     def _trained(self, acts: Tensor, row: Row) -> list[TrainedSae]:
-        mean = acts.float().mean(0)
-        scale = (acts.float() - mean).square().mean().sqrt()
+        centre = acts.float().mean(0)
+        scale = (acts.float() - centre).square().mean().sqrt()
         configs = [
-            TrainConfig(kind="topk", latent_dims=(row["d_sae"],), k=row["k"], num_epochs=row["passes"], seed=seed)
+            TrainConfig(kind=row["kind"], latent_dims=(row["d_sae"],), k=row["k"], num_epochs=row["passes"], seed=seed)
             for seed in SEEDS
         ]
         manifest = self.store.manifest.model_copy(update={"positions": row["positions"]})
         jobs = [Job(str(c.seed), sae_config(manifest, c, row["d_sae"]), c) for c in configs]
-        return train_saes(HeldTokens(acts), mean, scale, jobs, CPU)
-
-
-def _fvu(saes: list[SparseAutoencoder], acts: Tensor) -> float:
-    """The mean FVU of some SAEs."""
-    return sum(code_quality(sae, "headlines", acts.split(4096), len(acts)).fvu for sae in saes) / len(saes)
+        return train_saes(HeldTokens(acts), centre, scale, jobs, CPU)
 
 
 def stored() -> list[Row]:
@@ -134,15 +137,14 @@ def stored() -> list[Row]:
 
 def print_table(rows: list[Row]) -> None:
     """Print the rows; a star marks the recommended size."""
-    print(f"{'':6}{'headlines':>10}{'vectors':>9}{'d_sae':>7} {'k':>4}{'passes':>7}{'FVU train':>11}{'held out':>9}"
-          f"{'dead':>7}{'stable':>8}{'unchanged':>11}{'KL':>7}  judged on")  # fmt: skip
+    print(f"{'':16}{'headlines':>10}{'vectors':>9}{'d_sae':>7} {'k':>4}{'passes':>7}{'FVU train':>11}{'held out':>9}"
+          f"{'L0':>6}{'dead':>7}{'stable':>8}{'unchanged':>11}{'KL':>7}  judged on")  # fmt: skip
     for row in sorted(rows, key=lambda r: [r[key] for key in _KEYS]):
         star = "*" if recommended_size(row["n_vectors"]) == row["d_sae"] else " "
         spliced = f"{row['unchanged']:11.2%}{1000 * row['kl']:7.2f}" if row["unchanged"] else f"{'-':>11}{'-':>7}"
-        stable = f"{row['stable']:8.1%}" if row["stable"] is not None else f"{'-':>8}"
-        print(f"{row['positions']:6}{row['headlines']:10,}{row['n_vectors']:9,}{row['d_sae']:7}{star}{row['k']:4}"
-              f"{row['passes']:7}{row['fvu_train']:11.4f}{row['fvu']:9.4f}{row['dead']:7.1%}{stable}{spliced}"
-              f"  {row['judged']}")  # fmt: skip
+        print(f"{row['kind']:10}{row['positions']:6}{row['headlines']:10,}{row['n_vectors']:9,}{row['d_sae']:7}{star}"
+              f"{row['k']:4}{row['passes']:7}{row['fvu_train']:11.4f}{row['fvu']:9.4f}{row['l0']:6.1f}{row['dead']:7.1%}"
+              f"{row['stable']:8.1%}{spliced}  {row['judged']}")  # fmt: skip
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ from viz_analysis.live.endpoints import add_live
 from viz_analysis.live.queue import ModelQueue
 from viz_analysis.runs.card import Evidence
 from viz_analysis.runs.comparison import compare_runs
-from viz_analysis.runs.evidence import evidence_answer, read_controls
+from viz_analysis.runs.evidence import evidence_answer, intact_controls
 from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.runs.labels import LabelsAnswer, LabelsChange, LabelStore
 from viz_analysis.runs.layers_answer import layers_answer
@@ -137,7 +137,7 @@ def create_app(
         about = runs.get(query.run).metadata
         evidence = Evidence(
             labels.get(about.sae_hash, about.sae.d_sae).labels.get(query.id),
-            read_controls(source.folder.resolve().parent, about.sae_hash),
+            intact_controls(source.folder.resolve().parent, about.sae_hash),
             (query.features_seen, query.headlines_seen),
         )
         card = runs.ask(query.run, lambda run: run.card(query.id, runs.newest_by_sae, evidence))

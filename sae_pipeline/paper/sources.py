@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
 
-from sae_pipeline.artefacts.checksums import MissingError, content_hash, read_record
+from sae_pipeline.artefacts.checksums import content_hash
 from sae_pipeline.classifier.classifier import ClassifierRecord, classifier_record
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.evaluation.splicing import MIN_HEADLINES_FOR_INTERVAL
+from sae_pipeline.runs.evidence import found_controls, found_layers
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.runs.run_files import read_added, read_listed
 from sae_pipeline.schema.causes import INTERVENTIONS, InterventionsFile
@@ -75,13 +76,15 @@ class Sources:
             saes=saes,
             seeds={size: _seeds(one, relatives) for size, one in saes.items()},
             folders={hash_of(one): folder for folder, one in relatives.items()},
-            controls={size: file for size, name in shown.items() if (file := _controls(layout, name)) is not None},
+            controls={
+                size: file for size, name in shown.items() if (file := found_controls(layout.root, name)) is not None
+            },
             names=read_listed(run.folder, NAMES, run.metadata.files[NAMES], NamesFile)
             if NAMES in run.metadata.files
             else None,
             interventions=read_added(run.folder, INTERVENTIONS, InterventionsFile),
             contrast=read_added(run.folder, CONTRAST, ContrastFile),
-            layers=_layers(layout, run.metadata.classifier_hash),
+            layers=found_layers(layout.root, run.metadata.classifier_hash),
             seal=seal and seal[1],
         )
 
@@ -140,25 +143,3 @@ def _seeds(record: SaeRecord, relatives: dict[Path, SaeRecord]) -> list[SaeRecor
         if same and one.train and one.config.d_sae == record.config.d_sae and one.finish == record.finish:
             found.setdefault(one.train.seed, one)
     return list(found.values())
-
-
-def _controls(layout: Layout, sae_hash: str) -> ControlsFile | None:
-    path = layout.controls(sae_hash)
-    try:
-        return read_record(path, ControlsFile)
-    except MissingError:
-        return None
-    except DamageError as error:
-        raise UserError(f"{path} {error}; `{command('compare')}` makes it again.") from error
-
-
-def _layers(layout: Layout, classifier_hash: str) -> LayersFile | None:
-    """The comparison of the classifier's layers; None where there is none of this classifier."""
-    path = layout.layers
-    try:
-        found = read_record(path, LayersFile)
-    except MissingError:
-        return None
-    except DamageError as error:
-        raise UserError(f"{path} {error}; `{command('layers')}` makes it again.") from error
-    return found if found.classifier_hash == classifier_hash else None

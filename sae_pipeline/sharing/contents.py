@@ -15,10 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sae_pipeline.artefacts.checksums import check_files, check_sealed, file_hash, named_record, read_record
+from sae_pipeline.artefacts.checksums import check_files, check_sealed, file_hash, named_record
 from sae_pipeline.classifier.classifier import RECORD, ClassifierRecord, check_classifier
 from sae_pipeline.config import ExportConfig, PushConfig
 from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.runs.evidence import read_controls
 from sae_pipeline.runs.folders import find_run
 from sae_pipeline.runs.index import INDEXED_FILES
 from sae_pipeline.runs.run_files import read_metadata
@@ -96,7 +97,7 @@ def _add_saes(contents: Contents, size: str | None, layer: int, root: Path, work
         other = export(ExportConfig(to="saelens", out=str(work / name), sae_size=record_size(record)), layer, root)
         contents.saes[name] = record
         with suppress(DamageError):  # only some SAEs were compared
-            contents.controls[name] = read_record(layout.controls(folder.name), ControlsFile)
+            contents.controls[name] = read_controls(layout.controls(folder.name))
         contents.files |= {f"{name}/{file}": folder / file for file in (SAE, SAE_RECORD)}
         contents.files |= {f"{name}/{file.name}": file for file in sorted(other.iterdir())}
     if not contents.saes:

@@ -18,10 +18,10 @@ from sae_pipeline.artefacts.checksums import (
 )
 from sae_pipeline.config import FinishConfig, HeadlinesConfig, TrainConfig
 from sae_pipeline.errors import DamageError, UserError, command
+from sae_pipeline.runs.evidence import controls_path, layers_path
 from sae_pipeline.sae.autoencoder import SaeConfig, size_name, stored_config
 from sae_pipeline.sae.training import TrainingCurve
 from sae_pipeline.schema.common import FileName, FileSum
-from sae_pipeline.schema.layers import LAYERS
 from sae_pipeline.schema.reports import SaeReport
 from sae_pipeline.schema.run import Origin
 
@@ -100,7 +100,7 @@ class Layout:
 
     def controls(self, sae_hash: str) -> Path:
         """The file that compares an SAE with controls and other seeds."""
-        return self.weights / "evidence" / f"{sae_hash}.json"
+        return controls_path(self.root, sae_hash)
 
     @property
     def seals(self) -> Path:
@@ -110,7 +110,7 @@ class Layout:
     @property
     def layers(self) -> Path:
         """The file that compares layers of the newest classifier."""
-        return self.weights / LAYERS
+        return layers_path(self.root)
 
     @property
     def classifier_alias(self) -> Path:

@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sae_pipeline.artefacts.checksums import MissingError, content_hash, read_record
+from sae_pipeline.artefacts.checksums import content_hash
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.classifier import ClassifierRecord
-from sae_pipeline.errors import DamageError, UserError, command
+from sae_pipeline.errors import UserError, command
+from sae_pipeline.runs.evidence import found_controls, found_layers
 from sae_pipeline.runs.folders import list_runs
 from sae_pipeline.runs.multiplicity import tests_in, tests_line
 from sae_pipeline.runs.run_files import DamagedRunError, read_added
@@ -145,7 +146,7 @@ def study_report(root: Path) -> StudyReport:
         classifier_hash=folder.name,
         classifier=classifiers.classifier_record(folder),
         saes=saes,
-        controls=[file for sae_hash in hashes if (file := _controls(layout, sae_hash)) is not None],
+        controls=[file for sae_hash in hashes if (file := found_controls(layout.root, sae_hash)) is not None],
         layers=_layers(layout, folder.name),
         contrast=_contrast(layout, folder.name),
         tests=_tests(layout, folder.name),
@@ -155,15 +156,12 @@ def study_report(root: Path) -> StudyReport:
 
 def _layers(layout: Layout, classifier_hash: str) -> LayersFile | None:
     """What `layers` found about a classifier; None where there is nothing. Raises UserError for a damaged file."""
-    try:
-        file = read_record(layout.layers, LayersFile)
-        if any(one.sae and not (layout.store / one.sae.sae_hash).is_dir() for one in file.layers):
-            raise DamageError("is about an SAE that is not in the store")
-    except MissingError:
-        return None
-    except DamageError as error:
-        raise UserError(f"{layout.layers} {error}; `{command('layers')}` makes it again.") from error
-    return file if file.classifier_hash == classifier_hash else None
+    file = found_layers(layout.root, classifier_hash)
+    if file and any(one.sae and not (layout.store / one.sae.sae_hash).is_dir() for one in file.layers):
+        raise UserError(
+            f"{layout.layers} is about an SAE that is not in the store; `{command('layers')}` makes it again."
+        )
+    return file
 
 
 def _contrast(layout: Layout, classifier_hash: str) -> ContrastFile | None:
@@ -193,20 +191,6 @@ def _tests(layout: Layout, classifier_hash: str) -> dict[str, int] | None:
 def _seal(layout: Layout, classifier: Path) -> SealRecord | None:
     found = find_seal(layout, classifiers.classifier_record(classifier).data_hash)
     return found and found[1]
-
-
-def _controls(layout: Layout, sae_hash: str) -> ControlsFile | None:
-    """What `compare` found about an SAE; None where there is nothing. Raises UserError for a damaged file."""
-    path = layout.controls(sae_hash)
-    try:
-        file = read_record(path, ControlsFile)
-        if file.sae_hash != sae_hash:
-            raise DamageError("is about another SAE")
-    except MissingError:
-        return None
-    except DamageError as error:
-        raise UserError(f"{path} {error}; `{command('compare')}` makes it again.") from error
-    return file
 
 
 def _spliced_lines(saes: dict[str, SaeRecord]) -> Iterator[str]:

@@ -29,6 +29,7 @@ from sae_pipeline.artefacts.tensor_files import load_tensors
 from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.classifier.classifier import RECORD, check_classifier, check_record
 from sae_pipeline.errors import DamageError, UserError, command
+from sae_pipeline.runs.evidence import read_controls, read_layers
 from sae_pipeline.runs.index import (
     INDEX,
     INDEX_RECORD,
@@ -40,8 +41,7 @@ from sae_pipeline.runs.index import (
 )
 from sae_pipeline.runs.run_files import DamagedRunError, run_number
 from sae_pipeline.sae.autoencoder import maker
-from sae_pipeline.schema.controls import ControlsFile
-from sae_pipeline.schema.layers import LAYERS, LayersFile
+from sae_pipeline.schema.layers import LAYERS
 from sae_pipeline.schema.paper import PAPER, PaperRecord
 from sae_pipeline.schema.seal import SealRecord
 from sae_pipeline.scoring.record import SCORE, check_scores
@@ -165,9 +165,9 @@ def _check_of_file(folder: Path, name: str) -> Callable[[], list[str]] | None:
     if name == RECORD:
         return _problem(partial(read_record, path, PresentClassifier), "finetune")
     if name == LAYERS:
-        return _problem(partial(read_record, path, LayersFile), "layers")
+        return _problem(partial(read_layers, path), "layers")
     if folder.name == "evidence" and path.suffix == ".json":
-        return _problem(partial(_check_controls, path), "compare")
+        return _problem(partial(read_controls, path), "compare")
     if folder.name == "seals" and path.suffix == ".json":
         return _problem(partial(read_record, path, SealRecord), "verify")
     if name == PAPER:
@@ -222,11 +222,6 @@ def _check_index(folder: Path) -> None:
         known = read_record(folder / INDEX_RECORD, IndexRecord).files.get(INDEX)
         if known is None or sha256(folder / INDEX) != known.sha256:
             raise DamageError("is not the one that was written")
-
-
-def _check_controls(path: Path) -> None:
-    if read_record(path, ControlsFile).sae_hash != path.stem:
-        raise DamageError("is about another SAE")
 
 
 def _check_paper(folder: Path) -> None:

@@ -24,7 +24,7 @@ from sae_pipeline.runs.index import INDEX_FILES
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS, FeatureEffectsFile, InterventionsFile
 from sae_pipeline.study import present
 from sae_pipeline.study.export import export
-from sae_pipeline.study.report import causal_lines
+from sae_pipeline.study.report_runs import causal_lines
 from tests.conftest import SmallStudy
 
 CPU = torch.device("cpu")
