@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from scipy import stats as scipy_stats
+import scipy
 
 from sae_pipeline.analysis.feature_stats import CHOOSING, TESTING, FeatureStats
 from sae_pipeline.analysis.label_intervals import bootstrap
@@ -62,7 +62,7 @@ def mutual_information(stats: FeatureStats) -> LabelTest:
     raw = [information_of(table) for table in tables]
     value = [np.maximum(bits - information_bias(table), 0) for bits, table in zip(raw, tables, strict=True)]
     g = 2 * np.log(2) * tables[TESTING].sum((1, 2)) * raw[TESTING]
-    p = scipy_stats.chi2.sf(g, max(stats.n_classes - 1, 1))
+    p = scipy.stats.chi2.sf(g, max(stats.n_classes - 1, 1))
     low, high = _intervals(stats)["mutual_information"]
     return _label_test(
         stats, np.where(fires[CHOOSING], value[CHOOSING], 0.0), value[TESTING], fires[TESTING], low, high, p
@@ -96,7 +96,7 @@ def mann_whitney(positive: Ints, negative: Ints) -> Floats:
     variance = a * b / 12 * (n + 1 - ties / np.maximum(n * (n - 1), 1))
     shift = (auroc_of(positive, negative) - 0.5) * a * b
     z = np.divide(np.abs(shift), np.sqrt(np.maximum(variance, TINY)), out=np.zeros_like(n), where=variance > TINY)
-    return np.asarray(2 * scipy_stats.norm.sf(z))
+    return np.asarray(2 * scipy.stats.norm.sf(z))
 
 
 def _label_test(
@@ -117,7 +117,7 @@ def _label_test(
     if p is not None:
         q = np.full(len(p), np.nan)
         if testable.any():
-            q[testable] = scipy_stats.false_discovery_control(p[testable])
+            q[testable] = scipy.stats.false_discovery_control(p[testable])
     n = stats.class_histogram[TESTING].sum((0, 2), dtype=np.int64)
     return LabelTest(values, where_tested(tested), n, where_tested(low), where_tested(high), q)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from sae_pipeline.arrays import Floats
 from sae_pipeline.causal.attribution import ORDERS, Order, ablate, ranked_groups
@@ -72,4 +72,4 @@ def correlations(a: Floats, b: Floats) -> tuple[float, float]:
         norm = float(np.sqrt((x @ x) * (y @ y)))
         return float(x @ y) / norm if norm > 0 else 0.0
 
-    return pearson(a, b), pearson(stats.rankdata(a), stats.rankdata(b))
+    return pearson(a, b), pearson(scipy.stats.rankdata(a), scipy.stats.rankdata(b))

@@ -6,8 +6,8 @@ The headline is the statistical unit, because the tokens of one headline depend 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import scipy
 import torch
-from scipy import stats
 
 from sae_pipeline.arrays import Flags, Floats, Ints
 from sae_pipeline.intervals import wilson_interval
@@ -56,7 +56,7 @@ def _mean_effects(
     q = np.ones_like(p)
     tested = n >= MIN_HEADLINES
     if tested.any():
-        q[tested] = stats.false_discovery_control(p[tested].ravel()).reshape(-1, p.shape[1])
+        q[tested] = scipy.stats.false_discovery_control(p[tested].ravel()).reshape(-1, p.shape[1])
     for c, label in enumerate(class_names):
         metric = MetricInfo(
             name=f"effect_{label.lower()}",
@@ -148,7 +148,7 @@ def t_test(feature: Ints, effects: Floats, d_sae: int) -> Floats:
     variance = sums((effects - mean[feature]) ** 2) / np.maximum(n - 1, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.abs(mean) / np.sqrt(variance / np.maximum(n, 1))
-    p: Floats = 2 * stats.t.sf(np.nan_to_num(t, nan=0.0, posinf=np.inf), np.maximum(n - 1, 1))
+    p: Floats = 2 * scipy.stats.t.sf(np.nan_to_num(t, nan=0.0, posinf=np.inf), np.maximum(n - 1, 1))
     return np.where(n >= 2, p, 1.0)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
+import scipy
 import torch
-from scipy import stats
 from torch import Tensor
 
 from sae_pipeline.arrays import Floats, Ints
@@ -60,7 +60,7 @@ def splice_report(
         accuracy_change_interval=paired_interval(lost, gained, n) if enough else None,
         lost=lost,
         gained=gained,
-        mcnemar_p=min(1.0, float(stats.binomtest(gained, lost + gained).pvalue)) if lost + gained else 1.0,
+        mcnemar_p=min(1.0, float(scipy.stats.binomtest(gained, lost + gained).pvalue)) if lost + gained else 1.0,
         mean_kl=float(kl_divergence(p, q).mean()),
         cross_entropy_clean=loss["clean"],
         cross_entropy_spliced=loss["spliced"],

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from sae_pipeline.arrays import Ints
 from sae_pipeline.intervals import share_interval
@@ -111,7 +111,7 @@ def _seed_numbers(size: str, records: Sequence[SaeRecord]) -> Iterator[Number]:
 def student_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """The lower end, the mean and the upper end of Student's 95 % interval of two or more values."""
     mean = float(np.mean(values))
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    half = float(scipy.stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
     return mean - half, mean, mean + half
 
 

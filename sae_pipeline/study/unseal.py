@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy
 import torch
-from scipy import stats
 
 from sae_pipeline.activations.batches import HeldTokens, chunks
 from sae_pipeline.arrays import Flags, Floats, Ints
@@ -19,6 +19,7 @@ from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.evaluation.probing import headline_maxima
 from sae_pipeline.headlines.dataset import Split, open_sealed
 from sae_pipeline.headlines.text import sealed_key
+from sae_pipeline.machine.memory import readable_memory_errors
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.common import MIN_HEADLINES, statistics_positions
@@ -85,6 +86,7 @@ def plan_opening(config: UnsealConfig, root: Path) -> Opening:
     return Opening(path, seal, run, plan)
 
 
+@readable_memory_errors("reading the sealed headlines")
 def unseal(opening: Opening, root: Path, device: torch.device) -> SealRecord:
     """Record the opening, then read the sealed headlines and test the claims on them. Returns the record.
 
@@ -154,5 +156,5 @@ def _claim(feature: int, label: int, expected: float, peak: Floats, inside: Flag
         return SealedClaim(**known, auroc=None, low=None, high=None, p=None)
     area = area_under_curve(peak, inside)
     low, high = area.interval()
-    p = float(stats.mannwhitneyu(peak[inside], peak[~inside]).pvalue)
+    p = float(scipy.stats.mannwhitneyu(peak[inside], peak[~inside]).pvalue)
     return SealedClaim(**known, auroc=area.value, low=low, high=high, p=p)
