@@ -13,7 +13,7 @@ VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: base-model wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-map bench-names bench-viewer screenshots viewer-build setup clean
+.PHONY: base-model wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit small-study pytest vitest browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-map bench-names bench-viewer screenshots viewer-build setup clean
 
 demo: $(PYTHON_READY) $(VIEWER_READY)  ## fine-tune, extract, train, analyse, find causes on built-in data, then serve
 	@HF_HUB_OFFLINE=1 $(PY) -m sae_explorer demo --port $(VIEWER_PORT) || test $$? = 130
@@ -33,7 +33,9 @@ api: $(PYTHON_READY) $(NODE_READY)  ## after a change of the API: its descriptio
 	@mv sae-viewer/openapi.json.new sae-viewer/openapi.json
 	@cd sae-viewer && npm run --silent gen-types
 
-test: lint unit browser  ## everything that CI runs
+test:  ## everything that CI runs
+	@$(MAKE) -j3 lint small-study viewer-build chromium
+	@$(MAKE) pytest vitest browser
 
 test-full: test  ## also what takes minutes
 	$(PY) -m pytest -m full
@@ -44,14 +46,20 @@ lint: $(PYTHON_READY) $(NODE_READY)
 	$(VENV)/bin/mypy
 	cd sae-viewer && npm run --silent lint && npm run --silent typecheck
 
-unit: $(PYTHON_READY) $(VIEWER_READY) nginx
+unit: small-study pytest vitest
+
+small-study: $(PYTHON_READY)
 	rm -rf $(TEST_STUDY)
 	HF_HUB_OFFLINE=1 TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m tests.support.small_study  # threads round differently
-	TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m pytest -m "not full" -n 2 --dist loadfile --no-loadscope-reorder --durations 25
+
+pytest: $(PYTHON_READY) $(VIEWER_READY) nginx
+	PYTHONDONTWRITEBYTECODE= TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m pytest -m "not full" -n 2 --dist loadfile --no-loadscope-reorder --durations 25
+
+vitest: $(NODE_READY)
 	cd sae-viewer && npm test --silent
 
 browser: $(PYTHON_READY) $(NODE_READY) chromium nginx
-	@test -d $(TEST_STUDY)/analysis_data || TEST_STUDY=$(CURDIR)/$(TEST_STUDY) $(PY) -m tests.support.small_study
+	@test -d $(TEST_STUDY)/analysis_data || $(MAKE) small-study
 	cd sae-viewer && E2E_ANALYSIS_DIR=$(CURDIR)/$(TEST_STUDY)/analysis_data npm run --silent e2e
 
 # Debian's browser where apt is there, else Playwright's own.
