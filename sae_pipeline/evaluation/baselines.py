@@ -19,9 +19,9 @@ _WORD = r"(?u)[^\W_]+"  # letters and digits, also a single one
 
 
 def pooled(acts: Tensor, headline: Tensor, n_headlines: int) -> NDArray[np.float32]:
-    """The mean activation of each headline's tokens, [n_headlines, d_in].
+    """The mean activation of each headline's tokens, float32 [n_headlines, d_in]; 0 for a headline without tokens.
 
-    `acts` are [n_tokens, d_in]; `headline`, int64 [n_tokens], is each token's headline.
+    `acts` are [n_tokens, d_in]; `headline`, int64 [n_tokens], is the 0-based index of each token's headline.
     """
     sums = torch.zeros(n_headlines, acts.shape[1], dtype=torch.float64).index_add_(
         0, headline.cpu(), acts.double().cpu()
@@ -31,7 +31,10 @@ def pooled(acts: Tensor, headline: Tensor, n_headlines: int) -> NDArray[np.float
 
 
 def bag_of_words(headlines: Headlines) -> SplitUnits:
-    """Which words each headline has, [n_headlines, n_words]; the words are those of the training headlines."""
+    """Which words each headline has: per split a sparse float32 [n_headlines, n_words] of zeros and ones.
+
+    The words are those of the training headlines.
+    """
     counter = CountVectorizer(binary=True, token_pattern=_WORD, dtype=np.float32)
     counter.fit(headlines.train.texts)
     return SplitUnits(*(counter.transform(split.texts) for split in (headlines.train, headlines.dev, headlines.test)))

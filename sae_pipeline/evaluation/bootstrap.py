@@ -47,19 +47,29 @@ class ProbeFigures:
 
 
 def probe_figures(scores: Floats, labels: Ints, classes: list[int]) -> ProbeFigures:
-    """AUROC, macro-F1 and accuracy of scores [n_headlines, n_classes]; the class with the highest one is predicted."""
+    """AUROC, macro-F1 and accuracy of scores [n_headlines, n_classes] for labels int [n_headlines].
+
+    `classes` are the labels of the columns. The class with the highest score is predicted. AUROC and F1 are means over
+    the classes, each against the rest.
+    """
     predicted = np.asarray(classes)[scores.argmax(1)]
     parts = [_figures(scores, predicted, labels, classes, weights) for weights in _resamples(len(labels))]
     return ProbeFigures(*(Figure(float(column[0]), column[1:]) for column in np.concatenate(parts, 1)))
 
 
 def share_unexplained(errors: Floats, squares: Floats) -> Figure:
-    """FVU from the sums of ‖x − x̂‖² and of ‖x − m‖² of each headline, [n_headlines]."""
+    """FVU from the sums of ‖x − x̂‖² and of ‖x − m‖² over each headline's vectors, both [n_headlines].
+
+    m is the mean of the vectors of all headlines.
+    """
     return _figure((weights @ errors) / np.maximum(weights @ squares, 1e-30) for weights in _resamples(len(errors)))
 
 
 def area_under_curve(scores: Floats | Ints, inside: Flags) -> Figure:
-    """The probability that a headline `inside` scores higher than one outside, a tie counting half."""
+    """AUROC: the probability that a headline `inside` scores higher than one outside, where a tie counts half.
+
+    `scores` are [n_headlines], `inside` is bool [n_headlines]. NaN if no headline is inside, or none outside.
+    """
     return _figure(_auroc(scores, inside, weights) for weights in _resamples(len(scores)))
 
 
@@ -70,7 +80,10 @@ def _figure(parts: Iterable[NDArray[np.float64]]) -> Figure:
 
 
 def _resamples(n: int) -> Iterator[NDArray[np.float64]]:
-    """How often each of n headlines is drawn, [some, n]: each of them once first, then N_RESAMPLES draws."""
+    """How often each of n headlines is drawn, float64 [n_draws, n].
+
+    The first row draws each headline once. N_RESAMPLES random draws with replacement follow, `_AT_ONCE` at a time.
+    """
     yield np.ones((1, n))
     generator = np.random.default_rng(0)
     for start in range(0, N_RESAMPLES, _AT_ONCE):
@@ -81,9 +94,9 @@ def _resamples(n: int) -> Iterator[NDArray[np.float64]]:
 def _figures(
     scores: Floats, predicted: Ints, labels: Ints, classes: list[int], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """AUROC, macro-F1 and accuracy of headlines that count as often as `weights` [n, n_headlines] say; [3, n].
+    """AUROC, macro-F1 and accuracy, [3, n_draws], where headlines count as `weights` [n_draws, n_headlines].
 
-    A class that a resample does not hold is left out of the means.
+    A class that is not in a resample is left out of the means.
     """
     areas, f1s = [], []
     for n, c in enumerate(classes):
@@ -97,14 +110,14 @@ def _figures(
 
 
 def _mean(of_classes: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """The mean over classes, [n]; a class that is NaN is left out, and the mean of none is NaN."""
+    """The mean over classes, [n_draws]. Classes that are NaN are left out; if all are, the mean is NaN."""
     table = np.stack(of_classes)
     known = np.isfinite(table).sum(0)
     return np.asarray(np.where(known > 0, np.nansum(table, 0) / np.maximum(known, 1), np.nan))
 
 
 def _auroc(scores: Floats | Ints, inside: Flags, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """AUROC of headlines that count as often as `weights` [n, n_headlines] say, [n]."""
+    """AUROC, [n_draws], where headlines count as `weights` [n_draws, n_headlines]."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # of headlines with the same score
     within = np.add.reduceat(weights[:, order] * inside[order], starts, axis=1)

@@ -7,7 +7,7 @@ from sae_pipeline.evaluation.rivals import Judged, ScoredProbe
 from sae_pipeline.schema.controls import Claim, Measure, RivalName, Verdict
 
 SeedProbes = Sequence[Mapping[int | None, ScoredProbe]]
-"""The probes of the trainings that differ from the SAE by their seed; its own probes come first."""
+"""The probes of each training that differs by its seed, by units per class (None: all). The SAE's own come first."""
 
 _UNITS: dict[RivalName, tuple[str, str]] = {  # what its probe reads, and of what
     "frozen decoder": ("feature", " of an SAE with a frozen random decoder"),
@@ -27,10 +27,10 @@ _CODES: dict[RivalName, str] = {
 
 
 def claims(judged: Sequence[Judged], seeds: SeedProbes) -> list[Claim]:
-    """Compare the SAE, the first of `judged`, with each baseline: by its probes of every size, and by its FVU.
+    """Compare the SAE, the first of `judged`, with each baseline: by AUROC of probes of every size, and by FVU.
 
-    A baseline that has a probe on all of its units only is compared with every probe of the SAE. FVU is compared where
-    the baseline reconstructs the same activations.
+    A baseline whose only probe reads all of its units is compared with every probe of the SAE. FVU is compared if the
+    baseline reconstructs the same activations.
     """
     sae, *rivals = judged
     found = []

@@ -1,6 +1,7 @@
 """What an SAE's figures must be compared with: principal components and raw neurons, both written as SAEs.
 
-Each direction stands twice, with either sign, and relu keeps one of the two. So the same code judges SAE and control.
+Each direction is a feature twice, once with each sign, and relu keeps one of the two. So the same code judges an SAE
+and its controls.
 """
 
 from typing import Any
@@ -29,7 +30,7 @@ def pca(acts: Tensor, like: SparseAutoencoder, k: int) -> SparseAutoencoder:
 
 
 def neurons(like: SparseAutoencoder, k: int) -> SparseAutoencoder:
-    """The k coordinates of x_norm that are largest by magnitude, as a TopK SAE."""
+    """A TopK SAE whose features are the neurons: of each token it keeps the k coordinates of x_norm largest in size."""
     d_in = like.config.d_in
     return _pairs(like, torch.eye(d_in), {"d_sae": 2 * d_in, "kind": "topk", "k": k})
 

@@ -1,7 +1,8 @@
 """The same features in other SAEs: nearest decoder rows, co-activation, stability across seeds.
 
-Nearest rows say that two features mean the same direction, co-activation that they mean the same tokens. (Sharkey et
-al. 2022 for the mean of the largest cosines; Bricken et al. 2023 for feature splitting; Paulo & Belrose 2025 for 0.7.)
+Features with near decoder rows have nearly the same direction. Two features that co-activate fire on the same tokens.
+(Sharkey et al. 2022 for the mean of the largest cosines; Bricken et al. 2023 for feature splitting; Paulo & Belrose
+2025 for 0.7.)
 """
 
 from collections.abc import Sequence
@@ -42,10 +43,10 @@ def chance_of_match(own: Tensor, other: Tensor) -> float:
 
 
 def stability(seeds: Sequence[int], decoders: Sequence[Tensor], live: Sequence[Tensor]) -> Stability:
-    """Compare the live features of SAEs that differ by seed alone, each with the nearest ones of the others.
+    """Compare SAEs that differ only by their seed: each live feature with the nearest live ones of the other SAEs.
 
-    `decoders` are unit-norm W_dec [d_sae, d_in], `live` bool [d_sae]; those of the SAE that is judged are the first.
-    Raises UserError for fewer than two seeds.
+    `decoders` are unit-norm W_dec [d_sae, d_in], `live` is bool [d_sae]. The first of each belong to the SAE that is
+    judged. Raises UserError for fewer than two seeds.
     """
     if len(set(seeds)) < 2:
         raise UserError("Stability across seeds needs at least two different seeds, for example --seeds 0,1,2.")
@@ -69,7 +70,7 @@ def match_features(own: Tensor, other: Tensor, own_lists: Lists, other_lists: Li
     """Match every feature of one SAE with its nearest one in another; see `MemberMatches` for the verdicts.
 
     `own` and `other` are unit-norm decoders [d_sae, d_in]; the lists are the SAEs' active entries on the same tokens.
-    Two features that never fire on the same token are a match or absent, by their directions alone.
+    If two features never fire on the same token, their directions alone decide between match and absent.
     """
     index, cosine = nearest_rows(own, other)
     feature = index.cpu().numpy()

@@ -33,7 +33,7 @@ class SplitLabels(NamedTuple):
     test: Ints
 
     def classes(self) -> list[int]:
-        """The classes that stand in train and in test. Raises UserError when they are fewer than two."""
+        """The classes that occur in train and in test. Raises UserError for fewer than two, and for an empty dev."""
         found = sorted(set(self.train.tolist()) & set(self.test.tolist()))
         if len(found) < 2 or not len(self.dev):
             raise UserError("Probing needs headlines of at least two classes in train and in test, and some in dev.")
@@ -58,9 +58,10 @@ class Probe:
 
 
 def headline_maxima(sae: SparseAutoencoder, acts: Tensor, headline: Tensor, n_headlines: int) -> sparse.csr_matrix:
-    """Each feature's maximum over a headline's tokens, [n_headlines, d_sae].
+    """Each feature's maximum over a headline's tokens, sparse [n_headlines, d_sae]; 0 where the feature is silent.
 
-    `acts` [n_tokens, d_in] are in the classifier's units; `headline`, int64 [n_tokens], is each token's headline.
+    `acts` [n_tokens, d_in] are in the classifier's units; `headline`, int64 [n_tokens], is the 0-based index of each
+    token's headline.
     """
     parts = []
     for start in range(0, len(acts), _CHUNK):
@@ -74,7 +75,7 @@ def headline_maxima(sae: SparseAutoencoder, acts: Tensor, headline: Tensor, n_he
 def fit_probes(units: SplitUnits, labels: SplitLabels, sizes: Sequence[int | None]) -> list[Probe]:
     """Fit a probe of every size in `sizes`; None stands for all units.
 
-    Raises UserError when fewer than two classes stand in train and in test, or when dev is empty.
+    Raises UserError when fewer than two classes occur in both train and test, or when dev is empty.
     """
     classes = labels.classes()
     order = {c: np.argsort(-_separation(units.train, labels.train == c), kind="stable") for c in classes}

@@ -23,7 +23,7 @@ def layers_path(study: Path) -> Path:
 
 
 def read_controls(path: Path) -> ControlsFile:
-    """Read the file about the SAE that its name says. Raises DamageError, also for one about another SAE."""
+    """Read the file at a `controls_path`. Raises DamageError, also if it is about another SAE than its name says."""
     found = read_record(path, ControlsFile)
     if found.sae_hash != path.stem:
         raise DamageError("is about another SAE")

@@ -30,7 +30,7 @@ def found_in_seeds_metric(seeds: Sequence[int]) -> MetricInfo:
 
 
 def times_found(seeds: Pairs, d_sae: int) -> Ints:
-    """In how many other seeds each feature has a match, [d_sae]."""
+    """In how many other seeds each feature has a match, int64 [d_sae]."""
     found = np.zeros(d_sae, np.int64)
     for _, match in seeds:
         found += np.array([verdict == "match" for verdict in match.verdict])
@@ -38,7 +38,10 @@ def times_found(seeds: Pairs, d_sae: int) -> Ints:
 
 
 def seed_stability(seeds: Pairs, live: Flags) -> SeedStability | None:
-    """Sum up the features that fire, given as a mask [d_sae]; None where there is no other seed, or none that fires."""
+    """Sum up in how many other seeds the features that fire are found; `live`, bool [d_sae], says which fire.
+
+    None if there is no other seed, and if no feature fires.
+    """
     n_live = int(live.sum())
     if not seeds or not n_live:
         return None

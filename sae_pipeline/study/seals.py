@@ -21,7 +21,8 @@ from sae_pipeline.study.layout import Layout
 def keep_sealed(layout: Layout, headlines: Headlines) -> None:
     """Record which of a classifier's headlines are sealed.
 
-    Raises UserError where headlines that the study keeps sealed are among those that are not.
+    Raises UserError if the other headlines include some that the study keeps sealed, and if a run already shows
+    headlines that would be sealed.
     """
     shown = {sealed_key(text) for split in (headlines.train, headlines.dev, headlines.test) for text in split.texts}
     if n := len(shown & closed_keys(layout)):
