@@ -161,5 +161,5 @@ def explanation_lines(found: Sequence[Explanation], asked: int) -> list[str]:
             what = {"rule_detection": "found rule, the same headlines"}.get(name, name)
             lines.append(f"  {what}: mean AUROC {sum(scores) / len(scores):.3f} over {len(scores):,} features")
     if len(found) < asked:
-        lines.append("The other answers were no explanations; the same command asks again.")
+        lines.append("The model's other answers could not be used; the same command asks again.")
     return lines

@@ -153,5 +153,5 @@ def family_lines(file: FamilyFile) -> Iterator[str]:
     found_in = ", ".join(f"{count:,} in {times}" for times, count in enumerate(s.found))
     seeds = ", ".join(map(str, s.seeds))
     yield f"{sum(s.found):,} features fire; found again in the seeds {seeds}: {found_in} of {len(s.seeds)}"
-    chance = "" if s.chance is None else f"; of random directions {s.chance:.1%} are found in a seed"
+    chance = "" if s.chance is None else f"; by chance {s.chance:.1%} of random directions are found in a seed"
     yield f"stable, in all of them: {s.share:.1%} [{s.low:.1%}, {s.high:.1%}]{chance}"

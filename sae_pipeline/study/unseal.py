@@ -41,7 +41,7 @@ class Opening:
 
     def lines(self) -> list[str]:
         """What would be opened and tested."""
-        which = ", ".join(map(str, self.plan.features)) or "none (--features)"
+        which = ", ".join(map(str, self.plan.features)) or "none; --features names some"
         return [
             f"sealed on {self.seal.sealed_at}: {self.seal.n_headlines:,} test headlines",
             f"they would be read once, with {self.plan.run_id}: classifier {self.plan.classifier_hash}, "

@@ -85,8 +85,9 @@ def _name(info: FeatureInfo, label: FeatureLabel | None) -> CardSection:
     if found and naming:
         rows.append(["found in the analysis", found.text, f"{found.score:.2f} ({ends(found.low, found.high, 2)})"])
         sentences.append(
-            f"AUROC says how well the name predicts where the feature fires, on headlines that did not choose it: "
-            f"{naming.n:,} in which it fires, {naming.n_rule:,} in which the name holds. F1 is {naming.f1 or 0:.2f}."
+            "AUROC says how well the name predicts in which headlines the feature fires strongly. It is measured on "
+            f"headlines that were not used to find the name. The feature fires strongly in {naming.n:,} of them, and "
+            f"the name holds in {naming.n_rule:,}. F1 is {naming.f1 or 0:.2f}."
         )
         if naming.shuffled is not None:
             sentences.append(f"Another feature's name scores {naming.shuffled:.2f} for this feature.")
@@ -114,11 +115,14 @@ def _classes(info: FeatureInfo) -> CardSection:
         row = [label, f"{split.n_fired:,} of {split.n_headlines:,}", *_auroc(split)]
         rows.append(row + (_effect(split, q.get(f"effect_{label.lower()}")) if has_effects else []))
     header = ["class", "fires in", "AUROC", "95 % interval", "q"]
-    sentences = ["AUROC: the probability that a headline of the class has a higher maximum than one of another class."]
+    sentences = [
+        "AUROC is the probability that the feature is stronger, by its maximum, in a headline of the class than in one "
+        "of another class."
+    ]
     if has_effects:
         header += ["effect", "95 % interval", "q"]
         sentences.append(
-            "Effect: what the class's logit owes to the feature, averaged over headlines (integrated gradients)."
+            "The effect is what the feature adds to the class's logit, averaged over headlines (integrated gradients)."
         )
     else:
         sentences.append(unmeasured("Effects on the classes have", f"intervene --run {info.run_id}"))
@@ -158,7 +162,7 @@ def _failures(run: RunReader, info: FeatureInfo) -> CardSection:
         in_run = (run.n_headlines - run.n_correct) / run.n_headlines
         sentences.append(
             f"Of the {total:,} headlines that have it among their strongest features, {wrong:,} "
-            f"({percent(wrong / total)}) are predicted wrongly; in the run {percent(in_run)} are."
+            f"({percent(wrong / total)}) are predicted wrongly; of all headlines of the run, {percent(in_run)} are."
         )
         if info.leaning is not None:
             other, name = total - int(counts[info.leaning].sum()), info.labels[info.leaning]

@@ -13,8 +13,8 @@ from viz_analysis.runs.card_parts import card_section, card_table, ends, found_a
 from viz_analysis.runs.headline_answers import match_expression
 from viz_analysis.runs.reader import RunReader
 
-_WORDS = 30  # of the feature, that are tried as rivals
-_MOST_PAIRS = 2_000  # headlines in which an estimate is held against an ablation
+_WORDS = 30  # of the feature's words are tried as rivals
+_MOST_PAIRS = 2_000  # headlines in which an estimate is compared with an ablation
 _KINDS = {
     "sae": "feature of this SAE",
     "pca": "PCA direction",
@@ -29,7 +29,7 @@ _KINDS = {
 def ablation_section(run: RunReader, info: FeatureInfo) -> CardSection:
     title = "Estimate against true ablation"
     if run.interventions is None:
-        return card_section(title, [unmeasured("It has", f"intervene --run {info.run_id}")])
+        return card_section(title, [unmeasured("Effects have", f"intervene --run {info.run_id}")])
     pairs = np.array(list(_pairs(run, info.feature)), np.float64).reshape(-1, 2)
     if len(pairs) == 0:
         sentence = "No headline lists the feature among its causes, so it was not ablated."
@@ -38,10 +38,13 @@ def ablation_section(run: RunReader, info: FeatureInfo) -> CardSection:
     rows = [
         ["headlines in which it was ablated", f"{len(pairs):,}"],
         ["mean share of the predicted logit (integrated gradients)", signed(shares.mean())],
-        ["mean change of that logit when it is removed alone", signed(-alone.mean())],
-        ["correlation of share and loss over headlines", _correlation(shares, alone)],
+        ["mean change of that logit when only this feature is ablated", signed(-alone.mean())],
+        ["correlation of the share with what the logit loses, over headlines", _correlation(shares, alone)],
     ]
-    sentence = "Shares add up to the logit. Removing a feature alone changes less where other features back it up."
+    sentence = (
+        "The shares of all features add up to the logit. Ablating one feature changes the logit less where other "
+        "features make up for it."
+    )
     return card_section(title, [sentence], table=card_table(["figure", "value"], rows))
 
 
@@ -82,8 +85,8 @@ def stability_section(run: RunReader, info: FeatureInfo, controls: ControlsFile 
     ]
     if rows:
         sentences = [
-            "The nearest feature of other SAEs on the same activations: cosine of the decoder rows, and the share of "
-            "tokens on which both fire among those on which either fires."
+            "The table has the nearest feature of each other SAE on the same activations. The cosine is that of the "
+            "decoder rows. Of the tokens on which either feature fires, both fire on the share in the last column."
         ]
     else:
         sentences = [unmeasured("Counterparts in other sizes and seeds have", f"family --run {info.run_id}")]
@@ -92,7 +95,7 @@ def stability_section(run: RunReader, info: FeatureInfo, controls: ControlsFile 
         sentences.append(unmeasured("Whether other seeds find it again has", verb))
     else:
         chance = run.stability.chance
-        of_chance = "" if chance is None else f"; of random directions {percent(chance)} are found in a seed"
+        of_chance = "" if chance is None else f"; by chance {percent(chance)} of random directions are found in a seed"
         sentences.append(
             f"{found_again(run, info).strip().removesuffix('.')} (decoder rows at a cosine of at least 0.7). Of the "
             f"features that fire, {percent(run.stability.share)} ({percent(run.stability.low)} to "
@@ -102,8 +105,8 @@ def stability_section(run: RunReader, info: FeatureInfo, controls: ControlsFile 
         stable = controls.stability
         sentences.append(
             f"Over trainings with the seeds {', '.join(map(str, stable.seeds))}, {percent(stable.matched_share)} of "
-            f"the SAE's features have a counterpart; the mean cosine is {number(stable.mean_cosine)}, by chance "
-            f"{number(stable.chance_cosine)}."
+            f"the SAE's features have a counterpart. The mean cosine with the nearest feature is "
+            f"{number(stable.mean_cosine)}; for random directions it is {number(stable.chance_cosine)}."
         )
     table = card_table(["SAE", "verdict", "feature", "cosine", "shared tokens"], rows)
     return card_section("Stability", sentences, table=table)
@@ -113,8 +116,8 @@ def rivals_section(run: RunReader, info: FeatureInfo, controls: ControlsFile | N
     rows, sentences = _own_rivals(run, info), []
     if rows:
         sentences.append(
-            f"AUROC for {rows[0][0]} against the other classes. The words are those on which it fires more often "
-            "than on others."
+            f"The rows about {rows[0][0]} have AUROCs for this class against the others. The words are those on which "
+            "the feature fires more often than on other words."
         )
     if controls:
         for control in controls.controls:
@@ -122,7 +125,9 @@ def rivals_section(run: RunReader, info: FeatureInfo, controls: ControlsFile | N
             if best:
                 around = f" ({ends(*best.auroc_interval, 2)})" if best.auroc_interval else ""
                 rows.append(["each class, mean", f"the best {_KINDS[control.name]}", f"{best.auroc:.2f}{around}"])
-        sentences.append("The lines about each class hold the whole SAE against baselines at the same sparsity.")
+        sentences.append(
+            "The rows “each class, mean” compare the best feature of the whole SAE with the best unit of each baseline."
+        )
         failed = [claim.sentence for claim in controls.claims if claim.k == 1 and claim.verdict != "better"]
         sentences += [f"This claim fails: {sentence}" for sentence in failed]
     else:
