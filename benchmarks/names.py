@@ -107,7 +107,7 @@ def figures(root: Path, size: str, n_shown: int) -> dict[str, Any]:
 
 
 def draft_counts(names: NamesFile, d_sae: int) -> Any:
-    """Which features fire, as counts [d_sae]."""
+    """A count for each feature, int64 [d_sae]: 1 if it fires, else 0."""
     fires = torch.zeros(d_sae, dtype=torch.int64)
     fires[[one.feature for one in names.features]] = 1
     return fires.numpy()

@@ -266,7 +266,7 @@ def summary(model: StudiedModel) -> list[Row]:
 
 
 def averages(found: list[Row]) -> Row:
-    """Means over seeds; of FVU also the half width of the 95 % interval over seeds (Student's t); of p the smallest."""
+    """Means over the seeds; for FVU also half the width of Student's 95 % interval, and for p the smallest."""
 
     def average(key: str) -> float | None:
         values = [row[key] for row in found if row.get(key) is not None]
@@ -285,13 +285,11 @@ def print_table(model: StudiedModel, table: list[Row]) -> None:
     print(
         f"Held-out figures (test), {model.name} layer {model.layer}. Means over seeds (×); ± is half a 95 % interval."
     )
-    print(
-        "words, all: predictions unchanged when spliced. drop: accuracy lost at the words, in points; p: the smallest"
-    )
-    print(
-        "of McNemar's over seeds. KL: of the spliced predictions, in 1/1000 nat. cosine: mean cosine of live features"
-    )
-    print("and the nearest ones in a training with another seed. best peer: the best SAE of another library.")
+    print("words, all: the share of predictions that stay the same when words, or all positions, are spliced.")
+    print("drop: the accuracy lost when words are spliced, in percentage points. p: the smallest McNemar p over seeds.")
+    print("KL: between the predictions before and after words are spliced, in 1/1000 nat. cosine: the mean cosine of a")
+    print("live feature's decoder row and the nearest row in a training with another seed. best peer: the SAE of")
+    print("another library with the lowest FVU.")
     titles = f"{'L0':>6}{'FVU':>8}{'±':>7}{'train':>7}{'dead':>7}{'words':>8}{'drop':>6}{'p':>6}{'KL':>6}{'all':>8}"
     print(f"{'':36}{titles}{'cosine':>8}   best peer: {'L0':>6}{'FVU':>8}{'words':>8}{'KL':>6}")
     for r in table:

@@ -1,7 +1,7 @@
 """The archive of a paper: one zip, from which its numbers and figures can be recomputed on another machine.
 
-It is laid out like a study: `paper/`, the run in `analysis_data/`, records and weights in `finbert_sae/`. SAEs that
-differ from another by their seed alone come without their weights.
+It has the folders of a study: `paper/`, the run in `analysis_data/`, records and weights in `finbert_sae/`. Trainings
+with other seeds come with their records only, without weights.
 """
 
 import shutil
@@ -26,7 +26,7 @@ _THE_SAME = (1980, 1, 1, 0, 0, 0)  # a date for all files, so that equal content
 
 
 def pack(sources: Sources, folder: Path, record: PaperRecord) -> None:
-    """Write the archive of a paper's folder into it."""
+    """Write the archive of a paper into the paper's own `folder`."""
     with tempfile.TemporaryDirectory() as temporary:
         alias = Path(temporary) / RECORD
         write_record(

@@ -39,7 +39,7 @@ def facts(sources: Sources) -> str:
 
 
 def count_parameters(weights: Path) -> int | None:
-    """The numbers in a file of weights, from its header alone; None where it cannot be read."""
+    """How many parameters a safetensors file holds, from its header alone; None if it cannot be read."""
     try:
         with weights.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
@@ -51,7 +51,7 @@ def count_parameters(weights: Path) -> int | None:
 
 
 def sae_parameters(config: SaeConfig) -> int:
-    """Trained numbers of an SAE: encoder, decoder, biases and thresholds."""
+    """How many trained parameters an SAE has: encoder, decoder, biases and thresholds."""
     return 2 * config.d_in * config.d_sae + 2 * config.d_sae + config.d_in
 
 

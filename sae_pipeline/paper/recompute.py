@@ -1,4 +1,4 @@
-"""Recomputing a paper's archive, and saying of each number and figure whether it is still the same."""
+"""Recomputing a paper's archive: whether each of its numbers and figures comes out the same again."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,8 +37,8 @@ from sae_pipeline.study.unseal import headline_peaks
 Outcome = Literal["same", "noise", "recorded", "DIFFERENT"]
 OUTCOMES: dict[Outcome, str] = {
     "same": "recomputed, bit for bit the same",
-    "noise": "recomputed, the same within noise",
-    "recorded": "equal to the records in the archive, not recomputed",
+    "noise": "recomputed, and the same within noise",
+    "recorded": "not recomputed, but equal to the records in the archive",
     "DIFFERENT": "different",
 }
 NOISE = (
@@ -80,9 +80,10 @@ def archived_record(folder: Path, archive: Path) -> PaperRecord:
 
 
 def recompute(folder: Path, record: PaperRecord, root: Path) -> Iterator[Judged]:
-    """Make every figure of an unpacked archive again, as far as what it holds and the study in `root` allow.
+    """Make every number and file of an unpacked archive again, and yield how each compares with the paper's.
 
-    Raises UserError where the archive's run cannot be read.
+    What needs weights or training headlines is made only if the archive, or the study in `root`, has them. Raises
+    UserError if the archive's run cannot be read.
     """
     sources = Sources.read(folder, record.run_id)
     known = numbers_of(sources, record.features)
