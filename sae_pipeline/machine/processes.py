@@ -101,13 +101,13 @@ ONE_PROCESS = Ranks()
 def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
     """The processes that torchrun started, or this single one. On CUDA each process takes a card of its own.
 
-    Raises UserError when torchrun's settings are incomplete.
+    Raises UserError when torchrun's settings are incomplete, and for more processes than the machine has cards.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ONE_PROCESS
         return
     if device.type == "cuda" and device.index is None:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        torch.cuda.set_device(_own_card())
     try:
         dist.init_process_group("gloo", timeout=_PATIENCE)
     except ValueError as error:
@@ -118,6 +118,19 @@ def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+
+
+def _own_card() -> int:
+    """The index of this process's card. Raises UserError, on all processes of a machine, when it has too few cards."""
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    n, n_cards = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1)), torch.cuda.device_count()
+    if n > n_cards:
+        cards = "1 card" if n_cards == 1 else f"{n_cards} cards"
+        raise UserError(
+            f"{n} processes are too many for a machine with {cards}; use torchrun --nproc-per-node {n_cards}, or "
+            "--device cpu."
+        )
+    return local
 
 
 def _send(pieces: Iterator[bytes]) -> None:
