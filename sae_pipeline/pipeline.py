@@ -33,6 +33,7 @@ from sae_pipeline.config import ExtractConfig, InterveneConfig, MapConfig, Study
 from sae_pipeline.errors import DamageError, NoEncoderError, UserError, command
 from sae_pipeline.headlines.dataset import load_headlines
 from sae_pipeline.headlines.labels import given_names
+from sae_pipeline.machine.memory import readable_memory_errors
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.runs.added_files import add_file
 from sae_pipeline.runs.drafts import RunPart, new_run
@@ -61,6 +62,7 @@ from sae_pipeline.study.seals import closed_keys, keep_sealed
 from sae_pipeline.tracking import Tracking, no_tracking
 
 
+@readable_memory_errors("fine-tuning")
 def finetune(
     study: StudyConfig, root: Path, device: torch.device, tracking: Tracking = no_tracking
 ) -> ClassifierRecord:
@@ -81,6 +83,7 @@ def finetune(
     return _made_present(folder, study, root)
 
 
+@readable_memory_errors("the classifier")
 def adopt(study: StudyConfig, root: Path, device: torch.device) -> ClassifierRecord:
     """Take a fine-tuned classifier as it is, or reuse the one that was taken with the same headlines.
 
@@ -129,6 +132,7 @@ def extract(config: ExtractConfig, root: Path, device: torch.device, ranks: Rank
     return extract_layers(config, (config.layer,), root, device, ranks)[0]
 
 
+@readable_memory_errors("extracting activations")
 def extract_layers(
     config: ExtractConfig, layers: Sequence[int], root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS
 ) -> list[ActivationStore]:
@@ -143,6 +147,7 @@ def extract_layers(
     return stores
 
 
+@readable_memory_errors("training and judging these SAEs")
 def train(
     extraction: ExtractConfig,
     config: TrainConfig,
@@ -191,6 +196,7 @@ def train_layers(
     return records
 
 
+@readable_memory_errors("training and judging these SAEs")
 def sweep(
     extraction: ExtractConfig,
     config: TrainConfig,
@@ -207,6 +213,7 @@ def sweep(
     return [read_sae_record(folder) for folder in folders]
 
 
+@readable_memory_errors("the analysis")
 def analyze(
     study: StudyConfig,
     root: Path,
@@ -247,6 +254,7 @@ def analyze(
     return ranks.broadcast(run)
 
 
+@readable_memory_errors("scoring")
 def score(study: StudyConfig, root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS) -> ScoreRecord:
     """Read a table through classifier and SAE and write it again, with predictions and features, into a folder.
 
@@ -259,6 +267,7 @@ def score(study: StudyConfig, root: Path, device: torch.device, ranks: Ranks = O
     return score_table(source, classifier, sae, sae_hash, config, ranks)
 
 
+@readable_memory_errors("interventions")
 def intervene(config: InterveneConfig, root: Path, device: torch.device) -> InterventionsFile:
     """Gather causal findings about a run and write them into its folder; its other files are only read.
 

@@ -22,6 +22,7 @@ from sae_pipeline.evaluation.family import chance_of_match, match_features, stab
 from sae_pipeline.evaluation.layers import LayerFound, compare_layers
 from sae_pipeline.evaluation.rivals import Comparison, ScoredProbe, live_features, random_model
 from sae_pipeline.evaluation.which_layer import which_layer
+from sae_pipeline.machine.memory import readable_memory_errors
 from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.folders import find_run, read_run
 from sae_pipeline.runs.seed_stability import in_other_seeds, seed_stability
@@ -47,6 +48,7 @@ from sae_pipeline.tracking import Tracking, no_tracking
 # --- finish --------------------------------------------------------------------------------------------
 
 
+@readable_memory_errors("finishing the SAE")
 def finish(
     config: FinishConfig, layer: int, root: Path, device: torch.device, tracking: Tracking = no_tracking
 ) -> SaeRecord:
@@ -64,6 +66,7 @@ def finish(
 # --- compare -------------------------------------------------------------------------------------------
 
 
+@readable_memory_errors("comparing the SAE")
 def compare(config: CompareConfig, layer: int, root: Path, device: torch.device) -> ControlsFile:
     """Compare an SAE with baselines and with its own other seeds; write `finbert_sae/evidence/<sae_hash>.json`."""
     started = time.perf_counter()
@@ -123,6 +126,7 @@ def _seed_scores(seed: int, folder: Path, probes: Mapping[int | None, ScoredProb
 # --- layers --------------------------------------------------------------------------------------------
 
 
+@readable_memory_errors("comparing the layers")
 def layers(config: LayersConfig, root: Path, device: torch.device) -> LayersFile:
     """Compare layers of the present classifier, and the SAEs that they have; write `finbert_sae/layers.json`.
 
@@ -183,6 +187,7 @@ def _layer_sae(record: SaeRecord, sae_hash: str, found: LayerFound) -> LayerSae:
 # --- family --------------------------------------------------------------------------------------------
 
 
+@readable_memory_errors("finding features in other SAEs")
 def family(config: FamilyConfig, root: Path, device: torch.device) -> FamilyFile:
     """Find the features of a run's SAE in its other sizes and seeds; write `family.json` into the run's folder.
 

@@ -7,7 +7,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sae_pipeline.machine.memory import fits
+from sae_pipeline.machine.transfers import to_device
+
 _RUN = 256  # neighbouring rows that are read together where not all fit into memory: about 15 headlines
+_CPU = torch.device("cpu")
 
 
 class Tokens(Protocol):
@@ -59,17 +63,24 @@ def steps_per_epoch(tokens: Tokens, batch_size: int) -> int:
 
 
 def batches(
-    tokens: Tokens, batch_size: int, epochs: int, seed: int, start: int = 0, in_memory: int | None = None
+    tokens: Tokens,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    start: int = 0,
+    in_memory: int | None = None,
+    device: torch.device = _CPU,
 ) -> Iterator[Tensor]:
     """Shuffled batches [batch_size, d_in] over `epochs` passes, from the `start`-th on; the same for the same seed.
 
     At most `in_memory` tokens are held. Where all fit the order is one permutation; else runs of 256 neighbouring
-    tokens are drawn at random until the memory is full, and shuffled among themselves.
+    tokens are drawn at random until the memory is full, and shuffled among themselves. Batches are on `device`, which
+    also gathers them if it has room for what is held.
     """
     generator = torch.Generator().manual_seed(seed)
     n, per_epoch = tokens.n_tokens, steps_per_epoch(tokens, batch_size)
     room = n if in_memory is None else max(1, in_memory // batch_size) * batch_size
-    held = tokens.read([(0, n)]) if n <= room else None
+    held = _near(tokens.read([(0, n)]), device) if n <= room else None
     for epoch in range(epochs):
         skip = max(0, start - epoch * per_epoch)  # batches of this pass that are not wanted
         runs = None if held is not None else torch.randperm(-(-n // _RUN), generator=generator)
@@ -80,10 +91,15 @@ def batches(
             if skip >= n_batches:
                 skip -= n_batches
                 continue
-            block = held if held is not None else tokens.read(_spans(runs, n, first, first + size))
-            for rows in order.split(batch_size)[skip:]:
-                yield block[rows]
+            block = held if held is not None else _near(tokens.read(_spans(runs, n, first, first + size)), device)
+            for rows in to_device(order, block.device).split(batch_size)[skip:]:
+                yield to_device(block[rows], device)
             skip = 0
+
+
+def _near(acts: Tensor, device: torch.device) -> Tensor:
+    """Activations on `device` if they fit there, else where they are."""
+    return acts.to(device) if fits(acts.nbytes, device) else acts
 
 
 def _spans(runs: Tensor | None, n: int, first: int, last: int) -> list[tuple[int, int]]:

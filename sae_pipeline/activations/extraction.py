@@ -20,20 +20,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sae_pipeline.activations.manifest import MANIFEST, Manifest, Moments, store_inputs_hash
+from sae_pipeline.activations.manifest import MANIFEST, Manifest, Moments, moment_sums, store_inputs_hash
 from sae_pipeline.activations.reading import HiddenBatch, read_layers
 from sae_pipeline.activations.store import ActivationStore, check_store, open_store, whole_store
 from sae_pipeline.artefacts.checkpoints import unfinished
 from sae_pipeline.artefacts.checksums import check_file, file_sums, read_record, write_record
 from sae_pipeline.artefacts.writing import publish, put, readable_os_errors
 from sae_pipeline.classifier.hooks import resolve_hookpoint
+from sae_pipeline.classifier.low_precision import copy_in_bf16
 from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import DamageError, ResourceError, UserError
 from sae_pipeline.headlines.extra import ExtraRecord
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
-from sae_pipeline.machine.device import dtype_name
+from sae_pipeline.machine.device import dtype_name, token_budget, use_bf16, wants
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
+from sae_pipeline.machine.transfers import Landing, beside
 from sae_pipeline.schema.common import FileSum
 
 SHARD_TOKENS = 1 << 16
@@ -82,19 +84,38 @@ class Extraction:
         """The same extraction of another layer."""
         return replace(self, config=self.config.model_copy(update={"layer": layer}))
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the classifier."""
+        return next(self.model.parameters()).device  # type: ignore[no-any-return]
+
+    @cached_property
+    def _network(self) -> Any:
+        """The classifier as it is read: a card would cast its weights to bf16 again for every batch."""
+        cast = wants(self.device).queues and use_bf16(self.device, self.config.precision)
+        return copy_in_bf16(self.model) if cast else self.model
+
+    def _as_device_wants(self, batches: Sequence[NDArray[np.int64]]) -> Sequence[NDArray[np.int64]]:
+        """The same headlines in the same order, in larger batches for a device that wants them."""
+        budget = token_budget(self.device, self.config.tokens_per_batch)
+        if budget == self.config.tokens_per_batch or not len(batches):
+            return batches
+        rows = np.concatenate(batches)
+        lengths = [len(self.headlines[row].input_ids) for row in rows]
+        return [rows[batch] for batch in length_batches(lengths, budget, equal_lengths(self.model))]
+
     def read(self, batches: Sequence[NDArray[np.int64]]) -> Iterable[HiddenBatch]:
         """Run the classifier on batches of headlines, given as indices."""
         return (read[0] for read in self.read_layers((self.config.layer,), batches))
 
     def read_layers(self, layers: Sequence[int], batches: Sequence[NDArray[np.int64]]) -> Iterator[list[HiddenBatch]]:
         """Run the classifier once on batches of headlines, given as indices: one `HiddenBatch` for each layer."""
-        place = self.pad_id, layers, self.config.positions
-        return read_layers(self.model, self.headlines, *place, batches=batches, precision=self.config.precision)
+        place, batches = (self.pad_id, layers, self.config.positions), self._as_device_wants(batches)
+        return read_layers(self._network, self.headlines, *place, batches=batches, precision=self.config.precision)
 
     def manifest(self, moments: Moments, shards: dict[str, FileSum], seconds: float) -> Manifest:
         """The description of the activations that were read."""
         mean, scale = moments.finish()
-        device = next(self.model.parameters()).device
         return Manifest(
             inputs_hash=self.name,
             classifier_hash=self.classifier_hash,
@@ -103,7 +124,7 @@ class Extraction:
             positions=self.config.positions,
             extract=self.config,
             extra=self.extra,
-            precision=dtype_name(device, self.config.precision),
+            precision=dtype_name(self.device, self.config.precision),
             d_in=len(mean),
             n_tokens=int(self.counts.sum()),
             n_headlines=len(self.headlines),
@@ -176,9 +197,14 @@ def _write_share(missing: Sequence[Extraction], works: Sequence[Path], ranks: Ra
     own = range(ranks.rank, len(plan), ranks.size)
     total = sum(int(counts[batch].sum()) for i in own for batch in plan[i])
     name = "extract" if len(missing) == 1 else f"extract {len(missing)} layers"
-    with tqdm(total=total, desc=name, unit="tok", unit_scale=True, disable=not ranks.first) as bar:
+    device = missing[0].device
+    landing = Landing(device)
+    with (
+        tqdm(total=total, desc=name, unit="tok", unit_scale=True, disable=not ranks.first) as bar,
+        beside(wants(device).writers) as write,
+    ):
         for i in own:
-            _write_shards(missing, works, i, bar.update)
+            _write_shards(missing, works, i, bar.update, landing, write)
     ranks.wait()
 
 
@@ -205,26 +231,37 @@ def _shard_record(work: Path, i: int) -> Path:
 
 
 def _write_shards(
-    missing: Sequence[Extraction], works: Sequence[Path], i: int, progress: Callable[[int], object]
+    missing: Sequence[Extraction],
+    works: Sequence[Path],
+    i: int,
+    progress: Callable[[int], object],
+    landing: Landing,
+    write: Callable[..., None],
 ) -> None:
-    """Write one shard of each layer, then their records, except those that are there already."""
+    """Write one shard of each layer, then their records, except those that are there already.
+
+    `write` may write later. Activations and moments come over `landing`.
+    """
     open_ = [n for n, work in enumerate(works) if not _is_written(work, i)]
     first = missing[0]
     if not open_:
         progress(sum(int(first.counts[batch].sum()) for batch in first.plan[i]))
         return
-    acts: list[list[Tensor]] = [[] for _ in open_]
-    headlines, positions = [], []
+    n_tokens = sum(int(first.counts[batch].sum()) for batch in first.plan[i])
+    shards = [_Landed() for _ in open_]
+    headlines, positions, filled = [], [], 0
     for batches in first.read_layers([missing[n].config.layer for n in open_], first.plan[i]):
-        for kept, batch in zip(acts, batches, strict=True):
-            kept.append(batch.acts.cpu().half())
-        headlines.append(batches[0].headlines.cpu())
-        positions.append(batches[0].positions.cpu())
-        progress(len(headlines[-1]))
-    places = {"headlines": torch.cat(headlines).int(), "positions": torch.cat(positions).short()}
-    for n, parts in zip(open_, acts, strict=True):
-        _write_shard(works[n], i, {"acts": torch.cat(parts), **places})
-        parts.clear()
+        for shard, batch in zip(shards, batches, strict=True):
+            shard.take(batch.acts.half(), n_tokens, filled, landing, wants(first.device).queues)
+        places = batches[0].places
+        headlines.append(torch.from_numpy(batches[0].rows)[places.headline])
+        positions.append(places.position)
+        filled += len(places)
+        progress(len(places))
+    listed = {"headlines": torch.cat(headlines).int(), "positions": torch.cat(positions).short()}
+    landed = landing.landed()
+    for n in open_:
+        write(_write_shard, works[n], i, shards.pop(0), listed, landed)
 
 
 def _is_written(work: Path, i: int) -> bool:
@@ -235,14 +272,41 @@ def _is_written(work: Path, i: int) -> bool:
     return False
 
 
-def _write_shard(work: Path, i: int, tensors: dict[str, Tensor]) -> None:
-    """Write one shard, then its record."""
+class _Landed:
+    """The activations of one shard in main memory, and their moments where the device computes them."""
+
+    def __init__(self) -> None:
+        self.acts = torch.empty(0)  # float16 [n_tokens, d_in]
+        self._sums: list[tuple[int, Tensor]] = []  # `moment_sums` of the parts
+
+    def take(self, acts: Tensor, n_tokens: int, start: int, landing: Landing, on_device: bool) -> None:
+        """Let activations [n, d_in] land as the tokens from `start` on; `on_device` computes their moments there."""
+        if not len(self.acts):
+            self.acts = landing.room((n_tokens, acts.shape[1]), torch.float16)
+        landing.copy(self.acts[start : start + len(acts)], acts)
+        if on_device:
+            sums = landing.room((acts.shape[1] + 1,), torch.float64)
+            landing.copy(sums, moment_sums(acts))
+            self._sums.append((len(acts), sums))
+
+    def moments(self) -> Moments:
+        """The moments, when all has landed. Raises UserError when activations are not finite."""
+        moments = Moments()
+        for n, sums in self._sums:
+            moments.add_sums(n, sums)
+        if not self._sums:
+            moments.add(self.acts)
+        return moments
+
+
+def _write_shard(work: Path, i: int, shard: _Landed, listed: dict[str, Tensor], landed: Callable[[], None]) -> None:
+    """Write one shard when it has landed, then its record. `listed` are the headline and position of each token."""
+    landed()
     path = work / _shard_name(i)
-    moments = Moments()
-    moments.add(tensors["acts"])
+    moments = shard.moments()
     temporary = path.with_suffix(".partial")
     with readable_os_errors(path.parent):
-        save_file(tensors, temporary)
+        save_file({"acts": shard.acts, **listed}, temporary)
         put(temporary, path)
     file = file_sums(work, [path.name])[path.name]
     write_record(_shard_record(work, i), _Shard(file=file, moments=moments.to_dict()))

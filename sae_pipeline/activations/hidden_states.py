@@ -13,6 +13,8 @@ from sae_pipeline.activations.sites import Sites
 from sae_pipeline.arrays import Floats, Ints, ragged
 from sae_pipeline.classifier.tail import Tail
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
+from sae_pipeline.machine.device import token_budget
+from sae_pipeline.machine.memory import for_each_batch
 from sae_pipeline.schema.common import PositionKind
 
 
@@ -83,6 +85,11 @@ class HiddenStates:
     def rerun(self, tail: Tail, tokens_per_batch: int) -> Floats:
         """Logits [n_headlines, n_classes] from the layers after the hookpoint."""
         logits = np.zeros((len(self.tokenized), tail.n_classes))
-        for rows in length_batches(self.lengths.tolist(), tokens_per_batch, tail.equal_lengths):
+
+        def run(rows: Ints) -> None:
             logits[rows] = tail(*self.padded(rows)).double().cpu().numpy()
+
+        budget = token_budget(self.hidden.device, tokens_per_batch)
+        batches = length_batches(self.lengths.tolist(), budget, tail.equal_lengths)
+        for_each_batch("the layers after the hookpoint", batches, run)
         return logits

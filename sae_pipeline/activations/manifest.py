@@ -82,6 +82,20 @@ class Activations:
         return torch.tensor(self.manifest.scale)
 
 
+def moment_sums(acts: Tensor) -> Tensor:
+    """The mean of activations [n, d_in] and Σ‖x − mean‖² as one float64 [d_in + 1], on their device."""
+    x = acts.double()
+    mean = x.mean(0)
+    return torch.cat([mean, (x - mean).square().sum()[None]])
+
+
+def _check_finite(squares: float) -> None:
+    if not np.isfinite(squares):
+        raise UserError(
+            "The classifier's activations are not finite (NaN or beyond fp16's 65,504); fine-tune it again."
+        )
+
+
 class Moments:
     """The mean and Σ‖x − mean‖² of activations in one pass, in float64; parts can be merged (Chan et al. 1983)."""
 
@@ -95,11 +109,15 @@ class Moments:
             mean = x.mean(0)
             x = x - mean
             squares = float((x * x).sum())
-            if not np.isfinite(squares):
-                raise UserError(
-                    "The classifier's activations are not finite (NaN or beyond fp16's 65,504); fine-tune it again."
-                )
+            _check_finite(squares)
             self.merge(Moments(len(x), mean, squares))
+
+    def add_sums(self, n: int, sums: Tensor) -> None:
+        """Take in the `moment_sums` of n activations. Raises UserError when they are not finite."""
+        if n == 0:
+            return
+        _check_finite(float(sums[-1]))
+        self.merge(Moments(n, sums[:-1].tolist(), float(sums[-1])))
 
     def merge(self, other: "Moments") -> None:
         """Take in the moments of other activations."""

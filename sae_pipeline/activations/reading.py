@@ -7,7 +7,7 @@ analysis, interventions and the end-to-end finish all read from it.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,16 @@ from torch import Tensor
 from sae_pipeline.activations.sites import Sites
 from sae_pipeline.classifier.hooks import Site, hooked, resolve_hookpoint
 from sae_pipeline.classifier.padding import equal_lengths
-from sae_pipeline.config import Precision
+from sae_pipeline.config import TOKENS_PER_BATCH, Precision
 from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask, length_batches, padded_batches
-from sae_pipeline.machine.device import MicroBatches, autocast
+from sae_pipeline.machine.device import autocast, token_budget
+from sae_pipeline.machine.memory import MicroBatches
 from sae_pipeline.schema.common import PositionKind
 
 
 @dataclass(frozen=True)
 class HiddenBatch:
-    """A padded batch of headlines at the hookpoint. All tensors are on the model's device.
+    """A padded batch of headlines at the hookpoint. All tensors are on the model's device, but for those of `places`.
 
     `acts`, `headlines` and `positions` list the sites, headline by headline, positions ascending.
     """
@@ -35,8 +36,13 @@ class HiddenBatch:
     hidden: Tensor  # [n_headlines, n_positions, d_in], in the dtype that the model computes in
     input_ids: Tensor  # int64 [n_headlines, n_positions]
     mask: Tensor  # int64 [n_headlines, n_positions], 1 where there is a token
-    sites: Sites  # the vectors that are read
+    places: Sites  # the vectors that are read, in main memory, so that nothing waits for a card to list them
     logits: Tensor | None  # [n_headlines, n_classes]; None where they were not asked for
+
+    @cached_property
+    def sites(self) -> Sites:
+        """The vectors that are read."""
+        return self.places.to(self.hidden.device)
 
     @property
     def acts(self) -> Tensor:
@@ -61,7 +67,7 @@ def read_batches(
     layer: int,
     positions: PositionKind,
     *,
-    tokens_per_batch: int = 4096,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
     batches: Iterable[NDArray[np.int64]] | None = None,
     precision: Precision = "fp32",
     with_logits: bool = False,
@@ -93,7 +99,7 @@ def read_layers(
     layers: Sequence[int],
     positions: PositionKind,
     *,
-    tokens_per_batch: int = 4096,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
     batches: Iterable[NDArray[np.int64]] | None = None,
     precision: Precision = "fp32",
     with_logits: bool = False,
@@ -107,11 +113,12 @@ def read_layers(
     device = next(model.parameters()).device
     micro = MicroBatches("reading activations", len(headlines))
     if batches is None:
-        batches = length_batches([len(h.input_ids) for h in headlines], tokens_per_batch, equal_lengths(model))
+        budget = token_budget(device, tokens_per_batch)
+        batches = length_batches([len(h.input_ids) for h in headlines], budget, equal_lengths(model))
     for rows, members, input_ids, mask in padded_batches(headlines, batches, pad_id, device):
         forward = partial(_forward, model, sites, input_ids, mask, precision, with_logits)
         hidden, logits = micro.run(forward, len(members))
-        where = Sites.of_mask(counted_mask(members, positions).to(device), positions)
+        where = Sites.of_mask(counted_mask(members, positions), positions)
         yield [HiddenBatch(rows, hidden[layer], input_ids, mask, where, logits) for layer in layers]
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sae_pipeline.headlines.tokens import TokenizedHeadline
+from sae_pipeline.machine.transfers import to_device
 from sae_pipeline.schema.common import PositionKind
 
 
@@ -53,6 +54,12 @@ class Sites:
         with_words, owner = headline.unique_consecutive(return_inverse=True)
         return cls(member, with_words, torch.zeros_like(with_words), owner)
 
+    def to(self, device: torch.device) -> "Sites":
+        """The same sites with their tensors on `device`."""
+        owner = None if self.owner is None else to_device(self.owner, device)
+        member, headline, position = (to_device(t, device) for t in (self.member, self.headline, self.position))
+        return Sites(member, headline, position, owner)
+
     def __len__(self) -> int:
         return len(self.headline)
 
@@ -61,7 +68,8 @@ class Sites:
         x = hidden.flatten(0, -2)[self.member].float()
         if self.owner is None:
             return x
-        return x.new_zeros(len(self), x.shape[1]).index_add(0, self.owner, x) / self._sizes[:, None]
+        sizes = torch.bincount(self.owner, minlength=len(self))
+        return torch.segment_reduce(x, "sum", lengths=sizes, initial=0) / sizes[:, None]  # index_add may not repeat
 
     def moved(self, hidden: Tensor, delta: Tensor) -> Tensor:
         """A copy of the hidden states in which the sites have moved by `delta` [n_sites, d_in]."""
@@ -74,8 +82,3 @@ class Sites:
         if self.owner is not None:
             return self.moved(hidden, acts - self.read(hidden))
         return hidden.flatten(0, -2).index_copy(0, self.member, acts.to(hidden.dtype)).view_as(hidden)
-
-    @property
-    def _sizes(self) -> Tensor:
-        assert self.owner is not None
-        return torch.bincount(self.owner, minlength=len(self))

@@ -13,9 +13,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sae_pipeline.activations.extraction import Extraction
-from sae_pipeline.activations.manifest import Activations, Moments
+from sae_pipeline.activations.manifest import Activations, Moments, moment_sums
 from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.headlines.tokens import length_batches
+from sae_pipeline.machine.device import wants
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,11 @@ class ActivationStream(Activations):
         batches = [batch for shard in extraction.plan for batch in shard]
         with tqdm(total=int(extraction.counts.sum()), desc="mean and scale", unit="tok", unit_scale=True) as bar:
             for batch in extraction.read(batches):
-                acts = batch.acts
-                moments.add(acts.cpu().half())
+                acts = batch.acts.half()
+                if wants(extraction.device).queues:
+                    moments.add_sums(len(acts), moment_sums(acts))
+                else:
+                    moments.add(acts.cpu())
                 bar.update(len(acts))
         return cls(extraction.manifest(moments, {}, time.perf_counter() - started), extraction)
 
@@ -52,8 +56,8 @@ class ActivationStream(Activations):
         batches = [order[wanted[batch]] for batch in grouped]
         parts, firsts, filled = [], np.empty(len(wanted), dtype=np.int64), 0
         for batch in self.extraction.read(batches):
-            acts = batch.acts
-            parts.append(acts.cpu().half())
+            acts = batch.acts.half().cpu()
+            parts.append(acts)
             counts = self.extraction.counts[batch.rows]
             firsts[known[batch.rows]] = filled + counts.cumsum() - counts
             filled += len(acts)

@@ -29,6 +29,7 @@ from sae_pipeline.causal.probe import Probe
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, length_batches
+from sae_pipeline.machine.memory import out_of_memory
 from sae_pipeline.schema.common import PER_HEADLINE
 from sae_pipeline.schema.dicts import WordEffectsDict, WordSummaryDict
 
@@ -105,7 +106,7 @@ class WordProbe:
             found = self._centred(headlines, row, gates, predicted)
             slopes = self._mean_slopes(headlines, predicted, longest, steps)
         except (RuntimeError, TypeError, ValueError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
+            if out_of_memory(error):
                 raise
             raise self._refused("does not take moved embeddings") from error
         whole, empty = found[version == 0], found[version == 1]

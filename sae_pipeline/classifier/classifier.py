@@ -16,11 +16,11 @@ from sae_pipeline.artefacts.checksums import MissingError, check_files, content_
 from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.classifier.pretrained import load_pretrained, recorded_model
-from sae_pipeline.config import AdoptConfig, FinetuneConfig, HeadlinesConfig, Precision
+from sae_pipeline.config import TOKENS_PER_BATCH, AdoptConfig, FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.headlines.dataset import Headlines
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches, padded_batches, tokenize
-from sae_pipeline.machine.device import autocast
+from sae_pipeline.machine.device import autocast, token_budget
 from sae_pipeline.schema.common import FileName, FileSum
 from sae_pipeline.schema.reports import ClassifierReport, ClassScore
 
@@ -147,13 +147,14 @@ def predict(
     network: Any,
     headlines: Sequence[TokenizedHeadline],
     pad_id: int,
-    tokens_per_batch: int = 4096,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
     precision: Precision = "fp32",
 ) -> NDArray[np.float32]:
     """Compute the logits [n_headlines, n_classes], in the headlines' order."""
     device = next(network.parameters()).device
     logits = np.zeros((len(headlines), network.config.num_labels), dtype=np.float32)
-    batches = length_batches([len(h.input_ids) for h in headlines], tokens_per_batch, equal_lengths(network))
+    budget = token_budget(device, tokens_per_batch)
+    batches = length_batches([len(h.input_ids) for h in headlines], budget, equal_lengths(network))
     with autocast(device, precision):
         shown = tqdm(batches, desc="predict", unit="batch", leave=False)
         for rows, _, input_ids, mask in padded_batches(headlines, shown, pad_id, device):

@@ -11,7 +11,6 @@ on dev 0.804 against 0.805 and on test 0.825 against 0.826, where seeds differ b
 """
 
 import math
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,7 +41,9 @@ from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.tokens import TokenizedHeadline, padded_batches, shuffled_batches, tokenize
-from sae_pipeline.machine.device import MicroBatches, autocast, dtype_name, use_bf16
+from sae_pipeline.machine.clock import StepClock
+from sae_pipeline.machine.device import autocast, dtype_name, use_bf16
+from sae_pipeline.machine.memory import MicroBatches
 from sae_pipeline.machine.threads import taking_threads, threads_to_take
 from sae_pipeline.schema.reports import ClassifierReport
 from sae_pipeline.tracking import Log
@@ -138,30 +139,33 @@ def _fit(
     n_steps = steps_per_epoch * config.epochs
     with fast_dropout(network) as masks:
         short = logits_only(network)
-        masters = MasterWeights(network, use_bf16(next(network.parameters()).device, config.precision))
+        device = next(network.parameters()).device
+        masters = MasterWeights(network, use_bf16(device, config.precision))
         training_loss = _TrainingLoss(short, masks, pad_id, train, config)
-        progress = _resumed(masters, checkpoint) or _begun(next(network.parameters()).device)
-        shown: deque[float] = deque(maxlen=_SHOWN)
+        progress = _resumed(masters, checkpoint) or _begun(device)
+        losses, clock = _Losses(progress), StepClock(device, progress.seconds)
         bar = tqdm(total=n_steps, initial=progress.step, desc="fine-tune", unit="step")
         with bar, taking_threads(progress.threads):
             for epoch in range(progress.step // steps_per_epoch, config.epochs):
                 batches = shuffled_batches(lengths, config.batch_size, (config.seed, epoch))
                 left = batches[progress.step - epoch * steps_per_epoch :]
                 for batch in left:
-                    started = time.perf_counter()
-                    loss = training_loss.backward(batch, progress.step)
-                    rate = config.learning_rate * _schedule(progress.step, n_steps)
-                    masters.step(rate)
+                    with clock.step():
+                        loss = training_loss.backward(batch, progress.step)
+                        rate = config.learning_rate * _schedule(progress.step, n_steps)
+                        masters.step(rate)
                     progress.step += 1
-                    progress.loss_sum += loss * len(batch)
-                    progress.seconds += time.perf_counter() - started
-                    shown.append(loss)
-                    bar.update()
-                    bar.set_postfix_str(f"loss {np.mean(shown):.3f}", refresh=False)
+                    losses.add(loss, len(batch))
+                    if bar.update():  # the bar was drawn, which it is a few times a second
+                        bar.set_postfix_str(f"loss {losses.recent():.3f}", refresh=False)
                     if progress.step % _LOGGED == 0:
-                        log(progress.step, {"train/loss": float(np.mean(shown)), "train/learning_rate": rate})
+                        log(progress.step, {"train/loss": losses.recent(), "train/learning_rate": rate})
                     if batch is not left[-1] and checkpoint.due:
+                        losses.read()
+                        progress.seconds = clock.seconds
                         _save(progress, masters, checkpoint)
+                losses.read()
+                progress.seconds = clock.seconds
                 _end_epoch(progress, _report(short, dev, pad_id, config.precision), len(lengths), masters, checkpoint)
                 log(progress.step, _epoch_figures(progress.history[-1]))
     return progress
@@ -176,6 +180,35 @@ def _epoch_figures(epoch: EpochRecord) -> dict[str, float]:
     }
 
 
+class _Losses:
+    """The losses of steps. They stay on the device until they are read, so that no step waits for it."""
+
+    def __init__(self, progress: _Progress) -> None:
+        """What is read is added to `progress.loss_sum`."""
+        self._progress = progress
+        self._unread: list[tuple[Tensor, int]] = []
+        self._recent: deque[float] = deque(maxlen=_SHOWN)
+
+    def add(self, loss: Tensor, n_headlines: int) -> None:
+        """Take in the mean loss [] of a step."""
+        self._unread.append((loss, n_headlines))
+
+    def read(self) -> None:
+        """Wait for the device, and add up what is new."""
+        if not self._unread:
+            return
+        losses, sizes = zip(*self._unread, strict=True)
+        self._unread.clear()
+        for loss, n_headlines in zip(torch.stack(losses).tolist(), sizes, strict=True):
+            self._progress.loss_sum += loss * n_headlines
+            self._recent.append(loss)
+
+    def recent(self) -> float:
+        """The mean of the last losses."""
+        self.read()
+        return float(np.mean(self._recent))
+
+
 class _TrainingLoss:
     """The mean loss of a network on batches of training headlines, and its gradients."""
 
@@ -183,25 +216,28 @@ class _TrainingLoss:
         self.network, self.masks, self.pad_id, self.config = network, masks, pad_id, config
         self.device = next(network.parameters()).device
         self.headlines = train.headlines
-        self.labels = torch.tensor(train.labels, device=self.device)
-        self.class_weights = (
-            _class_weights(train.labels, network.config.num_labels).to(self.device) if config.class_weights else None
-        )
+        labels = torch.tensor(train.labels)
+        self.labels = labels.to(self.device)
+        weights = _class_weights(train.labels, network.config.num_labels) if config.class_weights else None
+        self.weights = None if weights is None else weights[labels]  # [n_headlines]
+        self.class_weights = None if weights is None else weights.to(self.device)
         self.micro = MicroBatches("fine-tuning", config.batch_size)
 
-    def backward(self, batch: NDArray[np.int64], step: int) -> float:
-        """Set the network's gradients to those of the mean loss on the headlines `batch`; return that loss."""
+    def backward(self, batch: NDArray[np.int64], step: int) -> Tensor:
+        """Set the network's gradients to those of the mean loss on the headlines `batch`; return that loss.
+
+        It is a float64 [] on the device.
+        """
         self.network.train()
-        labels = self.labels[batch]
-        weight = float(len(batch) if self.class_weights is None else self.class_weights[labels].sum())
+        weight = float(len(batch) if self.weights is None else self.weights[batch].sum())
         return self.micro.run(partial(self._backward, batch, weight, step), len(batch)) / weight
 
-    def _backward(self, batch: NDArray[np.int64], weight: float, step: int, parts: list[slice]) -> float:
+    def _backward(self, batch: NDArray[np.int64], weight: float, step: int, parts: list[slice]) -> Tensor:
         """Do so in parts of the batch; return the sum of the weighted losses."""
         self.network.zero_grad()
         torch.manual_seed(hash((self.config.seed, step)))
         self.masks.reseed(self.config.seed, step)
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
         rows_of_parts = (batch[part] for part in parts)
         for rows, _, input_ids, mask in padded_batches(self.headlines, rows_of_parts, self.pad_id, self.device):
             with autocast(self.device, self.config.precision):
@@ -214,7 +250,7 @@ class _TrainingLoss:
                 reduction="sum",
             )
             (loss / weight).backward()
-            total += loss.item()
+            total += loss.detach()
         return total
 
 

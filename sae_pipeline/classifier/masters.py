@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sae_pipeline.classifier.low_precision import hold_in_bf16
+
 _WEIGHT_DECAY = 0.01  # of matrices; biases and norms have none
 _MAX_NORM = 1.0
 _MANY_ROWS = 4096  # of an embedding; a step reads few of them
@@ -29,8 +31,8 @@ class MasterWeights:
         self._copies: dict[str, Tensor] = {}  # of gradients that are sparse or in bf16, dense and in fp32
         on_cpu = next(network.parameters()).device.type == "cpu"
         for module in network.modules():
-            if in_bf16 and isinstance(module, nn.Linear):
-                module.to(torch.bfloat16)
+            if in_bf16:
+                hold_in_bf16(module)
             if on_cpu and isinstance(module, nn.Embedding) and module.num_embeddings > _MANY_ROWS:
                 module.sparse = not module.scale_grad_by_freq  # torch has no sparse gradient of that
         matrices = [weight for weight in self.weights.values() if weight.ndim > 1]
@@ -41,8 +43,7 @@ class MasterWeights:
 
     def step(self, learning_rate: float) -> None:
         """Clip the network's gradients to norm 1, move the masters along them, and copy these into the network."""
-        for name, weight in self.weights.items():
-            weight.grad = self._dense_fp32(name, self._parameters[name].grad)
+        self._take_gradients()
         nn.utils.clip_grad_norm_(self.weights.values(), _MAX_NORM)
         for group in self._adam.param_groups:
             group["lr"] = learning_rate
@@ -73,16 +74,23 @@ class MasterWeights:
 
     @torch.no_grad()
     def _copy_into_network(self) -> None:
-        for name, weight in self.weights.items():
-            self._parameters[name].copy_(weight)
+        torch._foreach_copy_([self._parameters[name] for name in self.weights], list(self.weights.values()))
 
-    def _dense_fp32(self, name: str, grad: Tensor | None) -> Tensor | None:
-        """A gradient that the masters' AdamW can read."""
-        if grad is None or (grad.dtype is torch.float32 and not grad.is_sparse):
-            return grad
-        if grad.device.type != "cpu":
-            return grad.float()
-        if name not in self._copies:
-            self._copies[name] = torch.empty_like(self.weights[name])
-        copy = self._copies[name]
-        return copy.zero_().add_(grad) if grad.is_sparse else copy.copy_(grad)
+    def _take_gradients(self) -> None:
+        """Give the masters the network's gradients, in a form that AdamW can read: dense and in fp32."""
+        in_bf16, copies = [], []
+        for name, weight in self.weights.items():
+            grad = self._parameters[name].grad
+            if grad is None or (grad.dtype is torch.float32 and not grad.is_sparse):
+                weight.grad = grad
+                continue
+            if name not in self._copies:
+                self._copies[name] = torch.empty_like(weight)
+            weight.grad = copy = self._copies[name]
+            if grad.is_sparse:
+                copy.zero_().add_(grad)
+            else:
+                in_bf16.append(grad)
+                copies.append(copy)
+        if copies:
+            torch._foreach_copy_(copies, in_bf16)  # on a card one kernel instead of one for each weight

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sae_pipeline.classifier.hooks import hooked, resolve_hookpoint
 from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.errors import UserError
+from sae_pipeline.machine.device import exact_fp32
 
 
 def logits_only(model: Any, keep: int = 0) -> Any:
@@ -64,6 +65,7 @@ class Tail:
 
 
 @torch.no_grad()
+@exact_fp32()
 def _agrees(short: Any, model: Any, layer: int) -> bool:
     """Whether `short`, which begins after `layer`, gives the model's logits on a small padded batch."""
     site, _ = resolve_hookpoint(model, max(layer, 1))

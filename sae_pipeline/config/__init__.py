@@ -4,7 +4,7 @@ The command line's flags and the notebook's parameters are these fields. Each ar
 with.
 """
 
-from sae_pipeline.config.base import Config, Precision
+from sae_pipeline.config.base import TOKENS_PER_BATCH, Config, Precision
 from sae_pipeline.config.findings import (
     AnalyzeConfig,
     CompareConfig,
@@ -50,6 +50,7 @@ __all__ = [
     "PRESETS",
     "RUN_FORMATS",
     "SAE_FORMATS",
+    "TOKENS_PER_BATCH",
     "AdoptConfig",
     "AnalyzeConfig",
     "CompareConfig",

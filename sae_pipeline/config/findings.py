@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sae_pipeline.config.base import Config
+from sae_pipeline.config.base import TOKENS_PER_BATCH, Config
 
 
 class AnalyzeConfig(Config):
@@ -17,7 +17,7 @@ class AnalyzeConfig(Config):
     )
     top_tokens_per_feature: int = Field(20, ge=1, description="TOP_TOKENS_PER_FEATURE: examples per feature")
     top_features_per_headline: int = Field(10, ge=1, description="features kept per headline")
-    tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
+    tokens_per_batch: int = Field(TOKENS_PER_BATCH, ge=128, description="token budget of a batch, padding included")
 
 
 class ScoreConfig(Config):
@@ -33,7 +33,7 @@ class ScoreConfig(Config):
     )
     text_column: str | None = Field(None, description="column that holds the headline; none: found by its name")
     columns: tuple[str, ...] = Field((), description='names of the columns of a file without a header: "date,text"')
-    tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
+    tokens_per_batch: int = Field(TOKENS_PER_BATCH, ge=128, description="token budget of a batch, padding included")
     rows_per_part: int = Field(8192, ge=1, description="rows of each file; a call that was killed repeats one at most")
 
     @model_validator(mode="after")
@@ -66,7 +66,7 @@ class InterveneConfig(Config):
     ablate: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (), description="features to ablate everywhere, for accuracy before and after"
     )
-    tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
+    tokens_per_batch: int = Field(TOKENS_PER_BATCH, ge=128, description="token budget of a batch, padding included")
     seed: int = 0
 
 
@@ -114,7 +114,7 @@ class ContrastConfig(Config):
     pairs: str | None = Field(None, description="table of your own pairs: before, after and expected")
     features: int = Field(5, ge=0, le=50, description="features listed per kind of change")
     keep: int = Field(20, ge=0, le=500, description="pairs kept per kind of change, those against expectation first")
-    tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
+    tokens_per_batch: int = Field(TOKENS_PER_BATCH, ge=128, description="token budget of a batch, padding included")
     seed: int = Field(0, ge=0, description="of the draw of headlines and of what replaces words")
 
 
@@ -137,7 +137,7 @@ class ExplainConfig(Config):
     timeout: float = Field(60.0, gt=0, le=3600, description="seconds that one answer may take")
     price_in: float = Field(0.0, ge=0, description="price of a million tokens in questions, for the estimate")
     price_out: float = Field(0.0, ge=0, description="price of a million tokens in answers")
-    tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
+    tokens_per_batch: int = Field(TOKENS_PER_BATCH, ge=128, description="token budget of a batch, padding included")
     seed: int = Field(0, ge=0, description="of the draw of headlines")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from sae_pipeline.config.base import Config, Precision
+from sae_pipeline.config.base import TOKENS_PER_BATCH, Config, Precision
 from sae_pipeline.errors import UserError
 from sae_pipeline.schema.common import PositionKind
 from sae_pipeline.schema.kinds import KINDS, Kind, KindRecord, listed
@@ -78,7 +78,7 @@ class ExtractConfig(Config):
         description="words: no special tokens; all: with [CLS] and [SEP]; one vector per headline: "
         "cls: [CLS], which the head reads, or mean: the mean of the words",
     )
-    tokens_per_batch: int = Field(4096, ge=128, description="token budget of a batch, padding included")
+    tokens_per_batch: int = Field(TOKENS_PER_BATCH, ge=128, description="token budget of a batch, padding included")
     precision: Precision = Field("auto", description="auto: bf16 where the chip has it")
     extra_text: str | None = Field(
         None, description='table whose text the SAEs also train on, without labels; or "sample" (see docs/data.md)'

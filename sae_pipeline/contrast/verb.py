@@ -12,6 +12,7 @@ from sae_pipeline.config import ContrastConfig
 from sae_pipeline.contrast.measure import measure
 from sae_pipeline.contrast.pairs import Pair, changed_texts, chosen_kinds, table_pairs, template_texts
 from sae_pipeline.errors import UserError
+from sae_pipeline.machine.memory import readable_memory_errors
 from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.compact_json import array
 from sae_pipeline.runs.folders import Run, find_run, read_run
@@ -22,6 +23,7 @@ from sae_pipeline.study.layout import Layout
 from sae_pipeline.study.seals import refuse_sealed
 
 
+@readable_memory_errors("comparing the texts")
 def contrast(config: ContrastConfig, root: Path, device: torch.device) -> ContrastFile:
     """Compare changed texts with the texts as they are; write `contrast.json` into the run's folder.
 

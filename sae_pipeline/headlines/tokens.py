@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sae_pipeline.headlines.text import link_spans
+from sae_pipeline.machine.transfers import to_device
 from sae_pipeline.schema.common import PER_HEADLINE, PositionKind, n_vectors
 
 # A word is a ticker, a number with its sign and unit, letters with the marks among them, or a single mark.
@@ -163,7 +164,7 @@ def padded_batches(
     for rows in batches:
         members = [headlines[i] for i in rows]
         input_ids, mask = collate(members, pad_id)
-        yield rows, members, input_ids.to(device), mask.to(device)
+        yield rows, members, to_device(input_ids, device), to_device(mask, device)
 
 
 def counted_mask(headlines: Sequence[TokenizedHeadline], positions: PositionKind) -> Tensor:

@@ -51,6 +51,17 @@ def test_passes_differ_and_mix(room: int | None) -> None:
     assert len((first // 256).unique()) >= (8 if room else 60)
 
 
+@pytest.mark.parametrize("room", [None, 1024])
+def test_what_does_not_fit_on_the_device_is_gathered_beside(room: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where activations are held changes no batch."""
+    expected = list(batches(numbered(3000), 400, 2, 0, in_memory=room))
+    asked: list[int] = []
+    monkeypatch.setattr("sae_pipeline.activations.batches.fits", lambda n_bytes, device: asked.append(n_bytes))
+    found = list(batches(numbered(3000), 400, 2, 0, in_memory=room))
+    assert max(asked) == 8 * (3000 if room is None else 800)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_chunks() -> None:
     """In order, the last one smaller."""
     assert [len(c) for c in chunks(numbered(10), 4)] == [4, 4, 2]

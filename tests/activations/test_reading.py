@@ -54,26 +54,34 @@ def test_later_layers_are_not_run(classifier: Classifier) -> None:
     assert not any(m._forward_hooks for m in classifier.model.modules())
 
 
+CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasSgemm(handle)`")
+
+
 class _SmallDevice(torch.nn.Module):
     """A model on a device that holds no more than `most` headlines at a time."""
 
-    def __init__(self, model: torch.nn.Module, most: int) -> None:
+    def __init__(self, model: torch.nn.Module, most: int, error: Exception | None = None) -> None:
         super().__init__()
         self.model, self.config, self.most = model, model.config, most
+        self.error = error or torch.OutOfMemoryError()
 
     def forward(self, input_ids: torch.Tensor, **inputs: torch.Tensor) -> object:
         """Out of memory where the batch is too large."""
         if len(input_ids) > self.most:
-            raise torch.OutOfMemoryError
+            raise self.error
         return self.model(input_ids=input_ids, **inputs)
 
 
-def test_out_of_memory_halves(classifier: Classifier, capsys: pytest.CaptureFixture[str]) -> None:
-    """Batches that do not fit are read in parts, with a message; a headline that does not fit ends with a sentence."""
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), CUBLAS], ids=["torch", "cublas"])
+def test_out_of_memory_halves(classifier: Classifier, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    """Batches that do not fit are read in parts, with a message; a headline that does not fit ends with a sentence.
+
+    cuBLAS allocates beside torch, and then the error is a RuntimeError.
+    """
     headlines = classifier.tokenize(TEXTS)
     whole = read_activations(classifier.model, headlines, 0, 2, "words")[0]
-    parts = read_activations(_SmallDevice(classifier.model, 4), headlines, 0, 2, "words")[0]
+    parts = read_activations(_SmallDevice(classifier.model, 4, error), headlines, 0, 2, "words")[0]
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4)
     assert "out of memory, goes on with 3 at a time" in capsys.readouterr().err
     with pytest.raises(UserError, match="too small for reading activations"):
-        read_activations(_SmallDevice(classifier.model, 0), headlines, 0, 2, "words")
+        read_activations(_SmallDevice(classifier.model, 0, error), headlines, 0, 2, "words")

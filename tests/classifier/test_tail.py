@@ -1,5 +1,8 @@
 """Shorter ways to a classifier's logits: compared with the whole model, values and gradients."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from transformers import AlbertConfig, AutoModelForSequenceClassification, BartConfig
@@ -44,6 +47,20 @@ class TestLogitsOnly:
         for config in (albert, bart):
             model = AutoModelForSequenceClassification.from_config(config)
             assert logits_only(model) is model
+
+    @pytest.mark.parametrize("ours", [logits_only, lambda model: Tail(model, LAYER)], ids=["from input", "tail"])
+    def test_precision_that_others_allow_misleads_no_check(self, bert: Case, ours: Callable[[Any], object]) -> None:
+        """The comparison's own products keep all bits, and afterwards what a program has allowed holds again."""
+        seen: set[str] = set()
+        handle = bert.model.register_forward_hook(lambda *_: seen.add(torch.backends.cuda.matmul.fp32_precision))
+        torch.set_float32_matmul_precision("medium")
+        try:
+            ours(bert.model)
+            after = torch.backends.cuda.matmul.fp32_precision, torch.get_float32_matmul_precision()
+        finally:
+            torch.set_float32_matmul_precision("highest")
+            handle.remove()
+        assert seen == {"ieee"} and after == ("tf32", "medium")
 
     def test_a_kept_layer_is_whole(self, case: Case) -> None:
         """A hook on any layer sees all positions, on the last one too."""

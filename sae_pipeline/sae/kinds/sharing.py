@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sae_pipeline.errors import ResourceError
+from sae_pipeline.machine.memory import out_of_memory
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.sae.kinds.stepper import Stepper, StepStats, Weights
 
@@ -58,6 +59,8 @@ class StepSharing:
         try:
             return self.ranks.sum(tensor)
         except RuntimeError as error:
+            if out_of_memory(error):
+                raise
             raise ResourceError(
                 "Another process of this training has ended, so it cannot go on; its checkpoint is kept: "
                 "run the same command again."
