@@ -38,6 +38,14 @@ def numbers_of(sources: Sources, n_features: int) -> dict[str, Number]:
     return {number.name: number for number in found}
 
 
+def _recorded(
+    name: str, value: float, n: int | None = None, ends: tuple[float | None, float | None] | None = None
+) -> Number:
+    """A number of a record, which only a training makes anew."""
+    low, high = ends or (None, None)
+    return Number(name=name, value=value, low=low, high=high, n=n, check="record")
+
+
 def _share(name: str, share: float, n: int, check: Check) -> Number:
     low, high = share_interval(round(share * n), n)
     return Number(name=name, value=share, low=low, high=high, n=n, check=check)
@@ -77,7 +85,7 @@ def sae_numbers(size: str, record: SaeRecord) -> Iterator[Number]:
         yield Number(name=f"{at}/fvu/{split}", value=quality.fvu, n=quality.n_tokens, check=check)
     yield Number(name=f"{at}/dead", value=r.dead_share, n=record.config.d_sae, check="train")
     yield from splice_numbers(at, r.spliced, "weights")
-    yield Number(name=f"{at}/seconds", value=r.seconds, check="record")
+    yield _recorded(f"{at}/seconds", r.seconds)
 
 
 def splice_numbers(at: str, spliced: SpliceReport, check: Check) -> Iterator[Number]:
@@ -105,7 +113,7 @@ def _seed_numbers(size: str, records: Sequence[SaeRecord]) -> Iterator[Number]:
     reports = [{number.name: number.value for number in sae_numbers(size, record)} for record in records]
     for figure in SEED_FIGURES:
         low, mean, high = student_interval([report[f"sae/{size}/{figure}"] for report in reports])
-        yield Number(name=f"seeds/{size}/{figure}", value=mean, low=low, high=high, n=len(records), check="record")
+        yield _recorded(f"seeds/{size}/{figure}", mean, len(records), (low, high))
 
 
 def student_interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -119,40 +127,31 @@ def _control_numbers(size: str, file: ControlsFile) -> Iterator[Number]:
     for control in file.controls:
         at = f"controls/{size}/{control.name}"
         if control.code is not None:
-            yield Number(name=f"{at}/l0", value=control.code.l0, n=control.code.n_tokens, check="record")
-            low, high = control.fvu_interval or (None, None)
-            n_tokens = control.code.n_tokens
-            yield Number(name=f"{at}/fvu", value=control.code.fvu, low=low, high=high, n=n_tokens, check="record")
+            yield _recorded(f"{at}/l0", control.code.l0, control.code.n_tokens)
+            yield _recorded(f"{at}/fvu", control.code.fvu, control.code.n_tokens, control.fvu_interval)
         if control.spliced:
             yield _share(f"{at}/unchanged", control.spliced.unchanged, control.spliced.n_headlines, "record")
         for probe in control.probing:
-            low, high = probe.auroc_interval or (None, None)
-            name = f"{at}/auroc/{probe.k or 'all'}"
-            yield Number(name=name, value=probe.auroc, low=low, high=high, n=file.n_test, check="record")
+            yield _recorded(f"{at}/auroc/{probe.k or 'all'}", probe.auroc, file.n_test, probe.auroc_interval)
     for claim in file.claims:
         name = f"claims/{size}/{claim.against}/{claim.measure}/{claim.k or 'all'}/{claim.rival_k or 'all'}"
-        low, high = claim.interval
-        yield Number(name=name, value=claim.gain, low=low, high=high, n=file.n_test, check="record")
-    n = len(file.stability.seeds)
-    yield Number(name=f"controls/{size}/stability/cosine", value=file.stability.mean_cosine, n=n, check="record")
-    yield Number(name=f"controls/{size}/stability/chance", value=file.stability.chance_cosine, n=n, check="record")
-    yield Number(name=f"controls/{size}/stability/matched", value=file.stability.matched_share, n=n, check="record")
+        yield _recorded(name, claim.gain, file.n_test, claim.interval)
+    at, stable = f"controls/{size}/stability", file.stability
+    yield _recorded(f"{at}/cosine", stable.mean_cosine, len(stable.seeds))
+    yield _recorded(f"{at}/chance", stable.chance_cosine, len(stable.seeds))
+    yield _recorded(f"{at}/matched", stable.matched_share, len(stable.seeds))
 
 
 def _layer_numbers(sources: Sources) -> Iterator[Number]:
-    for one in sources.layers.layers if sources.layers else ():
+    if sources.layers is None:
+        return
+    for one in sources.layers.layers:
         figures = {what: getattr(one, what) for what in LAYER_FIGURES}
         if one.sae:
             figures |= {"fvu": one.sae.fvu, "unchanged": one.sae.unchanged, "l0": one.sae.l0}
         for what, found in figures.items():
-            yield Number(
-                name=f"layers/{one.layer}/{what}",
-                value=found.value,
-                low=found.low,
-                high=found.high,
-                n=sources.layers.n_headlines if sources.layers else None,
-                check="record",
-            )
+            name = f"layers/{one.layer}/{what}"
+            yield _recorded(name, found.value, sources.layers.n_headlines, (found.low, found.high))
 
 
 def run_numbers(sources: Sources) -> Iterator[Number]:
@@ -160,9 +159,9 @@ def run_numbers(sources: Sources) -> Iterator[Number]:
     totals = sources.run.metadata.totals
     yield Number(name="run/headlines", value=totals.n_headlines, check="headlines")
     yield Number(name="run/tokens", value=totals.n_counted_tokens, check="headlines")
-    yield Number(name="run/live_features", value=totals.n_live_features, check="record")
+    yield _recorded("run/live_features", totals.n_live_features)
     for metric, n in tests_in(sources.run.folder).items():
-        yield Number(name=f"tests/{metric}", value=n, check="record")
+        yield _recorded(f"tests/{metric}", n)
 
 
 def auroc_columns(sources: Sources) -> list[MetricColumn]:
@@ -190,29 +189,21 @@ def feature_numbers(sources: Sources, n_features: int) -> Iterator[Number]:
             if tested is not None:
                 yield Number(name=f"{at}/tested", value=tested, low=low, high=high, n=n, check="weights")
             if q is not None:
-                yield Number(name=f"{at}/q", value=q, check="record")
+                yield _recorded(f"{at}/q", q)
 
 
 def _name_numbers(sources: Sources) -> Iterator[Number]:
-    for scores in sources.names.scores if sources.names else ():
-        yield Number(name=f"names/{scores.kind}/named", value=scores.share_named, n=scores.n_features, check="record")
+    for scores in sources.run.names.scores if sources.run.names else ():
+        yield _recorded(f"names/{scores.kind}/named", scores.share_named, scores.n_features)
         if scores.quartiles:
-            yield Number(
-                name=f"names/{scores.kind}/median", value=scores.quartiles[2], n=scores.n_scored, check="record"
-            )
+            yield _recorded(f"names/{scores.kind}/median", scores.quartiles[2], scores.n_scored)
 
 
 def _contrast_numbers(sources: Sources) -> Iterator[Number]:
     for kind in sources.contrast.kinds if sources.contrast else ():
         for what, share in (("changed", kind.changed), ("as_expected", kind.as_expected)):
-            yield Number(
-                name=f"contrast/{kind.kind}/{kind.source}/{what}",
-                value=share.share,
-                low=share.low,
-                high=share.high,
-                n=kind.n_pairs,
-                check="record",
-            )
+            name = f"contrast/{kind.kind}/{kind.source}/{what}"
+            yield _recorded(name, share.share, kind.n_pairs, (share.low, share.high))
 
 
 def _causal_numbers(sources: Sources) -> Iterator[Number]:
@@ -221,8 +212,8 @@ def _causal_numbers(sources: Sources) -> Iterator[Number]:
         return
     for one in file.agreement:
         at = f"causes/agreement/{one.estimate}/{one.chosen}"
-        yield Number(name=f"{at}/pearson", value=one.pearson, n=one.n_pairs, check="record")
-        yield Number(name=f"{at}/spearman", value=one.spearman, n=one.n_pairs, check="record")
+        yield _recorded(f"{at}/pearson", one.pearson, one.n_pairs)
+        yield _recorded(f"{at}/spearman", one.spearman, one.n_pairs)
     if file.flips_searched:
         share = file.flips_found / file.flips_searched
         yield _share("causes/flipped", share, file.flips_searched, "record")
@@ -234,13 +225,11 @@ def _sealed_numbers(sources: Sources) -> Iterator[Number]:
         return
     for number in classifier_numbers(result.classifier, "sealed/classifier"):
         yield number.model_copy(update={"check": "record"})
-    yield Number(name="sealed/l0", value=result.held_out.l0, n=result.held_out.n_tokens, check="record")
-    yield Number(name="sealed/fvu", value=result.held_out.fvu, n=result.held_out.n_tokens, check="record")
+    yield _recorded("sealed/l0", result.held_out.l0, result.held_out.n_tokens)
+    yield _recorded("sealed/fvu", result.held_out.fvu, result.held_out.n_tokens)
     yield from splice_numbers("sealed", result.spliced, "record")
     for claim in result.claims:
         if claim.auroc is not None:
             at = f"sealed/feature/{claim.feature}"
-            yield Number(
-                name=f"{at}/auroc", value=claim.auroc, low=claim.low, high=claim.high, n=claim.n, check="record"
-            )
-            yield Number(name=f"{at}/p", value=claim.p or 0.0, check="record")
+            yield _recorded(f"{at}/auroc", claim.auroc, claim.n, (claim.low, claim.high))
+            yield _recorded(f"{at}/p", claim.p or 0.0)

@@ -10,12 +10,11 @@ from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.evaluation.splicing import MIN_HEADLINES_FOR_INTERVAL
 from sae_pipeline.runs.evidence import found_controls, found_layers
 from sae_pipeline.runs.folders import Run, find_run, read_run
-from sae_pipeline.runs.run_files import read_added, read_listed
+from sae_pipeline.runs.run_files import read_added
 from sae_pipeline.schema.causes import INTERVENTIONS, InterventionsFile
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.layers import LayersFile
-from sae_pipeline.schema.names import NAMES, NamesFile
 from sae_pipeline.schema.reports import SaeReport
 from sae_pipeline.schema.seal import SealRecord
 from sae_pipeline.study.layout import (
@@ -42,7 +41,6 @@ class Sources:
     seeds: dict[str, list[SaeRecord]]  # by size: trainings that differ by their seed alone, the one in `saes` first
     folders: dict[str, Path]  # of each of these SAEs in the store, by the hash that names it
     controls: dict[str, ControlsFile]  # by size
-    names: NamesFile | None
     interventions: InterventionsFile | None
     contrast: ContrastFile | None
     layers: LayersFile | None
@@ -79,14 +77,16 @@ class Sources:
             controls={
                 size: file for size, name in shown.items() if (file := found_controls(layout.root, name)) is not None
             },
-            names=read_listed(run.folder, NAMES, run.metadata.files[NAMES], NamesFile)
-            if NAMES in run.metadata.files
-            else None,
             interventions=read_added(run.folder, INTERVENTIONS, InterventionsFile),
             contrast=read_added(run.folder, CONTRAST, ContrastFile),
             layers=found_layers(layout.root, run.metadata.classifier_hash),
             seal=seal and seal[1],
         )
+
+    @property
+    def shown_controls(self) -> ControlsFile | None:
+        """What `compare` found about the run's own SAE, or else about the smallest one that was compared."""
+        return self.controls.get(self.size) or next(iter(self.controls.values()), None)
 
 
 def hash_of(record: SaeRecord) -> str:

@@ -152,13 +152,14 @@ class Run:
         )
 
     @cached_property
-    def found_names(self) -> dict[int, FeatureName]:
-        """What `names.json` says of each feature that fires; nothing where the run has no such file.
+    def names(self) -> NamesFile | None:
+        """`names.json`; None where the run has no such file. Raises `DamagedRunError`."""
+        return self._listed(NAMES, NamesFile, lambda one: names_problems(one, self.metadata, self.feature_stats))
 
-        Raises `DamagedRunError`.
-        """
-        names = self._listed(NAMES, NamesFile, lambda one: names_problems(one, self.metadata, self.feature_stats))
-        return {one.feature: one for one in names.features} if names else {}
+    @cached_property
+    def found_names(self) -> dict[int, FeatureName]:
+        """What `names.json` says of each feature that fires, if there is one. Raises `DamagedRunError`."""
+        return {one.feature: one for one in self.names.features} if self.names else {}
 
     @cached_property
     def neighbours(self) -> NeighboursFile | None:
