@@ -1,9 +1,10 @@
 """What checklists of conferences ask for: parameters, computing time, seeds, packages, licences, revisions."""
 
-import json
-import struct
+import math
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
 
 from sae_pipeline.classifier.classifier import WEIGHTS
 from sae_pipeline.config import DEFAULT_DATA
@@ -12,6 +13,7 @@ from sae_pipeline.paper.methods import data_name, is_tweets, model_name
 from sae_pipeline.paper.references import cite
 from sae_pipeline.paper.sources import Sources, hash_of
 from sae_pipeline.sae.autoencoder import SaeConfig
+from sae_pipeline.study.layout import Layout
 
 _LICENCES = {  # as their pages on the hub state them
     "sentence-transformers/all-MiniLM-L6-v2": "Apache-2.0",
@@ -19,7 +21,6 @@ _LICENCES = {  # as their pages on the hub state them
     DEFAULT_DATA: "MIT",
 }
 _UNKNOWN = "\\textbf{not recorded: look it up and state it here}"
-_HEADER_BYTES = 1 << 26
 
 
 def facts(sources: Sources) -> str:
@@ -41,13 +42,11 @@ def facts(sources: Sources) -> str:
 def count_parameters(weights: Path) -> int | None:
     """How many parameters a safetensors file holds, from its header alone; None if it cannot be read."""
     try:
-        with weights.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(size, _HEADER_BYTES)))
-    except (OSError, ValueError, struct.error):
+        with safe_open(weights, framework="numpy") as file:
+            shapes: list[list[int]] = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    except (OSError, SafetensorError):
         return None
-    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-    return sum(_product(shape) for shape in shapes)
+    return sum(map(math.prod, shapes))
 
 
 def sae_parameters(config: SaeConfig) -> int:
@@ -55,16 +54,8 @@ def sae_parameters(config: SaeConfig) -> int:
     return 2 * config.d_in * config.d_sae + 2 * config.d_sae + config.d_in
 
 
-def _product(shape: list[int]) -> int:
-    found = 1
-    for n in shape:
-        found *= n
-    return found
-
-
 def _parameters(sources: Sources) -> str:
-    folder = sources.root / "finbert_sae" / "store" / sources.run.metadata.classifier_hash
-    n = count_parameters(folder / WEIGHTS)
+    n = count_parameters(Layout(sources.root).store / sources.run.metadata.classifier_hash / WEIGHTS)
     classifier = "not recorded" if n is None else f"{n / 1e6:,.1f} million"
     saes = ", ".join(
         f"{latex_text(size)} {sae_parameters(record.config) / 1e6:,.1f} million"
