@@ -12,6 +12,7 @@ from sae_pipeline.config import RUN_FORMATS, HeadlinesConfig, StudyConfig
 from sae_pipeline.config_file import write_settings
 from sae_pipeline.errors import UserError
 from sae_pipeline.flags import STAGES, headlines_config, study_of
+from sae_pipeline.runs.run_files import ADDED_BY
 from sae_pipeline.schema.paper import PAPER, PaperRecord
 from sae_pipeline.study.root import StudyRoot, study_root
 from sae_pipeline.tracking import Tracking, tracking
@@ -152,7 +153,7 @@ def _run_stage(
     from sae_pipeline.study.importing import import_sae
 
     root, layer = place.folder, study.extract.layer
-    if reuse_run and verb in present.ADDED:
+    if reuse_run and verb in ADDED_BY.values():
         run = present.equal_run(study, root)
         if run is None or present.has_added(run, verb) or not ranks.first:
             return

@@ -37,11 +37,9 @@ from sae_pipeline.study.present import (
 from sae_pipeline.tracking import Tracking, no_tracking
 
 
-def ensure_activations(
-    config: ExtractConfig, root: Path, device: torch.device, ranks: Ranks = ONE_PROCESS
-) -> ActivationStore:
+def ensure_activations(config: ExtractConfig, root: Path, device: torch.device) -> ActivationStore:
     """The activations of the config's layer over the training headlines; see `ensure_layers`."""
-    return ensure_layers(config, (config.layer,), root, device, ranks)[0]
+    return ensure_layers(config, (config.layer,), root, device)[0]
 
 
 def ensure_layers(

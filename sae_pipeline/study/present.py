@@ -30,12 +30,10 @@ from sae_pipeline.headlines.dataset import Headlines, Split, load_headlines
 from sae_pipeline.headlines.extra import ExtraText, read_extra
 from sae_pipeline.kernels import choose as choose_kernels
 from sae_pipeline.runs.folders import list_runs
+from sae_pipeline.runs.run_files import ADDED_BY
 from sae_pipeline.sae.autoencoder import SparseAutoencoder, size_name
-from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import PROMPTS
-from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.kinds import listed
-from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.study.layout import (
@@ -293,14 +291,12 @@ def equal_run(study: StudyConfig, root: Path) -> Path | None:
     return None
 
 
-ADDED = {"intervene": (FEATURE_EFFECTS, INTERVENTIONS), "contrast": (CONTRAST,), "map": (MAP,)}  # verb: its files
-
-
 def has_added(run: Path, verb: str) -> bool:
     """Whether a run has what a verb adds to it, whole, with whatever settings it was made."""
     try:
-        for name in ADDED[verb]:
-            check_sealed(run / name)
+        for name, by in ADDED_BY.items():
+            if by == verb:
+                check_sealed(run / name)
     except DamageError:
         return False
     return True
