@@ -90,7 +90,7 @@ class Comparison:
     dev: SplitActivations
     test: SplitActivations
     named: NamedHeadlines  # the headlines of test, as names are found on them
-    probe_sizes: Sequence[int]
+    sizes: Sequence[int | None]  # units per class of each probe; None: all units
 
     @classmethod
     def read(
@@ -103,13 +103,13 @@ class Comparison:
             dev=SplitActivations.read(classifier, headlines.dev, *place),
             test=SplitActivations.read(classifier, headlines.test, *place),
             named=named_headlines(classifier, headlines.test),
-            probe_sizes=probe_sizes,
+            sizes=(*probe_sizes, None),
         )
 
     def judge(self, name: RivalName, sae: SparseAutoencoder, held_out: HeldOut | None) -> Judged:
         """Measure codes and probes on test; predictions too where `held_out` can splice the rival in."""
         units, acts = self._maxima(sae), self.test.acts
-        probes = self._scored(units, (*self.probe_sizes, None))
+        probes = self._scored(units, self.sizes)
         fvu = share_unexplained(*self._errors(sae))
         kind: Any = "names" if name == "sae" else name
         control = Control(
@@ -125,15 +125,14 @@ class Comparison:
 
     def probes(self, sae: SparseAutoencoder) -> dict[int | None, ScoredProbe]:
         """The probes of another SAE of the same activations."""
-        return self._scored(self._maxima(sae), (*self.probe_sizes, None))
+        return self._scored(self._maxima(sae), self.sizes)
 
     def without_sae(self, headlines: Headlines) -> list[Judged]:
         """Probes on the mean activations and on the words of headlines."""
         activations = SplitUnits(*(split.pooled() for split in (self.train, self.dev, self.test)))
-        words = bag_of_words(headlines)
         return [
             self._plain("activations", activations, (None,)),
-            self._plain("bag of words", words, (*self.probe_sizes, None)),
+            self._plain("bag of words", bag_of_words(headlines), self.sizes),
         ]
 
     def _plain(self, name: RivalName, units: SplitUnits, sizes: Sequence[int | None]) -> Judged:
