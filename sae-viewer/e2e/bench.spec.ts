@@ -149,7 +149,7 @@ test('the first view is why the hardest headlines were predicted as they were; o
 
   const order = page.getByRole('group', { name: 'Order of the headlines' })
   await expect(order.getByRole('button', { name: 'Wrong and unsure first' })).toHaveAttribute('aria-pressed', 'true')
-  await order.getByRole('button', { name: 'All in order' }).click()
+  await order.getByRole('button', { name: 'Order of the run' }).click()
   await expect(page).toHaveURL(/sort=position/)
   const all = (await (await fetch(`${server.url}/api/headlines?limit=1`)).json()) as HeadlinesPage
   await expect(shown.locator('bdi').first()).toHaveText(all.headlines[0]?.text ?? '', { useInnerText: false })

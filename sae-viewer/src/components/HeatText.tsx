@@ -107,11 +107,11 @@ function shadeOf(effect: number, { max, color }: Shade): CSSProperties {
 export function ShadeLegend({ shade, name }: { shade: Shade; name: string }) {
   return (
     <p className="flex flex-wrap items-center gap-x-2 text-xs text-soft">
-      <span>Words by effect:</span>
+      <span>Effect of each word:</span>
       <span className="rounded-[3px] px-1" style={shadeOf(shade.max, shade)}>
-        speaks for <bdi>{name}</bdi>
+        raises the <bdi>{name}</bdi> logit
       </span>
-      <span style={shadeOf(-shade.max / 2, shade)}>against it</span>
+      <span style={shadeOf(-shade.max / 2, shade)}>lowers it</span>
     </p>
   )
 }
@@ -128,7 +128,7 @@ function Text({ children }: { children: string }) {
 
 function Cut({ children }: { children: string }) {
   return (
-    <span className="text-faint" title="Cut by the context window">
+    <span className="text-faint" title="The words further away are not shown">
       {children}
     </span>
   )

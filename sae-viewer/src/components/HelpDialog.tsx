@@ -45,10 +45,10 @@ export function HelpDialog({ onClose }: { onClose: () => void }) {
           feature fires are coloured.
         </p>
         <p>
-          A chip with a signed number names a cause of the prediction: its share of the predicted class’s logit. Words filled with the
-          class’s colour speak for the class, underlined ones against it.
+          A chip with a signed number names a cause of the prediction. The number is the feature’s share of the predicted class’s logit. Words
+          filled with the class’s colour raise this logit, underlined words lower it.
         </p>
-        <p>The classifier did not read grey text: links, and what exceeds its maximum length.</p>
+        <p>The classifier did not read grey text, which is links and what exceeds its maximum length.</p>
       </div>
     </Modal>
   )

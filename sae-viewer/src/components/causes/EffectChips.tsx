@@ -33,7 +33,7 @@ export function EffectChips({ headline, labels, first, href, onLight }: {
             key={feature}
             href={href(feature)}
             className="chip"
-            title={`Share of the ${name} logit: ${signed(effect)} (integrated gradients). Removed alone: ${signed(-(ablation_logits[prediction] ?? 0))} logits, p(${name}) ${points} points.`}
+            title={`Share of the ${name} logit: ${signed(effect)} (integrated gradients). If only this feature is ablated, the logit changes by ${signed(-(ablation_logits[prediction] ?? 0))}, and the probability of ${name} by ${points} percentage points.`}
             onPointerEnter={() => onLight(feature)}
             onPointerLeave={() => onLight(undefined)}
             onFocus={() => onLight(feature)}
@@ -54,7 +54,7 @@ export function EffectChips({ headline, labels, first, href, onLight }: {
           </Link>
         )
       })}
-      <span className="text-xs text-soft tabular-nums" title={`All other features that fire here, together, on the ${name} logit.`}>
+      <span className="text-xs text-soft tabular-nums" title={`Sum of the shares of all other features that fire here, for the ${name} logit.`}>
         {listed.length > 0 ? 'others together' : 'all features together'} {signed(others)}
       </span>
     </>

@@ -35,13 +35,13 @@ export function Waterfall({ causes, index, labels, words, found, href, onLight }
   return (
     <figure aria-label={`Waterfall of the ${name} logit`} className="min-w-0 text-xs">
       <figcaption className="mb-1.5 text-soft">
-        What adds up to the <ClassRef name={name} /> logit. A filled bar speaks for <ClassRef name={name} />, a hollow one against it.
+        The shares add up to the <ClassRef name={name} /> logit. A filled bar raises it, a hollow bar lowers it.
       </figcaption>
       <div className={`${GRID} border-b border-line text-faint`} aria-hidden="true">
         <span>feature</span>
         <span className="text-right">share</span>
         <span className="text-right">{measured && 'alone'}</span>
-        <span className="truncate pl-1">{measured && 'bar share, line alone'}</span>
+        <span className="truncate pl-1">{measured && 'bar: share, line: alone'}</span>
       </div>
       <ol>
         {steps.map((step, i) => (
@@ -86,7 +86,7 @@ export function Waterfall({ causes, index, labels, words, found, href, onLight }
       </ol>
       {(small > 0 || all) && (
         <button type="button" aria-expanded={all} className="quiet mt-1.5" onClick={() => setAll(!all)}>
-          {all ? 'Cumulate small shares' : `List ${small} small ${small === 1 ? 'share' : 'shares'} too`}
+          {all ? 'Sum up the small shares' : `Show ${small} small ${small === 1 ? 'share' : 'shares'}`}
         </button>
       )}
       <Reading name={name} steps={steps} measured={measured} low={low} high={high} />
@@ -103,14 +103,14 @@ function Reading({ name, steps, measured, low, high }: { name: string; steps: Wa
     <div className="mt-1.5 max-w-[46rem] space-y-1 text-soft">
       {strongest?.alone !== undefined && why && (
         <p>
-          Feature {strongest.feature}: share {signed(strongest.effect)}, but removing it alone changes the logit by {signed(-strongest.alone)}: {why}.
+          Feature {strongest.feature}: share {signed(strongest.effect)}, but ablating only this feature changes the logit by {signed(-strongest.alone)}: {why}.
         </p>
       )}
       <p className="text-faint">
-        <b className="font-semibold">Share</b>: what the feature adds on the way from no feature to all (integrated gradients); the shares add up to the logit.{' '}
+        <b className="font-semibold">Share</b> is what the feature adds on the way from no feature to all (integrated gradients). The shares add up to the logit.{' '}
         {measured && (
           <>
-            <b className="font-semibold">Alone</b>: what the logit loses when only this feature is removed and the classifier is run again.{' '}
+            <b className="font-semibold">Alone</b> is what the logit loses when only this feature is ablated and the classifier runs again.{' '}
           </>
         )}
         The axis is the <ClassRef name={name} /> logit minus the mean of all logits, from {signed(low)} to {signed(high)}.

@@ -27,7 +27,7 @@ export function WordAttributions({ headline, labels }: { headline: Headline; lab
   const name = className(labels, headline.prediction)
   return (
     <section aria-label="Effects of words" className="min-w-0">
-      <h3 className="eyebrow">Do the words say the same?</h3>
+      <h3 className="eyebrow">Effects of words</h3>
       <table className="mt-1 w-full max-w-[30rem] tabular-nums">
         <caption className="sr-only">Effects on the {name} logit by word</caption>
         <thead className="text-faint">

@@ -15,7 +15,7 @@ export function Audit({ run, features, labels }: { run: string; features: number
   const after = parts.flatMap((part) => part.after)
   return (
     <section aria-label="Audit" className="text-xs">
-      <h3 className="eyebrow">Audit: the edited features ablated in every headline of the run</h3>
+      <h3 className="eyebrow">Audit: ablate the edited features in every headline of the run</h3>
       <div className="mt-1.5 flex flex-wrap items-center gap-x-3 gap-y-1">
         <button
           type="button"
@@ -68,8 +68,8 @@ function Result({ features, labels, before, after, changed, fired }: {
         <thead className="text-soft">
           <tr>
             <td />
-            {['before', 'after', 'change'].map((head) => (
-              <th key={head} scope="col" className="w-20 text-right font-normal">{head}</th>
+            {['before', 'after', 'change, points'].map((head) => (
+              <th key={head} scope="col" className="min-w-20 pl-2 text-right font-normal">{head}</th>
             ))}
           </tr>
         </thead>

@@ -17,8 +17,8 @@ export default function BenchView({ address, run }: { address: BenchAddress; run
     <section aria-label="Bench" className="mx-auto max-w-[96rem] 3xl:max-w-[114rem] px-4 pt-5 pb-16 sm:px-6 lg:pt-6">
       <h1 className="font-serif text-[1.75rem] leading-9">Bench</h1>
       <p className="mt-1 max-w-[46rem] leading-6 text-soft">
-        Type a headline to see what the classifier makes of it, and which features cause that. Then change words, or switch features off, and
-        see whether the prediction follows.
+        Type a headline to see what the classifier predicts, and which features cause the prediction. Then change words, or ablate features,
+        and see whether the prediction changes.
       </p>
       <RunExamples address={address} run={run} />
       <div className="mt-5">

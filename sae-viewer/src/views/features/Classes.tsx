@@ -57,9 +57,9 @@ export function Classes({ info }: { info: FeatureInfo }) {
       {toggle && <p className="border-t border-line pt-2">{toggle}</p>}
       <Reading>
         {knows('auroc') &&
-          'AUROC is the probability that a headline of the class has a higher maximum of f than one of another class; the line marks 0.5, chance. '}
-        {knows('effect') && 'Effect is the feature’s contribution to the class’s logit, averaged over the n headlines that were measured; the line marks 0. '}
-        {(knows('auroc_low') || knows('effect_low')) && 'Whiskers are 95 % intervals, with headlines resampled.'}
+          'AUROC is the probability that the feature is stronger, by its maximum, in a headline of the class than in one of another class. The line marks 0.5, which is chance. '}
+        {knows('effect') && 'The effect is what the feature adds to the class’s logit, averaged over the n headlines that were measured. The line marks 0. '}
+        {(knows('auroc_low') || knows('effect_low')) && 'Whiskers are 95 % intervals, from resampled headlines.'}
       </Reading>
     </Section>
   )

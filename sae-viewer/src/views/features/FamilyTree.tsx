@@ -28,7 +28,7 @@ export function FamilyTree({ info, size, address }: { info: FeatureInfo; size: s
       <div className="relative" style={{ height: tree.rows * ROW + (counterparts ? 20 : 0) }}>
         {counterparts && (
           <p aria-hidden="true" className="flex h-5 text-xs text-faint">
-            {['smaller SAEs', `this SAE, ${size}`, 'larger SAEs, other seeds'].map((name, i) =>
+            {['smaller SAEs', `this SAE, ${size}`, 'larger SAEs and other seeds'].map((name, i) =>
               tree.nodes.some(({ column }) => column === i) ? (
                 <span key={name} className="absolute truncate" style={{ left: `${columns.lefts[i] ?? 0}%`, width: `${columns.widths[i] ?? 0}%` }}>
                   {name}
@@ -48,8 +48,8 @@ export function FamilyTree({ info, size, address }: { info: FeatureInfo; size: s
       </div>
       <Reading>
         {counterparts &&
-          'Lines join a feature with its counterpart in another SAE, dashed where it is a split: other features of this SAE have the same counterpart. '}
-        {`Features of this SAE with a cosine of at least ${DUPLICATE} are near duplicates. Numbers are cosines of decoder rows.`}
+          'A line joins a feature with its counterpart in another SAE. A dashed line marks a split: other features of this SAE have the same counterpart. '}
+        {`Other features of this SAE with a cosine of at least ${DUPLICATE} are near duplicates. The numbers are cosines of decoder rows.`}
       </Reading>
     </section>
   )

@@ -196,7 +196,7 @@ function whyNothing(address: FeaturesAddress, page: FeaturesPage): string {
   if (only({ q, by }) && /^\d+$/.test(q.trim())) {
     return `There is no feature ${q}: this run’s features are numbered 0 to ${page.n_features - 1}.`
   }
-  if (searchedBy(q, by)) return `No feature of these filters means anything like “${q}”.`
+  if (searchedBy(q, by)) return `None of the features under these filters is near “${q}” in meaning.`
   if (only({ q, by })) return `No feature’s name or strongest word contains “${q}”.`
   if (only({ token })) return `No feature fires on a word that begins with “${token}”.`
   if (only({ labelled })) return 'No feature of this SAE has been named yet.'

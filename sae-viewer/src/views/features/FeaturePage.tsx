@@ -160,7 +160,7 @@ function Seeds({ info, stability }: { info: FeatureInfo; stability: Stability })
   const found = info.stats.find(({ name }) => name === FOUND_IN_SEEDS)?.value ?? 0
   return (
     <p className="mt-1 flex flex-wrap items-baseline gap-x-2 text-xs text-soft">
-      <SeedBadge found={found} stability={stability} />
+      <SeedBadge found={found} stability={stability} room />
       {FOUND} {found === 0 && 'This feature is found in none, so it may be an accident of its training.'}
     </p>
   )

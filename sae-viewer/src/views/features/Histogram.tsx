@@ -26,7 +26,8 @@ export function Histogram({ histogram, feature }: { histogram: Bins; feature: nu
   const high = Math.log10(edges[last + 1] ?? 10)
   const decades = Math.max(1, Math.ceil(Math.log10(Math.max(...counts) + 1)))
   // The height is log10(n + 1), so that one token is visible and no token has height 0.
-  const y = (n: number) => TOP + (1 - Math.log10(n + 1) / decades) * (HEIGHT - TOP - BOTTOM)
+  const highest = Math.log10(10 ** decades + 1)
+  const y = (n: number) => TOP + (1 - Math.log10(n + 1) / highest) * (HEIGHT - TOP - BOTTOM)
   const total = counts.reduce((sum, n) => sum + n, 0)
   const max = edges[(filled.at(-1) ?? 0) + 1] ?? 1
   const bin = pointed === undefined ? undefined : { from: edges[pointed] ?? 0, to: edges[pointed + 1] ?? 0, n: counts[pointed] ?? 0 }

@@ -1,7 +1,7 @@
 import type { ReactNode } from 'react'
 import { useLabel } from '../../hooks/useLabels'
 import type { FeatureInfo } from '../../interpAPI'
-import { count, counted, number } from '../../lib/format'
+import { count, number } from '../../lib/format'
 import { visible } from '../../lib/text'
 import { Interval } from './Interval'
 import { Reading, Section } from './Section'
@@ -51,7 +51,7 @@ function Found({ naming, feature }: { naming: Naming; feature: number }) {
       <Reading>
         {score === null
           ? 'It fires on too few of the testing headlines for a test, or on nearly all of them.'
-          : `How well the rule predicts where the feature fires, on headlines that did not choose it: 0.5 is chance. The feature fires in ${counted(n, 'testing headline')}${above > 0 ? ` above ${number(above)}` : ''}, and the rule holds in ${count(n_rule)}; F1 is ${number(f1 ?? 0)}.${shuffled === null ? '' : ` The rule of another feature scores ${number(shuffled)} here.`}`}
+          : `AUROC says how well the rule predicts in which headlines the feature fires strongly; 0.5 is chance. It is measured on testing headlines, which were not used to find the rule. The feature fires strongly in ${count(n)} of them${above > 0 ? ` (its maximum is above ${number(above)})` : ''}, and the rule holds in ${count(n_rule)}. F1 is ${number(f1 ?? 0)}.${shuffled === null ? '' : ` For comparison, the rule of another feature has an AUROC of ${number(shuffled)}.`}`}
       </Reading>
     </section>
   )
@@ -66,13 +66,13 @@ function Explained({ explanation: { text, model, detection, fuzzing, rule_detect
   return (
     <section aria-label="Explanation by a language model" className="min-w-0">
       <p className="wrap-anywhere">
-        <bdi className="font-semibold">{visible(text)}</bdi> <span className="text-xs text-soft">said <bdi>{visible(model)}</bdi></span>
+        <bdi className="font-semibold">{visible(text)}</bdi> <span className="text-xs text-soft">written by <bdi>{visible(model)}</bdi></span>
       </p>
       {scores.map(([what, score]) => score && <Score key={what} what={what} score={score} />)}
       <Reading>
         {scores.every(([, score]) => score === null)
-          ? 'It was not tested: there are too few headlines, or the model’s answers were no lists.'
-          : 'From its words alone the model picks headlines in which the feature fires, and headlines whose marked words make it fire, among as many others: 0.5 is chance.'}
+          ? 'It was not tested: there are too few headlines, or the model’s answers could not be used.'
+          : 'The model gets only the explanation. In detection it picks the headlines in which the feature fires, among as many others. With marked words it picks the headlines whose marked words make the feature fire. The scores are AUROCs; 0.5 is chance.'}
       </Reading>
     </section>
   )

@@ -83,14 +83,17 @@ function Family({ family }: { family: FamilyMatch[] }) {
           </li>
         ))}
       </ol>
-      <Reading>The nearest feature of each SAE trained on the same activations: cosine of the decoder rows, and the share of tokens on which both fire among those on which either fires.</Reading>
+      <Reading>
+        These are the nearest features in other SAEs that were trained on the same activations. The first number is the cosine of the two decoder
+        rows. The second is the share of tokens on which both fire, among those on which either fires (Jaccard).
+      </Reading>
     </section>
   )
 }
 
 function Counterpart({ match: { feature, run_id } }: { match: FamilyMatch }) {
   if (feature === null) return <span />
-  if (run_id === null) return <span className="tabular-nums" title="This SAE has no run">{feature}</span>
+  if (run_id === null) return <span className="tabular-nums" title="There is no run of this SAE to open">{feature}</span>
   return (
     <Link className="quiet tabular-nums" href={writeAddress({ ...FEATURES, run: run_id, feature })} title={`Feature ${feature} of ${run_id}`}>
       {feature}

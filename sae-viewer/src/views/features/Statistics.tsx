@@ -39,8 +39,8 @@ export function Statistics({ info, nFeatures }: { info: FeatureInfo; nFeatures: 
         ))}
       </table>
       <Reading>
-        f is the activation in units of the normalised residual stream; rank 1 is the highest value.
-        {estimated && ' n is the number of headlines behind an estimate, q its false-discovery rate over all features.'}
+        f is the feature’s activation, in units of the classifier’s normalised activations. Rank 1 has the highest value.
+        {estimated && ' n is the number of headlines behind an estimate, and q is its false-discovery rate, corrected for the number of features.'}
       </Reading>
     </Section>
   )

@@ -36,7 +36,7 @@ export function ConfusionFilter({ labels, query, chosen, correct, onChoose }: {
       {open && (
         <Modal title="Confusion matrix" wide="widest" onClose={() => setOpen(false)}>
           <p className="mb-3 text-xs text-soft">
-            Each row is a label, each column a predicted class. Frames mark the largest confusions. A cell or a name filters the headlines.
+            Each row is a label, each column a predicted class. Frames mark the largest confusions. Click a cell or a name to filter the headlines.
           </p>
           {matrix}
         </Modal>

@@ -113,7 +113,10 @@ function contradicts(pair: Pick<HeadlinesAddress, 'label' | 'prediction'>, corre
 function FeatureField({ feature, onFeature }: { feature: number | undefined; onFeature: (feature: number | undefined) => void }) {
   const { draft, type } = useDebounced(feature === undefined ? '' : String(feature), (text) => onFeature(wholeNumber(text)))
   return (
-    <label className="field outline-offset-2 outline-plum has-focus-visible:outline-2 flex items-center gap-2 px-2.5 text-sm">
+    <label
+      title="Lists the headlines that have this feature among their strongest"
+      className="field outline-offset-2 outline-plum has-focus-visible:outline-2 flex items-center gap-2 px-2.5 text-sm"
+    >
       <span className="shrink-0 text-faint">Has feature</span>
       <input
         type="text"

@@ -152,7 +152,7 @@ function OrderChoice({ address, run }: { address: HeadlinesAddress; run: Run }) 
   const { sort = IN_ORDER.sort, order } = address
   const orders = [
     [run.labelled ? 'Wrong and unsure first' : 'Unsure first', hardest],
-    [searchedBy(address.q, address.by) === undefined ? 'All in order' : 'Nearest first', IN_ORDER],
+    [searchedBy(address.q, address.by) === undefined ? 'Order of the run' : 'Nearest first', IN_ORDER],
   ] as const
   return (
     <span role="group" aria-label="Order of the headlines" className="inline-flex rounded-md border border-edge bg-raised">

@@ -30,7 +30,7 @@ export function OpenHeadline({ headline, run, labels, lit, asked, featureHref, h
   useLook('headlines', headline.headline_id)
   return (
     <div className="mt-3">
-      {headline.effects && <h3 className="eyebrow mt-5 mb-1">Strongest features by activation: what fires, not what causes</h3>}
+      {headline.effects && <h3 className="eyebrow mt-5 mb-1">Features with the strongest activation, which need not be causes</h3>}
       <ol aria-label="Strongest features" className="border-t border-line" onPointerLeave={() => onPoint(undefined)}>
         {headline.features.map((fired) => (
           <FeatureLine

@@ -14,10 +14,10 @@ export function SliceLine({ address, run, page }: { address: HeadlinesAddress; r
   const scored = run.labelled && filtered && n > 0
   if (!scored && where.length === 0) return null
   return (
-    <div role="group" aria-label="The slice" className="flex flex-wrap gap-x-4 border-b border-line py-1.5 text-xs text-soft">
+    <div role="group" aria-label="The slice" title="A slice is the set of headlines that match the filters" className="flex flex-wrap gap-x-4 border-b border-line py-1.5 text-xs text-soft">
       {scored && (
         <span>
-          Accuracy of this slice <strong className="font-semibold text-ink">{percent(right / n)}</strong> ({count(right)} of {count(n)}), of all headlines{' '}
+          Accuracy of this slice <strong className="font-semibold text-ink">{percent(right / n)}</strong> ({count(right)} of {count(n)}); accuracy of all headlines{' '}
           {percent(page.n_correct / Math.max(1, page.n_headlines))}
         </span>
       )}
