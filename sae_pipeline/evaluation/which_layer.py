@@ -28,7 +28,7 @@ def which_layer(layers: Sequence[LayerFigures]) -> Iterator[str]:
     if between := [one for one in layers if one not in words and one not in cls]:
         yield f"At {_named(between)}, words and [CLS] change about as many predictions: the intervals overlap."
     best = max(layers, key=lambda one: one.probe_words.value)
-    alike = next(one for one in layers if one is best or _reaches(one.probe_words, best.probe_words))
+    alike = next(one for one in layers if not _is_above(best.probe_words, one.probe_words))
     overlap = "" if alike is best else f"; layer {alike.layer} is the first whose interval overlaps with this one"
     yield f"A probe on the mean over words is best at layer {best.layer} ({_percent(best.probe_words)}){overlap}."
     judged = [(one.layer, one.sae) for one in words if one.sae and one.sae.positions != "cls"]
@@ -42,13 +42,7 @@ def which_layer(layers: Sequence[LayerFigures]) -> Iterator[str]:
 
 def _is_above(one: Measured, other: Measured) -> bool:
     """Whether a figure lies above another, intervals included."""
-    low = one.value if one.low is None else one.low
-    return low > (other.value if other.high is None else other.high)
-
-
-def _reaches(one: Measured, other: Measured) -> bool:
-    """Whether the interval of a lower figure overlaps with that of a higher one, `other`."""
-    return (one.value if one.high is None else one.high) >= (other.value if other.low is None else other.low)
+    return one.ends[0] > other.ends[1]
 
 
 def _named(layers: Sequence[LayerFigures]) -> str:

@@ -17,6 +17,11 @@ class Measured(Record):
     low: FiniteFloat | None = None
     high: FiniteFloat | None = None
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lower and the upper end of the interval; the value itself where there is none."""
+        return self.value if self.low is None else self.low, self.value if self.high is None else self.high
+
 
 class LayerSae(Record):
     """The SAE of a layer, on test headlines that it was not trained on."""

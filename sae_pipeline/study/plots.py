@@ -327,15 +327,11 @@ def layers(file: LayersFile) -> Figure:
 def _line_of_layers(axes: Axes, figures: Mapping[int, Measured], style: str, colour: str, label: str) -> None:
     """A line over layers, with intervals where there are any."""
     values = np.array([one.value for one in figures.values()])
-    ends = [
-        (one.value if one.low is None else one.low, one.value if one.high is None else one.high)
-        for one in figures.values()
-    ]
-    spread = np.abs(np.array(ends).T - values)
+    spread = np.abs(np.array([one.ends for one in figures.values()]).T - values)
     axes.errorbar(list(figures), values, spread, fmt=style, color=colour, label=label, ms=5, lw=1.5, capsize=2)
 
 
 def _complement(share: Measured) -> Measured:
     """1 − share, with its interval."""
-    ends = (None, None) if share.low is None or share.high is None else (1 - share.high, 1 - share.low)
-    return Measured(value=1 - share.value, low=ends[0], high=ends[1])
+    low, high = share.ends
+    return Measured(value=1 - share.value, low=1 - high, high=1 - low)
