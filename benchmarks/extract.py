@@ -6,7 +6,8 @@ line is one JSON object.
 There are two encoders: MiniLM (6 layers, d 384, layer 4), and one of FinBERT's size (12 layers, d 768, layer 8), which
 has the configuration of ProsusAI/finbert and random weights. Each way is timed on a few steps or headlines: of the real
 data if it lies beside the checkout, else of the built-in sample. The times are extrapolated to the real training set of
-8,463 headlines with 167,614 tokens of words, and 3 passes.
+8,463 headlines with 167,614 tokens of words, and 3 passes. `--device cuda` measures on a card; `make bench-gpu`
+measures more of it there.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
+from benchmarks.peers.speed import clock
+from benchmarks.train import device_name, device_of
 from sae_pipeline.activations.batches import HeldTokens
 from sae_pipeline.activations.extraction import Extraction, extract, extract_layers
 from sae_pipeline.activations.reading import read_batches
@@ -35,15 +39,15 @@ from sae_pipeline.config import ExtractConfig, FinetuneConfig, HeadlinesConfig, 
 from sae_pipeline.headlines.dataset import Headlines, load_headlines
 from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, shuffled_batches, tokenize
-from sae_pipeline.machine.device import use_bf16
+from sae_pipeline.machine.device import autocast, dtype_name
 from sae_pipeline.sae.autoencoder import SaeConfig
 from sae_pipeline.sae.training import Job, sparsity_weight, train_saes
 from sae_pipeline.schema.run import Hookpoint
+from sae_pipeline.tracking import no_tracking
 
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "twitter-financial-news-sentiment"
 HEADLINES, TOKENS, EPOCHS, BATCH = 8_463, 167_614, 3, 32  # of the real training set
-CPU = torch.device("cpu")
 
 
 def main() -> None:
@@ -51,24 +55,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoders", nargs="*", default=["minilm"] if QUICK else ["minilm", "finbert"])
     parser.add_argument("--only-layers", action="store_true", help="only the extraction of several layers")
+    parser.add_argument("--device", help="cpu or cuda; none: the CPU")
     arguments = parser.parse_args()
+    device = device_of(arguments.device)
     found = REAL_DATA.is_dir()
     source, test = (str(REAL_DATA / f"sent_{split}.csv") if found else None for split in ("train", "valid"))
     headlines = load_headlines(HeadlinesConfig(source=source or "sample", test_source=test))
-    bf16 = "bf16" if use_bf16(CPU, "auto") else "fp32"
-    print(f"{'real' if found else 'built-in'} headlines, {torch.get_num_threads()} threads, products in {bf16}")
+    place = f"{device_name(device)}, {torch.get_num_threads()} threads, products in {dtype_name(device, 'auto')}"
+    print(f"{'real' if found else 'built-in'} headlines, {place}")
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.encoders:
-            results[name] = measure(name, headlines, Path(folder), arguments.only_layers)
+            results[name] = measure(name, headlines, Path(folder), arguments.only_layers, device)
     versions = {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads()}
-    print(json.dumps({"quick": QUICK, "encoders": results, **versions}))
+    print(json.dumps({"quick": QUICK, "encoders": results, "device": device_name(device), **versions}))
 
 
-def measure(name: str, headlines: Headlines, folder: Path, only_layers: bool) -> dict[str, Any]:
+def measure(name: str, headlines: Headlines, folder: Path, only_layers: bool, device: torch.device) -> dict[str, Any]:
     """All figures of one encoder."""
     model, layer = ("minilm", 4) if name == "minilm" else (finbert_size(folder / "finbert"), 8)
     network, tokenizer, *_ = load_for(model, FINANCIAL)
+    network.to(device)
     tokenized = tokenize(tokenizer, headlines.train.texts, 128, True)
     layers = several_layers(network, tokenized, tokenizer.pad_token_id, folder / f"{name}-layers", QUICK)
     for way, ratio in layers["ratio"].items():
@@ -76,15 +83,15 @@ def measure(name: str, headlines: Headlines, folder: Path, only_layers: bool) ->
     if only_layers:
         return {"several_layers": layers}
     speeds = extraction(network, tokenized, tokenizer.pad_token_id, layer, name)
-    acts = speeds.pop("acts")
+    acts = speeds.pop("acts").cpu()
     for way, speed in speeds.items():
         ratio = speed / speeds["padded to 128, all layers"]
         print(f"{name:8} extraction, {way:42} {speed:10,.0f} tokens/s {ratio:8.1f} x")
-    steps = fine_tuning(model, headlines, tokenized, tokenizer.pad_token_id, folder, name)
+    steps = fine_tuning(model, headlines, tokenized, tokenizer.pad_token_id, folder, name, device)
     n_steps = -(-HEADLINES // BATCH) * EPOCHS
     for way, seconds in steps.items():
         print(f"{name:8} fine-tuning, {way:41} {seconds * 1000:10,.0f} ms a step {seconds * n_steps / 60:6.1f} min")
-    saes = four_saes(acts)
+    saes = four_saes(acts, device)
     print(f"{name:8} four SAEs, 4k to 32k {'':33} {saes:10,.0f} tokens/s {TOKENS * EPOCHS / saes:6.0f} s")
     parts = {
         "fine_tuning": steps["ours"] * n_steps,
@@ -119,6 +126,7 @@ def extraction(network: Any, tokenized: list[TokenizedHeadline], pad: int, layer
     """Tokens of words per second of each way. `acts` are the activations that our way extracted, for the SAEs."""
     few, some = (32, 128) if name == "finbert" else (64, 512)
     many = tokenized[: 1500 if name == "finbert" else len(tokenized)]
+    device = next(network.parameters()).device
 
     def whole(headlines: list[TokenizedHeadline], pad_to: int | None) -> int:
         for start in range(0, len(headlines), 32):
@@ -126,7 +134,7 @@ def extraction(network: Any, tokenized: list[TokenizedHeadline], pad: int, layer
             if pad_to is not None:
                 ids, mask = (nn.functional.pad(t, (0, pad_to - t.shape[1])) for t in (ids, mask))
             with torch.inference_mode():
-                network(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+                network(input_ids=ids.to(device), attention_mask=mask.to(device), output_hidden_states=True)
         return sum(len(h.counted("words")) for h in headlines)
 
     kept: list[torch.Tensor] = []
@@ -137,10 +145,10 @@ def extraction(network: Any, tokenized: list[TokenizedHeadline], pad: int, layer
         return sum(len(acts) for acts in kept)
 
     speeds = {
-        "padded to 128, all layers": rate(lambda: whole(tokenized[:few], 128)),
-        "padded to the longest of 32, all layers": rate(lambda: whole(tokenized[:some], None)),
-        "ours in fp32": rate(lambda: ours("fp32", many[: len(many) // 3])),
-        "ours": rate(lambda: ours("auto", many)),
+        "padded to 128, all layers": rate(lambda: whole(tokenized[:few], 128), device),
+        "padded to the longest of 32, all layers": rate(lambda: whole(tokenized[:some], None), device),
+        "ours in fp32": rate(lambda: ours("fp32", many[: len(many) // 3]), device),
+        "ours": rate(lambda: ours("auto", many), device),
     }
     return {**speeds, "acts": torch.cat(kept)}
 
@@ -150,9 +158,11 @@ def several_layers(
 ) -> dict[str, Any]:
     """Seconds of writing the last five layers' stores: in one pass, in five, and of the floor, a pass that writes none.
 
-    They are seconds of CPU time over all threads, which other programs disturb less. Each way is timed three times in
-    turn (once where `few`), and the fastest counts.
+    They are seconds of CPU time over all threads, which other programs disturb less; on a card, seconds on the clock.
+    Each way is timed three times in turn (once where `few`), and the fastest counts.
     """
+    device = next(network.parameters()).device
+    now = time.process_time if device.type == "cpu" else partial(clock, device.type)
     last = network.config.num_hidden_layers
     layers = tuple(range(last - 4, last + 1))
     headlines = tokenized[: 1000 if few or last > 6 else len(tokenized)]
@@ -175,25 +185,32 @@ def several_layers(
     seconds = dict.fromkeys(ways, float("inf"))
     for _ in range(1 if few else 3):
         for way, work in ways.items():
-            started = time.process_time()
+            started = now()
             work()
-            seconds[way] = min(seconds[way], time.process_time() - started)
+            seconds[way] = min(seconds[way], now() - started)
             shutil.rmtree(folder, ignore_errors=True)
     ratio = {way: one / seconds["floor"] for way, one in seconds.items()}
     return {"layers": layers, "n_tokens": int(wanted.counts.sum()), "seconds": seconds, "ratio": ratio}
 
 
-def rate(work: Callable[[], int]) -> float:
+def rate(work: Callable[[], int], device: torch.device) -> float:
     """Call `work` once; the tokens per second that it made."""
-    started = time.perf_counter()
-    return work() / (time.perf_counter() - started)
+    started = clock(device.type)
+    n_tokens = work()
+    return n_tokens / (clock(device.type) - started)
 
 
 # --- fine-tuning ---------------------------------------------------------------------------------------
 
 
 def fine_tuning(
-    model: str, headlines: Headlines, tokenized: list[TokenizedHeadline], pad: int, folder: Path, name: str
+    model: str,
+    headlines: Headlines,
+    tokenized: list[TokenizedHeadline],
+    pad: int,
+    folder: Path,
+    name: str,
+    device: torch.device,
 ) -> dict[str, float]:
     """Seconds of a step of 32 headlines, for each way."""
     n = BATCH * (12 if name == "finbert" else 40)
@@ -201,43 +218,50 @@ def fine_tuning(
     train = headlines.train
     small = replace(headlines, train=train.first(n), dev=few, test=few)
     config = FinetuneConfig(model=model, epochs=1, batch_size=BATCH)
-    plain_steps(model, tokenized[:n], train.labels[:n], pad, None, True, 4)  # a shape's first product is slower
-    made = finetune(small, HeadlinesConfig(), config, folder / f"{name}-store", folder / "checkpoints", CPU)
+    plain = partial(plain_steps, model, tokenized[:n], train.labels[:n], pad, device=device)
+    plain(None, True, 4)  # a shape's first product is slower
+    store, log = folder / f"{name}-store", no_tracking("bench", {})
+    made = finetune(small, HeadlinesConfig(), config, store, folder / "checkpoints", device, log)
     return {
-        "padded to 64, fp32": plain_steps(model, tokenized[:n], train.labels[:n], pad, 64, False, 2),
-        "autocast, similar lengths, fused AdamW": plain_steps(
-            model, tokenized[:n], train.labels[:n], pad, None, True, n // BATCH
-        ),
+        "padded to 64, fp32": plain(64, False, 2),
+        "autocast, similar lengths, fused AdamW": plain(None, True, n // BATCH),
         "ours": classifier_record(made).seconds / (n // BATCH),
     }
 
 
 def plain_steps(
-    model: str, tokenized: list[TokenizedHeadline], labels: list[int], pad: int, pad_to: int | None, cast: bool, n: int
+    model: str,
+    tokenized: list[TokenizedHeadline],
+    labels: list[int],
+    pad: int,
+    pad_to: int | None,
+    cast: bool,
+    n: int,
+    device: torch.device,
 ) -> float:
     """Seconds of a step of a plain loop: torch's AdamW on batches of similar length."""
-    network = load_for(model, FINANCIAL).network.train()
+    network = load_for(model, FINANCIAL).network.to(device).train()
     adam = torch.optim.AdamW(network.parameters(), lr=2e-5, fused=True)
     seconds = 0.0
     for batch in shuffled_batches([len(h.input_ids) for h in tokenized], BATCH, (0,))[:n]:
-        started = time.perf_counter()
-        ids, mask = collate([tokenized[i] for i in batch], pad)
+        started = clock(device.type)
+        ids, mask = (t.to(device) for t in collate([tokenized[i] for i in batch], pad))
         if pad_to is not None:
             ids, mask = (nn.functional.pad(t, (0, max(0, pad_to - t.shape[1]))) for t in (ids, mask))
-        with torch.autocast("cpu", torch.bfloat16, enabled=cast and use_bf16(CPU, "auto")):
+        with autocast(device, "auto" if cast else "fp32"):
             logits = network(input_ids=ids, attention_mask=mask).logits
-        nn.functional.cross_entropy(logits.float(), torch.tensor([labels[i] for i in batch])).backward()
+        nn.functional.cross_entropy(logits.float(), torch.tensor([labels[i] for i in batch], device=device)).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         adam.step()
         adam.zero_grad()
-        seconds += time.perf_counter() - started
+        seconds += clock(device.type) - started
     return seconds / n
 
 
 # --- SAEs ----------------------------------------------------------------------------------------------
 
 
-def four_saes(acts: torch.Tensor) -> float:
+def four_saes(acts: torch.Tensor, device: torch.device) -> float:
     """Tokens per second of one pass that trains all four sizes."""
     acts = acts[torch.randperm(len(acts), generator=torch.Generator().manual_seed(0))[:20_480]].float()
     mean = acts.mean(0)
@@ -256,9 +280,9 @@ def four_saes(acts: torch.Tensor) -> float:
             data_hash="",
         )
         jobs.append(Job(str(d_sae), template, config))
-    started = time.perf_counter()
-    train_saes(HeldTokens(acts.half()), mean, (acts - mean).square().mean().sqrt(), jobs, CPU)
-    return len(acts) / (time.perf_counter() - started)
+    started = clock(device.type)
+    train_saes(HeldTokens(acts.half()), mean, (acts - mean).square().mean().sqrt(), jobs, device)
+    return len(acts) / (clock(device.type) - started)
 
 
 if __name__ == "__main__":

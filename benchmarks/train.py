@@ -13,7 +13,9 @@ other libraries and kinds). The last line is one JSON object.
 
 Each training has a process of its own, in which memory is counted above the data. Rates are of the optimiser steps,
 with the batches given. `--peers-python` names an interpreter with benchmarks/peers/requirements.txt, which `make peers`
-makes. `other_cpu` is the share of the CPU that other programs took meanwhile: if it is high, do not trust the figures.
+makes. With `--device cuda` all of this is measured on a card, with the card's memory; `make bench-gpu` measures more of
+it there. `other_cpu` is the share of the CPU that other programs took meanwhile: if it is high, do not trust the
+figures.
 """
 
 import argparse
@@ -30,14 +32,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.peers.speed import memory, quality, reset_peak
+from benchmarks.peers.speed import clock, peak, quality, reset_peak
 from sae_pipeline.activations.reading import read_batches
 from sae_pipeline.classifier.pretrained import load_pretrained
 from sae_pipeline.config import HeadlinesConfig
+from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.dataset import load_headlines
 from sae_pipeline.headlines.tokens import tokenize
 from sae_pipeline.kernels import path_counts
-from sae_pipeline.machine.device import use_bf16
+from sae_pipeline.machine.device import pick_device, use_bf16
 from sae_pipeline.sae.kinds import nested_prefixes, stepper, unit_rows
 from sae_pipeline.sae.training import Sparsity, learning_rate_factor, sparsity_weight
 from sae_pipeline.schema.kinds import KINDS, Kind
@@ -61,14 +64,16 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="*", default=[384] if QUICK else [384, 768])
     parser.add_argument("--sizes", type=int, nargs="*", default=[4096, 32768])
     parser.add_argument("--no-kinds", action="store_true", help="leave out the rows of all kinds at width 384")
+    parser.add_argument("--device", help="cpu or cuda; none: the CPU")
     parser.add_argument("--train", nargs=3, metavar=("KIND", "DATA.pt", "D_SAE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    device = device_of(arguments.device)
     if arguments.train:
         kind, path, d_sae = arguments.train
-        print(json.dumps(trained(kind, torch.load(path, mmap=True), int(d_sae))))
+        print(json.dumps(trained(kind, torch.load(path, mmap=True), int(d_sae), device)))
         return
     peers = OTHERS if arguments.peers_python.exists() and not QUICK else ()
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     if not peers:
         print(f"Peers are left out: {'QUICK' if QUICK else f'there is no {arguments.peers_python}'}.")
     print(f"{'':28}{'tokens/s':>10} {'of floor':>9} {'FVU':>7} {'L0':>7} {'peak MiB':>9} {'silent':>7}")
@@ -80,38 +85,47 @@ def main() -> None:
             path = Path(folder) / f"{d_in}.pt"
             torch.save(data, path)
             for d_sae in arguments.sizes:
-                figures.append(compare(data["train"], path, d_sae, peers, arguments.peers_python))
+                figures.append(compare(data["train"], path, d_sae, peers, arguments.peers_python, device))
                 if d_in == 384 and not (arguments.no_kinds or QUICK):
-                    figures[-1]["kinds"] = every_kind(path, d_sae)
+                    figures[-1]["kinds"] = every_kind(path, d_sae, device)
     others = (used_by_others() - used_before) / (time.perf_counter() - started) / (os.cpu_count() or 1)
     print(f"Other programs used {others:.0%} of the CPU meanwhile.")
     versions = {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads()}
-    print(json.dumps({"quick": QUICK, "results": figures, "other_cpu": others, **versions}))
+    place = {"device": device_name(device), **versions}
+    print(json.dumps({"quick": QUICK, "results": figures, "other_cpu": others, **place}))
 
 
-def compare(train: Tensor, path: Path, d_sae: int, peers: tuple[str, ...], python: Path) -> dict[str, Any]:
+def device_of(name: str | None) -> torch.device:
+    """The device called `name`, or the CPU. A device that this machine lacks ends the program with one sentence."""
+    try:
+        return pick_device(name or "cpu")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return platform.processor() or platform.machine()
+
+
+def compare(
+    train: Tensor, path: Path, d_sae: int, peers: tuple[str, ...], python: Path, device: torch.device
+) -> dict[str, Any]:
     """Measure one shape: our training, the plain loop, the peers, and the floor."""
     d_in = train.shape[1]
-    floor = encoder_alone(train, d_sae)
-    rows = {"ours": ours("ours", path, d_sae)}
+    floor = encoder_alone(train, d_sae, device)
+    rows = {"ours": ours("ours", path, d_sae, device)}
     for name in ("plain", *peers):
         interpreter = sys.executable if name == "plain" else str(python)
         whole = name in WHOLE.get((d_in, d_sae), ()) and not QUICK
         amount = ["--epochs", "3"] if whole else ["--steps", "1" if QUICK and d_sae > 4096 else "2"]
-        command = [
-            interpreter,
-            str(HERE / "peers" / "speed.py"),
-            name,
-            str(path),
-            str(d_sae),
-            "--batch",
-            str(PEER_BATCH),
-        ]
-        run = subprocess.run([*command, *amount], capture_output=True, text=True, check=False)
-        if run.returncode:
-            print(f"{name} is left out: {run.stderr.strip().splitlines()[-1][:150]}")
-        else:
-            rows[name] = json.loads(run.stdout.splitlines()[-1])
+        try:
+            rows[name] = peer(interpreter, name, path, d_sae, PEER_BATCH, device, *amount)
+        except RuntimeError as error:
+            print(f"{name} is left out: {error}")
     for name, row in rows.items():
         print_row(f"{d_in} x {d_sae // 1024}k {name}", row, floor)
     speed = rows["ours"]["tokens_per_s"]
@@ -128,26 +142,43 @@ def compare(train: Tensor, path: Path, d_sae: int, peers: tuple[str, ...], pytho
     }
 
 
-def every_kind(path: Path, d_sae: int) -> dict[str, Any]:
+def peer(
+    python: str, name: str, path: Path, d_sae: int, batch: int, device: torch.device, *amount: str
+) -> dict[str, Any]:
+    """The figures of another program, run in a process of its own; see peers/speed.py.
+
+    Raises RuntimeError with the program's last line when it ends without them.
+    """
+    program = [python, str(HERE / "peers" / "speed.py"), name, str(path), str(d_sae)]
+    command = [*program, "--batch", str(batch), "--device", device.type, *amount]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError((run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1][:150])
+    row: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return row
+
+
+def every_kind(path: Path, d_sae: int, device: torch.device) -> dict[str, Any]:
     """Train each kind for three passes at its own settings, steered to L0 64."""
     rows = {}
     for kind in KINDS:
-        rows[kind] = ours(kind, path, d_sae)
+        rows[kind] = ours(kind, path, d_sae, device)
         print_row(f"384 x {d_sae // 1024}k {kind}", rows[kind], None)
     return rows
 
 
-def ours(kind: str, path: Path, d_sae: int) -> dict[str, Any]:
+def ours(kind: str, path: Path, d_sae: int, device: torch.device) -> dict[str, Any]:
     """Run `trained` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.train", "--train", kind, str(path), str(d_sae)]
+    program = [sys.executable, "-m", "benchmarks.train", "--device", device.type]
+    command = [*program, "--train", kind, str(path), str(d_sae)]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     row: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return row
 
 
-def trained(name: str, data: dict[str, Tensor], d_sae: int) -> dict[str, Any]:
+def trained(name: str, data: dict[str, Tensor], d_sae: int, device: torch.device) -> dict[str, Any]:
     """Train for three passes, with QUICK at 32k for one. "ours" is the default recipe; other names are kinds."""
-    train = data["train"]
+    train = data["train"].to(device)
     d_in = train.shape[1]
     kind: Kind = "relu" if name == "ours" else name
     if name == "ours":
@@ -157,21 +188,21 @@ def trained(name: str, data: dict[str, Tensor], d_sae: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     epochs = 1 if QUICK and d_sae > 4096 else 3
     torch.mm(train[:BATCH], train[:BATCH].T)  # starts the threads
-    before = reset_peak()
-    step = stepper(kind, unit_rows(d_sae, d_in, generator), 64, nested_prefixes(d_sae))
+    before = reset_peak(device.type)
+    step = stepper(kind, unit_rows(d_sae, d_in, generator).to(device), 64, nested_prefixes(d_sae))
     order = [rows for _ in range(epochs) for rows in torch.randperm(len(train), generator=generator).split(batch)]
-    seconds, last_fired = 0.0, torch.full((d_sae,), -1)
+    seconds, last_fired = 0.0, torch.full((d_sae,), -1, device=device)
     for i, rows in enumerate(order):
-        x = train[rows]
-        started = time.perf_counter()
+        x = train[rows.to(device)]
+        started = clock(device.type)
         rate = step.learning_rate * learning_rate_factor(i, len(order), step.decay)
         stats = step.step(x, rate, sparsity.weight)
         sparsity.steer(stats.l0, len(order))
-        seconds += time.perf_counter() - started
+        seconds += clock(device.type) - started
         last_fired[stats.counts > 0] = i
     figures = {
         "tokens_per_s": epochs * len(train) / seconds,
-        "peak_mib": (memory("VmHWM") - before) / 1024,
+        "peak_mib": peak(device.type) - before,
         "silent": float((last_fired < len(order) - len(order) // epochs).float().mean()),
     }
     weights = step.weights()
@@ -183,7 +214,7 @@ def trained(name: str, data: dict[str, Tensor], d_sae: int) -> dict[str, Any]:
             f = f * (f >= f.topk(64).values[:, -1:])
         return f, f @ weights.W_dec + weights.b_dec
 
-    held_out = data["held_out"][: 4096 if QUICK else None]
+    held_out = data["held_out"][: 4096 if QUICK else None].to(device)
     return {**figures, **quality(run, held_out), "paths": dict(path_counts)}
 
 
@@ -204,17 +235,17 @@ def used_by_others() -> float:
     return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
 
-def encoder_alone(train: Tensor, d_sae: int) -> float:
-    """Tokens per second of torch's encoder product, in blocks of features that stay in cache."""
-    dtype = torch.bfloat16 if use_bf16(torch.device("cpu"), "auto") else torch.float32
-    x = train[:BATCH].to(dtype)
-    blocks = torch.randn(d_sae, x.shape[1]).to(dtype).split(2048)
+def encoder_alone(train: Tensor, d_sae: int, device: torch.device) -> float:
+    """Tokens per second of torch's encoder product; on a CPU in blocks of features that stay in cache."""
+    dtype = torch.bfloat16 if use_bf16(device, "auto") else torch.float32
+    x = train[:BATCH].to(device, dtype)
+    blocks = torch.randn(d_sae, x.shape[1]).to(device, dtype).split(2048 if device.type == "cpu" else d_sae)
     times = []
     for _ in range(10):
-        started = time.perf_counter()
+        started = clock(device.type)
         for block in blocks:
             x @ block.T
-        times.append(time.perf_counter() - started)
+        times.append(clock(device.type) - started)
     return len(x) / sorted(times)[len(times) // 2]
 
 
@@ -236,18 +267,22 @@ def real() -> dict[str, Tensor]:
 
 
 def made_up() -> dict[str, Tensor]:
-    """x_norm [n, 768] of a few of 4,096 directions of uneven frequency, plus noise."""
+    """x_norm [n, 768] of `mixture`."""
+    x = mixture(33_000, 768)
+    return normalised(x[1000:], x[:1000])
+
+
+def mixture(n: int, d_in: int, n_true: int = 4096) -> Tensor:
+    """Vectors [n, d_in] of a few of `n_true` directions of uneven frequency, plus noise."""
     generator = torch.Generator().manual_seed(0)
-    n, d_in, n_true = 33_000, 768, 4096
     directions = torch.randn(n_true, d_in, generator=generator)
     frequency = 30 * torch.softmax(-torch.arange(1, n_true + 1).float().log(), 0)
     tokens = []
-    for _ in range(n // 1000):
+    for _ in range(-(-n // 1000)):
         on = torch.rand(1000, n_true, generator=generator) < frequency
         tokens.append((on * torch.rand(on.shape, generator=generator)) @ directions)
-    x = torch.cat(tokens)
-    x = x + 0.1 * x.std() * torch.randn(x.shape, generator=generator)
-    return normalised(x[1000:], x[:1000])
+    x = torch.cat(tokens)[:n]
+    return x + 0.1 * x.std() * torch.randn(x.shape, generator=generator)
 
 
 def normalised(train: Tensor, held_out: Tensor) -> dict[str, Tensor]:

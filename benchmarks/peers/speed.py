@@ -2,6 +2,7 @@
 
     python benchmarks/peers/speed.py NAME DATA.pt D_SAE --steps 3        tokens/s and peak memory
     python benchmarks/peers/speed.py NAME DATA.pt D_SAE --epochs 3       the same, and held-out FVU and L0
+    python benchmarks/peers/speed.py NAME DATA.pt D_SAE --device cuda    on a card, with the memory of the card
 
 The last line is one JSON object. Each library takes its own optimiser step with its own defaults on given batches of
 x_norm. Nothing is tuned, except that schedules which would not end in so short a training get its length. The program
@@ -30,9 +31,9 @@ class Peer(NamedTuple):
     run: Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-def plain(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
+def plain(d_in: int, d_sae: int, n_steps: int, batch: int, device: str) -> Peer:
     """A plain notebook loop: fp32 autograd, Adam, squared error averaged over d_in, L1 1e-3."""
-    encoder, decoder = torch.nn.Linear(d_in, d_sae), torch.nn.Linear(d_sae, d_in)
+    encoder, decoder = torch.nn.Linear(d_in, d_sae, device=device), torch.nn.Linear(d_sae, d_in, device=device)
     adam = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,12 +50,12 @@ def plain(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
     return Peer(step, run)
 
 
-def dictionary_learning(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
+def dictionary_learning(d_in: int, d_sae: int, n_steps: int, batch: int, device: str) -> Peer:
     """saprmarks/dictionary_learning: StandardTrainer.update."""
     from dictionary_learning.trainers.standard import StandardTrainer
 
     trainer = StandardTrainer(
-        steps=n_steps, activation_dim=d_in, dict_size=d_sae, layer=0, lm_name="", device="cpu",
+        steps=n_steps, activation_dim=d_in, dict_size=d_sae, layer=0, lm_name="", device=device,
         warmup_steps=max(1, n_steps // 20), sparsity_warmup_steps=max(1, n_steps // 20),
     )  # fmt: skip
     at = iter(range(1, 10**9))
@@ -66,16 +67,16 @@ def dictionary_learning(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer
     return Peer(lambda x: trainer.update(next(at), x), run)
 
 
-def sae_lens(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
-    """decoderesearch/SAELens: SAETrainer.step, standard SAE, with its autocast where the CPU computes in bf16."""
+def sae_lens(d_in: int, d_sae: int, n_steps: int, batch: int, device: str) -> Peer:
+    """decoderesearch/SAELens: SAETrainer.step, standard SAE, with its autocast where the chip computes in bf16."""
     from sae_lens import StandardTrainingSAE, StandardTrainingSAEConfig
     from sae_lens.config import LoggingConfig, SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
-    sae = StandardTrainingSAE(StandardTrainingSAEConfig(d_in=d_in, d_sae=d_sae))
+    sae = StandardTrainingSAE(StandardTrainingSAEConfig(d_in=d_in, d_sae=d_sae, device=device))
     config = SAETrainerConfig(
-        total_training_samples=n_steps * batch, train_batch_size_samples=batch, autocast=BF16, lr_end=3e-5,
-        logger=LoggingConfig(log_to_wandb=False),
+        total_training_samples=n_steps * batch, train_batch_size_samples=batch, autocast=BF16 or device == "cuda",
+        lr_end=3e-5, device=device, logger=LoggingConfig(log_to_wandb=False),
     )  # fmt: skip
     trainer: Any = SAETrainer(cfg=config, sae=sae, data_provider=iter(()))
 
@@ -86,11 +87,11 @@ def sae_lens(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
     return Peer(trainer.step, run)
 
 
-def sparsify(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
-    """EleutherAI/sparsify: SparseCoder, TopK 64, its CPU path, Adam at its trainer's rate."""
+def sparsify(d_in: int, d_sae: int, n_steps: int, batch: int, device: str) -> Peer:
+    """EleutherAI/sparsify: SparseCoder, TopK 64, Adam at its trainer's rate."""
     from sparsify import SparseCoder, SparseCoderConfig
 
-    coder = SparseCoder(d_in, SparseCoderConfig(num_latents=d_sae, k=64))
+    coder = SparseCoder(d_in, SparseCoderConfig(num_latents=d_sae, k=64), device)
     adam = torch.optim.Adam(coder.parameters(), lr=2e-4 / (d_sae / 2**14) ** 0.5)
 
     def step(x: Tensor) -> None:
@@ -108,7 +109,7 @@ def sparsify(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
     return Peer(step, run)
 
 
-def overcomplete(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
+def overcomplete(d_in: int, d_sae: int, n_steps: int, batch: int, device: str) -> Peer:
     """KempnerInstitute/overcomplete: train_sae on one batch, TopK 64, its default encoder, Adam."""
     found = importlib.util.find_spec("overcomplete")
     if found is None:
@@ -117,7 +118,7 @@ def overcomplete(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
     sys.modules["overcomplete"] = importlib.util.module_from_spec(found)
     from overcomplete.sae import TopKSAE, train_sae
 
-    sae = TopKSAE(d_in, d_sae, top_k=64)
+    sae = TopKSAE(d_in, d_sae, top_k=64, device=device)
     adam = torch.optim.Adam(sae.parameters(), lr=5e-4)
 
     def squared_error(x: Tensor, x_hat: Tensor, *others: Tensor) -> Tensor:
@@ -135,10 +136,25 @@ def overcomplete(d_in: int, d_sae: int, n_steps: int, batch: int) -> Peer:
 PEERS = {peer.__name__: peer for peer in (plain, dictionary_learning, sae_lens, sparsify, overcomplete)}
 
 
-def reset_peak() -> int:
-    """Reset the peak memory of this process; returns what is resident now, in KiB."""
+def reset_peak(device: str = "cpu") -> float:
+    """Begin to measure peak memory anew; returns what is taken now: on a card, or by this process. MiB."""
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 2**20
     Path("/proc/self/clear_refs").write_text("5")
-    return memory("VmRSS")
+    return memory("VmRSS") / 1024
+
+
+def peak(device: str = "cpu") -> float:
+    """The most memory that was taken since `reset_peak`, in MiB."""
+    return memory("VmHWM") / 1024 if device == "cpu" else torch.cuda.max_memory_allocated() / 2**20
+
+
+def clock(device: str = "cpu") -> float:
+    """Seconds on the host's clock, once the device has finished what it was given."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def memory(name: str) -> int:
@@ -168,24 +184,26 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--steps", type=int, default=3, help="timed steps, after one that is not")
     parser.add_argument("--epochs", type=int, default=0, help="instead of --steps: whole passes")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    data = torch.load(arguments.data, mmap=True)
+    device = arguments.device
+    data = {name: tensor.to(device) for name, tensor in torch.load(arguments.data, mmap=True).items()}
     train, n = data["train"], arguments.batch
     per_epoch = -(-len(train) // n)
     n_steps = arguments.epochs * per_epoch or arguments.steps + 1
-    before = reset_peak()
-    peer = PEERS[arguments.name](train.shape[1], arguments.d_sae, max(n_steps, 100), n)
+    before = reset_peak(device)
+    peer = PEERS[arguments.name](train.shape[1], arguments.d_sae, max(n_steps, 100), n, device)
     times = []
     for i in range(n_steps):
         if i % per_epoch == 0:
-            order = torch.randperm(len(train))
+            order = torch.randperm(len(train)).to(device)
         x = train[order[i % per_epoch * n :][:n]]
-        started = time.perf_counter()
+        started = clock(device)
         peer.step(x)
-        times.append((time.perf_counter() - started) / len(x))
+        times.append((clock(device) - started) / len(x))
     rate = 1 / sorted(times[1:])[len(times[1:]) // 2]
-    figures = {"tokens_per_s": rate, "peak_mib": (memory("VmHWM") - before) / 1024}
+    figures = {"tokens_per_s": rate, "peak_mib": peak(device) - before}
     print(json.dumps(figures | (quality(peer.run, data["held_out"]) if arguments.epochs else {})))
 
 
