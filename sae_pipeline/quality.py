@@ -19,7 +19,7 @@ from sae_pipeline.evaluation.baselines import frozen_saes
 from sae_pipeline.evaluation.bootstrap import N_RESAMPLES
 from sae_pipeline.evaluation.claims import claims
 from sae_pipeline.evaluation.family import chance_of_match, match_features, stability
-from sae_pipeline.evaluation.layers import LayerFound, compare_layers
+from sae_pipeline.evaluation.layers import compare_layers
 from sae_pipeline.evaluation.rivals import Comparison, ScoredProbe, live_features, random_model
 from sae_pipeline.evaluation.which_layer import which_layer
 from sae_pipeline.machine.memory import readable_memory_errors
@@ -30,7 +30,7 @@ from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.common import SCHEMA_VERSION, statistics_positions
 from sae_pipeline.schema.controls import ControlsFile, RivalName, SeedScores
 from sae_pipeline.schema.family import FAMILY, FamilyFile, FamilyMember
-from sae_pipeline.schema.layers import LayerFigures, LayerSae, LayersFile, Measured
+from sae_pipeline.schema.layers import LayerSae, LayersFile, Measured
 from sae_pipeline.study import present
 from sae_pipeline.study.layout import (
     SAE,
@@ -139,17 +139,8 @@ def layers(config: LayersConfig, root: Path, device: torch.device) -> LayersFile
     hashes = {layer: content_hash(record.files[SAE]) for layer, record in records.items()}
     saes = {layer: present.stored_sae(layout.store / sae_hash, device) for layer, sae_hash in hashes.items()}
     found = compare_layers(classifier, present.same_headlines(root), numbers, saes)
-    figures = [
-        LayerFigures(
-            layer=layer,
-            probe_words=at.probe_words,
-            probe_cls=at.probe_cls,
-            changed_words=at.changed_words,
-            changed_cls=at.changed_cls,
-            sae=_layer_sae(records[layer], hashes[layer], at) if layer in records else None,
-        )
-        for layer, at in found.layers.items()
-    ]
+    judged = {layer: _layer_sae(records[layer], hashes[layer], *code) for layer, code in found.codes.items()}
+    figures = [one.model_copy(update={"sae": judged.get(layer)}) for layer, one in found.layers.items()]
     file = LayersFile(
         schema_version=SCHEMA_VERSION,
         classifier_hash=classifier.hash,
@@ -170,16 +161,15 @@ def layers(config: LayersConfig, root: Path, device: torch.device) -> LayersFile
     return file
 
 
-def _layer_sae(record: SaeRecord, sae_hash: str, found: LayerFound) -> LayerSae:
-    assert found.l0 is not None and found.fvu is not None
+def _layer_sae(record: SaeRecord, sae_hash: str, l0: Measured, fvu: Measured) -> LayerSae:
     spliced = record.report.spliced
     low, high = spliced.unchanged_interval or (None, None)
     return LayerSae(
         sae_hash=sae_hash,
         size=record_size(record),
         **record.config.model_dump(include={"kind", "d_sae", "positions"}),
-        l0=found.l0,
-        fvu=found.fvu,
+        l0=l0,
+        fvu=fvu,
         unchanged=Measured(value=spliced.unchanged, low=low, high=high),
     )
 

@@ -28,21 +28,9 @@ from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask
 from sae_pipeline.intervals import ratio_interval, share_interval
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
-from sae_pipeline.schema.layers import Measured
+from sae_pipeline.schema.layers import LayerFigures, Measured
 
 MAX_TRAIN = 10_000  # headlines of train that are read; where there are more, they are drawn at random
-
-
-@dataclass(frozen=True)
-class LayerFound:
-    """What was measured at one layer; L0 and FVU are those of its SAE, if it has one."""
-
-    probe_words: Measured
-    probe_cls: Measured
-    changed_words: Measured
-    changed_cls: Measured
-    l0: Measured | None
-    fvu: Measured | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +41,8 @@ class LayersFound:
     majority: float  # accuracy of always predicting the most frequent class of train
     n_train: int  # train headlines that were read
     n_headlines: int  # of test
-    layers: dict[int, LayerFound]
+    layers: dict[int, LayerFigures]  # without their SAEs
+    codes: dict[int, tuple[Measured, Measured]]  # L0 and FVU of the layers that have an SAE
 
 
 def compare_layers(
@@ -71,29 +60,34 @@ def compare_layers(
     test = headlines.test
     if not test.texts:
         raise UserError("There are no test headlines to compare the layers on.")
-    train = _some(headlines.train)
+    train, reader = _some(headlines.train), _Reader(classifier, layers, tokens_per_batch)
     pooled = {
-        name: _Pooled.read(classifier, split, layers, name, "auto", tokens_per_batch)
-        for name, split in (("train", train), ("dev", headlines.dev))
+        "train": reader.pooled(train, "train"),
+        "dev": reader.pooled(headlines.dev, "dev"),
+        "test": reader.room(len(test)),
     }
     judges = {layer: _Judge(classifier, layer, pooled["train"], saes.get(layer), len(test)) for layer in layers}
-    pooled["test"] = _Pooled.empty(classifier, len(test), layers)
     clean = np.zeros(len(test), np.int64)
-    for tokenized, batches in _batches(classifier, test, layers, "test", "fp32", tokens_per_batch, with_logits=True):
-        logits, rows = batches[0].logits, batches[0].rows
+    for tokenized, batches in reader.batches(test, "test", "fp32", with_logits=True):
+        logits, rows = batches[layers[0]].logits, batches[layers[0]].rows
         assert logits is not None
         clean[rows] = logits.argmax(-1).cpu().numpy()
-        pooled["test"].put(tokenized, dict(zip(layers, batches, strict=True)))
-        for layer, batch in zip(layers, batches, strict=True):
+        pooled["test"].put(tokenized, batches)
+        for layer, batch in batches.items():
             judges[layer].take(tokenized, batch)
     labels = SplitLabels(*(np.asarray(split.labels) for split in (train, headlines.dev, test)))
-    found = {}
+    figures = {}
     for layer in tqdm(layers, desc="probes", unit="layer"):
         words, cls = (_probe(pooled, labels, layer, where) for where in ("words", "cls"))
-        found[layer] = judges[layer].finish(words, cls, clean)
-    majority = np.bincount(labels.train).argmax()
-    accuracy = float((clean == labels.test).mean())
-    return LayersFound(accuracy, float((labels.test == majority).mean()), len(train), len(test), found)
+        figures[layer] = judges[layer].figures(words, cls, clean)
+    return LayersFound(
+        accuracy=float((clean == labels.test).mean()),
+        majority=float((labels.test == np.bincount(labels.train).argmax()).mean()),
+        n_train=len(train),
+        n_headlines=len(test),
+        layers=figures,
+        codes={layer: judge.code.finish() for layer, judge in judges.items() if judge.code},
+    )
 
 
 def _some(split: Split) -> Split:
@@ -104,36 +98,7 @@ def _some(split: Split) -> Split:
     return Split([split.texts[i] for i in rows], [split.labels[i] for i in rows], [split.ids[i] for i in rows], {})
 
 
-def _batches(
-    classifier: Classifier,
-    split: Split,
-    layers: Sequence[int],
-    name: str,
-    precision: Precision,
-    tokens_per_batch: int,
-    with_logits: bool = False,
-) -> Iterator[tuple[list[TokenizedHeadline], list[HiddenBatch]]]:
-    """The headlines of each batch of a split and its hidden states, one `HiddenBatch` per layer, with progress."""
-    tokenized = classifier.tokenize(split.texts)
-    pad_id = classifier.tokenizer.pad_token_id
-    read = read_layers(
-        classifier.model,
-        tokenized,
-        pad_id,
-        layers,
-        "all",
-        tokens_per_batch=tokens_per_batch,
-        precision=precision,
-        with_logits=with_logits,
-    )
-    with tqdm(total=sum(len(h.input_ids) for h in tokenized), desc=f"read {name}", unit="tok", unit_scale=True) as bar:
-        for batches in read:
-            members = [tokenized[i] for i in batches[0].rows]
-            yield members, batches
-            bar.update(int(batches[0].mask.sum()))
-
-
-# --- probes --------------------------------------------------------------------------------------------
+# --- reading and probes --------------------------------------------------------------------------------
 
 
 class _Pooled(NamedTuple):
@@ -142,29 +107,6 @@ class _Pooled(NamedTuple):
     words: dict[int, NDArray[np.float16]]  # the mean over a headline's words
     cls: dict[int, NDArray[np.float16]]  # the first token
     n_words: Ints  # [n_headlines] tokens of words
-
-    @classmethod
-    def empty(cls, classifier: Classifier, n: int, layers: Sequence[int]) -> "_Pooled":
-        """Room for n headlines."""
-        shape = n, classifier.model.config.hidden_size
-        words, first = ({layer: np.zeros(shape, np.float16) for layer in layers} for _ in range(2))
-        return cls(words, first, np.zeros(n, np.int64))
-
-    @classmethod
-    def read(
-        cls,
-        classifier: Classifier,
-        split: Split,
-        layers: Sequence[int],
-        name: str,
-        precision: Precision,
-        tokens_per_batch: int,
-    ) -> "_Pooled":
-        """Read a split."""
-        pooled = cls.empty(classifier, len(split), layers)
-        for tokenized, batches in _batches(classifier, split, layers, name, precision, tokens_per_batch):
-            pooled.put(tokenized, dict(zip(layers, batches, strict=True)))
-        return pooled
 
     def put(self, tokenized: Sequence[TokenizedHeadline], batches: Mapping[int, HiddenBatch]) -> None:
         """Take in a batch of the split."""
@@ -181,6 +123,48 @@ class _Pooled(NamedTuple):
         """The mean word and the mean first token, float64 [d_in]."""
         total = max(int(self.n_words.sum()), 1)
         return (self.n_words @ self.words[layer].astype(np.float64)) / total, self.cls[layer].mean(0, np.float64)
+
+
+class _Reader(NamedTuple):
+    """Reads splits through a classifier, several layers at once."""
+
+    classifier: Classifier
+    layers: Sequence[int]
+    tokens_per_batch: int
+
+    def batches(
+        self, split: Split, name: str, precision: Precision, with_logits: bool = False
+    ) -> Iterator[tuple[list[TokenizedHeadline], dict[int, HiddenBatch]]]:
+        """The headlines of each batch of a split and their hidden states by layer, with progress."""
+        tokenized = self.classifier.tokenize(split.texts)
+        read = read_layers(
+            self.classifier.model,
+            tokenized,
+            self.classifier.tokenizer.pad_token_id,
+            self.layers,
+            "all",
+            tokens_per_batch=self.tokens_per_batch,
+            precision=precision,
+            with_logits=with_logits,
+        )
+        total = sum(len(h.input_ids) for h in tokenized)
+        with tqdm(total=total, desc=f"read {name}", unit="tok", unit_scale=True) as bar:
+            for batches in read:
+                yield [tokenized[i] for i in batches[0].rows], dict(zip(self.layers, batches, strict=True))
+                bar.update(int(batches[0].mask.sum()))
+
+    def room(self, n: int) -> _Pooled:
+        """Room for n headlines."""
+        shape = n, self.classifier.model.config.hidden_size
+        words, first = ({layer: np.zeros(shape, np.float16) for layer in self.layers} for _ in range(2))
+        return _Pooled(words, first, np.zeros(n, np.int64))
+
+    def pooled(self, split: Split, name: str) -> _Pooled:
+        """What probes read of a split, read in bf16 where the chip has it."""
+        pooled = self.room(len(split))
+        for tokenized, batches in self.batches(split, name, "auto"):
+            pooled.put(tokenized, batches)
+        return pooled
 
 
 def _probe(pooled: Mapping[str, _Pooled], labels: SplitLabels, layer: int, where: str) -> Flags:
@@ -200,11 +184,11 @@ class _Judge:
     def __init__(
         self, classifier: Classifier, layer: int, train: _Pooled, sae: SparseAutoencoder | None, n_headlines: int
     ) -> None:
-        self._tail = Tail(classifier.model, layer)
+        self._layer, self._tail = layer, Tail(classifier.model, layer)
         means = (torch.from_numpy(mean).float().to(classifier.device) for mean in train.means(layer))
         self._mean_word, self._mean_cls = means
         self._without_words, self._without_cls = (np.zeros(n_headlines, np.int64) for _ in range(2))
-        self._code = None if sae is None else _Code(sae, n_headlines)
+        self.code = None if sae is None else _Code(sae, n_headlines)
 
     @torch.inference_mode()
     def take(self, tokenized: Sequence[TokenizedHeadline], batch: HiddenBatch) -> None:
@@ -219,19 +203,18 @@ class _Judge:
         ):
             ablated = torch.where(place[..., None], mean, hidden)
             predictions[batch.rows] = self._tail(ablated, batch.input_ids, batch.mask).argmax(-1).cpu().numpy()
-        if self._code is not None:
-            self._code.take(tokenized, batch.rows, hidden)
+        if self.code is not None:
+            self.code.take(tokenized, batch.rows, hidden)
 
-    def finish(self, words: Flags, cls: Flags, clean: Ints) -> LayerFound:
+    def figures(self, words: Flags, cls: Flags, clean: Ints) -> LayerFigures:
         """The figures of the layer, given on which headlines the probes are right and what the classifier predicts."""
-        l0, fvu = (None, None) if self._code is None else self._code.finish()
-        return LayerFound(
+        return LayerFigures(
+            layer=self._layer,
             probe_words=_share(words),
             probe_cls=_share(cls),
             changed_words=_share(self._without_words != clean),
             changed_cls=_share(self._without_cls != clean),
-            l0=l0,
-            fvu=fvu,
+            sae=None,
         )
 
 

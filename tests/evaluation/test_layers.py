@@ -57,7 +57,7 @@ def test_the_last_layer_decides_by_its_first_token(
     clean = predict(classifier.model, classifier.tokenize(headlines.test.texts), 0).argmax(1)
     kept = np.bincount(clean).max() / len(clean)
     assert 1 - last.changed_cls.value <= kept + 1e-9
-    assert last.l0 is None and last.fvu is None
+    assert last.sae is None and 6 not in found.codes
 
 
 def test_the_sae_has_the_figures_of_its_judge(
@@ -70,11 +70,11 @@ def test_the_sae_has_the_figures_of_its_judge(
     x = held.acts("words")
     lists = sae.encode_lists(x)
     fvu = float((x - sae.decode_lists(lists)).square().sum() / (x - x.mean(0)).square().sum())
-    at = found.layers[4]
-    assert at.l0 and at.fvu and at.l0.low and at.fvu.low and at.l0.high and at.fvu.high
-    assert at.l0.value == pytest.approx(len(lists.values) / len(x), rel=1e-3)
-    assert at.fvu.value == pytest.approx(fvu, rel=1e-3)
-    assert at.l0.low < at.l0.value < at.l0.high and at.fvu.low < at.fvu.value < at.fvu.high
+    found_l0, found_fvu = found.codes[4]
+    assert found_l0.value == pytest.approx(len(lists.values) / len(x), rel=1e-3)
+    assert found_fvu.value == pytest.approx(fvu, rel=1e-3)
+    for at in (found_l0, found_fvu):
+        assert at.ends[0] < at.value < at.ends[1]
 
 
 def test_probes_beat_the_commonest_class(found: LayersFound) -> None:
