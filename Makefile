@@ -13,7 +13,7 @@ VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: base-model wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit small-study pytest vitest browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-map bench-names bench-viewer screenshots viewer-build setup clean
+.PHONY: base-model wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit small-study pytest vitest browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-map bench-names bench-viewer check-gpu bench-gpu prepare-gpu screenshots viewer-build setup clean
 
 demo: $(PYTHON_READY) $(VIEWER_READY)  ## fine-tune, extract, train, analyse, find causes on built-in data, then serve
 	@HF_HUB_OFFLINE=1 $(PY) -m sae_explorer demo --port $(VIEWER_PORT) || test $$? = 130
@@ -90,6 +90,19 @@ bench-sae: $(PYTHON_READY)  ## speed of SAE training beside a plain loop and pee
 
 bench-extract: $(PYTHON_READY)  ## speed of fine-tuning and extraction beside the plain ways, and of a whole study; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.extract
+
+# On a machine with a card, where nothing need be installed: by this checkout's Python if there is one.
+GPU_PY = $(if $(wildcard $(PY)),$(PY),$(PYTHON))
+DEVICE ?= cuda
+OUT ?= build/gpu
+check-gpu:  ## every stage on CUDA against the CPU, in 9 minutes; DEVICE=cpu: a rehearsal; PARTS="kernels saes": only these; the last line is one JSON object
+	@$(GPU_PY) -m benchmarks.gpu_check --device $(DEVICE) --out $(OUT) --parts "$(PARTS)"
+
+bench-gpu:  ## speed and memory on a card, in 9 minutes; DEVICE and PARTS as above; the last line is one JSON object
+	@$(GPU_PY) -m benchmarks.gpu_bench --device $(DEVICE) --out $(OUT) --parts "$(PARTS)"
+
+prepare-gpu: $(PYTHON_READY)  ## .gpu/: what a machine with a card and no network may lack
+	@HF_HUB_OFFLINE=1 $(PY) -m benchmarks.gpu.prepare
 
 base-model: $(PYTHON_READY)  ## a real encoder of FinBERT's size, fetched, joined and fine-tuned on the real headlines, in build/base/
 	@$(PY) -m benchmarks.models

@@ -1,0 +1,33 @@
+"""Holds every stage on CUDA against the same stage on the CPU.
+
+`make check-gpu` (at most 9 minutes), or `make check-gpu DEVICE=cpu` (a rehearsal without a card, with tiny sizes);
+`PARTS="kernels saes"` names some parts. See gpu/parts.py for the flags and for what the machine needs.
+
+The part `reference` makes a study on the CPU in fp32 with plain torch. Every other part takes the artefacts that the
+stage before it left there, so that one wrong stage does not spoil those after it. A failure names the stage, the
+largest difference and where it is; what may differ, and why, stands in gpu/differences.py. The exit code is 1 where
+something failed.
+"""
+
+import sys
+
+from benchmarks.gpu.parts import Part, main
+
+PARTS = {
+    "reference": Part("benchmarks.gpu.study:make_reference", 90),
+    "kernels": Part("benchmarks.gpu.kernels:check_kernels", 45),
+    "saes": Part("benchmarks.gpu.kernels:check_saes", 90),
+    "finetune": Part("benchmarks.gpu.stages:check_finetuning", 45),
+    "extract": Part("benchmarks.gpu.stages:check_extraction", 45),
+    "train": Part("benchmarks.gpu.stages:check_training", 60),
+    "analyze": Part("benchmarks.gpu.stages:check_analysis", 40),
+    "intervene": Part("benchmarks.gpu.stages:check_causes", 60),
+    "live": Part("benchmarks.gpu.stages:check_live", 40),
+    "finish": Part("benchmarks.gpu.stages:check_finish", 40),
+    "resume": Part("benchmarks.gpu.stages:check_resume", 45),
+    "ranks": Part("benchmarks.gpu.stages:check_ranks", 90),
+    "tests": Part("benchmarks.gpu.kernels:check_kernel_tests", 120),
+}
+
+if __name__ == "__main__":
+    sys.exit(main("gpu_check", __doc__ or "", PARTS))
