@@ -234,6 +234,7 @@ class _Code:
         lists = sae.encode_lists(x)
         centred, error = x - sae.mean, x - sae.decode_lists(lists)
         active = torch.bincount(lists.rows, minlength=len(x)).float()
+        n_sites = torch.bincount(sites.headline, minlength=len(rows))
         for sums, values in (
             (self._n, torch.ones_like(active)),
             (self._active, active),
@@ -241,8 +242,7 @@ class _Code:
             (self._square, centred.square().sum(1)),
             (self._total, centred),
         ):
-            by_headline = values.new_zeros((len(rows), *values.shape[1:])).index_add(0, sites.headline, values)
-            sums[rows] = by_headline.cpu().numpy()
+            sums[rows] = torch.segment_reduce(values, "sum", lengths=n_sites, initial=0).cpu().numpy()
 
     def finish(self) -> tuple[Measured, Measured]:
         """L0 and FVU; x are compared with the mean of these very vectors, as in `code_quality`."""

@@ -4,10 +4,20 @@ The analysis uses `Encoder`, the end-to-end finish `sparse_decode`, and the trai
 that `choose` returns. Every kernel has a plain-torch twin in reference.py. Nothing is compiled before the first call.
 """
 
-from sae_pipeline.kernels.backend import choose
+from sae_pipeline.kernels.backend import choose, plain_because
 from sae_pipeline.kernels.cpu import CpuKernels, path_counts
 from sae_pipeline.kernels.products import Encoder, largest, most_alike, sddmm, sparse_decode, spmm, transpose
-from sae_pipeline.kernels.reference import NO_RULE, AdamSettings, BatchSums, Features, Lists, Residual, Rule, keep
+from sae_pipeline.kernels.reference import (
+    NO_RULE,
+    AdamSettings,
+    BatchSums,
+    Features,
+    Lists,
+    Residual,
+    Rule,
+    keep,
+    sum_rows,
+)
 
 __all__ = [
     "NO_RULE",
@@ -24,8 +34,10 @@ __all__ = [
     "largest",
     "most_alike",
     "path_counts",
+    "plain_because",
     "sddmm",
     "sparse_decode",
     "spmm",
+    "sum_rows",
     "transpose",
 ]

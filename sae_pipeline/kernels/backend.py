@@ -19,6 +19,7 @@ import torch
 from sae_pipeline.errors import UserError
 from sae_pipeline.kernels.build import BuildError
 from sae_pipeline.kernels.cpu import HAS_AMX, HAS_AVX2, HAS_AVX512, CpuKernels, cpu_features
+from sae_pipeline.machine.memory import out_of_memory
 
 if TYPE_CHECKING:
     from sae_pipeline.kernels.gpu import TritonKernels
@@ -47,6 +48,16 @@ def choose(requested: str | None = None, device: torch.device | str = "cpu") -> 
     return _choose_cpu("auto" if requested == "triton" else requested)
 
 
+def plain_because(device: torch.device | str) -> str | None:
+    """Why `auto` uses plain torch on `device`; None where it does not, or where the user asked for other kernels."""
+    device = torch.device(device)
+    asked = os.environ.get("SAE_KERNELS") or "auto"
+    return _REASONS.get("cpu" if device.type == "cpu" else str(device)) if asked == "auto" else None
+
+
+_REASONS: dict[str, str] = {}  # why plain torch is used, by device
+
+
 @cache
 def _choose_cpu(requested: str) -> CpuKernels | None:
     """The requested CPU kernels. For "auto" the best that this CPU can run; None where they cannot be compiled."""
@@ -55,6 +66,7 @@ def _choose_cpu(requested: str) -> CpuKernels | None:
     except BuildError as error:
         if requested != "auto":
             raise UserError(f"The SAE kernels {requested!r} cannot be used: {error}.") from error
+        _REASONS["cpu"] = str(error)
         print(f"SAE kernels: plain torch, several times slower, because {error}.", file=sys.stderr)
         return None
     name = next(n for n, bit in CPU_REQUIREMENTS.items() if bit & has == bit) if requested == "auto" else requested
@@ -72,13 +84,14 @@ def _choose_gpu(device: str, required: bool) -> "TritonKernels | None":
 
         if not agree(torch.device(device)):
             raise ArithmeticError("they disagree with plain torch there")
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # no triton, a card that it does not know, a driver that is too old
+        if out_of_memory(error):
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         if required:
             raise UserError(f"The SAE kernels 'triton' cannot be used on {device}: {reason}.") from error
-        print(f"SAE kernels: plain torch, several times slower, because of triton: {reason}.", file=sys.stderr)
+        _REASONS[device] = f"of triton: {reason}"
+        print(f"SAE kernels: plain torch, several times slower, because {_REASONS[device]}.", file=sys.stderr)
         return None
     print(f"SAE kernels: triton on {device}", file=sys.stderr)
-    return TritonKernels()
+    return TritonKernels(torch.device(device))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sae_pipeline.kernels import reference
 from sae_pipeline.kernels.reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule
+from sae_pipeline.machine.device import card_has_bf16, exact_fp32
 
 _BLOCK = 1 << 26  # numbers in a dense block of pre-activations: 256 MiB
 _TILE = 1 << 13  # numbers of gathered rows that a program holds at a time: 32 KiB of registers
@@ -26,10 +27,10 @@ class TritonKernels:
 
     name = "triton"
 
-    @property
-    def fast_bf16(self) -> bool:
+    def __init__(self, device: torch.device) -> None:
+        """`device` is the card, or with TRITON_INTERPRET=1 the CPU."""
+        self.fast_bf16 = device.type != "cuda" or card_has_bf16(device)
         """Whether products in bf16 are so much faster that training uses them."""
-        return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
 
     # --- products over lists ---------------------------------------------------------------------------------
 
@@ -105,9 +106,10 @@ class TritonKernels:
         )  # fmt: skip
 
 
+@exact_fp32()
 def agree(device: torch.device) -> bool:
     """Whether the kernels give the results of plain torch on this device, for one small step in each training dtype."""
-    ours = TritonKernels()
+    ours = TritonKernels(device)
     return all(_step_agrees(ours, device, dtype) for dtype in (torch.float32, torch.bfloat16)[: 1 + ours.fast_bf16])
 
 

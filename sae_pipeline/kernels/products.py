@@ -10,8 +10,8 @@ from sae_pipeline.kernels import reference
 from sae_pipeline.kernels.backend import choose
 from sae_pipeline.kernels.cpu import CpuKernels, path_counts
 from sae_pipeline.kernels.reference import Lists, stack
+from sae_pipeline.machine.device import wants
 
-_BLOCK = 1 << 24  # numbers in a dense block of pre-activations: 64 MiB
 _TOKENS = 1024  # tokens in a block that is preselected, so that they stay in cache
 _MANY = 256  # tokens in one call that make a second copy of W_enc worth its time
 
@@ -55,7 +55,7 @@ class Encoder:
         path_counts["encode.dense"] += 1
         compress = (self._kernels or reference).compress
         bias = self._b_enc - self._threshold
-        for block in x.split(max(16, _BLOCK // len(bias))):
+        for block in x.split(max(16, wants(x.device).block // len(bias))):
             lists = compress(torch.addmm(bias, block, self._W_enc))
             yield lists._replace(values=lists.values + self._threshold[lists.cols])
 

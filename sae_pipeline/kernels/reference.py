@@ -123,8 +123,15 @@ def transpose(lists: Lists, n_cols: int) -> tuple[Lists, Tensor]:
 
 def spmm(lists: Lists, weight: Tensor) -> Tensor:
     """Sparse · dense: out[r] = Σ values[e] · weight[cols[e]] over the entries e of row r; [n_rows, d]."""
-    out = weight.new_zeros(len(lists.ptr) - 1, weight.shape[1])
-    return out.index_add_(0, lists.rows, lists.values[:, None] * weight[lists.cols.long()])
+    return sum_rows(lists, lists.values[:, None] * weight[lists.cols.long()])
+
+
+def sum_rows(lists: Lists, per_entry: Tensor) -> Tensor:
+    """Σ of `per_entry` [nnz, …] over the entries of each row, in their order: [n_rows, …].
+
+    index_add_ gives the same bits on a CPU, but on a card it adds atomically, in an order that timing decides.
+    """
+    return torch.segment_reduce(per_entry, "sum", offsets=lists.ptr, initial=0)
 
 
 def sddmm(lists: Lists, a: Tensor, b: Tensor) -> Tensor:
@@ -182,7 +189,7 @@ def residual(by_feature: Lists, W_dec: Tensor, b_dec: Tensor, x: Tensor, dtype: 
 
     r is stored in `dtype` (None: that of x); mean and Σr² are taken before.
     """
-    r = (b_dec - x).index_add_(0, by_feature.cols.long(), by_feature.values[:, None] * W_dec[by_feature.rows])
+    r = spmm(transpose(by_feature, len(x))[0], W_dec) + (b_dec - x)
     return Residual(r.to(dtype or x.dtype), r.mean(0), float(r.square().sum()))
 
 
@@ -193,17 +200,16 @@ def update(
 
     x and r [n_tokens, d_in]; f, `by_feature`, with the gradients that `rule` describes.
     """
-    n, n_features = len(x), len(features.b_enc)
+    n = len(x)
     row, token = by_feature.rows, by_feature.cols.long()
     g = 2 / n * (r[token] * features.W_dec[row]).sum(1)
     if rule.slope is not None:
         rule.slope.copy_(g)
     g = g if rule.gain is None else rule.gain * g
     g = g + (adam.l1 / n if rule.extra is None else rule.extra)
-    zeros = torch.zeros_like(features.W_dec)
-    g_dec = zeros.index_add(0, row, (2 / n * by_feature.values)[:, None] * r[token])
-    g_enc = zeros.index_add(0, row, g[:, None] * x[token])
-    g_b = g.new_zeros(n_features).index_add_(0, row, g)
+    g_dec = sum_rows(by_feature, (2 / n * by_feature.values)[:, None] * r[token])
+    g_enc = sum_rows(by_feature, g[:, None] * x[token])
+    g_b = sum_rows(by_feature, g)
     step_rows(by_feature.ptr.diff() > 0, g_enc, g_dec, g_b, features, adam)
 
 

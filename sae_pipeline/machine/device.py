@@ -16,14 +16,15 @@ class Wants(NamedTuple):
     batch: int  # tokens, padding included, that a classifier reads at a time, unless the settings say otherwise
     tail: int  # tokens, padding included, that the layers after the hookpoint run on at a time, at most
     copies: int  # copies of tokens up to which one pass with all classes is faster than a pass per class
+    block: int  # numbers in a dense block of pre-activations
     queues: bool  # work is queued, so that the host copies and writes meanwhile instead of waiting
     writers: int  # threads that write files meanwhile
 
 
 # On a CPU, a batch of the tail whose activations stay in the cache is a quarter faster than one of 4,096 tokens. A card
 # needs some 32,000 tokens to be busy.
-_CPU = Wants(batch=TOKENS_PER_BATCH, tail=1024, copies=1024, queues=False, writers=0)
-_CARD = Wants(batch=1 << 15, tail=1 << 15, copies=1 << 15, queues=True, writers=4)
+_CPU = Wants(batch=TOKENS_PER_BATCH, tail=1024, copies=1024, block=1 << 24, queues=False, writers=0)
+_CARD = Wants(batch=1 << 15, tail=1 << 15, copies=1 << 15, block=1 << 27, queues=True, writers=4)
 
 
 def wants(device: torch.device) -> Wants:

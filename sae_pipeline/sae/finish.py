@@ -25,7 +25,7 @@ from sae_pipeline.classifier.tail import Tail
 from sae_pipeline.config import FinishConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
-from sae_pipeline.kernels import Encoder, Lists, sparse_decode, spmm, transpose
+from sae_pipeline.kernels import Encoder, Lists, sparse_decode, spmm, sum_rows, transpose
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.kinds import KINDS
 from sae_pipeline.tracking import Log
@@ -44,8 +44,7 @@ class _ActiveEntries(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         by_feature, _ = transpose(Lists(ctx.lists.ptr, ctx.lists.cols, grad.contiguous()), ctx.d_sae)
-        g_b = torch.zeros(ctx.d_sae, device=grad.device).index_add_(0, ctx.lists.cols.long(), grad)
-        return spmm(by_feature, ctx.x).T, g_b, None, None
+        return spmm(by_feature, ctx.x).T, sum_rows(by_feature, by_feature.values), None, None
 
 
 def reconstruct(sae: SparseAutoencoder, x: Tensor) -> Tensor:

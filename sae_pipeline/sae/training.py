@@ -13,7 +13,7 @@ initialisation, Adam, no constraint on W_dec. It is not sparse and is kept for c
 """
 
 import math
-import time
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -26,6 +26,9 @@ from sae_pipeline.activations.batches import Tokens, batches, steps_per_epoch
 from sae_pipeline.artefacts.checkpoints import Checkpoint
 from sae_pipeline.config import TrainConfig
 from sae_pipeline.errors import ResourceError, UserError
+from sae_pipeline.kernels import plain_because
+from sae_pipeline.machine.clock import StepClock
+from sae_pipeline.machine.memory import out_of_memory
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder, size_name
 from sae_pipeline.sae.kinds import Stepper, StepSharing, StepStats, stepper, unit_rows
@@ -94,6 +97,7 @@ class TrainedSae:
     curve: TrainingCurve
     seconds: float  # spent in the steps
     tokens_per_second: float
+    backend: str  # the kernels that the steps ran on; "reference" is plain torch
 
 
 def train_saes(
@@ -133,8 +137,8 @@ def train_saes(
     in_memory = config.buffer_mib * 2**20 // (2 * tokens.d_in)
     total, done = tokens.n_tokens * n_passes, trainings[0].progress.tokens
     with tqdm(total=total, initial=done, desc="train", unit="tok", unit_scale=True, disable=not ranks.first) as bar:
-        for batch in batches(tokens, config.tokens_per_step, n_passes, _ORDER, step, in_memory):
-            x = (batch.to(device).float() - mean) / scale
+        for batch in batches(tokens, config.tokens_per_step, n_passes, _ORDER, step, in_memory, mean.device):
+            x = (batch.float() - mean) / scale
             for training in trainings:
                 training.step(x, step, n_steps)
             step += 1
@@ -145,7 +149,15 @@ def train_saes(
                     log(step, training.figures(step - 1, n_steps))
             if step < n_steps and sharing.any(checkpoint is not None and checkpoint.due):
                 _save(trainings, step, checkpoint)
+    if ranks.first and any(t.stepper.backend == "reference" and t.job.template.recipe != "seed" for t in trainings):
+        _tell_slow(mean.device)
     return [training.finish(mean, scale) for training in trainings]
+
+
+def _tell_slow(device: torch.device) -> None:
+    """Say on stderr why a training took longer than it should; the first line about it is far above by now."""
+    if reason := plain_because(device):
+        tqdm.write(f"Training ran in plain torch on {device}, several times slower, because {reason}.", file=sys.stderr)
 
 
 def _save(trainings: "list[_Training]", step: int, checkpoint: Checkpoint | None) -> None:
@@ -181,24 +193,26 @@ class _Training:
 
     def __init__(self, job: Job, one_pass: int, device: torch.device, sharing: StepSharing) -> None:
         """`one_pass` is the number of tokens in a pass over train."""
-        self.job, self.sharing, self.d_sae = job, sharing, job.template.d_sae
+        self.job, self.sharing, self.d_sae, self.device = job, sharing, job.template.d_sae, device
         self.stepper = _stepper(job, device, sharing)
         self.frozen = _drawn(self.stepper, job.frozen)
         self.full_rate = job.config.learning_rate or self.stepper.learning_rate
         self.sparsity = Sparsity(job.template.sparsity_weight, job.config.target_l0)
         self.progress = _Progress(self.d_sae, one_pass, device)
-        self.seconds = 0.0
+        self.clock = StepClock(device)
 
     def step(self, x: Tensor, step: int, n_steps: int) -> None:
         """Take step number `step` of `n_steps` on x_norm [n_tokens, d_in]."""
-        started = time.perf_counter()
         rate = self._rate(step, n_steps)
         try:
-            own = self.stepper.step(self.sharing.tokens(x), rate, self.sparsity.weight)
-            if self.frozen:
-                self.stepper.load_state_dict(self.stepper.state_dict() | self.frozen)
-            stats = self.sharing.whole_stats(own, self.d_sae)
-        except torch.OutOfMemoryError as error:
+            with self.clock.step():
+                own = self.stepper.step(self.sharing.tokens(x), rate, self.sparsity.weight)
+                if self.frozen:
+                    self.stepper.load_state_dict(self.stepper.state_dict() | self.frozen)
+                stats = self.sharing.whole_stats(own, self.d_sae)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             raise ResourceError(
                 f"The device's memory is too small for the {size_name(self.d_sae)} SAE beside the others; "
                 "train fewer sizes at a time (--latent-dims) or use --device cpu."
@@ -206,7 +220,6 @@ class _Training:
         if not math.isfinite(stats.power):
             raise UserError("The activations hold NaN or infinite numbers; extract them again, with --precision fp32.")
         self.sparsity.steer(stats.l0, n_steps)
-        self.seconds += time.perf_counter() - started
         self.progress.add_step(stats)
 
     def _rate(self, step: int, n_steps: int) -> float:
@@ -232,13 +245,13 @@ class _Training:
 
     def facts(self) -> dict[str, Any]:
         """The numbers of the state, as JSON."""
-        return {"sparsity": self.sparsity.weight, "seconds": self.seconds, **self.progress.facts()}
+        return {"sparsity": self.sparsity.weight, "seconds": self.clock.seconds, **self.progress.facts()}
 
     def load(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Load what `tensors` and `facts` returned."""
         self.progress.load(tensors.pop("last_fired"), facts)
         self.sharing.load_state(self.stepper, tensors, self.d_sae)
-        self.sparsity.weight, self.seconds = facts["sparsity"], facts["seconds"]
+        self.sparsity.weight, self.clock = facts["sparsity"], StepClock(self.device, facts["seconds"])
 
     def finish(self, mean: Tensor, scale: Tensor) -> TrainedSae:
         """Put the trained weights into an SAE; see autoencoder.py for its units."""
@@ -246,7 +259,8 @@ class _Training:
         sae = SparseAutoencoder(config, mean, scale).to(mean.device).requires_grad_(False)
         for name, tensor in self.sharing.whole_weights(self.stepper, self.d_sae)._asdict().items():
             getattr(sae, name).copy_(tensor)
-        return TrainedSae(sae, self.progress.curve, self.seconds, self.progress.tokens / self.seconds)
+        seconds = self.clock.seconds
+        return TrainedSae(sae, self.progress.curve, seconds, self.progress.tokens / seconds, self.stepper.backend)
 
 
 class _Progress:

@@ -54,6 +54,8 @@ class SaeRecord(BaseModel):
     curve: TrainingCurve
     finish: FinishConfig | None
     origin: Origin | None = Field(None, description="null: the SAE was trained here")
+    backend: str | None = Field(None, description="kernels of the training; reference: plain torch; null: not recorded")
+    device: str | None = Field(None, description="device of the training; null: not recorded")
     files: dict[FileName, FileSum] = {}
 
     @property

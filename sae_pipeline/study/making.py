@@ -29,6 +29,7 @@ from sae_pipeline.study.present import (
     extraction_of,
     find_sae,
     held_out,
+    kernel_backend,
     load_classifier,
     publish_sae,
     same_headlines,
@@ -117,6 +118,8 @@ def ensure_saes(
                     report=report,
                     curve=result.curve,
                     finish=None,
+                    backend=result.backend,
+                    device=str(device),
                 )
                 found[job.name] = publish_sae(layout, checkpoint.folder / job.name, result.sae, record)
     else:
@@ -189,7 +192,8 @@ def ensure_finished(
     finished, seconds = finish(sae, load_classifier(root, device), texts, config, log)
     judge = held_out(root, sae.config.hookpoint.layer, device)
     report = judge.report(finished, tokens, seconds, config.epochs * tokens.n_tokens / seconds)
-    update = {"inputs_hash": inputs, "report": report, "finish": config}
+    made_on = {"backend": kernel_backend(device), "device": str(device)}
+    update = {"inputs_hash": inputs, "report": report, "finish": config, **made_on}
     with unfinished(layout.checkpoints, "finish", inputs) as work:
         return publish_sae(layout, work.folder / "sae", finished, record.model_copy(update=update))
 

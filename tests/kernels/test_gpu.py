@@ -1,14 +1,13 @@
-"""The Triton kernels against their plain-torch twins, and their compilation for cards.
+"""The Triton kernels against their plain-torch twins.
 
 They run on a card where there is one, else line by line on the CPU: tests/__init__.py sets TRITON_INTERPRET.
 """
 
 import importlib
 import os
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,10 +19,21 @@ from sae_pipeline.kernels import AdamSettings, Features, Lists, Rule, backend, c
 from sae_pipeline.sae.kinds import stepper, unit_rows
 from sae_pipeline.schema.kinds import KINDS, Kind
 
-pytest.importorskip("triton", reason="there is no Triton for this platform")
+triton = pytest.importorskip("triton", reason="there is no Triton for this platform")
 kernels = importlib.import_module("sae_pipeline.kernels.gpu")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-OURS = kernels.TritonKernels()
+OURS = kernels.TritonKernels(DEVICE)
+
+
+def version(package: Any) -> tuple[int, ...]:
+    """(3, 6) for 3.6.0."""
+    return tuple(int(number) for number in package.__version__.split(".")[:2])
+
+
+pytestmark = pytest.mark.skipif(
+    os.environ["TRITON_INTERPRET"] == "1" and version(triton) < (3, 7) and version(np) >= (2, 4),
+    reason="the interpreter of Triton before 3.7 does not work with numpy 2.4 or newer",
+)
 
 
 def drawn(seed: int, *shape: int) -> Tensor:
@@ -152,12 +162,3 @@ def test_wrong_kernels_are_not_used(monkeypatch: pytest.MonkeyPatch, capsys: pyt
             choose("triton", DEVICE)
     finally:
         backend._choose_gpu.cache_clear()
-
-
-def test_compiles_for_cards(tmp_path: Path) -> None:
-    """All kernels compile to machine code for A100 and H100, at the widths of MiniLM and FinBERT."""
-    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "tests.support.compile_gpu_kernels"]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert run.stdout.split() == ["80", *["cubin"] * 6, "90", *["cubin"] * 6]

@@ -7,6 +7,7 @@ from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.config import FinishConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.sae.finish import finish, reconstruct
+from tests.support.operations import ADDS_ATOMICALLY, Operations
 from tests.support.saes import random_sae
 
 
@@ -18,6 +19,9 @@ def test_gradients_of_the_finish() -> None:
         parameter.requires_grad_(True)
     assert torch.allclose(reconstruct(sae, x), sae(x), atol=1e-5)
     ours = torch.autograd.grad((reconstruct(sae, x) * target).sum(), list(sae.parameters()))
+    with Operations() as run:
+        torch.autograd.grad((reconstruct(sae, x) * target).sum(), list(sae.parameters()))
+    assert not run.names & ADDS_ATOMICALLY
     theirs = torch.autograd.grad((sae(x) * target).sum(), list(sae.parameters()))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)

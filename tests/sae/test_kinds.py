@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_pipeline.kernels import path_counts
+from sae_pipeline.kernels import path_counts, reference
 from sae_pipeline.sae.kinds import Stepper, nested_prefixes, stepper, unit_rows
 from sae_pipeline.sae.kinds.topk import TopKStep
 from sae_pipeline.schema.kinds import KINDS, Kind
+from tests.support.operations import ADDS_ATOMICALLY, Operations
 
 D_IN, D_SAE, N_TRUE, K, BATCH = 64, 256, 96, 4, 200
 LAMBDA = {"relu": 2.0, "gated": 2.5, "jumprelu": 1.0}
@@ -222,12 +223,47 @@ def test_topk_is_exact(backend: str) -> None:
         assert stats.squared == pytest.approx(squared_error(step, f), rel=0.01)
 
 
+@pytest.mark.parametrize("kind", ["topk", "batchtopk", "matryoshka"])
+def test_first_step_lists_few_entries(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a list of all positive entries would be too long, the first step makes a short one and ends the same."""
+    x, listed = known_features(4 * BATCH, 1), []
+
+    def encode(x: Tensor, *arguments: Any) -> Any:
+        lists = original(x, *arguments)
+        listed.append(len(lists.cols))
+        return lists
+
+    original = reference.encode_by_feature
+    monkeypatch.setattr(reference, "encode_by_feature", encode)
+    states = []
+    for most in (1 << 26, 1 << 16):
+        monkeypatch.setattr("sae_pipeline.sae.kinds.topk._MOST", most)
+        monkeypatch.setattr("sae_pipeline.sae.kinds.topk._SOME", most >> 4)
+        step = fresh(kind, precision="fp32", backend="reference")
+        listed.clear()
+        step.step(x, LEARNING_RATE, 0.0)
+        states.append((max(listed), step.state_dict()))
+    (every, expected), (few, found) = states
+    assert every > 100 * len(x) and few < every / 4
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+
+
 def squared_error(step: TopKStep, f: Tensor) -> float:
     """Σ‖x̂ − x‖² over the tokens of `test_topk_is_exact`, with the k largest of a dense f [n, d_sae]."""
     x = known_features(100, 3)
     x[:40] *= 0.01
     top = torch.where(f >= f.topk(K).values[:, -1:], f, 0.0)
     return float((top @ step.features.W_dec + step.b_dec - x).square().sum())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_repeat(kind: Kind) -> None:
+    """Plain torch, which also runs where a card's kernels cannot, adds in an order that timing does not decide."""
+    step = fresh(kind, backend="reference")
+    with Operations() as run:
+        step.step(known_features(BATCH, 1), LEARNING_RATE, LAMBDA.get(kind, 0.0))
+    assert run.names and not run.names & ADDS_ATOMICALLY
 
 
 def test_kinds_run_sparse() -> None:

@@ -10,6 +10,7 @@ from sae_pipeline.artefacts.checkpoints import Checkpoint, unfinished
 from sae_pipeline.config import TrainConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation.code_quality import code_quality
+from sae_pipeline.kernels import backend, choose
 from sae_pipeline.sae.training import Job, TrainedSae, sparsity_weight, train_saes
 from sae_pipeline.schema.kinds import KINDS
 from tests.support.saes import sae_config
@@ -87,6 +88,24 @@ def test_sizes_do_not_disturb_each_other(acts: torch.Tensor) -> None:
     alone = train(acts, TrainConfig(latent_dims=(96,), batch_size=500, num_epochs=1))[0].sae
     beside = train(acts, TrainConfig(latent_dims=(160, 96), batch_size=500, num_epochs=1))[1].sae
     assert torch.equal(alone.W_dec, beside.W_dec)
+
+
+def test_a_slow_training_says_so(
+    acts: torch.Tensor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A training knows its kernels; where they could not be had, it ends with the reason."""
+    config = TrainConfig(latent_dims=(96,), batch_size=500, num_epochs=1)
+    kernels = choose()
+    assert train(acts, config)[0].backend == (kernels.name if kernels else "reference")
+    assert kernels is None or "plain torch" not in capsys.readouterr().err
+    monkeypatch.setattr(backend, "_choose_cpu", lambda requested: None)
+    monkeypatch.setitem(backend._REASONS, "cpu", "there is no compiler")
+    assert train(acts, config)[0].backend == "reference"
+    says = "Training ran in plain torch on cpu, several times slower, because there is no compiler.\n"
+    assert capsys.readouterr().err.endswith(says)
+    monkeypatch.setenv("SAE_KERNELS", "reference")  # as the user wishes
+    train(acts, config)
+    assert "slower" not in capsys.readouterr().err
 
 
 def test_bad_input(acts: torch.Tensor) -> None:

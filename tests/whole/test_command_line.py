@@ -13,6 +13,8 @@ import torch
 
 from sae_pipeline import pipeline
 from sae_pipeline.__main__ import main
+from sae_pipeline.study import present
+from sae_pipeline.study.layout import SaeRecord
 from tests.conftest import SmallStudy
 
 CPU = torch.device("cpu")
@@ -46,7 +48,11 @@ def test_sweep(study: SmallStudy, copy: Path, capsys: pytest.CaptureFixture[str]
     alone = study.config.train.model_copy(
         update={"latent_dims": (256,), "batch_size": 256, "l1_coefficient": 2e-3, "seed": 1}
     )
-    assert pipeline.train(study.config.extract, alone, copy, CPU)["256"].report.held_out.l0 > 0
+    record = pipeline.train(study.config.extract, alone, copy, CPU)["256"]
+    assert record.report.held_out.l0 > 0
+    assert (record.device, record.backend) == ("cpu", present.kernel_backend(CPU))
+    older = SaeRecord.model_validate(record.model_dump(exclude={"backend", "device"}))
+    assert (older.backend, older.device) == (None, None), "records that were written before have no such fields"
     assert set((copy / "finbert_sae" / "store").iterdir()) == before  # found, not trained again
 
 

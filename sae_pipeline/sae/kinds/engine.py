@@ -37,6 +37,7 @@ from sae_pipeline.kernels import (
     path_counts,
     reference,
 )
+from sae_pipeline.machine.device import card_has_bf16
 from sae_pipeline.sae.kinds.exchange import averaged_update, summed_residual
 from sae_pipeline.sae.kinds.sharing import UNSHARED, StepSharing
 from sae_pipeline.sae.kinds.stepper import Stepper, Weights
@@ -87,7 +88,8 @@ class SparseStepper(Stepper):
         self.sharing = options.get("sharing", UNSHARED)
         self._kernels = choose(options.get("backend"), device)
         self._ops: Any = self._kernels or reference
-        on_card = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        self.backend = self._kernels.name if self._kernels else "reference"
+        on_card = device.type == "cuda" and card_has_bf16(device)
         fast = on_card if self._kernels is None else self._kernels.fast_bf16
         self._low = torch.bfloat16 if fast and options.get("precision") != "fp32" else W_dec.dtype
         kernels, in_bf16 = self._kernels, self._low is torch.bfloat16
@@ -164,7 +166,7 @@ class SparseStepper(Stepper):
             self._amx.update(lists, batch.low, r, features, adam, rule, tiles)
         else:
             self._ops.update(lists, batch.low, r, features, adam, rule)
-        path_counts[f"step.sparse.{self._kernels.name if self._kernels else 'reference'}"] += 1
+        path_counts[f"step.sparse.{self.backend}"] += 1
 
     def _step_b_dec(self, g: Tensor, lr: float) -> None:
         """Move b_dec by one step of Adam; its gradient is g [d_in]."""
@@ -220,8 +222,3 @@ class Scalars:
     def state(self, name: str) -> dict[str, Tensor]:
         """The tensors that the next step depends on, named after `name`."""
         return {name: self.values, f"v_{name}": self._v, f"n_steps_{name}": self._n_steps}
-
-
-def by_feature(lists: Lists, per_entry: Tensor) -> Tensor:
-    """Σ of `per_entry` [nnz] over the entries of each feature; [d_sae]."""
-    return torch.segment_reduce(per_entry, "sum", offsets=lists.ptr, initial=0)

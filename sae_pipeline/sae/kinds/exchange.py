@@ -45,7 +45,7 @@ def averaged_update(
     gradients = torch.zeros(n_features, 2 * d + 2, device=x.device)  # W_enc, W_dec, b_enc, and whether there is any
     gradients[:, :d] = kernels.spmm(by_feature._replace(values=df), x)
     gradients[:, d : 2 * d] = kernels.spmm(by_feature._replace(values=2 / n * by_feature.values), r)
-    gradients[:, 2 * d] = torch.segment_reduce(df, "sum", offsets=by_feature.ptr, initial=0)
+    gradients[:, 2 * d] = reference.sum_rows(by_feature, df)
     gradients[:, 2 * d + 1] = by_feature.ptr.diff() > 0
     gradients = sharing.mean(gradients)
     active = gradients[:, 2 * d + 1] > 0

@@ -5,8 +5,8 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from sae_pipeline.kernels import AdamSettings, Rule
-from sae_pipeline.sae.kinds.engine import Options, Scalars, SparseStepper, by_feature
+from sae_pipeline.kernels import AdamSettings, Rule, sum_rows
+from sae_pipeline.sae.kinds.engine import Options, Scalars, SparseStepper
 from sae_pipeline.sae.kinds.stepper import StepStats, Weights
 
 
@@ -48,11 +48,11 @@ class GatedStep(SparseStepper):
         self._update(magnitude, batch, r, AdamSettings(lr, 0.0, self.beta1), rule)
         assert rule.slope is not None
         df = rule.slope * on
-        self._shift.step(self.sharing.mean(by_feature(gate, df)), lr)
-        self._stretch.step(self.sharing.mean(by_feature(gate, df * stretch * gate.values)), lr)
+        self._shift.step(self.sharing.mean(sum_rows(gate, df)), lr)
+        self._stretch.step(self.sharing.mean(sum_rows(gate, df * stretch * gate.values)), lr)
         self._step_b_dec(2 * mean_r, lr)
         loss = (squared + self.sharing.own_part(squared_gate) + sparsity * float(gate.values.sum())) / n
-        counts = by_feature(gate, on.float()).long()
+        counts = sum_rows(gate, on.float()).long()
         return StepStats(n, loss, squared, float(x.square().sum()), int(counts.sum()), counts)
 
     def weights(self) -> Weights:

@@ -6,8 +6,8 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from sae_pipeline.kernels import AdamSettings, keep
-from sae_pipeline.sae.kinds.engine import Options, Scalars, SparseStepper, by_feature
+from sae_pipeline.kernels import AdamSettings, keep, sum_rows
+from sae_pipeline.sae.kinds.engine import Options, Scalars, SparseStepper
 from sae_pipeline.sae.kinds.stepper import StepStats
 
 _ACTIVE = 90  # features per token at the start; from many more (32k, b_enc = 0) training does not recover
@@ -51,7 +51,7 @@ class JumpReluStep(SparseStepper):
         window = keep(near, over < self.bandwidth / 2)
         slope = self._ops.sddmm(window, self.features.W_dec, r)  # r·W_dec[i], before the rows move
         each = theta / (self.bandwidth * n)
-        g = -each * (2 * theta * by_feature(window, slope) + sparsity * window.ptr.diff())
+        g = -each * (2 * theta * sum_rows(window, slope) + sparsity * window.ptr.diff())
         self._update(active, batch, r, AdamSettings(lr, 0.0, self.beta1))
         self._log.step(self.sharing.mean(g), lr)
         self._step_b_dec(2 * mean_r, lr)

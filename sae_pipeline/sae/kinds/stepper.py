@@ -44,6 +44,9 @@ class Stepper(ABC):
     common_state: ClassVar[frozenset[str]] = frozenset()
     """Names of the tensors in the state that belong to no single feature, so that every rank holds them whole."""
 
+    backend: str = "reference"
+    """The kernels that a step runs on; "reference" is plain torch."""
+
     @abstractmethod
     def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
         """Move the parameters by one step on x_norm [n_tokens, d_in].

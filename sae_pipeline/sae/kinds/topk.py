@@ -14,6 +14,8 @@ from sae_pipeline.sae.kinds.engine import Batch, Options, SparseStepper
 from sae_pipeline.sae.kinds.stepper import StepStats
 
 _SHORT = 0.03  # share of tokens that may be encoded again: cheaper than a threshold that is low enough for all
+_MOST, _SOME = 1 << 26, 1 << 22  # pre-activations of which all above 0 may be listed; on a 16th a floor is found
+_FEWEST = 32  # tokens on which a floor is found
 _LOWER = 0.7  # factor on the threshold the second time, at which most of these tokens have k entries
 
 
@@ -42,12 +44,13 @@ class TopKStep(SparseStepper):
 
     def _select(self, batch: Batch) -> Lists:
         """Choose the active entries; lists by feature."""
-        by_token = self._by_token(batch, self._floor)
+        known = self._running_floor(batch)
+        by_token = self._by_token(batch, known)
         kept: Lists = self._ops.topk_rows(by_token, self.k)
         short = (by_token.ptr.diff() < self.k).nonzero(as_tuple=True)[0]  # tokens with fewer than k entries
         share = len(short) / len(batch.x)
-        if self._floor > 0:
-            for floor in (_LOWER * self._floor, torch.zeros_like(self._floor)):
+        if known > 0:
+            for floor in (_LOWER * known, torch.zeros_like(known)):
                 if len(short):
                     again = self._by_token(self._read(batch.x[short]), floor)
                     kept = _replace_rows(kept, short, self._ops.topk_rows(again, self.k))
@@ -77,13 +80,33 @@ class TopKStep(SparseStepper):
 
     def _move_floor(self, kept: Lists, short: float) -> None:
         """Adapt the running threshold, so that a share of about `_SHORT` of the tokens falls short of k entries."""
-        if self._floor == 0:  # the first step lists every entry: start where about the right share falls short
-            full = kept.ptr.diff() == self.k
-            if full.any():
-                least = torch.segment_reduce(kept.values, "min", offsets=kept.ptr, initial=torch.inf)[full]
-                self._floor.copy_(least.quantile(_SHORT))
+        if self._floor == 0:
+            self._floor.copy_(self._fitting_floor(kept))
         else:
             self._floor.mul_(1.02 if short < _SHORT else 0.97)
+
+    def _fitting_floor(self, kept: Lists) -> Tensor:
+        """The threshold [] below which about `_SHORT` of the tokens in `kept` have their k-th largest entry.
+
+        It is 0 where no token has k entries.
+        """
+        full = kept.ptr.diff() == self.k
+        if not full.any():
+            return torch.zeros_like(self._floor)
+        least = torch.segment_reduce(kept.values, "min", offsets=kept.ptr, initial=torch.inf)[full]
+        return least.quantile(_SHORT)
+
+    def _running_floor(self, batch: Batch) -> Tensor:
+        """The running threshold []. In the first step it is 0, which lists every positive entry.
+
+        Where these are too many, the first step takes a threshold that fits a few of the tokens. The same entries are
+        kept.
+        """
+        d_sae = len(self.features.b_enc)
+        if len(batch.x) * d_sae <= _MOST or self._floor > 0:
+            return self._floor
+        some = self._read(batch.x[: max(_FEWEST, _SOME // d_sae)])
+        return self._fitting_floor(self._ops.topk_rows(self._by_token(some, self._floor), self.k))
 
     def _descend(self, batch: Batch, lists: Lists, lr: float) -> float:
         """Move the parameters along the gradients at the active entries; returns Σ‖x − x̂‖² from before the step."""
@@ -124,7 +147,9 @@ class BatchTopKStep(TopKStep):
 
     def _select(self, batch: Batch) -> Lists:
         wanted = self.k * len(batch.x)
-        floor = self._floor
+        floor = self._running_floor(batch)
+        if self.steps == 0:
+            floor = self.sharing.gather(floor[None]).min()  # the ranks lower it together
         lists, every = self._above(batch, floor)
         while len(every) < wanted and floor > 0:
             floor = floor * 0.5 if floor > 1e-3 else torch.zeros_like(floor)
