@@ -1,7 +1,7 @@
 import { FOUND, timesFound, type Stability } from '../lib/stability'
 
-/** In how many trainings with other seeds a feature is found: "2/3", with the words for those who hover or listen. */
-export function SeedBadge({ found, stability }: { found: number; stability: Stability }) {
+/** In how many trainings with other seeds a feature is found: "2/3 seeds", where there is `room` for the word on a narrow screen. */
+export function SeedBadge({ found, stability, room = false }: { found: number; stability: Stability; room?: boolean }) {
   const n = stability.seeds.length
   const said = `Found in ${timesFound(found, stability)}`
   return (
@@ -11,7 +11,7 @@ export function SeedBadge({ found, stability }: { found: number; stability: Stab
     >
       <span aria-hidden="true">
         {found}/{n}
-        <span className="max-sm:hidden"> seeds</span>
+        <span className={room ? '' : 'max-sm:hidden'}> seeds</span>
       </span>
       <span className="sr-only">{said}</span>
     </span>

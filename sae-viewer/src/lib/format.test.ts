@@ -47,6 +47,7 @@ describe('metrics', () => {
     ])
     expect(metricValue('fraction_active', 0.0577)).toBe('5.8 %')
     expect(metricValue('my_metric', 0.0577)).toBe('0.0577')
+    expect(metricValue('found_in_seeds', 2)).toBe('2')
   })
 })
 

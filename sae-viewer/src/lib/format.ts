@@ -57,9 +57,10 @@ export function metricUnit(name: string): string {
   return name === 'entropy' || name === 'mutual_information' ? 'bits' : ''
 }
 
-/** A metric's value: shares as percentages, their difference in percentage points, AUROC with two decimals, all others with significant digits. */
+/** A metric's value: shares as percentages, their difference in percentage points, AUROC with two decimals, counts without any, all others with significant digits. */
 export function metricValue(name: string, value: number): string {
   if (name.startsWith('auroc_')) return value.toFixed(2)
+  if (name === 'found_in_seeds') return count(value)
   if (name === 'slice_difference') return `${value > 0 ? '+' : value < 0 ? '−' : ''}${percent(Math.abs(value)).replace('%', 'pp')}`
   return /^(fraction|share|slice)_/.test(name) ? percent(value) : number(value)
 }

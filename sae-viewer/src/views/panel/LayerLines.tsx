@@ -38,17 +38,18 @@ export function LayerLines({ chart, own, name }: { chart: LayerChart; own: numbe
             ))}
             {lines.map((line, n) => {
               const { colour, dashes, square } = style(n)
+              const at = (layer: number) => x(layer) + (lines.length > 1 ? 3 * (2 * n - 1) : 0) // beside the other line, where both have the same value
               return (
                 <g key={line.name} style={{ color: colour }}>
-                  <polyline points={line.points.map(({ layer, measured }) => `${x(layer)},${y(measured.value)}`).join(' ')} fill="none" stroke="currentColor" strokeWidth="1.5" strokeDasharray={dashes} />
+                  <polyline points={line.points.map(({ layer, measured }) => `${at(layer)},${y(measured.value)}`).join(' ')} fill="none" stroke="currentColor" strokeWidth="1.5" strokeDasharray={dashes} />
                   {line.points.map(({ layer, measured }) => (
                     <g key={layer}>
                       <title>{`layer ${layer}, ${line.name}: ${percent(measured.value)}${measured.low == null ? '' : ` (${ends(measured)})`}`}</title>
-                      {measured.low != null && measured.high != null && <line x1={x(layer)} x2={x(layer)} y1={y(measured.low)} y2={y(measured.high)} stroke="currentColor" strokeWidth="1.5" />}
+                      {measured.low != null && measured.high != null && <line x1={at(layer)} x2={at(layer)} y1={y(measured.low)} y2={y(measured.high)} stroke="currentColor" strokeWidth="1.5" />}
                       {square ? (
-                        <rect x={x(layer) - 4} y={y(measured.value) - 4} width="8" height="8" fill="currentColor" />
+                        <rect x={at(layer) - 4} y={y(measured.value) - 4} width="8" height="8" fill="currentColor" />
                       ) : (
-                        <circle cx={x(layer)} cy={y(measured.value)} r="4.5" fill="currentColor" />
+                        <circle cx={at(layer)} cy={y(measured.value)} r="4.5" fill="currentColor" />
                       )}
                     </g>
                   ))}

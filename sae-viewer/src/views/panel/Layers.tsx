@@ -94,7 +94,7 @@ function Found({ file, run }: { file: LayersFile; run: RunMetadata }) {
                     </span>
                   )}
                 </td>
-                {one.sae ? <Share share={one.sae.unchanged} /> : <td className={CELL}>–</td>}
+                {one.sae ? <Share share={one.sae.unchanged} /> : <td className={`${CELL} align-top`}>–</td>}
               </tr>
             ))}
           </tbody>
