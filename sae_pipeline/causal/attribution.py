@@ -24,12 +24,12 @@ from sae_pipeline.arrays import Floats, Ints, ragged
 from sae_pipeline.causal.probe import Probe, Reading, Variants
 from sae_pipeline.classifier.logits import centred, softmax
 from sae_pipeline.headlines.tokens import length_batches
+from sae_pipeline.machine.device import wants
+from sae_pipeline.machine.memory import for_each_batch
 from sae_pipeline.sae.firings import Firings
 
 Order = Literal["attribution", "activation", "random"]
 ORDERS: tuple[Order, ...] = get_args(Order)
-
-_FEW_TOKENS = 1024  # copies of tokens for which one pass with all classes is faster than a pass per class
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
     logits = np.zeros((len(reading.tokenized), n_classes))
     base = np.full_like(logits, np.nan)
     first = reading.entry_starts
-    for rows in length_batches(reading.lengths.tolist(), probe.budget, probe.tail.equal_lengths):
+
+    def run(rows: Ints) -> None:
         hidden, input_ids, mask = reading.padded(rows)
         counts = np.diff(first)[rows]
         entry = ragged(first[rows], counts)
@@ -94,6 +95,9 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
             integrated[entry] = _effects(code, f, along)
             with torch.no_grad():
                 base[rows] = centred(probe.tail(hidden - removed, input_ids, mask).double().cpu().numpy())
+
+    batches = length_batches(reading.lengths.tolist(), probe.budget, probe.tail.equal_lengths)
+    for_each_batch("attribution", batches, run)
     return Attribution(gradient, integrated, base, logits)
 
 
@@ -103,17 +107,21 @@ def _slopes(probe: Probe, points: Sequence[Tensor], input_ids: Tensor, mask: Ten
     Logits are [n_headlines, n_classes], slopes [n_classes − 1, n_headlines, n_positions, d_in].
     """
     n_classes = probe.model.config.num_labels
-    if n_classes * len(points) * mask.numel() <= _FEW_TOKENS:
+    if n_classes * len(points) * mask.numel() <= wants(probe.device).copies:
         yield from _slopes_at_once(probe, torch.stack(list(points)), input_ids, mask, n_classes - 1)
         return
-    for point in points:
+    together = max(1, probe.budget // mask.numel()) if wants(probe.device).queues else 1  # points of one pass
+    for start in range(0, len(points), together):
+        some = points[start : start + together]
         with torch.enable_grad():
-            x = point.detach().requires_grad_()
-            logits = probe.tail(x, input_ids, mask)
+            x = torch.cat(list(some)).detach().requires_grad_()
+            logits = probe.tail(x, *(given.repeat(len(some), 1) for given in (input_ids, mask)))
             totals = (logits - logits.mean(-1, keepdim=True)).sum(0)  # rows do not mix: one sum serves all headlines
             last = n_classes - 2
             grads = [torch.autograd.grad(totals[c], x, retain_graph=c < last)[0] for c in range(last + 1)]
-        yield logits.detach().double().cpu().numpy(), torch.stack(grads)
+        slopes = torch.stack(grads).unflatten(1, (len(some), -1))
+        values = logits.detach().double().unflatten(0, (len(some), -1)).cpu().numpy()
+        yield from zip(values, slopes.unbind(1), strict=True)
 
 
 def _slopes_at_once(

@@ -15,16 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from sae_pipeline.activations.hidden_states import HiddenStates
-from sae_pipeline.activations.reading import read_batches
+from sae_pipeline.activations.reading import HiddenBatch, read_batches
 from sae_pipeline.arrays import Floats, Ints, ragged
 from sae_pipeline.classifier.tail import Tail
+from sae_pipeline.config import TOKENS_PER_BATCH
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask, length_batches
+from sae_pipeline.machine.device import token_budget, wants
+from sae_pipeline.machine.memory import for_each_batch
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.encoding import active_entries
 from sae_pipeline.sae.firings import Firings
-
-_TOKENS_IN_CACHE = 1024  # on a CPU, a batch whose activations stay in the cache is a quarter faster than one of 4,096
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,10 @@ class Probe:
     sae: SparseAutoencoder
     tail: Tail
     pad_id: int
-    tokens_per_batch: int = 4096
+    tokens_per_batch: int = TOKENS_PER_BATCH
 
     @classmethod
-    def of(cls, model: Any, sae: SparseAutoencoder, pad_id: int, tokens_per_batch: int = 4096) -> "Probe":
+    def of(cls, model: Any, sae: SparseAutoencoder, pad_id: int, tokens_per_batch: int = TOKENS_PER_BATCH) -> "Probe":
         """Cut `model` at the layer of `sae`. Raises UserError when the two do not fit."""
         if model.config.hidden_size != sae.config.d_in:
             raise UserError(
@@ -90,8 +91,12 @@ class Probe:
     @property
     def budget(self) -> int:
         """The number of tokens, padding included, that the tail runs on at a time."""
-        on_cpu = self.sae.W_dec.device.type == "cpu"
-        return min(self.tokens_per_batch, _TOKENS_IN_CACHE) if on_cpu else self.tokens_per_batch
+        return min(token_budget(self.device, self.tokens_per_batch), wants(self.device).tail)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of classifier and SAE."""
+        return self.sae.W_dec.device
 
     @torch.no_grad()
     def read(self, tokenized: Sequence[TokenizedHeadline], logits: bool = True) -> Reading:
@@ -107,9 +112,20 @@ class Probe:
             states.put(batch)
             entries.append(active_entries(sae, batch))
             if logits:
-                found[batch.rows] = self.tail(batch.hidden.float(), batch.input_ids, batch.mask).double().cpu().numpy()
+                found[batch.rows] = self._logits_of(batch)
         firings = Firings.collect(*(np.concatenate(column) for column in zip(*entries, strict=True)))
         return Reading(tokenized, states.hidden, states.input_ids, states.starts, firings, found)
+
+    def _logits_of(self, batch: HiddenBatch) -> Floats:
+        """The logits [n_headlines, n_classes] of a batch as it was read."""
+        logits = np.zeros((len(batch.rows), self.tail.n_classes))
+
+        def run(rows: Ints) -> None:
+            inputs = (batch.hidden[rows].float(), batch.input_ids[rows], batch.mask[rows])
+            logits[rows] = self.tail(*inputs).double().cpu().numpy()
+
+        for_each_batch("the layers after the hookpoint", [np.arange(len(batch.rows))], run)
+        return logits
 
     def acts(self, reading: Reading) -> Tensor:
         """The activations [n_sites, d_in] at the positions that the SAE was trained on."""
@@ -147,13 +163,16 @@ class Probe:
         result = np.zeros((len(variants.headline), self.tail.n_classes))
         sizes = np.diff(variants.starts)
         lengths = reading.lengths[variants.headline].tolist()
-        for batch in length_batches(lengths, self.budget, self.tail.equal_lengths):
+
+        def run(batch: Ints) -> None:
             hidden, input_ids, mask = reading.padded(variants.headline[batch])
             entry = variants.entry[ragged(variants.starts[batch], sizes[batch])]
             at = np.repeat(np.arange(len(batch)), sizes[batch])
             delta = torch.from_numpy(variants.level - firings.value[entry]).to(device, torch.float32)
             hidden += self.shift(reading, variants.headline[batch], hidden.shape[1], at, entry, delta)
             result[batch] = self.tail(hidden, input_ids, mask).double().cpu().numpy()
+
+        for_each_batch("interventions", length_batches(lengths, self.budget, self.tail.equal_lengths), run)
         return result
 
     def replaced_logits(self, reading: Reading, acts: Tensor) -> Floats:

@@ -29,7 +29,7 @@ from sae_pipeline.causal.probe import Probe
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, length_batches
-from sae_pipeline.machine.memory import out_of_memory
+from sae_pipeline.machine.memory import for_each_batch, out_of_memory
 from sae_pipeline.schema.common import PER_HEADLINE
 from sae_pipeline.schema.dicts import WordEffectsDict, WordSummaryDict
 
@@ -128,24 +128,31 @@ class WordProbe:
     def _centred(self, headlines: Sequence[TokenizedHeadline], row: Ints, gates: Floats, predicted: Ints) -> Floats:
         """The centred logit of each version of a headline, [n_versions], given the gates [n_versions, n_words]."""
         found = np.zeros(len(row))
-        for batch in self._batches([len(headlines[h].input_ids) for h in row]):
+
+        def run(batch: Ints) -> None:
             opened = torch.from_numpy(gates[batch]).to(self._device)
             logit = self._forward([headlines[h] for h in row[batch]], opened, predicted[row[batch]])
             found[batch] = logit.double().cpu().numpy()
+
+        for_each_batch("word effects", self._batches([len(headlines[h].input_ids) for h in row]), run)
         return found
 
     def _mean_slopes(self, headlines: Sequence[TokenizedHeadline], predicted: Ints, longest: int, steps: int) -> Floats:
         """∫ ∂c/∂g dα from no word to all, [n_headlines, longest]; 0 where a headline has no such word."""
         nodes, weights = np.polynomial.legendre.leggauss(steps)
         found = np.zeros((len(headlines), longest))
-        for batch in self._batches([len(headline.input_ids) for headline in headlines]):
+
+        def run(batch: Ints) -> None:
             members = [headlines[h] for h in batch]
+            found[batch] = 0
             for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
                 gates = torch.full((len(batch), longest), float(node), device=self._device, requires_grad=True)
                 with torch.enable_grad():
                     total = self._forward(members, gates, predicted[batch]).sum()
                 (slope,) = torch.autograd.grad(total, gates)
                 found[batch] += weight * slope.double().cpu().numpy()
+
+        for_each_batch("word effects", self._batches([len(headline.input_ids) for headline in headlines]), run)
         return found
 
     def _forward(self, headlines: Sequence[TokenizedHeadline], gates: Tensor, predicted: Ints) -> Tensor:

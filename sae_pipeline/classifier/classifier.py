@@ -21,6 +21,7 @@ from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.headlines.dataset import Headlines
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches, padded_batches, tokenize
 from sae_pipeline.machine.device import autocast, token_budget
+from sae_pipeline.machine.memory import for_each_batch
 from sae_pipeline.schema.common import FileName, FileSum
 from sae_pipeline.schema.reports import ClassifierReport, ClassScore
 
@@ -155,11 +156,14 @@ def predict(
     logits = np.zeros((len(headlines), network.config.num_labels), dtype=np.float32)
     budget = token_budget(device, tokens_per_batch)
     batches = length_batches([len(h.input_ids) for h in headlines], budget, equal_lengths(network))
+
+    def run(batch: Ints) -> None:
+        for rows, _, input_ids, mask in padded_batches(headlines, [batch.astype(np.int64)], pad_id, device):
+            logits[rows] = network(input_ids=input_ids, attention_mask=mask).logits.float().cpu().numpy()
+
     with autocast(device, precision):
         shown = tqdm(batches, desc="predict", unit="batch", leave=False)
-        for rows, _, input_ids, mask in padded_batches(headlines, shown, pad_id, device):
-            out = network(input_ids=input_ids, attention_mask=mask)
-            logits[rows] = out.logits.float().cpu().numpy()
+        for_each_batch("predictions", shown, run)
     return logits
 
 

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from sae_pipeline.activations.reading import read_activations, read_batches
-from sae_pipeline.classifier.classifier import Classifier
+from sae_pipeline.classifier.classifier import Classifier, predict
 from sae_pipeline.classifier.hooks import resolve_hookpoint
 from sae_pipeline.classifier.pretrained import load_pretrained
 from sae_pipeline.errors import UserError
@@ -83,5 +84,7 @@ def test_out_of_memory_halves(classifier: Classifier, capsys: pytest.CaptureFixt
     parts = read_activations(_SmallDevice(classifier.model, 4, error), headlines, 0, 2, "words")[0]
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4)
     assert "out of memory, goes on with 3 at a time" in capsys.readouterr().err
+    logits = predict(_SmallDevice(classifier.model, 4, error), headlines, 0)
+    np.testing.assert_allclose(logits, predict(classifier.model, headlines, 0), atol=1e-4)
     with pytest.raises(UserError, match="too small for reading activations"):
         read_activations(_SmallDevice(classifier.model, 0, error), headlines, 0, 2, "words")

@@ -13,6 +13,7 @@ from sae_pipeline.causal.flips import flip
 from sae_pipeline.causal.probe import Probe, Reading, Variants
 from sae_pipeline.classifier.logits import centred, softmax
 from sae_pipeline.classifier.tail import Tail
+from sae_pipeline.machine import device
 from sae_pipeline.sae.firings import Firings
 from tests.causal.conftest import TEXTS
 from tests.support.cases import LAYER, Case
@@ -73,6 +74,18 @@ class TestEstimates:
         assert gap(attribute(probe, reading, steps=32)) < 1e-5
         assert gap(attribute(probe, reading, steps=16)) < max(gap(attribution), 1e-5)
         assert gap(attribution) < gap(attribute(probe, reading, steps=1))
+
+    @pytest.mark.parametrize("copies", [0, 1 << 15])
+    def test_as_on_a_card(
+        self, reading: Reading, attribution: Attribution, probe: Probe, copies: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Many points of the path in one pass give the effects of one after the other."""
+        monkeypatch.setattr(device, "_CPU", device._CARD._replace(copies=copies))
+        whole = replace(probe, tokens_per_batch=4096)
+        assert whole.budget == 1 << 15
+        found = attribute(whole, reading, steps=8)
+        for name in ("gradient", "integrated", "base", "logits"):
+            np.testing.assert_allclose(getattr(found, name), getattr(attribution, name), atol=1e-4)
 
     def test_base_is_the_headline_without_features(
         self, reading: Reading, attribution: Attribution, probe: Probe
@@ -140,6 +153,30 @@ class TestTruth:
         np.testing.assert_allclose(removed, kept[::-1], atol=1e-4)
         np.testing.assert_allclose(removed[0], reading.logits, atol=1e-4)
         np.testing.assert_allclose(centred(removed[1]), attribution.base, atol=1e-4)
+
+    def test_batches_that_do_not_fit_are_split(
+        self, probe: Probe, reading: Reading, attribution: Attribution, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Effects and edited logits stay the same where a device holds few headlines at a time."""
+
+        class SmallTail(Tail):
+            def __call__(self, hidden: torch.Tensor, *inputs: torch.Tensor) -> torch.Tensor:
+                if len(hidden) > 18:  # the copies of one short headline
+                    raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasSgemm(handle)`")
+                return super().__call__(hidden, *inputs)
+
+        small = replace(probe, tail=SmallTail(probe.model, probe.sae.config.hookpoint.layer))
+        found = attribute(small, reading, steps=8)
+        np.testing.assert_allclose(found.integrated, attribution.integrated, atol=1e-4)
+        np.testing.assert_allclose(found.base, attribution.base, atol=1e-4)
+        groups = reading.group_starts[:-1]
+        np.testing.assert_allclose(
+            ablate(small, reading, groups).logits, ablate(probe, reading, groups).logits, atol=1e-4
+        )
+        np.testing.assert_allclose(small.read(reading.tokenized).logits, reading.logits, atol=1e-4)
+        acts = small.acts(reading)
+        np.testing.assert_allclose(small.replaced_logits(reading, acts), reading.logits, atol=1e-4)
+        assert set(capsys.readouterr().err.replace(":", " ").split()) >= {"attribution", "interventions", "hookpoint"}
 
     def test_splicing_equals_evaluation(self, probe: Probe, reading: Reading) -> None:
         """The reconstruction from the hookpoint on is the one that the SAE's report splices in."""
