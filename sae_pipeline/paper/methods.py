@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from sae_pipeline.config import DEFAULT_DATA
 from sae_pipeline.latex import latex_text
+from sae_pipeline.paper.numbers import n_tests
 from sae_pipeline.paper.references import KIND_KEYS, cite, model_keys
 from sae_pipeline.paper.sources import Sources
 from sae_pipeline.schema.kinds import listed
@@ -171,17 +172,15 @@ def _fidelity(sources: Sources) -> Iterator[str]:
 
 
 def _features(sources: Sources, numbers: dict[str, Number]) -> Iterator[str]:
-    tests = sum(int(number.value) for name, number in numbers.items() if name.startswith("tests/"))
-    labelled = sources.run.metadata.labelled
     yield (
         "A feature's value in a headline is its maximum over the headline. Its AUROC for a class is the probability "
         "that it is higher in a headline of the class than in another. A hash of the text divides the "
         f"{sources.run.metadata.totals.n_headlines:,} headlines in two halves: one half ranks the features, and the "
         f"other half alone gives the reported AUROC, its bootstrap interval and the Mann--Whitney test"
-        f"{cite(['mannwhitney'])}. {tests:,} tests were made; $q$ is the false-discovery rate over the features of one "
-        f"metric{cite(['benjamini'])}."
+        f"{cite(['mannwhitney'])}. {n_tests(numbers):,} tests were made; $q$ is the false-discovery rate over the "
+        f"features of one metric{cite(['benjamini'])}."
     )
-    if not labelled:
+    if not sources.run.metadata.labelled:
         yield "The headlines have no labels: a headline's class is the classifier's own prediction."
     if sources.contrast:
         yield f"Small changes of texts follow behavioural testing{cite(['checklist'])}."

@@ -1,6 +1,6 @@
 """Every number of a paper, by name, with its interval and how it is checked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import scipy
@@ -162,6 +162,11 @@ def run_numbers(sources: Sources) -> Iterator[Number]:
     yield _recorded("run/live_features", totals.n_live_features)
     for metric, n in tests_in(sources.run.folder).items():
         yield _recorded(f"tests/{metric}", n)
+
+
+def n_tests(numbers: Mapping[str, Number]) -> int:
+    """The number of statistical tests that were made on the run."""
+    return sum(int(number.value) for name, number in numbers.items() if name.startswith("tests/"))
 
 
 def auroc_columns(sources: Sources) -> list[MetricColumn]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -58,7 +57,7 @@ def plots_of(sources: Sources, numbers: Numbers, n_features: int, headline: int)
         drawn["density"] = _density(sources)
         drawn["features"] = _features(sources, numbers, n_features)
         drawn["baselines"] = _baselines(sources, numbers)
-        drawn["layers"] = _layers(sources)
+        drawn["layers"] = _layers(sources, numbers)
         drawn["agreement"] = _agreement(sources)
         drawn["headline"] = _headline(sources, headline)
         for name, (figure, caption) in drawn.items():
@@ -98,9 +97,11 @@ def _plain(value: float, _: object = None) -> str:
     return f"{value:g}"
 
 
-def _error(number: Number) -> list[list[float]]:
-    low, high = (number.value if end is None else end for end in (number.low, number.high))
-    return [[max(number.value - low, 0.0)], [max(high - number.value, 0.0)]]
+def _arms(*numbers: Number) -> list[list[float]]:
+    """The parts of intervals below and above their numbers; 0 where there is no interval."""
+    below = [max(one.value - (one.value if one.low is None else one.low), 0.0) for one in numbers]
+    above = [max((one.value if one.high is None else one.high) - one.value, 0.0) for one in numbers]
+    return [below, above]
 
 
 # --- SAEs ----------------------------------------------------------------------------------------------
@@ -128,7 +129,7 @@ def _spliced(sources: Sources, numbers: Numbers) -> tuple[Figure, str]:
     figure, axes = _axes(0.7 + 0.22 * len(sources.saes))
     for row, size in enumerate(sources.saes):
         number = numbers[f"sae/{size}/unchanged"]
-        axes.errorbar(number.value, row, xerr=_error(number), fmt="o", color=_INK, capsize=2, lw=0.8)
+        axes.errorbar(number.value, row, xerr=_arms(number), fmt="o", color=_INK, capsize=2, lw=0.8)
     axes.set_yticks(range(len(sources.saes)), [_short(size, 18) for size in sources.saes])
     axes.set(xlabel="predictions unchanged", ylim=(len(sources.saes) - 0.5, -0.5))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -157,7 +158,7 @@ def _density(sources: Sources) -> tuple[Figure, str]:
 
 
 def _baselines(sources: Sources, numbers: Numbers) -> tuple[Figure | None, str]:
-    file = sources.controls.get(sources.size) or next(iter(sources.controls.values()), None)
+    file = sources.shown_controls
     if file is None:
         return None, ""
     figure, axes = _axes(2.3)
@@ -180,7 +181,7 @@ def _baselines(sources: Sources, numbers: Numbers) -> tuple[Figure | None, str]:
     return figure, "Probes of the labels from the k best units of each class, on held-out headlines."
 
 
-def _layers(sources: Sources) -> tuple[Figure | None, str]:
+def _layers(sources: Sources, numbers: Numbers) -> tuple[Figure | None, str]:
     if sources.layers is None:
         return None, ""
     figure, axes = _axes(2.2)
@@ -189,29 +190,20 @@ def _layers(sources: Sources) -> tuple[Figure | None, str]:
         "dense probe, [CLS]": "probe_cls",
         "changed, words ablated": "changed_words",
         "changed, [CLS] ablated": "changed_cls",
+        "FVU of the SAE": "fvu",
     }
     for n, (label, what) in enumerate(shown.items()):
-        found = [(one.layer, getattr(one, what)) for one in sources.layers.layers]
-        _line(axes, n, label, found)
-    _line(axes, 4, "FVU of the SAE", [(one.layer, one.sae.fvu) for one in sources.layers.layers if one.sae])
+        names = {one.layer: f"layers/{one.layer}/{what}" for one in sources.layers.layers}
+        found = {layer: numbers[name] for layer, name in names.items() if name in numbers}
+        if found:
+            look: dict[str, Any] = {"color": _GREYS[n % 3], "ls": _LINES[n % len(_LINES)], "marker": _MARKS[n]}
+            values = [one.value for one in found.values()]
+            arms = _arms(*found.values())
+            axes.errorbar(list(found), values, arms, label=label, mfc="white", mew=0.7, lw=0.8, **look)
     axes.set(xlabel="layer", ylabel="share", ylim=(0, 1.02))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=5.5)
     return figure, "What each layer holds of the decision: accuracy of probes, and predictions changed by ablation."
-
-
-def _line(axes: Axes, n: int, label: str, found: Sequence[tuple[int, Any]]) -> None:
-    if found:
-        errors = [[max(m.value - (m.low if m.low is not None else m.value), 0.0) for _, m in found]]
-        errors.append([max((m.high if m.high is not None else m.value) - m.value, 0.0) for _, m in found])
-        look: dict[str, Any] = {
-            "color": _GREYS[n % 3],
-            "ls": _LINES[n % len(_LINES)],
-            "marker": _MARKS[n],
-            "mfc": "white",
-            "mew": 0.7,
-        }
-        axes.errorbar([layer for layer, _ in found], [m.value for _, m in found], errors, label=label, lw=0.8, **look)
 
 
 # --- features ------------------------------------------------------------------------------------------
@@ -234,7 +226,7 @@ def _features(sources: Sources, numbers: Numbers, n_features: int) -> tuple[Figu
         axes.plot(chosen.value, row, "o", mfc="white", mec=_MIDDLE, mew=0.7, label=told[0])
         if tested is not None:
             look: dict[str, Any] = {"fmt": "s", "ms": 3, "color": _INK, "capsize": 1.5, "lw": 0.8}
-            axes.errorbar(tested.value, row, xerr=_error(tested), label=told[1], **look)
+            axes.errorbar(tested.value, row, xerr=_arms(tested), label=told[1], **look)
         label = _short(sources.run.metadata.labels[place], 10)
         names.append(f"{label} {feature}: {_short(feature_name(sources, feature), 18)}")
     axes.axvline(0.5, color=_LIGHT, lw=0.6)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sae_pipeline.latex import latex_text
-from sae_pipeline.paper.numbers import LAYER_FIGURES, auroc_columns, leading
+from sae_pipeline.paper.numbers import LAYER_FIGURES, auroc_columns, leading, n_tests
 from sae_pipeline.paper.sources import Sources
 from sae_pipeline.schema.kinds import listed
 from sae_pipeline.schema.paper import Number
@@ -31,9 +31,9 @@ def tables_of(sources: Sources, numbers: Numbers, n_features: int) -> dict[str, 
 # --- cells ---------------------------------------------------------------------------------------------
 
 
-def decimal(number: Number | None, digits: int = 3, sign: str = "") -> str:
+def decimal(number: Number | None, digits: int = 3) -> str:
     """A number as text; a dash where there is none."""
-    return _NONE if number is None else _minus(f"{number.value:{sign}.{digits}f}")
+    return _NONE if number is None else _minus(f"{number.value:.{digits}f}")
 
 
 def percent(number: Number | None, digits: int = 1, sign: str = "") -> str:
@@ -179,7 +179,7 @@ def _spliced(sources: Sources, numbers: Numbers) -> str:
 
 
 def _baselines(sources: Sources, numbers: Numbers) -> str:
-    file = sources.controls.get(sources.size) or next(iter(sources.controls.values()), None)
+    file = sources.shown_controls
     if file is None:
         return ""
     at = f"controls/{file.size}"
@@ -226,12 +226,7 @@ def _layers(sources: Sources, numbers: Numbers) -> str:
         "of the layer's SAE."
     )
     header = ["layer", "probe", "[CLS]", "changed", "[CLS]", "L0", "FVU", "unch."]
-    return _table("layers", latex_brackets(caption), list(map(latex_brackets, header)), rows, "rrrrrrrr")
-
-
-def latex_brackets(text: str) -> str:
-    """Keep a bracket from being read as the argument of a line break."""
-    return text.replace("[CLS]", "{[}CLS{]}")
+    return _table("layers", caption, header, rows, "rrrrrrrr")
 
 
 def feature_name(sources: Sources, feature: int) -> str:
@@ -247,15 +242,13 @@ def _features(sources: Sources, numbers: Numbers, n_features: int) -> str:
     rows = list(_feature_rows(sources, numbers, n_features))
     if not rows:
         return ""
-    tests = sum(int(number.value) for name, number in numbers.items() if name.startswith("tests/"))
     label = "label" if sources.run.metadata.labelled else "label (here the classifier's own prediction)"
     caption = (
         f"Features that lead each {label}. They were chosen by AUROC on one half of the headlines, and AUROC, its "
-        f"95\\,\\% bootstrap interval and $q$ (Benjamini--Hochberg within a class) are of the other half. {tests:,} "
-        "tests were made in all."
+        f"95\\,\\% bootstrap interval and $q$ (Benjamini--Hochberg within a class) are of the other half. "
+        f"{n_tests(numbers):,} tests were made in all."
     )
-    header = ["class", "feature", "name or “word”", "chosen", "AUROC [95\\,\\%]", "$q$", "$n$"]
-    header = [cell.replace("“", "``").replace("”", "''").replace("[", "{[}") for cell in header]
+    header = ["class", "feature", "name or ``word''", "chosen", "AUROC [95\\,\\%]", "$q$", "$n$"]
     return _table("features", caption, header, rows, "lrlrlrr", wide=True)
 
 
