@@ -85,15 +85,15 @@ $(PEERS_READY): benchmarks/peers/requirements.txt $(PYTHON_READY)
 	@build/peers/bin/pip install --quiet --disable-pip-version-check --no-deps dictionary-learning==0.1.0 overcomplete==0.3.0 sae-dashboard==0.8.0
 	@touch $@
 
-bench-sae: $(PYTHON_READY)  ## speed of SAE training beside a plain loop and peers; QUICK=1: under 50 s
-	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.train
+bench-sae: $(PYTHON_READY)  ## speed of SAE training beside a plain loop and peers; QUICK=1: under 50 s; DEVICE=cuda: on a card
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.train $(addprefix --device ,$(DEVICE))
 
-bench-extract: $(PYTHON_READY)  ## speed of fine-tuning and extraction beside the plain ways, and of a whole study; QUICK=1: under 50 s
-	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.extract
+bench-extract: $(PYTHON_READY)  ## speed of fine-tuning and extraction beside the plain ways, and of a whole study; QUICK=1: under 50 s; DEVICE=cuda: on a card
+	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.extract $(addprefix --device ,$(DEVICE))
 
 # On a machine with a card, where nothing need be installed: by this checkout's Python if there is one.
 GPU_PY = $(if $(wildcard $(PY)),$(PY),$(PYTHON))
-DEVICE ?= cuda
+check-gpu bench-gpu: DEVICE ?= cuda
 OUT ?= build/gpu
 check-gpu:  ## every stage on CUDA against the CPU, in 9 minutes; DEVICE=cpu: a rehearsal; PARTS="kernels saes": only these; the last line is one JSON object
 	@$(GPU_PY) -m benchmarks.gpu_check --device $(DEVICE) --out $(OUT) --parts "$(PARTS)"

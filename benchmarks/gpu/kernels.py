@@ -119,17 +119,7 @@ def check_kernel_tests(bench: Bench) -> None:
         bench.put(TESTS, said="left out: pytest or hypothesis is missing")
         return
     chosen = "nothing_is_active" if bench.small else "not compiles_for_cards"
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        TESTS,
-        "-k",
-        chosen,
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", TESTS, "-k", chosen]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout)
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]

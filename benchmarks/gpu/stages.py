@@ -38,7 +38,7 @@ def check_finetuning(bench: Bench) -> None:
     """The loss of an epoch, and the logits of the fine-tuned classifier. The model has no dropout."""
     expected = present.load_classifier(start(bench, "tuned", "tuned-again"))
     tokens = expected.tokenize(present.same_headlines(bench.folder / "tuned").test.texts)
-    for precision, allowed in {"fp32": TRAINED, "auto": 2 * BF16}.items():
+    for precision, allowed in {"fp32": TRAINED, "auto": 4 * BF16}.items():  # each step adds its rounding
         with bench.stage(f"fine-tuning, {precision}"):
             root = bench.folder / f"finetune-{precision}"
             record = pipeline.finetune(plan(bench, precision), root, torch.device(bench.device))
