@@ -69,7 +69,7 @@ def _data(sources: Sources) -> Iterator[str]:
     headlines = record.headlines
     key = cite(["tweets"]) if is_tweets(headlines.source) else ""
     revision = f" at revision {latex_text(record.data_revision)}" if record.data_revision else ""
-    yield f"The headlines are {latex_text(data_name(headlines.source))}{key}{revision}, with the classes "
+    yield f"The headlines are {latex_text(data_name(headlines.source))}{key}{revision}, with the classes"
     yield f"{listed(map(latex_text, record.labels), 'and')}."
     yield (
         "Headlines without a label, empty ones, copies, and copies with contradictory labels were removed, and a train "

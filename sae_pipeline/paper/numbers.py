@@ -177,8 +177,9 @@ def auroc_columns(sources: Sources) -> list[MetricColumn]:
 
 
 def leading(column: MetricColumn, n: int) -> list[int]:
-    """The n features with the highest value on the choosing half, of those that were tested."""
-    return [feature for feature in column.top if column.tested and column.tested[feature] is not None][:n]
+    """The n features with the highest AUROC on the choosing half, of those above chance there that were tested."""
+    tested = column.tested or [None] * len(column.values)
+    return [feature for feature in column.top if tested[feature] is not None and column.values[feature] > 0.5][:n]
 
 
 def feature_numbers(sources: Sources, n_features: int) -> Iterator[Number]:

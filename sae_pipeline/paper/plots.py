@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from sae_pipeline.paper.numbers import auroc_columns, leading
 from sae_pipeline.paper.sources import Sources
@@ -97,6 +97,10 @@ def _plain(value: float, _: object = None) -> str:
     return f"{value:g}"
 
 
+def _percent(share: float, _: object = None) -> str:
+    return f"{100 * share:.6g}"
+
+
 def _arms(*numbers: Number) -> list[list[float]]:
     """The parts of intervals below and above their numbers; 0 where there is no interval."""
     below = [max(one.value - (one.value if one.low is None else one.low), 0.0) for one in numbers]
@@ -131,8 +135,8 @@ def _spliced(sources: Sources, numbers: Numbers) -> tuple[Figure, str]:
         number = numbers[f"sae/{size}/unchanged"]
         axes.errorbar(number.value, row, xerr=_arms(number), fmt="o", color=_INK, capsize=2, lw=0.8)
     axes.set_yticks(range(len(sources.saes)), [_short(size, 18) for size in sources.saes])
-    axes.set(xlabel="predictions unchanged", ylim=(len(sources.saes) - 0.5, -0.5))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set(xlabel="predictions unchanged (%)", ylim=(len(sources.saes) - 0.5, -0.5))
+    axes.xaxis.set_major_formatter(FuncFormatter(_percent))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="x", color=_LIGHT, lw=0.4)
     return figure, (
@@ -149,9 +153,10 @@ def _density(sources: Sources) -> tuple[Figure, str]:
         share = [count / record.config.d_sae for count in found.density]
         line, grey = _LINES[n % len(_LINES)], _GREYS[n % len(_GREYS)]
         axes.stairs(share, edges, color=grey, ls=line, lw=1.1, label=_short(size, 18))
-    axes.set(xscale="log", xlabel="share of tokens on which a feature fires", ylabel="share of features")
+    axes.set(xscale="log", xlabel="tokens on which a feature fires (%)", ylabel="features (%)")
     axes.set_xlim(1e-5, 1)
-    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.xaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend()
     return figure, "Feature density on held-out tokens. Features that never fire there are left out."
@@ -161,7 +166,7 @@ def _baselines(sources: Sources, numbers: Numbers) -> tuple[Figure | None, str]:
     file = sources.shown_controls
     if file is None:
         return None, ""
-    figure, axes = _axes(2.3)
+    figure, axes = _axes(2.8)
     for n, control in enumerate(file.controls):
         probes = [probe for probe in control.probing if probe.k]
         whole = [probe for probe in control.probing if not probe.k]
@@ -177,14 +182,14 @@ def _baselines(sources: Sources, numbers: Numbers) -> tuple[Figure | None, str]:
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(sorted({probe.k for control in file.controls for probe in control.probing if probe.k}))
-    axes.legend(fontsize=5.5)
+    _legend_above(figure)
     return figure, "Probes of the labels from the k best units of each class, on held-out headlines."
 
 
 def _layers(sources: Sources, numbers: Numbers) -> tuple[Figure | None, str]:
     if sources.layers is None:
         return None, ""
-    figure, axes = _axes(2.2)
+    figure, axes = _axes(2.5)
     shown = {
         "dense probe, words": "probe_words",
         "dense probe, [CLS]": "probe_cls",
@@ -202,8 +207,16 @@ def _layers(sources: Sources, numbers: Numbers) -> tuple[Figure | None, str]:
             axes.errorbar(list(found), values, arms, label=label, mfc="white", mew=0.7, lw=0.8, **look)
     axes.set(xlabel="layer", ylabel="share", ylim=(0, 1.02))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize=5.5)
-    return figure, "What each layer holds of the decision: accuracy of probes, and predictions changed by ablation."
+    _legend_above(figure)
+    return figure, (
+        "What each layer holds of the decision: accuracy of dense probes, and share of predictions changed by mean "
+        "ablation. FVU is that of the layer's SAE. Bars are 95 % intervals."
+    )
+
+
+def _legend_above(figure: Figure) -> None:
+    """Put the names of many lines above the axes, where they hide none of them."""
+    figure.legend(loc="outside upper center", ncols=2, fontsize=5.5)
 
 
 # --- features ------------------------------------------------------------------------------------------
@@ -287,7 +300,7 @@ def _headline(sources: Sources, headline: int) -> tuple[Figure, str]:
     axes.axvline(0, color=_INK, lw=0.5)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.tick_params(axis="y", length=0)
-    said = f"predicted {run.metadata.labels[prompt.prediction]} ({prompt.probabilities[prompt.prediction]:.0%})"
+    said = f"predicted {run.metadata.labels[prompt.prediction]} ({100 * prompt.probabilities[prompt.prediction]:.0f} %)"
     if run.metadata.labelled:
         said += f", label {run.metadata.labels[prompt.label]}"
     n = len(fired)

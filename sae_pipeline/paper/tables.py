@@ -58,7 +58,7 @@ def over_seeds(numbers: Numbers, size: str, figure: str, digits: int, factor: fl
 
 
 def probability(number: Number | None) -> str:
-    """A p or q with two significant digits."""
+    """A p, a q or a KL with two significant digits."""
     if number is None:
         return _NONE
     if number.value and number.value < 1e-3:
@@ -78,9 +78,10 @@ def _table(
     kind = "table*" if wide else "table"
     body = "\n".join(" & ".join(row) + r" \\" for row in rows)
     return (
-        f"\\begin{{{kind}}}[t]\n\\centering\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n"
+        f"\\begin{{{kind}}}[t]\n\\caption{{{caption}}}\n\\label{{tab:{label}}}\n"
+        f"\\centering\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n"
         f"\\begin{{tabular}}{{@{{}}{layout}@{{}}}}\n\\toprule\n{' & '.join(header)} \\\\\n\\midrule\n{body}\n"
-        f"\\bottomrule\n\\end{{tabular}}\n\\caption{{{caption}}}\n\\label{{tab:{label}}}\n\\end{{{kind}}}\n"
+        f"\\bottomrule\n\\end{{tabular}}\n\\end{{{kind}}}\n"
     )
 
 
@@ -163,7 +164,7 @@ def _spliced(sources: Sources, numbers: Numbers) -> str:
                 f"{percent(unchanged)} {interval(unchanged, 1, 100)}",
                 f"{percent(change, 2, '+')} {interval(change, 2, 100, '+')}",
                 probability(numbers[f"{at}/mcnemar_p"]),
-                decimal(numbers[f"{at}/kl"], 4),
+                probability(numbers[f"{at}/kl"]),
                 *(decimal(numbers.get(f"{at}/recovered/{kind}")) for kind in ("zero", "mean", "resample")),
             ]
         )
@@ -174,8 +175,8 @@ def _spliced(sources: Sources, numbers: Numbers) -> str:
         "accuracy (points, paired interval), exact McNemar test, mean KL (nats), and recovered loss against zero, mean "
         "and resample ablation. The SAE of the first seed."
     )
-    header = ["SAE", "unchanged (\\%)", "accuracy change", "$p$", "KL", "rec. zero", "mean", "resample"]
-    return _table("spliced", caption, header, rows, "llllrrrr", wide=True)
+    header = ["SAE", "unchanged (\\%)", "accuracy change", "$p$", "KL", "recovered: zero", "mean", "resample"]
+    return _table("spliced", caption, header, rows, "lllrrrrr", wide=True)
 
 
 def _baselines(sources: Sources, numbers: Numbers) -> str:
@@ -215,18 +216,26 @@ def _baselines(sources: Sources, numbers: Numbers) -> str:
 def _layers(sources: Sources, numbers: Numbers) -> str:
     if sources.layers is None:
         return ""
-    columns = {**dict.fromkeys(LAYER_FIGURES, 3), "l0": 1, "fvu": 3, "unchanged": 3}
-    rows = [
-        [str(one.layer), *(decimal(numbers.get(f"layers/{one.layer}/{what}"), n) for what, n in columns.items())]
-        for one in sources.layers.layers
-    ]
+    rows = []
+    for one in sources.layers.layers:
+        found = {what: numbers.get(f"layers/{one.layer}/{what}") for what in (*LAYER_FIGURES, "l0", "fvu", "unchanged")}
+        shares = [found[what] for what in LAYER_FIGURES]
+        rows.append(
+            [
+                str(one.layer),
+                *(f"{percent(share)} {interval(share, 1, 100)}".strip() for share in shares),
+                decimal(found["l0"], 1),
+                decimal(found["fvu"]),
+                percent(found["unchanged"]),
+            ]
+        )
     caption = (
-        f"The layers of the classifier on {sources.layers.n_headlines:,} headlines: accuracy of a dense probe on words "
-        "and on [CLS]; share of predictions that change when either is mean-ablated; L0, FVU and unchanged predictions "
-        "of the layer's SAE."
+        f"The layers of the classifier on {sources.layers.n_headlines:,} test headlines: accuracy of a dense probe on "
+        "words and on [CLS] (\\%), and predictions that change when either is mean-ablated (\\%), each with Wilson's "
+        "95\\,\\% interval; L0, FVU and unchanged predictions (\\%) of the layer's SAE."
     )
-    header = ["layer", "probe", "[CLS]", "changed", "[CLS]", "L0", "FVU", "unch."]
-    return _table("layers", caption, header, rows, "rrrrrrrr")
+    header = ["layer", "probe: words (\\%)", "[CLS]", "changed: words (\\%)", "[CLS]", "L0", "FVU", "unch. (\\%)"]
+    return _table("layers", caption, header, rows, "rllllrrr", wide=True)
 
 
 def feature_name(sources: Sources, feature: int) -> str:
@@ -245,8 +254,8 @@ def _features(sources: Sources, numbers: Numbers, n_features: int) -> str:
     label = "label" if sources.run.metadata.labelled else "label (here the classifier's own prediction)"
     caption = (
         f"Features that lead each {label}. They were chosen by AUROC on one half of the headlines, and AUROC, its "
-        f"95\\,\\% bootstrap interval and $q$ (Benjamini--Hochberg within a class) are of the other half. "
-        f"{n_tests(numbers):,} tests were made in all."
+        f"95\\,\\% bootstrap interval and $q$ (Benjamini--Hochberg within a class) are of the other half, where the "
+        f"feature fires in $n$ headlines. {n_tests(numbers):,} tests were made in all."
     )
     header = ["class", "feature", "name or ``word''", "chosen", "AUROC [95\\,\\%]", "$q$", "$n$"]
     return _table("features", caption, header, rows, "lrlrlrr", wide=True)
