@@ -1,5 +1,7 @@
 """Any text, escaped so that pdfLaTeX prints it unchanged."""
 
+import re
+
 _ESCAPED = {
     **{char: f"\\{char}" for char in "#$%&_{}"},
     "\\": r"\textbackslash{}",
@@ -23,6 +25,7 @@ _ESCAPED = {
     "€": r"EUR\,",
 }
 _LONG = 20  # characters without a space, after which a line may break
+_PIECES = re.compile(rf"[^\W_]{{1,{_LONG}}}[\W_]{{,{_LONG}}}|[\W_]{{1,{_LONG}}}")  # letters, then signs such as - or /
 
 
 def latex_text(written: str) -> str:
@@ -31,8 +34,8 @@ def latex_text(written: str) -> str:
 
 
 def _word(word: str) -> str:
-    """A word; a long one, such as a hash, may be broken."""
-    pieces = [word[n : n + _LONG] for n in range(0, len(word), _LONG)]
+    """A word; a long one, such as a path or a hash, may be broken, if possible after a sign."""
+    pieces = _PIECES.findall(word) if len(word) > _LONG else [word]
     return "\\allowbreak{}".join("".join(map(_character, piece)) for piece in pieces)
 
 
