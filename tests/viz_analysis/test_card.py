@@ -42,6 +42,10 @@ def test_a_card_has_the_numbers_of_the_api(tmp_path: Path) -> None:
     assert card["title"] == "Feature 9: rate cuts" and "Note: by hand" in section(card, "Name")["sentences"]
     assert f"Fires in {info['n_headlines']:,} of {N} headlines" in card["summary"]
 
+    looked = get(client, "feature_card", id=9, features_seen=1, headlines_seen=20)
+    seen = section(looked, "Tests and looks")["sentences"]
+    assert any("had looked at 1 feature and 20 headlines of this run" in sentence for sentence in seen)
+
     classes = section(card, "Effect on the classes")["table"]["rows"]
     assert [row[0] for row in classes] == LABELS
     for row, split in zip(classes, info["classes"], strict=True):

@@ -221,12 +221,16 @@ def _multiplicity(run: RunReader, looks: tuple[int | None, int | None]) -> CardS
     if features is None:
         sentences.append("How many features were looked at before this one was chosen was not recorded.")
     else:
-        seen = f" and {headlines:,} headlines" if headlines is not None else ""
+        seen = f" and {_counted(headlines, 'headline')}" if headlines is not None else ""
         sentences.append(
-            f"Before this card was made, its reader had looked at {features:,} features{seen} of this run in this "
-            "browser. A feature that is chosen among many looks better than it is on new headlines."
+            f"Before this card was made, its reader had looked at {_counted(features, 'feature')}{seen} of this run in "
+            "this browser. A feature that is chosen among many looks better than it is on new headlines."
         )
     return card_section("Tests and looks", sentences)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 # --- provenance ----------------------------------------------------------------------------------------
