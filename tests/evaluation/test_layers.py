@@ -28,22 +28,27 @@ def headlines(study: SmallStudy) -> Headlines:
 
 @pytest.fixture(scope="module")
 def found(study: SmallStudy, classifier: Classifier, headlines: Headlines) -> LayersFound:
-    """Layer 4, which has an SAE, and the last one."""
+    """Layer 4, which has an SAE, layer 5, and the last one."""
     sae, _, _ = present.load_sae(study.root, 4, "1k", CPU)
-    return compare_layers(classifier, headlines, (4, 6), {4: sae}, tokens_per_batch=512)
+    return compare_layers(classifier, headlines, (4, 5, 6), {4: sae}, tokens_per_batch=512)
 
 
 def test_ablations_equal_those_of_a_single_layer(
     found: LayersFound, classifier: Classifier, headlines: Headlines
 ) -> None:
-    """Words at their mean over train change as many predictions as the judge of one layer finds."""
-    test, train = headlines.test, headlines.train
-    acts, _ = read_activations(classifier.model, classifier.tokenize(train.texts), 0, 4, "words", precision="auto")
-    held = HeldOut.read(classifier, "test", test.texts, test.labels, 4)
-    without = held.states.replaced("words", removals(held.acts("words"), acts.mean(0), 0)["mean"])
-    logits = without.rerun(held.tail, 512)
-    changed = (logits.argmax(1) != held.clean.argmax(1)).mean()
-    assert found.layers[4].changed_words.value == pytest.approx(changed, abs=0.02) and changed > 0
+    """Words, and the first token, at their mean over train change what the judge of one layer finds."""
+    test, tokenized = headlines.test, classifier.tokenize(headlines.train.texts)
+    for layer in (4, 5):
+        held = HeldOut.read(classifier, "test", test.texts, test.labels, layer)
+        for positions, share in (
+            ("words", found.layers[layer].changed_words),
+            ("cls", found.layers[layer].changed_cls),
+        ):
+            acts, _ = read_activations(classifier.model, tokenized, 0, layer, positions, precision="auto")
+            without = held.states.replaced(positions, removals(held.acts(positions), acts.mean(0), 0)["mean"])
+            changed = (without.rerun(held.tail, 512).argmax(1) != held.clean.argmax(1)).mean()
+            assert share.value == pytest.approx(changed, abs=0.02), (layer, positions)
+    assert found.layers[4].changed_words.value > 0
     clean = predict(classifier.model, classifier.tokenize(test.texts), 0).argmax(1)
     assert found.accuracy == pytest.approx((clean == np.array(test.labels)).mean())
 
