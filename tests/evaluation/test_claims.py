@@ -1,5 +1,7 @@
 """Claims against baselines: those that hold, and those that fail."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from sae_pipeline.evaluation.bootstrap import probe_figures, share_unexplained
@@ -55,5 +57,21 @@ def test_verdicts() -> None:
         "A probe on the 5 best features of the SAE per class is worse than one on the 5 best words"
     )
     assert "better in 0 of 2 seeds" in words.sentence
+    dense = told["activations", "auroc", 5, None].sentence
+    assert "probe on the 5 best features of the SAE per class is worse than one on all dimensions of the mean" in dense
     assert told["neurons", "auroc", 5, 5].better_seeds == 1  # the other seed has an SAE that knows less
     assert told["neurons", "fvu", None, None].gain > 0 and told["neurons", "fvu", None, None].better_seeds is None
+
+
+def test_a_gain_within_its_interval_is_no_claim() -> None:
+    """Another probe that is a little worse by chance: the gain is positive, and the SAE is not better."""
+    scores = NOISE + np.eye(2)[LABELS] + 0.3 * np.random.default_rng(1).normal(size=(500, 2))
+    rival = Judged(
+        Control.model_construct(name="pca"),
+        {5: ScoredProbe(Probe(5, 0.01, scores), probe_figures(scores, LABELS, [0, 1]))},
+        share_unexplained(0.201 * np.ones(500) + np.linspace(-0.2, 0.2, 500), np.ones(500)),
+    )
+    sae = judged("sae", {5: 1.0}, None)
+    sae = replace(sae, fvu=share_unexplained(0.2 * np.ones(500), np.ones(500)))
+    for claim in claims([sae, rival], [sae.probes]):
+        assert claim.gain > 0 > claim.interval[0] and claim.verdict == "not better", claim.sentence

@@ -1,5 +1,7 @@
 """Probes with known answers; the ridge is chosen on dev, and test only scores."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,22 @@ class TestProbing:
         shuffled = SplitLabels(LABELS.train, LABELS.dev, np.roll(LABELS.test, 7))
         (again,) = fit_probes(SplitUnits(*weak), shuffled, [None])
         assert again.ridge == found.ridge and np.array_equal(again.scores, found.scores)
+
+    @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+    def test_only_train_chooses_and_scales_units(self, form: Any) -> None:
+        """A unit that is the label on test alone is not chosen; a headline's score does not depend on the others."""
+        sizes = [1, 5, None]
+        planted = [NOISE[0].copy(), NOISE[1].copy(), np.hstack([NOISE[2][:, :9], 9.0 * np.eye(3)[LABELS.test]])]
+        planted[0][:, 0] += LABELS.train == 0
+        planted[1][:, 0] += LABELS.dev == 0
+        whole = fit_probes(SplitUnits(*map(form, planted)), LABELS, sizes)
+        half = SplitUnits(*map(form, (*planted[:2], planted[2][:200])))
+        shuffled = LABELS._replace(test=np.roll(LABELS.test, 7))
+        part = fit_probes(half, LABELS._replace(test=LABELS.test[:200]), sizes)
+        other = fit_probes(SplitUnits(*map(form, planted)), shuffled, sizes)
+        for one, few, another in zip(whole, part, other, strict=True):
+            assert one.ridge == few.ridge == another.ridge
+            assert few.scores == pytest.approx(one.scores[:200]) and np.array_equal(one.scores, another.scores)
 
     def test_one_class(self) -> None:
         """Nothing to tell apart, or nothing to choose the ridge on: a sentence."""
