@@ -14,9 +14,10 @@ from typing import Any
 
 import matplotlib as mpl
 import pytest
+from matplotlib.figure import Figure
 
 from sae_pipeline.__main__ import main
-from sae_pipeline.artefacts.checksums import read_record, seal, without_seal
+from sae_pipeline.artefacts.checksums import content_hash, read_record, seal, without_seal, write_record
 from sae_pipeline.latex import latex_text
 from sae_pipeline.paper.document import texts_of
 from sae_pipeline.paper.numbers import numbers_of, student_interval
@@ -26,6 +27,7 @@ from sae_pipeline.runs.run_files import read_metadata
 from sae_pipeline.schema.common import METADATA
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.paper import PAPER, PaperRecord
+from sae_pipeline.study.layout import SAE, SaeRecord
 from tests.conftest import SmallStudy
 
 HOSTILE = ("50% & $x_1#", r"~^\end{document} {", "🚀 שלום \u202e «é»")
@@ -164,6 +166,81 @@ def test_hostile_names_and_headlines(study: SmallStudy, tmp_path: Path) -> None:
         assert ran.returncode == 0, ran.stdout.decode(errors="replace")[-2000:]
 
 
+def _with_a_seed(study: SmallStudy, root: Path) -> tuple[Path, SaeRecord]:
+    """A copy of the study, whose store has another seed of the 1k SAE and one of another setting; the seed's record."""
+    for name in ("analysis_data", "finbert_sae"):
+        shutil.copytree(study.root / name, root / name, copy_function=os.link)
+    store = root / "finbert_sae" / "store"
+    own = next(r for path in store.glob("*/sae.json") if (r := read_record(path, SaeRecord)).config.d_sae == 1024)
+    report = own.report.model_copy(
+        update={"held_out": own.report.held_out.model_copy(update={"fvu": own.report.held_out.fvu + 0.02})}
+    )
+    made = []
+    for n, changes in enumerate(({"seed": 7}, {"seed": 8, "l1_coefficient": 0.5}), 1):
+        known = own.files[SAE].model_copy(update={"sha256": f"{n}" * 64})
+        name = content_hash(known)
+        train = own.training.model_copy(update=changes)
+        files = {**own.files, SAE: known}
+        made.append(own.model_copy(update={"files": files, "train": train, "report": report}))
+        (store / name).mkdir()
+        write_record(store / name / "sae.json", made[-1])
+    return root, made[0]
+
+
+def test_means_are_over_the_seeds_of_one_setting(study: SmallStudy, tmp_path: Path) -> None:
+    """The run's own SAEs are shown; means are over trainings that differ by seed alone, not over other settings."""
+    root, other = _with_a_seed(study, tmp_path)
+    sources = Sources.read(root, None)
+    own = sources.saes["1k"]
+    assert own.training.seed == 0 and [one.training.seed for one in sources.seeds["1k"]] == [0, 7]
+    assert [one.training.seed for one in sources.seeds["2k"]] == [0]
+    numbers = numbers_of(sources, 3)
+    assert numbers["sae/1k/fvu/held_out"].value == own.report.held_out.fvu
+    mean = numbers["seeds/1k/fvu/held_out"]
+    low, middle, high = student_interval([own.report.held_out.fvu, other.report.held_out.fvu])
+    assert (mean.low, mean.value, mean.high, mean.n) == (
+        low,
+        middle,
+        high,
+        2,
+    ) and "seeds/2k/fvu/held_out" not in numbers
+    change = own.report.spliced.accuracy_spliced - own.report.spliced.accuracy_clean
+    assert numbers["sae/1k/accuracy_change"].value == change
+
+
+def test_figures_draw_the_numbers(study: SmallStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open circles are the choosing half, squares the testing half with its interval; filled marks are held-out."""
+    drawn: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))[1])
+    sources = Sources.read(study.root, None)
+    numbers = numbers_of(sources, 2)
+    by_axis = {}
+    for name, _, _ in plots_of(sources, numbers, 2, 0):
+        by_axis[name] = drawn.pop().axes[0]
+    features = [one.rpartition("/")[0] for one in numbers if one.startswith("feature/") and one.endswith("chosen")]
+    axes = by_axis["figure-features.pdf"]
+    circles = {float(line.get_ydata()[0]): line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"}
+    squares = {float(line.get_ydata()[0]): line.get_xdata()[0] for line in axes.lines if line.get_marker() == "s"}
+    assert circles == {row: numbers[f"{at}/chosen"].value for row, at in enumerate(features)}
+    assert squares == {row: numbers[f"{at}/tested"].value for row, at in enumerate(features)}
+    filled = [line for line in by_axis["figure-sizes.pdf"].lines if line.get_markerfacecolor() == "black"]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in filled if line.get_marker() != "None"] == [
+        (numbers[f"sae/{size}/l0/held_out"].value, numbers[f"sae/{size}/fvu/held_out"].value) for size in sources.saes
+    ]
+
+
+def test_the_table_of_features_is_of_the_testing_half(study: SmallStudy, paper: Path) -> None:
+    """Its AUROC and interval are the testing half's, and the column before it is the choosing half's."""
+    rows = (paper / "table-features.tex").read_text().splitlines()
+    numbers = numbers_of(Sources.read(study.root, None), 3)
+    for name, number in numbers.items():
+        if name.startswith("feature/") and name.endswith("/tested"):
+            chosen = numbers[name.replace("tested", "chosen")].value
+            cells = f"& {chosen:.2f} & {number.value:.2f} [{number.low:.2f}, {number.high:.2f}] &"
+            assert [row for row in rows if f"& {name.split('/')[2]} &" in row and cells in row], name
+
+
 def test_means_over_seeds() -> None:
     """Student's interval of three values, by hand: t = 4.303, s = 1."""
     low, mean, high = student_interval([1.0, 2.0, 3.0])
@@ -195,6 +272,7 @@ def _sealed(change: Callable[[dict[str, Any]], None]) -> Callable[[bytes], bytes
 
 def _set_fvu(record: dict[str, Any]) -> None:
     next(n for n in record["numbers"] if n["name"] == "sae/2k/fvu/held_out")["value"] = 0.125
+    next(n for n in record["numbers"] if n["name"] == "sae/1k/unchanged")["low"] = 0.5
 
 
 def test_an_archive_is_made_again(
@@ -253,7 +331,7 @@ def test_what_was_altered_is_named(
     assert main(["verify", "--archive", str(altered)]) == 2
     printed = capsys.readouterr()
     different = {line.split()[1]: line for line in printed.out.splitlines() if line.startswith("DIFFERENT")}
-    assert different.keys() == {"sae/2k/fvu/held_out", "table-spliced.tex", "figure-sizes.pdf"}
+    assert different.keys() == {"sae/2k/fvu/held_out", "sae/1k/unchanged", "table-spliced.tex", "figure-sizes.pdf"}
     assert "the paper says 0.125" in different["sae/2k/fvu/held_out"] and "line " in different["table-spliced.tex"]
     assert printed.err.count("error:") == 1 and "Traceback" not in printed.err
 
