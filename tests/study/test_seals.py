@@ -5,19 +5,25 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import mannwhitneyu
 
 from sae_pipeline import pipeline
 from sae_pipeline.__main__ import main
 from sae_pipeline.artefacts.checksums import read_record, write_record
 from sae_pipeline.config import HeadlinesConfig
 from sae_pipeline.errors import UserError
+from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.headlines.dataset import Headlines, load_headlines, open_sealed
 from sae_pipeline.headlines.text import sealed_key
-from sae_pipeline.schema.seal import SealRecord
+from sae_pipeline.runs.folders import read_run
+from sae_pipeline.schema.seal import Plan, SealedClaim, SealRecord
 from sae_pipeline.study.layout import Layout
+from sae_pipeline.study.present import run_parts
 from sae_pipeline.study.seals import closed_keys, keep_sealed
+from sae_pipeline.study.unseal import headline_peaks
 from tests.conftest import SmallStudy
 from tests.support.small_study import small_config, write_headlines
 
@@ -69,6 +75,13 @@ def test_a_closed_seal_stays_closed(source: HeadlinesConfig, tmp_path: Path) -> 
     assert not [text for text in open_sealed(source).texts if text in path.read_text()]
     with pytest.raises(UserError, match=f"{record.n_headlines} of these headlines are sealed in this study"):
         keep_sealed(layout, load_headlines(source.model_copy(update={"seal": False})))
+    hashes = {"run_checksum": "0" * 64, "classifier_hash": "c", "sae_hash": "s"}
+    opened = record.model_copy(
+        update={"opened": Plan(opened_at="now", run_id="run-001", features=[], looks=3, **hashes)}
+    )
+    write_record(path, opened)
+    keep_sealed(layout, sealed)  # another classifier of the same headlines does not close it again
+    assert read_record(path, SealRecord) == opened
 
 
 def test_headlines_that_a_run_shows_cannot_be_sealed(study: SmallStudy) -> None:
@@ -123,12 +136,62 @@ def test_a_seal_opens_once(sealed_study: Path, capsys: pytest.CaptureFixture[str
     assert record.result is not None and record.result.classifier.n_headlines == record.n_headlines
     assert [claim.feature for claim in record.result.claims] == [345, 1515]
     assert all(claim.auroc is None or claim.low <= claim.auroc <= claim.high for claim in record.result.claims)  # type: ignore[operator]
+    _check_claims(sealed_study, record.result.claims)
     for features in ("345,1515", "7"):
         assert main(["unseal", "--root", str(sealed_study), "--features", features, "--yes"]) == 2
         assert "can be opened once only" in capsys.readouterr().err
     assert read_record(path, SealRecord) == record
     assert main(["report", "--root", str(sealed_study)]) == 0
     assert "sealed headlines, opened once" in capsys.readouterr().out
+
+
+def _check_claims(root: Path, claims: list[SealedClaim]) -> None:
+    """Each claim is about the class that the choosing half prefers; p is Mann–Whitney's, corrected by Holm."""
+    run = read_run(next((root / "analysis_data").glob("*_run-*")))
+    columns = {column.name: column.values for column in run.feature_stats.metrics}
+    classifier, sae = run_parts(root, run.metadata, torch.device("cpu"))
+    sealed = open_sealed(HeadlinesConfig(source=str(root / "headlines.csv"), seal=True))
+    judge = HeldOut.read(classifier, "sealed", sealed.texts, sealed.labels, sae.config.hookpoint.layer)
+    peaks = headline_peaks(judge, sae, [claim.feature for claim in claims])
+    inside, p = np.array(sealed.labels), []
+    for claim, peak in zip(claims, peaks.T, strict=True):
+        scores = [columns[f"auroc_{label.lower()}"][claim.feature] for label in run.metadata.labels]
+        assert (claim.label, claim.expected, claim.n) == (np.argmax(scores), max(scores), (peak > 0).sum())
+        p.append(mannwhitneyu(peak[inside == claim.label], peak[inside != claim.label]).pvalue)
+    small, large = sorted(p)
+    assert sorted(claim.p or 0 for claim in claims) == pytest.approx([min(1, 2 * small), max(min(1, 2 * small), large)])
+
+
+def test_a_killed_opening_goes_on_with_the_same_claims_only(
+    sealed_study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The opening is on the disk before a headline is read; then other claims are refused, and the time stays."""
+    path = sealed_study / "finbert_sae" / "seals" / "abc.json"
+    command = ["unseal", "--root", str(sealed_study), "--yes", "--features"]
+
+    def killed(*_: object) -> None:
+        assert read_record(path, SealRecord).opened is not None
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sae_pipeline.study.unseal.open_sealed", killed)
+        patch.setattr("sae_pipeline.study.unseal.now", lambda: "2026-01-01T00:00:00+00:00")
+        assert main([*command, "345"]) == 130
+    assert closed_keys(Layout(sealed_study)) == frozenset()
+    capsys.readouterr()
+    assert main([*command, "345,7"]) == 2
+    assert "were opened on 2026-01-01T00:00:00+00:00 with run-001" in capsys.readouterr().err
+    table = sealed_study / "headlines.csv"
+    text = table.read_text()
+    lost = open_sealed(HeadlinesConfig(source=str(table), seal=True)).texts[0]
+    table.write_text("\n".join(line for line in text.splitlines() if lost not in line))
+    assert main([*command, "345"]) == 2
+    assert "have changed since they were sealed" in capsys.readouterr().err
+    table.write_text(text)
+    assert main([*command, "345"]) == 0
+    record = read_record(path, SealRecord)
+    assert record.opened is not None and record.opened.opened_at == "2026-01-01T00:00:00+00:00"
+    assert record.result is not None and record.opened.features == [345]
 
 
 def test_no_seal_to_open(study: SmallStudy, capsys: pytest.CaptureFixture[str]) -> None:
