@@ -69,7 +69,8 @@ class Sites:
         if self.owner is None:
             return x
         sizes = torch.bincount(self.owner, minlength=len(self))
-        return torch.segment_reduce(x, "sum", lengths=sizes, initial=0) / sizes[:, None]  # index_add may not repeat
+        total = torch.segment_reduce(x, "sum", lengths=sizes, initial=0, unsafe=True)  # of index_add no order is known
+        return total / sizes[:, None]
 
     def moved(self, hidden: Tensor, delta: Tensor) -> Tensor:
         """A copy of the hidden states in which the sites have moved by `delta` [n_sites, d_in]."""

@@ -242,7 +242,7 @@ class _Code:
             (self._square, centred.square().sum(1)),
             (self._total, centred),
         ):
-            sums[rows] = torch.segment_reduce(values, "sum", lengths=n_sites, initial=0).cpu().numpy()
+            sums[rows] = torch.segment_reduce(values, "sum", lengths=n_sites, initial=0, unsafe=True).cpu().numpy()
 
     def finish(self) -> tuple[Measured, Measured]:
         """L0 and FVU; x are compared with the mean of these very vectors, as in `code_quality`."""

@@ -48,6 +48,15 @@ def test_the_mean_of_moved_words_is_the_new_vector() -> None:
     torch.testing.assert_close(moved[0, 1:4] - hidden[0, 1:4], step.expand(3, -1))
 
 
+def test_no_words() -> None:
+    """Headlines without words have no mean; beside others they change nothing."""
+    hidden = torch.arange(24.0).view(2, 3, 4)
+    counted = torch.zeros(2, 3, dtype=torch.bool)
+    assert Sites.of_mask(counted, "mean").read(hidden).shape == (0, 4)
+    counted[1, 1:] = True
+    assert torch.equal(Sites.of_mask(counted, "mean").read(hidden), hidden[1:, 1:].mean(1))
+
+
 def test_one_vector_per_headline_in_any_batch(whole: Case) -> None:
     """A vector, and so its features, is the same whichever headlines share its batch."""
     together, firings = whole.probe.acts(whole.reading), whole.reading.firings
