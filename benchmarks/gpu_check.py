@@ -25,7 +25,8 @@ PARTS = {
     "live": Part("benchmarks.gpu.stages:check_live", 40),
     "finish": Part("benchmarks.gpu.stages:check_finish", 40),
     "resume": Part("benchmarks.gpu.stages:check_resume", 45),
-    "ranks": Part("benchmarks.gpu.stages:check_ranks", 90),
+    "features": Part("benchmarks.gpu.stages:check_shared_features", 45),
+    "tokens": Part("benchmarks.gpu.stages:check_shared_tokens", 45),
     "tests": Part("benchmarks.gpu.kernels:check_kernel_tests", 120),
 }
 

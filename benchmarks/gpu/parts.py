@@ -185,12 +185,15 @@ def run_part(
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a part and what it started: torchrun ends its ranks when it is asked to."""
+    """End a part and what it started. torchrun ends its ranks when it is asked to, so it is given the time."""
     for request in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):  # all of them have ended
             os.killpg(process.pid, request)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE)
+            ends = time.monotonic() + _GRACE
+            while time.monotonic() < ends:
+                process.poll()  # else the part would stay as a zombie
+                os.killpg(process.pid, 0)
+                time.sleep(0.05)
 
 
 def _results_file(folder: Path, part: str) -> Path:
