@@ -21,7 +21,7 @@ import sys
 from benchmarks.gpu.parts import Part, main
 
 PARTS = {
-    "ceilings": Part("benchmarks.gpu.speed:ceilings", 45),
+    "ceilings": Part("benchmarks.gpu.card:ceilings", 45),
     "kernels": Part("benchmarks.gpu.speed:kernels", 75),
     "saes": Part("benchmarks.gpu.speed:saes", 150),
     "peers": Part("benchmarks.gpu.speed:peers", 100),
