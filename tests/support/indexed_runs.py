@@ -52,7 +52,9 @@ def client_of(analysis_dir: Path) -> FlaskClient:
 
 
 def get(client: FlaskClient, address: str, **query: Any) -> Any:
-    response = client.get(f"/api/{address}", query_string=query or None)
+    """The answer of an address; like the viewer, ask again while the run is being indexed."""
+    while (response := client.get(f"/api/{address}", query_string=query or None)).status_code == 503:
+        assert response.json["error"]["code"] == "indexing", response.text
     assert response.status_code == 200, response.text
     return response.json
 
