@@ -235,6 +235,7 @@ def test_damaged_scores_are_made_again(
     assert main(["verify", "--root", str(out)]) == 0
 
 
+@pytest.mark.full
 def test_two_processes_score_as_one(study: SmallStudy, gaps: Path, scored_gaps: Path, tmp_path: Path) -> None:
     """The files are the same byte for byte."""
     flags = ("--root", str(study.root), "--sae-size", "2k", "--device", "cpu", "--rows-per-part", "5")

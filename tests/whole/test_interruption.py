@@ -166,7 +166,10 @@ def _cut(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-@pytest.mark.parametrize("damage", [_flip, _empty, _cut])
+_OTHERS = [pytest.param(damage, marks=pytest.mark.full) for damage in (_empty, _cut)]
+
+
+@pytest.mark.parametrize("damage", [_flip, *_OTHERS])
 def test_damaged_checkpoints(whole: Whole, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     """What a killed command left is damaged before the next one: the work starts afresh and ends in the same bits."""
     for stage in STAGES:
