@@ -184,7 +184,7 @@ test('the bars show share and ablation alone; small shares are cumulated, and li
   const shares = await Promise.all(Array.from({ length: lines }, async (_, i) => (await numbers(i))[0] ?? NaN))
   const sum = shares.slice(0, -1).reduce((total, share) => total + share, 0)
   expect(Math.abs(sum - (shares.at(-1) ?? NaN))).toBeLessThan(0.005 * (lines + 1)) // each number is rounded
-  const small = bars.getByRole('button', { name: /^List \d+ small share/ })
+  const small = bars.getByRole('button', { name: /^Show \d+ small share/ })
   if (lines < features.length + 3) {
     await small.click()
     await expect(bars.getByRole('listitem')).toHaveCount(features.length + 3) // base, others, logit
