@@ -30,7 +30,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-CARRIED = ROOT / ".gpu"  # filled by gpu_prepare.py, ignored by git
+CARRIED = ROOT / ".gpu"  # filled by prepare.py, ignored by git
 SITE, COMMIT = CARRIED / "site", CARRIED / "commit"
 NEEDED = (
     *("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn", "pyarrow", "pyyaml"),
