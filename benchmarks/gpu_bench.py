@@ -7,13 +7,13 @@ needs.
 | part | measures |
 | --- | --- |
 | `ceilings` | bandwidth by a copy of 2 GiB, counting bytes read and written; the highest rates by products of 8,192³ in bf16 and in fp32 |
-| `kernels` | each kernel of a training step at 768 × 32k with L0 near 64, beside its roofline: the larger of the fewest bytes / bandwidth and operations / rate, as `gpu/speed.py` counts them |
+| `kernels` | each kernel of a training step at 768 × 32k with L0 near 64, compared with its roofline: the larger of the fewest bytes / bandwidth and operations / rate, as `gpu/speed.py` counts them |
 | `saes` | training steps of each kind at 768 × 32k, with 256, 1,024 and 4,096 tokens; tokens per second, memory, FVU, L0 |
-| `peers` | other libraries and a plain loop at 768 × 32k, 4,096 tokens (see peers/speed.py), where their packages are |
+| `peers` | other libraries and a plain loop at 768 × 32k, 4,096 tokens (see peers/speed.py), if their packages are there |
 | `extract` | reading layer 8 of a model of FinBERT's shape with made-up weights, and writing its store |
-| `finetune` | steps of 32 headlines of that model, beside a plain loop with autocast and fused AdamW |
+| `finetune` | steps of 32 headlines of that model, compared with a plain loop with autocast and fused AdamW |
 
-Times are medians between CUDA events, or of the host's clock around work that ends on the host, after warm-up.
+Times are medians after warm-up. They are measured between CUDA events, or by the host's clock if the work ends on the host.
 """  # noqa: E501
 
 import sys
@@ -21,7 +21,7 @@ import sys
 from benchmarks.gpu.parts import Part, main
 
 PARTS = {
-    "ceilings": Part("benchmarks.gpu.card:ceilings", 45),
+    "ceilings": Part("benchmarks.gpu.timing:ceilings", 45),
     "kernels": Part("benchmarks.gpu.speed:kernels", 75),
     "saes": Part("benchmarks.gpu.speed:saes", 150),
     "peers": Part("benchmarks.gpu.speed:peers", 100),

@@ -1,11 +1,11 @@
-"""Holds every stage on CUDA against the same stage on the CPU.
+"""Compares every stage on CUDA with the same stage on the CPU.
 
 `make check-gpu` (at most 9 minutes), or `make check-gpu DEVICE=cpu` (a rehearsal without a card, with tiny sizes);
 `PARTS="kernels saes"` names some parts. See gpu/parts.py for the flags and for what the machine needs.
 
-The part `reference` makes a study on the CPU in fp32 with plain torch. Every other part takes the artefacts that the
-stage before it left there, so that one wrong stage does not spoil those after it. A failure names the stage, the
-largest difference and where it is; what may differ, and why, stands in gpu/differences.py. The exit code is 1 where
+The part `reference` makes a study on the CPU in fp32 with plain torch. Every other part starts from the artefacts that
+the CPU made in the stage before, so that one wrong stage does not spoil those after it. A failure names the stage, the
+largest difference and where it is. gpu/differences.py says how far figures may differ, and why. The exit code is 1 if
 something failed.
 """
 

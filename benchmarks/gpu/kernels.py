@@ -1,4 +1,4 @@
-"""The parts of gpu_check.py about the kernels and the training steps of SAEs."""
+"""The parts of gpu_check.py that check the kernels and the training steps of SAEs."""
 
 import subprocess
 import sys

@@ -1,9 +1,11 @@
 """Fills `.gpu/` with what a machine with a card and no network may lack: `make prepare-gpu`, some 50 MB.
 
-Copy the folder along with the working tree; gpu/parts.py uses it where packages are missing. `.gpu/site` holds wheels
-for Linux on x86-64 and the Python that `--python` names (3.12), in the versions of this environment; of two packages,
-whose versions a run records, their metadata alone; and the embedded model with weights in fp16, half as large.
-`.gpu/commit` names the commit.
+Copy the folder along with the working tree; gpu/parts.py uses it if packages are missing. `.gpu/commit` names the
+commit. `.gpu/site` holds
+
+- the packages in `WHEELS` in the versions of this environment, for Linux on x86-64 and Python `--python`;
+- the metadata of the packages in `RECORDED`, because a run records their versions;
+- the embedded model, with its weights in fp16, which are half as large.
 """
 
 import argparse

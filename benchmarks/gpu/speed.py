@@ -1,4 +1,4 @@
-"""The parts of gpu_bench.py."""
+"""The parts of gpu_bench.py: kernels, training steps, other libraries, extraction, fine-tuning."""
 
 import json
 import sys
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.extract import BATCH, plain_steps, rate
-from benchmarks.gpu.card import median_ms, timed
 from benchmarks.gpu.parts import Bench
 from benchmarks.gpu.study import bert
+from benchmarks.gpu.timing import median_ms, timed
 from benchmarks.peers.speed import PEERS, clock, peak, reset_peak
 from benchmarks.train import HERE, mixture, normalised, peer
 from sae_pipeline.activations.extraction import Extraction, extract

@@ -1,4 +1,4 @@
-"""The parts of gpu_check.py about the stages of a study. Each starts from the study that study.py made on the CPU."""
+"""The parts of gpu_check.py that check the stages of a study. Each starts from what study.py made on the CPU."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The study that gpu_check.py makes on the CPU, and its parts for gpu_bench.py."""
+"""The study that gpu_check.py makes on the CPU, and the model with made-up weights that gpu_bench.py also uses."""
 
 import os
 import shutil

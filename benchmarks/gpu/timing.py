@@ -1,4 +1,4 @@
-"""The ceilings of a card, and a clock for what runs on it. It needs torch alone."""
+"""Times calls on a graphics card, and measures its highest bandwidth and rates (`ceilings`). It needs only torch."""
 
 import json
 import statistics
