@@ -1,4 +1,7 @@
-"""What is found out about SAEs and runs: analysis, scores, causes, comparisons, maps, explanations, final tests."""
+"""Settings of the verbs that examine SAEs and runs.
+
+These are analysis, scores, causes, comparisons, maps, changes of texts, explanations and final tests.
+"""
 
 from typing import Annotated, Literal
 
@@ -52,7 +55,7 @@ class InterveneConfig(Config):
     )
     steps: int = Field(8, ge=1, le=256, description="nodes of the integrated gradients' path")
     features_per_headline: int = Field(10, ge=1, le=100, description="features ablated and listed per headline")
-    agreement_headlines: int = Field(300, ge=0, description="headlines on which estimates are held against ablation")
+    agreement_headlines: int = Field(300, ge=0, description="headlines on which estimates are compared with ablation")
     curve_headlines: int = Field(200, ge=0, description="headlines of the deletion and insertion curves")
     flip_headlines: int = Field(100, ge=0, description="headlines to flip, and wrong ones to repair")
     word_headlines: int = Field(
@@ -74,9 +77,11 @@ class CompareConfig(Config):
     """What an SAE is compared with beyond its report: baselines, probes, and trainings from other seeds."""
 
     sae_size: str | None = Field(
-        None, description="SAE_SIZE: the SAE that is held against controls; none: the one that was trained last"
+        None, description="SAE_SIZE: the SAE to compare with baselines; none: the one that was trained last"
     )
-    seeds: tuple[int, ...] = Field((0, 1, 2), description="trainings that differ by seed alone; at least two")
+    seeds: tuple[int, ...] = Field(
+        (0, 1, 2), description="seeds of trainings that differ only by their seed; at least two"
+    )
     probe_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5, 20), description="features per probe")
 
     @model_validator(mode="after")
@@ -146,8 +151,8 @@ class UnsealConfig(Config):
 
     run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
     features: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (), max_length=1000, description="features of which it is claimed that they tell a class: 12,345"
+        (), max_length=1000, description="features that you claim to indicate a class: 12,345"
     )
     looks: int | None = Field(
-        None, ge=0, description="features that you have looked at before, as the viewer counts; it is recorded"
+        None, ge=0, description="how many features you have looked at before; the viewer counts them"
     )

@@ -1,4 +1,4 @@
-"""What leaves a study or comes into it: SAEs and runs in other formats, repositories, papers, trackers."""
+"""Settings for what leaves a study or comes into it: other formats, repositories, papers, trackers."""
 
 from typing import Literal, get_args
 

@@ -1,4 +1,4 @@
-"""From headlines to SAEs: cleaning, the classifier, activations, training, finishing."""
+"""Settings of the stages from headlines to SAEs: cleaning, the classifier, activations, training, finishing."""
 
 from itertools import product
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""The time that a device spends on steps."""
+"""The time that a device spends on training steps."""
 
 import time
 from collections import deque
@@ -13,8 +13,8 @@ _KEPT = 256  # steps whose events are not read yet, at most
 class StepClock:
     """Adds up the seconds of steps.
 
-    On CUDA the host only queues work, so the host's own time says nothing. There events stand in the queue before and
-    after each step. They are read later, so that no step waits for the card.
+    On CUDA the host only queues work, so the host's own time says nothing. Therefore events stand in the queue before
+    and after each step. They are read later, so that no step waits for the card.
     """
 
     def __init__(self, device: torch.device, seconds: float = 0.0) -> None:

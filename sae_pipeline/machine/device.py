@@ -1,4 +1,4 @@
-"""The choice of device and precision. Every artefact records both."""
+"""The choice of device and precision, which every artefact records."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

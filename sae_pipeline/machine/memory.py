@@ -1,4 +1,4 @@
-"""What to do when a device's memory runs out: smaller parts, or one sentence."""
+"""What happens when a device's memory runs out: smaller parts, or an error in one sentence."""
 
 import re
 import sys

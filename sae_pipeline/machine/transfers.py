@@ -1,4 +1,4 @@
-"""Copies between main memory and a card, and work beside the card's, so that neither waits for the other."""
+"""Copies between main memory and a graphics card, and threads for the CPU, so that neither waits for the other."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor in main memory, on `device`. A card copies it when it comes to it, while the host goes on."""
+    """A tensor in main memory, on `device`. A card queues the copy, and the host goes on meanwhile."""
     if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
@@ -24,7 +24,7 @@ class Landing:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Room for what is to come; its content means nothing yet."""
+        """Memory for a tensor that will be copied; its content means nothing yet."""
         return torch.empty(shape, dtype=dtype, pin_memory=self._stream is not None)
 
     def copy(self, room: Tensor, source: Tensor) -> None:
