@@ -213,7 +213,7 @@ test('a feature’s card is shown, copied, saved as HTML and LaTeX, and printed 
   await page.getByRole('link', { name: 'Card to cite' }).click()
   await expect(page).toHaveURL(new RegExp(`/features/${feature}/card$`))
   const card = page.getByRole('article', { name: `Card of feature ${feature}` })
-  for (const part of ['Name', 'Effect on the classes', 'Estimate against true ablation', 'Stability', 'Rivals', 'Examples', 'Where it fails', 'Made from']) {
+  for (const part of ['Name', 'Effect on the classes', 'Estimate and true ablation', 'Stability', 'Baselines', 'Examples', 'Where it fails', 'Made from']) {
     await expect(card.getByRole('heading', { name: part, exact: true })).toBeVisible()
   }
   await expect(card).toContainText('python -m sae_pipeline verify')

@@ -23,8 +23,8 @@ from viz_analysis.runs.labels import FeatureLabel, LabelStore
 from viz_analysis.runs.sources import RunFolder
 
 TITLES = [
-    *("Name", "Effect on the classes", "Estimate against true ablation", "Stability"),
-    *("Rivals", "Examples", "Where it fails", "Tests and looks", "Made from"),
+    *("Name", "Effect on the classes", "Estimate and true ablation", "Stability"),
+    *("Baselines", "Examples", "Where it fails", "How many tests", "Made from"),
 ]
 EFFECTS = {n: {n % 7: [0.1 * n, -0.3, 0.2], 9: [0.7, 0.1, -0.8]} for n in range(N)}
 
@@ -43,7 +43,7 @@ def test_a_card_has_the_numbers_of_the_api(tmp_path: Path) -> None:
     assert f"Fires in {info['n_headlines']:,} of {N} headlines" in card["summary"]
 
     looked = get(client, "feature_card", id=9, features_seen=1, headlines_seen=20)
-    seen = section(looked, "Tests and looks")["sentences"]
+    seen = section(looked, "How many tests")["sentences"]
     assert any("had looked at 1 feature and 20 headlines of this run" in sentence for sentence in seen)
 
     classes = section(card, "Effect on the classes")["table"]["rows"]
@@ -56,7 +56,7 @@ def test_a_card_has_the_numbers_of_the_api(tmp_path: Path) -> None:
 
     causes = get(client, "headlines", feature=9, limit=500)["headlines"]
     shares = [0.7 for one in causes if any(cause["feature"] == 9 for cause in one["effects"]["features"])]
-    measured = dict(section(card, "Estimate against true ablation")["table"]["rows"])
+    measured = dict(section(card, "Estimate and true ablation")["table"]["rows"])
     assert measured["headlines in which it was ablated"] == f"{len(shares)}" and shares
     assert measured["mean share of the predicted logit (integrated gradients)"] == "+0.700"
 
@@ -79,7 +79,7 @@ def test_rivals_are_the_best_word_and_what_compare_found(study: SmallStudy, tmp_
     every = (get(client, "feature_info", id=row["feature"]) for row in listed)
     info = next(one for one in every if one["leaning"] is not None and len(one["words"]) > 2)
     label, feature = info["leaning"], info["feature"]
-    rivals = section(get(client, "feature_card", id=feature), "Rivals")
+    rivals = section(get(client, "feature_card", id=feature), "Baselines")
     scores = {row[1]: float(row[2]) for row in rivals["table"]["rows"]}
     headlines = get(client, "headlines", limit=500)["headlines"]
     assert len(headlines) < 500
@@ -114,13 +114,13 @@ def test_rivals_are_the_best_word_and_what_compare_found(study: SmallStudy, tmp_
     )
     write_record(evidence, file)
     card = get(client, "feature_card", id=feature)
-    told = [row for row in section(card, "Rivals")["table"]["rows"] if row[0] == "each class, mean"]
+    told = [row for row in section(card, "Baselines")["table"]["rows"] if row[0] == "each class, mean"]
     assert told == [
         ["each class, mean", f"the best {kind}", "0.90"] for kind in ("feature of this SAE", "PCA direction")
     ]
     assert "60.0 % of the SAE's features have a counterpart" in " ".join(section(card, "Stability")["sentences"])
     evidence.write_bytes(evidence.read_bytes()[:-9])  # damaged: as if it were not there
-    assert "compare --sae-size" in " ".join(section(get(client, "feature_card", id=feature), "Rivals")["sentences"])
+    assert "compare --sae-size" in " ".join(section(get(client, "feature_card", id=feature), "Baselines")["sentences"])
 
 
 def test_examples_that_do_not_fit_the_found_name_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_evidence(found_client: FlaskClient, run: Path) -> None:
     assert "`python -m sae_pipeline compare --sae-size 32k` trains them" in missing.json["error"]["message"]
     whole = write_evidence(run)
     assert get(found_client, "evidence") == whole.model_dump(mode="json")
-    rivals = next(one for one in get(found_client, "feature_card", id=3)["sections"] if one["title"] == "Rivals")
+    rivals = next(one for one in get(found_client, "feature_card", id=3)["sections"] if one["title"] == "Baselines")
     assert "This claim fails: The SAE with 1 is worse than bag of words." in rivals["sentences"]
     assert not any("neurons" in sentence for sentence in rivals["sentences"])  # that claim with one unit holds
     path = run.parent.parent / "finbert_sae" / "evidence" / "5ae.json"

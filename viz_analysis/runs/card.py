@@ -1,4 +1,4 @@
-"""What can be claimed of one feature, with the evidence: its name, its effects, its rivals, and where it fails."""
+"""A card to cite about one feature: its name, its effects, baselines, where it fails, and the evidence for each."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -226,7 +226,7 @@ def _multiplicity(run: RunReader, looks: tuple[int | None, int | None]) -> CardS
             f"Before this card was made, its reader had looked at {_counted(features, 'feature')}{seen} of this run in "
             "this browser. A feature that is chosen among many looks better than it is on new headlines."
         )
-    return card_section("Tests and looks", sentences)
+    return card_section("How many tests", sentences)
 
 
 def _counted(n: int, what: str) -> str:

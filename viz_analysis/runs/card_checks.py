@@ -1,4 +1,4 @@
-"""The sections of a card that check a claim: true ablation, other seeds and sizes, and rivals."""
+"""The sections of a feature's card that check a claim: true ablation, other seeds and sizes, and baselines."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ _KINDS = {
 
 
 def ablation_section(run: RunReader, info: FeatureInfo) -> CardSection:
-    title = "Estimate against true ablation"
+    title = "Estimate and true ablation"
     if run.interventions is None:
         return card_section(title, [unmeasured("Effects have", f"intervene --run {info.run_id}")])
     pairs = np.array(list(_pairs(run, info.feature)), np.float64).reshape(-1, 2)
@@ -133,7 +133,7 @@ def rivals_section(run: RunReader, info: FeatureInfo, controls: ControlsFile | N
     else:
         verb = f"compare --sae-size {run.metadata.sae.size}"
         sentences.append(unmeasured("Baselines (neurons, words, random SAEs) have", verb))
-    return card_section("Rivals", sentences, table=card_table(["for", "rival", "AUROC"], rows))
+    return card_section("Baselines", sentences, table=card_table(["class", "indicator", "AUROC"], rows))
 
 
 def _own_rivals(run: RunReader, info: FeatureInfo) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""What the sections of a card are made of: tables, numbers and sentences."""
+"""What the sections of a feature's card are made of: tables, numbers and sentences."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ def rate(q: float | None) -> str:
 
 
 def unmeasured(what: str, verb: str) -> str:
-    """A sentence that something has not been measured, and by which command it is."""
+    """A sentence that something has not been measured, and which command measures it."""
     return f"{what} not been measured; {command(verb)} does so."
 
 

@@ -96,7 +96,7 @@ export function HeatText({ prompt, heat, shade, grain, context, unread = true }:
   )
 }
 
-/** Filled for an effect that speaks for the class, underlined with dashes for one against it. */
+/** Filled for an effect that raises the class’s logit, underlined with dashes for one that lowers it. */
 function shadeOf(effect: number, { max, color }: Shade): CSSProperties {
   const depth = Math.min(1, Math.abs(effect) / max)
   if (effect > 0) return { backgroundColor: `color-mix(in oklab, ${color} ${(DEEPEST_SHADE * depth).toFixed(0)}%, transparent)` }

@@ -9,7 +9,7 @@ export function looksName(run: Pick<RunMetadata, 'run_id' | 'sae_hash' | 'create
   return run && `looks ${run.sae_hash} ${run.run_id} ${run.created_at}`
 }
 
-/** What was looked at of the shown run. It stays in this browser. */
+/** The features and headlines of the shown run that were opened. The count stays in this browser. */
 export function useLooks(): Looks {
   const name = useContext(LooksContext)
   return readLooks(useSyncExternalStore(subscribe, () => stored(name)))
@@ -26,7 +26,7 @@ export function useLook(kind: keyof Looks, one: string | undefined): void {
   }, [name, kind, one])
 }
 
-/** Forget what was looked at of the shown run. */
+/** Reset the count of opened features and headlines of the shown run. */
 export function useForgetLooks(): () => void {
   const name = useContext(LooksContext)
   return () => {

@@ -25,7 +25,7 @@ export function NameScores({ run }: { run: Run }) {
       title="How well names predict"
       name={`${run.run_id}-names`}
       aside={`median ${scores.map(({ kind, quartiles }) => `${quartiles?.[2]?.toFixed(2) ?? '–'} for ${LINES[kind].label} (${LINES[kind].line})`).join(', ')}`}
-      caption={`The share of tested features by the AUROC of their best rule on ${count(n_testing)} headlines that did not choose it; the medians stand above. From ${least_score} on, with an interval above 0.5 and an F1 of ${least_f1} or more, a rule is a name: ${scores.map(({ kind, share_named }) => `${percent(share_named)} of ${kind === 'names' ? 'all features that fire' : LINES[kind].label}`).join(', ')}.`}
+      caption={`The share of tested features by the AUROC of their best rule on ${count(n_testing)} headlines that were not used to find the rule. The medians stand above. A rule is a name if its AUROC is at least ${least_score}, its F1 is at least ${least_f1}, and the interval of its AUROC lies above 0.5: ${scores.map(({ kind, share_named }) => `${percent(share_named)} of ${kind === 'names' ? 'all features that fire' : LINES[kind].label}`).join(', ')}.`}
     >
       {(width, id) => {
         const x = (score: number) => LEFT + score * (width - LEFT - RIGHT)
