@@ -2,7 +2,7 @@
 
 A number x of a tensor, or of a field of a record, may differ by allowed · (rms + |x|), where rms is the root mean
 square of that tensor or field. `off` is the share of all numbers that may differ by more. allowed = 0 asks for the same
-bits. The shares that gpu_check.py allows are derived, and no card has tried them yet.
+bits. The differences that gpu_check.py allows were derived, and have not been tried on a graphics card yet.
 """
 
 from collections import defaultdict
