@@ -24,7 +24,7 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.extract import CPU, REAL_DATA, finbert_size
+from benchmarks.extract import REAL_DATA, finbert_size
 from sae_pipeline import pipeline
 from sae_pipeline.analysis import neighbours
 from sae_pipeline.artefacts import checksums, tensor_files
@@ -33,6 +33,7 @@ from sae_pipeline.sae import autoencoder
 
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 ROWS = 1_000 if QUICK else None  # of the real training file
+CPU = torch.device("cpu")
 
 
 def main() -> None:
