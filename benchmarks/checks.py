@@ -24,7 +24,7 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.extract import REAL_DATA, finbert_size
+from benchmarks.extract import REAL_DATA, bert
 from sae_pipeline import pipeline
 from sae_pipeline.analysis import neighbours
 from sae_pipeline.artefacts import checksums, tensor_files
@@ -48,7 +48,7 @@ def main() -> None:
 def measure(name: str, root: Path) -> dict[str, Any]:
     """Seconds of each stage and of the checksums in it, for one encoder."""
     root.mkdir()
-    model, layer = ("minilm", 4) if name == "minilm" else (finbert_size(root / "encoder"), 8)
+    model, layer = ("minilm", 4) if name == "minilm" else (bert(root / "encoder"), 8)
     study = study_config(
         "demo",
         headlines=headlines(root),

@@ -34,7 +34,7 @@ from sae_pipeline.activations.extraction import Extraction, extract, extract_lay
 from sae_pipeline.activations.reading import read_batches
 from sae_pipeline.classifier.classifier import classifier_record
 from sae_pipeline.classifier.finetuning import finetune
-from sae_pipeline.classifier.pretrained import load_for, model_source
+from sae_pipeline.classifier.pretrained import load_for, model_source, name_classes
 from sae_pipeline.config import ExtractConfig, FinetuneConfig, HeadlinesConfig, TrainConfig
 from sae_pipeline.headlines.dataset import Headlines, load_headlines
 from sae_pipeline.headlines.labels import FINANCIAL
@@ -73,7 +73,7 @@ def main() -> None:
 
 def measure(name: str, headlines: Headlines, folder: Path, only_layers: bool, device: torch.device) -> dict[str, Any]:
     """All figures of one encoder."""
-    model, layer = ("minilm", 4) if name == "minilm" else (finbert_size(folder / "finbert"), 8)
+    model, layer = ("minilm", 4) if name == "minilm" else (bert(folder / "finbert"), 8)
     network, tokenizer, *_ = load_for(model, FINANCIAL)
     network.to(device)
     tokenized = tokenize(tokenizer, headlines.train.texts, 128, True)
@@ -109,12 +109,13 @@ def measure(name: str, headlines: Headlines, folder: Path, only_layers: bool, de
     }
 
 
-def finbert_size(folder: Path) -> str:
-    """Save an encoder with the configuration of ProsusAI/finbert and random weights; its folder."""
-    labels = ["positive", "negative", "neutral"]
+def bert(folder: Path, dropout: float = 0.1, **shape: int) -> str:
+    """Save a BERT with random weights and MiniLM's tokenizer; its folder. Without a shape it has that of FinBERT."""
     torch.manual_seed(0)
-    config = BertConfig(id2label=dict(enumerate(labels)), label2id={label: i for i, label in enumerate(labels)})
-    BertForSequenceClassification(config).save_pretrained(folder)
+    config = BertConfig(num_labels=3, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, **shape)
+    network = BertForSequenceClassification(config)
+    name_classes(network, FINANCIAL)
+    network.save_pretrained(folder)
     AutoTokenizer.from_pretrained(model_source("minilm")).save_pretrained(folder)
     return str(folder)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.extract import BATCH, plain_steps, rate
 from benchmarks.gpu.parts import Bench
-from benchmarks.gpu.study import bert
+from benchmarks.gpu.study import finbert
 from benchmarks.gpu.timing import median_ms, timed
 from benchmarks.peers.speed import PEERS, clock, peak, reset_peak
 from benchmarks.train import HERE, mixture, normalised, peer
@@ -175,16 +174,9 @@ def peers(bench: Bench) -> None:
 # --- the classifier ------------------------------------------------------------------------------------
 
 
-def _finbert(bench: Bench) -> Path:
-    """A model of FinBERT's shape with made-up weights; its folder."""
-    shape = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128} if bench.small else {}
-    bert(bench.folder / "finbert", 0.1, **shape)
-    return bench.folder / "finbert"
-
-
 def extraction(bench: Bench) -> None:
     """Tokens of words per second up to layer 8: reading alone with several budgets, and with a store on disk."""
-    network, tokenizer, *_ = load_for(str(_finbert(bench)), FINANCIAL)
+    network, tokenizer, *_ = load_for(finbert(bench), FINANCIAL)
     network.to(bench.device)
     headlines = load_headlines(HeadlinesConfig(source="sample")).train.texts
     tokenized = tokenize(tokenizer, (headlines * 8)[: 40 if bench.small else 16_000], 128, True)
@@ -210,7 +202,7 @@ def extraction(bench: Bench) -> None:
 
 def finetuning(bench: Bench) -> None:
     """Seconds of a step of 32 headlines."""
-    model, device, n = str(_finbert(bench)), torch.device(bench.device), BATCH * (2 if bench.small else 60)
+    model, device, n = finbert(bench), torch.device(bench.device), BATCH * (2 if bench.small else 60)
     headlines = load_headlines(HeadlinesConfig(source="sample"))
     few = headlines.dev.first(16)
     small = replace(headlines, train=headlines.train.first(n), dev=few, test=few)

@@ -13,11 +13,13 @@ import torch
 
 from benchmarks.gpu.differences import BF16, FP16, FP32, RECORDS, TRAINED, compare_records, compare_tensors
 from benchmarks.gpu.parts import ROOT, Bench
-from benchmarks.gpu.study import CPU, bert, plan, start
+from benchmarks.gpu.study import CPU, finbert, plan, start
 from sae_pipeline import pipeline, quality
 from sae_pipeline.activations.reading import read_activations
 from sae_pipeline.classifier.classifier import predict
+from sae_pipeline.classifier.pretrained import load_for
 from sae_pipeline.config import Precision
+from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.headlines.sample import sample_headlines
 from sae_pipeline.headlines.tokens import tokenize
 from sae_pipeline.runs.folders import find_run, read_run
@@ -64,10 +66,8 @@ def check_extraction(bench: Bench) -> None:
             found = pipeline.extract(plan(bench, precision).extract, root, device)
             values = [{"acts": one.load(), "mean": one.mean, "scale": one.scale} for one in (found, expected)]
             bench.put(f"extraction, {precision}", **compare_tensors(*values, allowed))
-    shape = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128} if bench.small else {}
-    network = bert(bench.folder / "finbert", **shape)
-    texts = [text for (text, _), _ in zip(sample_headlines(), range(8 if bench.small else 64), strict=False)]
-    tokenizer = present.load_classifier(bench.folder / "tuned").tokenizer
+    network, tokenizer, *_ = load_for(finbert(bench), FINANCIAL)
+    texts = [text for text, _ in sample_headlines()[: 8 if bench.small else 64]]
     place = tokenize(tokenizer, texts, 128, True), tokenizer.pad_token_id, 8, "words"
     acts = {"acts": read_activations(network, *place)[0]}
     for precision, allowed in PRECISIONS.items():

@@ -3,14 +3,13 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
+from benchmarks.extract import bert
 from benchmarks.gpu.parts import Bench
 from sae_pipeline import pipeline, quality
-from sae_pipeline.classifier.pretrained import load_pretrained, model_source, name_classes
+from sae_pipeline.classifier.pretrained import load_pretrained, name_classes
 from sae_pipeline.config import Precision, StudyConfig, study_config
 from sae_pipeline.headlines.labels import FINANCIAL
 from tests.support.small_study import write_headlines
@@ -35,16 +34,10 @@ def plan(bench: Bench, precision: Precision = "fp32") -> StudyConfig:
     )
 
 
-def bert(folder: Path, dropout: float = 0.0, **shape: int) -> Any:
-    """Save a BERT with made-up weights, of FinBERT's shape where none is given, and MiniLM's tokenizer; the network."""
-    torch.manual_seed(0)
-    config = BertConfig(num_labels=3, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, **shape)
-    network = BertForSequenceClassification(config)
-    name_classes(network, FINANCIAL)
-    tokenizer = AutoTokenizer.from_pretrained(model_source("minilm"))
-    network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return network.eval()
+def finbert(bench: Bench) -> str:
+    """Save a model of FinBERT's shape, narrow in a rehearsal, with made-up weights; its folder."""
+    shape = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128} if bench.small else {}
+    return bert(bench.folder / "finbert", **shape)
 
 
 def make_reference(bench: Bench) -> None:
@@ -52,7 +45,8 @@ def make_reference(bench: Bench) -> None:
     os.environ["SAE_KERNELS"] = "reference"
     write_headlines(bench.folder / "headlines.csv", 120 if bench.small else 1200)
     if bench.small:
-        bert(bench.folder / "encoder", hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64)
+        shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+        bert(bench.folder / "encoder", 0.0, **shape)
     else:
         found = load_pretrained("minilm", 3)
         found.network.config.hidden_dropout_prob = found.network.config.attention_probs_dropout_prob = 0.0

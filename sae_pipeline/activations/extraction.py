@@ -244,19 +244,18 @@ def _write_shards(
     """
     open_ = [n for n, work in enumerate(works) if not _is_written(work, i)]
     first = missing[0]
-    if not open_:
-        progress(sum(int(first.counts[batch].sum()) for batch in first.plan[i]))
-        return
     n_tokens = sum(int(first.counts[batch].sum()) for batch in first.plan[i])
-    shards = [_Landed() for _ in open_]
-    headlines, positions, filled = [], [], 0
+    if not open_:
+        progress(n_tokens)
+        return
+    shards = [_Landed(n_tokens, landing, wants(first.device).queues) for _ in open_]
+    headlines, positions = [], []
     for batches in first.read_layers([missing[n].config.layer for n in open_], first.plan[i]):
         for shard, batch in zip(shards, batches, strict=True):
-            shard.take(batch.acts.half(), n_tokens, filled, landing, wants(first.device).queues)
+            shard.take(batch.acts.half())
         places = batches[0].places
         headlines.append(torch.from_numpy(batches[0].rows)[places.headline])
         positions.append(places.position)
-        filled += len(places)
         progress(len(places))
     listed = {"headlines": torch.cat(headlines).int(), "positions": torch.cat(positions).short()}
     landed = landing.landed()
@@ -275,18 +274,22 @@ def _is_written(work: Path, i: int) -> bool:
 class _Landed:
     """The activations of one shard in main memory, and their moments where the device computes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_tokens: int, landing: Landing, on_device: bool) -> None:
+        """Activations come over `landing`; `on_device` says whether their moments are computed before."""
+        self._n_tokens, self._landing, self._on_device = n_tokens, landing, on_device
         self.acts = torch.empty(0)  # float16 [n_tokens, d_in]
+        self._filled = 0  # tokens
         self._sums: list[tuple[int, Tensor]] = []  # `moment_sums` of the parts
 
-    def take(self, acts: Tensor, n_tokens: int, start: int, landing: Landing, on_device: bool) -> None:
-        """Let activations [n, d_in] land as the tokens from `start` on; `on_device` computes their moments there."""
-        if not len(self.acts):
-            self.acts = landing.room((n_tokens, acts.shape[1]), torch.float16)
-        landing.copy(self.acts[start : start + len(acts)], acts)
-        if on_device:
-            sums = landing.room((acts.shape[1] + 1,), torch.float64)
-            landing.copy(sums, moment_sums(acts))
+    def take(self, acts: Tensor) -> None:
+        """Let activations [n, d_in] land as the next tokens."""
+        if not self._filled:
+            self.acts = self._landing.room((self._n_tokens, acts.shape[1]), torch.float16)
+        self._landing.copy(self.acts[self._filled : self._filled + len(acts)], acts)
+        self._filled += len(acts)
+        if self._on_device:
+            sums = self._landing.room((acts.shape[1] + 1,), torch.float64)
+            self._landing.copy(sums, moment_sums(acts))
             self._sums.append((len(acts), sums))
 
     def moments(self) -> Moments:

@@ -14,6 +14,7 @@ from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.config import ExtractConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.extra import ExtraRecord
+from sae_pipeline.machine.device import wants
 from sae_pipeline.schema.common import FileName, FileSum, PositionKind
 from sae_pipeline.schema.run import Hookpoint
 
@@ -89,13 +90,6 @@ def moment_sums(acts: Tensor) -> Tensor:
     return torch.cat([mean, (x - mean).square().sum()[None]])
 
 
-def _check_finite(squares: float) -> None:
-    if not np.isfinite(squares):
-        raise UserError(
-            "The classifier's activations are not finite (NaN or beyond fp16's 65,504); fine-tune it again."
-        )
-
-
 class Moments:
     """The mean and Σ‖x − mean‖² of activations in one pass, in float64; parts can be merged (Chan et al. 1983)."""
 
@@ -103,24 +97,28 @@ class Moments:
         self.n, self.mean, self.squares = n, np.asarray(mean, np.float64), squares
 
     def add(self, acts: Tensor) -> None:
-        """Take in activations [n, d_in]. Raises UserError when they are not finite."""
-        for part in chunks(HeldTokens(acts)):
+        """Take in activations [n, d_in]; a card computes their moments. Raises UserError when they are not finite."""
+        if wants(acts.device).queues:
+            self.add_sums(len(acts), moment_sums(acts))
+            return
+        for part in chunks(HeldTokens(acts.cpu())):
             x = part.double().numpy()
             mean = x.mean(0)
             x = x - mean
-            squares = float((x * x).sum())
-            _check_finite(squares)
-            self.merge(Moments(len(x), mean, squares))
+            self.merge(Moments(len(x), mean, float((x * x).sum())))
 
     def add_sums(self, n: int, sums: Tensor) -> None:
         """Take in the `moment_sums` of n activations. Raises UserError when they are not finite."""
-        if n == 0:
-            return
-        _check_finite(float(sums[-1]))
-        self.merge(Moments(n, sums[:-1].tolist(), float(sums[-1])))
+        if n:
+            *mean, squares = sums.tolist()
+            self.merge(Moments(n, mean, squares))
 
     def merge(self, other: "Moments") -> None:
-        """Take in the moments of other activations."""
+        """Take in the moments of other activations. Raises UserError when these are not finite."""
+        if not np.isfinite(other.squares):
+            raise UserError(
+                "The classifier's activations are not finite (NaN or beyond fp16's 65,504); fine-tune it again."
+            )
         if self.n == 0:
             self.n, self.mean, self.squares = other.n, other.mean, other.squares
             return

@@ -7,7 +7,7 @@ analysis, interventions and the end-to-end finish all read from it.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,13 +36,9 @@ class HiddenBatch:
     hidden: Tensor  # [n_headlines, n_positions, d_in], in the dtype that the model computes in
     input_ids: Tensor  # int64 [n_headlines, n_positions]
     mask: Tensor  # int64 [n_headlines, n_positions], 1 where there is a token
-    places: Sites  # the vectors that are read, in main memory, so that nothing waits for a card to list them
+    sites: Sites  # the vectors that are read
+    places: Sites  # the same sites in main memory, so that nothing waits for a card to list them
     logits: Tensor | None  # [n_headlines, n_classes]; None where they were not asked for
-
-    @cached_property
-    def sites(self) -> Sites:
-        """The vectors that are read."""
-        return self.places.to(self.hidden.device)
 
     @property
     def acts(self) -> Tensor:
@@ -118,8 +114,9 @@ def read_layers(
     for rows, members, input_ids, mask in padded_batches(headlines, batches, pad_id, device):
         forward = partial(_forward, model, sites, input_ids, mask, precision, with_logits)
         hidden, logits = micro.run(forward, len(members))
-        where = Sites.of_mask(counted_mask(members, positions), positions)
-        yield [HiddenBatch(rows, hidden[layer], input_ids, mask, where, logits) for layer in layers]
+        places = Sites.of_mask(counted_mask(members, positions), positions)
+        where = places.to(device)
+        yield [HiddenBatch(rows, hidden[layer], input_ids, mask, where, places, logits) for layer in layers]
 
 
 def read_activations(

@@ -13,10 +13,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sae_pipeline.activations.extraction import Extraction
-from sae_pipeline.activations.manifest import Activations, Moments, moment_sums
+from sae_pipeline.activations.manifest import Activations, Moments
 from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.headlines.tokens import length_batches
-from sae_pipeline.machine.device import wants
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,8 @@ class ActivationStream(Activations):
         batches = [batch for shard in extraction.plan for batch in shard]
         with tqdm(total=int(extraction.counts.sum()), desc="mean and scale", unit="tok", unit_scale=True) as bar:
             for batch in extraction.read(batches):
-                acts = batch.acts.half()
-                if wants(extraction.device).queues:
-                    moments.add_sums(len(acts), moment_sums(acts))
-                else:
-                    moments.add(acts.cpu())
-                bar.update(len(acts))
+                moments.add(batch.acts.half())
+                bar.update(len(batch.places))
         return cls(extraction.manifest(moments, {}, time.perf_counter() - started), extraction)
 
     def read(self, spans: Sequence[tuple[int, int]]) -> Tensor:

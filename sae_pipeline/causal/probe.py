@@ -8,6 +8,7 @@ An edit is a delta on the true activation, so what the SAE cannot reconstruct st
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from sae_pipeline.config import TOKENS_PER_BATCH
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask, length_batches
 from sae_pipeline.machine.device import token_budget, wants
-from sae_pipeline.machine.memory import for_each_batch
+from sae_pipeline.machine.memory import MicroBatches, for_each_batch
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.encoding import active_entries
 from sae_pipeline.sae.firings import Firings
@@ -107,25 +108,19 @@ class Probe:
         sae, place = self.sae, (self.sae.config.hookpoint.layer, self.sae.config.positions)
         states = HiddenStates.empty(tokenized, sae.config.d_in, sae.W_dec.device)
         found = np.full((len(tokenized), self.tail.n_classes), np.nan)
-        entries = []
+        entries, micro = [], MicroBatches("the layers after the hookpoint", len(tokenized))
         for batch in read_batches(self.model, tokenized, self.pad_id, *place, tokens_per_batch=self.budget):
             states.put(batch)
             entries.append(active_entries(sae, batch))
             if logits:
-                found[batch.rows] = self._logits_of(batch)
+                found[batch.rows] = micro.run(partial(self._logits_of, batch), len(batch.rows))
         firings = Firings.collect(*(np.concatenate(column) for column in zip(*entries, strict=True)))
         return Reading(tokenized, states.hidden, states.input_ids, states.starts, firings, found)
 
-    def _logits_of(self, batch: HiddenBatch) -> Floats:
-        """The logits [n_headlines, n_classes] of a batch as it was read."""
-        logits = np.zeros((len(batch.rows), self.tail.n_classes))
-
-        def run(rows: Ints) -> None:
-            inputs = (batch.hidden[rows].float(), batch.input_ids[rows], batch.mask[rows])
-            logits[rows] = self.tail(*inputs).double().cpu().numpy()
-
-        for_each_batch("the layers after the hookpoint", [np.arange(len(batch.rows))], run)
-        return logits
+    def _logits_of(self, batch: HiddenBatch, parts: list[slice]) -> Floats:
+        """The logits [n_headlines, n_classes] of a batch as it was read, in parts."""
+        inputs = ((batch.hidden[part].float(), batch.input_ids[part], batch.mask[part]) for part in parts)
+        return np.concatenate([self.tail(*some).double().cpu().numpy() for some in inputs])
 
     def acts(self, reading: Reading) -> Tensor:
         """The activations [n_sites, d_in] at the positions that the SAE was trained on."""

@@ -8,16 +8,19 @@ import torch
 from sae_pipeline.machine.clock import StepClock
 
 
-def test_steps_on_a_cpu() -> None:
+def test_steps_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is between two steps does not count, nor does a step that fails; earlier seconds are kept."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     clock = StepClock(torch.device("cpu"), 5.0)
     for _ in range(2):
         with clock.step():
-            time.sleep(0.02)
-        time.sleep(0.1)
+            now[0] += 0.25
+        now[0] += 1.0
     with pytest.raises(ValueError, match="a step"), clock.step():
+        now[0] += 1.0
         raise ValueError("a step")
-    assert 5.04 <= clock.seconds < 5.14
+    assert clock.seconds == 5.5
 
 
 def test_steps_on_a_card(monkeypatch: pytest.MonkeyPatch) -> None:

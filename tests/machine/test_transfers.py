@@ -13,14 +13,14 @@ from sae_pipeline.machine.transfers import beside
 def test_calls_beside() -> None:
     """No more calls than threads run at a time, and the context ends when all have ended."""
     running, most, done = 0, 0, []
-    lock = threading.Lock()
+    lock, together = threading.Lock(), threading.Barrier(3)
 
     def work(number: int) -> None:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        threading.Event().wait(0.01)
+        together.wait(60)  # for the two others
         with lock:
             running -= 1
             done.append(number)
