@@ -30,6 +30,7 @@ class StudiedModel(NamedTuple):
     name: str
     layer: int  # whose activations the SAEs read
     peer_sizes: tuple[int, ...]  # d_sae beside 4,096 at which the peers are measured too
+    peer_batches: tuple[int, ...]  # tokens a step beside 256 that are tried for the peers
     folder: Path  # of what is made: the study, and the tokens and SAEs of the peers
     preset: str
     fine_tuning: dict[str, Any]
@@ -55,8 +56,8 @@ class StudiedModel(NamedTuple):
 
 MPNET = BUILD / "base" / "all-mpnet-base-v2"
 MODELS = {
-    "minilm": StudiedModel("minilm", 4, (32768,), BUILD / "quality", "demo", {}),
-    "base": StudiedModel("base", 8, (), BUILD / "base", "finbert", {"model": str(MPNET), "learning_rate": 5e-5}),
+    "minilm": StudiedModel("minilm", 4, (32768,), (1024,), BUILD / "quality", "demo", {}),
+    "base": StudiedModel("base", 8, (), (), BUILD / "base", "finbert", {"model": str(MPNET), "learning_rate": 5e-5}),
 }
 
 
@@ -111,6 +112,9 @@ def is_whole(folder: Path) -> bool:
 
 def main() -> None:
     """Make the base model's study, and print its classifier's figures."""
+    from sae_pipeline.machine.threads import wait_asleep
+
+    wait_asleep()
     from sae_pipeline.classifier.classifier import classifier_record
     from sae_pipeline.study.layout import classifier_folder
 
