@@ -7,7 +7,7 @@ export function SeedBadge({ found, stability, room = false }: { found: number; s
   return (
     <span
       title={`${said}. ${FOUND}`}
-      className={`shrink-0 rounded border px-1 text-[0.6875rem] leading-4 tabular-nums ${found === n ? 'border-plum text-plum' : found === 0 ? 'border-dashed border-edge text-faint' : 'border-edge text-soft'}`}
+      className={`inline-block shrink-0 rounded border px-1 text-[0.6875rem] leading-4 whitespace-nowrap tabular-nums ${found === n ? 'border-plum text-plum' : found === 0 ? 'border-dashed border-edge text-faint' : 'border-edge text-soft'}`}
     >
       <span aria-hidden="true">
         {found}/{n}

@@ -218,7 +218,7 @@ function FeatureWord({ feature, stability, indicates }: { feature: FeatureRow; s
         </span>
       )}
       {stability && feature.status !== 'dead' && (
-        <span className="ml-auto self-center">
+        <span className="ml-auto shrink-0 self-center">
           <SeedBadge found={feature.values[FOUND_IN_SEEDS] ?? 0} stability={stability} />
         </span>
       )}
