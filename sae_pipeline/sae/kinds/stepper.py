@@ -35,7 +35,7 @@ class Weights(NamedTuple):
 class Stepper(ABC):
     """One SAE in training. A subclass defines how its kind moves the parameters."""
 
-    learning_rate: ClassVar[float]
+    learning_rate: float
     """The default, chosen on dev."""
 
     decay: ClassVar[float] = 0.3
