@@ -47,6 +47,7 @@ _VERBS = {
     "layers": ("compare layers: probes, where the decision is, and their SAEs", ("layers",)),
     "family": ("find a run's features in SAEs of other sizes and seeds; train missing seeds", ("family",)),
     "contrast": ("change texts a little and see which predictions and features move", ("contrast",)),
+    "mend": ("find edits of features that mend wrong predictions, and test them on other headlines", ("mend",)),
     "explain": ("ask a language model what features fire on, and test what it says", ("explain",)),
     "map": ("place a run's features in the plane, for the viewer's map", ("map",)),
     "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),

@@ -148,6 +148,7 @@ def _run_stage(
     """Call one stage and print what it found; ranks after the first do their share and print nothing."""
     from sae_pipeline import pipeline, quality
     from sae_pipeline.contrast.verb import contrast
+    from sae_pipeline.mending.verb import mend
     from sae_pipeline.study import making, present, report, report_runs, report_saes
     from sae_pipeline.study.export import export
     from sae_pipeline.study.importing import import_sae
@@ -207,6 +208,8 @@ def _run_stage(
             print("\n".join(report_runs.map_lines(pipeline.map_features(study.map, root))))
         case "contrast":
             print("\n".join(report_runs.contrast_lines(contrast(study.contrast, root, device))))
+        case "mend":
+            print("\n".join(report_runs.mending_lines(mend(study.mend, root, device))))
         case "import":
             made, warnings = import_sae(study.import_, study.extract, root, device)
             print("\n".join([*report_saes.import_lines(made), *(f"warning: {warning}" for warning in warnings)]))

@@ -43,6 +43,7 @@ from viz_analysis.api.run_types import (
     EvidenceAnswer,
     HealthAnswer,
     InterventionsAnswer,
+    MendingAnswer,
     RunAnswer,
     RunsAnswer,
 )
@@ -162,6 +163,11 @@ def create_app(
     def contrast(query: RunQuery) -> Response:
         """What small changes of texts do to predictions and features."""
         return json_answer(runs.ask(query.run, IndexedRun.contrast))
+
+    @app.get("/api/mending", responses=_of_run(MendingAnswer))
+    def mending(query: RunQuery) -> Response:
+        """The edits of features that mend wrong predictions, tested on headlines that did not choose them."""
+        return json_answer(runs.ask(query.run, IndexedRun.mending))
 
     @app.get("/api/layers", responses=_of_run(LayersFile))
     def layers(query: RunQuery) -> Response:

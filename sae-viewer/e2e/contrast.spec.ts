@@ -1,4 +1,4 @@
-/** The panel of changed texts, on a made-up run that has some, and on one that has none. */
+/** The panel of changed texts and the edits that mend predictions, on a made-up run that has some, and on one that has none. */
 
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -59,4 +59,21 @@ test('a run without changed texts says which command makes them, and a number wi
   await expect(page.getByRole('dialog').getByText('python -m sae_pipeline contrast --run run-001')).toBeVisible()
   await page.goto(`${server.url}/?panel=contrast&change=99`)
   await expect(page.getByRole('list', { name: 'Kinds of change' }).getByRole('button', { expanded: true })).toHaveCount(0)
+})
+
+test('the quality panel shows edits that mend predictions, kept or not, and what they do to other headlines', async ({ page }) => {
+  await page.goto(`${server.url}/?panel=quality`)
+  const dialog = page.getByRole('dialog')
+  await expect(dialog.getByText('this may be chance')).toBeVisible()
+  const edits = dialog.getByRole('region', { name: 'Edits' })
+  await expect(edits.getByRole('row')).toHaveCount(4) // head, none, two steps
+  await expect(edits.getByRole('row').nth(2)).toContainText('ablated')
+  await expect(edits.getByRole('row').nth(3)).toContainText('(not kept)')
+  const changes = dialog.getByRole('region', { name: 'Predictions before and after' })
+  await expect(changes.getByRole('row', { name: /with the edits/ })).toContainText('100.0 %')
+  await expect(dialog.getByText('3 sets of random features')).toContainText('1 is as good as the edits')
+  await edits.getByRole('link').first().click()
+  await expect(page).toHaveURL(/\/features\/3/)
+  await page.goto(`${server.url}/?panel=quality&run=run-001`)
+  await expect(dialog.getByText('python -m sae_pipeline mend --run run-001')).toBeVisible()
 })

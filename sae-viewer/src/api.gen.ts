@@ -345,6 +345,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/mending": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The edits of features that mend wrong predictions, tested on headlines that did not choose them. */
+        get: operations["mending"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/probe": {
         parameters: {
             query?: never;
@@ -579,6 +596,45 @@ export interface components {
             rows: string[][];
         };
         /**
+         * Change
+         * @description Predictions before and after edits, on headlines that chose nothing.
+         */
+        Change: {
+            /** Accuracy After */
+            accuracy_after: number;
+            /** Accuracy Before */
+            accuracy_before: number;
+            /**
+             * Interval
+             * @description 95 % of the change in accuracy; null: fewer than 30 headlines
+             */
+            interval: [
+                number,
+                number
+            ] | null;
+            /** Macro F1 After */
+            macro_f1_after: number;
+            /** Macro F1 Before */
+            macro_f1_before: number;
+            /**
+             * Made
+             * @description right before and wrong after
+             */
+            made: number;
+            /**
+             * Mcnemar P
+             * @description exact, two-sided
+             */
+            mcnemar_p: number;
+            /**
+             * Mended
+             * @description wrong before and right after
+             */
+            mended: number;
+            /** N Headlines */
+            n_headlines: number;
+        };
+        /**
          * Claim
          * @description Whether the SAE is better than a baseline, judged on the same test headlines.
          */
@@ -634,6 +690,24 @@ export interface components {
              * @enum {string}
              */
             verdict: "better" | "not better" | "worse";
+        };
+        /**
+         * ClassChange
+         * @description One class before and after.
+         */
+        ClassChange: {
+            /** Label */
+            label: string;
+            /** Precision After */
+            precision_after: number;
+            /** Precision Before */
+            precision_before: number;
+            /** Recall After */
+            recall_after: number;
+            /** Recall Before */
+            recall_before: number;
+            /** Support */
+            support: number;
         };
         /**
          * ClassScore
@@ -1423,6 +1497,19 @@ export interface components {
              * @description tokens on which it fires
              */
             positions: number[];
+        };
+        /**
+         * FeatureFactor
+         * @description A feature whose activations are multiplied wherever it fires.
+         */
+        FeatureFactor: {
+            /**
+             * Factor
+             * @description 0 ablates the feature, 1 would leave it as it is
+             */
+            factor: number;
+            /** Feature */
+            feature: number;
         };
         /** FeatureInfo */
         FeatureInfo: {
@@ -2691,6 +2778,93 @@ export interface components {
             value: number;
         };
         /**
+         * MendingAnswer
+         * @description `mending.json`, with what its features are called.
+         */
+        MendingAnswer: {
+            /** @description on the other headlines; null: there are no edits */
+            change: components["schemas"]["Change"] | null;
+            /** Classes */
+            classes: components["schemas"]["ClassChange"][];
+            /** Classifier Hash */
+            classifier_hash: string;
+            /** Config */
+            config: {
+                [key: string]: unknown;
+            };
+            /** Device */
+            device: string;
+            /** Edits */
+            edits: components["schemas"]["FeatureFactor"][];
+            /**
+             * Found Names
+             * @description found names of the features that are listed; those without one are left out
+             */
+            found_names: {
+                [key: string]: components["schemas"]["FoundName"];
+            };
+            /** Labels */
+            labels: string[];
+            /** @description the classifier with its last layer fitted anew on the headlines that chose the edits; null: its last layer is not one linear layer over a vector per headline */
+            last_layer: components["schemas"]["Change"] | null;
+            /**
+             * N Search
+             * @description headlines on which edits are searched; 0: the edits were given
+             */
+            n_search: number;
+            /**
+             * N Search Errors
+             * @description of these, those that are predicted wrongly
+             */
+            n_search_errors: number;
+            /**
+             * N Stopping
+             * @description headlines that choose the number of edits
+             */
+            n_stopping: number;
+            random_sets: components["schemas"]["RandomSets"] | null;
+            /**
+             * Risk
+             * @description of the search headlines before any edit; null: the edits were given
+             */
+            risk: number | null;
+            /**
+             * Run Checksum
+             * @description the checksum of the run's metadata.json
+             */
+            run_checksum: string;
+            /** Run Id */
+            run_id: string;
+            /** Sae Hash */
+            sae_hash: string;
+            /**
+             * Schema Version
+             * @constant
+             */
+            schema_version: 2;
+            /** Seconds */
+            seconds: number;
+            /** Slices */
+            slices: components["schemas"]["SliceChange"][];
+            /**
+             * Steps
+             * @description all steps of the search, also those that were not kept
+             */
+            steps: components["schemas"]["SearchStep"][];
+            /** Stopping Risk */
+            stopping_risk: number | null;
+            /**
+             * Transitions
+             * @description [prediction before][prediction after], headlines
+             */
+            transitions: number[][];
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "none" | "harms" | "unproven" | "holds";
+        };
+        /**
          * MetricInfo
          * @description A metric: a number for each feature, by which the viewer sorts.
          */
@@ -3088,6 +3262,22 @@ export interface components {
             words: number[];
         };
         /**
+         * RandomSets
+         * @description Sets of as many other features, with the same factors, that fire in about as many headlines.
+         */
+        RandomSets: {
+            /**
+             * Accuracy Changes
+             * @description of each set, after − before
+             */
+            accuracy_changes: number[];
+            /**
+             * N As Good
+             * @description sets that change the accuracy by at least as much
+             */
+            n_as_good: number;
+        };
+        /**
          * RemovalCurve
          * @description How predictions change as n features are removed from each headline, or as all but n are.
          */
@@ -3448,6 +3638,34 @@ export interface components {
             train: components["schemas"]["CodeQuality"];
         };
         /**
+         * SearchStep
+         * @description One step of the search: an edit on top of those before it.
+         */
+        SearchStep: {
+            /**
+             * Factor
+             * @description 0 ablates the feature, 1 would leave it as it is
+             */
+            factor: number;
+            /** Feature */
+            feature: number;
+            /**
+             * N Headlines
+             * @description headlines of the search in which the feature fires
+             */
+            n_headlines: number;
+            /**
+             * Risk
+             * @description mean probability of all classes but the true one, over the headlines of the search
+             */
+            risk: number;
+            /**
+             * Stopping Risk
+             * @description the same over the headlines that choose the number of edits
+             */
+            stopping_risk: number;
+        };
+        /**
          * SeedScores
          * @description The same figures of the SAE trained with one seed.
          */
@@ -3577,6 +3795,24 @@ export interface components {
              * @description most similar first
              */
             similar: components["schemas"]["SimilarHeadline"][];
+        };
+        /**
+         * SliceChange
+         * @description Some of the headlines before and after.
+         */
+        SliceChange: {
+            /** Accuracy After */
+            accuracy_after: number;
+            /** Accuracy Before */
+            accuracy_before: number;
+            /** Made */
+            made: number;
+            /** Mended */
+            mended: number;
+            /** N Headlines */
+            n_headlines: number;
+            /** Name */
+            name: string;
         };
         /**
          * SpliceBaseline
@@ -5043,6 +5279,56 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MapAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    mending: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MendingAnswer"];
                 };
             };
             /** @description Bad Request */

@@ -49,12 +49,12 @@ class Reading(HiddenStates):
 
 @dataclass(frozen=True)
 class Variants:
-    """Versions of headlines in which some active entries are set to `level`; 0 ablates them."""
+    """Versions of headlines in which some active entries are set to a level; 0 ablates them."""
 
     headline: Ints  # [n_variants] row of the reading
     starts: Ints  # [n_variants + 1] into `entry`
     entry: Ints  # the active entries that are changed, variant by variant
-    level: float = 0.0
+    level: float | Floats = 0.0  # of all entries, or [n_entries] of each in `entry`
 
     @classmethod
     def of_groups(
@@ -161,9 +161,10 @@ class Probe:
 
         def run(batch: Ints) -> None:
             hidden, input_ids, mask = reading.padded(variants.headline[batch])
-            entry = variants.entry[ragged(variants.starts[batch], sizes[batch])]
-            at = np.repeat(np.arange(len(batch)), sizes[batch])
-            delta = torch.from_numpy(variants.level - firings.value[entry]).to(device, torch.float32)
+            own = ragged(variants.starts[batch], sizes[batch])
+            entry, at = variants.entry[own], np.repeat(np.arange(len(batch)), sizes[batch])
+            level = variants.level[own] if isinstance(variants.level, np.ndarray) else variants.level
+            delta = torch.from_numpy(level - firings.value[entry]).to(device, torch.float32)
             hidden += self.shift(reading, variants.headline[batch], hidden.shape[1], at, entry, delta)
             result[batch] = self.tail(hidden, input_ids, mask).double().cpu().numpy()
 

@@ -13,6 +13,7 @@ from sae_pipeline.config.findings import (
     FamilyConfig,
     InterveneConfig,
     MapConfig,
+    MendConfig,
     ScoreConfig,
     UnsealConfig,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "InterveneConfig",
     "LayersConfig",
     "MapConfig",
+    "MendConfig",
     "PaperConfig",
     "Precision",
     "PullConfig",

@@ -123,6 +123,29 @@ class ContrastConfig(Config):
     seed: int = Field(0, ge=0, description="of the draw of headlines and of what replaces words")
 
 
+_EDIT = r"^[0-9]{1,9}:[0-9]{1,4}(\.[0-9]{1,6})?$"
+
+
+class MendConfig(Config):
+    """How edits of features are found that mend wrong predictions."""
+
+    run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
+    max_edits: int = Field(8, ge=1, le=64, description="features that are edited at most")
+    edits: tuple[Annotated[str, Field(pattern=_EDIT)], ...] = Field(
+        (), max_length=64, description='edits to test: "12:0,345:2" ablates 12 and doubles 345; none: they are searched'
+    )
+    random_sets: int = Field(100, ge=20, le=10_000, description="sets of random features that are tried beside them")
+    max_headlines: int = Field(4000, ge=30, description="headlines that are searched on, and that test, at most")
+    tokens_per_batch: int = Field(TOKENS_PER_BATCH, ge=128, description="token budget of a batch, padding included")
+    seed: int = Field(0, ge=0, description="of the draws of headlines and of random sets")
+
+    @model_validator(mode="after")
+    def _features_differ(self) -> "MendConfig":
+        if len({edit.split(":")[0] for edit in self.edits}) < len(self.edits):
+            raise ValueError("each feature is edited once")
+        return self
+
+
 class ExplainConfig(Config):
     """Which features of a run a language model explains, and where it answers."""
 

@@ -14,6 +14,7 @@ from sae_pipeline.config.findings import (
     FamilyConfig,
     InterveneConfig,
     MapConfig,
+    MendConfig,
     ScoreConfig,
     UnsealConfig,
 )
@@ -52,6 +53,7 @@ class StudyConfig(Config):
     paper: PaperConfig = PaperConfig()
     unseal: UnsealConfig = UnsealConfig()
     contrast: ContrastConfig = ContrastConfig()
+    mend: MendConfig = MendConfig()
     explain: ExplainConfig = ExplainConfig()
     export: ExportConfig = ExportConfig()
     import_: ImportConfig = ImportConfig()

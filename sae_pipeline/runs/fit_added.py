@@ -22,6 +22,7 @@ from sae_pipeline.schema.contrast import ContrastFile, ContrastPair
 from sae_pipeline.schema.explanations import ExplanationsFile
 from sae_pipeline.schema.family import FamilyFile
 from sae_pipeline.schema.map import MapFile
+from sae_pipeline.schema.mending import MendingFile
 from sae_pipeline.schema.names import NamesFile
 from sae_pipeline.schema.run import FeatureStatsFile, NeighboursFile, RunMetadata
 
@@ -208,3 +209,26 @@ def _pair_problems(place: str, pair: ContrastPair, n_labels: int, n_headlines: i
     for text, spans in ((pair.before, pair.before_spans), (pair.after, pair.after_spans)):
         if any(start >= end or end > len(text) for start, end in spans):
             yield place, "has spans that are none of its texts"
+
+
+def mending_problems(file: MendingFile, metadata: RunMetadata, checksum: str) -> Problems:
+    """Check `mending.json`."""
+    yield from made_from_problems(file, metadata, checksum)
+    yield from unlike("labels", file.labels, metadata.labels)
+    if file.n_search + file.n_stopping > metadata.totals.n_headlines:
+        yield "n_search, n_stopping", f"are more than {metadata.totals.n_headlines} headlines"
+    named = [edit.feature for edit in (*file.steps, *file.edits)]
+    if max(named, default=0) >= metadata.sae.d_sae:
+        yield "steps, edits", f"name feature {max(named)}, but there are {metadata.sae.d_sae}"
+    for field, problem in repeated_problems("feature", [edit.feature for edit in file.edits]):
+        yield f"edits{field}", problem
+    if bool(file.edits) != bool(file.change) or bool(file.edits) == (file.verdict == "none"):
+        yield "change, verdict", "do not fit the edits"
+    if not file.change:
+        return
+    sizes = {len(file.classes), len(file.transitions), *map(len, file.transitions)}
+    if sizes != {len(file.labels)} or sum(map(sum, file.transitions)) != file.change.n_headlines:
+        yield "transitions", f"are not those of {len(file.labels)} classes in {file.change.n_headlines} headlines"
+    for name, one in {"change": file.change, "last_layer": file.last_layer}.items():
+        if one and max(one.n_headlines, one.mended + one.made) > metadata.totals.n_headlines:
+            yield name, f"counts more than {metadata.totals.n_headlines} headlines"

@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from sae_pipeline.runs.column_tables import ColumnTables
 from sae_pipeline.runs.fit import headline_problems, prompt_problems, prompts_problems
-from sae_pipeline.runs.fit_added import contrast_problems, headline_effects_problems, interventions_problems
+from sae_pipeline.runs.fit_added import (
+    contrast_problems,
+    headline_effects_problems,
+    interventions_problems,
+    mending_problems,
+)
 from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
 from sae_pipeline.runs.problems import listed_problems, made_with_problems, repeated_problems
@@ -18,6 +23,7 @@ from sae_pipeline.runs.run_files import damaged
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects, InterventionsFile
 from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS, n_vectors, statistics_positions
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile
+from sae_pipeline.schema.mending import MENDING, MendingFile
 from sae_pipeline.schema.run import FeatureStatsFile, HeadlineFeatures, HeadlineFeaturesFile, Prompt
 
 SORT_KEYS = ("confidence", "margin", "loss")
@@ -137,6 +143,13 @@ class HeadlineTables:
         found = run.whole(CONTRAST, ContrastFile, lambda one: contrast_problems(one, run.metadata, run.checksum))
         if found is not None:
             run.about("contrast", found.model_dump_json())
+
+    def mending(self) -> None:
+        """Read `mending.json`, if the run has it."""
+        run = self._run
+        found = run.whole(MENDING, MendingFile, lambda one: mending_problems(one, run.metadata, run.checksum))
+        if found is not None:
+            run.about("mending", found.model_dump_json())
 
     def _with_effects(self, n: int, span: Span) -> int:
         """The headline of record `n` of `interventions.json`."""

@@ -31,6 +31,7 @@ from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
+from sae_pipeline.schema.mending import MENDING
 from sae_pipeline.schema.run import RunMetadata
 
 MAX_WHOLE_BYTES = 1 << 28  # of a file that is read whole; one with 10 neighbours of 32,768 features has 10 MB
@@ -40,6 +41,7 @@ ADDED_BY = {
     INTERVENTIONS: "intervene",
     CONTRAST: "contrast",
     FAMILY: "family",
+    MENDING: "mend",
     MAP: "map",
     EXPLANATIONS: "explain",
 }

@@ -15,6 +15,7 @@ A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
 | `feature_effects.json` (optional) | `causes.FeatureEffectsFile` |
 | `interventions.json` (optional) | `causes.InterventionsFile` |
 | `contrast.json` (optional) | `contrast.ContrastFile` |
+| `mending.json` (optional) | `mending.MendingFile` |
 | `family.json` (optional) | `family.FamilyFile` |
 | `explanations.json` (optional) | `explanations.ExplanationsFile` |
 

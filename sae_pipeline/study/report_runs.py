@@ -8,6 +8,7 @@ from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.contrast import ContrastFile, ShareOfPairs
 from sae_pipeline.schema.explanations import Explanation
 from sae_pipeline.schema.map import MapFile
+from sae_pipeline.schema.mending import Change, FeatureFactor, MendingFile, Verdict
 from sae_pipeline.schema.seal import SealRecord
 from sae_pipeline.study.report_saes import bracketed
 
@@ -41,6 +42,73 @@ def contrast_lines(file: ContrastFile) -> Iterator[str]:
         yield ""
         yield from _explained_lines(file, width)
     yield from file.left_out
+
+
+_VERDICTS: dict[Verdict, str] = {
+    "none": "no edit lowers the risk on headlines that did not choose it, so none is made",
+    "harms": "the edits do not hold: they make as many errors as they mend, or more",
+    "unproven": "the edits are not proven: such a gain, or one of random features, may be chance",
+    "holds": "the edits hold on headlines that did not choose them",
+}
+
+
+def mending_lines(file: MendingFile) -> Iterator[str]:
+    """Which edits were found, and what they do to predictions on the headlines that test them."""
+    yield f"{file.run_id}: {_VERDICTS[file.verdict]} ({file.seconds:.0f} s on {file.device})"
+    if file.risk is not None and file.stopping_risk is not None:
+        yield ""
+        yield (
+            f"searched on {file.n_search:,} headlines, {file.n_search_errors:,} of them predicted wrongly; "
+            f"{file.n_stopping:,} others choose the number of edits"
+        )
+        yield "risk: the mean probability of all classes but the true one"
+        yield "edit            headlines  risk, searched  risk, others"
+        yield f"{'none':14}  {'':9}  {file.risk:14.4f}  {file.stopping_risk:12.4f}"
+        for n, step in enumerate(file.steps):
+            kept = "" if n < len(file.edits) else "  not kept"
+            yield (
+                f"{_edit(step):14}  {step.n_headlines:9,}  {step.risk:14.4f}  {step.stopping_risk:12.4f}{kept}".rstrip()
+            )
+    if file.change:
+        yield ""
+        yield (
+            f"on {file.change.n_headlines:,} headlines that chose nothing: accuracy, macro-F1, errors mended and made, "
+            "McNemar's p"
+        )
+        yield _change_line("the edits", file.change)
+        if file.last_layer:
+            yield _change_line("last layer fitted anew", file.last_layer)
+        if file.random_sets:
+            changes = file.random_sets.accuracy_changes
+            mean = sum(changes) / len(changes)
+            yield (
+                f"{'random sets':22}  accuracy {mean:+.2%} on average and {max(changes):+.2%} at most; "
+                f"{file.random_sets.n_as_good} of {len(changes)} are as good"
+            )
+        yield ""
+        width = max(5, *(len(one.label) for one in file.classes))
+        for one in file.classes:
+            yield (
+                f"{one.label:{width}}  recall {one.recall_before:.3f} to {one.recall_after:.3f}, "
+                f"precision {one.precision_before:.3f} to {one.precision_after:.3f} (n {one.support:,})"
+            )
+        for part in file.slices:
+            yield (
+                f"{part.name}: {part.n_headlines:,} headlines, {part.mended} errors mended and {part.made} made, "
+                f"accuracy {part.accuracy_before:.3f} to {part.accuracy_after:.3f}"
+            )
+
+
+def _edit(edit: FeatureFactor) -> str:
+    return f"{edit.feature} ablated" if edit.factor == 0 else f"{edit.feature} × {edit.factor:g}"
+
+
+def _change_line(name: str, change: Change) -> str:
+    return (
+        f"{name:22}  {change.accuracy_before:.3f} to {change.accuracy_after:.3f} "
+        f"{bracketed(change.interval, '+.2%')}, {change.macro_f1_before:.3f} to {change.macro_f1_after:.3f}, "
+        f"{change.mended} mended, {change.made} made, p {change.mcnemar_p:.2g}"
+    )
 
 
 def _explained_lines(file: ContrastFile, width: int) -> Iterator[str]:

@@ -46,6 +46,7 @@ _READS: dict[str, tuple[str, ...]] = {
     "intervene": (_SAES,),
     "explain": (_SAES,),
     "contrast": (_SAES,),
+    "mend": (_SAES,),
     "export-run": (),
     "map": (),
     "paper": (_SAES,),

@@ -17,6 +17,7 @@ from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
+from sae_pipeline.schema.mending import MENDING
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from tests.support.indexed_runs import D_SAE, DECODER_ROWS, N, client_of, get, write_whole_run
@@ -60,6 +61,7 @@ INTERVENE, FIND, ANALYSE = ("intervene --run run-001", "family --run run-001", "
 EXPLAIN = "explain --run run-001"
 PLACE = "map --run run-001"
 TRY = "contrast --run run-001"
+MEND = "mend --run run-001"
 LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "neighbours gone": (lambda run: (run / NEIGHBOURS).unlink(), rf"{NEIGHBOURS} .*no such file", ANALYSE),
     "neighbours, a digit": (replaced(NEIGHBOURS, b"0.9", b"0.8"), rf"{NEIGHBOURS} has changed", ANALYSE),
@@ -172,6 +174,12 @@ LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "contrast, a digit": (replaced(CONTRAST, b'"n_pairs": 2', b'"n_pairs": 3'), rf"{CONTRAST} has changed", TRY),
     "contrast, a link": (link(CONTRAST), rf"{CONTRAST} is not a plain file|cannot be read", TRY),
     "contrast of another run": (of_another_run(CONTRAST), rf"{CONTRAST}, run_checksum", TRY),
+    "mending, a digit": (replaced(MENDING, b'"n_search": 4', b'"n_search": 5'), rf"{MENDING} has changed", MEND),
+    "mending of another run": (of_another_run(MENDING), rf"{MENDING}, run_checksum", MEND),
+    "mending, no such feature": (edited(MENDING, lambda d: d["steps"][1].update(feature=D_SAE)), r"steps, edits", MEND),
+    "mending, twice": (twice(MENDING, "edits"), rf"{MENDING}, edits", MEND),
+    "mending, a headline more": (edited(MENDING, lambda d: d["change"].update(n_headlines=5)), r"transitions", MEND),
+    "mending, no change": (edited(MENDING, lambda d: d.update(change=None)), r"change, verdict", MEND),
     "contrast, no kinds": (edited(CONTRAST, lambda d: d.update(kinds=[])), rf"{CONTRAST} kinds|{CONTRAST}, kinds", TRY),
     "contrast, a pair more": (edited(CONTRAST, lambda d: d["kinds"][1].update(n_pairs=3)), r"kinds.1.n_pairs", TRY),
     "contrast, a class less": (edited(CONTRAST, lambda d: d["kinds"][0]["mean_shift"].pop()), r"kinds.0: ", TRY),
@@ -216,7 +224,7 @@ def test_a_run_is_served_without_a_damaged_file_that_it_can_do_without(folder: P
     assert present(client) == OPTIONAL
 
 
-OPTIONAL = {NEIGHBOURS, DECODER, NAMES, EXPLANATIONS, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST}
+OPTIONAL = {NEIGHBOURS, DECODER, NAMES, EXPLANATIONS, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST, MENDING}
 
 
 def present(client: FlaskClient) -> set[str]:
@@ -231,6 +239,7 @@ def present(client: FlaskClient) -> set[str]:
         FAMILY: feature["family"],
         MAP: client.get("/api/map?run=1").status_code == 200,
         CONTRAST: client.get("/api/contrast?run=1").status_code == 200,
+        MENDING: client.get("/api/mending?run=1").status_code == 200,
         FEATURE_EFFECTS: [stat for stat in feature["stats"] if stat["name"] == "effect_bullish"],
         INTERVENTIONS: effects if client.get("/api/interventions?run=1").status_code == 200 else None,
     }

@@ -14,6 +14,7 @@ from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_F
 from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
+from sae_pipeline.schema.mending import MENDING
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from tests.support.mutants import Change, Mutant
@@ -209,6 +210,15 @@ _EDITS: dict[str, dict[str, Edit]] = {
         "a headline is not there": _at("kinds", 0, "pairs", 0, headline=4000),
         "a span is outside": _at("kinds", 0, "pairs", 0, after_spans=[[3, 4000]]),
         "other classes": lambda c: c["labels"].reverse(),
+        "another run is named": _set(run_id="run-077"),
+    },
+    MENDING: {
+        "a class less": lambda m: m["classes"].pop(),
+        "a feature is not there": _at("edits", 0, feature=4000),
+        "a feature is edited twice": lambda m: m["edits"].append(m["edits"][0]),
+        "another verdict": _set(verdict="none"),
+        "more headlines": lambda m: m["transitions"][0].__setitem__(0, 4000),
+        "other classes": lambda m: m["labels"].reverse(),
         "another run is named": _set(run_id="run-077"),
     },
     MAP: {

@@ -27,6 +27,7 @@ from sae_pipeline.schema.controls import (
 from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
+from sae_pipeline.schema.mending import MENDING
 from tests.support.run_factory import D_IN, write_run
 from viz_analysis.feature_probe_server import create_app
 
@@ -74,6 +75,7 @@ def add_evidence(run: Path, effects: Effects) -> None:
     add_file(whole, FAMILY, json.dumps(family).encode())
     add_file(whole, MAP, json.dumps(map_of(whole)).encode())
     add_file(whole, CONTRAST, json.dumps(contrast_of(whole)).encode())
+    add_file(whole, MENDING, json.dumps(mending_of(whole)).encode())
     score = {"n": 20, "auroc": 0.75, "low": 0.5, "high": 0.9}
     said = {"feature": 3, "text": "news of İstanbul", "model": "m", "prompt_hash": "0", "detection": score}
     explained = {**made_from(whole), "explanations": [{**said, "fuzzing": None, "rule_detection": score}]}
@@ -123,6 +125,36 @@ def contrast_of(run: Run) -> dict[str, Any]:
     head = {**made_from(run), "device": "cpu", "seconds": 1.0, "config": {}, "labels": run.metadata.labels}
     kinds = [{**kind, "kind": name, "label": name.title()} for name in ("retweet", "source")]
     return {**head, "n_headlines": 2, "left_out": [], "kinds": kinds}
+
+
+def mending_of(run: Run) -> dict[str, Any]:
+    """One edit that was searched and kept, and one that was not; of four headlines it mends two and breaks none."""
+    change = {"n_headlines": 4, "accuracy_before": 0.5, "accuracy_after": 1.0, "mended": 2, "made": 0}
+    change |= {"macro_f1_before": 0.4, "macro_f1_after": 0.9, "interval": None, "mcnemar_p": 0.5}
+    shares = dict.fromkeys(("recall_before", "recall_after", "precision_before", "precision_after"), 0.5)
+    part = {"name": "with a number", "n_headlines": 2, "accuracy_before": 0.5, "accuracy_after": 1.0}
+    step = {"factor": 0.0, "n_headlines": 5, "risk": 0.3, "stopping_risk": 0.35}
+    return {
+        **made_from(run),
+        "device": "cpu",
+        "seconds": 1.0,
+        "config": {},
+        "labels": run.metadata.labels,
+        "verdict": "unproven",
+        "n_search": 4,
+        "n_search_errors": 2,
+        "n_stopping": 2,
+        "risk": 0.4,
+        "stopping_risk": 0.4,
+        "steps": [{**step, "feature": 3}, {**step, "feature": 5, "risk": 0.29, "stopping_risk": 0.36}],
+        "edits": [{"feature": 3, "factor": 0.0}],
+        "change": change,
+        "classes": [{"label": label, "support": 1, **shares} for label in run.metadata.labels],
+        "transitions": [[1, 0, 0], [1, 1, 0], [1, 0, 0]],
+        "slices": [{**part, "mended": 1, "made": 0}],
+        "random_sets": {"accuracy_changes": [0.0, -0.25, 0.5], "n_as_good": 1},
+        "last_layer": {**change, "mended": 1, "made": 1, "accuracy_after": 0.5},
+    }
 
 
 def headline_effects(run: Path, n: int, listed: Mapping[int, Sequence[float]]) -> dict[str, Any]:

@@ -18,13 +18,14 @@ from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_F
 from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
+from sae_pipeline.schema.mending import MENDING
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from tests.support.run_edits import replace
 from tests.support.whole_study import OTHER_SIZE, Family, WholeStudy
 
 Change = Callable[[WholeStudy, Family, random.Random], None]
-OPTIONAL = (NEIGHBOURS, DECODER, NAMES, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST)
+OPTIONAL = (NEIGHBOURS, DECODER, NAMES, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST, MENDING)
 HUGE = 6 << 30  # bytes
 
 
@@ -240,7 +241,7 @@ _TOGETHER = {
     "strongest features": (FEATURE_TOKENS, HEADLINE_FEATURES),
     "all but prompts": (FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, NEIGHBOURS, DECODER, NAMES),
     "all but metadata": (PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, NEIGHBOURS, DECODER, NAMES),
-    "added files": (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, CONTRAST),
+    "added files": (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, CONTRAST, MENDING),
     "neighbours": (NEIGHBOURS, DECODER),
     "metadata and causes": (METADATA, FEATURE_EFFECTS, INTERVENTIONS),
     "index": ("index.sqlite", "index.json"),
@@ -274,7 +275,7 @@ _RECORDS = {f"run {name}" for name in (PROMPTS, FEATURE_STATS, FEATURE_TOKENS, H
 _SHARED = {  # files that relatives have in common
     "another SAE": {*list(STORE)[:6], "activation shard", "manifest", *CHECKPOINTS} - {"train checkpoint"}
 }
-_ADDED = (FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST)
+_ADDED = (FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST, MENDING)
 _MAY_BE_MISSING = {"controls", "layers", "labels", *(f"run {name}" for name in _ADDED)}
 
 

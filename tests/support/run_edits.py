@@ -18,11 +18,13 @@ from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
+from sae_pipeline.schema.mending import MENDING
 from sae_pipeline.schema.names import NAMES
 
 Damage = Callable[[Path], Any]
 Edit = Callable[[Any], Any]
-ADDED = (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, EXPLANATIONS, CONTRAST)  # they name their run by its checksum
+# They name their run by its checksum.
+ADDED = (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, EXPLANATIONS, CONTRAST, MENDING)
 _RECORDS = {
     FEATURE_STATS: "metrics",
     FEATURE_TOKENS: "features",

@@ -133,6 +133,7 @@ def _addresses(study: WholeStudy, n_features: int) -> list[str]:
         "feature_density",
         "interventions",
         "contrast",
+        "mending",
         "labels",
         "health",
         "run",

@@ -43,6 +43,7 @@ FLAGS = {
     "family": "",
     "map": "",
     "contrast": "--kinds company,retweet,direction --max-headlines 10 --templates false --keep 3",
+    "mend": "--edits 3:0,5:2 --random-sets 20",
     "compare": f"{_PLACE} --sae-size {SIZE} --seeds 0,1 --probe-sizes 1",
     "layers": f"--layers {LAYER},3 --sae-size {SIZE}",
     "export": f"{_PLACE} --sae-size {SIZE}",
@@ -50,7 +51,19 @@ FLAGS = {
 }
 """The verbs in the order of the study, each with its flags."""
 _VARYING = {"checksum", "run_checksum", "seconds", "tokens_per_second", "created_at", "run_id"}
-RELATIVE = ("finetune", "extract", "train", "analyze", "intervene", "family", "map", "contrast", "compare", "layers")
+RELATIVE = (
+    "finetune",
+    "extract",
+    "train",
+    "analyze",
+    "intervene",
+    "family",
+    "map",
+    "contrast",
+    "mend",
+    "compare",
+    "layers",
+)
 
 
 class Ran(NamedTuple):
@@ -174,7 +187,8 @@ def made_by(verb: str, study: WholeStudy, pristine: WholeStudy, said: str = "") 
     if verb in paths:
         return {name: content(study.root / name) for name in (str(path.relative_to(here)) for path in paths[verb])}
     causes = ("feature_effects.json", "interventions.json")
-    names = {"intervene": causes, "family": ("family.json",), "map": ("map.json",), "contrast": ("contrast.json",)}
+    names = {"intervene": causes, "family": ("family.json",), "map": ("map.json",)}
+    names |= {"contrast": ("contrast.json",), "mend": ("mending.json",)}
     made = names.get(verb, _RUN_FILES)
     return {name: content(study.run / name) for name in made}
 

@@ -74,6 +74,12 @@ class NoContrastError(ApiError):
     status, code = 404, "no_contrast"
 
 
+class NoMendingError(ApiError):
+    """No edits that mend predictions were searched in the run."""
+
+    status, code = 404, "no_mending"
+
+
 class NoLayersError(ApiError):
     """The layers of the run's classifier have not been compared."""
 

@@ -1,4 +1,4 @@
-"""What the API answers of runs, of their causes and contrasts, and of itself."""
+"""What the API answers of runs, of their causes, contrasts and mending, and of itself."""
 
 from typing import Literal
 
@@ -9,6 +9,7 @@ from sae_pipeline.schema.common import Record, Share
 from sae_pipeline.schema.contrast import ContrastFile
 from sae_pipeline.schema.controls import ControlsFile
 from sae_pipeline.schema.family import SeedStability
+from sae_pipeline.schema.mending import MendingFile
 from sae_pipeline.schema.names import NameScores
 from sae_pipeline.schema.run import RunMetadata
 from viz_analysis.api.feature_types import FoundName, SimilarFeature
@@ -47,6 +48,14 @@ class InterventionsAnswer(InterventionsSummary):
 
 class ContrastAnswer(ContrastFile):
     """`contrast.json`, with what its features are called."""
+
+    found_names: dict[NonNegativeInt, FoundName] = Field(
+        description="found names of the features that are listed; those without one are left out"
+    )
+
+
+class MendingAnswer(MendingFile):
+    """`mending.json`, with what its features are called."""
 
     found_names: dict[NonNegativeInt, FoundName] = Field(
         description="found names of the features that are listed; those without one are left out"

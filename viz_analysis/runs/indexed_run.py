@@ -34,7 +34,7 @@ from viz_analysis.api.headline_types import (
 )
 from viz_analysis.api.problems import NoInterventionsError
 from viz_analysis.api.queries import ColumnQuery, ConfusionQuery, FeaturesQuery, HeadlinesQuery, SimilarHeadlinesQuery
-from viz_analysis.api.run_types import ContrastAnswer, InterventionsAnswer
+from viz_analysis.api.run_types import ContrastAnswer, InterventionsAnswer, MendingAnswer
 from viz_analysis.runs.card import Evidence, card_content
 from viz_analysis.runs.contrast_answer import contrast_answer
 from viz_analysis.runs.feature_columns import FeatureColumns, density_histogram, similar_features
@@ -43,6 +43,7 @@ from viz_analysis.runs.feature_list import ByMeaning, HumanNames, features_page
 from viz_analysis.runs.feature_map import map_answer
 from viz_analysis.runs.headline_answers import confusion, headlines_page, similar_headlines
 from viz_analysis.runs.meaning import RunMeaning, SharedEncoder, Similar
+from viz_analysis.runs.mending_answer import mending_answer
 from viz_analysis.runs.reader import IndexMisfitError, RunReader
 from viz_analysis.runs.table_columns import column_answer, columns_answer
 
@@ -135,6 +136,10 @@ class IndexedRun:
     def contrast(self) -> ContrastAnswer:
         """What small changes of texts do to predictions and features."""
         return contrast_answer(self._reader)
+
+    def mending(self) -> MendingAnswer:
+        """The edits that mend wrong predictions."""
+        return mending_answer(self._reader)
 
     # --- decoder rows ----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import { Density } from './Density'
 import { Fidelity } from './Fidelity'
 import { points } from './fidelityPoints'
 import { Layers } from './Layers'
+import { Mending } from './Mending'
 import { Multiplicity } from './Multiplicity'
 import { NameScores } from './NameScores'
 import { Provenance } from './Provenance'
@@ -23,6 +24,7 @@ export default function Quality({ run, address }: { run: Run; address: Address }
       <SeedStability run={run} address={address} />
       <Baselines run={run} />
       <Layers run={run} />
+      <Mending run={run} address={address} />
       <Fidelity series={[points(run)]} name={`${run.run_id}-L0-FVU`} />
       <Multiplicity run={run} />
       <Provenance run={run} />

@@ -1,0 +1,125 @@
+"""The verb mend: find a few edits of features that mend wrong predictions, and test them on other headlines."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sae_pipeline.arrays import Flags
+from sae_pipeline.causal.probe import Probe
+from sae_pipeline.config import MendConfig
+from sae_pipeline.errors import UserError
+from sae_pipeline.headlines.text import in_testing_half
+from sae_pipeline.machine.memory import readable_memory_errors
+from sae_pipeline.mending import proof
+from sae_pipeline.mending.edited import edited_logits
+from sae_pipeline.mending.last_layer import fitted_anew, last_inputs
+from sae_pipeline.mending.search import Search, search
+from sae_pipeline.runs.added_files import add_file, made_from
+from sae_pipeline.runs.folders import Run, find_run, read_run
+from sae_pipeline.runs.index import index_run
+from sae_pipeline.schema.mending import MENDING, FeatureFactor, MendingFile, SearchStep
+from sae_pipeline.study import present
+from sae_pipeline.study.layout import Layout
+
+_MIN_ERRORS = 10  # on which edits are searched
+
+
+@readable_memory_errors("mending the classifier")
+def mend(config: MendConfig, root: Path, device: torch.device) -> MendingFile:
+    """Find edits on one half of a run's headlines and test them on the other; write `mending.json` into the run.
+
+    Edits that `config` gives are only tested. Raises UserError for a run without labels, with fewer than 10 errors in
+    the half that is searched, for features that the SAE has not, and for edits after which all predictions are of one
+    class.
+    """
+    started = time.perf_counter()
+    run = read_run(find_run(Layout(root).runs, config.run))
+    if not run.metadata.labelled:
+        raise UserError(
+            f"The headlines of {run.metadata.run_id} have no labels, so no prediction is known to be wrong; analyze "
+            "labelled headlines."
+        )
+    classifier, sae = present.run_parts(root, run.metadata, device)
+    given = _given(config, sae.config.d_sae)
+    probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id, config.tokens_per_batch)
+    chooses, tests = _halves(run, config)
+    labels = np.array([prompt.label for prompt in run.prompts], np.int64)
+    choosing = probe.read(classifier.tokenize([run.prompts[n].text for n in chooses]))
+    stopping = np.random.default_rng(config.seed).permutation(len(chooses)) < len(chooses) // 3
+    found: Search | None = None
+    if not given:
+        _check_errors(choosing.logits.argmax(1) != labels[chooses], stopping, run)
+        found = search(probe, choosing, labels[chooses], stopping, config.max_edits)
+    edits = given or (found.edits if found else {})
+    testing = probe.read(classifier.tokenize([run.prompts[n].text for n in tests]))
+    truth, before = labels[tests], testing.logits.argmax(1)
+    after = edited_logits(probe, testing, [edits])[0].argmax(1)
+    names = run.metadata.labels
+    proof.check_not_broken(before, after, names)
+    anew = None
+    inputs, others = last_inputs(probe, choosing), last_inputs(probe, testing)
+    if inputs is not None and others is not None:
+        anew = fitted_anew(inputs, labels[chooses], stopping, others)
+    sets = proof.random_sets(probe, testing, truth, edits, config.random_sets, config.seed) if edits else None
+    change = proof.change(truth, before, after, names) if edits else None
+    file = MendingFile(
+        **made_from(run),
+        device=str(device),
+        seconds=round(time.perf_counter() - started, 2),
+        config=config.model_dump(mode="json"),
+        labels=names,
+        n_search=int((~stopping).sum()) if found else 0,
+        n_search_errors=int((choosing.logits.argmax(1) != labels[chooses])[~stopping].sum()) if found else 0,
+        n_stopping=int(stopping.sum()) if found else 0,
+        steps=[SearchStep(**vars(step)) for step in (found.steps if found else ())],
+        risk=found and found.risk,
+        stopping_risk=found and found.stopping_risk,
+        edits=[FeatureFactor(feature=feature, factor=factor) for feature, factor in edits.items()],
+        change=change,
+        classes=proof.by_class(truth, before, after, names) if edits else [],
+        transitions=proof.transitions(before, after, len(names)) if edits else [],
+        slices=list(proof.by_slice([run.prompts[n].text for n in tests], truth, before, after)) if edits else [],
+        random_sets=sets,
+        last_layer=None if anew is None else proof.change(truth, before, anew, names),
+        verdict=proof.verdict(change, sets),
+    )
+    add_file(run, MENDING, file.model_dump_json().encode())
+    index_run(run.folder)
+    return file
+
+
+def _halves(run: Run, config: MendConfig) -> tuple[list[int], list[int]]:
+    """The numbers of the headlines that choose edits, and of those that test them: at most `max_headlines` of each."""
+    tests = in_testing_half([prompt.headline_id for prompt in run.prompts])
+    order = np.random.default_rng(config.seed).permutation(len(run.prompts))
+    chosen, tested = (sorted(order[half[order]][: config.max_headlines].tolist()) for half in (~tests, tests))
+    if not chosen or not tested:
+        raise UserError(
+            f"{run.metadata.run_id} has {len(run.prompts)} headlines, too few for a half that chooses edits and a half "
+            "that tests them; analyze more headlines."
+        )
+    return chosen, tested
+
+
+def _given(config: MendConfig, d_sae: int) -> dict[int, float]:
+    """The edits that the user gives, by feature; none: they are searched."""
+    found: dict[int, float] = {}
+    for text in config.edits:
+        feature, factor = text.split(":")  # the config has checked the form
+        if int(feature) >= d_sae:
+            raise UserError(f"There is no feature {feature}; this SAE has features 0 to {d_sae - 1}.")
+        found[int(feature)] = float(factor)
+    return found
+
+
+def _check_errors(wrong: Flags, stopping: Flags, run: Run) -> None:
+    """Raise UserError where there are too few errors to search on."""
+    n = int(wrong[~stopping].sum())
+    if n < _MIN_ERRORS:
+        raise UserError(
+            f"Only {n} of the {int((~stopping).sum())} headlines of {run.metadata.run_id} that edits would be searched "
+            f"on are predicted wrongly, and a search needs {_MIN_ERRORS} errors; analyze more headlines, or give edits "
+            "with --edits."
+        )
