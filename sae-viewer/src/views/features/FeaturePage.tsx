@@ -159,9 +159,8 @@ function Reach({ info, address }: { info: FeatureInfo; address: FeaturesAddress 
 function Seeds({ info, stability }: { info: FeatureInfo; stability: Stability }) {
   const found = info.stats.find(({ name }) => name === FOUND_IN_SEEDS)?.value ?? 0
   return (
-    <p className="mt-1 flex flex-wrap items-baseline gap-x-2 text-xs text-soft">
-      <SeedBadge found={found} stability={stability} room />
-      {FOUND} {found === 0 && 'This feature is found in none, so it may be an accident of its training.'}
+    <p className="mt-1 text-xs leading-5 text-soft">
+      <SeedBadge found={found} stability={stability} room /> {FOUND} {found === 0 && 'This feature is found in none, so it may be an accident of its training.'}
     </p>
   )
 }
