@@ -1,0 +1,82 @@
+"""The training step on a card against plain torch: long lists, exact selection, and no waits.
+
+`test_every_kind_steps` in test_gpu.py compares the whole state of each kind.
+"""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sae_pipeline.sae.kinds import stepper, unit_rows
+from sae_pipeline.schema.kinds import KINDS, Kind
+
+pytest.importorskip("triton", reason="there is no Triton for this platform")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    """Normal numbers."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+@pytest.mark.parametrize("kind", ["relu", "jumprelu", "gated"])
+def test_long_lists(kind: Kind) -> None:
+    """Features that fire on many tokens are summed in segments, where there is room for them, as by plain torch."""
+    rows = unit_rows(6, 10, torch.Generator().manual_seed(0)).to(DEVICE)
+    x = drawn(1, 200, 10)
+    ours, plain = (
+        stepper(kind, rows, backend=name, precision="fp32", encoder_bias=0.7) for name in ("triton", "reference")
+    )
+    for step in (ours, plain):
+        step.step(x, 3e-3, 1.0)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["topk", "batchtopk"])
+def test_selection_is_exact(kind: Kind) -> None:
+    """The k largest are active, of equal ones the first, also where tokens have too few above the running threshold."""
+    rows = unit_rows(40, 10, torch.Generator().manual_seed(0)).to(DEVICE)
+    rows[7:12] = rows[3]
+    x = drawn(1, 24, 10)
+    x[:9] *= 0.01
+    ours, plain = (stepper(kind, rows, 4, backend=name, precision="fp32") for name in ("triton", "reference"))
+    for batch in (x[9:], x[:12], x[:12] * 0.1):
+        found, expected = (step.step(batch, 0.0, 0.0) for step in (ours, plain))
+        assert torch.equal(found.counts, expected.counts)
+        assert float(found.squared) == pytest.approx(expected.squared, rel=1e-5)
+
+
+class Operations(TorchDispatchMode):
+    """Counts torch's operations by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count the operation and run it."""
+        self.counts[func.overloadpacket.__name__] += 1
+        return func(*args, **kwargs or {})
+
+
+WAITS = {"_local_scalar_dense", "item", "nonzero", "masked_select", "bincount", "repeat_interleave"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_host_never_waits(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No operation of a step, beside the kernels, brings a number to the host."""
+    rows = unit_rows(8, 6, torch.Generator().manual_seed(0)).to(DEVICE)
+    step = stepper(kind, rows, 3, (4, 8), backend="triton", encoder_bias=0.0)
+    x = drawn(1, 6, 6)
+    for _ in range(2):
+        step.step(x, 3e-3, 1.0)
+    monkeypatch.setattr("sae_pipeline.kernels.gpu_step.launch", lambda *arguments, **options: None)
+    with Operations() as seen:
+        stats = step.step(x, 3e-3, torch.ones((), device=DEVICE))
+    assert not WAITS & seen.counts.keys()
+    assert isinstance(stats.loss, Tensor)
