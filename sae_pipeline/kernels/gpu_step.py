@@ -15,7 +15,8 @@
 
 Lists stand at fixed places: row i of a list of columns begins at i · n_columns, and the value of an entry stays where
 the product puts it, at [feature, token]. Almost all of these addresses are never touched. So there is nothing to
-sort, to scan or to count beforehand, and no list can be too long. Every sum is computed by one program in one order.
+sort, to scan or to count beforehand, and no list can be too long. Every sum of fractions is computed by one program in
+one order; only counts of digits are added atomically.
 """
 
 from contextlib import nullcontext
@@ -30,7 +31,7 @@ from sae_pipeline.kernels.reference import AdamSettings, Features, Lists
 
 SEGMENT = tl.constexpr(64)  # entries of a feature that one program sums up
 _DIGITS = tl.constexpr(256)  # of a digit of 8 bits
-_COUNTERS = tl.constexpr(64)  # programs that count digits
+_COUNTERS = 1024  # programs that count digits, at most
 _LEVELS = 4  # digits of a number
 _FIGURES = tl.constexpr(8)  # room for the sums of one program of _decode
 _CORRECTED = 1 << 15  # steps after which 1 − β₂ᵗ is 1
@@ -97,7 +98,7 @@ class Workspace:
         self.short, self.n_short = ints(n), torch.zeros(1, dtype=torch.int32, device=device)
         self.zero = torch.zeros(1, device=device)
         self.kth = floats(n)
-        self.digits = ints(_LEVELS, _COUNTERS.value, _DIGITS.value).zero_()  # stays 0 beyond the tokens
+        self.digits = ints(_LEVELS, _DIGITS.value)
         self.active = ints(d_sae)  # active entries of each feature
         self.each = triton.cdiv(n, 512)  # tokens that one program decodes
         programs = triton.cdiv(n, self.each)
@@ -108,10 +109,7 @@ class Workspace:
         for end in ends[:-1]:
             level[end:] += 1
         self.level = level.to(device)
-        steps = torch.arange(_CORRECTED + 1, dtype=torch.float64)
-        self.corrections = {
-            beta: (1 - torch.tensor(beta, dtype=torch.float64) ** steps).float().to(device) for beta in (0.9, 0.999)
-        }
+        self._corrections: dict[float, Tensor] = {}
         room = max(1, min(4096, n * d_sae // (4 * SEGMENT.value)))
         self.slots, self.owner = torch.arange(room, device=device), torch.empty(room, dtype=torch.int64, device=device)
         self.slot_ends = torch.empty(d_sae, dtype=torch.int64, device=device)
@@ -125,7 +123,7 @@ class Workspace:
         With `again` only for the tokens that `find_short` found.
         """
         low = self.low
-        if not W.is_cuda:  # Triton's interpreter multiplies bf16 wrongly; in fp32 the products are the same numbers
+        if W.device.type == "cpu":  # Triton's interpreter multiplies bf16 wrongly; in fp32 these products are exact
             low, W = low.float(), W.float()
         tokens = min(128, max(16, triton.next_power_of_2(self.n)))
         grid = (triton.cdiv(self.n, tokens) * triton.cdiv(self.d_sae, 128),)
@@ -180,9 +178,10 @@ class Workspace:
 
         The running `least` and `floor`, both [1], follow this smallest.
         """
+        self.digits.zero_()
         for level in range(_LEVELS):
             launch(
-                _digits, (min(self.n, _COUNTERS.value),), self.cols, self.counts, self.values, self.digits, wanted,
+                _digits, (min(self.n, _COUNTERS),), self.cols, self.counts, self.values, self.digits, wanted,
                 self.n, self.d_sae, level,
             )  # fmt: skip
         launch(_cut, (1,), self.digits, self.kth, least, floor, settings, wanted, _LEVELS)
@@ -225,7 +224,7 @@ class Workspace:
         launch(_parts, (len(self.slots),), self.owner, features.W_dec, *lists, *sizes, *shape, num_warps=warps)
         launch(
             _update, (self.d_sae,), *features, weights.W_enc, weights.W_dec, *first, *second, self.active,
-            self.corrections[0.9], self.corrections[adam.beta2], *lists, *sizes,
+            self._correction(adam.beta1), self._correction(adam.beta2), *lists, *sizes,
             adam.beta1, adam.beta2, adam.eps, _CORRECTED, adam.beta1 > 0, *shape, num_warps=warps,
         )  # fmt: skip
 
@@ -239,6 +238,14 @@ class Workspace:
     def tell(self, settings: Tensor, told: Settings) -> None:
         """Write the settings of the next step; a kernel's arguments need no host memory that is copied later."""
         launch(_tell, (1,), settings, *told)
+
+    def _correction(self, beta: float) -> Tensor:
+        """1 − βᵗ for t = 0 … `_CORRECTED`; made in the first step, as a captured one cannot copy it to the card."""
+        if beta not in self._corrections:
+            steps = torch.arange(_CORRECTED + 1, dtype=torch.float64)
+            table = (1 - torch.tensor(beta, dtype=torch.float64) ** steps).float()
+            self._corrections[beta] = table.to(self.low.device)
+        return self._corrections[beta]
 
     def _scalars(self, weights: Weights) -> tuple[Scalar, Scalar]:
         """The learnt numbers of the kind; b_enc stands where there are none and is not touched."""
@@ -295,13 +302,14 @@ def _encode(
     pre = tl.zeros([T, F], tl.float32)
     for first in range(0, d, K):
         dim = first + tl.arange(0, K)
-        left = tl.load(x + token[:, None] * d + dim[None, :], real[:, None] & (dim < d)[None, :], 0.0)
+        left = tl.load(x + token.to(tl.int64)[:, None] * d + dim[None, :], real[:, None] & (dim < d)[None, :], 0.0)
         right = tl.load(W + feature.to(tl.int64)[None, :] * d + dim[:, None], inside[None, :] & (dim < d)[:, None], 0.0)
         pre = tl.dot(left, right, pre, input_precision="ieee")
     pre += tl.load(b_enc + feature, inside, 0.0)[None, :]
     low = tl.load(threshold + (feature * 0 if one_threshold else feature), inside, 0.0)
     on = (pre > low[None, :]) & real[:, None] & inside[None, :]
-    tl.store(values + feature.to(tl.int64)[None, :] * n + token[:, None], pre, on)
+    tile = values + (tl.program_id(0) // tiles).to(tl.int64) * F * n  # offsets within a tile fit into 32 bits
+    tl.store(tile + tl.arange(0, F)[None, :] * n + token[:, None], pre, on)
     place = tl.arange(0, 32)
     word = tl.sum(tl.reshape(on, [T, F // 32, 32]).to(tl.int32) << place[None, None, :], 2)
     at = tl.program_id(0) // tiles * (F // 32) + tl.arange(0, F // 32)
@@ -438,11 +446,10 @@ def _found(digits, level, wanted):
 
     `wanted` counts all numbers where there are fewer; nothing is wanted where there are none.
     """
-    prefix = tl.zeros([], tl.uint32)
-    program, digit = tl.arange(0, _COUNTERS), tl.arange(0, _DIGITS)
+    prefix, digit = tl.zeros([], tl.uint32), tl.arange(0, _DIGITS)
+    wanted += tl.zeros([], tl.int32)  # an argument of 1 is a constant, which a loop cannot change
     for done in range(level):
-        counted = tl.load(digits + (done * _COUNTERS + program[:, None]) * _DIGITS + digit[None, :])
-        number = tl.sum(counted, 0)
+        number = tl.load(digits + done * _DIGITS + digit)
         total = tl.sum(number, 0)
         if done == 0:
             wanted = tl.minimum(wanted, total)
@@ -458,8 +465,8 @@ def _digits(cols, counts, values, digits, wanted, n, d_sae, level: tl.constexpr)
     """Count the digits number `level` of some tokens' entries that begin with the digits found so far."""
     prefix, wanted = _found(digits, level, wanted)
     number = tl.zeros([_DIGITS], tl.int32)
-    for i in range(tl.cdiv(n, _COUNTERS)):
-        token = tl.program_id(0) + i * _COUNTERS
+    for i in range(tl.cdiv(n, tl.num_programs(0))):
+        token = tl.program_id(0) + i * tl.num_programs(0)
         count = tl.load(counts + token, token < n, 0)
         listed = cols + token.to(tl.int64) * d_sae
         for first in range(0, count, 256):
@@ -469,8 +476,7 @@ def _digits(cols, counts, values, digits, wanted, n, d_sae, level: tl.constexpr)
             if level > 0:
                 on = on & ((value >> (32 - 8 * level)) == prefix)
             number += tl.histogram(((value >> (24 - 8 * level)) & 255).to(tl.int32), _DIGITS, on)
-    at = (level * _COUNTERS + tl.program_id(0)) * _DIGITS + tl.arange(0, _DIGITS)
-    tl.store(digits + at, number)
+    tl.atomic_add(digits + level * _DIGITS + tl.arange(0, _DIGITS), number, number > 0)
 
 
 @triton.jit

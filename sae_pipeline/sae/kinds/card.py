@@ -74,7 +74,7 @@ class CardStep(Stepper):
         """See `Stepper`. λ may be a tensor on the card, as the returned figures are."""
         n = len(x)
         if n not in self._batches:
-            self._batches[n] = _Batch(self._workspace(n), torch.empty_like(x))
+            self._batches[n] = _Batch(self._workspace(n), x.new_empty(x.shape))
         batch = self._batches[n]
         self._tell(batch.space, lr, sparsity)
         batch.x.copy_(x)
