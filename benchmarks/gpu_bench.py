@@ -22,7 +22,7 @@ from benchmarks.gpu.parts import Part, main
 
 PARTS = {
     "ceilings": Part("benchmarks.gpu.timing:ceilings", 45),
-    "kernels": Part("benchmarks.gpu.speed:kernels", 75),
+    "kernels": Part("benchmarks.gpu.speed:kernels", 75, ("ceilings",)),
     "saes": Part("benchmarks.gpu.speed:saes", 150),
     "peers": Part("benchmarks.gpu.speed:peers", 100),
     "extract": Part("benchmarks.gpu.speed:extraction", 75),
