@@ -1,7 +1,8 @@
 """Compares every stage on CUDA with the same stage on the CPU.
 
-`make check-gpu` (at most 9 minutes), or `make check-gpu DEVICE=cpu` (a rehearsal without a card, with tiny sizes);
-`PARTS="kernels saes"` names some parts, to which the part that they start from is added. See gpu/parts.py for the flags and for what the machine needs.
+`make check-gpu` (at most 9 minutes), or `make check-gpu DEVICE=cpu` (a rehearsal without a card, with tiny sizes).
+`PARTS="kernels saes"` names some parts; the part that they start from is added. See gpu/parts.py for the flags and for
+what the machine needs.
 
 The part `reference` makes a study on the CPU in fp32 with plain torch. Every other part starts from the artefacts that
 the CPU made in the stage before, so that one wrong stage does not spoil those after it. A failure names the stage, the

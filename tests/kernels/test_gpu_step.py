@@ -4,6 +4,8 @@
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -99,3 +101,37 @@ def test_the_host_never_waits(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> No
         stats = step.step(x, 3e-3, torch.ones((), device=DEVICE))
     assert not WAITS & seen.counts.keys()
     assert isinstance(stats.loss, Tensor)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_step_is_captured_once(fails: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """After two steps the sequence becomes a graph, which is replayed; where it cannot, kernels go on one by one."""
+    step: Any = stepper("relu", unit_rows(8, 6, torch.Generator().manual_seed(0)), backend="triton")
+    did: list[str] = []
+
+    class Graph:
+        def replay(self) -> None:
+            did.append("replay")
+
+    @contextmanager
+    def capture(graph: Graph, stream: object, capture_error_mode: str) -> Iterator[None]:
+        did.append("capture")
+        if fails:
+            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+        yield
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr("sae_pipeline.kernels.gpu_step.launch", lambda *arguments, **options: None)
+    launch, step._capture = step._launch, True
+    monkeypatch.setattr(step, "_launch", lambda batch: (did.append("launch"), launch(batch)))
+    for _ in range(4):
+        step.step(torch.zeros(6, 6), 3e-3, 1.0)
+    if fails:
+        assert did == ["launch", "launch", "capture", "launch", "launch"]
+        said = "SAE step: no CUDA graph, because operation not permitted when stream is capturing"
+        assert capsys.readouterr().err.splitlines()[-1] == said
+    else:
+        assert did == ["launch", "launch", "capture", "launch", "replay", "replay"]

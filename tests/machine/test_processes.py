@@ -99,5 +99,7 @@ def test_a_rank_that_died_is_told_by_the_time_limit(monkeypatch: pytest.MonkeyPa
     sharing, tensor = StepSharing(Ranks(0, 2), "features"), torch.ones(2).as_subclass(OnCard)
     assert sharing.sum(tensor) is tensor and exchange.limit == timedelta(minutes=30)
     exchange = Exchange(None)
-    with pytest.raises(ResourceError, match="Another process of this training has ended, so it cannot go on; its checkpoint is kept"):
+    with pytest.raises(
+        ResourceError, match="Another process of this training has ended, so it cannot go on; its checkpoint is kept"
+    ):
         sharing.sum(tensor)

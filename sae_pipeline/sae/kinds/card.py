@@ -155,9 +155,12 @@ class CardStep(Stepper):
     def _replay(self, batch: _Batch) -> None:
         """One step as a CUDA graph; kernel by kernel for good where it cannot be captured."""
         if batch.graph is None:
-            graph = torch.cuda.CUDAGraph()
+            graph, device = torch.cuda.CUDAGraph(), batch.x.device
             try:
-                with torch.cuda.device(batch.x.device), torch.cuda.graph(graph):
+                with (
+                    torch.cuda.device(device),  # other threads may use the card meanwhile
+                    torch.cuda.graph(graph, stream=torch.cuda.Stream(device), capture_error_mode="thread_local"),
+                ):
                     self._launch(batch)
             except RuntimeError as error:
                 self._capture = False
