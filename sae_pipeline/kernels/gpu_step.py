@@ -72,12 +72,21 @@ class Workspace:
     """The buffers of steps on n tokens, and the kernels that fill them. No method waits for the card."""
 
     def __init__(
-        self, n: int, W: Tensor, kind: str = "plain", ends: tuple[int, ...] = (), bandwidth: float = 0.0
+        self,
+        n: int,
+        W: Tensor,
+        kind: str = "plain",
+        ends: tuple[int, ...] = (),
+        bandwidth: float = 0.0,
+        larger: "Workspace | None" = None,
     ) -> None:
         """W [d_sae, d_in] has the dtype of the products and lies on the card.
 
         `kind` says what the entries mean: plain, jump (jumprelu) or gated. `ends` are the sizes of nested
         dictionaries; `bandwidth` is ε of jumprelu.
+
+        Values and lists take 12·n·d_sae bytes. They are those of `larger`, for the same W and at least n tokens, where
+        it is given; then no step of one may begin before that of the other has ended.
         """
         (d_sae, d), device = W.shape, W.device
         self.n, self.d, self.d_sae, self.kind, self.bandwidth = n, d, d_sae, kind, bandwidth
@@ -91,10 +100,17 @@ class Workspace:
             return torch.empty(shape, device=device)
 
         self.low = torch.empty(n, d, dtype=W.dtype, device=device)
-        self.values = floats(d_sae, n)
+        wide = larger or self
+        if larger is None:
+            self.values, self.cols, self.cols_by_feature = floats(d_sae, n), ints(n, d_sae), ints(d_sae, n)
+        self.values, self.cols, self.cols_by_feature = (
+            buffer.view(-1)[: n * d_sae].view(shape)
+            for buffer, shape in (
+                (wide.values, (d_sae, n)), (wide.cols, (n, d_sae)), (wide.cols_by_feature, (d_sae, n)),
+            )
+        )  # fmt: skip
         self.bits, self.bits_by_feature = ints(n, self.words), ints(d_sae, self.words_by_feature)
-        self.counts, self.cols = ints(n), ints(n, d_sae)
-        self.counts_by_feature, self.cols_by_feature, self.segments = ints(d_sae), ints(d_sae, n), ints(d_sae)
+        self.counts, self.counts_by_feature, self.segments = ints(n), ints(d_sae), ints(d_sae)
         self.short, self.n_short = ints(n), torch.zeros(1, dtype=torch.int32, device=device)
         self.zero = torch.zeros(1, device=device)
         self.kth = floats(n)

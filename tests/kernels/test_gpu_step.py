@@ -3,6 +3,7 @@
 `test_every_kind_steps` in test_gpu.py compares the whole state of each kind.
 """
 
+import importlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,6 +18,7 @@ from sae_pipeline.sae.kinds import stepper, unit_rows
 from sae_pipeline.schema.kinds import KINDS, Kind
 
 pytest.importorskip("triton", reason="there is no Triton for this platform")
+CardStep = importlib.import_module("sae_pipeline.sae.kinds.card").CardStep
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -55,6 +57,9 @@ def test_selection_is_exact(kind: Kind) -> None:
         found, expected = (step.step(batch, 0.0, 0.0) for step in (ours, plain))
         assert torch.equal(found.counts, expected.counts)
         assert float(found.squared) == pytest.approx(expected.squared, rel=1e-5)
+    assert isinstance(ours, CardStep)
+    first, second = (batch.space.values for batch in ours._batches.values())
+    assert first.data_ptr() == second.data_ptr() and len(second.T) == 6  # smaller batches take no memory of their own
 
 
 @pytest.mark.parametrize("beta1", [0.0, 0.5])

@@ -171,12 +171,15 @@ class CardStep(Stepper):
         batch.graph.replay()
 
     def _workspace(self, n: int) -> Workspace:
+        """The buffers of steps on n tokens. The last batch of a pass, which is smaller, uses those of the others."""
         plain, low = self.plain, self._weights.W_enc
+        larger = next((batch.space for batch in self._batches.values() if batch.space.n >= n), None)
         if isinstance(plain, JumpReluStep):
-            return Workspace(n, low, "jump", bandwidth=plain.bandwidth)
+            return Workspace(n, low, "jump", bandwidth=plain.bandwidth, larger=larger)
         if isinstance(plain, GatedStep):
-            return Workspace(n, low, "gated")
-        return Workspace(n, low, ends=plain.prefixes if isinstance(plain, MatryoshkaStep) else ())
+            return Workspace(n, low, "gated", larger=larger)
+        ends = plain.prefixes if isinstance(plain, MatryoshkaStep) else ()
+        return Workspace(n, low, ends=ends, larger=larger)
 
     # --- what the plain stepper does -------------------------------------------------------------------------
 
