@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("triton", reason="there is no Triton for this platform")
 
-# Registers a thread that leave room for several blocks on a multiprocessor; 255 are the most that a thread can have.
-MOST_REGISTERS = {"encode": 255, "update": 80, "parts": 80, "decode": 160, "sddmm": 128}
+# Registers a thread, on any card. Up to 80 leave room for three blocks of 256 threads; a thread has 255 at most.
+MOST_REGISTERS = {"encode": 255, "update": 112, "parts": 80, "decode": 160, "sddmm": 192, "spmm": 96}
 
 
 def rows_of(tmp_path: Path, *arguments: str) -> list[tuple[str, list[tuple[int, int, int]]]]:
@@ -33,7 +33,7 @@ def test_compiles_for_h100(tmp_path: Path) -> None:
     found = rows_of(tmp_path, "encode", "update", "--cards", "90", "--kinds", "relu", "gated")
     assert {name for name, _ in found} == {"encode", "update"}
     for name, ((registers, spilled, shared),) in found:
-        assert registers <= MOST_REGISTERS[name] and spilled == 0 and shared <= 227 * 1024, name
+        assert registers <= {"encode": 255, "update": 80}[name] and spilled == 0 and shared <= 227 * 1024, name
 
 
 @pytest.mark.full
@@ -44,7 +44,7 @@ def test_every_kernel_compiles_for_every_card(precision: str, tmp_path: Path) ->
     assert len(found) > 30
     for name, cards in found:
         for registers, spilled, _ in cards:
-            assert registers <= MOST_REGISTERS.get(name, 80), name
+            assert registers <= MOST_REGISTERS.get(name, 64), name
             assert spilled <= (64 if name == "encode" else 0), name
         for shared, limit in zip((shared for _, _, shared in cards), (163, 99, 227, 227), strict=True):
             assert shared <= limit * 1024, name
