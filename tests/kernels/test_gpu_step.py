@@ -27,7 +27,9 @@ def drawn(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
 
 
-@pytest.mark.parametrize("kind", ["relu", "jumprelu", "gated"])
+@pytest.mark.parametrize(
+    "kind", ["relu", *(pytest.param(kind, marks=pytest.mark.full) for kind in ("jumprelu", "gated"))]
+)
 def test_long_lists(kind: Kind) -> None:
     """Features that fire on many tokens are summed in segments, where there is room for them, as by plain torch."""
     rows = unit_rows(14, 10, torch.Generator().manual_seed(0)).to(DEVICE)
