@@ -93,6 +93,7 @@ class Part:
 
     work: str  # "module:function"; the function takes a `Bench`. Only the part's own process imports it
     seconds: float  # at most
+    after: tuple[str, ...] = ()  # parts that leave what this one starts from
 
 
 def main(program: str, description: str, parts: Mapping[str, Part]) -> int:
@@ -111,10 +112,12 @@ def main(program: str, description: str, parts: Mapping[str, Part]) -> int:
             file=sys.stderr,
         )
         return 2
-    names = ["machine", *(name for name in arguments.parts.replace(",", " ").split() or parts if name != "machine")]
-    if unknown := set(names) - parts.keys():
+    asked = set(arguments.parts.replace(",", " ").split() or parts)
+    if unknown := asked - parts.keys():
         print(f"error: there are no parts {', '.join(sorted(unknown))}; use {', '.join(parts)}.", file=sys.stderr)
         return 2
+    asked |= {"machine"}.union(*(parts[name].after for name in asked))
+    names = [name for name in parts if name in asked]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the present part ends too
     arguments.out.mkdir(parents=True, exist_ok=True)
     started, done = time.monotonic(), dict[str, Figures]()

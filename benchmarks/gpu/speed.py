@@ -26,7 +26,7 @@ from sae_pipeline.config import ExtractConfig, FinetuneConfig, HeadlinesConfig, 
 from sae_pipeline.headlines.dataset import load_headlines
 from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.headlines.tokens import tokenize
-from sae_pipeline.kernels import NO_RULE, AdamSettings, choose, path_counts, reference
+from sae_pipeline.kernels import path_counts
 from sae_pipeline.sae.kinds import StepStats, nested_prefixes, stepper, unit_rows
 from sae_pipeline.sae.training import Sparsity, sparsity_weight
 from sae_pipeline.schema.kinds import KINDS, Kind
@@ -39,66 +39,101 @@ START = {"relu": 4.0}  # λ at the start, near that of L0 64 at 768 × 32k; the 
 
 
 def kernels(bench: Bench) -> None:
-    """Time each kernel on the lists of a step of ReLU, and compare with the least that it must move and compute."""
+    """Time each kernel of a step of each kind beside its roofline, and the step with and without a CUDA graph."""
     path = bench.folder / "ceilings.json"
     ceiling: dict[str, float] = json.loads(path.read_bytes()) if path.is_file() else {}
-    for n in (64,) if bench.small else (1024, 4096):
-        for name, (call, moved, operations, unit) in kernel_calls(bench, n).items():
-            with bench.stage(f"{name}, {n} tokens"):
-                ms = timed(bench, call)
-                row = {"ms": ms, "mb": moved / 1e6, "gflop": operations / 1e9}
-                if ceiling:
-                    by_bytes, by_rate = moved / ceiling["gb_per_s"] / 1e6, operations / ceiling[f"tflops_{unit}"] / 1e9
-                    row |= {"floor_ms": max(by_bytes, by_rate), "of_floor": max(by_bytes, by_rate) / ms}
-                bench.put(f"{name}, {n} tokens", **row)
+    cases: list[tuple[Kind, int]] = [(kind, 16 if bench.small else 4096) for kind in KINDS]
+    cases += [] if bench.small else [("relu", 1024), ("batchtopk", 1024), ("batchtopk", 256)]
+    for kind, n in cases:
+        name = f"{kind}, {n} tokens"
+        if bench.left < 8:
+            bench.put(name, ok=False, said="left out: no time")
+            continue
+        with bench.stage(name):
+            _time_kernels(bench, kind, n, ceiling)
 
 
-Call = tuple[Callable[[], Any], float, float, str]
-"""A call of a kernel, the fewest bytes that it must move, its operations, and the dtype whose rate counts."""
+def _time_kernels(bench: Bench, kind: Kind, n: int, ceiling: dict[str, float]) -> None:
+    """Time the launches of a step with L0 near 64 one by one. Repeated ones find what the first has left."""
+    d, d_sae, warm = (16, 64, 2) if bench.small else (768, 32768, 60)
+    x, step = tokens(n * 4, d).to(bench.device), begin(kind, d, d_sae, bench.device, "triton")
+    train(step, kind, d, x, n, warm)
+    for way, capture in (("CUDA graph", not bench.small), ("kernel by kernel", False)):
+        step._capture = capture
+        figures = {"ms": timed(bench, lambda: step.step(x[:n], 0.0, 0.0))}
+        bench.put(f"{kind}, {n} tokens, step, {way}", **figures, tokens_per_s=n / figures["ms"] * 1e3)
+    launches = recorded(lambda: step.step(x[:n], 0.0, 0.0))
+    space = step._batches[n].space
+    entries, in_use = int(space.counts.sum()), int((space.counts_by_feature > 0).sum())
+    bench.put(f"{kind}, {n} tokens, lists", l0=entries / n, in_use=in_use, most=int(space.counts_by_feature.max()))
+    least = fewest(n, d, d_sae, entries, in_use, space.levels, step.plain.beta1 > 0)
+    total = 0.0
+    for place, (name, call) in enumerate(launches):
+        ms = launch_ms(bench, call)
+        total += ms
+        row = {"ms": ms}
+        if name in least and ceiling:
+            by_bytes, by_rate = (
+                least[name][0] / ceiling["gb_per_s"] / 1e6,
+                least[name][1] / ceiling["tflops_bf16"] / 1e9,
+            )
+            row |= {"floor_ms": max(by_bytes, by_rate), "of_floor": max(by_bytes, by_rate) / ms}
+        bench.put(f"{kind}, {n} tokens, {place} {name}", **row)
+    bench.put(f"{kind}, {n} tokens, all kernels", ms=total)
 
 
-def kernel_calls(bench: Bench, n: int) -> dict[str, Call]:
-    """The kernels of a step on `n` tokens, at sizes of FinBERT's 32k SAE with L0 near 64."""
-    d, d_sae = (64, 256) if bench.small else (768, 32768)
-    x = tokens(n * 4, d).to(bench.device)
-    step, sparsity = begin("relu", d, d_sae, bench.device), Sparsity(START["relu"], 64.0)
-    for i in range(2 if bench.small else 60):
-        sparsity.steer(step.step(x[i % 4 * n :][:n], step.learning_rate / 2, sparsity.weight).l0, 60)
-    x = x[:n]
-    ops: Any = choose(None, bench.device) or reference
-    features, low = step.features, x if bench.small else x.bfloat16()
-    W_enc, W_dec, b_enc, b_dec = features.W_enc, features.W_dec, features.b_enc, step.b_dec
-    lists = ops.encode_by_feature(low, W_enc, b_enc)
-    r = ops.residual(lists, W_dec, b_dec, x, low.dtype).r
-    by_token = ops.transpose(lists, n)[0]
-    nnz, active = len(lists.cols), int((lists.ptr.diff() > 0).sum())
-    bench.put(f"lists, {n} tokens", entries=nnz, l0=nnz / n, active=active, most=int(lists.ptr.diff().max()))
-    tokens_low, tokens_fp32 = low.element_size() * n * d, 4 * n * d  # bytes
-    entries, rows = 8 * nnz, 4 * active * d  # bytes of the lists, and of one weight's rows that are in use
-    per_entry, adam = 2.0 * nnz * d, AdamSettings(0.0, 0.0)
+def fewest(
+    n: int, d: int, d_sae: int, entries: int, in_use: int, levels: int, momentum: bool
+) -> dict[str, tuple[float, float]]:
+    """The fewest bytes that a kernel must move, and its operations in bf16, by its name.
+
+    n tokens have `entries` entries of `in_use` features. Rows that several programs read count once.
+    """
+    bits, lists, rows = n * d_sae / 8, 8 * entries, in_use * d
+    weights = (4 + 4 + 2) * 2 * rows + (8 * 2 * rows if momentum else 0)  # read, written, and in bf16; first moments
     return {
-        "encode_by_feature": (
-            lambda: ops.encode_by_feature(low, W_enc, b_enc),
-            4 * d_sae * d + tokens_low + entries,
-            2.0 * n * d * d_sae,
-            "bf16",
-        ),
-        "transpose": (lambda: ops.transpose(lists, n), 2 * entries, 0.0, "fp32"),
-        "spmm": (lambda: ops.spmm(by_token, W_dec), entries + rows + tokens_fp32, per_entry, "fp32"),
-        "residual": (
-            lambda: ops.residual(lists, W_dec, b_dec, x, low.dtype),
-            2 * entries + rows + tokens_fp32 + tokens_low,
-            per_entry,
-            "fp32",
-        ),
-        "sddmm": (lambda: ops.sddmm(lists, W_dec, x), entries + rows + tokens_fp32, per_entry, "fp32"),
-        "update": (
-            lambda: ops.update(lists, low, r, features, adam, NO_RULE),
-            entries + 4 * rows + 2 * tokens_low,
-            3 * per_entry,
-            "fp32",
-        ),
+        "encode": (2 * d_sae * d + 2 * n * d + bits + 4 * entries, 2.0 * n * d * d_sae),
+        "turn": (2 * bits, 0.0),
+        "list": (bits + 4 * entries, 0.0),
+        "decode": (lists + 2 * rows + (4 + 2 * levels) * n * d, 0.0),
+        "update": (lists + weights + 2 * (1 + levels) * n * d, 0.0),
     }
+
+
+Call = Callable[[], Any]
+
+
+def recorded(work: Call) -> list[tuple[str, Call]]:
+    """The launches of Triton's kernels in some work: their names, and functions that launch them again."""
+    from sae_pipeline.kernels import gpu_step
+
+    launch, found = gpu_step.launch, list[tuple[str, Call]]()
+
+    def record(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
+        again = dict(zip(kernel.arg_names, arguments, strict=True)).get("again")  # of few tokens, so without a roofline
+        name = kernel.__name__.removeprefix("_") + (" again" if again else "")
+        found.append((name, partial(launch, kernel, grid, *arguments, **options)))
+        launch(kernel, grid, *arguments, **options)
+
+    gpu_step.launch = record
+    try:
+        work()
+    finally:
+        gpu_step.launch = launch
+    return found
+
+
+def launch_ms(bench: Bench, call: Call, repeat: int = 20) -> float:
+    """The milliseconds that a card needs for a launch, without those that the host needs for it."""
+    if bench.small:
+        return timed(bench, call)
+    call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(repeat):
+            call()
+    return median_ms(graph.replay, bench.device, 5, 2) / repeat
 
 
 # --- training ------------------------------------------------------------------------------------------
@@ -110,11 +145,22 @@ def tokens(n: int, d_in: int) -> Tensor:
     return normalised(x, x[:1])["train"]
 
 
-def begin(kind: Kind, d_in: int, d_sae: int, device: str) -> Any:
+def begin(kind: Kind, d_in: int, d_sae: int, device: str, backend: str | None = None) -> Any:
     """The step of an SAE at its start, with k = 64."""
     draw = torch.Generator().manual_seed(0)
     rows, spread = unit_rows(d_sae, d_in, draw).to(device), torch.rand(d_sae, generator=draw).to(device)
-    return stepper(kind, rows, 8 if device == "cpu" else 64, nested_prefixes(d_sae), spread=spread)
+    k = 8 if device == "cpu" else 64
+    return stepper(kind, rows, k, nested_prefixes(d_sae), spread=spread, backend=backend)
+
+
+def train(step: Any, kind: Kind, d_in: int, x: Tensor, n: int, steps: int) -> None:
+    """Take some steps on x_norm [n_tokens, d_in], steered to L0 64."""
+    d_sae = len(step.weights().W_dec)
+    sparsity = Sparsity(START.get(kind) or sparsity_weight("default", 1e-3, d_in, d_sae, kind), 64.0)
+    for i in range(steps):
+        start = i * n % (len(x) - n + 1)
+        stats = step.step(x[start : start + n], step.learning_rate / 2, sparsity.weight)
+        sparsity.steer(stats.l0, steps)
 
 
 def saes(bench: Bench) -> None:

@@ -218,21 +218,22 @@ def check_resume(bench: Bench) -> None:
 
 
 def check_shared_features(bench: Bench) -> None:
-    """Two ranks on one card that share the features, against one process."""
+    """Two ranks that share the features, against one process."""
     _check_ranks(bench, "features")
 
 
 def check_shared_tokens(bench: Bench) -> None:
-    """Two ranks on one card that share the tokens, against one process."""
+    """Two ranks that share the tokens, against one process."""
     _check_ranks(bench, "tokens")
 
 
 def _check_ranks(bench: Bench, split: str) -> None:
-    """Train with two ranks, which exchange through gloo. A part of its own ends them where they hang."""
+    """Train with two ranks, on a card each (NCCL) or on one (gloo). A part of its own ends them where they hang."""
     study = plan(bench)
+    shared = "cuda:0" if bench.device == "cuda" and torch.cuda.device_count() < 2 else bench.device
     config = {"kind": "batchtopk", "k": 16, "latent_dims": (128,), "num_epochs": 1, "batch_size": 512}
     flags = ["--kind", "batchtopk", "--k", "16", "--latent-dims", "128", "--num-epochs", "1", "--batch-size", "512"]
-    flags += ["--device", bench.device, "--layer", str(study.extract.layer), "--precision", "fp32", "--split", split]
+    flags += ["--device", shared, "--layer", str(study.extract.layer), "--precision", "fp32", "--split", split]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     with bench.stage(f"two ranks, {split}"):
         expected = trained(bench, start(bench, "extracted", f"one-{split}"), torch.device(bench.device), **config)
@@ -240,4 +241,5 @@ def _check_ranks(bench: Bench, split: str) -> None:
         command = [*launcher, "-m", "sae_pipeline", "train", "--root", str(root), *flags]
         subprocess.run(command, cwd=ROOT, check=True)
         found = present.load_sae(root, study.extract.layer, "128", CPU)[1]
-        bench.put(f"two ranks, {split}", **compare_records(figures(found), figures(expected), TRAINED))
+        row = compare_records(figures(found), figures(expected), TRAINED)
+        bench.put(f"two ranks, {split}", **row, exchange="nccl" if shared == "cuda" else "gloo")

@@ -5,7 +5,7 @@ entries.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -211,6 +211,24 @@ def update(
     g_enc = sum_rows(by_feature, g[:, None] * x[token])
     g_b = sum_rows(by_feature, g)
     step_rows(by_feature.ptr.diff() > 0, g_enc, g_dec, g_b, features, adam)
+
+
+def row_gradients(
+    products: Any, by_feature: Lists, x: Tensor, r: Tensor, W_dec: Tensor, l1: float, rule: Rule
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of all features at the active entries: W_enc and W_dec [d_sae, d_in], b_enc [d_sae].
+
+    `products` has the functions spmm and sddmm; the other arguments are those of `update`.
+    """
+    x, r, n = x.to(W_dec.dtype), r.to(W_dec.dtype), len(x)
+    slope = 2 / n * products.sddmm(by_feature, W_dec, r)
+    if rule.slope is not None:
+        rule.slope.copy_(slope)
+    df = slope if rule.gain is None else rule.gain * slope
+    df = df + (l1 / n if rule.extra is None else rule.extra)
+    g_enc = products.spmm(by_feature._replace(values=df), x)
+    g_dec = products.spmm(by_feature._replace(values=2 / n * by_feature.values), r)
+    return g_enc, g_dec, sum_rows(by_feature, df)
 
 
 def step_rows(

@@ -1,11 +1,13 @@
 """Several processes, cards or machines that work on one stage: `torchrun … -m sae_pipeline VERB`.
 
 Each process (rank) works on its own part; rank 0 gathers the parts and writes. Ranks on several machines share no
-memory, and what they exchange needs no common disk: it goes through torch.distributed (gloo).
+memory, and what they exchange needs no common disk: it goes through torch.distributed. NCCL adds up tensors between
+cards; gloo does all the rest, and everything on CPUs and between processes that share a card.
 """
 
 import os
 import pickle
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from sae_pipeline.errors import UserError
 T = TypeVar("T")
 _PIECE = 1 << 26  # bytes sent at once
 _PATIENCE = timedelta(hours=6)  # how long a rank may wait for a slower one
+_CARD_PATIENCE = timedelta(minutes=30)  # the same within a step: longer than a checkpoint of the widest SAE takes
+_SPIN = 0.05  # seconds in which a rank asks again and again whether cards have added up; then once a millisecond
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Ranks:
     def wait(self) -> None:
         """Wait until all ranks have made this call."""
         if self.size > 1:
-            dist.barrier()
+            dist.all_reduce(torch.zeros(1))  # a barrier may choose NCCL, which is for steps only
 
     def broadcast(self, value: T) -> T:
         """Rank 0's value on every rank. It must be picklable."""
@@ -61,12 +65,15 @@ class Ranks:
     def sum(self, tensor: Tensor) -> Tensor:
         """Σ of the ranks' tensors, with the same bits on every rank. A contiguous tensor is overwritten.
 
-        Raises RuntimeError when another rank has ended.
+        Raises RuntimeError when another rank has ended, between cards at the latest after `_CARD_PATIENCE`.
         """
         if self.size == 1:
             return tensor
         total = tensor.contiguous()
-        dist.all_reduce(total)
+        if total.is_cuda:
+            _finish(dist.all_reduce(total, async_op=True))
+        else:
+            dist.all_reduce(total)
         return total
 
     def total(self, value: T) -> T | None:
@@ -99,17 +106,22 @@ ONE_PROCESS = Ranks()
 
 @contextmanager
 def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
-    """The processes that torchrun started, or this single one. On CUDA each process takes a card of its own.
+    """The processes that torchrun started, or this single one.
+
+    On "cuda" each process takes a card of its own, and NCCL adds up tensors between them. With the number of a card,
+    as in "cuda:0", all processes of a machine share that card, and exchange through main memory.
 
     Raises UserError when torchrun's settings are incomplete, and for more processes than the machine has cards.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ONE_PROCESS
         return
-    if device.type == "cuda" and device.index is None:
+    own_card = device.type == "cuda" and device.index is None
+    if own_card:
         torch.cuda.set_device(_own_card())
+    backend = "cpu:gloo,cuda:nccl" if own_card and dist.is_nccl_available() else "gloo"
     try:
-        dist.init_process_group("gloo", timeout=_PATIENCE)
+        dist.init_process_group(backend, timeout=_PATIENCE)
     except ValueError as error:
         raise UserError(
             f"WORLD_SIZE is set, but the processes cannot find each other ({error}); use torchrun."
@@ -118,6 +130,18 @@ def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+
+
+def _finish(work: "dist.Work") -> None:
+    """Wait until cards have exchanged numbers. Raises RuntimeError when that fails or takes too long.
+
+    NCCL only queues an exchange. Where another rank has ended, the queue would stand still for ever, and NCCL's own
+    watch would end this process without a word. With a time limit, `wait` gives up the exchange and raises instead.
+    """
+    ends = time.monotonic() + _SPIN
+    while time.monotonic() < ends and not work.is_completed():
+        pass
+    work.wait(_CARD_PATIENCE)
 
 
 def _own_card() -> int:

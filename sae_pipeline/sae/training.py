@@ -28,6 +28,7 @@ from sae_pipeline.config import TrainConfig
 from sae_pipeline.errors import ResourceError, UserError
 from sae_pipeline.kernels import plain_because
 from sae_pipeline.machine.clock import StepClock
+from sae_pipeline.machine.lanes import Lane, join
 from sae_pipeline.machine.memory import out_of_memory
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder, size_name
@@ -140,9 +141,11 @@ def train_saes(
         for batch in batches(tokens, config.tokens_per_step, n_passes, _ORDER, step, in_memory, mean.device):
             x = (batch.float() - mean) / scale
             for training in trainings:
-                training.step(x, step, n_steps)
+                with training.lane.after(x):
+                    training.step(x, step, n_steps)
             step += 1
             bar.update(len(x))
+            join(training.lane for training in trainings)
             if (step - 1) % max(1, n_steps // _HISTORY_POINTS) == 0 or step == n_steps:
                 bar.set_postfix_str(" | ".join(t.progress.add_point() for t in trainings), refresh=False)
                 for training, log in zip(trainings, logs, strict=True):
@@ -200,6 +203,7 @@ class _Training:
         self.sparsity = Sparsity(job.template.sparsity_weight, job.config.target_l0)
         self.progress = _Progress(self.d_sae, one_pass, device)
         self.clock = StepClock(device)
+        self.lane = Lane(device)
 
     def step(self, x: Tensor, step: int, n_steps: int) -> None:
         """Take step number `step` of `n_steps` on x_norm [n_tokens, d_in]."""
@@ -217,8 +221,6 @@ class _Training:
                 f"The device's memory is too small for the {size_name(self.d_sae)} SAE beside the others; "
                 "train fewer sizes at a time (--latent-dims) or use --device cpu."
             ) from error
-        if not math.isfinite(stats.power):
-            raise UserError("The activations hold NaN or infinite numbers; extract them again, with --precision fp32.")
         self.sparsity.steer(stats.l0, n_steps)
         self.progress.add_step(stats)
 
@@ -234,7 +236,7 @@ class _Training:
             "metrics/l0": curve.l0[-1],
             "sparsity/dead_features": round(curve.silent[-1] * self.d_sae),
             "details/current_learning_rate": self._rate(step, n_steps),
-            "details/sparsity_coefficient": self.sparsity.weight,
+            "details/sparsity_coefficient": float(self.sparsity.weight),
             "details/n_training_samples": curve.tokens[-1],
         }
 
@@ -245,7 +247,7 @@ class _Training:
 
     def facts(self) -> dict[str, Any]:
         """The numbers of the state, as JSON."""
-        return {"sparsity": self.sparsity.weight, "seconds": self.clock.seconds, **self.progress.facts()}
+        return {"sparsity": float(self.sparsity.weight), "seconds": self.clock.seconds, **self.progress.facts()}
 
     def load(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Load what `tensors` and `facts` returned."""
@@ -255,7 +257,7 @@ class _Training:
 
     def finish(self, mean: Tensor, scale: Tensor) -> TrainedSae:
         """Put the trained weights into an SAE; see autoencoder.py for its units."""
-        config = self.job.template.model_copy(update={"sparsity_weight": self.sparsity.weight})
+        config = self.job.template.model_copy(update={"sparsity_weight": float(self.sparsity.weight)})
         sae = SparseAutoencoder(config, mean, scale).to(mean.device).requires_grad_(False)
         for name, tensor in self.sharing.whole_weights(self.stepper, self.d_sae)._asdict().items():
             getattr(sae, name).copy_(tensor)
@@ -271,7 +273,7 @@ class _Progress:
         self.curve = TrainingCurve()
         self.tokens = 0
         self.squared_error = math.nan  # mean of Σ(x − x̂)² over the tokens up to the curve's last point
-        self.recent = {"tokens": 0, "active": 0, "squared": 0.0, "power": 0.0}
+        self.recent: dict[str, float | Tensor] = {"tokens": 0, "active": 0, "squared": 0.0, "power": 0.0}
         self.last_fired = torch.zeros(d_sae, dtype=torch.int64, device=device)  # value of `tokens` at that time
 
     def add_step(self, stats: StepStats) -> None:
@@ -279,20 +281,23 @@ class _Progress:
         self.tokens += stats.n_tokens
         self.last_fired.masked_fill_(stats.counts > 0, self.tokens)
         for key, value in zip(self.recent, (stats.n_tokens, stats.active, stats.squared, stats.power), strict=True):
-            self.recent[key] += value
+            self.recent[key] = self.recent[key] + value  # on a card these are tensors, so the host does not wait
 
     def add_point(self) -> str:
         """Add a point to the curve; returns its figures in a few characters.
 
         Raises UserError when the SAE has diverged or all its features are dead.
         """
-        l0 = self.recent["active"] / self.recent["tokens"]
-        fvu = self.recent["squared"] / self.recent["power"]
+        recent = {key: float(value) for key, value in self.recent.items()}  # waits for a card
+        if not math.isfinite(recent["power"]):
+            raise UserError("The activations hold NaN or infinite numbers; extract them again, with --precision fp32.")
+        l0 = recent["active"] / recent["tokens"]
+        fvu = recent["squared"] / recent["power"]
         if not fvu < 1e6:
             raise UserError(f"Training the {self.name} SAE diverged; use a smaller --learning-rate.")
         if l0 == 0.0:
             raise UserError(f"All features of the {self.name} SAE are dead; use a smaller --l1-coefficient.")
-        self.squared_error = self.recent["squared"] / self.recent["tokens"]
+        self.squared_error = recent["squared"] / recent["tokens"]
         silent = self.tokens - self.last_fired >= min(self.one_pass, self.tokens)
         self.curve.tokens.append(self.tokens)
         self.curve.l0.append(l0)
@@ -303,7 +308,8 @@ class _Progress:
 
     def facts(self) -> dict[str, Any]:
         """The numbers, as JSON; `last_fired` is not among them."""
-        return {"tokens": self.tokens, "recent": self.recent, "curve": asdict(self.curve)}
+        recent = {key: float(value) for key, value in self.recent.items()}
+        return {"tokens": self.tokens, "recent": recent, "curve": asdict(self.curve)}
 
     def load(self, last_fired: Tensor, facts: dict[str, Any]) -> None:
         """Load `last_fired` and what `facts` returned."""
@@ -336,11 +342,16 @@ class Sparsity:
 
     def __init__(self, weight: float, target_l0: float | None) -> None:
         """`weight` is λ at the start; without a target it stays."""
-        self.weight, self.target_l0 = weight, target_l0
+        self.weight: Any = weight  # a number, or a tensor [] on a card
+        self.target_l0 = target_l0
 
-    def steer(self, l0: float, n_steps: int) -> None:
+    def steer(self, l0: float | Tensor, n_steps: int) -> None:
         """Adapt λ after one of `n_steps` steps: it grows where L0 is above the target, by at most a twentieth."""
-        if self.target_l0 is None or self.weight == 0.0:
+        if self.target_l0 is None:
             return
-        error = math.log(max(l0, 1e-3) / self.target_l0)
-        self.weight *= math.exp(max(-0.05, min(0.05, _STEERING / n_steps * error)))
+        if isinstance(l0, Tensor):  # on a card, where λ then stays
+            error = (l0.clamp_min(1e-3) / self.target_l0).log()
+            self.weight = self.weight * (_STEERING / n_steps * error).clamp(-0.05, 0.05).exp()
+        else:
+            excess = math.log(max(l0, 1e-3) / self.target_l0)
+            self.weight *= math.exp(max(-0.05, min(0.05, _STEERING / n_steps * excess)))

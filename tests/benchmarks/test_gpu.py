@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks import gpu_bench, gpu_check
 from benchmarks.gpu.differences import compare_records, compare_tensors
-from benchmarks.gpu.parts import ROOT, Bench, machine, run_part
+from benchmarks.gpu.parts import ROOT, Bench, Part, machine, run_part
 
 _BENCH = "bench = Bench('one', 'cpu', Path(sys.argv[1]), time.monotonic() + 60)"
 _IMPORTS = "import os, signal, subprocess, sys, time; from pathlib import Path; from benchmarks.gpu.parts import Bench"
@@ -128,6 +129,13 @@ def test_short_rehearsal(tmp_path: Path) -> None:
     found = program("gpu_bench", tmp_path, "--parts", "ceilings")
     (row,) = [figures for name, figures in found["parts"]["ceilings"]["results"].items() if name == "ceilings"]
     assert row.keys() == {"ok", "gb_per_s", "tflops_bf16", "tflops_fp32"} and min(row.values()) > 0
+
+
+@pytest.mark.parametrize("parts", [gpu_check.PARTS, gpu_bench.PARTS])
+def test_parts_come_after_those_that_they_need(parts: dict[str, Part]) -> None:
+    """Parts run in the order of their names, so what a part starts from is there; the command line adds it."""
+    names = list(parts)
+    assert all(names.index(other) < names.index(name) for name, part in parts.items() for other in part.after)
 
 
 def test_mistakes_are_one_sentence(tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ def single(lists: Lists) -> Lists:
     return lists._replace(values=lists.values.float())
 
 
-@given(n=st.integers(1, 40), d=st.integers(1, 30), d_sae=st.integers(1, 12), seed=st.integers(0, 2**31))
-@settings(deadline=None, max_examples=12)
+@given(n=st.integers(1, 33), d=st.integers(1, 30), d_sae=st.integers(1, 40), seed=st.integers(0, 2**31))
+@settings(deadline=None, max_examples=6)
 def test_products(n: int, d: int, d_sae: int, seed: int) -> None:
     """Encoding, decoding and sampled products equal those of the twins for all shapes."""
     x, W, b, low = drawn(seed, n, d), drawn(seed + 1, d_sae, d), drawn(seed + 2, d_sae), drawn(seed + 3, d_sae)
@@ -107,14 +107,14 @@ def test_update(n: int, d: int, d_sae: int, ruled: bool, beta1: float, dtype: to
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_steps(kind: Kind) -> None:
     """Two steps of each kind leave the state that plain torch leaves."""
-    rows = unit_rows(64, 20, torch.Generator().manual_seed(0)).to(DEVICE)
-    x = drawn(1, 24, 20).float() * 2
+    rows = unit_rows(40, 20, torch.Generator().manual_seed(0)).to(DEVICE)
+    x = drawn(1, 15, 20).float() * 2
     ours, plain = (
-        stepper(kind, rows, 3, (32, 64), backend=name, precision="fp32", encoder_bias=-4.0)
+        stepper(kind, rows, 3, (32, 40), backend=name, precision="fp32", encoder_bias=-4.0)
         for name in ("triton", "reference")
     )
     for step in (ours, plain):
-        for batch in (x[:12], x[12:]):
+        for batch in (x[:8], x[8:]):
             step.step(batch, 3e-3, 1.0)
     for name, tensor in plain.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
@@ -123,15 +123,15 @@ def test_every_kind_steps(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_steps_in_bf16(kind: Kind) -> None:
     """With products in bf16, the default on a card, loss, L0 and error are the same up to rounding."""
-    rows = unit_rows(64, 20, torch.Generator().manual_seed(0)).to(DEVICE)
-    x = drawn(1, 200, 20).float() * 2
+    rows = unit_rows(40, 20, torch.Generator().manual_seed(0)).to(DEVICE)
+    x = drawn(1, 40, 20).float() * 2
     ours, plain = (
-        stepper(kind, rows, 3, (32, 64), backend=name, precision=precision, encoder_bias=-4.0).step(x, 3e-3, 1.0)
+        stepper(kind, rows, 3, (32, 40), backend=name, precision=precision, encoder_bias=-4.0).step(x, 3e-3, 1.0)
         for name, precision in (("triton", "bf16"), ("reference", "fp32"))
     )
-    assert ours.loss == pytest.approx(plain.loss, rel=0.02)
-    assert ours.squared == pytest.approx(plain.squared, rel=0.02)
-    assert ours.active == pytest.approx(plain.active, rel=0.02)
+    assert float(ours.loss) == pytest.approx(plain.loss, rel=0.02)
+    assert float(ours.squared) == pytest.approx(plain.squared, rel=0.02)
+    assert float(ours.active) == pytest.approx(plain.active, rel=0.02, abs=1)
 
 
 def test_bf16_products() -> None:

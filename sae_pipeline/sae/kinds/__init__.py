@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sae_pipeline.errors import UserError
-from sae_pipeline.sae.kinds.engine import Options
+from sae_pipeline.sae.kinds.engine import Options, SparseStepper
 from sae_pipeline.sae.kinds.sharing import UNSHARED, StepSharing
 from sae_pipeline.sae.kinds.stepper import Stepper, StepStats, Weights
 from sae_pipeline.schema.kinds import KINDS, Kind
@@ -31,6 +31,10 @@ def stepper(
     if record.nested:
         sizes["prefixes"] = prefixes
     step: Stepper = resolve_name(record.step)(W_dec, **sizes, **options)
+    if isinstance(step, SparseStepper) and step.on_card:
+        from sae_pipeline.sae.kinds.card import CardStep  # Triton is not on every platform
+
+        return CardStep(step) if CardStep.suits(step) else step
     return step
 
 

@@ -43,7 +43,7 @@ from sae_pipeline.sae.kinds.sharing import UNSHARED, StepSharing
 from sae_pipeline.sae.kinds.stepper import Stepper, Weights
 
 DENSE_ABOVE = 0.05  # share of active entries above which five dense bf16 products are faster (measured)
-_BETAS_B_DEC = (0.9, 0.999)
+BETAS_B_DEC = (0.9, 0.999)
 _ALL = slice(None)
 
 
@@ -110,6 +110,16 @@ class SparseStepper(Stepper):
         self._tiles: Tensor | None = None
         self._refresh()
 
+    @property
+    def on_card(self) -> bool:
+        """Whether the whole step can run in Triton's kernels, as card.py does it; ranks exchange numbers in between."""
+        return self.backend == "triton" and self.sharing.ranks.size == 1
+
+    @property
+    def low_dtype(self) -> torch.dtype:
+        """The dtype of the products, fp32 or bf16."""
+        return self._low
+
     def weights(self) -> Weights:
         """The present SAE; W_enc, b_enc and the decoder are views of the parameters."""
         features = self.features
@@ -172,7 +182,7 @@ class SparseStepper(Stepper):
         """Move b_dec by one step of Adam; its gradient is g [d_in]."""
         g = self.sharing.mean(g)
         self.steps += 1
-        beta1, beta2 = _BETAS_B_DEC
+        beta1, beta2 = BETAS_B_DEC
         self._m_b_dec.lerp_(g, 1 - beta1)
         self._v_b_dec.lerp_(g.square(), 1 - beta2)
         v_hat = self._v_b_dec / (1 - beta2**self.steps)

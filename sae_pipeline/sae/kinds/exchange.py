@@ -35,17 +35,10 @@ def averaged_update(
     rule: Rule,
 ) -> None:
     """reference.update where each rank sees some of the tokens: one step along the mean of all ranks' gradients."""
-    x, r, n = x.float(), r.float(), len(x)
     n_features, d = features.W_dec.shape
-    slope = 2 / n * kernels.sddmm(by_feature, features.W_dec, r)
-    if rule.slope is not None:
-        rule.slope.copy_(slope)
-    df = slope if rule.gain is None else rule.gain * slope
-    df = df + (adam.l1 / n if rule.extra is None else rule.extra)
-    gradients = torch.zeros(n_features, 2 * d + 2, device=x.device)  # W_enc, W_dec, b_enc, and whether there is any
-    gradients[:, :d] = kernels.spmm(by_feature._replace(values=df), x)
-    gradients[:, d : 2 * d] = kernels.spmm(by_feature._replace(values=2 / n * by_feature.values), r)
-    gradients[:, 2 * d] = reference.sum_rows(by_feature, df)
+    g_enc, g_dec, g_b = reference.row_gradients(kernels, by_feature, x, r, features.W_dec, adam.l1, rule)
+    gradients = torch.empty(n_features, 2 * d + 2, device=x.device)  # W_enc, W_dec, b_enc, and whether there is any
+    gradients[:, :d], gradients[:, d : 2 * d], gradients[:, 2 * d] = g_enc, g_dec, g_b
     gradients[:, 2 * d + 1] = by_feature.ptr.diff() > 0
     gradients = sharing.mean(gradients)
     active = gradients[:, 2 * d + 1] > 0

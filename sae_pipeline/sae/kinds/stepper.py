@@ -7,17 +7,20 @@ from torch import Tensor
 
 
 class StepStats(NamedTuple):
-    """The figures of one step, taken before the parameters moved."""
+    """The figures of one step, taken before the parameters moved.
+
+    On a card the numbers are tensors [], so that the host need not wait for them.
+    """
 
     n_tokens: int
-    loss: float  # mean over tokens; each kind documents its own
-    squared: float  # Σ‖x − x̂‖² over the batch
-    power: float  # Σ‖x‖² over the batch
-    active: int  # active entries
+    loss: float | Tensor  # mean over tokens; each kind documents its own
+    squared: float | Tensor  # Σ‖x − x̂‖² over the batch
+    power: float | Tensor  # Σ‖x‖² over the batch
+    active: int | Tensor  # active entries
     counts: Tensor  # [d_sae] int64, active entries of each feature
 
     @property
-    def l0(self) -> float:
+    def l0(self) -> float | Tensor:
         """Active features per token."""
         return self.active / self.n_tokens
 
@@ -38,7 +41,7 @@ class Stepper(ABC):
     learning_rate: float
     """The default, chosen on dev."""
 
-    decay: ClassVar[float] = 0.3
+    decay: float = 0.3
     """Share of all steps over which the learning rate falls to 0."""
 
     common_state: ClassVar[frozenset[str]] = frozenset()
