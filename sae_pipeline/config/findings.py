@@ -134,7 +134,7 @@ class MendConfig(Config):
     edits: tuple[Annotated[str, Field(pattern=_EDIT)], ...] = Field(
         (), max_length=64, description='edits to test: "12:0,345:2" ablates 12 and doubles 345; none: they are searched'
     )
-    random_sets: int = Field(100, ge=20, le=10_000, description="sets of random features that are tried beside them")
+    random_sets: int = Field(20, ge=20, le=10_000, description="sets of random features that are tried beside them")
     max_headlines: int = Field(4000, ge=30, description="headlines that are searched on, and that test, at most")
     tokens_per_batch: int = Field(TOKENS_PER_BATCH, ge=128, description="token budget of a batch, padding included")
     seed: int = Field(0, ge=0, description="of the draws of headlines and of random sets")
