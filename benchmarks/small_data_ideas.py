@@ -53,7 +53,7 @@ SEEDS = (0, 1)
 POOLED = 3  # trainings whose rows are pooled
 BATCH = 256
 GROUPS = 8  # into which the rows are drawn for each step of `orthogonal`
-WAYS = ("plain", "longer", "replaced 0.05", "replaced 0.15", "orthogonal 1", "orthogonal 10", "pooled")
+WAYS = ("plain", "longer", "pooled", "orthogonal 1", "orthogonal 10", "replaced 0.15", "replaced 0.05")
 AfterStep = Callable[[Stepper, float], None]
 
 
