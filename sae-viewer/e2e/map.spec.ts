@@ -64,7 +64,7 @@ test('without WebGL the lists hold the same features, and the keyboard reaches t
   await page.keyboard.press('Enter')
   await expect(listed(page).getByRole('status')).toContainText(`${count(map.regions[0]?.n_features ?? 0)} features in`)
   const own = map.features.filter((_, i) => map.region[i] === 0)
-  const first = Number((await links(page).first().textContent())?.match(/\d+/)?.[0])
+  const first = Number((await links(page).first().getAttribute('href'))?.match(/features\/(\d+)/)?.[1])
   expect(own).toContain(first)
   await links(page).first().press('Enter')
   await expect(page.getByRole('heading', { level: 1 })).toContainText(`Feature ${first}`)
