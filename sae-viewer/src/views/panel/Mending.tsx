@@ -84,8 +84,8 @@ function Edits({ file, address }: { file: MendingAnswer; address: Address }) {
             {searched && (
               <>
                 <th scope="col" className={HEAD} title="Headlines of the search in which it fires">headlines</th>
-                <th scope="col" className={HEAD} title="Mean over the headlines of the search, with the edits up to here">risk, searched</th>
-                <th scope="col" className={HEAD} title="Mean over the headlines that choose how many edits are kept">risk, others</th>
+                <th scope="col" className={HEAD} title="Mean over the headlines of the search, with the edits up to here">risk</th>
+                <th scope="col" className={HEAD} title="Mean over the headlines that choose how many edits are kept">others</th>
               </>
             )}
           </tr>
@@ -109,7 +109,7 @@ function Edits({ file, address }: { file: MendingAnswer; address: Address }) {
                 </Link>
               </th>
               <td className={CELL}>
-                {step.factor === 0 ? 'ablated' : `× ${number(step.factor)}`}
+                {step.factor === 0 ? 'ablated' : `× ${step.factor}`}
                 {n >= file.edits.length && ' (not kept)'}
               </td>
               {searched && (
@@ -179,7 +179,7 @@ function Changes({ file, change }: { file: MendingAnswer; change: MendingChange 
 function Row({ name, change, strong = false }: { name: string; change: MendingChange; strong?: boolean }) {
   return (
     <tr className={`border-t border-line ${strong ? 'font-semibold' : ''}`}>
-      <th scope="row" className="py-1 text-left font-[inherit]">{name}</th>
+      <th scope="row" className={`py-1 text-left ${strong ? 'font-semibold' : 'font-normal'}`}>{name}</th>
       <td className={CELL} title={change.interval ? `95 % interval of the change ${points(change.interval[0])} to ${points(change.interval[1])}` : undefined}>
         {percent(change.accuracy_after)}
       </td>
