@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.hostile_requests import Requests
-from tests.support.run_factory import write_run
+from tests.support.indexed_runs import write_whole_run
 from tests.support.server_process import Server
 
 MAY_PASS = {"indexing", "preparing"}  # codes of the errors 503 that say when to ask again
@@ -42,7 +42,7 @@ def fuzz(requests: int, seed: int, analysis_dir: Path | None = None, *flags: str
     with tempfile.TemporaryDirectory() as scratch:
         if analysis_dir is None:
             analysis_dir = Path(scratch) / "analysis_data"
-            write_run(analysis_dir, n_headlines=40, d_sae=256)
+            write_whole_run(analysis_dir)
         viewer = Path(scratch) / "viewer"
         (viewer / "assets").mkdir(parents=True)
         (viewer / "index.html").write_text("<!doctype html><title>viewer</title>" + " " * 5_000)
