@@ -94,7 +94,7 @@ def fewest(
     return {
         "encode": (2 * d_sae * d + 2 * n * d + bits + 4 * entries, 2.0 * n * d * d_sae),
         "turn": (2 * bits, 0.0),
-        "list": (bits + 4 * entries, 0.0),
+        "columns": (bits + 4 * entries, 0.0),
         "decode": (lists + 2 * rows + (4 + 2 * levels) * n * d, 0.0),
         "update": (lists + weights + 2 * (1 + levels) * n * d, 0.0),
     }

@@ -12,7 +12,8 @@ import triton.language as tl
 from torch import Tensor
 
 from sae_pipeline.kernels import reference
-from sae_pipeline.kernels.gpu_step import Settings, Weights, Workspace, launch, rows_of
+from sae_pipeline.kernels.gpu_gradient import rows_of
+from sae_pipeline.kernels.gpu_step import Settings, Weights, Workspace, launch
 from sae_pipeline.kernels.reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule
 from sae_pipeline.machine.device import card_has_bf16, exact_fp32
 
