@@ -91,14 +91,20 @@ def by_slice(texts: Sequence[str], labels: Ints, before: Ints, after: Ints) -> I
             )
 
 
-def random_sets(probe: Probe, reading: Reading, labels: Ints, edits: Factors, n_sets: int, seed: int) -> RandomSets:
-    """Edit as many random features that fire in about as many headlines, with the same factors, `n_sets` times."""
+def random_sets(
+    probe: Probe, reading: Reading, labels: Ints, edits: Factors, found: Change, n_sets: int, seed: int
+) -> RandomSets:
+    """Edit as many random features that fire in about as many headlines, with the same factors, `n_sets` times.
+
+    `found` is what the edits themselves change in these headlines.
+    """
     counts = np.bincount(reading.firings.group_feature, minlength=probe.sae.config.d_sae)
     source = np.random.default_rng(seed)
     drawn = [_alike(edits, counts, source) for _ in range(n_sets)]
-    right: Flags = edited_logits(probe, reading, [edits, *drawn]).argmax(-1) == labels
-    changes: Floats = right.mean(-1) - (reading.logits.argmax(-1) == labels).mean()
-    return RandomSets(accuracy_changes=changes[1:].tolist(), n_as_good=int((changes[1:] >= changes[0] - 1e-12).sum()))
+    right: Flags = edited_logits(probe, reading, drawn).argmax(-1) == labels
+    changes: Floats = right.mean(-1) - found.accuracy_before
+    as_good = changes >= found.accuracy_after - found.accuracy_before - 1e-12
+    return RandomSets(accuracy_changes=changes.tolist(), n_as_good=int(as_good.sum()))
 
 
 def _alike(edits: Factors, counts: Ints, source: np.random.Generator) -> Factors:

@@ -48,9 +48,10 @@ def mend(config: MendConfig, root: Path, device: torch.device) -> MendingFile:
     labels = np.array([prompt.label for prompt in run.prompts], np.int64)
     choosing = probe.read(classifier.tokenize([run.prompts[n].text for n in chooses]))
     stopping = np.random.default_rng(config.seed).permutation(len(chooses)) < len(chooses) // 3
+    wrong = choosing.logits.argmax(1) != labels[chooses]
     found: Search | None = None
     if not given:
-        _check_errors(choosing.logits.argmax(1) != labels[chooses], stopping, run)
+        _check_errors(wrong, stopping, run)
         found = search(probe, choosing, labels[chooses], stopping, config.max_edits)
     edits = given or (found.edits if found else {})
     testing = probe.read(classifier.tokenize([run.prompts[n].text for n in tests]))
@@ -62,8 +63,8 @@ def mend(config: MendConfig, root: Path, device: torch.device) -> MendingFile:
     inputs, others = last_inputs(probe, choosing), last_inputs(probe, testing)
     if inputs is not None and others is not None:
         anew = fitted_anew(inputs, labels[chooses], stopping, others)
-    sets = proof.random_sets(probe, testing, truth, edits, config.random_sets, config.seed) if edits else None
     change = proof.change(truth, before, after, names) if edits else None
+    sets = change and proof.random_sets(probe, testing, truth, edits, change, config.random_sets, config.seed)
     file = MendingFile(
         **made_from(run),
         device=str(device),
@@ -71,7 +72,7 @@ def mend(config: MendConfig, root: Path, device: torch.device) -> MendingFile:
         config=config.model_dump(mode="json"),
         labels=names,
         n_search=int((~stopping).sum()) if found else 0,
-        n_search_errors=int((choosing.logits.argmax(1) != labels[chooses])[~stopping].sum()) if found else 0,
+        n_search_errors=int(wrong[~stopping].sum()) if found else 0,
         n_stopping=int(stopping.sum()) if found else 0,
         steps=[SearchStep(**vars(step)) for step in (found.steps if found else ())],
         risk=found and found.risk,
