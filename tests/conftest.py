@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,12 @@ class SmallStudy:
     def run(self) -> Path:
         """Its run folder."""
         return max((self.root / "analysis_data").glob("*_run-*"))
+
+    def copied(self, into: Path) -> Path:
+        """A root with copies of its weights and its run, which may be written to."""
+        shutil.copytree(self.root / "finbert_sae", into / "finbert_sae")
+        shutil.copytree(self.run, into / "analysis_data" / self.run.name)
+        return into
 
 
 @pytest.fixture(scope="session")

@@ -37,10 +37,7 @@ CONFIG = InterveneConfig(
 @pytest.fixture(scope="module")
 def root(study: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the study whose run may be written to."""
-    root = tmp_path_factory.mktemp("causal")
-    shutil.copytree(study.root / "finbert_sae", root / "finbert_sae")
-    shutil.copytree(study.run, root / "analysis_data" / study.run.name)
-    return root
+    return study.copied(tmp_path_factory.mktemp("causal"))
 
 
 @pytest.fixture(scope="module")

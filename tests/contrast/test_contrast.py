@@ -1,7 +1,6 @@
 """The verb on real runs: its figures by brute force, its file, its bad input, and a planted shortcut that it finds."""
 
 import csv
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +34,7 @@ FLAGS = ["--device", "cpu"]
 @pytest.fixture(scope="module")
 def root(study: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the small study whose run may be written to."""
-    root = tmp_path_factory.mktemp("contrast")
-    shutil.copytree(study.root / "finbert_sae", root / "finbert_sae")
-    shutil.copytree(study.run, root / "analysis_data" / study.run.name)
-    return root
+    return study.copied(tmp_path_factory.mktemp("contrast"))
 
 
 @pytest.fixture(scope="module")

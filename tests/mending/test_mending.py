@@ -37,10 +37,7 @@ CONFIG = MendConfig(max_edits=3, random_sets=20)
 @pytest.fixture(scope="module")
 def root(study: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the small study whose run may be written to."""
-    root = tmp_path_factory.mktemp("mending")
-    shutil.copytree(study.root / "finbert_sae", root / "finbert_sae")
-    shutil.copytree(study.run, root / "analysis_data" / study.run.name)
-    return root
+    return study.copied(tmp_path_factory.mktemp("mending"))
 
 
 @pytest.fixture(scope="module")
