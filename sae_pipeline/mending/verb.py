@@ -64,7 +64,8 @@ def mend(config: MendConfig, root: Path, device: torch.device) -> MendingFile:
     if inputs is not None and others is not None:
         anew = fitted_anew(inputs, labels[chooses], stopping, others)
     change = proof.change(truth, before, after, names) if edits else None
-    sets = change and proof.random_sets(probe, testing, truth, edits, change, config.random_sets, config.seed)
+    n_sets, seed = config.random_sets, config.seed
+    sets = proof.random_sets(probe, testing, truth, edits, change, n_sets, seed) if change else None
     file = MendingFile(
         **made_from(run),
         device=str(device),
