@@ -1,4 +1,4 @@
-"""The training step on a card: the sequence of Triton kernels from x to moved weights, without a word from the host.
+"""The training step on a card: the sequence of Triton kernels from x to moved weights. It never waits for the host.
 
 The kernels are in gpu_selection.py (which entries are active) and gpu_gradient.py (the gradient step):
 
@@ -12,7 +12,7 @@ The kernels are in gpu_selection.py (which entries are active) and gpu_gradient.
     decode       r = x̂ − x, and the step's sums
     parts        gradients of features with long lists, in segments of `SEGMENT` entries
     update       gradients of all other features, and the optimiser's step of all
-    tell         lr, λ and what else the host knows of a step
+    tell         copies lr, λ and the other numbers of the host for this step
     finish       the step of b_dec, and the step's figures
 
 Lists stand at fixed places: row i of a list of columns begins at i · n_columns, and the value of an entry stays where

@@ -48,7 +48,7 @@ _VERDICTS: dict[Verdict, str] = {
     "none": "no edit lowers the risk on headlines that did not choose it, so none is made",
     "harms": "the edits do not hold: they make as many errors as they mend, or more",
     "unproven": "the edits are not proven: such a gain, or one of random features, may be chance",
-    "holds": "the edits hold on headlines that did not choose them",
+    "holds": "the edits hold on headlines that did not choose them, and few random features do as well",
 }
 
 

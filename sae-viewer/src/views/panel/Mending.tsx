@@ -13,8 +13,8 @@ import { useMending } from './useMending'
 const VERDICTS: Record<MendingAnswer['verdict'], string> = {
   none: 'No edit lowers the risk on headlines that did not choose it, so none is made.',
   harms: 'The edits do not hold: on other headlines they make as many errors as they mend, or more.',
-  unproven: 'The edits mend more errors than they make on other headlines, but this may be chance.',
-  holds: 'The edits hold on headlines that did not choose them.',
+  unproven: 'The edits mend more errors than they make on other headlines, but this may be chance, or random features do as well.',
+  holds: 'On headlines that did not choose them, the edits mend significantly more errors than they make, and few random sets do as well.',
 }
 
 /** Which features are edited so that wrong predictions are mended, and what the edits do on headlines that chose nothing. */
@@ -85,7 +85,7 @@ function Edits({ file, address }: { file: MendingAnswer; address: Address }) {
               <>
                 <th scope="col" className={HEAD} title="Headlines of the search in which it fires">headlines</th>
                 <th scope="col" className={HEAD} title="Mean over the headlines of the search, with the edits up to here">risk</th>
-                <th scope="col" className={HEAD} title="Mean over the headlines that choose how many edits are kept">others</th>
+                <th scope="col" className={HEAD} title="Mean over the headlines that choose how many edits are kept">risk, unsearched</th>
               </>
             )}
           </tr>
@@ -167,7 +167,7 @@ function Changes({ file, change }: { file: MendingAnswer; change: MendingChange 
         <p className="mt-1 text-xs text-soft">
           {file.slices.map((part) => (
             <span key={part.name} className="block">
-              Headlines {visible(part.name)}: {count(part.mended)} mended and {count(part.made)} made of {count(part.n_headlines)}.
+              Headlines {visible(part.name)} ({count(part.n_headlines)}): {counted(part.mended, 'error')} mended, {count(part.made)} made.
             </span>
           ))}
         </p>
