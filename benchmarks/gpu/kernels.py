@@ -52,7 +52,7 @@ def check_kernels(bench: Bench) -> None:
                 exact = reference.sddmm(lists, W_dec.double(), x.double())[order.cpu()]
                 bench.put(f"sddmm, {name}", **compare_tensors({"products": found}, {"products": exact}, FP32))
             with bench.stage(f"update, {name}"):
-                adam = AdamSettings(1e-2, 0.3, beta1=0.9)
+                adam = AdamSettings(1e-2, 0.3, beta1=0.9, weight_decay=0.8)
                 states = []
                 for kernels, where, kind in ((ops, bench.device, torch.float32), (reference, "cpu", torch.float64)):
                     zeros = torch.zeros(d_sae)

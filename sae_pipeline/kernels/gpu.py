@@ -105,7 +105,7 @@ def _step_agrees(ours: TritonKernels, device: torch.device, dtype: torch.dtype) 
     n, d, d_sae = 40, 24, 32
     x, W = (torch.randn(rows, d, generator=draw).to(device, dtype).float() for rows in (n, d_sae))
     zeros, threshold = torch.zeros(d_sae, device=device), torch.full((d_sae,), d**0.5, device=device)
-    rows, adam = W / W.norm(dim=1, keepdim=True), AdamSettings(1e-2, 0.1, beta1=0.9)
+    rows, adam = W / W.norm(dim=1, keepdim=True), AdamSettings(1e-2, 0.1, beta1=0.9, weight_decay=0.8)
 
     def fresh() -> Features:
         moments = (zeros.clone(), zeros.clone(), zeros.clone(), W * 0, W * 0, zeros.clone())

@@ -197,7 +197,7 @@ def update(
     W_enc, W_dec, b_enc, v_enc, v_dec, v_b, m_enc, m_dec, m_b, n_steps, low_enc, low_dec,
     first_values, first_v, first_steps, second_values, second_v, second_steps, active_counts, correct1, correct2,
     counts, cols, values, x, r, r_gate, level, first, second, settings, segments, slot_ends, part_rows, part_sums,
-    n, d, d_sae, bandwidth, room, beta1, beta2, eps, last,
+    n, d, d_sae, bandwidth, room, beta1, beta2, eps, weight_decay, last,
     momentum: tl.constexpr, levels: tl.constexpr, kind: tl.constexpr, D: tl.constexpr, E: tl.constexpr,
 ):  # fmt: skip
     """Sum the gradients of one feature over its entries, or over its segments, and take the optimiser's step."""
@@ -249,7 +249,7 @@ def update(
         tl.store(low_dec + at, w, inside)
         move, moment = _delta(g_enc, m_enc, at, inside, moment_enc, c1, c2, d, lr, beta1, beta2, eps, momentum)
         tl.store(v_enc + row, moment)
-        w = tl.load(W_enc + at, inside, 0.0) - move
+        w = (1 - lr * weight_decay) * tl.load(W_enc + at, inside, 0.0) - move
         tl.store(W_enc + at, w, inside)
         tl.store(low_enc + at, w, inside)
         moment = beta2 * moment_b + (1 - beta2) * g_b * g_b

@@ -246,7 +246,7 @@ class Workspace:
         launch(
             gradient.update, (self.d_sae,), *features, weights.W_enc, weights.W_dec, *first, *second, self.active,
             self._correction(adam.beta1), self._correction(adam.beta2), *lists, *sizes,
-            adam.beta1, adam.beta2, adam.eps, _CORRECTED, adam.beta1 > 0, *shape, num_warps=warps,
+            adam.beta1, adam.beta2, adam.eps, adam.weight_decay, _CORRECTED, adam.beta1 > 0, *shape, num_warps=warps,
         )  # fmt: skip
 
     def finish(self, weights: Weights, settings: Tensor) -> None:

@@ -51,6 +51,7 @@ class AdamSettings(NamedTuple):
     beta1: float = 0.0
     beta2: float = 0.999
     eps: float = 1e-8
+    weight_decay: float = 0.0  # of W_enc
 
 
 class Rule(NamedTuple):
@@ -255,7 +256,8 @@ def step_rows(
     g = g - (g * w).sum(1, keepdim=True) * w
     w = w - move(g, features.m_dec, features.v_dec)
     features.W_dec[on] = w / w.norm(dim=1, keepdim=True)
-    features.W_enc[on] -= move(g_enc[on], features.m_enc, features.v_enc)
+    shrunk = (1 - adam.lr * adam.weight_decay) * features.W_enc[on]
+    features.W_enc[on] = shrunk - move(g_enc[on], features.m_enc, features.v_enc)
     features.b_enc[on] -= move(g_b[on, None], features.m_b[:, None], features.v_b)[:, 0]
 
 

@@ -31,7 +31,7 @@ struct Features {
 };
 
 struct Adam {  // the twin of reference.AdamSettings
-  float lr, l1, beta1, beta2, eps;
+  float lr, l1, beta1, beta2, eps, weight_decay;
 };
 
 struct Rule {  // arrays over entries, or null; the twin of reference.Rule

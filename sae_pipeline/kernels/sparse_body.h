@@ -273,19 +273,24 @@ static inline float rate(float* v, float mean_square, const Adam& a, const Corre
   return a.lr / (std::max(std::sqrt(*v / correction.second), std::sqrt(mean_square)) + a.eps);
 }
 
-// One optimiser step of a row w [d] with gradient g, whose sum of squares is `square`; returns that of the new row.
+// One optimiser step of a row w [d], multiplied by `keep` before, with gradient g, whose sum of squares is `square`;
+// returns that of the new row.
 static inline float descend(float* __restrict w, const float* __restrict g, float* __restrict m, float* v, int64_t d,
-                            float square, const Adam& a, const Correction& correction) {
+                            float square, const Adam& a, const Correction& correction, float keep = 1) {
   const float step = rate(v, square / float(d), a, correction), beta1 = a.beta1;
   float norm = 0;
   if (beta1 == 0) {
 #pragma omp simd reduction(+ : norm)
-    for (int64_t j = 0; j < d; ++j) w[j] -= step * g[j], norm += w[j] * w[j];
+    for (int64_t j = 0; j < d; ++j) w[j] = keep * w[j] - step * g[j], norm += w[j] * w[j];
     return norm;
   }
   const float now = step / correction.first;
 #pragma omp simd reduction(+ : norm)
-  for (int64_t j = 0; j < d; ++j) w[j] -= now * (m[j] = beta1 * m[j] + (1 - beta1) * g[j]), norm += w[j] * w[j];
+  for (int64_t j = 0; j < d; ++j) {
+    m[j] = beta1 * m[j] + (1 - beta1) * g[j];
+    w[j] = keep * w[j] - now * m[j];
+    norm += w[j] * w[j];
+  }
   return norm;
 }
 
@@ -375,7 +380,7 @@ static void update(const int64_t* ptr, const int32_t* toks, const float* vals, c
       const float inverse = 1 / std::sqrt(norm);
 #pragma omp simd
       for (int64_t j = 0; j < d; ++j) w[j] *= inverse;
-      descend(we, g_enc, p.m_enc + i * d, p.v_enc + i, d, square_enc, a, correction);
+      descend(we, g_enc, p.m_enc + i * d, p.v_enc + i, d, square_enc, a, correction, 1 - a.lr * a.weight_decay);
       if (p.tiles) to_tiles(we, i, d, p.tiles);
       descend(p.b_enc + i, &sums.b, p.m_b + i, p.v_b + i, 1, sums.b * sums.b, a, correction);
     }

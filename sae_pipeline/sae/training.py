@@ -42,7 +42,7 @@ Recipe = Literal["default", "seed"]
 Part = Literal["encoder", "decoder"]
 _WARM_UP = 0.05  # share of all steps
 _HISTORY_POINTS = 100
-REVISION = 3  # raised when the same settings come to train another SAE, so that no older SAE is taken for it
+REVISION = 4  # raised when the same settings come to train another SAE, so that no older SAE is taken for it
 _ORDER = 0  # seed of the order of the tokens; TrainConfig.seed draws the weights
 _STEERING = 10.0  # how strongly λ follows a target L0, summed over a training
 

@@ -89,7 +89,7 @@ def test_update(n: int, d: int, d_sae: int, ruled: bool, beta1: float, dtype: to
     start = [drawn(10, d_sae, d), rows, drawn(11, d_sae), *moments, *first]
     n_steps = torch.arange(d_sae, dtype=torch.int32, device=DEVICE)
     rule = Rule(*(drawn(seed, len(lists.cols)) for seed in (12, 13, 14))) if ruled else Rule()
-    adam = AdamSettings(1e-2, 0.3, beta1)
+    adam = AdamSettings(1e-2, 0.3, beta1, weight_decay=0.7)
     expected = Features(*(tensor.clone() for tensor in start), n_steps.clone())
     reference.update(lists, x.double(), r.double(), expected, adam, rule)
     found = Features(*(tensor.float() for tensor in start), n_steps.clone())

@@ -63,6 +63,7 @@ class Autograd:
 
     def __init__(self, kind: Kind, start: Stepper) -> None:
         self.kind, self.beta1, self.width = kind, getattr(start, "beta1", 0.0), getattr(start, "bandwidth", 0.0)
+        self.weight_decay = getattr(start, "weight_decay", 0.0)
         names = ("W_enc", "b_enc", "W_dec", "b_dec", "log_threshold", "stretch", "shift")
         self.p = {name: start.state_dict()[name].clone() for name in names if name in start.state_dict()}
         self.m, self.v, self.n_steps = ({name: torch.zeros(()) for name in self.p} for _ in range(3))
@@ -102,6 +103,7 @@ class Autograd:
         active = (listed > 0).any(0)
         W_dec = self.p["W_dec"]
         gradients["W_dec"] -= (gradients["W_dec"] * W_dec).sum(1, keepdim=True) * W_dec
+        self.p["W_enc"] *= 1 - lr * self.weight_decay * active[:, None]
         for name, g in gradients.items():
             if name == "b_dec":
                 self._adam(name, g[None], torch.ones(1, dtype=torch.bool), lr, 0.9, per_row=False)

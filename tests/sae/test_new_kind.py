@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sae_pipeline.activations.batches import HeldTokens
 from sae_pipeline.config import TrainConfig
-from sae_pipeline.kernels import AdamSettings, Rule
+from sae_pipeline.kernels import Rule
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder
 from sae_pipeline.sae.formats import saelens
 from sae_pipeline.sae.formats.plain import Recorded
@@ -33,7 +33,7 @@ class SquaredPenaltyStep(SparseStepper):
         assert lists is not None
         r, mean_r, squared = self._residual(lists, batch)
         penalty = Rule(extra=sparsity / n * lists.values)
-        self._update(lists, batch, r, AdamSettings(lr, 0.0, self.beta1), penalty)
+        self._update(lists, batch, r, self.adam(lr), penalty)
         self._step_b_dec(2 * mean_r, lr)
         counts = lists.ptr.diff()
         loss = (squared + sparsity / 2 * float(lists.values.square().sum())) / n

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sae_pipeline.kernels import AdamSettings, path_counts
+from sae_pipeline.kernels import path_counts
 from sae_pipeline.kernels.gpu_step import Scalar, Settings, Weights, Workspace
 from sae_pipeline.sae.kinds.engine import BETAS_B_DEC, SparseStepper
 from sae_pipeline.sae.kinds.gated import GatedStep
@@ -47,7 +47,7 @@ class CardStep(Stepper):
         self.learning_rate, self.decay = plain.learning_rate, plain.decay
         self._state = state = plain.state_dict()
         self._settings = plain.b_dec.new_zeros(len(Settings._fields))
-        self._adam = AdamSettings(0.0, 0.0, plain.beta1)  # lr and λ are read from the settings on the card
+        self._adam = plain.adam(0.0)  # lr and λ are read from the settings on the card
 
         def learnt(name: str) -> Scalar | None:
             return Scalar(state[name], state[f"v_{name}"], state[f"n_steps_{name}"]) if name in state else None

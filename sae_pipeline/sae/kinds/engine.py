@@ -11,6 +11,8 @@ g the gradient of a row (of which a first moment is kept where β₁ > 0) and t 
 
     v ← β₂·v + (1 − β₂)·mean(g²),    row ← row − lr·g / (√max(v / (1 − β₂ᵗ), mean(g²)) + ε).
 
+W_enc[i] is first multiplied by 1 − lr·weight_decay (AdamW, Loshchilov & Hutter 2019), in the same steps.
+
 The maximum is Adafactor's clipping (Shazeer & Stern 2018): no step of a row is longer than lr·√d_in. Without it twice
 the default rate diverges; with it three times the rate does not. A feature without an entry has a zero gradient and
 is left as it is. Its t does not advance, as in torch's SparseAdam, so it needs no work. Of W_dec[i]'s gradient only
@@ -78,6 +80,9 @@ class SparseStepper(Stepper):
 
     momentum: ClassVar[float] = 0.0
     """β₁ of the rows. Where it is not 0, first moments take the memory of W_enc and W_dec once more."""
+
+    weight_decay: ClassVar[float] = 0.0
+    """Each step that moves W_enc[i] shrinks it by a share of lr·weight_decay before."""
 
     common_state = frozenset({"b_dec", "m_b_dec", "v_b_dec", "steps"})
 
@@ -162,6 +167,10 @@ class SparseStepper(Stepper):
             return summed_residual(self.sharing, self._ops, lists, self.features.W_dec, self.b_dec, batch.x, dtype)
         residual: Residual = self._ops.residual(lists, self.features.W_dec, self.b_dec, batch.x, dtype)
         return residual
+
+    def adam(self, lr: float, l1: float = 0.0) -> AdamSettings:
+        """The settings of the rows' optimiser in this step."""
+        return AdamSettings(lr, l1, self.beta1, weight_decay=self.weight_decay)
 
     def _update(
         self, lists: Lists, batch: Batch, r: Tensor, adam: AdamSettings, rule: Rule = NO_RULE, span: slice = _ALL

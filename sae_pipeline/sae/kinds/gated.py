@@ -5,7 +5,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from sae_pipeline.kernels import AdamSettings, Rule, sum_rows
+from sae_pipeline.kernels import Rule, sum_rows
 from sae_pipeline.sae.kinds.engine import Options, Scalars, SparseStepper
 from sae_pipeline.sae.kinds.stepper import StepStats, Weights
 
@@ -45,7 +45,7 @@ class GatedStep(SparseStepper):
             extra=(2 * self._ops.sddmm(gate, self.features.W_dec, r_gate) + sparsity) / n,
             slope=torch.empty_like(f),
         )
-        self._update(magnitude, batch, r, AdamSettings(lr, 0.0, self.beta1), rule)
+        self._update(magnitude, batch, r, self.adam(lr), rule)
         assert rule.slope is not None
         df = rule.slope * on
         self._shift.step(self.sharing.mean(sum_rows(gate, df)), lr)

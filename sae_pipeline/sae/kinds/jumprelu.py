@@ -6,7 +6,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from sae_pipeline.kernels import AdamSettings, keep, sum_rows
+from sae_pipeline.kernels import keep, sum_rows
 from sae_pipeline.sae.kinds.engine import Options, Scalars, SparseStepper
 from sae_pipeline.sae.kinds.stepper import StepStats
 
@@ -52,7 +52,7 @@ class JumpReluStep(SparseStepper):
         slope = self._ops.sddmm(window, self.features.W_dec, r)  # r·W_dec[i], before the rows move
         each = theta / (self.bandwidth * n)
         g = -each * (2 * theta * sum_rows(window, slope) + sparsity * window.ptr.diff())
-        self._update(active, batch, r, AdamSettings(lr, 0.0, self.beta1))
+        self._update(active, batch, r, self.adam(lr))
         self._log.step(self.sharing.mean(g), lr)
         self._step_b_dec(2 * mean_r, lr)
         counts = active.ptr.diff()

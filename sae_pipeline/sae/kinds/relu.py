@@ -15,7 +15,7 @@ class ReluStep(SparseStepper):
 
     def step(self, x: Tensor, lr: float, sparsity: float) -> StepStats:
         """Move the parameters by one step; `sparsity` is λ. Where many entries are active, all products are dense."""
-        adam = AdamSettings(lr, sparsity, self.beta1)
+        adam = self.adam(lr, sparsity)
         mean_r, sums = self._sparse(x, adam) or self._dense(x, adam)
         self._step_b_dec(2 * mean_r, lr)
         n = len(x)
