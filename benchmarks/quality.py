@@ -158,6 +158,11 @@ def check_classifier(model: StudiedModel) -> None:
         )
 
 
+def _together(row: Row) -> tuple[Any, ...]:
+    """What rows have in common that are trained in one reading of the activations."""
+    return row["positions"], row["finished"], row["d_sae"], config_of(row).tokens_per_step
+
+
 def train_missing(model: StudiedModel) -> None:
     """Train the rows of ours that are not stored. Stored rows must be of the study's classifier."""
     ours = model.results("ours")
@@ -166,7 +171,7 @@ def train_missing(model: StudiedModel) -> None:
     if left:
         ensure_study(model)
         check_classifier(model)
-    for _, alike in groupby(left, key=lambda row: (row["positions"], row["finished"], row["d_sae"])):
+    for _, alike in groupby(left, key=_together):
         group = list(alike)
         for some in (group[i : i + _TOGETHER] for i in range(0, len(group), _TOGETHER)):
             print("training", *some, sep="\n", flush=True)

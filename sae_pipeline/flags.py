@@ -48,6 +48,7 @@ _VERBS = {
     "family": ("find a run's features in SAEs of other sizes and seeds; train missing seeds", ("family",)),
     "contrast": ("change texts a little and see which predictions and features move", ("contrast",)),
     "mend": ("find edits of features that mend wrong predictions, and test them on other headlines", ("mend",)),
+    "calibrate": ("say how far probabilities can be trusted, and when to abstain", ("calibrate",)),
     "explain": ("ask a language model what features fire on, and test what it says", ("explain",)),
     "map": ("place a run's features in the plane, for the viewer's map", ("map",)),
     "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),

@@ -36,8 +36,9 @@ def run_verb(arguments: argparse.Namespace) -> None:
         return
     if os.environ.get("WORLD_SIZE", "1") != "1" and verb not in _SHARED:
         raise UserError(f"{verb} runs in one process; torchrun is for {', '.join(_SHARED)}.")
-    of_run = getattr(arguments, "export.to", None) in RUN_FORMATS
-    place = study_root(arguments.root, "export-run" if of_run else verb, getattr(arguments, f"{verb}.run", None))
+    to = getattr(arguments, "export.to", None)
+    reads = "export-classifier" if to == "classifier" else "export-run" if to in RUN_FORMATS else verb
+    place = study_root(arguments.root, reads, getattr(arguments, f"{verb}.run", None))
     if verb == "verify" and (archive := arguments.archive or arguments.archive_flag):
         _verify_archive(Path(archive), place.folder)
         return
@@ -147,6 +148,7 @@ def _run_stage(
 ) -> None:
     """Call one stage and print what it found; ranks after the first do their share and print nothing."""
     from sae_pipeline import pipeline, quality
+    from sae_pipeline.calibration.verb import calibrate
     from sae_pipeline.contrast.verb import contrast
     from sae_pipeline.mending.verb import mend
     from sae_pipeline.study import making, present, report, report_runs, report_saes
@@ -210,6 +212,8 @@ def _run_stage(
             print("\n".join(report_runs.contrast_lines(contrast(study.contrast, root, device))))
         case "mend":
             print("\n".join(report_runs.mending_lines(mend(study.mend, root, device))))
+        case "calibrate":
+            print("\n".join(report_runs.calibration_lines(calibrate(study.calibrate, root, device))))
         case "import":
             made, warnings = import_sae(study.import_, study.extract, root, device)
             print("\n".join([*report_saes.import_lines(made), *(f"warning: {warning}" for warning in warnings)]))

@@ -37,6 +37,7 @@ from viz_analysis.api.queries import (
     SimilarHeadlinesQuery,
 )
 from viz_analysis.api.run_types import (
+    CalibrationAnswer,
     CompareAnswer,
     ContrastAnswer,
     ErrorAnswer,
@@ -168,6 +169,11 @@ def create_app(
     def mending(query: RunQuery) -> Response:
         """The edits of features that mend wrong predictions, tested on headlines that did not choose them."""
         return json_answer(runs.ask(query.run, IndexedRun.mending))
+
+    @app.get("/api/calibration", responses=_of_run(CalibrationAnswer))
+    def calibration(query: RunQuery) -> Response:
+        """How far probabilities can be trusted, and whether features say when to abstain."""
+        return json_answer(runs.ask(query.run, IndexedRun.calibration))
 
     @app.get("/api/layers", responses=_of_run(LayersFile))
     def layers(query: RunQuery) -> Response:

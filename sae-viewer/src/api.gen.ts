@@ -21,6 +21,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/calibration": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How far probabilities can be trusted, and whether features say when to abstain. */
+        get: operations["calibration"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/column_values": {
         parameters: {
             query?: never;
@@ -542,6 +559,97 @@ export interface components {
              * @default null
              */
             run: string | null;
+        };
+        /**
+         * CalibrationAnswer
+         * @description `calibration.json`, with what its features are called.
+         */
+        CalibrationAnswer: {
+            /** @description with the temperature */
+            after: components["schemas"]["Reliability"];
+            before: components["schemas"]["Reliability"];
+            /** Classifier Hash */
+            classifier_hash: string;
+            /** Config */
+            config: {
+                [key: string]: unknown;
+            };
+            /**
+             * Coverages
+             * @description shares of headlines that are answered, falling
+             */
+            coverages: number[];
+            /** Device */
+            device: string;
+            /**
+             * Error Features
+             * @description those with p < 0.05, the smallest p first
+             */
+            error_features: components["schemas"]["ErrorFeature"][];
+            /**
+             * Found Names
+             * @description found names of the features that are listed; those without one are left out
+             */
+            found_names: {
+                [key: string]: components["schemas"]["FoundName"];
+            };
+            /** Labels */
+            labels: string[];
+            /**
+             * N Compared
+             * @description features whose share of the errors was tested
+             */
+            n_compared: number;
+            /**
+             * N Fit
+             * @description headlines on which all is fitted
+             */
+            n_fit: number;
+            /**
+             * N Fit Errors
+             * @description of these, predicted wrongly
+             */
+            n_fit_errors: number;
+            /**
+             * N Test
+             * @description headlines that chose nothing
+             */
+            n_test: number;
+            /** N Test Errors */
+            n_test_errors: number;
+            /**
+             * N Unstable
+             * @description features that other seeds do not all have; null: `family` found no training with another seed
+             */
+            n_unstable: number | null;
+            /** Rankings */
+            rankings: components["schemas"]["Ranking"][];
+            /**
+             * Run Checksum
+             * @description the checksum of the run's metadata.json
+             */
+            run_checksum: string;
+            /** Run Id */
+            run_id: string;
+            /** Sae Hash */
+            sae_hash: string;
+            /**
+             * Schema Version
+             * @constant
+             */
+            schema_version: 2;
+            /** Seconds */
+            seconds: number;
+            /**
+             * Temperature
+             * @description by which logits are divided; above 1, probabilities were too sure
+             */
+            temperature: number;
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "helps" | "unproven" | "hurts" | "unknown";
         };
         /**
          * CardExample
@@ -1188,6 +1296,29 @@ export interface components {
             code: string;
             /** Message */
             message: string;
+        };
+        /**
+         * ErrorFeature
+         * @description A feature that fires in more of the errors than of the other headlines.
+         */
+        ErrorFeature: {
+            /** Feature */
+            feature: number;
+            /**
+             * N Errors
+             * @description of these, predicted wrongly
+             */
+            n_errors: number;
+            /**
+             * N Headlines
+             * @description in which it fires, of those that choose
+             */
+            n_headlines: number;
+            /**
+             * P
+             * @description Fisher's exact test, one-sided; not adjusted for the number of features
+             */
+            p: number;
         };
         /**
          * EvidenceAnswer
@@ -3278,6 +3409,96 @@ export interface components {
             n_as_good: number;
         };
         /**
+         * Ranking
+         * @description Answering the headlines in the order of a signal, the surest first.
+         */
+        Ranking: {
+            /**
+             * Area
+             * @description area under the risk-coverage curve: mean error rate over all coverages
+             */
+            area: number;
+            /**
+             * Beyond Confidence
+             * @description 95 % of the area minus that of confidence, paired; null for confidence itself
+             */
+            beyond_confidence: [
+                number,
+                number
+            ] | null;
+            /**
+             * Interval
+             * @description 95 %, by a bootstrap over headlines
+             */
+            interval: [
+                number,
+                number
+            ];
+            /**
+             * Risks
+             * @description error rate among the surest headlines, at each of `coverages`
+             */
+            risks: number[];
+            /**
+             * Signal
+             * @enum {string}
+             */
+            signal: "confidence" | "features" | "both";
+        };
+        /**
+         * Reliability
+         * @description How well probabilities fit what is true, on headlines that chose nothing.
+         */
+        Reliability: {
+            /**
+             * Bins
+             * @description of about as many headlines each, by rising confidence
+             */
+            bins: components["schemas"]["ReliabilityBin"][];
+            /**
+             * Brier
+             * @description mean over headlines of Σ over classes (p − truth)²
+             */
+            brier: number;
+            /**
+             * Confidence
+             * @description mean of the highest probability
+             */
+            confidence: number;
+            /**
+             * Ece
+             * @description expected calibration error: mean over bins of |confidence − accuracy|
+             */
+            ece: number;
+            /**
+             * Nll
+             * @description mean of −ln p of the true class, in nats
+             */
+            nll: number;
+        };
+        /**
+         * ReliabilityBin
+         * @description Some of the headlines, with neighbouring confidence.
+         */
+        ReliabilityBin: {
+            /** Accuracy */
+            accuracy: number;
+            /**
+             * Confidence
+             * @description mean of the highest probability
+             */
+            confidence: number;
+            /** High */
+            high: number;
+            /**
+             * Low
+             * @description lower end of the 95 % interval of the accuracy (Wilson)
+             */
+            low: number;
+            /** N Headlines */
+            n_headlines: number;
+        };
+        /**
          * RemovalCurve
          * @description How predictions change as n features are removed from each headline, or as all but n are.
          */
@@ -4134,6 +4355,56 @@ export interface operations {
             };
             /** @description Too Many Requests */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    calibration: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CalibrationAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

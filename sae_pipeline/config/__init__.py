@@ -7,6 +7,7 @@ with.
 from sae_pipeline.config.base import TOKENS_PER_BATCH, Config, Precision
 from sae_pipeline.config.findings import (
     AnalyzeConfig,
+    CalibrateConfig,
     CompareConfig,
     ContrastConfig,
     ExplainConfig,
@@ -54,6 +55,7 @@ __all__ = [
     "TOKENS_PER_BATCH",
     "AdoptConfig",
     "AnalyzeConfig",
+    "CalibrateConfig",
     "CompareConfig",
     "Config",
     "ContrastConfig",

@@ -146,6 +146,15 @@ class MendConfig(Config):
         return self
 
 
+class CalibrateConfig(Config):
+    """How the probabilities of a run are calibrated, and when the classifier should abstain."""
+
+    run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
+    max_headlines: int = Field(4000, ge=30, description="headlines that fit, and that test, at most")
+    tokens_per_batch: int = Field(TOKENS_PER_BATCH, ge=128, description="token budget of a batch, padding included")
+    seed: int = Field(0, ge=0, description="of the draws of headlines and of folds")
+
+
 class ExplainConfig(Config):
     """Which features of a run a language model explains, and where it answers."""
 

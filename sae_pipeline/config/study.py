@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from sae_pipeline.config.base import Config
 from sae_pipeline.config.findings import (
     AnalyzeConfig,
+    CalibrateConfig,
     CompareConfig,
     ContrastConfig,
     ExplainConfig,
@@ -54,6 +55,7 @@ class StudyConfig(Config):
     unseal: UnsealConfig = UnsealConfig()
     contrast: ContrastConfig = ContrastConfig()
     mend: MendConfig = MendConfig()
+    calibrate: CalibrateConfig = CalibrateConfig()
     explain: ExplainConfig = ExplainConfig()
     export: ExportConfig = ExportConfig()
     import_: ImportConfig = ImportConfig()

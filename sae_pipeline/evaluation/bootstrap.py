@@ -73,6 +73,21 @@ def area_under_curve(scores: Floats | Ints, inside: Flags) -> Figure:
     return _figure(_auroc(scores, inside, weights) for weights in _resamples(len(scores)))
 
 
+def area_under_risk_coverage(sure: Floats, wrong: Flags) -> Figure:
+    """The mean error rate over all coverages, where the surest headlines are answered first (Geifman & El-Yaniv 2017).
+
+    `sure` are [n_headlines], `wrong` is bool [n_headlines]. Among equally sure headlines the order is that of the rows.
+    """
+    order = np.argsort(-sure, kind="stable")
+    return _figure(_mean_risk(wrong[order], weights[:, order]) for weights in _resamples(len(sure)))
+
+
+def _mean_risk(wrong: Flags, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of the error rates among the first headlines, [n_draws], which count as `weights` [n_draws, n]."""
+    answered, errors = weights.cumsum(1), (weights * wrong).cumsum(1)
+    return np.asarray((weights * errors / np.maximum(answered, 1)).sum(1) / answered[:, -1])
+
+
 def _figure(parts: Iterable[NDArray[np.float64]]) -> Figure:
     """A figure from its values by `_resamples`."""
     column = np.concatenate(list(parts))

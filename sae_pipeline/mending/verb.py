@@ -10,7 +10,6 @@ from sae_pipeline.arrays import Flags
 from sae_pipeline.causal.probe import Probe
 from sae_pipeline.config import MendConfig
 from sae_pipeline.errors import UserError
-from sae_pipeline.headlines.text import in_testing_half
 from sae_pipeline.machine.memory import readable_memory_errors
 from sae_pipeline.mending import proof
 from sae_pipeline.mending.edited import edited_logits
@@ -18,6 +17,7 @@ from sae_pipeline.mending.last_layer import fitted_anew, last_inputs
 from sae_pipeline.mending.search import Search, search
 from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.folders import Run, find_run, read_run
+from sae_pipeline.runs.halves import choosing_and_testing
 from sae_pipeline.runs.index import index_run
 from sae_pipeline.schema.mending import MENDING, FeatureFactor, MendingFile, SearchStep
 from sae_pipeline.study import present
@@ -44,7 +44,7 @@ def mend(config: MendConfig, root: Path, device: torch.device) -> MendingFile:
     classifier, sae = present.run_parts(root, run.metadata, device)
     given = _given(config, sae.config.d_sae)
     probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id, config.tokens_per_batch)
-    chooses, tests = _halves(run, config)
+    chooses, tests = choosing_and_testing(run, config.max_headlines, config.seed)
     labels = np.array([prompt.label for prompt in run.prompts], np.int64)
     choosing = probe.read(classifier.tokenize([run.prompts[n].text for n in chooses]))
     stopping = np.random.default_rng(config.seed).permutation(len(chooses)) < len(chooses) // 3
@@ -90,19 +90,6 @@ def mend(config: MendConfig, root: Path, device: torch.device) -> MendingFile:
     add_file(run, MENDING, file.model_dump_json().encode())
     index_run(run.folder)
     return file
-
-
-def _halves(run: Run, config: MendConfig) -> tuple[list[int], list[int]]:
-    """The numbers of the headlines that choose edits, and of those that test them: at most `max_headlines` of each."""
-    tests = in_testing_half([prompt.headline_id for prompt in run.prompts])
-    order = np.random.default_rng(config.seed).permutation(len(run.prompts))
-    chosen, tested = (sorted(order[half[order]][: config.max_headlines].tolist()) for half in (~tests, tests))
-    if not chosen or not tested:
-        raise UserError(
-            f"{run.metadata.run_id} has {len(run.prompts)} headlines, too few for a half that chooses edits and a half "
-            "that tests them; analyze more headlines."
-        )
-    return chosen, tested
 
 
 def _given(config: MendConfig, d_sae: int) -> dict[int, float]:

@@ -17,6 +17,7 @@ from sae_pipeline.runs.problems import (
     repeated_problems,
     unlike,
 )
+from sae_pipeline.schema.calibration import CalibrationFile
 from sae_pipeline.schema.causes import FeatureEffectsFile, HeadlineEffects, InterventionsSummary
 from sae_pipeline.schema.contrast import ContrastFile, ContrastPair
 from sae_pipeline.schema.explanations import ExplanationsFile
@@ -232,3 +233,31 @@ def mending_problems(file: MendingFile, metadata: RunMetadata, checksum: str) ->
     for name, one in {"change": file.change, "last_layer": file.last_layer}.items():
         if one and max(one.n_headlines, one.mended + one.made) > metadata.totals.n_headlines:
             yield name, f"counts more than {metadata.totals.n_headlines} headlines"
+
+
+def calibration_problems(file: CalibrationFile, metadata: RunMetadata, checksum: str) -> Problems:
+    """Check `calibration.json`."""
+    yield from made_from_problems(file, metadata, checksum)
+    yield from unlike("labels", file.labels, metadata.labels)
+    if file.n_fit + file.n_test > metadata.totals.n_headlines:
+        yield "n_fit, n_test", f"are more than {metadata.totals.n_headlines} headlines"
+    if file.n_fit_errors > file.n_fit or file.n_test_errors > file.n_test:
+        yield "n_fit_errors, n_test_errors", "are more than the headlines"
+    for name, one in {"before": file.before, "after": file.after}.items():
+        if sum(part.n_headlines for part in one.bins) != file.n_test:
+            yield f"{name}.bins", f"do not count {file.n_test} headlines"
+        if not all(part.low <= part.accuracy <= part.high for part in one.bins):
+            yield f"{name}.bins", "have an accuracy outside its interval"
+    named = [one.feature for one in file.error_features]
+    if max(named, default=0) >= metadata.sae.d_sae:
+        yield "error_features", f"name feature {max(named)}, but there are {metadata.sae.d_sae}"
+    for field, problem in repeated_problems("feature", named):
+        yield f"error_features{field}", problem
+    if any(one.n_errors > min(one.n_headlines, file.n_fit_errors) for one in file.error_features):
+        yield "error_features", "count more errors than there are"
+    if [one.signal for one in file.rankings] not in (["confidence"], ["confidence", "features", "both"]):
+        yield "rankings", "are not those of confidence, or of confidence, features and both"
+    if any(len(one.risks) != len(file.coverages) for one in file.rankings):
+        yield "rankings", f"do not have {len(file.coverages)} risks each"
+    if (file.verdict == "unknown") != (len(file.rankings) == 1):
+        yield "verdict", "does not fit the rankings"

@@ -3,7 +3,8 @@
 import math
 import sqlite3
 from array import array
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from sae_pipeline.runs.column_tables import ColumnTables
 from sae_pipeline.runs.fit import headline_problems, prompt_problems, prompts_problems
 from sae_pipeline.runs.fit_added import (
+    calibration_problems,
     contrast_problems,
     headline_effects_problems,
     interventions_problems,
@@ -18,15 +20,17 @@ from sae_pipeline.runs.fit_added import (
 )
 from sae_pipeline.runs.index_tables import RunTables
 from sae_pipeline.runs.json_records import Span
-from sae_pipeline.runs.problems import listed_problems, made_with_problems, repeated_problems
+from sae_pipeline.runs.problems import Problems, listed_problems, made_with_problems, repeated_problems
 from sae_pipeline.runs.run_files import damaged
+from sae_pipeline.schema.calibration import CALIBRATION, CalibrationFile
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects, InterventionsFile
-from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS, n_vectors, statistics_positions
+from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS, MadeFrom, n_vectors, statistics_positions
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile
 from sae_pipeline.schema.mending import MENDING, MendingFile
-from sae_pipeline.schema.run import FeatureStatsFile, HeadlineFeatures, HeadlineFeaturesFile, Prompt
+from sae_pipeline.schema.run import FeatureStatsFile, HeadlineFeatures, HeadlineFeaturesFile, Prompt, RunMetadata
 
 SORT_KEYS = ("confidence", "margin", "loss")
+Added = TypeVar("Added", bound=MadeFrom)
 _BATCH = 1000  # rows per statement
 _HEADLINES_PER_POSTING = 1 << 18
 
@@ -137,19 +141,18 @@ class HeadlineTables:
             statement = "UPDATE headline SET (effects_at, effects_bytes) = (?, ?) WHERE headline = ?"
             run.sql.executemany(statement, zip(starts, sizes, headlines, strict=True))
 
-    def contrast(self) -> None:
-        """Read `contrast.json`, if the run has it."""
-        run = self._run
-        found = run.whole(CONTRAST, ContrastFile, lambda one: contrast_problems(one, run.metadata, run.checksum))
-        if found is not None:
-            run.about("contrast", found.model_dump_json())
+    def findings(self) -> None:
+        """Read the files about the run as a whole that it has."""
+        self._kept(CONTRAST, ContrastFile, contrast_problems)
+        self._kept(MENDING, MendingFile, mending_problems)
+        self._kept(CALIBRATION, CalibrationFile, calibration_problems)
 
-    def mending(self) -> None:
-        """Read `mending.json`, if the run has it."""
+    def _kept(self, name: str, model: type[Added], problems: Callable[[Added, RunMetadata, str], Problems]) -> None:
+        """Check an added file and keep it as it is, under its name."""
         run = self._run
-        found = run.whole(MENDING, MendingFile, lambda one: mending_problems(one, run.metadata, run.checksum))
+        found = run.whole(name, model, lambda one: problems(one, run.metadata, run.checksum))
         if found is not None:
-            run.about("mending", found.model_dump_json())
+            run.about(name, found.model_dump_json())
 
     def _with_effects(self, n: int, span: Span) -> int:
         """The headline of record `n` of `interventions.json`."""

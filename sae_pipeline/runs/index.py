@@ -7,7 +7,7 @@ file with another stamp is compared with its checksum again, and the index is ma
 
 | table | a row is |
 | --- | --- |
-| `about` | totals, metrics, columns, stability, files left out, regions, contrasts, mending, head of causal findings |
+| `about` | totals, metrics, columns, stability, files left out, regions, what verbs found, head of causal findings |
 | `vector` | one numpy array over all headlines or all features |
 | `headline` | a headline: its id, and the byte offsets and lengths of its records |
 | `headline_text` | its words (FTS5) |
@@ -263,8 +263,7 @@ def _write(folder: Path, path: Path, progress: Progress | None) -> None:
         headlines.fill()
         features.examples(headlines.n_tokens)
         headlines.interventions()
-        headlines.contrast()
-        headlines.mending()
+        headlines.findings()
         run.about("left_out", json.dumps(run.left_out))
         connection.execute("COMMIT")
         connection.executescript(INDICES)

@@ -25,6 +25,7 @@ from sae_pipeline.artefacts.checksums import (
 from sae_pipeline.errors import DamageError, UserError, reason_of
 from sae_pipeline.runs.fit import metadata_problems
 from sae_pipeline.runs.problems import Problems
+from sae_pipeline.schema.calibration import CALIBRATION
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import METADATA, FileSum
 from sae_pipeline.schema.contrast import CONTRAST
@@ -42,6 +43,7 @@ ADDED_BY = {
     CONTRAST: "contrast",
     FAMILY: "family",
     MENDING: "mend",
+    CALIBRATION: "calibrate",
     MAP: "map",
     EXPLANATIONS: "explain",
 }

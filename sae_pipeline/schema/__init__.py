@@ -16,6 +16,7 @@ A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
 | `interventions.json` (optional) | `causes.InterventionsFile` |
 | `contrast.json` (optional) | `contrast.ContrastFile` |
 | `mending.json` (optional) | `mending.MendingFile` |
+| `calibration.json` (optional) | `calibration.CalibrationFile` |
 | `family.json` (optional) | `family.FamilyFile` |
 | `explanations.json` (optional) | `explanations.ExplanationsFile` |
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from sae_pipeline.schema.calibration import AbstentionVerdict, CalibrationFile
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.contrast import ContrastFile, ShareOfPairs
 from sae_pipeline.schema.explanations import Explanation
@@ -109,6 +110,50 @@ def _change_line(name: str, change: Change) -> str:
         f"{bracketed(change.interval, '+.2%')}, {change.macro_f1_before:.3f} to {change.macro_f1_after:.3f}, "
         f"{change.mended} mended, {change.made} made, p {change.mcnemar_p:.2g}"
     )
+
+
+_COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)  # that are shown
+_ABSTENTION: dict[AbstentionVerdict, str] = {
+    "helps": "confidence with features leaves fewer errors than confidence alone",
+    "unproven": "it is not proven that features add anything to confidence",
+    "hurts": "confidence with features leaves more errors than confidence alone",
+    "unknown": "no feature is doubtful, so there is nothing to add to confidence",
+}
+
+
+def calibration_lines(file: CalibrationFile) -> Iterator[str]:
+    """How far probabilities can be trusted, and what abstaining leaves of the errors."""
+    yield f"{file.run_id}: {_ABSTENTION[file.verdict]} ({file.seconds:.0f} s on {file.device})"
+    yield (
+        f"fitted on {file.n_fit:,} headlines, {file.n_fit_errors:,} of them predicted wrongly; figures are of "
+        f"{file.n_test:,} others, {file.n_test_errors:,} of them wrong"
+    )
+    yield ""
+    yield f"{'temperature':>11}  confidence  accuracy  calibration error     NLL   Brier"
+    accuracy = 1 - file.n_test_errors / file.n_test
+    for temperature, one in ((1.0, file.before), (file.temperature, file.after)):
+        yield (
+            f"{temperature:11.2f}  {one.confidence:10.3f}  {accuracy:8.3f}  {one.ece:17.3f}  {one.nll:6.3f}  "
+            f"{one.brier:6.3f}"
+        )
+    yield ""
+    unstable = "" if file.n_unstable is None else f", {file.n_unstable:,} that other seeds do not all have"
+    yield (
+        f"doubtful features: {len(file.error_features):,} that fire in more of the errors (of {file.n_compared:,}; "
+        f"{0.05 * file.n_compared:.0f} by chance){unstable}"
+    )
+    yield "error rate among the surest headlines, by the share that is answered; area: its mean over all shares"
+    shown = [n for n, coverage in enumerate(file.coverages) if coverage in _COVERAGES]
+    yield "answered by  " + "  ".join(f"{file.coverages[n]:6.0%}" for n in shown) + "  area [95 %]"
+    for ranking in file.rankings:
+        area = f"{ranking.area:.4f} {bracketed(ranking.interval, '.4f')}"
+        less = bracketed(ranking.beyond_confidence, "+.4f") if ranking.beyond_confidence else ""
+        yield (
+            f"{ranking.signal:11}  "
+            + "  ".join(f"{ranking.risks[n]:6.1%}" for n in shown)
+            + f"  {area}"
+            + (f", minus that of confidence {less}" if less else "")
+        )
 
 
 def _explained_lines(file: ContrastFile, width: int) -> Iterator[str]:

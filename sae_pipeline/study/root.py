@@ -47,7 +47,9 @@ _READS: dict[str, tuple[str, ...]] = {
     "explain": (_SAES,),
     "contrast": (_SAES,),
     "mend": (_SAES,),
+    "calibrate": (_SAES,),
     "export-run": (),
+    "export-classifier": (_SAES,),
     "map": (),
     "paper": (_SAES,),
     "unseal": (_SAES,),
@@ -60,7 +62,8 @@ _READS: dict[str, tuple[str, ...]] = {
 def study_root(address: str, verb: str, run: str | None = None) -> "StudyRoot":
     """The root for a folder or an address; `run` names the run that the verb reads, None the latest.
 
-    The verb "export" of a run, instead of an SAE, is called "export-run" here.
+    The verb "export" of a run, instead of an SAE, is called "export-run" here, and "export-classifier" where it also
+    reads the run's classifier and SAE.
 
     Raises UserError for an address that cannot be used.
     """
@@ -175,7 +178,7 @@ class RemoteStudy(StudyRoot):
         if self._verb == "verify":
             return {name: file for name, file in files.items() if _SENT.fullmatch(name) and not name.endswith(_LOCAL)}
         classifiers, folders = {present} if present else set(), set[Path]()
-        if self._verb in (*ADDED_BY.values(), "export-run", "paper", "unseal"):
+        if self._verb in (*ADDED_BY.values(), "export-run", "export-classifier", "paper", "unseal"):
             run = find_run(self.folder / "analysis_data", self._run)
             folders.add(run)
             classifiers.add(read_metadata(run).classifier_hash)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from sae_pipeline.runs.index import INDEX_FILES
+from sae_pipeline.schema.calibration import CALIBRATION
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.contrast import CONTRAST
 from sae_pipeline.schema.explanations import EXPLANATIONS
@@ -62,6 +63,7 @@ EXPLAIN = "explain --run run-001"
 PLACE = "map --run run-001"
 TRY = "contrast --run run-001"
 MEND = "mend --run run-001"
+TRUST = "calibrate --run run-001"
 LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "neighbours gone": (lambda run: (run / NEIGHBOURS).unlink(), rf"{NEIGHBOURS} .*no such file", ANALYSE),
     "neighbours, a digit": (replaced(NEIGHBOURS, b"0.9", b"0.8"), rf"{NEIGHBOURS} has changed", ANALYSE),
@@ -180,6 +182,17 @@ LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "mending, twice": (twice(MENDING, "edits"), rf"{MENDING}, edits", MEND),
     "mending, a headline more": (edited(MENDING, lambda d: d["change"].update(n_headlines=5)), r"transitions", MEND),
     "mending, no change": (edited(MENDING, lambda d: d.update(change=None)), r"change, verdict", MEND),
+    "calibration, a digit": (replaced(CALIBRATION, b'"n_fit": 4', b'"n_fit": 5'), rf"{CALIBRATION} has changed", TRUST),
+    "calibration of another run": (of_another_run(CALIBRATION), rf"{CALIBRATION}, run_checksum", TRUST),
+    "calibration, a feature": (
+        edited(CALIBRATION, lambda d: d["error_features"][1].update(feature=D_SAE)),
+        rf"{CALIBRATION}, error_features",
+        TRUST,
+    ),
+    "calibration, twice": (twice(CALIBRATION, "error_features"), rf"{CALIBRATION}, error_features", TRUST),
+    "calibration, a headline": (edited(CALIBRATION, lambda d: d.update(n_test=5)), r"before.bins", TRUST),
+    "calibration, no order": (edited(CALIBRATION, lambda d: d["rankings"].pop()), r"rankings", TRUST),
+    "calibration, its verdict": (edited(CALIBRATION, lambda d: d.update(verdict="unknown")), r"verdict", TRUST),
     "contrast, no kinds": (edited(CONTRAST, lambda d: d.update(kinds=[])), rf"{CONTRAST} kinds|{CONTRAST}, kinds", TRY),
     "contrast, a pair more": (edited(CONTRAST, lambda d: d["kinds"][1].update(n_pairs=3)), r"kinds.1.n_pairs", TRY),
     "contrast, a class less": (edited(CONTRAST, lambda d: d["kinds"][0]["mean_shift"].pop()), r"kinds.0: ", TRY),
@@ -225,6 +238,7 @@ def test_a_run_is_served_without_a_damaged_file_that_it_can_do_without(folder: P
 
 
 OPTIONAL = {NEIGHBOURS, DECODER, NAMES, EXPLANATIONS, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST, MENDING}
+OPTIONAL |= {CALIBRATION}
 
 
 def present(client: FlaskClient) -> set[str]:
@@ -240,6 +254,7 @@ def present(client: FlaskClient) -> set[str]:
         MAP: client.get("/api/map?run=1").status_code == 200,
         CONTRAST: client.get("/api/contrast?run=1").status_code == 200,
         MENDING: client.get("/api/mending?run=1").status_code == 200,
+        CALIBRATION: client.get("/api/calibration?run=1").status_code == 200,
         FEATURE_EFFECTS: [stat for stat in feature["stats"] if stat["name"] == "effect_bullish"],
         INTERVENTIONS: effects if client.get("/api/interventions?run=1").status_code == 200 else None,
     }

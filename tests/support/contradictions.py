@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
+from sae_pipeline.schema.calibration import CALIBRATION
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS
 from sae_pipeline.schema.contrast import CONTRAST
@@ -219,6 +220,17 @@ _EDITS: dict[str, dict[str, Edit]] = {
         "another verdict": _set(verdict="none"),
         "more headlines": lambda m: m["transitions"][0].__setitem__(0, 4000),
         "other classes": lambda m: m["labels"].reverse(),
+        "another run is named": _set(run_id="run-077"),
+    },
+    CALIBRATION: {
+        "a headline more": lambda c: c["before"]["bins"][0].update(n_headlines=4000),
+        "a feature is not there": lambda c: c["error_features"].append(
+            {"feature": 4000, "n_headlines": 1, "n_errors": 1, "p": 0.1}
+        ),
+        "more errors": lambda c: c.update(n_test_errors=c["n_test"] + 1),
+        "a risk less": lambda c: c["rankings"][0]["risks"].pop(),
+        "a signal less": lambda c: c["rankings"].append(c["rankings"][0]),
+        "other classes": lambda c: c["labels"].reverse(),
         "another run is named": _set(run_id="run-077"),
     },
     MAP: {

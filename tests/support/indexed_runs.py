@@ -12,6 +12,7 @@ from sae_pipeline.artefacts.checksums import write_record
 from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.compact_json import array as json_array
 from sae_pipeline.runs.folders import Run, read_run
+from sae_pipeline.schema.calibration import CALIBRATION
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import Cell
 from sae_pipeline.schema.contrast import CONTRAST
@@ -76,6 +77,7 @@ def add_evidence(run: Path, effects: Effects) -> None:
     add_file(whole, MAP, json.dumps(map_of(whole)).encode())
     add_file(whole, CONTRAST, json.dumps(contrast_of(whole)).encode())
     add_file(whole, MENDING, json.dumps(mending_of(whole)).encode())
+    add_file(whole, CALIBRATION, json.dumps(calibration_of(whole)).encode())
     score = {"n": 20, "auroc": 0.75, "low": 0.5, "high": 0.9}
     said = {"feature": 3, "text": "news of İstanbul", "model": "m", "prompt_hash": "0", "detection": score}
     explained = {**made_from(whole), "explanations": [{**said, "fuzzing": None, "rule_detection": score}]}
@@ -154,6 +156,41 @@ def mending_of(run: Run) -> dict[str, Any]:
         "slices": [{**part, "mended": 1, "made": 0}],
         "random_sets": {"accuracy_changes": [0.0, -0.25, 0.5], "n_as_good": 1},
         "last_layer": {**change, "mended": 1, "made": 1, "accuracy_after": 0.5},
+    }
+
+
+def calibration_of(run: Run) -> dict[str, Any]:
+    """Probabilities that are too sure, and features that help to say when to abstain."""
+    bins = [
+        {"n_headlines": 2, "confidence": confidence, "accuracy": accuracy, "low": 0.1, "high": 1.0}
+        for confidence, accuracy in ((0.6, 0.5), (0.95, 1.0))
+    ]
+    scores = {"confidence": 0.775, "nll": 0.6, "brier": 0.4, "ece": 0.2, "bins": bins}
+    risks = {"confidence": [0.25, 0.1, 0.0], "features": [0.25, 0.2, 0.1], "both": [0.25, 0.0, 0.0]}
+    beyond = {"confidence": None, "features": [-0.01, 0.05], "both": [-0.04, -0.01]}
+    rankings = [
+        {"signal": signal, "area": 0.1, "interval": [0.05, 0.2], "beyond_confidence": beyond[signal], "risks": one}
+        for signal, one in risks.items()
+    ]
+    return {
+        **made_from(run),
+        "device": "cpu",
+        "seconds": 1.0,
+        "config": {},
+        "labels": run.metadata.labels,
+        "n_fit": 4,
+        "n_fit_errors": 2,
+        "n_test": 4,
+        "n_test_errors": 1,
+        "temperature": 1.5,
+        "before": scores,
+        "after": {**scores, "ece": 0.1},
+        "n_compared": 40,
+        "error_features": [{"feature": feature, "n_headlines": 3, "n_errors": 2, "p": 0.01} for feature in (3, 5)],
+        "n_unstable": 7,
+        "coverages": [1.0, 0.9, 0.5],
+        "rankings": rankings,
+        "verdict": "helps",
     }
 
 

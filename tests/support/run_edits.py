@@ -12,6 +12,7 @@ import orjson
 
 from sae_pipeline.artefacts.checksums import file_sums, seal, seal_of, without_seal
 from sae_pipeline.runs.compact_json import array, lines
+from sae_pipeline.schema.calibration import CALIBRATION
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS
 from sae_pipeline.schema.contrast import CONTRAST
@@ -24,7 +25,7 @@ from sae_pipeline.schema.names import NAMES
 Damage = Callable[[Path], Any]
 Edit = Callable[[Any], Any]
 # They name their run by its checksum.
-ADDED = (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, EXPLANATIONS, CONTRAST, MENDING)
+ADDED = (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, EXPLANATIONS, CONTRAST, MENDING, CALIBRATION)
 _RECORDS = {
     FEATURE_STATS: "metrics",
     FEATURE_TOKENS: "features",

@@ -134,6 +134,7 @@ def _addresses(study: WholeStudy, n_features: int) -> list[str]:
         "interventions",
         "contrast",
         "mending",
+        "calibration",
         "labels",
         "health",
         "run",

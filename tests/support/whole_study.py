@@ -44,6 +44,7 @@ FLAGS = {
     "map": "",
     "contrast": "--kinds company,retweet,direction --max-headlines 10 --templates false --keep 3",
     "mend": "--edits 3:0,5:2 --random-sets 20",
+    "calibrate": "",
     "compare": f"{_PLACE} --sae-size {SIZE} --seeds 0,1 --probe-sizes 1",
     "layers": f"--layers {LAYER},3 --sae-size {SIZE}",
     "export": f"{_PLACE} --sae-size {SIZE}",
@@ -61,6 +62,7 @@ RELATIVE = (
     "map",
     "contrast",
     "mend",
+    "calibrate",
     "compare",
     "layers",
 )
@@ -188,7 +190,7 @@ def made_by(verb: str, study: WholeStudy, pristine: WholeStudy, said: str = "") 
         return {name: content(study.root / name) for name in (str(path.relative_to(here)) for path in paths[verb])}
     causes = ("feature_effects.json", "interventions.json")
     names = {"intervene": causes, "family": ("family.json",), "map": ("map.json",)}
-    names |= {"contrast": ("contrast.json",), "mend": ("mending.json",)}
+    names |= {"contrast": ("contrast.json",), "mend": ("mending.json",), "calibrate": ("calibration.json",)}
     made = names.get(verb, _RUN_FILES)
     return {name: content(study.run / name) for name in made}
 

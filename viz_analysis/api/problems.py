@@ -80,6 +80,12 @@ class NoMendingError(ApiError):
     status, code = 404, "no_mending"
 
 
+class NoCalibrationError(ApiError):
+    """The probabilities of the run were not compared with its labels."""
+
+    status, code = 404, "no_calibration"
+
+
 class NoLayersError(ApiError):
     """The layers of the run's classifier have not been compared."""
 

@@ -1,9 +1,10 @@
-"""What the API answers of runs, of their causes, contrasts and mending, and of itself."""
+"""What the API answers of runs, of what was found about them as a whole, and of itself."""
 
 from typing import Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
+from sae_pipeline.schema.calibration import CalibrationFile
 from sae_pipeline.schema.causes import InterventionsSummary
 from sae_pipeline.schema.common import Record, Share
 from sae_pipeline.schema.contrast import ContrastFile
@@ -56,6 +57,14 @@ class ContrastAnswer(ContrastFile):
 
 class MendingAnswer(MendingFile):
     """`mending.json`, with what its features are called."""
+
+    found_names: dict[NonNegativeInt, FoundName] = Field(
+        description="found names of the features that are listed; those without one are left out"
+    )
+
+
+class CalibrationAnswer(CalibrationFile):
+    """`calibration.json`, with what its features are called."""
 
     found_names: dict[NonNegativeInt, FoundName] = Field(
         description="found names of the features that are listed; those without one are left out"

@@ -34,16 +34,15 @@ from viz_analysis.api.headline_types import (
 )
 from viz_analysis.api.problems import NoInterventionsError
 from viz_analysis.api.queries import ColumnQuery, ConfusionQuery, FeaturesQuery, HeadlinesQuery, SimilarHeadlinesQuery
-from viz_analysis.api.run_types import ContrastAnswer, InterventionsAnswer, MendingAnswer
+from viz_analysis.api.run_types import CalibrationAnswer, ContrastAnswer, InterventionsAnswer, MendingAnswer
 from viz_analysis.runs.card import Evidence, card_content
-from viz_analysis.runs.contrast_answer import contrast_answer
 from viz_analysis.runs.feature_columns import FeatureColumns, density_histogram, similar_features
 from viz_analysis.runs.feature_info import feature_info
 from viz_analysis.runs.feature_list import ByMeaning, HumanNames, features_page
 from viz_analysis.runs.feature_map import map_answer
+from viz_analysis.runs.findings import calibration_answer, contrast_answer, mending_answer
 from viz_analysis.runs.headline_answers import confusion, headlines_page, similar_headlines
 from viz_analysis.runs.meaning import RunMeaning, SharedEncoder, Similar
-from viz_analysis.runs.mending_answer import mending_answer
 from viz_analysis.runs.reader import IndexMisfitError, RunReader
 from viz_analysis.runs.table_columns import column_answer, columns_answer
 
@@ -140,6 +139,10 @@ class IndexedRun:
     def mending(self) -> MendingAnswer:
         """The edits that mend wrong predictions."""
         return mending_answer(self._reader)
+
+    def calibration(self) -> CalibrationAnswer:
+        """How far probabilities can be trusted."""
+        return calibration_answer(self._reader)
 
     # --- decoder rows ----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-/** The panel of changed texts and the edits that mend predictions, on a made-up run that has some, and on one that has none. */
+/** What verbs found about a whole run: changed texts, edits that mend predictions, calibration; on a run that has them, and on one that has none. */
 
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -76,4 +76,22 @@ test('the quality panel shows edits that mend predictions, kept or not, and what
   await expect(page).toHaveURL(/\/features\/3/)
   await page.goto(`${server.url}/?panel=quality&run=run-001`)
   await expect(dialog.getByText('python -m sae_pipeline mend --run run-001')).toBeVisible()
+})
+
+test('the quality panel says how far probabilities can be trusted, and when to abstain', async ({ page }) => {
+  await page.goto(`${server.url}/?panel=quality`)
+  const dialog = page.getByRole('dialog')
+  await expect(dialog.getByText('Divide the logits by 1.50: the probabilities are too sure.')).toBeVisible()
+  await expect(dialog.getByText('Features help to say when to abstain')).toBeVisible()
+  const marks = dialog.getByRole('img', { name: 'Confidence and accuracy' }).locator('title')
+  await expect(marks).toHaveCount(4) // two bins, as it is and with the temperature
+  await expect(marks.first()).toContainText('confidence 60.0 %, right 50.0 % (10.0 % to 100.0 %), 2 headlines')
+  await expect(dialog.getByRole('img', { name: /left unanswered/ }).locator('polyline')).toHaveCount(3)
+  const orders = dialog.getByRole('region', { name: 'Error rates' })
+  await expect(orders.getByRole('row', { name: /^both/ })).toContainText('25.0 %0.0 %0.0 %10.0 %[−4.00, −1.00]')
+  await expect(dialog.getByText('2 of 40 fire in more of the errors than elsewhere, where chance gives 2; 7 are not found')).toBeVisible()
+  await dialog.getByTitle('2 of 3 headlines are predicted wrongly').getByRole('link').first().click()
+  await expect(page).toHaveURL(/\/features\/3/)
+  await page.goto(`${server.url}/?panel=quality&run=run-001`)
+  await expect(dialog.getByText('python -m sae_pipeline calibrate --run run-001')).toBeVisible()
 })
