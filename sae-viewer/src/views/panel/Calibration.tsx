@@ -52,13 +52,10 @@ export function Calibration({ run, address }: { run: Run; address: Address }) {
 }
 
 function Found({ file, address }: { file: CalibrationAnswer; address: Address }) {
-  const sure = file.temperature > 1 ? 'too sure' : 'not sure enough'
   return (
     <>
       <p className="max-w-[56rem] pb-4">
-        <Strong>
-          Divide the logits by {file.temperature.toFixed(2)}: the probabilities are {sure}.
-        </Strong>{' '}
+        <Strong>{fit(file.temperature)}</Strong>{' '}
         <Strong>{VERDICTS[file.verdict]}</Strong>
         <span className="mt-1 block text-xs text-soft">
           Both were fitted on {counted(file.n_fit, 'headline')}, of which {count(file.n_fit_errors)} are predicted wrongly. All figures are of {count(file.n_test)} others, of which{' '}
@@ -167,6 +164,13 @@ function Doubtful({ file, address }: { file: CalibrationAnswer; address: Address
       </ul>
     </div>
   )
+}
+
+/** What a temperature says of the probabilities. */
+function fit(temperature: number): string {
+  const divided = `Divide the logits by ${temperature.toFixed(2)}: the probabilities are`
+  if (Math.abs(Math.log(temperature)) < 0.05) return 'The probabilities fit as they are.'
+  return `${divided} ${temperature > 1 ? 'too sure' : 'not sure enough'}.`
 }
 
 /** A change of a share, in points. */
