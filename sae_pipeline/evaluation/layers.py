@@ -60,7 +60,7 @@ def compare_layers(
     test = headlines.test
     if not test.texts:
         raise UserError("There are no test headlines to compare the layers on.")
-    train, reader = _some(headlines.train), _Reader(classifier, layers, tokens_per_batch)
+    train, reader = _some(headlines.train), LayerReader(classifier, layers, tokens_per_batch)
     pooled = {
         "train": reader.pooled(train, "train"),
         "dev": reader.pooled(headlines.dev, "dev"),
@@ -101,7 +101,7 @@ def _some(split: Split) -> Split:
 # --- reading and probes --------------------------------------------------------------------------------
 
 
-class _Pooled(NamedTuple):
+class Pooled(NamedTuple):
     """What probes read of a split: float16 [n_headlines, d_in] of each layer."""
 
     words: dict[int, NDArray[np.float16]]  # the mean over a headline's words
@@ -125,7 +125,7 @@ class _Pooled(NamedTuple):
         return (self.n_words @ self.words[layer].astype(np.float64)) / total, self.cls[layer].mean(0, np.float64)
 
 
-class _Reader(NamedTuple):
+class LayerReader(NamedTuple):
     """Reads splits through a classifier, several layers at once."""
 
     classifier: Classifier
@@ -153,13 +153,13 @@ class _Reader(NamedTuple):
                 yield [tokenized[i] for i in batches[0].rows], dict(zip(self.layers, batches, strict=True))
                 bar.update(int(batches[0].mask.sum()))
 
-    def room(self, n: int) -> _Pooled:
+    def room(self, n: int) -> Pooled:
         """Room for n headlines."""
         shape = n, self.classifier.model.config.hidden_size
         words, first = ({layer: np.zeros(shape, np.float16) for layer in self.layers} for _ in range(2))
-        return _Pooled(words, first, np.zeros(n, np.int64))
+        return Pooled(words, first, np.zeros(n, np.int64))
 
-    def pooled(self, split: Split, name: str) -> _Pooled:
+    def pooled(self, split: Split, name: str) -> Pooled:
         """What probes read of a split, read in bf16 where the chip has it."""
         pooled = self.room(len(split))
         for tokenized, batches in self.batches(split, name, "auto"):
@@ -167,7 +167,7 @@ class _Reader(NamedTuple):
         return pooled
 
 
-def _probe(pooled: Mapping[str, _Pooled], labels: SplitLabels, layer: int, where: str) -> Flags:
+def _probe(pooled: Mapping[str, Pooled], labels: SplitLabels, layer: int, where: str) -> Flags:
     """Whether a dense probe on the first tokens or on the means over words is right, bool [n_test]."""
     train, dev, test = (getattr(pooled[name], where)[layer].astype(np.float32) for name in ("train", "dev", "test"))
     (probe,) = fit_probes(SplitUnits(train, dev, test), labels, [None])
@@ -182,7 +182,7 @@ class _Judge:
     """Ablates one layer batch by batch, and sums up per headline how well its SAE reconstructs."""
 
     def __init__(
-        self, classifier: Classifier, layer: int, train: _Pooled, sae: SparseAutoencoder | None, n_headlines: int
+        self, classifier: Classifier, layer: int, train: Pooled, sae: SparseAutoencoder | None, n_headlines: int
     ) -> None:
         self._layer, self._tail = layer, Tail(classifier.model, layer)
         means = (torch.from_numpy(mean).float().to(classifier.device) for mean in train.means(layer))

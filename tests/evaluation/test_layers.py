@@ -1,6 +1,7 @@
 """Layers side by side, against the judge of a single layer and against what must be so at the last one."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from sae_pipeline.activations.reading import read_activations
 from sae_pipeline.classifier.classifier import Classifier, predict
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation.held_out import HeldOut
-from sae_pipeline.evaluation.layers import LayersFound, compare_layers
+from sae_pipeline.evaluation.layers import LayerReader, LayersFound, compare_layers
+from sae_pipeline.evaluation.probing import SplitLabels, SplitUnits, fit_probes
 from sae_pipeline.evaluation.splicing import removals
 from sae_pipeline.headlines.dataset import Headlines
+from sae_pipeline.headlines.tokens import counted_mask
 from sae_pipeline.study import present
 from tests.conftest import SmallStudy
 
@@ -51,6 +54,46 @@ def test_ablations_equal_those_of_a_single_layer(
     assert found.layers[4].changed_words.value > 0
     clean = predict(classifier.model, classifier.tokenize(test.texts), 0).argmax(1)
     assert found.accuracy == pytest.approx((clean == np.array(test.labels)).mean())
+
+
+def test_what_probes_and_ablations_read(classifier: Classifier, headlines: Headlines) -> None:
+    """Each headline's mean word and first token, and the mean of all words, where long headlines count more."""
+    split, tokenized = headlines.dev, classifier.tokenize(headlines.dev.texts)
+    reader = LayerReader(classifier, (4,), 512)
+    pooled = reader.room(len(split))
+    for batch in reader.batches(split, "dev", "fp32"):
+        pooled.put(*batch)
+    (words, owner), (first, whose) = (
+        read_activations(classifier.model, tokenized, 0, 4, kind, precision="fp32") for kind in ("words", "cls")
+    )
+    counts = counted_mask(tokenized, "words").sum(1)
+    assert pooled.n_words.tolist() == counts.tolist() and len(set(counts.tolist())) > 3
+    for n in range(len(split)):
+        assert_near(pooled.words[4][n], words[owner == n].mean(0))
+        assert_near(pooled.cls[4][n], first[whose == n][0])
+    mean_word, mean_first = pooled.means(4)
+    assert_near(mean_word, words.mean(0))
+    assert_near(mean_first, first.mean(0))
+
+
+def assert_near(found: np.ndarray, expected: torch.Tensor) -> None:
+    """Equal but for the rounding to fp16."""
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_probes_read_words_and_first_token(found: LayersFound, classifier: Classifier, headlines: Headlines) -> None:
+    """Probes of what `LayerReader` reads at each place are right as often; the commonest class is that of train."""
+    reader = LayerReader(classifier, (4, 5), 512)
+    splits = (headlines.train, headlines.dev, headlines.test)
+    read = [reader.pooled(split, "") for split in splits]
+    labels = SplitLabels(*(np.asarray(split.labels) for split in splits))
+    for layer, place in product((4, 5), ("words", "cls")):
+        units = SplitUnits(*(getattr(one, place)[layer].astype(np.float32) for one in read))
+        (probe,) = fit_probes(units, labels, [None])
+        right = np.asarray(labels.classes())[probe.scores.argmax(1)] == labels.test
+        assert getattr(found.layers[layer], f"probe_{place}").value == pytest.approx(right.mean()), (layer, place)
+    commonest = np.bincount(labels.train).argmax()
+    assert found.majority == pytest.approx((labels.test == commonest).mean())
 
 
 def test_the_last_layer_decides_by_its_first_token(
