@@ -7,7 +7,7 @@ from pydantic import Field
 from sae_pipeline.config.base import Config
 
 SaeFormat = Literal["saelens", "dictionary-learning", "sparsify"]
-RunFormat = Literal["neuronpedia", "parquet", "html", "site", "card"]
+RunFormat = Literal["neuronpedia", "parquet", "html", "site", "card", "classifier"]
 SAE_FORMATS, RUN_FORMATS = get_args(SaeFormat), get_args(RunFormat)
 
 

@@ -7,17 +7,17 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-_LINK = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"“”«»]*[^\s<>\"“”«».,;:!?…)\]}'’]", re.IGNORECASE)
+LINK = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"“”«»]*[^\s<>\"“”«».,;:!?…)\]}'’]", re.IGNORECASE)
 
 
 def link_spans(text: str) -> list[tuple[int, int]]:
     """The spans of links in `text`: half-open, in code points."""
-    return [match.span() for match in _LINK.finditer(text)]
+    return [match.span() for match in LINK.finditer(text)]
 
 
 def normalise(text: str) -> str:
     """The key by which copies are found and splits are drawn: no links, white space folded, lower case."""
-    return " ".join(_LINK.sub(" ", text).split()).lower()
+    return " ".join(LINK.sub(" ", text).split()).lower()
 
 
 def headline_id(text: str) -> str:

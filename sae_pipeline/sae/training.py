@@ -118,8 +118,8 @@ def train_saes(
     A training that was killed resumes from its checkpoint and ends in the same bits too; only rank 0 is given the
     checkpoint.
 
-    Raises UserError when there are fewer tokens than one batch, or when an SAE dies or diverges, and ValueError for jobs
-    that cannot share a reading.
+    Raises UserError when there are fewer tokens than one batch, or when an SAE dies or diverges, and ValueError for
+    jobs that cannot share a reading.
     """
     config = jobs[0].config
     if len({_reading(job.config, tokens.n_tokens) for job in jobs}) > 1:

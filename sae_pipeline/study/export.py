@@ -10,8 +10,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
+import torch
+
 from sae_pipeline.artefacts.checksums import file_hash
 from sae_pipeline.artefacts.writing import make_folder, readable_os_errors, write_file, write_json
+from sae_pipeline.causal.mended_card import mended_card
+from sae_pipeline.causal.mended_files import CLASSIFIER, EDITS, LOADER, edits_bytes, ids_without_words, loader_bytes
 from sae_pipeline.config import ExportConfig
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.runs.decoder import check_decoder, decoder_rows
@@ -21,6 +25,7 @@ from sae_pipeline.runs.fit_added import (
     family_problems,
     headline_effects_problems,
     interventions_problems,
+    mending_problems,
 )
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.runs.neuronpedia import neuronpedia_files
@@ -38,10 +43,13 @@ from sae_pipeline.schema.causes import (
 )
 from sae_pipeline.schema.common import PER_HEADLINE
 from sae_pipeline.schema.family import FAMILY, FamilyFile
+from sae_pipeline.schema.mending import MENDING, MendingFile
 from sae_pipeline.schema.run import DECODER
 from sae_pipeline.study.layout import Layout, check_sae_record
-from sae_pipeline.study.present import trained_size
+from sae_pipeline.study.present import run_parts, trained_size
 
+_CARD = "README.md"
+_MOST_READ = 10_000  # headlines of a run that show which tokens belong to words
 Writer = Callable[[ExportConfig, int, Path], Path]
 
 
@@ -94,12 +102,16 @@ def _prepare(folder: Path, is_ours: Callable[[str], object], last: str) -> None:
     Raises UserError when there are files of others in it, when the path is a file, or when it cannot be written.
     """
     make_folder(folder, "--out")
+    _check_ours(folder, is_ours)
+    with readable_os_errors(folder, "--out"):
+        (folder / last).unlink(missing_ok=True)
+
+
+def _check_ours(folder: Path, is_ours: Callable[[str], object]) -> None:
     if others := sorted(entry.name for entry in folder.iterdir() if entry.name[0] != "." and not is_ours(entry.name)):
         raise UserError(
             f"{folder} holds {others[0]}, which is of another kind; choose a new or an empty folder with --out."
         )
-    with readable_os_errors(folder, "--out"):
-        (folder / last).unlink(missing_ok=True)
 
 
 def export_parquet(config: ExportConfig, layer: int, root: Path) -> Path:
@@ -137,6 +149,44 @@ def export_neuronpedia(config: ExportConfig, layer: int, root: Path) -> Path:
     for name, content in neuronpedia_files(run, _effects(run), decoder):
         write_json(folder / name, content, "--out")
     return folder
+
+
+def export_classifier(config: ExportConfig, layer: int, root: Path) -> Path:
+    """Write a run's classifier with the edits that `mend` kept; see causal/mended_files.py. Returns the folder.
+
+    Raises UserError when there is no such run, when it has no edits, when its classifier or SAE is gone or damaged, and
+    when the folder holds something else.
+    """
+    run = _run(config, root)
+    mending = _mending(run)
+    classifier, sae = run_parts(root, run.metadata, torch.device("cpu"))
+    read = classifier.tokenize([prompt.text for prompt in run.prompts[:_MOST_READ]])
+    without_words, n_unlike = ids_without_words(classifier.tokenizer, read)
+    folder = Path(config.out or f"{run.metadata.run_id}-classifier")
+    if (folder / CLASSIFIER).is_dir():
+        _check_ours(folder / CLASSIFIER, classifier.record.files.__contains__)
+    _prepare(folder, {_CARD, MENDING, LOADER, CLASSIFIER, EDITS, "__pycache__"}.__contains__, EDITS)
+    make_folder(folder / CLASSIFIER, "--out")
+    for name in classifier.record.files:
+        write_file(folder / CLASSIFIER / name, (classifier.folder / name).read_bytes(), "--out")
+    card = mended_card(run, mending, classifier, n_unlike, len(read))
+    write_file(folder / _CARD, card.encode(), "--out")
+    write_file(folder / MENDING, (run.folder / MENDING).read_bytes(), "--out")
+    write_file(folder / LOADER, loader_bytes(), "--out")
+    factors = {edit.feature: edit.factor for edit in mending.edits}
+    write_file(folder / EDITS, edits_bytes(classifier, sae, factors, without_words), "--out")
+    return folder
+
+
+def _mending(run: Run) -> MendingFile:
+    """What `mend` found. Raises UserError where it has not run or kept no edit, and for a damaged file."""
+    found, name = read_added(run.folder, MENDING, MendingFile), run.metadata.run_id
+    if found is None:
+        raise UserError(f"{name} has no {MENDING}; find edits with `{command('mend')} --run {name}` first.")
+    check(run.folder, MENDING, "", mending_problems(found, run.metadata, run.checksum))
+    if not found.edits:
+        raise UserError(f"mend kept no edit for {name}, so there is nothing to export; give edits with mend --edits.")
+    return found
 
 
 def _run(config: ExportConfig, root: Path) -> Run:
@@ -190,4 +240,5 @@ _WRITERS: dict[str, Writer] = {
     **dict.fromkeys(FORMATS, export_sae),
     "parquet": export_parquet,
     "neuronpedia": export_neuronpedia,
+    "classifier": export_classifier,
 }
