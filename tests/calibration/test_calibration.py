@@ -8,7 +8,7 @@ import torch
 
 from sae_pipeline.__main__ import main
 from sae_pipeline.artefacts.checksums import write_sealed
-from sae_pipeline.calibration.abstention import Rests, error_features, rankings, shares_out_of_fold, verdict
+from sae_pipeline.calibration.abstention import Rests, error_features, marked, rankings, shares_out_of_fold, verdict
 from sae_pipeline.calibration.reliability import fitted_temperature, reliability
 from sae_pipeline.calibration.verb import calibrate
 from sae_pipeline.causal.attribution import attribute
@@ -111,10 +111,17 @@ class TestAbstention:
         assert features[0].n_errors == int((fires[:, 7] & wrong).sum())
         shares = shares_out_of_fold(rests, wrong, 0)
         assert shares[wrong].mean() > 2 * shares[~wrong].mean()
-        noise = rng_features(n, d_sae)
-        alone = Rests.of(*noise, np.ones((len(noise[0]), 2)), np.zeros(n, np.int64), d_sae)
-        of_noise = shares_out_of_fold(alone, wrong, 0)
-        assert abs(of_noise[wrong].mean() - of_noise[~wrong].mean()) < 0.05, "a headline chose features of its own"
+
+    def test_no_headline_chooses_its_own_features(self) -> None:
+        """Among random features, those that all errors chose are larger in the errors, and out of fold they are not."""
+        n, d_sae = 400, 300
+        wrong = RNG.random(n) < 0.2
+        headline, feature = np.nonzero(RNG.random((n, d_sae)) < 0.3)
+        rests = Rests.of(headline, feature, np.ones((len(headline), 2)), np.zeros(n, np.int64), d_sae)
+        features, _ = error_features(rests, wrong, np.ones(n, bool))
+        own, of_others = rests.share(marked(features, d_sae)), shares_out_of_fold(rests, wrong, 0)
+        assert own[wrong].mean() > 1.25 * own[~wrong].mean()
+        assert of_others[wrong].mean() < 1.25 * of_others[~wrong].mean()
 
     def test_verdicts(self) -> None:
         """A signal that knows the errors helps, one that turns them round hurts, and confidence again is unproven."""
@@ -126,11 +133,6 @@ class TestAbstention:
             assert verdict(found) == expected
             assert found[0].risks[0] == pytest.approx(wrong.mean()) and found[0].beyond_confidence is None
         assert verdict(rankings({"confidence": sure}, wrong)) == "unknown"
-
-
-def rng_features(n: int, d_sae: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random features of n headlines: (headline, feature) of each firing."""
-    return np.nonzero(RNG.random((n, d_sae)) < 0.3)
 
 
 class TestVerb:
