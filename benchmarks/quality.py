@@ -41,6 +41,7 @@ from sae_pipeline.evaluation.family import stability
 from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.evaluation.rivals import live_features
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder, size_name
+from sae_pipeline.sae.training import REVISION
 from sae_pipeline.schema import kinds
 from sae_pipeline.study import making, present
 from sae_pipeline.study.layout import read_sae_record
@@ -122,6 +123,7 @@ def train_rows(model: StudiedModel, some: list[Row]) -> Iterator[Row]:
             "stability": stability_to_first(model, row, folder),
             "seconds": report.seconds,
             "sae_hash": folder.name,
+            "revision": REVISION,
             "classifier_hash": model.classifier_hash(),
             "versions": {"torch": torch.__version__, "python": platform.python_version()},
         }
@@ -137,7 +139,7 @@ def config_of(row: Row) -> TrainConfig:
 def stability_to_first(model: StudiedModel, row: Row, folder: Path) -> float | None:
     """Mean cosine of live features and the nearest ones in the training with seed 0, both ways; None for seed 0."""
     wanted = {**{key: row[key] for key in _KEYS}, "seed": 0, "classifier_hash": model.classifier_hash()}
-    same = [other for other in rows(model.results("ours")) if wanted.items() <= other.items()]
+    same = [other for other in newest(model) if wanted.items() <= other.items()]
     first = next((other["sae_hash"] for other in same), None)
     if row["seed"] == 0 or first is None:
         return None
@@ -145,6 +147,11 @@ def stability_to_first(model: StudiedModel, row: Row, folder: Path) -> float | N
     store = pipeline.extract(ExtractConfig(layer=model.layer), model.root, CPU)
     acts = torch.cat([part.float() for part in chunks(store)])
     return stability([0, row["seed"]], [s.W_dec for s in saes], [live_features(s, acts) for s in saes]).mean_cosine
+
+
+def newest(model: StudiedModel) -> list[Row]:
+    """The stored rows of ours; of those with the same settings, the one that was trained last."""
+    return list({tuple(row[key] for key in _KEYS): row for row in rows(model.results("ours"))}.values())
 
 
 def check_classifier(model: StudiedModel) -> None:
@@ -164,9 +171,12 @@ def _together(row: Row) -> tuple[Any, ...]:
 
 
 def train_missing(model: StudiedModel) -> None:
-    """Train the rows of ours that are not stored. Stored rows must be of the study's classifier."""
+    """Train the rows of ours that are not stored, or were trained by an older program.
+
+    Stored rows must be of the study's classifier.
+    """
     ours = model.results("ours")
-    have = [{key: row[key] for key in _KEYS} for row in rows(ours)]
+    have = [{key: row[key] for key in _KEYS} for row in newest(model) if row.get("revision") == REVISION]
     left = [row for row in wanted(model) if row not in have]
     if left:
         ensure_study(model)
@@ -250,7 +260,7 @@ def summary(model: StudiedModel) -> list[Row]:
     judged = {name(row) for row in chosen(model)}
     peers = [row for row in rows(model.results("peers_test")) if name(row) in judged]
     groups: dict[Any, list[Row]] = defaultdict(list)
-    for row in rows(model.results("ours")):
+    for row in newest(model):
         groups[row["kind"], row["d_sae"], row["k"], row["positions"], row["finished"]].append(row)
     table = []
     for (kind, d_sae, k, positions, finished), found in groups.items():

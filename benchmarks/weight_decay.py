@@ -1,7 +1,7 @@
 """Measures what the weight decay of the TopK kinds does on dev, where it was chosen.
 
-    python -m benchmarks.weight_decay --model base        trains the rows that are missing, then prints the table
-    QUICK=1 python -m benchmarks.weight_decay             prints what is stored
+    python -m benchmarks.weight_decay --model base            trains the rows that are missing, then prints the table
+    QUICK=1 python -m benchmarks.weight_decay --model minilm  prints what is stored
 
 A row is one BatchTopK SAE, trained for 3 passes with 256 tokens a step on the tokens of
 `python -m benchmarks.quality --model MODEL --peers-data`, which comes first. The last line is one JSON object.
@@ -71,7 +71,8 @@ def main() -> None:
     if left:
         data = torch.load(model.folder / "x.pt")
         for row in left:
-            append(results, {**row, **figures(train(data["train"], **row), data["dev"])})
+            found = figures(train(data["train"], **row), data["dev"])
+            append(results, {**row, **found, "versions": {"torch": torch.__version__}})
     found = {tuple(row[key] for key in _KEYS): row for row in rows(results)}
     print(f"{'d_sae':>6}{'k':>5}   FVU on dev (L0) with weight decay {', '.join(map(str, DECAYS))}")
     for d_sae, k in dict.fromkeys((row["d_sae"], row["k"]) for row in wanted(model.name)):

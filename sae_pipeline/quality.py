@@ -190,7 +190,8 @@ def family(config: FamilyConfig, root: Path, device: torch.device) -> FamilyFile
     own = read_sae_record(layout.store / run.metadata.sae_hash)
     if config.seeds:
         _train_seeds(config.seeds, own, root, device)
-    relatives = {f: r for f, r in _relatives(layout, own) if f.name != run.metadata.sae_hash}
+    here = record_size(own), own.training.seed  # also those of an older program are the run's own training, not others
+    relatives = {f: r for f, r in _relatives(layout, own) if (record_size(r), r.training.seed) != here}
     if not relatives:
         raise UserError(
             "There is no other SAE on the same activations; --seeds 0,1,2 trains the same one with other seeds."

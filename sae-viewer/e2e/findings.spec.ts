@@ -81,15 +81,15 @@ test('the quality panel shows edits that mend predictions, kept or not, and what
 test('the quality panel says how far probabilities can be trusted, and when to abstain', async ({ page }) => {
   await page.goto(`${server.url}/?panel=quality`)
   const dialog = page.getByRole('dialog')
-  await expect(dialog.getByText('Divide the logits by 1.50: the probabilities are too sure.')).toBeVisible()
+  await expect(dialog.getByText('The probabilities are too sure: they fit better if the logits are divided by 1.50.')).toBeVisible()
   await expect(dialog.getByText('Features help to say when to abstain')).toBeVisible()
   const marks = dialog.getByRole('img', { name: 'Confidence and accuracy' }).locator('title')
   await expect(marks).toHaveCount(4) // two bins, as it is and with the temperature
   await expect(marks.first()).toContainText('confidence 60.0 %, right 50.0 % (10.0 % to 100.0 %), 2 headlines')
   await expect(dialog.getByRole('img', { name: /left unanswered/ }).locator('polyline')).toHaveCount(3)
   const orders = dialog.getByRole('region', { name: 'Error rates' })
-  await expect(orders.getByRole('row', { name: /^both/ })).toContainText('25.0 %0.0 %0.0 %10.0 %[−4.00, −1.00]')
-  await expect(dialog.getByText('2 of 40 fire in more of the errors than elsewhere, where chance gives 2; 7 are not found')).toBeVisible()
+  await expect(orders.getByRole('row', { name: /^confidence and features/ })).toContainText('25.0 %0.0 %0.0 %10.0 %[−4.00, −1.00 points]')
+  await expect(dialog.getByText('2 of 40 fire in more of the errors than elsewhere, where chance gives at most 2; 7 are not found')).toBeVisible()
   await dialog.getByTitle('2 of 3 headlines are predicted wrongly').getByRole('link').first().click()
   await expect(page).toHaveURL(/\/features\/3/)
   await page.goto(`${server.url}/?panel=quality&run=run-001`)

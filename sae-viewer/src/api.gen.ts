@@ -619,7 +619,7 @@ export interface components {
             n_test_errors: number;
             /**
              * N Unstable
-             * @description features that other seeds do not all have; null: `family` found no training with another seed
+             * @description features that fire in the headlines that fit, and that not all of `seeds` have; null: no seeds
              */
             n_unstable: number | null;
             /** Rankings */
@@ -640,6 +640,11 @@ export interface components {
             schema_version: 2;
             /** Seconds */
             seconds: number;
+            /**
+             * Seeds
+             * @description of the other trainings in which `family` looked for features
+             */
+            seeds: number[];
             /**
              * Temperature
              * @description by which logits are divided; above 1, probabilities were too sure
@@ -1311,7 +1316,7 @@ export interface components {
             n_errors: number;
             /**
              * N Headlines
-             * @description in which it fires, of those that choose
+             * @description in which it fires, of those that fit
              */
             n_headlines: number;
             /**
@@ -3427,6 +3432,11 @@ export interface components {
                 number
             ] | null;
             /**
+             * Error Rates
+             * @description among the surest headlines, at each of `coverages`
+             */
+            error_rates: number[];
+            /**
              * Interval
              * @description 95 %, by a bootstrap over headlines
              */
@@ -3434,11 +3444,6 @@ export interface components {
                 number,
                 number
             ];
-            /**
-             * Risks
-             * @description error rate among the surest headlines, at each of `coverages`
-             */
-            risks: number[];
             /**
              * Signal
              * @enum {string}

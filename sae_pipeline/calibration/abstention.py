@@ -1,8 +1,8 @@
-"""Which headlines to leave unanswered: those of low confidence, or those whose prediction rests on doubtful features.
+"""Which headlines to leave unanswered: those of low confidence, or those whose support comes from doubtful features.
 
-A feature is doubtful if it fires in more of the errors than of the other headlines, or if trainings with other seeds
-do not find it. A prediction rests on features in the measure of what they add to the predicted class: gradient ×
-activation on centred logits, where positive.
+A feature is doubtful if it fires in more of the errors than of the other headlines, or if not all trainings with other
+seeds find it. Features support a prediction by what they add to the predicted class: gradient × activation on centred
+logits, where positive.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sae_pipeline.arrays import Flags, Floats, Ints
-from sae_pipeline.evaluation.bootstrap import Figure, area_under_risk_coverage
+from sae_pipeline.evaluation.bootstrap import Figure, area_under_risk_coverage, surest_first
 from sae_pipeline.schema.calibration import AbstentionVerdict, ErrorFeature, Ranking, Signal
 
 COVERAGES = tuple(n / 20 for n in range(20, 1, -1))
@@ -26,26 +26,26 @@ _FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Rests:
-    """What predictions rest on: features in headlines, and what each adds to the predicted class there."""
+class Support:
+    """What features add to the predicted class of each headline."""
 
     headline: Ints  # [n_groups]
     feature: Ints  # [n_groups]
-    support: NDArray[np.float64]  # [n_groups] ≥ 0, in logits
+    amount: NDArray[np.float64]  # [n_groups] ≥ 0, in logits
     n_headlines: int
     d_sae: int
 
     @classmethod
-    def of(cls, headline: Ints, feature: Ints, effects: Floats, predicted: Ints, d_sae: int) -> "Rests":
+    def of_effects(cls, headline: Ints, feature: Ints, effects: Floats, predicted: Ints, d_sae: int) -> "Support":
         """From the effects of features in headlines on all classes, [n_groups, n_classes]."""
         own = effects[np.arange(len(effects)), predicted[headline]] if len(effects) else np.zeros(0)
         return cls(headline, feature, np.maximum(own, 0.0), len(predicted), d_sae)
 
-    def share(self, marked: Flags) -> Floats:
-        """The share of each prediction's support that comes from `marked` features [d_sae], [n_headlines] in [0, 1]."""
+    def share(self, doubtful: Flags) -> Floats:
+        """The share of each prediction's support from `doubtful` features [d_sae], [n_headlines] in [0, 1]."""
         total, part = (
-            np.bincount(self.headline, self.support * weights, self.n_headlines)
-            for weights in (1.0, marked[self.feature])
+            np.bincount(self.headline, self.amount * weights, self.n_headlines)
+            for weights in (1.0, doubtful[self.feature])
         )
         return np.divide(part, total, out=np.zeros(self.n_headlines), where=total > 0)
 
@@ -54,13 +54,13 @@ class Rests:
         return np.bincount(self.feature[rows[self.headline]], minlength=self.d_sae)
 
 
-def error_features(rests: Rests, wrong: Flags, rows: Flags) -> tuple[list[ErrorFeature], int]:
+def error_features(support: Support, wrong: Flags, rows: Flags) -> tuple[list[ErrorFeature], int]:
     """The features that fire in more of the errors among `rows` than elsewhere there, and how many were tested.
 
     `wrong` and `rows` are bool [n_headlines].
     """
     n, n_wrong = int(rows.sum()), int((rows & wrong).sum())
-    fires, fires_wrong = rests.counts(rows), rests.counts(rows & wrong)
+    fires, fires_wrong = support.counts(rows), support.counts(rows & wrong)
     tested = np.flatnonzero((fires >= _MIN_HEADLINES) & (fires < n))
     p = scipy.stats.hypergeom.sf(fires_wrong[tested] - 1, n, n_wrong, fires[tested])
     order = np.argsort(p, kind="stable")
@@ -77,27 +77,27 @@ def error_features(rests: Rests, wrong: Flags, rows: Flags) -> tuple[list[ErrorF
     return found, len(tested)
 
 
-def marked(features: Sequence[ErrorFeature], d_sae: int) -> Flags:
+def flags_of(features: Sequence[ErrorFeature], d_sae: int) -> Flags:
     """These features as bool [d_sae]."""
     flags = np.zeros(d_sae, bool)
     flags[[one.feature for one in features]] = True
     return flags
 
 
-def shares_out_of_fold(rests: Rests, wrong: Flags, seed: int) -> Floats:
-    """The share of each prediction that rests on error features which other headlines chose, [n_headlines].
+def shares_out_of_fold(support: Support, wrong: Flags, seed: int) -> Floats:
+    """The share of each prediction's support from error features which other headlines chose, [n_headlines].
 
     Features that a headline helped to choose would say too much about its own error.
     """
-    fold = np.random.default_rng(seed).permutation(rests.n_headlines) % _FOLDS
-    found = np.zeros(rests.n_headlines)
+    fold = np.random.default_rng(seed).permutation(support.n_headlines) % _FOLDS
+    found = np.zeros(support.n_headlines)
     for n in range(_FOLDS):
-        features, _ = error_features(rests, wrong, fold != n)
-        found[fold == n] = rests.share(marked(features, rests.d_sae))[fold == n]
+        features, _ = error_features(support, wrong, fold != n)
+        found[fold == n] = support.share(flags_of(features, support.d_sae))[fold == n]
     return found
 
 
-def surest_first(inputs: Floats, wrong: Flags, others: Floats) -> Floats:
+def fitted_sureness(inputs: Floats, wrong: Flags, others: Floats) -> Floats:
     """How sure the predictions of `others` [n, d] are, [n]; only their order means something.
 
     It is that of a logistic regression of `wrong`, bool [n_headlines], on `inputs` [n_headlines, d].
@@ -115,7 +115,7 @@ def rankings(sureness: dict[Signal, Floats], wrong: Flags) -> list[Ranking]:
             area=areas[signal].value,
             interval=areas[signal].interval(),
             beyond_confidence=None if signal == "confidence" else beyond(areas[signal], areas["confidence"]),
-            risks=_risks(sure, wrong),
+            error_rates=_error_rates(sure, wrong),
         )
         for signal, sure in sureness.items()
     ]
@@ -126,9 +126,9 @@ def beyond(area: Figure, confidence: Figure) -> tuple[float, float]:
     return area.gain_over(confidence).interval()
 
 
-def _risks(sure: Floats, wrong: Flags) -> list[float]:
+def _error_rates(sure: Floats, wrong: Flags) -> list[float]:
     """The error rate among the surest headlines, at each of `COVERAGES`."""
-    ordered = wrong[np.argsort(-sure, kind="stable")]
+    ordered = wrong[surest_first(sure)]
     return [float(ordered[: max(1, round(coverage * len(wrong)))].mean()) for coverage in COVERAGES]
 
 

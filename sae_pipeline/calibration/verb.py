@@ -8,7 +8,7 @@ import torch
 
 from sae_pipeline.arrays import Flags, Floats
 from sae_pipeline.calibration import abstention
-from sae_pipeline.calibration.abstention import COVERAGES, Rests, error_features, marked, surest_first
+from sae_pipeline.calibration.abstention import COVERAGES, Support, error_features, fitted_sureness, flags_of
 from sae_pipeline.calibration.reliability import fitted_temperature, reliability
 from sae_pipeline.causal.attribution import attribute
 from sae_pipeline.causal.probe import Probe, Reading
@@ -52,22 +52,23 @@ def calibrate(config: CalibrateConfig, root: Path, device: torch.device) -> Cali
     fit, test = (probe.read(classifier.tokenize([run.prompts[n].text for n in half])) for half in halves)
     wrong, test_wrong = (one.logits.argmax(1) != truth for one, truth in zip((fit, test), labels, strict=True))
     for errors in (wrong, test_wrong):
-        _check_errors(errors, run)
+        _check_errors(errors, run, config.max_headlines)
     temperature = fitted_temperature(fit.logits, labels[0])
-    unstable = _unstable(run)
-    rests = _rests(probe, fit)
-    features, n_compared = error_features(rests, wrong, np.ones_like(wrong))
+    support, every = _support(probe, fit), np.ones_like(wrong)
+    features, n_compared = error_features(support, wrong, every)
+    seeds, stable = _stable(run)
+    unstable = ~stable & (support.counts(every) > 0)
     sureness: dict[Signal, Floats] = {"confidence": softmax(test.logits / temperature).max(1)}
-    if features or unstable is not None:
-        doubts = [abstention.shares_out_of_fold(rests, wrong, config.seed)]
-        of_test = _rests(probe, test)
-        test_doubts = [of_test.share(marked(features, sae.config.d_sae))]
-        if unstable is not None:
-            doubts.append(rests.share(unstable))
+    if features or (seeds and unstable.any()):
+        doubts = [abstention.shares_out_of_fold(support, wrong, config.seed)]
+        of_test = _support(probe, test)
+        test_doubts = [of_test.share(flags_of(features, sae.config.d_sae))]
+        if seeds:
+            doubts.append(support.share(unstable))
             test_doubts.append(of_test.share(unstable))
         sure, test_sure = (_log_odds(one.logits / temperature) for one in (fit, test))
-        sureness["features"] = surest_first(np.stack(doubts, 1), wrong, np.stack(test_doubts, 1))
-        sureness["both"] = surest_first(np.stack([sure, *doubts], 1), wrong, np.stack([test_sure, *test_doubts], 1))
+        sureness["features"] = fitted_sureness(np.stack(doubts, 1), wrong, np.stack(test_doubts, 1))
+        sureness["both"] = fitted_sureness(np.stack([sure, *doubts], 1), wrong, np.stack([test_sure, *test_doubts], 1))
     found = abstention.rankings(sureness, test_wrong)
     file = CalibrationFile(
         **made_from(run),
@@ -84,7 +85,8 @@ def calibrate(config: CalibrateConfig, root: Path, device: torch.device) -> Cali
         after=reliability(test.logits / temperature, labels[1]),
         n_compared=n_compared,
         error_features=features,
-        n_unstable=None if unstable is None else int(unstable.sum()),
+        seeds=seeds,
+        n_unstable=int(unstable.sum()) if seeds else None,
         coverages=list(COVERAGES),
         rankings=found,
         verdict=abstention.verdict(found),
@@ -94,12 +96,13 @@ def calibrate(config: CalibrateConfig, root: Path, device: torch.device) -> Cali
     return file
 
 
-def _rests(probe: Probe, reading: Reading) -> Rests:
-    """What the predictions of a reading rest on."""
+def _support(probe: Probe, reading: Reading) -> Support:
+    """What features add to the predictions of a reading."""
     firings = reading.firings
     effects = attribute(probe, reading, steps=0).by_feature(firings, "gradient")
     predicted = reading.logits.argmax(1)
-    return Rests.of(firings.group_headline, firings.group_feature, effects, predicted, probe.sae.config.d_sae)
+    d_sae = probe.sae.config.d_sae
+    return Support.of_effects(firings.group_headline, firings.group_feature, effects, predicted, d_sae)
 
 
 def _log_odds(logits: Floats) -> Floats:
@@ -108,22 +111,23 @@ def _log_odds(logits: Floats) -> Floats:
     return np.asarray(ordered[:, -1] - np.logaddexp.reduce(ordered[:, :-1], axis=1))
 
 
-def _unstable(run: Run) -> Flags | None:
-    """The features that not every training with another seed has, bool [d_sae]; None where `family` found no seed."""
-    family = read_added(run.folder, FAMILY, FamilyFile)
+def _stable(run: Run) -> tuple[list[int], Flags]:
+    """The other seeds in which `family` looked for features, and the features that all of them have, bool [d_sae]."""
+    d_sae, family = run.metadata.sae.d_sae, read_added(run.folder, FAMILY, FamilyFile)
     if family is None:
-        return None
+        return [], np.ones(d_sae, bool)
     check(run.folder, FAMILY, "", family_problems(family, run.metadata, run.checksum))
-    seeds = in_other_seeds(family.members, family.matches, run.metadata.sae.size)
-    return times_found(seeds, run.metadata.sae.d_sae) < len(seeds) if seeds else None
+    others = in_other_seeds(family.members, family.matches, run.metadata.sae.size)
+    return [one.seed for one, _ in others], times_found(others, d_sae) == len(others)
 
 
-def _check_errors(wrong: Flags, run: Run) -> None:
+def _check_errors(wrong: Flags, run: Run, most: int) -> None:
     """Raise UserError where too few predictions are wrong, or right, to fit and to judge an order."""
     n, right = int(wrong.sum()), int((~wrong).sum())
     if min(n, right) < _MIN_ERRORS:
         few = f"{n} wrong" if n < _MIN_ERRORS else f"{right} right"
+        cut = ", or raise --max-headlines" if len(wrong) == most else ""
         raise UserError(
-            f"Only {few} predictions are in one half of the headlines of {run.metadata.run_id}, and {_MIN_ERRORS} are "
-            "needed to say when the classifier errs; analyze more headlines."
+            f"One half of the headlines of {run.metadata.run_id} has only {few} predictions, and {_MIN_ERRORS} are "
+            f"needed to say when the classifier errs; analyze more headlines{cut}."
         )

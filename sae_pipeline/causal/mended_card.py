@@ -16,9 +16,9 @@ _VERDICTS: dict[Verdict, str] = {
     "harms": "**The edits do not help (verdict `harms`).** On the headlines that test them, as many errors are made as "
     "mended, or more. Use the classifier without them; this folder is for looking into the edits.",
     "unproven": "**The edits are not shown to help (verdict `unproven`).** More errors are mended than made on the "
-    "headlines that test them, but this may be chance.",
-    "holds": "**The edits help on the headlines that test them (verdict `holds`).** More errors are mended than made, "
-    "and chance does not explain it.",
+    "headlines that test them, but this may be chance, or random features do as well.",
+    "holds": "**The edits help on the headlines that test them (verdict `holds`).** More errors are mended than made: "
+    "McNemar's p is below 0.05, and at most one in 20 sets of random features is as good.",
 }
 _EFFECTS = {0.0: "ablated", 1.0: "as it was"}
 _LOADING = f"""\

@@ -76,10 +76,16 @@ def area_under_curve(scores: Floats | Ints, inside: Flags) -> Figure:
 def area_under_risk_coverage(sure: Floats, wrong: Flags) -> Figure:
     """The mean error rate over all coverages, where the surest headlines are answered first (Geifman & El-Yaniv 2017).
 
-    `sure` are [n_headlines], `wrong` is bool [n_headlines]. Among equally sure headlines the order is that of the rows.
+    `sure` are [n_headlines], `wrong` is bool [n_headlines].
     """
-    order = np.argsort(-sure, kind="stable")
+    order = surest_first(sure)
     return _figure(_mean_risk(wrong[order], weights[:, order]) for weights in _resamples(len(sure)))
+
+
+def surest_first(sure: Floats) -> Ints:
+    """The numbers of the headlines, the surest first; those that are equally sure are in a random order."""
+    mixed = np.random.default_rng(0).permutation(len(sure))
+    return mixed[np.argsort(-sure[mixed], kind="stable")]
 
 
 def _mean_risk(wrong: Flags, weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -253,11 +253,18 @@ def calibration_problems(file: CalibrationFile, metadata: RunMetadata, checksum:
         yield "error_features", f"name feature {max(named)}, but there are {metadata.sae.d_sae}"
     for field, problem in repeated_problems("feature", named):
         yield f"error_features{field}", problem
-    if any(one.n_errors > min(one.n_headlines, file.n_fit_errors) for one in file.error_features):
-        yield "error_features", "count more errors than there are"
+    if any(
+        one.n_errors > min(one.n_headlines, file.n_fit_errors) or one.n_headlines > file.n_fit
+        for one in file.error_features
+    ):
+        yield "error_features", "count more headlines or errors than there are"
+    if (file.n_unstable is None) != (not file.seeds) or (file.n_unstable or 0) > metadata.sae.d_sae:
+        yield "n_unstable, seeds", "do not fit each other and the number of features"
     if [one.signal for one in file.rankings] not in (["confidence"], ["confidence", "features", "both"]):
         yield "rankings", "are not those of confidence, or of confidence, features and both"
-    if any(len(one.risks) != len(file.coverages) for one in file.rankings):
-        yield "rankings", f"do not have {len(file.coverages)} risks each"
+    if any(len(one.error_rates) != len(file.coverages) for one in file.rankings):
+        yield "rankings", f"do not have {len(file.coverages)} error rates each"
+    if file.coverages != sorted(set(file.coverages), reverse=True) or not file.coverages or file.coverages[-1] <= 0:
+        yield "coverages", "do not fall from 1 towards 0"
     if (file.verdict == "unknown") != (len(file.rankings) == 1):
         yield "verdict", "does not fit the rankings"

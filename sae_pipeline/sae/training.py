@@ -113,17 +113,17 @@ def train_saes(
 ) -> list[TrainedSae]:
     """Train the SAEs of all jobs from one reading of the activations, which are in the classifier's units.
 
-    `mean` [d_in] and `scale` [] put them into x_norm. All jobs have the same batch size and number of passes. All see
-    the same batches in the same order, whatever their seeds, so each ends in the same bits as if it were trained alone.
-    A training that was killed resumes from its checkpoint and ends in the same bits too; only rank 0 is given the
-    checkpoint.
+    `mean` [d_in] and `scale` [] put them into x_norm. All jobs have the same batch size, passes, buffer and split, and
+    see the same batches in the same order, whatever their seeds. So each ends in the same bits as if it were trained
+    alone. A training that was killed resumes from its checkpoint and ends in the same bits; only rank 0 is given
+    it.
 
     Raises UserError when there are fewer tokens than one batch, or when an SAE dies or diverges, and ValueError for
     jobs that cannot share a reading.
     """
     config = jobs[0].config
     if len({_reading(job.config, tokens.n_tokens) for job in jobs}) > 1:
-        raise ValueError("SAEs with different batch sizes or numbers of passes cannot be trained in one reading.")
+        raise ValueError("SAEs with different batch sizes, passes, buffers or splits cannot be trained in one reading.")
     if tokens.n_tokens < config.tokens_per_step:
         raise UserError(
             f"{tokens.n_tokens} tokens are fewer than one batch of {config.tokens_per_step}; "

@@ -1,4 +1,4 @@
-"""How far probabilities can be trusted, and what to answer when the classifier abstains: `calibration.json`."""
+"""How far probabilities can be trusted, and which headlines to leave unanswered: `calibration.json`."""
 
 from typing import Any, Literal
 
@@ -8,11 +8,11 @@ from sae_pipeline.schema.common import MadeFrom, Record, Share
 
 CALIBRATION = "calibration.json"
 Signal = Literal["confidence", "features", "both"]
-"""confidence: the highest probability; features: what the prediction rests on; both: the two together."""
+"""confidence: the highest probability; features: the shares of a prediction's support that come from doubtful ones."""
 
 AbstentionVerdict = Literal["helps", "unproven", "hurts", "unknown"]
 """Whether features add to confidence. helps, hurts: the interval of the difference is on one side of 0; unknown: no
-feature is marked, so there is nothing to compare."""
+feature is doubtful, so there is nothing to compare."""
 
 
 class ReliabilityBin(Record):
@@ -39,7 +39,7 @@ class ErrorFeature(Record):
     """A feature that fires in more of the errors than of the other headlines."""
 
     feature: NonNegativeInt
-    n_headlines: NonNegativeInt = Field(description="in which it fires, of those that choose")
+    n_headlines: NonNegativeInt = Field(description="in which it fires, of those that fit")
     n_errors: NonNegativeInt = Field(description="of these, predicted wrongly")
     p: Share = Field(description="Fisher's exact test, one-sided; not adjusted for the number of features")
 
@@ -53,7 +53,7 @@ class Ranking(Record):
     beyond_confidence: tuple[FiniteFloat, FiniteFloat] | None = Field(
         description="95 % of the area minus that of confidence, paired; null for confidence itself"
     )
-    risks: list[Share] = Field(description="error rate among the surest headlines, at each of `coverages`")
+    error_rates: list[Share] = Field(description="among the surest headlines, at each of `coverages`")
 
 
 class CalibrationFile(MadeFrom):
@@ -72,8 +72,9 @@ class CalibrationFile(MadeFrom):
     after: Reliability = Field(description="with the temperature")
     n_compared: NonNegativeInt = Field(description="features whose share of the errors was tested")
     error_features: list[ErrorFeature] = Field(description="those with p < 0.05, the smallest p first")
+    seeds: list[int] = Field(description="of the other trainings in which `family` looked for features")
     n_unstable: NonNegativeInt | None = Field(
-        description="features that other seeds do not all have; null: `family` found no training with another seed"
+        description="features that fire in the headlines that fit, and that not all of `seeds` have; null: no seeds"
     )
     coverages: list[Share] = Field(description="shares of headlines that are answered, falling")
     rankings: list[Ranking]

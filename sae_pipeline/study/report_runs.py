@@ -125,8 +125,8 @@ def calibration_lines(file: CalibrationFile) -> Iterator[str]:
     """How far probabilities can be trusted, and what abstaining leaves of the errors."""
     yield f"{file.run_id}: {_ABSTENTION[file.verdict]} ({file.seconds:.0f} s on {file.device})"
     yield (
-        f"fitted on {file.n_fit:,} headlines, {file.n_fit_errors:,} of them predicted wrongly; figures are of "
-        f"{file.n_test:,} others, {file.n_test_errors:,} of them wrong"
+        f"fitted on {file.n_fit:,} headlines, {file.n_fit_errors:,} of them predicted wrongly; probabilities and error "
+        f"rates are of {file.n_test:,} others, {file.n_test_errors:,} of them wrong"
     )
     yield ""
     yield f"{'temperature':>11}  confidence  accuracy  calibration error     NLL   Brier"
@@ -140,7 +140,7 @@ def calibration_lines(file: CalibrationFile) -> Iterator[str]:
     unstable = "" if file.n_unstable is None else f", {file.n_unstable:,} that other seeds do not all have"
     yield (
         f"doubtful features: {len(file.error_features):,} that fire in more of the errors (of {file.n_compared:,}; "
-        f"{0.05 * file.n_compared:.0f} by chance){unstable}"
+        f"at most {0.05 * file.n_compared:.0f} by chance){unstable}"
     )
     yield "error rate among the surest headlines, by the share that is answered; area: its mean over all shares"
     shown = [n for n, coverage in enumerate(file.coverages) if coverage in _COVERAGES]
@@ -150,7 +150,7 @@ def calibration_lines(file: CalibrationFile) -> Iterator[str]:
         less = bracketed(ranking.beyond_confidence, "+.4f") if ranking.beyond_confidence else ""
         yield (
             f"{ranking.signal:11}  "
-            + "  ".join(f"{ranking.risks[n]:6.1%}" for n in shown)
+            + "  ".join(f"{ranking.error_rates[n]:6.1%}" for n in shown)
             + f"  {area}"
             + (f", minus that of confidence {less}" if less else "")
         )

@@ -1,5 +1,8 @@
 """The verb on a real run and its parts beside plain definitions, on predictions whose truth is known, and bad input."""
 
+import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,7 @@ import torch
 
 from sae_pipeline.__main__ import main
 from sae_pipeline.artefacts.checksums import write_sealed
-from sae_pipeline.calibration.abstention import Rests, error_features, marked, rankings, shares_out_of_fold, verdict
+from sae_pipeline.calibration.abstention import Support, error_features, flags_of, rankings, shares_out_of_fold, verdict
 from sae_pipeline.calibration.reliability import fitted_temperature, reliability
 from sae_pipeline.calibration.verb import calibrate
 from sae_pipeline.causal.attribution import attribute
@@ -17,10 +20,12 @@ from sae_pipeline.classifier.logits import softmax
 from sae_pipeline.config import CalibrateConfig
 from sae_pipeline.evaluation.bootstrap import area_under_risk_coverage
 from sae_pipeline.headlines.text import in_testing_half
+from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.fit_added import calibration_problems
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.runs.run_files import read_added
 from sae_pipeline.schema.calibration import CALIBRATION, CalibrationFile
+from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.study import present
 from tests.conftest import SmallStudy
 
@@ -90,12 +95,18 @@ class TestAbstention:
         assert low < area.value < high
         assert area_under_risk_coverage(-wrong.astype(float), wrong).value < area.value
 
+    def test_equally_sure_headlines_are_in_no_order(self) -> None:
+        """Where a signal says nothing, the order of the table is not taken for one."""
+        wrong = np.arange(2000) >= 1600
+        for one in (wrong, wrong[::-1]):
+            assert area_under_risk_coverage(np.zeros(2000), one).value == pytest.approx(0.2, abs=0.03)
+
     def test_shares_of_support(self) -> None:
-        """Only what speaks for the predicted class counts; a headline without support rests on nothing."""
+        """Only what speaks for the predicted class counts; a headline without support support on nothing."""
         effects = np.array([[3.0, -3.0], [1.0, -1.0], [-2.0, 2.0], [-1.0, 1.0]])
-        rests = Rests.of(np.array([0, 0, 0, 1]), np.array([0, 1, 2, 0]), effects, np.array([0, 0]), d_sae=3)
-        assert rests.share(np.array([True, False, True])).tolist() == [0.75, 0.0]
-        assert rests.counts(np.array([True, True])).tolist() == [2, 1, 1]
+        support = Support.of_effects(np.array([0, 0, 0, 1]), np.array([0, 1, 2, 0]), effects, np.array([0, 0]), d_sae=3)
+        assert support.share(np.array([True, False, True])).tolist() == [0.75, 0.0]
+        assert support.counts(np.array([True, True])).tolist() == [2, 1, 1]
 
     def test_features_of_errors_are_found(self) -> None:
         """A feature that fires in the errors is listed first, its p is Fisher's, and shares come from other folds."""
@@ -105,11 +116,11 @@ class TestAbstention:
         fires[:, 7] = np.where(RNG.random(n) < 0.9, wrong, ~wrong)
         headline, feature = np.nonzero(fires)
         effects = np.ones((len(headline), 2))
-        rests = Rests.of(headline, feature, effects, np.zeros(n, np.int64), d_sae)
-        features, n_tested = error_features(rests, wrong, np.ones(n, bool))
+        support = Support.of_effects(headline, feature, effects, np.zeros(n, np.int64), d_sae)
+        features, n_tested = error_features(support, wrong, np.ones(n, bool))
         assert features[0].feature == 7 and features[0].p < 1e-20 and n_tested == d_sae
         assert features[0].n_errors == int((fires[:, 7] & wrong).sum())
-        shares = shares_out_of_fold(rests, wrong, 0)
+        shares = shares_out_of_fold(support, wrong, 0)
         assert shares[wrong].mean() > 2 * shares[~wrong].mean()
 
     def test_no_headline_chooses_its_own_features(self) -> None:
@@ -117,9 +128,9 @@ class TestAbstention:
         n, d_sae = 400, 300
         wrong = RNG.random(n) < 0.2
         headline, feature = np.nonzero(RNG.random((n, d_sae)) < 0.3)
-        rests = Rests.of(headline, feature, np.ones((len(headline), 2)), np.zeros(n, np.int64), d_sae)
-        features, _ = error_features(rests, wrong, np.ones(n, bool))
-        own, of_others = rests.share(marked(features, d_sae)), shares_out_of_fold(rests, wrong, 0)
+        support = Support.of_effects(headline, feature, np.ones((len(headline), 2)), np.zeros(n, np.int64), d_sae)
+        features, _ = error_features(support, wrong, np.ones(n, bool))
+        own, of_others = support.share(flags_of(features, d_sae)), shares_out_of_fold(support, wrong, 0)
         assert own[wrong].mean() > 1.25 * own[~wrong].mean()
         assert of_others[wrong].mean() < 1.25 * of_others[~wrong].mean()
 
@@ -131,7 +142,7 @@ class TestAbstention:
         for both, expected in ((perfect, "helps"), (-perfect, "hurts"), (sure, "unproven")):
             found = rankings({"confidence": sure, "features": sure, "both": both}, wrong)
             assert verdict(found) == expected
-            assert found[0].risks[0] == pytest.approx(wrong.mean()) and found[0].beyond_confidence is None
+            assert found[0].error_rates[0] == pytest.approx(wrong.mean()) and found[0].beyond_confidence is None
         assert verdict(rankings({"confidence": sure}, wrong)) == "unknown"
 
 
@@ -169,11 +180,32 @@ class TestVerb:
         effects = attribute(probe, reading, steps=0).by_feature(reading.firings, "gradient")
         assert len(effects) == len(reading.firings.group_feature)
 
+    def test_unstable_features(self, root: Path, run: Run, tmp_path: Path) -> None:
+        """With two other seeds, a feature counts as unstable if it fires and one of them has no match."""
+        study = tmp_path / "study"
+        shutil.copytree(root, study, copy_function=os.link)
+        copy = read_run(find_run(study / "analysis_data", None))
+        (copy.folder / CALIBRATION).unlink(missing_ok=True)
+        d_sae, counts = copy.metadata.sae.d_sae, np.array(copy.feature_stats.headline_counts)
+        sizes = enumerate(("2k", "2k", "1k"))
+        members = [{"size": size, "sae_hash": f"s{n}", "seed": n, "kind": "relu"} for n, size in sizes]
+        columns = {"feature": [0] * d_sae, "cosine": [0.8] * d_sae, "coactivation": [0.5] * d_sae}
+        found = [["match" if n % step else "absent" for n in range(d_sae)] for step in (2, 3, 1)]
+        matches = [{**columns, "verdict": verdicts} for verdicts in found]
+        family = {**made_from(copy), "d_sae": d_sae, "n_tokens": 9, "members": members, "matches": matches}
+        add_file(copy, FAMILY, json.dumps(family).encode())
+        file = calibrate(CalibrateConfig(), study, CPU)
+        live = sum(n % 2 == 0 or n % 3 == 0 for n in np.flatnonzero(counts))
+        assert file.seeds == [0, 1] and file.n_unstable is not None
+        assert 0.8 * live < file.n_unstable <= live  # some fire in the testing half alone
+        assert [one.signal for one in file.rankings] == ["confidence", "features", "both"]
+
     def test_bad_input(self, root: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
         """No labels, too few errors: one sentence each, and nothing is written."""
         (run.folder / CALIBRATION).unlink(missing_ok=True)
         assert main(["calibrate", "--root", str(root), "--max-headlines", "30"]) == 2
-        assert "wrong predictions are in one half" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert "has only" in error and error.rstrip().endswith("analyze more headlines, or raise --max-headlines.")
         path = run.folder / "metadata.json"
         before = path.read_bytes()
         content = read_run(run.folder).metadata.model_copy(update={"labelled": False}).model_dump_json()

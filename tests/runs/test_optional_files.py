@@ -192,6 +192,8 @@ LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "calibration, twice": (twice(CALIBRATION, "error_features"), rf"{CALIBRATION}, error_features", TRUST),
     "calibration, a headline": (edited(CALIBRATION, lambda d: d.update(n_test=5)), r"before.bins", TRUST),
     "calibration, no order": (edited(CALIBRATION, lambda d: d["rankings"].pop()), r"rankings", TRUST),
+    "calibration, coverages": (edited(CALIBRATION, lambda d: d["coverages"].reverse()), r"coverages", TRUST),
+    "calibration, seeds": (edited(CALIBRATION, lambda d: d.update(seeds=[])), r"n_unstable, seeds", TRUST),
     "calibration, its verdict": (edited(CALIBRATION, lambda d: d.update(verdict="unknown")), r"verdict", TRUST),
     "contrast, no kinds": (edited(CONTRAST, lambda d: d.update(kinds=[])), rf"{CONTRAST} kinds|{CONTRAST}, kinds", TRY),
     "contrast, a pair more": (edited(CONTRAST, lambda d: d["kinds"][1].update(n_pairs=3)), r"kinds.1.n_pairs", TRY),

@@ -118,6 +118,14 @@ def test_bad_input(acts: torch.Tensor) -> None:
         train(acts, config, l1=1e3)
 
 
+def test_one_reading_has_one_batch_size(acts: torch.Tensor) -> None:
+    """SAEs that cannot see the same batches are not trained together in silence."""
+    configs = (TrainConfig(latent_dims=(96,), batch_size=size, num_epochs=2) for size in (250, 500))
+    jobs = [Job(str(n), sae_config(D_IN, 96), config) for n, config in enumerate(configs)]
+    with pytest.raises(ValueError, match="different batch sizes"):
+        train_saes(HeldTokens(acts), acts.mean(0), torch.ones(()), jobs, torch.device("cpu"))
+
+
 def test_activations_that_are_no_numbers(acts: torch.Tensor) -> None:
     """NaN, infinity and constant tokens raise an error; a constant dimension does not."""
     config = TrainConfig(latent_dims=(96,), batch_size=500, num_epochs=1)

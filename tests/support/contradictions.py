@@ -228,7 +228,8 @@ _EDITS: dict[str, dict[str, Edit]] = {
             {"feature": 4000, "n_headlines": 1, "n_errors": 1, "p": 0.1}
         ),
         "more errors": lambda c: c.update(n_test_errors=c["n_test"] + 1),
-        "a risk less": lambda c: c["rankings"][0]["risks"].pop(),
+        "a rate less": lambda c: c["rankings"][0]["error_rates"].pop(),
+        "seeds without a count": lambda c: c.update(seeds=[7], n_unstable=None),
         "a signal less": lambda c: c["rankings"].append(c["rankings"][0]),
         "other classes": lambda c: c["labels"].reverse(),
         "another run is named": _set(run_id="run-077"),

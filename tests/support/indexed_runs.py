@@ -166,11 +166,17 @@ def calibration_of(run: Run) -> dict[str, Any]:
         for confidence, accuracy in ((0.6, 0.5), (0.95, 1.0))
     ]
     scores = {"confidence": 0.775, "nll": 0.6, "brier": 0.4, "ece": 0.2, "bins": bins}
-    risks = {"confidence": [0.25, 0.1, 0.0], "features": [0.25, 0.2, 0.1], "both": [0.25, 0.0, 0.0]}
+    rates = {"confidence": [0.25, 0.1, 0.0], "features": [0.25, 0.2, 0.1], "both": [0.25, 0.0, 0.0]}
     beyond = {"confidence": None, "features": [-0.01, 0.05], "both": [-0.04, -0.01]}
     rankings = [
-        {"signal": signal, "area": 0.1, "interval": [0.05, 0.2], "beyond_confidence": beyond[signal], "risks": one}
-        for signal, one in risks.items()
+        {
+            "signal": signal,
+            "area": 0.1,
+            "interval": [0.05, 0.2],
+            "beyond_confidence": beyond[signal],
+            "error_rates": one,
+        }
+        for signal, one in rates.items()
     ]
     return {
         **made_from(run),
@@ -184,9 +190,10 @@ def calibration_of(run: Run) -> dict[str, Any]:
         "n_test_errors": 1,
         "temperature": 1.5,
         "before": scores,
-        "after": {**scores, "ece": 0.1},
+        "after": {**scores, "ece": 0.1, "nll": 0.5},
         "n_compared": 40,
         "error_features": [{"feature": feature, "n_headlines": 3, "n_errors": 2, "p": 0.01} for feature in (3, 5)],
+        "seeds": [1, 2],
         "n_unstable": 7,
         "coverages": [1.0, 0.9, 0.5],
         "rankings": rankings,

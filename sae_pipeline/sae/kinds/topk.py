@@ -27,7 +27,7 @@ class TopKStep(SparseStepper):
     decay = 0.95  # 0.3 leaves 2 to 4 % more FVU; kinds with a λ lose by 0.95, as they become sparse late
     bias_range = 2.0  # some features start as specialists: FVU on dev 4 % lower at k = 16 and at 32k, same at k = 128
     momentum = 0.9
-    weight_decay = 0.4  # FVU on dev 1 to 5 % lower, most at large k and d_sae, where these kinds learn train by heart
+    weight_decay = 0.4  # FVU on dev is lower, most at large k; see docs/results/quality.md
     common_state = SparseStepper.common_state | {"floor"}
 
     def __init__(self, W_dec: Tensor, k: int, **options: Unpack[Options]) -> None:

@@ -12,7 +12,7 @@ import { useCalibration } from './useCalibration'
 
 const VERDICTS: Record<CalibrationAnswer['verdict'], string> = {
   helps: 'Features help to say when to abstain: with them, fewer errors remain than with confidence alone.',
-  unproven: 'It is not proven that features help to say when to abstain: confidence alone does about as well.',
+  unproven: 'It is not proven that features help to say when to abstain.',
   hurts: 'Features do not help to say when to abstain: with them, more errors remain than with confidence alone.',
   unknown: 'No feature is doubtful, so confidence alone says when to abstain.',
 }
@@ -31,7 +31,7 @@ export function Calibration({ run, address }: { run: Run; address: Address }) {
           <SaveButtons
             what="the calibration"
             ways={{
-              CSV: () => saveFile(`${run.run_id}-abstention.csv`, csv(data.rankings.flatMap(({ signal, risks }) => risks.map((risk, n) => ({ signal, answered: data.coverages[n], error_rate: risk })))), 'text/csv'),
+              CSV: () => saveFile(`${run.run_id}-abstention.csv`, csv(data.rankings.flatMap((one) => one.error_rates.map((rate, n) => ({ signal: one.signal, answered: data.coverages[n], error_rate: rate })))), 'text/csv'),
               JSON: () => saveFile(`${run.run_id}-calibration.json`, JSON.stringify(data, null, 2), 'application/json'),
             }}
           />
@@ -55,11 +55,11 @@ function Found({ file, address }: { file: CalibrationAnswer; address: Address })
   return (
     <>
       <p className="max-w-[56rem] pb-4">
-        <Strong>{fit(file.temperature)}</Strong>{' '}
+        <Strong>{fit(file)}</Strong>{' '}
         <Strong>{VERDICTS[file.verdict]}</Strong>
         <span className="mt-1 block text-xs text-soft">
-          Both were fitted on {counted(file.n_fit, 'headline')}, of which {count(file.n_fit_errors)} are predicted wrongly. All figures are of {count(file.n_test)} others, of which{' '}
-          {count(file.n_test_errors)} are predicted wrongly.
+          The temperature, the doubtful features and the orders come from {counted(file.n_fit, 'headline')}, of which {count(file.n_fit_errors)} are predicted wrongly. Probabilities and error
+          rates are of {count(file.n_test)} others, of which {count(file.n_test_errors)} are predicted wrongly.
         </span>
       </p>
       <div className="grid grid-cols-1 gap-x-12 gap-y-6 md:grid-cols-2">
@@ -127,11 +127,11 @@ function Orders({ file }: { file: CalibrationAnswer }) {
             <tr key={ranking.signal} className="border-t border-line">
               <th scope="row" className="py-1 text-left font-normal">{SIGNALS[ranking.signal]}</th>
               {shown.map((n) => (
-                <td key={n} className={CELL}>{percent(ranking.risks[n] ?? 0)}</td>
+                <td key={n} className={CELL}>{percent(ranking.error_rates[n] ?? 0)}</td>
               ))}
               <td className={CELL}>
                 {percent(ranking.area)}
-                {ranking.beyond_confidence && <span className="block text-xs text-soft">[{points(ranking.beyond_confidence[0])}, {points(ranking.beyond_confidence[1])}]</span>}
+                {ranking.beyond_confidence && <span className="block text-xs text-soft">[{points(ranking.beyond_confidence[0])}, {points(ranking.beyond_confidence[1])} points]</span>}
               </td>
             </tr>
           ))}
@@ -147,7 +147,7 @@ function Doubtful({ file, address }: { file: CalibrationAnswer; address: Address
   return (
     <div className="min-w-0 md:col-span-2">
       <p className="text-xs text-soft">
-        Doubtful features: {count(file.error_features.length)} of {count(file.n_compared)} fire in more of the errors than elsewhere, where chance gives {count(Math.round(0.05 * file.n_compared))}
+        Doubtful features: {count(file.error_features.length)} of {count(file.n_compared)} fire in more of the errors than elsewhere, where chance gives at most {count(Math.round(0.05 * file.n_compared))}
         {file.n_unstable == null ? '' : `; ${count(file.n_unstable)} are not found by all other seeds`}.
         {features.length > 0 && ' The first ones, with the share of their headlines that is predicted wrongly:'}
       </p>
@@ -166,11 +166,10 @@ function Doubtful({ file, address }: { file: CalibrationAnswer; address: Address
   )
 }
 
-/** What a temperature says of the probabilities. */
-function fit(temperature: number): string {
-  const divided = `Divide the logits by ${temperature.toFixed(2)}: the probabilities are`
-  if (Math.abs(Math.log(temperature)) < 0.05) return 'The probabilities fit as they are.'
-  return `${divided} ${temperature > 1 ? 'too sure' : 'not sure enough'}.`
+/** What the temperature says of the probabilities. */
+function fit({ temperature, before, after }: CalibrationAnswer): string {
+  if (Math.abs(Math.log(temperature)) < 0.05 || after.nll >= before.nll) return 'No temperature makes the probabilities fit better.'
+  return `The probabilities are too ${temperature > 1 ? 'sure' : 'unsure'}: they fit better if the logits are divided by ${temperature.toFixed(2)}.`
 }
 
 /** A change of a share, in points. */

@@ -8,7 +8,7 @@ const [LEFT, RIGHT, TOP, BOTTOM] = [52, 14, 12, 42]
 type Ranking = CalibrationAnswer['rankings'][number]
 
 /** The names of the signals that order the headlines. */
-export const SIGNALS: Record<Ranking['signal'], string> = { confidence: 'confidence', features: 'features', both: 'both' }
+export const SIGNALS: Record<Ranking['signal'], string> = { confidence: 'confidence', features: 'features', both: 'confidence and features' }
 const LINES: Record<Ranking['signal'], { colour: string; dashes?: string }> = {
   confidence: { colour: 'var(--color-plum)' },
   features: { colour: 'var(--color-bearish)', dashes: '2 4' },
@@ -62,7 +62,7 @@ export function ReliabilityChart({ file, name }: { file: CalibrationAnswer; name
 
 /** The error rate among the headlines that are answered, by their share, for each order of the headlines. */
 export function RiskCoverage({ file, name }: { file: CalibrationAnswer; name: string }) {
-  const levels = ticks(0, Math.max(0.01, ...file.rankings.flatMap(({ risks }) => risks)), 4)
+  const levels = ticks(0, Math.max(0.01, ...file.rankings.flatMap((ranking) => ranking.error_rates)), 4)
   const top = levels.at(-1) ?? 1
   const least = Math.min(...file.coverages)
   return (
@@ -70,18 +70,18 @@ export function RiskCoverage({ file, name }: { file: CalibrationAnswer; name: st
       title="Errors when some headlines are left unanswered"
       name={name}
       aside={<Legend entries={file.rankings.map(({ signal }) => ({ name: SIGNALS[signal], colour: LINES[signal].colour }))} />}
-      caption="The error rate among the surest headlines. Confidence is the highest probability; features are the shares of a prediction that rest on doubtful features."
+      caption="The error rate among the surest headlines. Confidence is the highest probability; features: how much of the support for a prediction comes from doubtful features."
     >
       {(width, id) => {
         const x = (share: number) => LEFT + ((share - least) / Math.max(1 - least, 0.01)) * (width - LEFT - RIGHT)
-        const y = (risk: number) => TOP + (1 - risk / top) * (HEIGHT - TOP - BOTTOM)
+        const y = (rate: number) => TOP + (1 - rate / top) * (HEIGHT - TOP - BOTTOM)
         return (
           <svg role="img" aria-labelledby={id} width={width} height={HEIGHT} className="block text-soft">
             <Levels levels={levels} y={y} width={width} />
-            {file.rankings.map(({ signal, risks }) => (
+            {file.rankings.map(({ signal, error_rates: rates }) => (
               <polyline
                 key={signal}
-                points={risks.map((risk, n) => `${x(file.coverages[n] ?? 1)},${y(risk)}`).join(' ')}
+                points={rates.map((rate, n) => `${x(file.coverages[n] ?? 1)},${y(rate)}`).join(' ')}
                 fill="none"
                 stroke={LINES[signal].colour}
                 strokeWidth="2"
