@@ -11,7 +11,8 @@ import pytest
 
 from sae_pipeline.__main__ import main
 from sae_pipeline.artefacts.checksums import seal, without_seal
-from sae_pipeline.schema.paper import PAPER
+from sae_pipeline.paper.recompute import tolerance
+from sae_pipeline.schema.paper import PAPER, Number
 from tests.conftest import SmallStudy
 
 
@@ -123,3 +124,22 @@ def test_an_archive_of_another_version(
     assert main(["verify", str(other)]) == 2
     error = capsys.readouterr().err
     assert "version 7 of the format of papers, and this program reads version 1" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "n", "expected"),
+    [
+        ("sae/4k/l0/held_out", 60.0, None, 0.6),  # 1 %
+        ("sae/4k/fvu/held_out", 0.002, None, 1e-4),
+        ("sae/4k/spliced/unchanged", 0.99, 2000, 0.005),  # 0.5 % of the headlines
+        ("sae/4k/spliced/unchanged", 0.99, 60, 1 / 60),  # or one of them
+        ("classifier/macro_f1", 0.8, 2000, 0.01),
+        ("sae/4k/dead", 0.2, None, 0.005),
+        ("sae/4k/spliced/mcnemar_p", 0.5, None, 0.1),
+        ("sae/4k/spliced/recovered/mean", 0.9, None, 0.02),
+    ],
+)
+def test_noise(name: str, value: float, n: int | None, expected: float) -> None:
+    """By how much a number may differ on another machine, as the last line of `verify` says."""
+    number = Number(name=name, value=value, n=n, check="weights")
+    assert tolerance(number) == pytest.approx(expected, abs=1e-9)
