@@ -1,4 +1,4 @@
-"""Tries three ideas from papers for few headlines, beside an ordinary training. None of them is in the product.
+"""Tries three ideas from papers for few headlines, beside an ordinary training. None of them is in the product yet.
 
     python -m benchmarks.small_data_ideas --root STUDY        measures what is missing, then prints the table
     QUICK=1 python -m benchmarks.small_data_ideas             prints what is stored

@@ -24,4 +24,4 @@ def test_a_server_of_a_run() -> None:
 def test_a_server_with_a_live_model(study: SmallStudy, tmp_path: Path) -> None:
     shutil.copytree(study.root / "finbert_sae" / "store", tmp_path / "finbert_sae" / "store")
     shutil.copytree(study.root / "analysis_data", tmp_path / "analysis_data")
-    check(fuzz(200, 3, tmp_path / "analysis_data", "--live"))
+    check(fuzz(300, 4, tmp_path / "analysis_data", "--live"))
