@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -58,7 +59,7 @@ def test_the_road(study: SmallStudy, tmp_path: Path, positions: str) -> None:
     record = pipeline.train(config.extract, config.train, tmp_path, CPU)[f"64-{positions}"]
     n_train = len(present.same_headlines(tmp_path).train)
     assert record.report.train.n_tokens == n_train and record.report.spliced.positions == positions
-    assert record.report.train.l0 == pytest.approx(8, abs=0.01) and record.report.train.fvu < 0.9
+    assert 7.7 < record.report.train.l0 <= 8 and record.report.train.fvu < 0.9  # a few have less than 8 above 0
     folder = pipeline.analyze(config, tmp_path, CPU)
     run = read_run(folder)
     _check_run(run, positions)
@@ -75,8 +76,9 @@ def _check_run(run: Run, positions: str) -> None:
     assert run.metadata.totals.n_counted_tokens == N == run.feature_stats.n_headlines
     assert not any("token" in metric.description for metric in run.metadata.metrics)
     assert run.feature_stats.counts == run.feature_stats.headline_counts  # one vector: fires once or not at all
+    sizes = [len(headline.features) for headline in run.headline_features.headlines]
+    assert max(sizes) == 8 and np.mean(sizes) > 7.7
     for headline in run.headline_features.headlines:
-        assert len(headline.features) == 8
         assert all((one.token, one.word, one.positions, one.position) == ("", "", [], 0) for one in headline.features)
     assert all(not one.words for one in run.feature_tokens.features)
     assert "whole" in run.headline(0)._repr_html_()
