@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { classLook, className } from './classes'
-import { count, counted, metricUnit, metricValue, number, percent, rarity, signed, when } from './format'
+import { count, counted, inPoints, metricUnit, metricValue, number, percent, rarity, signed, when } from './format'
 
 describe('number', () => {
   it.each([
@@ -28,6 +28,7 @@ describe('counts, shares and times', () => {
     const shares = [0, 0.168, 0.0099, 0.000024, 2e-9]
     expect(shares.map(rarity)).toEqual(['0.0 %', '16.8 %', '0.99 %', '0.0024 %', '<0.00001 %'])
   })
+  it('give a change in percentage points its sign', () => expect([0.0123, -0.5, 0].map(inPoints)).toEqual(['+1.23', '−50.00', '+0.00']))
   it('give an effect its sign', () => expect([0.41, -2.3, 0].map(signed)).toEqual(['+0.410', '−2.30', '0']))
   it('never round a share to none or all', () => {
     expect([0, 0.0001, 0.057, 0.9749, 0.99999, 1].map(percent)).toEqual([

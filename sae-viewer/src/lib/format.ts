@@ -37,6 +37,11 @@ export function percent(share: number): string {
   return `${(share * 100).toFixed(1)} %`
 }
 
+/** A change of a share in percentage points, with its sign: "−1.25". */
+export function inPoints(change: number): string {
+  return `${change < 0 ? '−' : '+'}${Math.abs(100 * change).toFixed(2)}`
+}
+
 /** A share that may be very small: below one per cent with two significant digits, as in "0.0024 %". */
 export function rarity(share: number): string {
   const parts = 100 * share

@@ -1,13 +1,11 @@
 import { Link } from 'wouter'
 import { FeatureCalled } from '../../components/FeatureName'
-import { WithCommands } from '../../components/Notices'
-import { SaveButtons } from '../../components/SaveButtons'
 import type { CalibrationAnswer, Run } from '../../interpAPI'
 import { FEATURES, writeAddress, type Address } from '../../lib/address'
-import { csv, saveFile } from '../../lib/download'
-import { count, counted, number, percent } from '../../lib/format'
+import { count, counted, inPoints, number, percent } from '../../lib/format'
 import { ReliabilityChart, RiskCoverage, SIGNALS } from './CalibrationCharts'
-import { CELL, HEAD, Section, Strong } from './Section'
+import { Finding } from './Finding'
+import { CELL, HEAD, Strong } from './Section'
 import { useCalibration } from './useCalibration'
 
 const VERDICTS: Record<CalibrationAnswer['verdict'], string> = {
@@ -21,35 +19,16 @@ const LISTED = 12 // doubtful features
 
 /** How far probabilities can be trusted, and when the classifier should abstain. */
 export function Calibration({ run, address }: { run: Run; address: Address }) {
-  const { data, error } = useCalibration(run.run_id)
   return (
-    <Section
-      title="Calibration and abstention"
-      className="md:col-span-2"
-      aside={
-        data && (
-          <SaveButtons
-            what="the calibration"
-            ways={{
-              CSV: () => saveFile(`${run.run_id}-abstention.csv`, csv(data.rankings.flatMap((one) => one.error_rates.map((rate, n) => ({ signal: one.signal, answered: data.coverages[n], error_rate: rate })))), 'text/csv'),
-              JSON: () => saveFile(`${run.run_id}-calibration.json`, JSON.stringify(data, null, 2), 'application/json'),
-            }}
-          />
-        )
-      }
-    >
-      {error ? (
-        <p className={error.code === 'no_calibration' ? 'text-soft' : 'text-wrong'}>
-          <WithCommands>{error.message}</WithCommands>
-        </p>
-      ) : data ? (
-        <Found file={data} address={address} />
-      ) : (
-        <span className="skeleton block h-40" />
-      )}
-    </Section>
+    <Finding title="Calibration and abstention" answer={useCalibration(run.run_id)} none="no_calibration" what="the calibration" table={{ name: 'abstention', rows }}>
+      {(file) => <Found file={file} address={address} />}
+    </Finding>
   )
 }
+
+/** The error rates as a table. */
+const rows = (file: CalibrationAnswer) =>
+  file.rankings.flatMap((one) => one.error_rates.map((rate, n) => ({ signal: one.signal, answered: file.coverages[n], error_rate: rate })))
 
 function Found({ file, address }: { file: CalibrationAnswer; address: Address }) {
   return (
@@ -131,7 +110,7 @@ function Orders({ file }: { file: CalibrationAnswer }) {
               ))}
               <td className={CELL}>
                 {percent(ranking.area)}
-                {ranking.beyond_confidence && <span className="block text-xs text-soft">[{points(ranking.beyond_confidence[0])}, {points(ranking.beyond_confidence[1])} points]</span>}
+                {ranking.beyond_confidence && <span className="block text-xs text-soft">[{inPoints(ranking.beyond_confidence[0])}, {inPoints(ranking.beyond_confidence[1])} points]</span>}
               </td>
             </tr>
           ))}
@@ -157,7 +136,7 @@ function Doubtful({ file, address }: { file: CalibrationAnswer; address: Address
             <Link href={writeAddress({ ...FEATURES, run: address.run, feature: one.feature })} className="flex min-w-0 items-baseline gap-1.5 hover:underline">
               <span className="text-soft tabular-nums">{one.feature}</span>
               <FeatureCalled feature={one.feature} found={file.found_names[one.feature]} word={undefined} />
-              <span className="text-soft tabular-nums">{whole(one.n_errors / Math.max(one.n_headlines, 1))}</span>
+              <span className="shrink-0 text-soft tabular-nums">{whole(one.n_errors / Math.max(one.n_headlines, 1))}</span>
             </Link>
           </li>
         ))}
@@ -172,7 +151,4 @@ function fit({ temperature, before, after }: CalibrationAnswer): string {
   return `The probabilities are too ${temperature > 1 ? 'sure' : 'unsure'}: they fit better if the logits are divided by ${temperature.toFixed(2)}.`
 }
 
-/** A change of a share, in points. */
-const points = (change: number) => `${change < 0 ? '−' : '+'}${Math.abs(100 * change).toFixed(2)}`
-
-const whole = (share: number) => `${Math.round(100 * share)} %`
+const whole = (share: number) => `${Math.round(100 * share)}\u00a0%`

@@ -28,7 +28,7 @@ export function ReliabilityChart({ file, name }: { file: CalibrationAnswer; name
       title="Confidence and accuracy"
       name={name}
       aside={<Legend entries={series} />}
-      caption="Each mark is a tenth of the headlines, with neighbouring confidence. On the dotted line, 80 % confidence means right in 80 % of the cases. Bars are 95 % intervals."
+      caption="Each mark is a tenth of the headlines, with neighbouring confidence. On the dotted line, headlines with a confidence of four fifths are right in four fifths of the cases. Bars are 95 % intervals."
     >
       {(width, id) => {
         const x = (share: number) => LEFT + ((share - bottom) / (1 - bottom)) * (width - LEFT - RIGHT)

@@ -1,13 +1,11 @@
 import { Link } from 'wouter'
 import { FeatureCalled } from '../../components/FeatureName'
-import { WithCommands } from '../../components/Notices'
-import { SaveButtons } from '../../components/SaveButtons'
 import type { MendingAnswer, MendingChange, Run } from '../../interpAPI'
 import { FEATURES, writeAddress, type Address } from '../../lib/address'
-import { csv, saveFile } from '../../lib/download'
-import { count, counted, number, percent } from '../../lib/format'
+import { count, counted, inPoints, number, percent } from '../../lib/format'
 import { visible } from '../../lib/text'
-import { CELL, HEAD, Section, Strong } from './Section'
+import { Finding } from './Finding'
+import { CELL, HEAD, Strong } from './Section'
 import { useMending } from './useMending'
 
 const VERDICTS: Record<MendingAnswer['verdict'], string> = {
@@ -19,35 +17,15 @@ const VERDICTS: Record<MendingAnswer['verdict'], string> = {
 
 /** Which features are edited so that wrong predictions are mended, and what the edits do on headlines that chose nothing. */
 export function Mending({ run, address }: { run: Run; address: Address }) {
-  const { data, error } = useMending(run.run_id)
   return (
-    <Section
-      title="Mended predictions"
-      className="md:col-span-2"
-      aside={
-        data && (
-          <SaveButtons
-            what="the edits"
-            ways={{
-              CSV: () => saveFile(`${run.run_id}-mending.csv`, csv(data.steps.map((step, n) => ({ ...step, kept: n < data.edits.length }))), 'text/csv'),
-              JSON: () => saveFile(`${run.run_id}-mending.json`, JSON.stringify(data, null, 2), 'application/json'),
-            }}
-          />
-        )
-      }
-    >
-      {error ? (
-        <p className={error.code === 'no_mending' ? 'text-soft' : 'text-wrong'}>
-          <WithCommands>{error.message}</WithCommands>
-        </p>
-      ) : data ? (
-        <Found file={data} address={address} />
-      ) : (
-        <span className="skeleton block h-40" />
-      )}
-    </Section>
+    <Finding title="Mended predictions" answer={useMending(run.run_id)} none="no_mending" what="the edits" table={{ name: 'mending', rows }}>
+      {(file) => <Found file={file} address={address} />}
+    </Finding>
   )
 }
+
+/** The steps of the search as a table. */
+const rows = (file: MendingAnswer) => file.steps.map((step, n) => ({ ...step, kept: n < file.edits.length }))
 
 function Found({ file, address }: { file: MendingAnswer; address: Address }) {
   return (
@@ -159,8 +137,8 @@ function Changes({ file, change }: { file: MendingAnswer; change: MendingChange 
       </div>
       {sets && (
         <p className="mt-2 text-xs text-soft">
-          {counted(sets.accuracy_changes.length, 'set')} of random features that fire in about as many headlines change the accuracy by {points(mean)} on average and{' '}
-          {points(Math.max(...sets.accuracy_changes))} at most; {count(sets.n_as_good)} {sets.n_as_good === 1 ? 'is' : 'are'} as good as the edits.
+          {counted(sets.accuracy_changes.length, 'set')} of random features that fire in about as many headlines change the accuracy by {inPoints(mean)} points on average and{' '}
+          {inPoints(Math.max(...sets.accuracy_changes))} points at most; {count(sets.n_as_good)} {sets.n_as_good === 1 ? 'is' : 'are'} as good as the edits.
         </p>
       )}
       {file.slices.length > 0 && (
@@ -180,7 +158,7 @@ function Row({ name, change, strong = false }: { name: string; change: MendingCh
   return (
     <tr className={`border-t border-line ${strong ? 'font-semibold' : ''}`}>
       <th scope="row" className={`py-1 text-left ${strong ? 'font-semibold' : 'font-normal'}`}>{name}</th>
-      <td className={CELL} title={change.interval ? `95 % interval of the change ${points(change.interval[0])} to ${points(change.interval[1])}` : undefined}>
+      <td className={CELL} title={change.interval ? `95 % interval of the change ${inPoints(change.interval[0])} to ${inPoints(change.interval[1])} points` : undefined}>
         {percent(change.accuracy_after)}
       </td>
       <td className={CELL}>{change.macro_f1_after.toFixed(3)}</td>
@@ -192,6 +170,3 @@ function Row({ name, change, strong = false }: { name: string; change: MendingCh
 }
 
 const risk = (value: number | null | undefined) => (value == null ? '' : value.toFixed(4))
-
-/** A change of a share, in points. */
-const points = (change: number) => `${change < 0 ? '−' : '+'}${Math.abs(100 * change).toFixed(2)} points`
