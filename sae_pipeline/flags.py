@@ -49,6 +49,7 @@ _VERBS = {
     "contrast": ("change texts a little and see which predictions and features move", ("contrast",)),
     "mend": ("find edits of features that mend wrong predictions, and test them on other headlines", ("mend",)),
     "calibrate": ("say how far probabilities can be trusted, and when to abstain", ("calibrate",)),
+    "diff": ("say which features fine-tuning changed, and how many of them another seed changes too", ("diff",)),
     "explain": ("ask a language model what features fire on, and test what it says", ("explain",)),
     "map": ("place a run's features in the plane, for the viewer's map", ("map",)),
     "export": ("write an SAE or a run in a format for others: SAELens, one HTML page, …", ("extract", "export")),

@@ -150,6 +150,7 @@ def _run_stage(
     from sae_pipeline import pipeline, quality
     from sae_pipeline.calibration.verb import calibrate
     from sae_pipeline.contrast.verb import contrast
+    from sae_pipeline.diffing.verb import diff
     from sae_pipeline.mending.verb import mend
     from sae_pipeline.study import making, present, report, report_runs, report_saes
     from sae_pipeline.study.export import export
@@ -214,6 +215,8 @@ def _run_stage(
             print("\n".join(report_runs.mending_lines(mend(study.mend, root, device))))
         case "calibrate":
             print("\n".join(report_runs.calibration_lines(calibrate(study.calibrate, root, device))))
+        case "diff":
+            print("\n".join(report_runs.diff_lines(diff(study.diff, root, device))))
         case "import":
             made, warnings = import_sae(study.import_, study.extract, root, device)
             print("\n".join([*report_saes.import_lines(made), *(f"warning: {warning}" for warning in warnings)]))

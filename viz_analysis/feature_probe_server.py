@@ -40,6 +40,7 @@ from viz_analysis.api.run_types import (
     CalibrationAnswer,
     CompareAnswer,
     ContrastAnswer,
+    DiffAnswer,
     ErrorAnswer,
     EvidenceAnswer,
     HealthAnswer,
@@ -174,6 +175,11 @@ def create_app(
     def calibration(query: RunQuery) -> Response:
         """How far probabilities can be trusted, and whether features say when to abstain."""
         return json_answer(runs.ask(query.run, IndexedRun.calibration))
+
+    @app.get("/api/diff", responses=_of_run(DiffAnswer))
+    def diff(query: RunQuery) -> Response:
+        """Which features differ between the run's classifier and the model it was fine-tuned from."""
+        return json_answer(runs.ask(query.run, IndexedRun.diff))
 
     @app.get("/api/layers", responses=_of_run(LayersFile))
     def layers(query: RunQuery) -> Response:

@@ -123,6 +123,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which features differ between the run's classifier and the model it was fine-tuned from. */
+        get: operations["diff"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/evidence": {
         parameters: {
             query?: never;
@@ -1270,6 +1287,242 @@ export interface components {
              * @description headlines
              */
             n: number;
+        };
+        /**
+         * DiffAnswer
+         * @description `diff.json`, with the headlines of its examples, and what the nearest features of the run's SAE are called.
+         */
+        DiffAnswer: {
+            /** Classifier Hash */
+            classifier_hash: string;
+            /** Config */
+            config: {
+                [key: string]: unknown;
+            };
+            counts: components["schemas"]["DiffCounts"];
+            /** @description between control and after; null: there is no control */
+            counts_control: components["schemas"]["DiffCounts"] | null;
+            /** D Sae */
+            d_sae: number;
+            /** Device */
+            device: string;
+            /**
+             * Features
+             * @description those that changed most, by kind, the most changed first
+             */
+            features: components["schemas"]["DiffFeature"][];
+            /**
+             * Found Names
+             * @description found names of the nearest features; those without one are left out
+             */
+            found_names: {
+                [key: string]: components["schemas"]["FoundName"];
+            };
+            /**
+             * Growth
+             * @description [n_bins] live features by growth from before to after
+             */
+            growth: number[];
+            /**
+             * Growth Control
+             * @description the same from control to after
+             */
+            growth_control: number[] | null;
+            /**
+             * Growth Edges
+             * @description [n_bins + 1] of the histograms; the outer bins take what is beyond
+             */
+            growth_edges: number[];
+            /** K */
+            k: number;
+            /**
+             * L0
+             * @description active features per vector in these headlines
+             */
+            l0: number;
+            /** Labels */
+            labels: string[];
+            /** Layer */
+            layer: number;
+            /**
+             * Models
+             * @description before, after, and the control if there is one
+             */
+            models: components["schemas"]["DiffModel"][];
+            /**
+             * N Headlines
+             * @description of the run that were read
+             */
+            n_headlines: number;
+            /**
+             * N Live
+             * @description features that fire in at least ten of these headlines; others are left out
+             */
+            n_live: number;
+            /**
+             * N Vectors
+             * @description that the crosscoder was trained on
+             */
+            n_vectors: number;
+            /**
+             * Positions
+             * @enum {string}
+             */
+            positions: "words" | "all" | "cls" | "mean";
+            /**
+             * Prompts
+             * @description the headlines that examples name, by number
+             */
+            prompts: {
+                [key: string]: components["schemas"]["Prompt"];
+            };
+            replication: components["schemas"]["Replication"] | null;
+            /**
+             * Run Checksum
+             * @description the checksum of the run's metadata.json
+             */
+            run_checksum: string;
+            /** Run Id */
+            run_id: string;
+            /** Sae Hash */
+            sae_hash: string;
+            /**
+             * Schema Version
+             * @constant
+             */
+            schema_version: 2;
+            /** Seconds */
+            seconds: number;
+            /** Sets */
+            sets: components["schemas"]["SetEffect"][];
+        };
+        /**
+         * DiffCounts
+         * @description How many features changed between two of the models, by the same thresholds.
+         */
+        DiffCounts: {
+            /** Faded */
+            faded: number;
+            /** Grown */
+            grown: number;
+            /** Turned */
+            turned: number;
+        };
+        /**
+         * DiffExample
+         * @description A headline in which a feature fires, and how far each model's activations go in the feature's direction.
+         */
+        DiffExample: {
+            /** After */
+            after: number[];
+            /** Before */
+            before: number[];
+            /**
+             * Headline
+             * @description its number in the run
+             */
+            headline: number;
+            /**
+             * Positions
+             * @description tokens that the crosscoder reads; empty: one vector a headline
+             */
+            positions: number[];
+        };
+        /**
+         * DiffFeature
+         * @description A feature of the crosscoder that changed.
+         */
+        DiffFeature: {
+            /**
+             * Alike
+             * @description the feature of the run's SAE whose direction is nearest to that after
+             */
+            alike: number;
+            /** Alike Cosine */
+            alike_cosine: number;
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "grown" | "faded" | "turned";
+            /**
+             * Control Growth
+             * @description growth from before to the control; null: no control
+             */
+            control_growth: number | null;
+            /**
+             * Cosine
+             * @description between its directions before and after
+             */
+            cosine: number;
+            /**
+             * Effects
+             * @description [n_classes] mean over these headlines of gradient × activation on the centred logits, after
+             */
+            effects: number[];
+            /**
+             * Effects Before
+             * @description the same before; null: no head for these classes
+             */
+            effects_before: number[] | null;
+            /** Examples */
+            examples: components["schemas"]["DiffExample"][];
+            /**
+             * Feature
+             * @description its number in the crosscoder, which is none of the run's SAE
+             */
+            feature: number;
+            /**
+             * Growth
+             * @description log2 of its strength after over before, less the median of all features
+             */
+            growth: number;
+            /**
+             * N Headlines
+             * @description test headlines in which it fires
+             */
+            n_headlines: number;
+            /**
+             * Seed Growth
+             * @description growth from the control to after; null: no control
+             */
+            seed_growth: number | null;
+            /**
+             * Words
+             * @description on which it fires more often than on others, the most typical first
+             */
+            words: string[];
+        };
+        /**
+         * DiffModel
+         * @description One of the models that the crosscoder reads.
+         */
+        DiffModel: {
+            /**
+             * Accuracy
+             * @description on the run's headlines; null: no head for these classes, or no labels
+             */
+            accuracy: number | null;
+            /**
+             * Classifier Hash
+             * @description null: it is no classifier of the study
+             */
+            classifier_hash: string | null;
+            /**
+             * Fvu
+             * @description variance of this model's activations that the crosscoder leaves
+             */
+            fvu: number;
+            /**
+             * Model
+             * @description the model's name, or the hash of a classifier of the study
+             */
+            model: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "before" | "after" | "control";
         };
         /**
          * EditedFeature
@@ -3540,6 +3793,23 @@ export interface components {
             unchanged: number[];
         };
         /**
+         * Replication
+         * @description Features that grew from before to after, and those of them that also grew from before to the control.
+         */
+        Replication: {
+            /**
+             * Expected
+             * @description of `n_both`, if the two had nothing to do with each other
+             */
+            expected: number;
+            /** N After */
+            n_after: number;
+            /** N Both */
+            n_both: number;
+            /** N Control */
+            n_control: number;
+        };
+        /**
          * RunAnswer
          * @description A run's `metadata.json`, and what is known of the files that a run can do without.
          */
@@ -3969,6 +4239,40 @@ export interface components {
             macro_f1_after: number;
             /** Macro F1 Before */
             macro_f1_before: number;
+        };
+        /**
+         * SetEffect
+         * @description What ablating the leading features of a kind together does to a classifier, beside random sets.
+         */
+        SetEffect: {
+            /** Accuracy After */
+            accuracy_after: number;
+            /** Accuracy Before */
+            accuracy_before: number;
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "grown" | "faded";
+            /**
+             * Changed
+             * @description of the predictions
+             */
+            changed: number;
+            /** N Features */
+            n_features: number;
+            /**
+             * Random Accuracies
+             * @description with as many other features of about the same strength ablated
+             */
+            random_accuracies: number[];
+            /** Random Changed */
+            random_changed: number[];
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "after" | "control";
         };
         /**
          * ShareOfPairs
@@ -4657,6 +4961,56 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ContrastAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    diff: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiffAnswer"];
                 };
             };
             /** @description Bad Request */

@@ -117,7 +117,7 @@ def load_for(model: str, labels: Sequence[str], new_head: bool = False, seed: in
     `new_head`. Raises UserError for a model with a head for other classes.
     """
     pretrained = load_pretrained(model)
-    order = _order(pretrained.labels, labels)
+    order = class_order(pretrained.labels, labels)
     if not pretrained.has_head:
         pretrained = load_pretrained(model, len(labels), seed)._replace(has_head=False)
     elif new_head:
@@ -218,8 +218,8 @@ def _revision(source: str) -> str | None:
     return Path(found).parent.name if found else None
 
 
-def _order(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:
-    """The row of the loaded head for each of our classes; None when its classes are not ours."""
+def class_order(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:
+    """The row of a loaded head for each of our classes; None where its classes are not ours."""
     for key in (spelling, same_class):  # first by their names, then by what they mean
         found = [key(name) for name in theirs]
         if sorted(found) == sorted(map(key, ours)) and len(set(found)) == len(found):

@@ -155,6 +155,40 @@ class CalibrateConfig(Config):
     seed: int = Field(0, ge=0, description="of the draws of headlines and of folds")
 
 
+class DiffConfig(Config):
+    """What a run's classifier is compared with, and how."""
+
+    run: str | None = Field(None, description='"34", "run-034" or a folder name; none: the latest run')
+    before: str | None = Field(
+        None,
+        description="a folder, an id on the hub, or the hash of a classifier of the study; none: the model that the "
+        "run's classifier was fine-tuned from",
+    )
+    control_seed: int | None = Field(
+        None, description="seed of a second fine-tuning, the control; it is made where it is missing"
+    )
+    d_sae: int | None = Field(None, ge=2, description="features of the crosscoder; none: as many as suit the vectors")
+    k: int | None = Field(
+        None, ge=1, description="active features per vector, on average; none: 64, of few features fewer"
+    )
+    max_vectors: int = Field(
+        300_000, ge=512, description="activations of each model that the crosscoder trains on, at most"
+    )
+    max_headlines: int = Field(4000, ge=30, description="headlines of the run that are read, at most")
+    features: int = Field(50, ge=1, le=1000, description="features of each kind of change that are listed")
+    examples: int = Field(5, ge=1, le=50, description="headlines shown of each")
+    set_headlines: int = Field(1000, ge=30, description="headlines in which sets of features are ablated, at most")
+    random_sets: int = Field(20, ge=1, le=1000, description="sets of random features that are ablated beside them")
+    tokens_per_batch: int = Field(TOKENS_PER_BATCH, ge=128, description="token budget of a batch, padding included")
+    seed: int = Field(0, ge=0, description="of the crosscoder, and of the draws of headlines and of random sets")
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> "DiffConfig":
+        if self.k and self.d_sae and self.k > self.d_sae:
+            raise ValueError(f"{self.k} active features per vector are more than the {self.d_sae} there are")
+        return self
+
+
 class ExplainConfig(Config):
     """Which features of a run a language model explains, and where it answers."""
 

@@ -11,6 +11,7 @@ from sae_pipeline.config.findings import (
     CalibrateConfig,
     CompareConfig,
     ContrastConfig,
+    DiffConfig,
     ExplainConfig,
     FamilyConfig,
     InterveneConfig,
@@ -56,6 +57,7 @@ class StudyConfig(Config):
     contrast: ContrastConfig = ContrastConfig()
     mend: MendConfig = MendConfig()
     calibrate: CalibrateConfig = CalibrateConfig()
+    diff: DiffConfig = DiffConfig()
     explain: ExplainConfig = ExplainConfig()
     export: ExportConfig = ExportConfig()
     import_: ImportConfig = ImportConfig()

@@ -7,12 +7,12 @@ import numpy as np
 import scipy
 
 from sae_pipeline.arrays import Flags, Floats, Ints
+from sae_pipeline.causal.edited import Factors, edited_logits
 from sae_pipeline.causal.probe import Probe, Reading
 from sae_pipeline.classifier.classifier import classifier_report
 from sae_pipeline.errors import UserError
 from sae_pipeline.evaluation.splicing import MIN_HEADLINES_FOR_INTERVAL
 from sae_pipeline.intervals import paired_interval
-from sae_pipeline.mending.edited import Factors, edited_logits
 from sae_pipeline.schema.mending import Change, ClassChange, RandomSets, SliceChange, Verdict
 
 _NEAREST = 50  # features with about as many headlines, of which a random one is drawn

@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 
 from sae_pipeline.arrays import Flags, Floats, Ints
 from sae_pipeline.causal.attribution import attribute
+from sae_pipeline.causal.edited import Factors, edited_logits, wrong_share
 from sae_pipeline.causal.probe import Probe, Reading
-from sae_pipeline.mending.edited import Factors, edited_logits, wrong_share
 
 FACTORS = (0.0, 0.5, 2.0)
 _MIN_HEADLINES = 5  # in which a feature fires; rarer ones say too little

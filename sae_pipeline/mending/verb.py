@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from sae_pipeline.arrays import Flags
+from sae_pipeline.causal.edited import edited_logits
 from sae_pipeline.causal.probe import Probe
 from sae_pipeline.config import MendConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.machine.memory import readable_memory_errors
 from sae_pipeline.mending import proof
-from sae_pipeline.mending.edited import edited_logits
 from sae_pipeline.mending.last_layer import fitted_anew, last_inputs
 from sae_pipeline.mending.search import Search, search
 from sae_pipeline.runs.added_files import add_file, made_from

@@ -4,7 +4,7 @@ Each function yields a pair (field, problem) for what is wrong with one record. 
 check may rely on those before it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from sae_pipeline.runs.problems import (
@@ -20,6 +20,7 @@ from sae_pipeline.runs.problems import (
 from sae_pipeline.schema.calibration import CalibrationFile
 from sae_pipeline.schema.causes import FeatureEffectsFile, HeadlineEffects, InterventionsSummary
 from sae_pipeline.schema.contrast import ContrastFile, ContrastPair
+from sae_pipeline.schema.diff import DiffFile
 from sae_pipeline.schema.explanations import ExplanationsFile
 from sae_pipeline.schema.family import FamilyFile
 from sae_pipeline.schema.map import MapFile
@@ -268,3 +269,44 @@ def calibration_problems(file: CalibrationFile, metadata: RunMetadata, checksum:
         yield "coverages", "do not fall from 1 towards 0"
     if (file.verdict == "unknown") != (len(file.rankings) == 1):
         yield "verdict", "does not fit the rankings"
+
+
+def diff_problems(file: DiffFile, metadata: RunMetadata, checksum: str, n_tokens: Sequence[int]) -> Problems:
+    """Check `diff.json`; `n_tokens` are those of the run's headlines."""
+    yield from made_from_problems(file, metadata, checksum)
+    yield from unlike("labels", file.labels, metadata.labels)
+    n_labels, n_headlines = len(metadata.labels), metadata.totals.n_headlines
+    with_control = [model.role for model in file.models] == ["before", "after", "control"]
+    if not with_control and [model.role for model in file.models] != ["before", "after"]:
+        yield "models", "are not before and after, and perhaps a control"
+    found = (file.counts_control, file.replication, file.growth_control)
+    if any((one is not None) != with_control for one in found):
+        yield "counts_control, replication, growth_control", "do not fit the models"
+    if file.n_headlines > n_headlines or not file.n_live <= file.d_sae or file.k > file.d_sae:
+        yield "n_headlines, n_live, k", f"are more than the {n_headlines} headlines and {file.d_sae} features"
+    for name, bins in {"growth": file.growth, "growth_control": file.growth_control}.items():
+        if bins is not None and (len(bins) + 1 != len(file.growth_edges) or sum(bins) != file.n_live):
+            yield name, f"does not count {file.n_live} features in {len(file.growth_edges) - 1} bins"
+    if max(file.counts.total, file.counts_control.total if file.counts_control else 0) > file.n_live:
+        yield "counts, counts_control", f"are more than {file.n_live} features"
+    for n, one in enumerate(file.sets):
+        if len(one.random_accuracies) != len(one.random_changed):
+            yield f"sets.{n}", "has accuracies and changes of different random sets"
+    yield from repeated_problems("features", [one.feature for one in file.features])
+    for n, feature in enumerate(file.features):
+        place = f"features.{n}"
+        if (
+            feature.feature >= file.d_sae
+            or feature.alike >= metadata.sae.d_sae
+            or feature.n_headlines > file.n_headlines
+        ):
+            yield place, "names a feature or counts headlines that do not exist"
+        if {len(feature.effects), len(feature.effects_before or feature.effects)} != {n_labels}:
+            yield place, f"does not have {n_labels} classes"
+        for k, example in enumerate(feature.examples):
+            if example.headline >= n_headlines:
+                yield f"{place}.examples.{k}.headline", f"is {example.headline}, but there are {n_headlines} headlines"
+            positions, ascend = example.positions, all(map(int.__lt__, example.positions, example.positions[1:]))
+            n_values = {len(example.before), len(example.after), len(positions) or 1}
+            if len(n_values) > 1 or not ascend or max(positions, default=0) >= n_tokens[example.headline]:
+                yield f"{place}.examples.{k}.positions", "do not fit the headline's tokens"

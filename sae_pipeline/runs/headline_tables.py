@@ -4,6 +4,7 @@ import math
 import sqlite3
 from array import array
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from sae_pipeline.runs.fit import headline_problems, prompt_problems, prompts_pr
 from sae_pipeline.runs.fit_added import (
     calibration_problems,
     contrast_problems,
+    diff_problems,
     headline_effects_problems,
     interventions_problems,
     mending_problems,
@@ -26,6 +28,7 @@ from sae_pipeline.schema.calibration import CALIBRATION, CalibrationFile
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects, InterventionsFile
 from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS, MadeFrom, n_vectors, statistics_positions
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile
+from sae_pipeline.schema.diff import DIFF, DiffFile
 from sae_pipeline.schema.mending import MENDING, MendingFile
 from sae_pipeline.schema.run import FeatureStatsFile, HeadlineFeatures, HeadlineFeaturesFile, Prompt, RunMetadata
 
@@ -146,6 +149,7 @@ class HeadlineTables:
         self._kept(CONTRAST, ContrastFile, contrast_problems)
         self._kept(MENDING, MendingFile, mending_problems)
         self._kept(CALIBRATION, CalibrationFile, calibration_problems)
+        self._kept(DIFF, DiffFile, partial(diff_problems, n_tokens=self.n_tokens))
 
     def _kept(self, name: str, model: type[Added], problems: Callable[[Added, RunMetadata, str], Problems]) -> None:
         """Check an added file and keep it as it is, under its name."""

@@ -29,6 +29,7 @@ from sae_pipeline.schema.calibration import CALIBRATION
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import METADATA, FileSum
 from sae_pipeline.schema.contrast import CONTRAST
+from sae_pipeline.schema.diff import DIFF
 from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
@@ -44,6 +45,7 @@ ADDED_BY = {
     FAMILY: "family",
     MENDING: "mend",
     CALIBRATION: "calibrate",
+    DIFF: "diff",
     MAP: "map",
     EXPLANATIONS: "explain",
 }

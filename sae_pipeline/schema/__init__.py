@@ -17,6 +17,7 @@ A run is a folder `analysis_data/<YYYYmmdd-HHMMSS>_run-XXX/`:
 | `contrast.json` (optional) | `contrast.ContrastFile` |
 | `mending.json` (optional) | `mending.MendingFile` |
 | `calibration.json` (optional) | `calibration.CalibrationFile` |
+| `diff.json` (optional) | `diff.DiffFile` |
 | `family.json` (optional) | `family.FamilyFile` |
 | `explanations.json` (optional) | `explanations.ExplanationsFile` |
 

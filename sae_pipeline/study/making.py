@@ -13,7 +13,9 @@ from sae_pipeline.activations.stream import ActivationStream
 from sae_pipeline.artefacts.checkpoints import discard, unfinished
 from sae_pipeline.artefacts.writing import settings_hash
 from sae_pipeline.classifier import classifier as classifiers
-from sae_pipeline.config import ExtractConfig, FinishConfig, TrainConfig
+from sae_pipeline.classifier import finetuning
+from sae_pipeline.classifier.classifier import ClassifierRecord
+from sae_pipeline.config import ExtractConfig, FinetuneConfig, FinishConfig, TrainConfig
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.sae.autoencoder import SaeConfig
 from sae_pipeline.sae.finish import finish
@@ -27,7 +29,9 @@ from sae_pipeline.study.places import remember_file
 from sae_pipeline.study.present import (
     extra_text,
     extraction_of,
+    find_classifier,
     find_sae,
+    headlines_of,
     held_out,
     kernel_backend,
     load_classifier,
@@ -208,4 +212,20 @@ def other_seed(record: SaeRecord, seed: int, root: Path, device: torch.device) -
     folder = ensure_saes(extraction, [config], root, device)[0]
     if record.finish is not None:
         folder = ensure_finished(record.finish, folder, root, device)
+    return folder
+
+
+def other_classifier(record: ClassifierRecord, config: FinetuneConfig, root: Path, device: torch.device) -> Path:
+    """The folder of the classifier that is fine-tuned from the headlines of `record` in another way.
+
+    It is made where it is missing, and the present classifier stays present. Raises UserError when the headlines have
+    changed since.
+    """
+    layout, headlines = Layout(root), headlines_of(record, root)
+    inputs = classifiers.inputs_hash(headlines, record.headlines, config)
+    folder = find_classifier(layout, inputs)
+    if folder is None:
+        log = no_tracking(f"classifier-{inputs}", {})
+        folder = finetuning.finetune(headlines, record.headlines, config, layout.store, layout.checkpoints, device, log)
+    discard(layout.checkpoints, inputs)
     return folder

@@ -21,7 +21,7 @@ from sae_pipeline.artefacts.checksums import (
 from sae_pipeline.artefacts.writing import publish
 from sae_pipeline.classifier import classifier as classifiers
 from sae_pipeline.classifier.adoption import own_labels
-from sae_pipeline.classifier.classifier import Classifier
+from sae_pipeline.classifier.classifier import Classifier, ClassifierRecord
 from sae_pipeline.classifier.support import check_first_position
 from sae_pipeline.config import ExtractConfig, StudyConfig
 from sae_pipeline.errors import DamageError, UserError, command
@@ -111,6 +111,17 @@ def same_headlines(root: Path) -> Headlines:
             f"run `{command('adopt' if is_adopted else 'finetune')}` again."
         )
     return headlines if record.labelled else headlines.with_labels(own_labels(folder))
+
+
+def headlines_of(record: ClassifierRecord, root: Path) -> Headlines:
+    """The headlines that a classifier of the study was made with. Raises UserError when the study has others now."""
+    headlines = same_headlines(root)
+    if headlines.data_hash != record.data_hash:
+        raise UserError(
+            f"Classifier {record.name} was made with other headlines than the study has now; make it present again by "
+            f"`{command('adopt' if record.finetune is None else 'finetune')}` with its settings."
+        )
+    return headlines
 
 
 def publish_sae(layout: Layout, whole: Path, sae: SparseAutoencoder, record: SaeRecord) -> Path:

@@ -7,6 +7,7 @@ import numpy as np
 from sae_pipeline.schema.calibration import AbstentionVerdict, CalibrationFile
 from sae_pipeline.schema.causes import InterventionsFile
 from sae_pipeline.schema.contrast import ContrastFile, ShareOfPairs
+from sae_pipeline.schema.diff import CHANGES, DiffFile, SetEffect
 from sae_pipeline.schema.explanations import Explanation
 from sae_pipeline.schema.map import MapFile
 from sae_pipeline.schema.mending import Change, FeatureFactor, MendingFile, Verdict
@@ -207,6 +208,52 @@ def sealed_lines(record: SealRecord, labels: Sequence[str]) -> Iterator[str]:
             f"[{claim.low:.3f}, {claim.high:.3f}], p {claim.p:.2g} (Holm, {len(result.claims)} claims); "
             f"{claim.expected:.3f} on the half that chose it"
         )
+
+
+_LISTED = 10  # features of each kind of change
+
+
+def diff_lines(file: DiffFile) -> Iterator[str]:
+    """Which features changed between two models, and what the changed ones do."""
+    before, after = file.models[0].model, file.models[1].model
+    yield (
+        f"{file.run_id}: from {before} to {after} at layer {file.layer}, by a crosscoder of {file.d_sae:,} features, "
+        f"{file.k} of them active ({file.seconds:.0f} s on {file.device})"
+    )
+    yield ""
+    yield "model                   role      accuracy     FVU"
+    for model in file.models:
+        accuracy = "-" if model.accuracy is None else f"{model.accuracy:.3f}"
+        yield f"{model.model:22}  {model.role:8}  {accuracy:>8}  {model.fvu:6.3f}"
+    yield ""
+    yield f"of {file.n_live:,} features that fire in {file.n_headlines:,} headlines   grown  faded  turned"
+    compared = {"from before to after": file.counts, "another seed alone": file.counts_control}
+    for name, counts in compared.items():
+        if counts:
+            yield f"{name:49}  {counts.grown:5}  {counts.faded:5}  {counts.turned:6}"
+    if r := file.replication:
+        yield f"{r.n_both} of {r.n_after} that grew also grew with the other seed; chance would give {r.expected:.1f}"
+    yield ""
+    yield from map(_set_line, file.sets)
+    for change in CHANGES:
+        features = [one for one in file.features if one.change == change][:_LISTED]
+        if features:
+            yield ""
+            yield f"{change:7} growth  other seed  cosine  headlines  effects on {', '.join(file.labels)}  words"
+        for one in features:
+            effects = " ".join(f"{effect:+.3f}" for effect in one.effects)
+            control = "-" if one.control_growth is None else f"{one.control_growth:+.2f}"
+            numbers = f"{one.growth:+6.2f}  {control:>10}  {one.cosine:6.2f}  {one.n_headlines:9}"
+            yield f"{one.feature:7} {numbers}  {effects}  {' '.join(one.words)}"
+
+
+def _set_line(one: SetEffect) -> str:
+    n, changed = len(one.random_accuracies), one.random_changed
+    return (
+        f"{one.change}, {one.n_features} ablated in {one.role}: accuracy {one.accuracy_before:.3f} to "
+        f"{one.accuracy_after:.3f}, {one.changed:.1%} of predictions change; random sets of the same strength: "
+        f"{sum(one.random_accuracies) / n:.3f}, {sum(changed) / n:.1%} ({max(changed):.1%} at most)"
+    )
 
 
 def causal_lines(file: InterventionsFile) -> Iterator[str]:

@@ -48,6 +48,7 @@ _READS: dict[str, tuple[str, ...]] = {
     "contrast": (_SAES,),
     "mend": (_SAES,),
     "calibrate": (_SAES,),
+    "diff": (_SAES,),
     "export-run": (),
     "export-classifier": (_SAES,),
     "map": (),

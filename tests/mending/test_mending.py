@@ -18,7 +18,7 @@ from sae_pipeline.config import MendConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.text import in_testing_half
 from sae_pipeline.headlines.tokens import collate, counted_mask
-from sae_pipeline.mending.edited import Factors, edited_logits
+from sae_pipeline.causal.edited import Factors, edited_logits
 from sae_pipeline.mending.last_layer import last_inputs
 from sae_pipeline.mending.proof import check_not_broken
 from sae_pipeline.mending.search import search

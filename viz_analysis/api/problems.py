@@ -86,6 +86,12 @@ class NoCalibrationError(ApiError):
     status, code = 404, "no_calibration"
 
 
+class NoDiffError(ApiError):
+    """The classifier of the run was not compared with another model."""
+
+    status, code = 404, "no_diff"
+
+
 class NoLayersError(ApiError):
     """The layers of the run's classifier have not been compared."""
 

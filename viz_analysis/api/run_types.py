@@ -9,10 +9,11 @@ from sae_pipeline.schema.causes import InterventionsSummary
 from sae_pipeline.schema.common import Record, Share
 from sae_pipeline.schema.contrast import ContrastFile
 from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.schema.diff import DiffFile
 from sae_pipeline.schema.family import SeedStability
 from sae_pipeline.schema.mending import MendingFile
 from sae_pipeline.schema.names import NameScores
-from sae_pipeline.schema.run import RunMetadata
+from sae_pipeline.schema.run import Prompt, RunMetadata
 from viz_analysis.api.feature_types import FoundName, SimilarFeature
 from viz_analysis.api.headline_types import Headline
 
@@ -68,6 +69,15 @@ class CalibrationAnswer(CalibrationFile):
 
     found_names: dict[NonNegativeInt, FoundName] = Field(
         description="found names of the features that are listed; those without one are left out"
+    )
+
+
+class DiffAnswer(DiffFile):
+    """`diff.json`, with the headlines of its examples, and what the nearest features of the run's SAE are called."""
+
+    prompts: dict[NonNegativeInt, Prompt] = Field(description="the headlines that examples name, by number")
+    found_names: dict[NonNegativeInt, FoundName] = Field(
+        description="found names of the nearest features; those without one are left out"
     )
 
 

@@ -7,9 +7,10 @@ from sae_pipeline.runs.run_files import ADDED_BY
 from sae_pipeline.schema.calibration import CALIBRATION, CalibrationFile
 from sae_pipeline.schema.common import MadeFrom
 from sae_pipeline.schema.contrast import CONTRAST, ContrastFile
+from sae_pipeline.schema.diff import DIFF, DiffFile
 from sae_pipeline.schema.mending import MENDING, MendingFile
-from viz_analysis.api.problems import ApiError, NoCalibrationError, NoContrastError, NoMendingError
-from viz_analysis.api.run_types import CalibrationAnswer, ContrastAnswer, MendingAnswer
+from viz_analysis.api.problems import ApiError, NoCalibrationError, NoContrastError, NoDiffError, NoMendingError
+from viz_analysis.api.run_types import CalibrationAnswer, ContrastAnswer, DiffAnswer, MendingAnswer
 from viz_analysis.runs.reader import RunReader
 
 File = TypeVar("File", bound=MadeFrom)
@@ -35,6 +36,17 @@ def calibration_answer(run: RunReader) -> CalibrationAnswer:
     file = _read(run, CALIBRATION, CalibrationFile, NoCalibrationError, "Probabilities were not compared with labels")
     features = [one.feature for one in file.error_features]
     return CalibrationAnswer.model_construct(**dict(file), found_names=run.found_names(sorted(features)))
+
+
+def diff_answer(run: RunReader) -> DiffAnswer:
+    """What fine-tuning changed. Raises `NoDiffError`."""
+    file = _read(run, DIFF, DiffFile, NoDiffError, "The classifier was not compared with what it was fine-tuned from")
+    headlines = {example.headline for feature in file.features for example in feature.examples}
+    return DiffAnswer.model_construct(
+        **dict(file),
+        prompts={number: run.prompt(number) for number in sorted(headlines)},
+        found_names=run.found_names(sorted({feature.alike for feature in file.features})),
+    )
 
 
 def _read(run: RunReader, name: str, model: type[File], error: type[ApiError], nothing: str) -> File:

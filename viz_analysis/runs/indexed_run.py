@@ -34,13 +34,19 @@ from viz_analysis.api.headline_types import (
 )
 from viz_analysis.api.problems import NoInterventionsError
 from viz_analysis.api.queries import ColumnQuery, ConfusionQuery, FeaturesQuery, HeadlinesQuery, SimilarHeadlinesQuery
-from viz_analysis.api.run_types import CalibrationAnswer, ContrastAnswer, InterventionsAnswer, MendingAnswer
+from viz_analysis.api.run_types import (
+    CalibrationAnswer,
+    ContrastAnswer,
+    DiffAnswer,
+    InterventionsAnswer,
+    MendingAnswer,
+)
 from viz_analysis.runs.card import Evidence, card_content
 from viz_analysis.runs.feature_columns import FeatureColumns, density_histogram, similar_features
 from viz_analysis.runs.feature_info import feature_info
 from viz_analysis.runs.feature_list import ByMeaning, HumanNames, features_page
 from viz_analysis.runs.feature_map import map_answer
-from viz_analysis.runs.findings import calibration_answer, contrast_answer, mending_answer
+from viz_analysis.runs.findings import calibration_answer, contrast_answer, diff_answer, mending_answer
 from viz_analysis.runs.headline_answers import confusion, headlines_page, similar_headlines
 from viz_analysis.runs.meaning import RunMeaning, SharedEncoder, Similar
 from viz_analysis.runs.reader import IndexMisfitError, RunReader
@@ -143,6 +149,10 @@ class IndexedRun:
     def calibration(self) -> CalibrationAnswer:
         """How far probabilities can be trusted."""
         return calibration_answer(self._reader)
+
+    def diff(self) -> DiffAnswer:
+        """What fine-tuning changed."""
+        return diff_answer(self._reader)
 
     # --- decoder rows ----------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ _NO_PROMPT = Prompt(
 )
 _ANSWERS = (
     *("run", "runs", "labels", "columns", "feature_density"),
-    *("interventions", "contrast", "mending", "calibration", "evidence", "layers", "health"),
+    *("interventions", "contrast", "mending", "calibration", "diff", "evidence", "layers", "health"),
 )
 _IN_FACTS = {"run_id", "labels", "feature", "metrics", "n_headlines_in_run", "examples"}
 _IN_ROWS = {"word", "found_name", "n_headlines", "density", "status", "leaning", "examples_saved"}

@@ -9,7 +9,7 @@ export const ORDERS = ['asc', 'desc'] as const
 export const SUPPORTS = ['all', 'live', 'dead', 'thin', 'solid'] as const
 /** How a search text is understood. */
 export const SEARCHES = ['words', 'meaning'] as const
-export const PANELS = ['runs', 'quality', 'contrast', 'compare', 'labels'] as const
+export const PANELS = ['runs', 'quality', 'contrast', 'diff', 'compare', 'labels'] as const
 /** The prefix of an order by one of the table's other columns. */
 export const BY_COLUMN = 'column:'
 export type Sort = (typeof SORTS)[number] | `column:${string}`
@@ -38,7 +38,7 @@ const LAST = {
   grain: choice('tokens', ['words', 'pieces'], 'words'),
   /** The panel over the view. */
   panel: choice('panel', PANELS, undefined),
-  /** The kind of change whose pairs are shown, by its place in the panel’s list. */
+  /** What is open in a panel: a kind of change by its place in the list, or the changed feature with this number. */
   change: integer('change'),
   /** Runs that stand beside this one, separated by commas. */
   compare: optionalText('compare'),

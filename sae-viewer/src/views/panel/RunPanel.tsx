@@ -8,13 +8,14 @@ import { RunList } from './RunList'
 
 const Quality = lazy(() => import('./Quality'))
 const Contrast = lazy(() => import('./Contrast'))
+const Diff = lazy(() => import('./Diff'))
 const Compare = lazy(() => import('./Compare'))
 const LabelList = lazy(() => import('./LabelList'))
 
-const NAMES: Record<Panel, string> = { runs: 'Runs', quality: 'Quality', contrast: 'Contrast', compare: 'Compare', labels: 'Annotations' }
+const NAMES: Record<Panel, string> = { runs: 'Runs', quality: 'Quality', contrast: 'Contrast', diff: 'Fine-tuning', compare: 'Compare', labels: 'Annotations' }
 
 /** The panels that a page shows; comparing runs and choosing one needs the server. */
-const OFFERED: readonly Panel[] = SHARED === undefined ? PANELS : PANELS.filter((name) => name === 'quality' || name === 'contrast' || name === 'labels')
+const OFFERED: readonly Panel[] = SHARED === undefined ? PANELS : PANELS.filter((name) => name === 'quality' || name === 'contrast' || name === 'diff' || name === 'labels')
 
 /** The panel over the view: the list of runs, the quality of the shown one, its comparison with others, its annotations. */
 export default function RunPanel({ run, address }: { run: Run | undefined; address: Address }) {
@@ -45,6 +46,7 @@ export default function RunPanel({ run, address }: { run: Run | undefined; addre
         {shown === 'runs' && SHARED === undefined && <RunList shown={run?.run_id} address={address} />}
         {shown === 'quality' && run && <Quality run={run} address={address} />}
         {shown === 'contrast' && run && <Contrast run={run} address={address} />}
+        {shown === 'diff' && run && <Diff run={run} address={address} />}
         {shown === 'compare' && run && SHARED === undefined && <Compare run={run} address={address} />}
         {shown === 'labels' && run && <LabelList run={run} address={address} />}
       </Suspense>

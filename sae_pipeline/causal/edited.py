@@ -12,12 +12,18 @@ Factors = Mapping[int, float]
 """By feature, what its activations are multiplied by; 0 ablates it."""
 
 
-def edited_logits(probe: Probe, reading: Reading, edits: Sequence[Factors]) -> Floats:
-    """The logits of all headlines under each of some edits, [n_edits, n_headlines, n_classes].
+def edited_logits(probe: Probe, reading: Reading, edits: Sequence[Factors], only: Ints | None = None) -> Floats:
+    """The logits of the headlines of a reading under each of some edits, [n_edits, n_headlines, n_classes].
 
-    Only headlines in which an edited feature fires run again.
+    Only headlines in which an edited feature fires run again. With `only` [n], ascending, they are those of these
+    headlines, [n_edits, n, n_classes].
     """
     firings, logits = reading.firings, np.stack([reading.logits] * len(edits))
+    wanted = np.ones(len(reading.logits), bool)
+    if only is not None:
+        wanted[:] = False
+        wanted[only] = True
+    wanted_entry = wanted[firings.headline]
     rows: list[Ints] = []
     entries: list[Ints] = []
     levels: list[Floats] = []
@@ -25,7 +31,7 @@ def edited_logits(probe: Probe, reading: Reading, edits: Sequence[Factors]) -> F
     for factors in edits:
         by_feature = np.ones(probe.sae.config.d_sae)
         by_feature[list(factors)] = list(factors.values())
-        entry = np.flatnonzero(by_feature[firings.feature] != 1.0)
+        entry = np.flatnonzero((by_feature[firings.feature] != 1.0) & wanted_entry)
         row, size = np.unique(firings.headline[entry], return_counts=True)
         rows.append(row)
         sizes.append(size)
@@ -37,7 +43,7 @@ def edited_logits(probe: Probe, reading: Reading, edits: Sequence[Factors]) -> F
         starts = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
         variants = Variants(headline, starts, np.concatenate(entries), np.concatenate(levels))
         logits[owner, headline] = probe.logits(reading, variants)
-    return logits
+    return logits if only is None else logits[:, only]
 
 
 def wrong_share(logits: Floats, labels: Ints) -> Floats:

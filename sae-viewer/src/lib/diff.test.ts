@@ -1,0 +1,25 @@
+import { describe, expect, it } from 'vitest'
+import { factor, strongestClass, summary } from './diff'
+
+describe('factor', () => {
+  it('says how many times stronger or weaker a feature is', () => {
+    expect(factor(1)).toBe('× 2.0')
+    expect(factor(-0.585)).toBe('÷ 1.5')
+  })
+})
+
+describe('strongestClass', () => {
+  it('takes the largest effect, whatever its sign', () => {
+    expect(strongestClass([0.1, -0.4, 0.3])).toEqual({ index: 1, effect: -0.4 })
+  })
+})
+
+describe('summary', () => {
+  it('sets another seed beside the counts, where there is one', () => {
+    const counts = { grown: 1, faded: 1200, turned: 0 }
+    expect(summary({ counts, counts_control: null, n_live: 2890 })).toBe(
+      '1 feature of 2,890 became at least half again as strong, and 1,200 lost a third or more.',
+    )
+    expect(summary({ counts, counts_control: { grown: 9, faded: 6, turned: 0 }, n_live: 2890 })).toContain('seed alone it is 9 and 6.')
+  })
+})
