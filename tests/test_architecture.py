@@ -31,7 +31,7 @@ FLOORS = (
     {"evaluation", "analysis", "scoring"},
     {"causal"},
     {"study"},
-    {"pipeline", "quality", "contrast", "mending", "calibration", "explaining", "sharing", "paper", "flags"},
+    {"pipeline", "quality", "contrast", "mending", "calibration", "diffing", "explaining", "sharing", "paper", "flags"},
     {"verbs"},
     {"__main__"},
 )

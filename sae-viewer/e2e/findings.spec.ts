@@ -1,4 +1,4 @@
-/** What verbs found about a whole run: changed texts, edits that mend predictions, calibration; on a run that has them, and on one that has none. */
+/** What verbs found about a whole run: changed texts, edits that mend predictions, calibration, what fine-tuning changed; on a run that has them, and on one that has none. */
 
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -94,4 +94,34 @@ test('the quality panel says how far probabilities can be trusted, and when to a
   await expect(page).toHaveURL(/\/features\/3/)
   await page.goto(`${server.url}/?panel=quality&run=run-001`)
   await expect(dialog.getByText('python -m sae_pipeline calibrate --run run-001')).toBeVisible()
+})
+
+test('a feature that fine-tuning changed opens to the same headline before and after; its address can be shared', async ({ page }) => {
+  await page.goto(`${server.url}/?panel=diff`)
+  const dialog = page.getByRole('dialog')
+  await expect(dialog.getByText('1 feature of 40 became at least half again as strong, and 1 lost a third or more.')).toBeVisible()
+  await expect(dialog.getByRole('region', { name: 'Models' }).getByRole('row')).toHaveCount(4)
+  await expect(dialog.getByRole('region', { name: 'Changed features ablated' }).getByText('90.0 % → 50.0 %')).toHaveCount(2)
+  await dialog.getByRole('region', { name: 'Grown' }).getByRole('button').click()
+  await expect(page).toHaveURL(/panel=diff&change=5/)
+  await page.reload()
+  const headlines = dialog.getByRole('list', { name: 'Headlines of feature 5, before and after' })
+  await expect(headlines.getByRole('listitem')).toHaveCount(1)
+  const sides = headlines.getByRole('link')
+  await expect(sides).toHaveCount(2)
+  expect(await sides.nth(0).innerText()).toBe(await sides.nth(1).innerText())
+  const deepest = async (side: number) => Math.max(...(await sides.nth(side).locator('[data-activation]').evaluateAll((marks) => marks.map((mark) => Number(mark.getAttribute('data-activation'))))))
+  expect(await deepest(0)).toBe(await deepest(1))
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+    const { violations } = await new AxeBuilder({ page }).analyze()
+    expect(violations.map(({ id }) => id)).toEqual([])
+  }
+  await dialog.getByRole('link', { name: /^3/ }).click()
+  await expect(page).toHaveURL(/\/features\/3/)
+})
+
+test('a run whose classifier was not compared says which command compares it', async ({ page }) => {
+  await page.goto(`${server.url}/?panel=diff&run=run-001`)
+  await expect(page.getByRole('dialog').getByText('python -m sae_pipeline diff --run run-001')).toBeVisible()
 })

@@ -4262,6 +4262,11 @@ export interface components {
             /** N Features */
             n_features: number;
             /**
+             * N Headlines
+             * @description in which they are ablated
+             */
+            n_headlines: number;
+            /**
              * Random Accuracies
              * @description with as many other features of about the same strength ablated
              */

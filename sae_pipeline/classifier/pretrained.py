@@ -199,13 +199,25 @@ def _refuse_code(model: str, source: str) -> None:
 
 def _not_loaded(model: str, source: str, error: Exception) -> str:
     """Say why a model was not loaded, and what to do."""
-    trouble = hub_trouble(error)
+    trouble = hub_trouble(error) or _no_id(source)
     if Path(source).is_dir() or (trouble is None and _revision(source)):
         return f"{model} is not a text encoder that transformers can load as a sequence classifier."
     return (
         f"{model} is neither a local folder nor could it be fetched from the model hub ({trouble or 'no such name'}); "
         "use `--preset demo` (offline, embedded model) or `--model FOLDER`."
     )
+
+
+def _no_id(source: str) -> str | None:
+    """What is wrong with a name that cannot be one on the hub, such as a path; None for one that can."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(source)
+    except HFValidationError:
+        return "no such folder, and no name that a hub can have"
+    return None
 
 
 def _revision(source: str) -> str | None:

@@ -47,6 +47,7 @@ def set_effect(
         change=change,
         role=role,
         n_features=len(features),
+        n_headlines=len(rows),
         accuracy_before=float((before == labels).mean()),
         accuracy_after=float((ablated == labels).mean()),
         changed=float((ablated != before).mean()),

@@ -292,7 +292,8 @@ def diff_problems(file: DiffFile, metadata: RunMetadata, checksum: str, n_tokens
     for n, one in enumerate(file.sets):
         if len(one.random_accuracies) != len(one.random_changed):
             yield f"sets.{n}", "has accuracies and changes of different random sets"
-    yield from repeated_problems("features", [one.feature for one in file.features])
+    for field, problem in repeated_problems("feature", [one.feature for one in file.features]):
+        yield f"features{field}", problem
     for n, feature in enumerate(file.features):
         place = f"features.{n}"
         if (

@@ -84,6 +84,7 @@ class SetEffect(Record):
     change: SetChange
     role: SetRole
     n_features: PositiveInt
+    n_headlines: PositiveInt = Field(description="in which they are ablated")
     accuracy_before: Share
     accuracy_after: Share
     changed: Share = Field(description="of the predictions")

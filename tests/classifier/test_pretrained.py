@@ -71,6 +71,13 @@ def test_two_classes_in_another_order(tmp_path: Path) -> None:
     assert torch.equal(loaded.classifier.weight, original.classifier.weight.flip(0))
 
 
+@pytest.mark.parametrize("name", ["/nowhere/model", "a/b/c", "models/"])
+def test_a_path_to_nothing(name: str) -> None:
+    """A mistyped folder is neither a folder nor a name that a hub can have, also where the hub could be asked."""
+    with pytest.raises(UserError, match="no such folder, and no name that a hub can have"):
+        load_pretrained(name)
+
+
 def test_folder_that_is_no_classifier(tmp_path: Path) -> None:
     """An empty folder and a folder of an unknown kind: a sentence each."""
     with pytest.raises(UserError, match=r"no config\.json"):

@@ -10,6 +10,7 @@ import torch
 
 from sae_pipeline.__main__ import main
 from sae_pipeline.artefacts.checksums import write_sealed
+from sae_pipeline.causal.edited import Factors, edited_logits
 from sae_pipeline.causal.edits import Edit, intervene
 from sae_pipeline.causal.probe import Probe, Reading
 from sae_pipeline.classifier.classifier import Classifier
@@ -18,7 +19,6 @@ from sae_pipeline.config import MendConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.text import in_testing_half
 from sae_pipeline.headlines.tokens import collate, counted_mask
-from sae_pipeline.causal.edited import Factors, edited_logits
 from sae_pipeline.mending.last_layer import last_inputs
 from sae_pipeline.mending.proof import check_not_broken
 from sae_pipeline.mending.search import search

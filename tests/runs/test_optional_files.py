@@ -15,6 +15,7 @@ from sae_pipeline.runs.index import INDEX_FILES
 from sae_pipeline.schema.calibration import CALIBRATION
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.contrast import CONTRAST
+from sae_pipeline.schema.diff import DIFF
 from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
@@ -64,6 +65,7 @@ PLACE = "map --run run-001"
 TRY = "contrast --run run-001"
 MEND = "mend --run run-001"
 TRUST = "calibrate --run run-001"
+TUNED = "diff --run run-001"
 LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "neighbours gone": (lambda run: (run / NEIGHBOURS).unlink(), rf"{NEIGHBOURS} .*no such file", ANALYSE),
     "neighbours, a digit": (replaced(NEIGHBOURS, b"0.9", b"0.8"), rf"{NEIGHBOURS} has changed", ANALYSE),
@@ -195,6 +197,19 @@ LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "calibration, coverages": (edited(CALIBRATION, lambda d: d["coverages"].reverse()), r"coverages", TRUST),
     "calibration, seeds": (edited(CALIBRATION, lambda d: d.update(seeds=[])), r"n_unstable, seeds", TRUST),
     "calibration, its verdict": (edited(CALIBRATION, lambda d: d.update(verdict="unknown")), r"verdict", TRUST),
+    "diff, a digit": (replaced(DIFF, b'"n_vectors": 900', b'"n_vectors": 901'), rf"{DIFF} has changed", TUNED),
+    "diff of another run": (of_another_run(DIFF), rf"{DIFF}, run_checksum", TUNED),
+    "diff, a feature": (edited(DIFF, lambda d: d["features"][1].update(alike=D_SAE)), r"features.1", TUNED),
+    "diff, twice": (twice(DIFF, "features"), rf"{DIFF}, features", TUNED),
+    "diff, a bin": (edited(DIFF, lambda d: d["growth"].pop()), r"growth", TUNED),
+    "diff, a role": (edited(DIFF, lambda d: d["models"].reverse()), r"models", TUNED),
+    "diff, no control": (edited(DIFF, lambda d: d["models"].pop()), r"counts_control", TUNED),
+    "diff, random sets": (edited(DIFF, lambda d: d["sets"][0]["random_changed"].pop()), r"sets.0", TUNED),
+    "diff, a token": (
+        edited(DIFF, lambda d: d["features"][0]["examples"][0]["positions"].reverse()),
+        r"features.0.examples.0.positions",
+        TUNED,
+    ),
     "contrast, no kinds": (edited(CONTRAST, lambda d: d.update(kinds=[])), rf"{CONTRAST} kinds|{CONTRAST}, kinds", TRY),
     "contrast, a pair more": (edited(CONTRAST, lambda d: d["kinds"][1].update(n_pairs=3)), r"kinds.1.n_pairs", TRY),
     "contrast, a class less": (edited(CONTRAST, lambda d: d["kinds"][0]["mean_shift"].pop()), r"kinds.0: ", TRY),
@@ -240,7 +255,7 @@ def test_a_run_is_served_without_a_damaged_file_that_it_can_do_without(folder: P
 
 
 OPTIONAL = {NEIGHBOURS, DECODER, NAMES, EXPLANATIONS, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST, MENDING}
-OPTIONAL |= {CALIBRATION}
+OPTIONAL |= {CALIBRATION, DIFF}
 
 
 def present(client: FlaskClient) -> set[str]:
@@ -257,6 +272,7 @@ def present(client: FlaskClient) -> set[str]:
         CONTRAST: client.get("/api/contrast?run=1").status_code == 200,
         MENDING: client.get("/api/mending?run=1").status_code == 200,
         CALIBRATION: client.get("/api/calibration?run=1").status_code == 200,
+        DIFF: client.get("/api/diff?run=1").status_code == 200,
         FEATURE_EFFECTS: [stat for stat in feature["stats"] if stat["name"] == "effect_bullish"],
         INTERVENTIONS: effects if client.get("/api/interventions?run=1").status_code == 200 else None,
     }

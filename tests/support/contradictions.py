@@ -13,6 +13,7 @@ from sae_pipeline.schema.calibration import CALIBRATION
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS
 from sae_pipeline.schema.contrast import CONTRAST
+from sae_pipeline.schema.diff import DIFF
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.mending import MENDING
@@ -232,6 +233,16 @@ _EDITS: dict[str, dict[str, Edit]] = {
         "seeds without a count": lambda c: c.update(seeds=[7], n_unstable=None),
         "a signal less": lambda c: c["rankings"].append(c["rankings"][0]),
         "other classes": lambda c: c["labels"].reverse(),
+        "another run is named": _set(run_id="run-077"),
+    },
+    DIFF: {
+        "a bin more": lambda d: d["growth"].__setitem__(0, d["growth"][0] + 1),
+        "more grown than live": lambda d: d["counts"].update(grown=d["n_live"] + 1),
+        "a feature is not there": lambda d: d["features"][0].update(feature=d["d_sae"]),
+        "a class less": lambda d: d["features"][0]["effects"].pop(),
+        "a headline is not there": lambda d: d["features"][0]["examples"][0].update(headline=4000),
+        "a control without counts": lambda d: d["models"].append({**d["models"][0], "role": "control"}),
+        "other classes": lambda d: d["labels"].reverse(),
         "another run is named": _set(run_id="run-077"),
     },
     MAP: {

@@ -25,6 +25,7 @@ from sae_pipeline.schema.controls import (
     Stability,
     Verdict,
 )
+from sae_pipeline.schema.diff import DIFF
 from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
@@ -78,6 +79,7 @@ def add_evidence(run: Path, effects: Effects) -> None:
     add_file(whole, CONTRAST, json.dumps(contrast_of(whole)).encode())
     add_file(whole, MENDING, json.dumps(mending_of(whole)).encode())
     add_file(whole, CALIBRATION, json.dumps(calibration_of(whole)).encode())
+    add_file(whole, DIFF, json.dumps(diff_of(whole)).encode())
     score = {"n": 20, "auroc": 0.75, "low": 0.5, "high": 0.9}
     said = {"feature": 3, "text": "news of İstanbul", "model": "m", "prompt_hash": "0", "detection": score}
     explained = {**made_from(whole), "explanations": [{**said, "fuzzing": None, "rule_detection": score}]}
@@ -156,6 +158,60 @@ def mending_of(run: Run) -> dict[str, Any]:
         "slices": [{**part, "mended": 1, "made": 0}],
         "random_sets": {"accuracy_changes": [0.0, -0.25, 0.5], "n_as_good": 1},
         "last_layer": {**change, "mended": 1, "made": 1, "accuracy_after": 0.5},
+    }
+
+
+def diff_of(run: Run) -> dict[str, Any]:
+    """A feature that has grown and one that has faded, with a control."""
+    labels, headline = run.metadata.labels, 4
+    words = [n for n, word in enumerate(run.prompts[headline].words) if word >= 0]
+    values = [0.5 * n for n in range(len(words))]
+    feature = {
+        "cosine": 0.4,
+        "seed_growth": 0.1,
+        "n_headlines": 12,
+        "words": ["misses", "down"],
+        "effects": [0.2, -0.1, -0.1][: len(labels)],
+        "effects_before": None,
+        "alike": 3,
+        "alike_cosine": 0.8,
+        "examples": [{"headline": headline, "positions": words, "before": values[::-1], "after": values}],
+    }
+    models = [("before", "minilm", None), ("after", "c1a", "c1a"), ("control", "0ther", "0ther")]
+    share = {"accuracy_before": 0.9, "accuracy_after": 0.5, "changed": 0.4, "n_features": 1, "n_headlines": 4}
+    counts = {"grown": 1, "faded": 1, "turned": 0}
+    return {
+        **made_from(run),
+        "device": "cpu",
+        "seconds": 1.0,
+        "config": {},
+        "labels": labels,
+        "layer": 4,
+        "positions": "words",
+        "models": [
+            {"role": role, "model": model, "classifier_hash": name, "accuracy": name and 0.9, "fvu": 0.1}
+            for role, model, name in models
+        ],
+        "d_sae": 64,
+        "k": 8,
+        "n_vectors": 900,
+        "n_headlines": N,
+        "l0": 8.5,
+        "n_live": 40,
+        "counts": counts,
+        "counts_control": {**counts, "grown": 0},
+        "replication": {"n_after": 1, "n_control": 1, "n_both": 1, "expected": 0.025},
+        "growth_edges": [-2.0, -1.0, 0.0, 1.0, 2.0],
+        "growth": [1, 19, 19, 1],
+        "growth_control": [0, 20, 20, 0],
+        "sets": [
+            {**share, "change": "grown", "role": role, "random_accuracies": [0.9, 0.8], "random_changed": [0.0, 0.1]}
+            for role in ("after", "control")
+        ],
+        "features": [
+            {**feature, "feature": 5, "change": "grown", "growth": 1.2, "control_growth": 0.9},
+            {**feature, "feature": 6, "change": "faded", "growth": -1.1, "control_growth": -0.2},
+        ],
     }
 
 

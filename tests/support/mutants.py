@@ -17,6 +17,7 @@ from sae_pipeline.schema.calibration import CALIBRATION
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS, RUN_FILES
 from sae_pipeline.schema.contrast import CONTRAST
+from sae_pipeline.schema.diff import DIFF
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.mending import MENDING
@@ -26,7 +27,8 @@ from tests.support.run_edits import replace
 from tests.support.whole_study import OTHER_SIZE, Family, WholeStudy
 
 Change = Callable[[WholeStudy, Family, random.Random], None]
-OPTIONAL = (NEIGHBOURS, DECODER, NAMES, FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST, MENDING, CALIBRATION)
+_ADDED = (FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST, MENDING, CALIBRATION, DIFF)
+OPTIONAL = (NEIGHBOURS, DECODER, NAMES, *_ADDED)
 HUGE = 6 << 30  # bytes
 
 
@@ -242,7 +244,7 @@ _TOGETHER = {
     "strongest features": (FEATURE_TOKENS, HEADLINE_FEATURES),
     "all but prompts": (FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, NEIGHBOURS, DECODER, NAMES),
     "all but metadata": (PROMPTS, FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, NEIGHBOURS, DECODER, NAMES),
-    "added files": (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, CONTRAST, MENDING, CALIBRATION),
+    "added files": (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, CONTRAST, MENDING, CALIBRATION, DIFF),
     "neighbours": (NEIGHBOURS, DECODER),
     "metadata and causes": (METADATA, FEATURE_EFFECTS, INTERVENTIONS),
     "index": ("index.sqlite", "index.json"),
@@ -276,7 +278,6 @@ _RECORDS = {f"run {name}" for name in (PROMPTS, FEATURE_STATS, FEATURE_TOKENS, H
 _SHARED = {  # files that relatives have in common
     "another SAE": {*list(STORE)[:6], "activation shard", "manifest", *CHECKPOINTS} - {"train checkpoint"}
 }
-_ADDED = (FAMILY, MAP, FEATURE_EFFECTS, INTERVENTIONS, CONTRAST, MENDING, CALIBRATION)
 _MAY_BE_MISSING = {"controls", "layers", "labels", *(f"run {name}" for name in _ADDED)}
 
 

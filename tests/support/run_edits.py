@@ -16,6 +16,7 @@ from sae_pipeline.schema.calibration import CALIBRATION
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS
 from sae_pipeline.schema.common import FEATURE_STATS, FEATURE_TOKENS, HEADLINE_FEATURES, METADATA, PROMPTS
 from sae_pipeline.schema.contrast import CONTRAST
+from sae_pipeline.schema.diff import DIFF
 from sae_pipeline.schema.explanations import EXPLANATIONS
 from sae_pipeline.schema.family import FAMILY
 from sae_pipeline.schema.map import MAP
@@ -25,7 +26,7 @@ from sae_pipeline.schema.names import NAMES
 Damage = Callable[[Path], Any]
 Edit = Callable[[Any], Any]
 # They name their run by its checksum.
-ADDED = (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, EXPLANATIONS, CONTRAST, MENDING, CALIBRATION)
+ADDED = (FEATURE_EFFECTS, INTERVENTIONS, FAMILY, MAP, EXPLANATIONS, CONTRAST, MENDING, CALIBRATION, DIFF)
 _RECORDS = {
     FEATURE_STATS: "metrics",
     FEATURE_TOKENS: "features",

@@ -135,6 +135,7 @@ def _addresses(study: WholeStudy, n_features: int) -> list[str]:
         "contrast",
         "mending",
         "calibration",
+        "diff",
         "labels",
         "health",
         "run",

@@ -45,6 +45,7 @@ FLAGS = {
     "contrast": "--kinds company,retweet,direction --max-headlines 10 --templates false --keep 3",
     "mend": "--edits 3:0,5:2 --random-sets 20",
     "calibrate": "",
+    "diff": "--before {root}/encoder --d-sae 64 --k 8 --features 5 --examples 2 --random-sets 2",
     "compare": f"{_PLACE} --sae-size {SIZE} --seeds 0,1 --probe-sizes 1",
     "layers": f"--layers {LAYER},3 --sae-size {SIZE}",
     "export": f"{_PLACE} --sae-size {SIZE}",
@@ -63,6 +64,7 @@ RELATIVE = (
     "contrast",
     "mend",
     "calibrate",
+    "diff",
     "compare",
     "layers",
 )
@@ -191,6 +193,7 @@ def made_by(verb: str, study: WholeStudy, pristine: WholeStudy, said: str = "") 
     causes = ("feature_effects.json", "interventions.json")
     names = {"intervene": causes, "family": ("family.json",), "map": ("map.json",)}
     names |= {"contrast": ("contrast.json",), "mend": ("mending.json",), "calibrate": ("calibration.json",)}
+    names |= {"diff": ("diff.json",)}
     made = names.get(verb, _RUN_FILES)
     return {name: content(study.run / name) for name in made}
 

@@ -20,6 +20,6 @@ describe('summary', () => {
     expect(summary({ counts, counts_control: null, n_live: 2890 })).toBe(
       '1 feature of 2,890 became at least half again as strong, and 1,200 lost a third or more.',
     )
-    expect(summary({ counts, counts_control: { grown: 9, faded: 6, turned: 0 }, n_live: 2890 })).toContain('seed alone it is 9 and 6.')
+    expect(summary({ counts, counts_control: { grown: 9, faded: 6, turned: 0 }, n_live: 2890 })).toContain('seed alone, 9 and 6 do.')
   })
 })

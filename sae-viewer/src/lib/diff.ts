@@ -1,7 +1,7 @@
 /** What fine-tuning changed, in words and numbers for its panel. */
 
 import type { DiffAnswer, DiffFeature } from '../interpAPI'
-import { counted } from './format'
+import { count, counted } from './format'
 
 export const CHANGES = ['grown', 'faded', 'turned'] as const
 export type Change = (typeof CHANGES)[number]
@@ -19,8 +19,8 @@ export function strongestClass(effects: readonly number[]): { index: number; eff
 
 /** What the counts say, in one or two sentences. */
 export function summary({ counts, counts_control: seeds, n_live: live }: Pick<DiffAnswer, 'counts' | 'counts_control' | 'n_live'>): string {
-  const own = `${counted(counts.grown, 'feature')} of ${live.toLocaleString('en-US')} became at least half again as strong, and ${counts.faded.toLocaleString('en-US')} lost a third or more.`
-  return seeds ? `${own} Between two fine-tunings that differ by their seed alone it is ${seeds.grown.toLocaleString('en-US')} and ${seeds.faded.toLocaleString('en-US')}.` : own
+  const own = `${counted(counts.grown, 'feature')} of ${count(live)} became at least half again as strong, and ${count(counts.faded)} lost a third or more.`
+  return seeds ? `${own} Between two fine-tunings that differ by their seed alone, ${count(seeds.grown)} and ${count(seeds.faded)} do.` : own
 }
 
 /** The rows of the table that is saved. */

@@ -18,6 +18,8 @@ import { useDiff } from './useDiff'
 /** Features of each kind of change that are shown at first. */
 const FIRST = 8
 const WORDS = 6
+/** The least effect that is named, in logits. */
+const LEAST = 0.005
 const TITLES: Record<Change, string> = { grown: 'Grown', faded: 'Faded', turned: 'Turned' }
 const MEANINGS: Record<Change, string> = {
   grown: 'stronger in the classifier than before, those that grew most first',
@@ -117,7 +119,7 @@ function Sets({ file }: { file: DiffAnswer }) {
         </table>
       </div>
       <p className="mt-1.5 text-xs text-soft">
-        A random set has as many other features of about the same strength.
+        Measured on {counted(file.sets[0]?.n_headlines ?? 0, 'headline')}. A random set has as many other features of about the same strength.
         {file.replication && (
           <>
             {' '}
@@ -186,8 +188,12 @@ function Row({ feature, labels, open, onChoose }: { feature: DiffFeature; labels
         ))}
       </span>
       <span className="col-start-3 inline-flex min-w-0 items-center gap-1.5 text-xs text-soft md:col-start-auto" title={`Mean effect on the ${className(labels, index)} logit where it fires`}>
-        <ClassMark labels={labels} index={index} />
-        <bdi className="truncate">{className(labels, index)}</bdi> {signed(effect)}
+        {Math.abs(effect) >= LEAST && (
+          <>
+            <ClassMark labels={labels} index={index} />
+            <bdi className="truncate">{className(labels, index)}</bdi> {signed(effect)}
+          </>
+        )}
       </span>
       <span className="hidden text-right text-xs whitespace-nowrap text-soft tabular-nums md:block">{counted(feature.n_headlines, 'headline')}</span>
     </button>

@@ -34,7 +34,7 @@ export default function RunPanel({ run, address }: { run: Run | undefined; addre
               type="button"
               aria-current={name === shown ? 'page' : undefined}
               onClick={() => go(openPanel(address, name), true)}
-              className="-mb-px border-b-2 border-transparent py-2 text-soft hover:text-ink aria-[current=page]:border-ink aria-[current=page]:text-ink"
+              className="-mb-px border-b-2 whitespace-nowrap border-transparent py-2 text-soft hover:text-ink aria-[current=page]:border-ink aria-[current=page]:text-ink"
             >
               {NAMES[name]}
             </button>
