@@ -13,7 +13,7 @@ VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: base-model wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit small-study pytest vitest browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-map bench-names bench-viewer check-gpu bench-gpu prepare-gpu screenshots viewer-build setup clean
+.PHONY: base-model wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit small-study pytest vitest browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-map bench-names bench-repair bench-viewer check-gpu bench-gpu prepare-gpu screenshots viewer-build setup clean
 
 demo: $(PYTHON_READY) $(VIEWER_READY)  ## fine-tune, extract, train, analyse, find causes on built-in data, then serve
 	@HF_HUB_OFFLINE=1 $(PY) -m sae_explorer demo --port $(VIEWER_PORT) || test $$? = 130
@@ -110,6 +110,9 @@ base-model: $(PYTHON_READY)  ## a real encoder of FinBERT's size, fetched, joine
 MODEL ?= minilm
 bench-quality: $(PYTHON_READY)  ## quality beside the best of other libraries; MODEL=base: at FinBERT's size; QUICK=1: the stored results
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.quality --model $(MODEL)
+
+bench-repair: $(PYTHON_READY)  ## edits that mend errors, and what fine-tuning changed, on the real headlines; MODEL=base: at FinBERT's size; QUICK=1: the stored results; the last line is one JSON object
+	@HF_HUB_OFFLINE=1 $(PY) -m benchmarks.repair --model $(MODEL)
 
 bench-analysis: $(PYTHON_READY)  ## speed, memory and growth of the analysis; QUICK=1: under 50 s
 	@HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(PY) -m benchmarks.analysis
