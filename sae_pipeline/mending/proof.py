@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import scipy
+from tqdm.auto import tqdm
 
 from sae_pipeline.arrays import Flags, Floats, Ints
 from sae_pipeline.causal.edited import Factors, edited_logits
@@ -100,9 +101,10 @@ def random_sets(
     """
     counts = np.bincount(reading.firings.group_feature, minlength=probe.sae.config.d_sae)
     source = np.random.default_rng(seed)
-    drawn = [_alike(edits, counts, source) for _ in range(n_sets)]
-    right: Flags = edited_logits(probe, reading, drawn).argmax(-1) == labels
-    changes: Floats = right.mean(-1) - found.accuracy_before
+    shown = tqdm(range(n_sets), desc="random sets", unit="set", leave=False)
+    drawn = (_alike(edits, counts, source) for _ in shown)
+    right: list[Flags] = [edited_logits(probe, reading, [one])[0].argmax(-1) == labels for one in drawn]
+    changes: Floats = np.mean(right, axis=-1) - found.accuracy_before
     as_good = changes >= found.accuracy_after - found.accuracy_before - 1e-12
     return RandomSets(accuracy_changes=changes.tolist(), n_as_good=int(as_good.sum()))
 
