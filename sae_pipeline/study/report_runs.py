@@ -239,12 +239,14 @@ def diff_lines(file: DiffFile) -> Iterator[str]:
         features = [one for one in file.features if one.change == change][:_LISTED]
         if features:
             yield ""
-            yield f"{change:7} growth  other seed  cosine  headlines  effects on {', '.join(file.labels)}  words"
+            width = max(map(len, file.labels))
+            yield f"{change:7} growth  other seed  cosine  headlines  {'largest effect':{max(width + 7, 14)}}  words"
         for one in features:
-            effects = " ".join(f"{effect:+.3f}" for effect in one.effects)
+            effect, label = max(zip(one.effects, file.labels, strict=True), key=lambda pair: abs(pair[0]))
+            largest = f"{label:{width}} {effect:+.3f}"
             control = "-" if one.control_growth is None else f"{one.control_growth:+.2f}"
             numbers = f"{one.growth:+6.2f}  {control:>10}  {one.cosine:6.2f}  {one.n_headlines:9}"
-            yield f"{one.feature:7} {numbers}  {effects}  {' '.join(one.words)}"
+            yield f"{one.feature:7} {numbers}  {largest:14}  {' '.join(one.words)}"
 
 
 def _set_line(one: SetEffect) -> str:

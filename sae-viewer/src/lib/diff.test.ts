@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { factor, strongestClass, summary } from './diff'
+import { factor, strongestClass, strongestClasses, summary } from './diff'
 
 describe('factor', () => {
   it('says how many times stronger or weaker a feature is', () => {
@@ -11,6 +11,12 @@ describe('factor', () => {
 describe('strongestClass', () => {
   it('takes the largest effect, whatever its sign', () => {
     expect(strongestClass([0.1, -0.4, 0.3])).toEqual({ index: 1, effect: -0.4 })
+  })
+})
+
+describe('strongestClasses', () => {
+  it('keeps the order of the classes', () => {
+    expect(strongestClasses([0.1, -0.4, 0.3, 0], 2)).toEqual([1, 2])
   })
 })
 

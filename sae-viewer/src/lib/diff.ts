@@ -13,8 +13,14 @@ export function factor(growth: number): string {
 
 /** The class that a feature speaks for or against most, and its effect there. */
 export function strongestClass(effects: readonly number[]): { index: number; effect: number } {
-  const index = effects.reduce((best, effect, i) => (Math.abs(effect) > Math.abs(effects[best] ?? 0) ? i : best), 0)
+  const [index = 0] = strongestClasses(effects, 1)
   return { index, effect: effects[index] ?? 0 }
+}
+
+/** The classes on which a feature has the `most` largest effects, in the order of the classes. */
+export function strongestClasses(effects: readonly number[], most: number): number[] {
+  const size = (index: number) => Math.abs(effects[index] ?? 0)
+  return [...effects.keys()].sort((a, b) => size(b) - size(a)).slice(0, most).sort((a, b) => a - b)
 }
 
 /** What the counts say, in one or two sentences. */

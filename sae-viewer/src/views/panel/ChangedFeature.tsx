@@ -5,8 +5,12 @@ import { OutcomeLine } from '../../components/Outcome'
 import type { DiffAnswer, DiffFeature } from '../../interpAPI'
 import { FEATURES, HEADLINES, writeAddress, type Address } from '../../lib/address'
 import { className } from '../../lib/classes'
-import { factor } from '../../lib/diff'
+import { factor, strongestClasses } from '../../lib/diff'
 import { signed } from '../../lib/effects'
+import { number } from '../../lib/format'
+
+/** Classes whose effects are named: those with the largest ones. */
+const NAMED = 4
 
 type Example = DiffFeature['examples'][number]
 
@@ -19,7 +23,7 @@ export function ChangedFeature({ feature, file, address }: { feature: DiffFeatur
       <p className="flex flex-wrap items-baseline gap-x-5 gap-y-1 text-xs text-soft">
         <span>
           effect where it fires:{' '}
-          {file.labels.map((_, index) => (
+          {strongestClasses(feature.effects, NAMED).map((index) => (
             <span key={index} className="mr-2 whitespace-nowrap">
               <bdi>{className(file.labels, index)}</bdi> <span className="text-ink tabular-nums">{signed(feature.effects[index] ?? 0)}</span>
               {feature.effects_before && <> (before {signed(feature.effects_before[index] ?? 0)})</>}
@@ -44,7 +48,9 @@ export function ChangedFeature({ feature, file, address }: { feature: DiffFeatur
             <li key={example.headline} className="grid grid-cols-1 gap-x-8 gap-y-1 md:grid-cols-2">
               {(['before', 'after'] as const).map((side) => (
                 <div key={side} className="min-w-0">
-                  <span className="eyebrow">{side}</span>
+                  <span className="eyebrow">
+                    {side} {example.positions.length === 0 && number(example[side][0] ?? 0)}
+                  </span>
                   <Link href={writeAddress({ ...HEADLINES, run: address.run, open: example.headline })} className="headline block hover:underline">
                     <HeatText prompt={prompt} heat={heat(example, side, largest)} grain={grain} />
                   </Link>

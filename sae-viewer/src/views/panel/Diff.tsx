@@ -2,6 +2,7 @@ import { useState } from 'react'
 import { Word } from '../../components/HeatText'
 import { ClassMark } from '../../components/Outcome'
 import { go } from '../../hooks/useAddress'
+import { useLabelled } from '../../hooks/useLabelled'
 import type { DiffAnswer, DiffFeature, Run } from '../../interpAPI'
 import type { Address } from '../../lib/address'
 import { className } from '../../lib/classes'
@@ -91,6 +92,7 @@ function Models({ file }: { file: DiffAnswer }) {
 
 /** What ablating the changed features together does, beside random sets. */
 function Sets({ file }: { file: DiffAnswer }) {
+  const labelled = useLabelled()
   if (file.sets.length === 0) return null
   return (
     <div>
@@ -99,7 +101,7 @@ function Sets({ file }: { file: DiffAnswer }) {
           <thead>
             <tr>
               <th scope="col" className={`${HEAD} pl-0! text-left!`}>ablated together</th>
-              <th scope="col" className={HEAD}>accuracy</th>
+              {labelled && <th scope="col" className={HEAD}>accuracy</th>}
               <th scope="col" className={HEAD}>predictions that change</th>
               <th scope="col" className={HEAD}>of random sets</th>
             </tr>
@@ -110,7 +112,7 @@ function Sets({ file }: { file: DiffAnswer }) {
                 <th scope="row" className="py-1 text-left font-normal">
                   {set.n_features} {set.change}{set.role === 'control' && ', in the other seed'}
                 </th>
-                <td className={CELL}>{percent(set.accuracy_before)} → {percent(set.accuracy_after)}</td>
+                {labelled && <td className={CELL}>{percent(set.accuracy_before)} → {percent(set.accuracy_after)}</td>}
                 <td className={`${CELL} font-semibold`}>{percent(set.changed)}</td>
                 <td className={CELL} title={`${percent(Math.max(...set.random_changed))} at most`}>{percent(mean(set.random_changed))}</td>
               </tr>
