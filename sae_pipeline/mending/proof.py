@@ -16,6 +16,7 @@ from sae_pipeline.mending.edited import Factors, edited_logits
 from sae_pipeline.schema.mending import Change, ClassChange, RandomSets, SliceChange, Verdict
 
 _NEAREST = 50  # features with about as many headlines, of which a random one is drawn
+_FEATURES_AT_ONCE = 512  # of all random sets that are tried together
 _LEVEL = 0.05  # of McNemar's p, and of the share of random sets that are as good
 _SLICES = {"with a ticker": re.compile(r"\$[A-Za-z]"), "with a number": re.compile(r"\d")}
 
@@ -101,7 +102,9 @@ def random_sets(
     counts = np.bincount(reading.firings.group_feature, minlength=probe.sae.config.d_sae)
     source = np.random.default_rng(seed)
     drawn = [_alike(edits, counts, source) for _ in range(n_sets)]
-    right: Flags = edited_logits(probe, reading, drawn).argmax(-1) == labels
+    at_once = max(1, _FEATURES_AT_ONCE // len(edits))
+    parts = [edited_logits(probe, reading, drawn[n : n + at_once]) for n in range(0, n_sets, at_once)]
+    right: Flags = np.concatenate(parts).argmax(-1) == labels
     changes: Floats = right.mean(-1) - found.accuracy_before
     as_good = changes >= found.accuracy_after - found.accuracy_before - 1e-12
     return RandomSets(accuracy_changes=changes.tolist(), n_as_good=int(as_good.sum()))
