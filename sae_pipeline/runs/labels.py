@@ -78,8 +78,8 @@ def find_set(sets: Sets, name: str) -> FeatureSet:
         known = "it has no sets yet; make one in the viewer"
     else:
         more = f" and {len(sets) - _LISTED} more" if len(sets) > _LISTED else ""
-        known = f"it has {', '.join(map(repr, list(sets)[:_LISTED]))}{more}"
-    raise UnknownSetError(f"This SAE has no set of features named {name[:120]!r}; {known}.")
+        known = f"it has {', '.join(repr(one[:100]) for one in list(sets)[:_LISTED])}{more}"
+    raise UnknownSetError(f"This SAE has no set of features named {name[:100]!r}; {known}.")
 
 
 def _damaged(path: Path, reason: str) -> DamagedLabelsError:

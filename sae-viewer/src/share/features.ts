@@ -136,6 +136,7 @@ async function matching(run: SharedRun, query: FeaturesQuery): Promise<Uint8Arra
     const named = maskOf(d_sae, Object.keys(labels(run)).map(Number))
     keep(mask, named.map((one) => Number(Boolean(one) === labelled)))
   }
+  if (query.set) keep(mask, maskOf(d_sae, setOf(run, query.set)))
   if (query.token) keep(mask, maskOf(d_sae, await firingOn(run, query.token, true)))
   if (query.q) {
     const number = numberIn(query.q)
@@ -187,10 +188,24 @@ async function firingOn(run: SharedRun, word: string, orLonger: boolean): Promis
 }
 
 /** The labels that people gave. */
-function labels(run: SharedRun): Record<string, { name: string }> {
+const labels = (run: SharedRun) => people(run).labels
+
+function people(run: SharedRun): Pick<LabelsAnswer, 'labels' | 'sets'> {
   const kept = run.answers['/api/labels']
-  return kept?.status === 200 ? (kept.body as LabelsAnswer).labels : {}
+  return kept?.status === 200 ? (kept.body as LabelsAnswer) : { labels: {}, sets: {} }
 }
+
+/** The features of a set that people named. */
+function setOf(run: SharedRun, name: string): number[] {
+  const { sets } = people(run)
+  if (Object.hasOwn(sets, name)) return sets[name]?.features ?? []
+  const known = Object.keys(sets).map(quoted)
+  const more = known.length > LISTED_SETS ? ` and ${known.length - LISTED_SETS} more` : ''
+  const has = known.length > 0 ? `it has ${known.slice(0, LISTED_SETS).join(', ')}${more}` : 'it has no sets yet; make one in the viewer'
+  throw refusal(404, 'unknown_set', `This SAE has no set of features named ${quoted(name)}; ${has}.`)
+}
+
+const LISTED_SETS = 20
 
 // --- rows and pages -------------------------------------------------------------------------------------
 
