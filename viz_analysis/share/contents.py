@@ -142,7 +142,8 @@ def _answer(client: FlaskClient, run: RunReader, name: str) -> dict[str, Any]:
         body["runs"] = [one for one in body["runs"] if one["folder"] == run.folder.name]
     if name == "sets" and answer.status_code == 200:
         for member in (member for one in body["sets"] for member in one["members"]):
-            member["run_id"] = None  # as for the counterparts of a feature
+            if member["run_id"] != run.metadata.run_id:
+                member["run_id"] = None
     return {"status": answer.status_code, "body": body}
 
 

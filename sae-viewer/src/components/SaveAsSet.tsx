@@ -58,7 +58,7 @@ export function SaveAsSet({ run, total, features }: {
             autoComplete="off"
             autoFocus // the reader has just clicked “Save as a set”
             onChange={(event) => setWritten(event.target.value)}
-            className="field !w-56 px-2.5"
+            className="field !w-44 px-2.5"
           />
           <datalist id={known}>
             {Object.keys(sets).map((one) => (

@@ -41,7 +41,7 @@ export function Selection({ map, run, address, title, chosen, onClear }: {
         )}
       </div>
       {chosen.length > 0 && onClear && (
-        <p className="flex flex-wrap items-baseline gap-x-4 gap-y-1 pb-2 text-sm">
+        <p className="flex flex-wrap items-baseline gap-x-4 gap-y-1 pb-2 text-xs">
           <OnBench run={map.run_id} features={features} address={address} />
           <SaveAsSet key={`${address.lasso} ${address.region} ${address.q}`} run={run} total={features.length} features={() => features} />
         </p>

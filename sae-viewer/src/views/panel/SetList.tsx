@@ -11,7 +11,7 @@ export function SetList({ run, address }: { run: RunMetadata; address: Address }
   const { sets } = useLabels(run)
   const [open, setOpen] = useState<string>()
   return (
-    <ul aria-label="Sets of features" className="border-t border-line">
+    <ul aria-label="Sets of features" className="-mt-2">
       {Object.entries(sets).map(([name, { features, updated_at }]) => (
         <li key={name} className="border-b border-line">
           <button
