@@ -20,9 +20,10 @@ from pydantic import BaseModel
 from sae_pipeline import __version__
 from sae_pipeline.errors import UserError
 from sae_pipeline.machine.threads import wait_asleep
+from sae_pipeline.runs.labels import find_set
 from sae_pipeline.schema.layers import LayersFile
 from viz_analysis.api.card_types import FeatureCard
-from viz_analysis.api.feature_types import FeatureDensity, FeatureInfo, FeaturesPage, MapAnswer
+from viz_analysis.api.feature_types import FeatureDensity, FeatureInfo, FeaturesPage, MapAnswer, SetsAnswer
 from viz_analysis.api.headline_types import ColumnAnswer, ColumnsAnswer, Confusion, HeadlinesPage, SimilarHeadlines
 from viz_analysis.api.queries import (
     ColumnQuery,
@@ -34,6 +35,7 @@ from viz_analysis.api.queries import (
     HeadlinesQuery,
     LabelsSeen,
     RunQuery,
+    SetsQuery,
     SimilarHeadlinesQuery,
 )
 from viz_analysis.api.run_types import (
@@ -54,6 +56,7 @@ from viz_analysis.live.queue import ModelQueue
 from viz_analysis.runs.card import Evidence
 from viz_analysis.runs.comparison import compare_runs
 from viz_analysis.runs.evidence import evidence_answer, intact_controls
+from viz_analysis.runs.feature_list import Human
 from viz_analysis.runs.indexed_run import IndexedRun
 from viz_analysis.runs.labels import LabelsAnswer, LabelsChange, LabelStore
 from viz_analysis.runs.layers_answer import layers_answer
@@ -126,8 +129,19 @@ def create_app(
     def features(query: FeaturesQuery) -> Response:
         """Features that match the filters, ordered by a metric."""
         run = runs.get(query.run).metadata
-        names = labels.names(run.sae_hash, run.sae.d_sae) if query.q or query.labelled is not None else {}
-        return json_answer(runs.ask(query.run, lambda run: run.features(query, names)))
+        human = Human({}, None)
+        if query.q or query.set or query.labelled is not None:
+            human = labels.human(run.sae_hash, run.sae.d_sae, query.set)
+        return json_answer(runs.ask(query.run, lambda run: run.features(query, human)))
+
+    @app.get("/api/sets", responses=_of_run(SetsAnswer))
+    def sets(query: SetsQuery) -> Response:
+        """The sets of features that people named: their features, and where other sizes and seeds have them."""
+        about = runs.get(query.run).metadata
+        sets = labels.get(about.sae_hash, about.sae.d_sae).sets
+        if query.name:
+            sets = {query.name: find_set(sets, query.name)}
+        return json_answer(runs.ask(query.run, lambda run: run.sets(sets, runs.newest_by_sae)))
 
     @app.get("/api/feature_info", responses=_of_run(FeatureInfo))
     def feature_info(query: FeatureInfoQuery) -> Response:
@@ -219,16 +233,16 @@ def create_app(
 
     @app.get("/api/labels", responses=_of_run(LabelsAnswer))
     def read_labels(query: RunQuery) -> Response:
-        """The names, stars and notes that people gave to the features of the run's SAE."""
+        """The names, stars and notes that people gave to features of the run's SAE, and the sets that they named."""
         run = runs.get(query.run).metadata
         answer = labels.get(run.sae_hash, run.sae.d_sae)
         return json_answer(answer, answer.etag)
 
     @app.put("/api/labels", responses=_of_run(LabelsAnswer, 403, 412, 413, 415, 428, 503))
     def write_labels(query: RunQuery, header: LabelsSeen, body: LabelsChange) -> Response:
-        """Replace the labels of the run's SAE, given the ETag of the labels that were read."""
+        """Replace the labels of the run's SAE, and its sets where there are any, given the ETag that was read."""
         run = runs.get(query.run).metadata
-        answer = labels.put(run.sae_hash, body.labels, run.sae.d_sae, seen_etags())
+        answer = labels.put(run.sae_hash, body.labels, run.sae.d_sae, seen_etags(), body.sets)
         return json_answer(answer, answer.etag)
 
     @app.get("/api/health", responses={200: HealthAnswer, 409: ErrorAnswer, 503: ErrorAnswer})

@@ -317,9 +317,9 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The names, stars and notes that people gave to the features of the run's SAE. */
+        /** The names, stars and notes that people gave to features of the run's SAE, and the sets that they named. */
         get: operations["read_labels"];
-        /** Replace the labels of the run's SAE, given the ETag of the labels that were read. */
+        /** Replace the labels of the run's SAE, and its sets where there are any, given the ETag that was read. */
         put: operations["write_labels"];
         post?: never;
         delete?: never;
@@ -439,6 +439,23 @@ export interface paths {
         };
         /** All runs, newest first. */
         get: operations["list_runs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The sets of features that people named: their features, and where other sizes and seeds have them. */
+        get: operations["sets"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2130,6 +2147,28 @@ export interface components {
             word: string | null;
         };
         /**
+         * FeatureSet
+         * @description Features that a person put together under a name.
+         */
+        FeatureSet: {
+            /**
+             * Features
+             * @description ascending, each once
+             */
+            features: number[];
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /**
+             * Updated At
+             * @description ISO 8601, UTC; set by the server
+             * @default null
+             */
+            updated_at: string | null;
+        };
+        /**
          * FeatureShift
          * @description A feature in the two versions of one pair.
          */
@@ -2770,7 +2809,7 @@ export interface components {
         };
         /**
          * LabelsAnswer
-         * @description All labels of an SAE, by feature.
+         * @description All labels of an SAE, by feature, and all its sets of features, by name.
          */
         LabelsAnswer: {
             /**
@@ -2784,6 +2823,10 @@ export interface components {
             };
             /** Sae Hash */
             sae_hash: string;
+            /** Sets */
+            sets: {
+                [key: string]: components["schemas"]["FeatureSet"];
+            };
         };
         /**
          * LabelsChange
@@ -2794,6 +2837,14 @@ export interface components {
             labels: {
                 [key: string]: components["schemas"]["FeatureLabel"];
             };
+            /**
+             * Sets
+             * @description all sets after the change; null or left out: they stay as they are
+             * @default null
+             */
+            sets: {
+                [key: string]: components["schemas"]["FeatureSet"];
+            } | null;
         };
         /**
          * LayerFigures
@@ -4241,6 +4292,25 @@ export interface components {
             macro_f1_before: number;
         };
         /**
+         * SetAnswer
+         * @description A set of features that people named.
+         */
+        SetAnswer: {
+            /** Features */
+            features: components["schemas"]["SetFeature"][];
+            /**
+             * Members
+             * @description the SAEs of `family.json`; none where the run has no such file
+             */
+            members: components["schemas"]["SetInMember"][];
+            /** Name */
+            name: string;
+            /** Note */
+            note: string;
+            /** Updated At */
+            updated_at: string | null;
+        };
+        /**
          * SetEffect
          * @description What ablating the leading features of a kind together does to a classifier, beside random sets.
          */
@@ -4278,6 +4348,69 @@ export interface components {
              * @enum {string}
              */
             role: "after" | "control";
+        };
+        /**
+         * SetFeature
+         * @description A feature of a set.
+         */
+        SetFeature: {
+            /** Feature */
+            feature: number;
+            /** @description null where the run has no names, or none that predicts well enough */
+            found_name: components["schemas"]["FoundName"] | null;
+            /** N Headlines */
+            n_headlines: number;
+            /** Word */
+            word: string | null;
+        };
+        /**
+         * SetInMember
+         * @description A set's features in another SAE on the same activations; lists have one entry per feature of the set.
+         */
+        SetInMember: {
+            /**
+             * Cosine
+             * @description cosine of the two decoder rows
+             */
+            cosine: number[];
+            /**
+             * Feature
+             * @description feature of that SAE with the nearest decoder row
+             */
+            feature: number[];
+            /**
+             * Found
+             * @description whether the cosine is at least 0.7
+             */
+            found: boolean[];
+            /**
+             * N Found
+             * @description features of the set that are found there
+             */
+            n_found: number;
+            /**
+             * Run Id
+             * @description newest run of that SAE, where there is one
+             */
+            run_id: string | null;
+            /** Sae Hash */
+            sae_hash: string;
+            /** Seed */
+            seed: number;
+            /** Size */
+            size: string;
+        };
+        /**
+         * SetsAnswer
+         * @description The sets of features of a run's SAE.
+         */
+        SetsAnswer: {
+            /** Run Id */
+            run_id: string;
+            /** Sae Hash */
+            sae_hash: string;
+            /** Sets */
+            sets: components["schemas"]["SetAnswer"][];
         };
         /**
          * ShareOfPairs
@@ -5283,6 +5416,8 @@ export interface operations {
                 min_seeds?: number | null;
                 /** @description whether a person has named, starred or noted the feature */
                 labelled?: boolean | null;
+                /** @description only features of the set that people gave this name */
+                set?: string | null;
                 /** @description a feature to show in the middle of the page; `offset` is ignored */
                 around?: number | null;
             };
@@ -6143,6 +6278,58 @@ export interface operations {
             };
             /** @description Bad Request */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    sets: {
+        parameters: {
+            query?: {
+                /** @description "34", "run-034" or a folder name; default: the served run */
+                run?: string | null;
+                /** @description only this set; default: all */
+                name?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SetsAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -68,10 +68,10 @@ it('post sends its body as JSON', async () => {
 
 it('putLabels names the labels that it replaces, and is refused where they have changed', async () => {
   const fetch = answer('{"error":{"code":"labels_changed","message":"The labels have changed."}}', 412)
-  const labels = { 7: { name: 'cuts', starred: false, note: '', updated_at: null } }
-  expect(await failure(putLabels('run-001', labels, 'abc'))).toMatchObject({ kind: 'refused', status: 412, code: 'labels_changed' })
+  const change = { labels: { 7: { name: 'cuts', starred: false, note: '', updated_at: null } }, sets: null }
+  expect(await failure(putLabels('run-001', change, 'abc'))).toMatchObject({ kind: 'refused', status: 412, code: 'labels_changed' })
   const request = fetch.mock.calls[0]?.[0]
   expect(request).toMatchObject({ method: 'PUT', url: 'http://viewer.test/under/a/prefix/api/labels?run=run-001' })
   expect(request?.headers.get('If-Match')).toBe('"abc"')
-  expect(await request?.json()).toEqual({ labels })
+  expect(await request?.json()).toEqual(change)
 })

@@ -45,6 +45,9 @@ export type Flip = Schemas['FlipAnswer']
 export type Audit = Schemas['AuditAnswer']
 export type FeatureLabel = Schemas['FeatureLabel']
 export type LabelsAnswer = Schemas['LabelsAnswer']
+export type LabelsChange = Schemas['LabelsChange']
+export type SetAnswer = Schemas['SetAnswer']
+export type SetInMember = Schemas['SetInMember']
 export type FeatureCard = Schemas['FeatureCard']
 export type CardSection = Schemas['CardSection']
 export type CardTable = Schemas['CardTable']
@@ -134,11 +137,11 @@ export function post<P extends PostPath>(path: P, body: Body<P>, signal?: AbortS
 }
 
 /**
- * Replaces the labels of a run's SAE, given the ETag of the labels that were read. The API refuses with status 412
- * where they have changed since.
+ * Replaces the labels of a run's SAE and, unless they are null, its sets, given the ETag of what was read. The API
+ * refuses with status 412 where something has changed since.
  */
-export function putLabels(run: string, labels: LabelsAnswer['labels'], etag: string): Promise<LabelsAnswer> {
-  return ask((init) => client.PUT('/api/labels', { params: { query: { run } }, headers: { 'If-Match': `"${etag}"` }, body: { labels }, ...init }))
+export function putLabels(run: string, body: LabelsChange, etag: string): Promise<LabelsAnswer> {
+  return ask((init) => client.PUT('/api/labels', { params: { query: { run } }, headers: { 'If-Match': `"${etag}"` }, body, ...init }))
 }
 
 async function answerOf<T>(asked: Promise<unknown>, signal?: AbortSignal): Promise<T> {

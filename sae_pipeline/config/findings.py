@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from sae_pipeline.config.base import TOKENS_PER_BATCH, Config
+from sae_pipeline.schema.labels import SET_NAME_LENGTH
 
 
 class AnalyzeConfig(Config):
@@ -134,6 +135,9 @@ class MendConfig(Config):
     edits: tuple[Annotated[str, Field(pattern=_EDIT)], ...] = Field(
         (), max_length=64, description='edits to test: "12:0,345:2" ablates 12 and doubles 345; none: they are searched'
     )
+    set: str | None = Field(
+        None, max_length=SET_NAME_LENGTH, description="name of a set of features to ablate and test; none: see --edits"
+    )
     random_sets: int = Field(20, ge=20, le=10_000, description="sets of random features that are tried beside them")
     max_headlines: int = Field(4000, ge=30, description="headlines that are searched on, and that test, at most")
     tokens_per_batch: int = Field(TOKENS_PER_BATCH, ge=128, description="token budget of a batch, padding included")
@@ -143,6 +147,12 @@ class MendConfig(Config):
     def _features_differ(self) -> "MendConfig":
         if len({edit.split(":")[0] for edit in self.edits}) < len(self.edits):
             raise ValueError("each feature is edited once")
+        return self
+
+    @model_validator(mode="after")
+    def _set_or_edits(self) -> "MendConfig":
+        if self.edits and self.set is not None:
+            raise ValueError("give either edits or a set of features, not both")
         return self
 
 

@@ -19,7 +19,9 @@ from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.runs.halves import choosing_and_testing
 from sae_pipeline.runs.index import index_run
+from sae_pipeline.runs.labels import find_set, read_labels
 from sae_pipeline.schema.mending import MENDING, FeatureFactor, MendingFile, SearchStep
+from sae_pipeline.schema.run import RunMetadata
 from sae_pipeline.study import present
 from sae_pipeline.study.layout import Layout
 
@@ -30,9 +32,9 @@ _MIN_ERRORS = 10  # on which edits are searched
 def mend(config: MendConfig, root: Path, device: torch.device) -> MendingFile:
     """Find edits on one half of a run's headlines and test them on the other; write `mending.json` into the run.
 
-    Edits that `config` gives are only tested. Raises UserError for a run without labels, with fewer than 10 errors in
-    the half that is searched, for features that the SAE has not, and for edits after which all predictions are of one
-    class.
+    Edits that `config` gives, or the ablation of a set of features that it names, are only tested. Raises UserError
+    for a run without labels, with fewer than 10 errors in the half that is searched, for features and sets that the
+    SAE has not, and for edits after which all predictions are of one class.
     """
     started = time.perf_counter()
     run = read_run(find_run(Layout(root).runs, config.run))
@@ -41,8 +43,8 @@ def mend(config: MendConfig, root: Path, device: torch.device) -> MendingFile:
             f"The headlines of {run.metadata.run_id} have no labels, so no prediction is known to be wrong; analyze "
             "labelled headlines."
         )
+    given = _given(config, Layout(root).runs, run.metadata)
     classifier, sae = present.run_parts(root, run.metadata, device)
-    given = _given(config, sae.config.d_sae)
     probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id, config.tokens_per_batch)
     chooses, tests = choosing_and_testing(run, config.max_headlines, config.seed)
     labels = np.array([prompt.label for prompt in run.prompts], np.int64)
@@ -92,8 +94,12 @@ def mend(config: MendConfig, root: Path, device: torch.device) -> MendingFile:
     return file
 
 
-def _given(config: MendConfig, d_sae: int) -> dict[int, float]:
+def _given(config: MendConfig, runs: Path, about: RunMetadata) -> dict[int, float]:
     """The edits that the user gives, by feature; none: they are searched."""
+    d_sae = about.sae.d_sae
+    if config.set is not None:
+        sets = read_labels(runs, about.sae_hash, d_sae).sets
+        return dict.fromkeys(find_set(sets, config.set).features, 0.0)
     found: dict[int, float] = {}
     for text in config.edits:
         feature, factor = text.split(":")  # the config has checked the form

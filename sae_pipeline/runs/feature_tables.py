@@ -104,6 +104,7 @@ class FeatureTables:
         family = run.whole(FAMILY, FamilyFile, lambda one: family_problems(one, run.metadata, run.checksum))
         if family is not None:
             metrics += self._stability(columns, family)
+            self._family(family)
         if run.has(DECODER):
             with run.optional(DECODER):
                 check_decoder(run.folder, run.known(DECODER), run.metadata)
@@ -208,6 +209,16 @@ class FeatureTables:
         found = times_found(seeds, self.stats.d_sae)
         columns[FOUND_IN_SEEDS] = MetricColumn(name=FOUND_IN_SEEDS, top=[], values=found.tolist())
         return [found_in_seeds_metric(summed.seeds)]
+
+    def _family(self, family: FamilyFile) -> None:
+        """The counterparts of all features, for questions about many of them."""
+        run = self._run
+        run.about("family", orjson.dumps([member.model_dump() for member in family.members]).decode())
+        for n, match in enumerate(family.matches):
+            found = [verdict == "match" for verdict in match.verdict]
+            columns = {"feature": (match.feature, np.int32), "cosine": (match.cosine, np.float32)}
+            for name, (values, kind) in {**columns, "found": (found, np.bool_)}.items():
+                run.vector(f"family {n} {name}", np.array(values, kind))
 
     def _map(self) -> None:
         run = self._run

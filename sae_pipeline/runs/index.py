@@ -7,7 +7,7 @@ file with another stamp is compared with its checksum again, and the index is ma
 
 | table | a row is |
 | --- | --- |
-| `about` | totals, metrics, columns, stability, files left out, regions, what verbs found, head of causal findings |
+| `about` | totals, metrics, columns, family, files left out, regions, what verbs found, head of causal findings |
 | `vector` | one numpy array over all headlines or all features |
 | `headline` | a headline: its id, and the byte offsets and lengths of its records |
 | `headline_text` | its words (FTS5) |
@@ -20,7 +20,8 @@ The weights of a headline are its strongest features' activations divided by the
 headlines: `cell` (label · number of labels + prediction), `confidence`, and for every sort key and direction the
 headlines in that order, and `column 0`, `column 1`, …: the place of each headline's value, 0 where it has none. Vectors
 over features: `headline_counts`, `density`, `leaning`, and `metric NAME` for all. Vectors over the
-features on the map: `map feature`, `map x`, `map y`, `map region`.
+features on the map: `map feature`, `map x`, `map y`, `map region`. For the other SAEs of `family.json`, by their
+place in `about`: `family 0 feature`, `family 0 cosine`, `family 0 found`, …: each feature's counterpart there.
 """
 
 import json
@@ -72,7 +73,7 @@ class SeenFile(Record):
 class IndexRecord(Record):
     """`index.json`."""
 
-    version: Literal[8]
+    version: Literal[9]
     seen_at: int  # ns since 1970, before the files were read
     files: dict[FileName, SeenFile]  # of the run, and the index itself
 
@@ -115,7 +116,7 @@ def index_is_current(folder: Path, path: Path | None = None) -> bool:
     if unsure:
         files = {name: SeenFile(stamp=stamps[name], sha256=seen.sha256) for name, seen in record.files.items()}
         with suppress(OSError, ResourceError):  # the next reader compares the files again
-            write_record(path.with_name(INDEX_RECORD), IndexRecord(version=8, seen_at=now, files=files))
+            write_record(path.with_name(INDEX_RECORD), IndexRecord(version=9, seen_at=now, files=files))
     return True
 
 
@@ -142,7 +143,7 @@ def build_index(folder: Path, progress: Progress | None = None, into: Path | Non
                     if _stamps(_present(folder)) != stamps:
                         raise DamageError("does not fit any more, because a file has changed meanwhile")
                     files[INDEX] = _seen(target, stamp(target))
-                    write_record(target.with_name(INDEX_RECORD), IndexRecord(version=8, seen_at=now, files=files))
+                    write_record(target.with_name(INDEX_RECORD), IndexRecord(version=9, seen_at=now, files=files))
                 finally:
                     partial.unlink(missing_ok=True)
     except DamageError as error:

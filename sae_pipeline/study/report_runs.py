@@ -71,6 +71,8 @@ def mending_lines(file: MendingFile) -> Iterator[str]:
             yield (
                 f"{_edit(step):14}  {step.n_headlines:9,}  {step.risk:14.4f}  {step.stopping_risk:12.4f}{kept}".rstrip()
             )
+    elif file.config.get("set"):
+        yield f"the set {file.config['set']!r}, all {len(file.edits):,} features ablated"
     if file.change:
         yield ""
         yield (

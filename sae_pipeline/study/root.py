@@ -24,6 +24,7 @@ from sae_pipeline.runs.folders import find_run
 from sae_pipeline.runs.index import INDEX_FILES, shown_progress
 from sae_pipeline.runs.run_files import ADDED_BY, read_metadata
 from sae_pipeline.schema.common import METADATA, FileSum
+from sae_pipeline.schema.labels import LABELS
 from sae_pipeline.schema.layers import LAYERS
 
 _LOOKS = 5  # listings of the address before a sync gives up; it is done when two in a row are equal
@@ -188,6 +189,8 @@ class RemoteStudy(StudyRoot):
         wanted = {folder.relative_to(self.folder).as_posix() for folder in folders}
         if self._verb not in ("report", "map", "export-run"):
             wanted |= {f"finbert_sae/store/{classifier}" for classifier in classifiers}
+        if self._verb == "mend":  # which may ablate a set of features
+            wanted.add(f"analysis_data/{LABELS}")
         return {
             name: file
             for name, file in files.items()

@@ -39,15 +39,16 @@ from sae_pipeline.runs.index import (
     damaged_files,
     shown_progress,
 )
+from sae_pipeline.runs.labels import MAX_LABELS_BYTES
 from sae_pipeline.runs.run_files import DamagedRunError, run_number
 from sae_pipeline.sae.autoencoder import maker
+from sae_pipeline.schema.labels import LABELS
 from sae_pipeline.schema.layers import LAYERS
 from sae_pipeline.schema.paper import PAPER, PaperRecord
 from sae_pipeline.schema.seal import SealRecord
 from sae_pipeline.scoring.record import SCORE, check_scores
 from sae_pipeline.study.layout import SAE, SAE_RECORD, Layout, PresentClassifier, check_sae, check_sae_record
 
-_MAX_LABELS = 1 << 26  # bytes
 _UNPACKING = (  # what the libraries raise for archives that are damaged, encrypted or none
     *(OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError),
     *(tarfile.TarError, zipfile.BadZipFile),
@@ -172,7 +173,7 @@ def _check_of_file(folder: Path, name: str) -> Callable[[], list[str]] | None:
         return _problem(partial(read_record, path, SealRecord), "verify")
     if name == PAPER:
         return _problem(partial(_check_paper, folder), "paper")
-    if folder.name == "labels" and path.suffix == ".json":
+    if folder.name == LABELS and path.suffix == ".json":
         return lambda: [
             f"{error}; remove its field `checksum` if you have changed it yourself, else restore it"
             for error in _errors(partial(_check_labels, path))
@@ -232,7 +233,7 @@ def _check_paper(folder: Path) -> None:
 def _check_labels(path: Path) -> None:
     """Labels that a person has written have no checksum."""
     try:
-        read_sealed(path, _MAX_LABELS)
+        read_sealed(path, MAX_LABELS_BYTES)
     except UnsealedError:
         if not fields_of(path):
             raise

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from sae_pipeline.runs.folders import Run, find_run, read_run
 from sae_pipeline.runs.run_files import read_added
 from sae_pipeline.schema.mending import MENDING, MendingFile
 from sae_pipeline.study import present
+from sae_pipeline.study.report_runs import mending_lines
 from tests.conftest import SmallStudy
 
 CPU = torch.device("cpu")
@@ -75,6 +77,14 @@ def brute_force(probe: Probe, reading: Reading, factors: Factors) -> np.ndarray:
         with torch.no_grad(), intervene(probe.model, probe.sae.config.hookpoint, probe.sae, edits, counted):
             logits.append(probe.model(input_ids=input_ids, attention_mask=mask).logits[0].double().numpy())
     return np.stack(logits)
+
+
+def name_sets(root: Path, run: Run, sets: Any) -> None:
+    """Write sets of features of the run's SAE, as a person may."""
+    folder = root / "analysis_data" / "labels"
+    folder.mkdir(exist_ok=True)
+    file = {"sae_hash": run.metadata.sae_hash, "labels": {}, "sets": sets}
+    (folder / f"{run.metadata.sae_hash}.json").write_text(json.dumps(file))
 
 
 def frequent(reading: Reading, n: int) -> list[int]:
@@ -156,6 +166,23 @@ class TestFile:
         assert len(file.random_sets.accuracy_changes) == 20
         assert read_added(run.folder, MENDING, MendingFile) == file
 
+    def test_set(self, root: Path, run: Run, probe: Probe, classifier: Classifier, reading: Reading) -> None:
+        """All features of a set are ablated together, and the file names the set."""
+        chosen = sorted(frequent(reading, 3))
+        name_sets(root, run, {"the frequent": {"features": chosen}, "other": {"features": [1]}})
+        file = mend(MendConfig(set="the frequent", random_sets=20), root, CPU)
+        assert [(edit.feature, edit.factor) for edit in file.edits] == [(feature, 0.0) for feature in chosen]
+        tests = np.flatnonzero(in_testing_half([prompt.headline_id for prompt in run.prompts]))
+        own = probe.read(classifier.tokenize([run.prompts[n].text for n in tests]))
+        after = brute_force(probe, own, dict.fromkeys(chosen, 0.0)).argmax(1)
+        labels = np.array([run.prompts[n].label for n in tests])
+        assert file.change is not None
+        assert file.change.accuracy_after == pytest.approx((after == labels).mean())
+        assert file.random_sets is not None
+        assert len(file.random_sets.accuracy_changes) == 20
+        assert (file.config["set"], file.n_search) == ("the frequent", 0)
+        assert "the set 'the frequent', all 3 features ablated" in list(mending_lines(file))
+
     def test_fits(self, run: Run, found: MendingFile) -> None:
         """The file fits its run, and one that was changed does not."""
         assert list(mending_problems(found, run.metadata, run.checksum)) == []
@@ -176,6 +203,9 @@ class TestBadInput:
             (["--edits", "3:0,3:1"], "each feature is edited once"),
             (["--edits", "3:-1"], "edits"),
             (["--run", "77"], "no run"),
+            (["--set", "rates"], "no set of features named 'rates'"),
+            (["--set", "rates", "--edits", "3:0"], "either edits or a set of features, not both"),
+            (["--set", "x" * 121], "set"),
         ],
     )
     def test_flags(self, root: Path, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,6 +214,18 @@ class TestBadInput:
         error = capsys.readouterr().err
         assert said.lower() in error.lower()
         assert error.count("error: ") == 1
+
+    def test_unknown_set(self, root: Path, run: Run) -> None:
+        """The sentence lists the sets that there are, or says that there are none."""
+        name_sets(root, run, {"the frequent": {"features": [3]}, "other": {"features": [1]}})
+        with pytest.raises(UserError, match="no set of features named 'rates'; it has 'the frequent', 'other'"):
+            mend(MendConfig(set="rates"), root, CPU)
+        name_sets(root, run, {})
+        with pytest.raises(UserError, match="no sets yet"):
+            mend(MendConfig(set="rates"), root, CPU)
+        name_sets(root, run, {"rates": {"features": [10**6]}})
+        with pytest.raises(UserError, match=r"sets\.rates\.1000000: this SAE has features 0 to"):
+            mend(MendConfig(set="rates"), root, CPU)
 
     def test_few_errors(self, root: Path) -> None:
         """A search on ten headlines."""

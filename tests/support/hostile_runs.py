@@ -11,8 +11,9 @@ from typing import Any
 from unittest.mock import patch
 
 from sae_pipeline.runs.folders import read_run
+from sae_pipeline.schema.labels import FeatureLabel
 from tests.support import indexed_runs, run_factory
-from viz_analysis.runs.labels import FeatureLabel, LabelStore
+from viz_analysis.runs.labels import LabelStore
 from viz_analysis.runs.sources import RunFolder
 
 HACK = "window.hacked=1;alert(1)"

@@ -21,11 +21,12 @@ from sae_pipeline.activations import extraction
 from sae_pipeline.artefacts.checkpoints import Checkpoint
 from sae_pipeline.artefacts.checksums import fields_of, file_hash, write_record
 from sae_pipeline.schema.common import RUN_FILES
+from sae_pipeline.schema.labels import FeatureLabel
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS
 from tests.support.encoders import save_encoder
 from tests.support.small_study import write_headlines
-from viz_analysis.runs.labels import FeatureLabel, LabelStore
+from viz_analysis.runs.labels import LabelStore
 from viz_analysis.runs.sources import RunFolder
 
 N_HEADLINES = 240

@@ -12,6 +12,7 @@ import pytest
 from sae_pipeline.__main__ import main
 from sae_pipeline.artefacts.checksums import write_record
 from sae_pipeline.schema.controls import Control, ControlsFile, ProbeScore, RivalName, Stability
+from sae_pipeline.schema.labels import FeatureLabel
 from sae_pipeline.schema.names import Predicate
 from sae_pipeline.schema.reports import CodeQuality
 from tests.conftest import SmallStudy
@@ -19,7 +20,7 @@ from tests.support import run_factory
 from tests.support.hostile_runs import write_hostile_runs
 from tests.support.indexed_runs import D_SAE, N, client_of, get, write_whole_run
 from tests.support.run_factory import LABELS, write_run
-from viz_analysis.runs.labels import FeatureLabel, LabelStore
+from viz_analysis.runs.labels import LabelStore
 from viz_analysis.runs.sources import RunFolder
 
 TITLES = [

@@ -12,9 +12,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from sae_pipeline.artefacts.checksums import unseal
+from sae_pipeline.runs.labels import MAX_LABELS_BYTES
 from tests.support.run_factory import write_run
 from viz_analysis.feature_probe_server import create_app
-from viz_analysis.runs.labels import MAX_FILE_BYTES
 
 D_SAE = 64
 FILE = Path("labels") / "5ae.json"
@@ -144,7 +144,7 @@ def test_another_origin_may_not_put(client: FlaskClient) -> None:
         ({}, 400),
         ([], 400),
         ({"labels": {str(n): {"note": "x" * 4000} for n in range(20)}}, 200),  # beyond other endpoints' bodies
-        ({"labels": {"1": {"name": "x" * (1 << 20)}}}, 413),
+        ({"labels": {"1": {"name": "x" * (4 << 20)}}}, 413),
     ],
 )
 def test_bad_labels_are_refused_in_a_sentence(client: FlaskClient, body: Any, status: int) -> None:
@@ -178,7 +178,7 @@ def refused(client: FlaskClient, etag: str) -> str:
         ('{"sae_hash": "5ae", "labels": {"64": {"name": "x"}}}', "labels.64: this SAE has features 0 to 63"),
         ('{"sae_hash": "5ae", "labels": ' + "[" * 9_000 + "]" * 9_000 + "}", "recursion limit"),
         ('{"sae_hash": "5ae", "labels": {' + ",".join(f'"{n}": {{}}' for n in range(20_001)) + "}}", "at most 20000"),
-        ('{"sae_hash": "5ae", "labels": {}}' + " " * MAX_FILE_BYTES, "is larger than 8 MiB"),
+        ('{"sae_hash": "5ae", "labels": {}}' + " " * MAX_LABELS_BYTES, "is larger than 16 MiB"),
         ("", "EOF"),
     ],
 )

@@ -150,7 +150,9 @@ def test_browser_answers_like_the_server(
 def _label(client: FlaskClient) -> None:
     labels = {feature: {"name": name} for feature, name in {3: "Straße", 7: "Fed\u00a0holds", 12: "ÉTÉ"}.items()}
     seen = {"If-Match": f'"{client.get("/api/labels").json["etag"]}"'}
-    saved = client.put("/api/labels", json={"labels": {**labels, 9: {"starred": True}}}, headers=seen)
+    sets = {"it's": {"features": [3, 7, 12], "note": "why"}, "ÉTÉ": {"features": [40]}}
+    change = {"labels": {**labels, 9: {"starred": True}}, "sets": sets}
+    saved = client.put("/api/labels", json=change, headers=seen)
     assert saved.status_code == 200, saved.text
 
 
@@ -210,6 +212,7 @@ def questions(client: FlaskClient) -> Iterator[tuple[str, dict[str, Any]]]:
         "leaning": range(n_labels),
         "min_seeds": [0, 1, 2, 3],
         "labelled": [True, False],
+        "set": ["it's", "ÉTÉ", "été"],
         "where": where if columns else [["x:1"]],
         "metric": [*metrics, "slice_rate", "slice_difference", "nothing"],
         "order": ["asc", "desc"],
@@ -217,6 +220,8 @@ def questions(client: FlaskClient) -> Iterator[tuple[str, dict[str, Any]]]:
     }
     for name in NAMES:
         yield "/api/features", {"q": name}
+    for name in ("it's", "ÉTÉ", "it isn't"):
+        yield "/api/features", {"set": name, "limit": 5}
     for token in TOKENS:
         yield "/api/features", {"token": token}
     for metric in metrics:
@@ -228,7 +233,7 @@ def questions(client: FlaskClient) -> Iterator[tuple[str, dict[str, Any]]]:
     for column in [*columns, "?"]:
         for q in ("", "a", "2024", "S", "1.5", "0", "é", "\uff21"):
             yield "/api/column_values", {"column": column, "q": q, "limit": chance.choice([1, 20])}
-    for path in ("run", "columns", "labels", "feature_density", "interventions", "contrast", "evidence"):
+    for path in ("run", "columns", "labels", "sets", "feature_density", "interventions", "contrast", "evidence"):
         yield f"/api/{path}", {}
     yield "/api/headlines", {"run": run["run_id"], "limit": 1}
 

@@ -182,6 +182,46 @@ class FeatureInfo(Record):
     family: list[FamilyMatch]
 
 
+class SetFeature(Record):
+    """A feature of a set."""
+
+    feature: NonNegativeInt
+    word: str | None
+    found_name: FoundName | None = Field(description=_FOUND)
+    n_headlines: NonNegativeInt
+
+
+class SetInMember(Record):
+    """A set's features in another SAE on the same activations; lists have one entry per feature of the set."""
+
+    size: str
+    seed: int
+    sae_hash: str
+    run_id: str | None = Field(description="newest run of that SAE, where there is one")
+    n_found: NonNegativeInt = Field(description="features of the set that are found there")
+    feature: list[NonNegativeInt] = Field(description="feature of that SAE with the nearest decoder row")
+    cosine: list[FiniteFloat] = Field(description="cosine of the two decoder rows")
+    found: list[bool] = Field(description="whether the cosine is at least 0.7")
+
+
+class SetAnswer(Record):
+    """A set of features that people named."""
+
+    name: str
+    note: str
+    updated_at: str | None
+    features: list[SetFeature]
+    members: list[SetInMember] = Field(description="the SAEs of `family.json`; none where the run has no such file")
+
+
+class SetsAnswer(Record):
+    """The sets of features of a run's SAE."""
+
+    run_id: str
+    sae_hash: str
+    sets: list[SetAnswer]
+
+
 class FeatureDensity(Record):
     """How many features fire how often."""
 

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from sae_pipeline.errors import NoEncoderError, UserError
 from sae_pipeline.runs.folders import UnknownRunError
+from sae_pipeline.runs.labels import DamagedLabelsError, UnknownSetError
 from sae_pipeline.runs.run_files import DamagedRunError
 
 
@@ -19,6 +20,8 @@ _PROBLEMS_OF_THE_LIBRARY: dict[type[UserError], tuple[int, str]] = {
     UnknownRunError: (404, "unknown_run"),
     DamagedRunError: (409, "damaged_run"),  # the server is not at fault and the run is not absent
     NoEncoderError: (409, "no_encoder"),
+    DamagedLabelsError: (409, "damaged_labels"),
+    UnknownSetError: (404, "unknown_set"),
 }
 
 
@@ -137,12 +140,6 @@ class NothingToServeError(ApiError):
 # --- labels --------------------------------------------------------------------------------------------
 
 
-class DamagedLabelsError(ApiError):
-    """The file of labels exists but cannot be read; the server leaves it as it is."""
-
-    status, code = 409, "damaged_labels"
-
-
 class LabelsChangedError(ApiError):
     """The labels have changed since the client read them."""
 
@@ -150,7 +147,7 @@ class LabelsChangedError(ApiError):
 
 
 class BadLabelsError(ApiError):
-    """The labels name features that the SAE does not have."""
+    """The labels or sets name features that the SAE does not have."""
 
     status, code = 400, "bad_labels"
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sae_pipeline.schema.common import MIN_HEADLINES, Share
+from sae_pipeline.schema.labels import SET_NAME_LENGTH
 
 By = Literal["words", "meaning"]
 _BY = "how `q` is searched for: as words, or by the sentence encoder, which finds the 100 that mean most alike"
@@ -118,6 +119,9 @@ class FeaturesQuery(PageQuery, SliceQuery):
         "compared with none, no feature is found in any",
     )
     labelled: bool | None = Field(None, description="whether a person has named, starred or noted the feature")
+    set: str | None = Field(
+        None, max_length=SET_NAME_LENGTH, description="only features of the set that people gave this name"
+    )
     around: int | None = Field(
         None, ge=0, le=10**9, description="a feature to show in the middle of the page; `offset` is ignored"
     )
@@ -135,6 +139,12 @@ class FeatureInfoQuery(RunQuery):
     """A feature to describe."""
 
     id: int = Field(ge=0, le=10**9)
+
+
+class SetsQuery(RunQuery):
+    """Which sets of features to describe."""
+
+    name: str | None = Field(None, max_length=SET_NAME_LENGTH, description="only this set; default: all")
 
 
 class FeatureCardQuery(FeatureInfoQuery):

@@ -9,6 +9,7 @@ from sae_pipeline.errors import command
 from sae_pipeline.runs.multiplicity import tests_line
 from sae_pipeline.runs.run_files import run_checksum
 from sae_pipeline.schema.controls import ControlsFile
+from sae_pipeline.schema.labels import FeatureLabel
 from sae_pipeline.schema.run import Firing, Prompt
 from sae_pipeline.static_html import number, percent
 from viz_analysis.api.card_types import CardContent, CardExample, CardSection, CardStretch
@@ -17,7 +18,6 @@ from viz_analysis.api.queries import ConfusionQuery, HeadlinesQuery
 from viz_analysis.runs.card_checks import ablation_section, rivals_section, stability_section
 from viz_analysis.runs.card_parts import card_section, card_table, ends, found_again, rate, signed, unmeasured
 from viz_analysis.runs.headline_answers import confusion, headlines_page
-from viz_analysis.runs.labels import FeatureLabel
 from viz_analysis.runs.reader import RunReader
 
 _EXAMPLES = 5

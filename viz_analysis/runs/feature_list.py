@@ -1,6 +1,6 @@
 """Searching, filtering and sorting the features of a run."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +15,14 @@ from viz_analysis.runs.feature_columns import FeatureColumns
 from viz_analysis.runs.meaning import Similar, nearest
 from viz_analysis.runs.reader import RunReader
 
-HumanNames = Mapping[int, str]
-"""The names that people gave to features, by feature."""
+
+class Human(NamedTuple):
+    """What people say of features, as far as a question needs it."""
+
+    names: Mapping[int, str]
+    """The names that they gave to features, by feature."""
+    members: Sequence[int] | None
+    """The features of the set that the question names; None where it names none."""
 
 
 class ByMeaning(NamedTuple):
@@ -27,7 +33,7 @@ class ByMeaning(NamedTuple):
 
 
 def features_page(
-    columns: FeatureColumns, query: FeaturesQuery, names: HumanNames, meant: ByMeaning | None = None
+    columns: FeatureColumns, query: FeaturesQuery, human: Human, meant: ByMeaning | None = None
 ) -> FeaturesPage:
     """The features that match all filters, ordered by a metric; ties by number. Raises `UnknownMetricError`.
 
@@ -40,7 +46,7 @@ def features_page(
         columns = columns.with_similarity(meant.similar)
     metric = next(iter(columns.metrics)) if query.metric is None else query.metric
     found = columns.ordered(metric, query.order == "desc")
-    found = found[_matching(columns, query, names, meant)[found]]
+    found = found[_matching(columns, query, human, meant)[found]]
     exactness = (np.zeros(run.d_sae, np.int8) if meant else _exactness(run, query))[found]
     found = found[np.argsort(-exactness, kind="stable")]
     place = next(iter(np.flatnonzero(found == query.around).tolist()), None)
@@ -60,7 +66,7 @@ def features_page(
     )
 
 
-def _matching(columns: FeatureColumns, query: FeaturesQuery, names: HumanNames, meant: ByMeaning | None) -> Flags:
+def _matching(columns: FeatureColumns, query: FeaturesQuery, human: Human, meant: ByMeaning | None) -> Flags:
     """Which features match all filters, [d_sae]."""
     run, counts = columns.run, columns.headline_counts
     keep = np.ones(run.d_sae, bool)
@@ -82,14 +88,16 @@ def _matching(columns: FeatureColumns, query: FeaturesQuery, names: HumanNames, 
     if query.min_seeds is not None:
         keep &= columns.values.get(FOUND_IN_SEEDS, np.zeros(run.d_sae)) >= query.min_seeds
     if query.labelled is not None:
-        keep &= _mask(run, names) == query.labelled
+        keep &= _mask(run, human.names) == query.labelled
+    if human.members is not None:
+        keep &= _mask(run, human.members)
     if query.token:
         keep &= _mask(run, _firing_on(run, query.token, or_longer=True))
     if meant:
         return nearest(meant.similar, keep)
     if query.q:
         number = _number(query.q)
-        keep &= _named(run, query.q, names) if number is None else _begins_with(np.arange(run.d_sae), number)
+        keep &= _named(run, query.q, human.names) if number is None else _begins_with(np.arange(run.d_sae), number)
     return keep
 
 
@@ -119,7 +127,7 @@ def _begins_with(features: Ints, number: int) -> Flags:
     return matches
 
 
-def _named(run: RunReader, text: str, names: HumanNames) -> Flags:
+def _named(run: RunReader, text: str, names: Mapping[int, str]) -> Flags:
     """Which features have `text` in a name, in their explanation or in the word of their strongest token."""
     wanted = text.casefold()
     by_word = run.rows(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sae_pipeline.errors import DamageError, command
 from sae_pipeline.runs.decoder import decoder_blocks, decoder_rows
 from sae_pipeline.schema.causes import INTERVENTIONS
+from sae_pipeline.schema.labels import Sets
 from sae_pipeline.schema.map import MAP
 from sae_pipeline.schema.run import DECODER
 from viz_analysis.api.card_types import CardContent
@@ -22,6 +23,7 @@ from viz_analysis.api.feature_types import (
     FeaturesPage,
     FoundName,
     MapAnswer,
+    SetsAnswer,
     SimilarFeature,
 )
 from viz_analysis.api.headline_types import (
@@ -44,8 +46,9 @@ from viz_analysis.api.run_types import (
 from viz_analysis.runs.card import Evidence, card_content
 from viz_analysis.runs.feature_columns import FeatureColumns, density_histogram, similar_features
 from viz_analysis.runs.feature_info import feature_info
-from viz_analysis.runs.feature_list import ByMeaning, HumanNames, features_page
+from viz_analysis.runs.feature_list import ByMeaning, Human, features_page
 from viz_analysis.runs.feature_map import map_answer
+from viz_analysis.runs.feature_sets import sets_answer
 from viz_analysis.runs.findings import calibration_answer, contrast_answer, diff_answer, mending_answer
 from viz_analysis.runs.headline_answers import confusion, headlines_page, similar_headlines
 from viz_analysis.runs.meaning import RunMeaning, SharedEncoder, Similar
@@ -94,13 +97,17 @@ class IndexedRun:
         """The headline with an id, where the run has it."""
         return self._reader.headline_of_id(headline_id) if headline_id is not None else None
 
-    def features(self, query: FeaturesQuery, names: HumanNames) -> FeaturesPage:
-        """A page of features; `names` are what people call some of them."""
+    def features(self, query: FeaturesQuery, human: Human) -> FeaturesPage:
+        """A page of features; `human` is what people say of some of them."""
         meant, text = None, _meant(query)
         if text:
             nearest = partial(self._meaning.nearest_example, self._reader, text=text)
             meant = ByMeaning(self._meaning.alike_features(text), nearest)
-        return features_page(self._columns, query, names, meant)
+        return features_page(self._columns, query, human, meant)
+
+    def sets(self, sets: Sets, newest_by_sae: Callable[[], Mapping[str, str]]) -> SetsAnswer:
+        """The sets of features that people named, and where other SAEs have them."""
+        return sets_answer(self._columns, sets, newest_by_sae)
 
     def found_names(self, features: Iterable[int]) -> dict[int, FoundName]:
         """The names that the analysis found, of the features that have one."""

@@ -1,80 +1,49 @@
-"""Human labels: names, stars and notes that people give to features.
+"""What people write about features, while several of them write: names, stars, notes, and named sets of features.
 
-Labels belong to an SAE and not to a run: `analysis_data/labels/<sae_hash>.json` outlives every run. A change replaces
-the whole document, and its ETag proves that the client has read what it replaces. Checking and writing happen under a
-lock, so that several servers may share a folder. At an address no lock is possible: the document is read again before
-it is replaced, but of two servers that write at the same moment the later one wins.
-
-A file that the server writes is sealed with a checksum. A person may edit it and remove the checksum; the next change
-seals it again.
+A change replaces the whole file of an SAE, and its ETag proves that the client has read what it replaces. Checking and
+writing happen under a lock, so that several servers may share a folder. At an address no lock is possible: the file is
+read again before it is replaced, but of two servers that write at the same moment the later one wins.
 """
 
 import hashlib
-import re
-import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TypeVar
 
-from pydantic import AfterValidator, Field, NonNegativeInt, StringConstraints, ValidationError
+from pydantic import Field
 
-from sae_pipeline.artefacts.checksums import CHANGED, seal, unseal, without_seal
+from sae_pipeline.artefacts.checksums import Stamp, seal
+from sae_pipeline.artefacts.checksums import stamp as stamp_of
 from sae_pipeline.artefacts.locks import locked
-from sae_pipeline.errors import DamageError, UserError
+from sae_pipeline.errors import UserError
+from sae_pipeline.runs.labels import find_set, labels_path, read_labels
 from sae_pipeline.schema.common import Record
-from viz_analysis.api.problems import BadLabelsError, DamagedLabelsError, LabelsChangedError
-from viz_analysis.runs.sources import LABELS as FOLDER
+from sae_pipeline.schema.labels import MAX_LABELS, MAX_SETS, FeatureLabel, FeatureSet, Labels, LabelsFile, Sets
+from viz_analysis.api.problems import BadLabelsError, LabelsChangedError
+from viz_analysis.runs.feature_list import Human
 from viz_analysis.runs.sources import RunFolder
 
-MAX_LABELS = 20_000
-MAX_FILE_BYTES = 8 << 20  # more than a change with so many labels can make
-_SAFE_HASH = re.compile(r"[0-9A-Za-z]{1,64}")
-_NAMES_A_CHECKSUM = re.compile(rb'\s*\{\s*"checksum"')
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-class FeatureLabel(Record):
-    """An annotation: what a person wrote about a feature."""
-
-    name: Annotated[str, StringConstraints(max_length=120), AfterValidator(_one_line)] = ""
-    starred: bool = False
-    note: Annotated[str, StringConstraints(max_length=4000, strip_whitespace=True)] = ""
-    updated_at: str | None = Field(None, max_length=40, description="ISO 8601, UTC; set by the server")
-
-    @property
-    def content(self) -> tuple[str, bool, str]:
-        """What a person entered; a label with nothing in it is no label."""
-        return self.name, self.starred, self.note
-
-
-Labels = dict[NonNegativeInt, FeatureLabel]
-
-
-class LabelsFile(Record):
-    """`analysis_data/labels/<sae_hash>.json`."""
-
-    schema_version: Literal[1] = 1
-    sae_hash: str
-    labels: Labels = Field(max_length=MAX_LABELS)
+Written = TypeVar("Written", FeatureLabel, FeatureSet)
 
 
 class LabelsAnswer(Record):
-    """All labels of an SAE, by feature."""
+    """All labels of an SAE, by feature, and all its sets of features, by name."""
 
     sae_hash: str
     etag: str = Field(description="send it as If-Match with a change")
     labels: Labels
+    sets: Sets
 
 
 class LabelsChange(Record):
     """All labels of an SAE after the change: a feature that is left out loses its label. `updated_at` is ignored."""
 
     labels: Labels = Field(max_length=MAX_LABELS)
+    sets: Sets | None = Field(
+        None, max_length=MAX_SETS, description="all sets after the change; null or left out: they stay as they are"
+    )
 
 
 class LabelStore:
@@ -82,40 +51,40 @@ class LabelStore:
 
     def __init__(self, source: RunFolder) -> None:
         self._source = source
-        self._folder = source.folder / FOLDER
-        self._read: dict[Path, tuple[tuple[int, ...], LabelsAnswer]] = {}
+        self._read: dict[Path, tuple[Stamp, int, LabelsAnswer]] = {}
 
     def get(self, sae_hash: str, d_sae: int) -> LabelsAnswer:
         """The labels of an SAE of `d_sae` features; none where there is no file yet. Raises `DamagedLabelsError`."""
-        path = self._path(sae_hash)
+        path = labels_path(self._source.folder, sae_hash)
         try:
-            status = path.lstat()
-        except FileNotFoundError:
-            return LabelsAnswer(sae_hash=sae_hash, etag=_etag(b""), labels={})
-        except OSError as error:
-            raise DamagedLabelsError(f"{path.name} in {FOLDER} cannot be read: {error.strerror}.") from error
-        if not stat.S_ISREG(status.st_mode):
-            raise _damaged(path, "is not a plain file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise _damaged(path, f"is larger than {MAX_FILE_BYTES >> 20} MiB")
-        stamp = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size, d_sae)
+            stamp = stamp_of(path)
+        except OSError:  # there is none, or reading it says why not
+            return _answer(read_labels(self._source.folder, sae_hash, d_sae))
         kept = self._read.get(path)
-        if kept is None or kept[0] != stamp:
-            kept = self._read[path] = (stamp, _load(path, sae_hash, d_sae))
-        return kept[1]
+        if kept is None or kept[:2] != (stamp, d_sae):
+            answer = _answer(read_labels(self._source.folder, sae_hash, d_sae))
+            kept = self._read[path] = (stamp, d_sae, answer)
+        return kept[2]
 
-    def names(self, sae_hash: str, d_sae: int) -> dict[int, str]:
-        """The names of the features that have a label; "" where a feature has only a star or a note."""
-        return {feature: label.name for feature, label in self.get(sae_hash, d_sae).labels.items()}
+    def human(self, sae_hash: str, d_sae: int, name: str | None) -> Human:
+        """What people say of features, with the members of the set `name`. Raises `UnknownSetError`.
 
-    def put(self, sae_hash: str, labels: Labels, d_sae: int, seen: set[str] | None) -> LabelsAnswer:
-        """Replace the labels of an SAE of `d_sae` features.
+        A feature that has only a star or a note has the name "".
+        """
+        kept = self.get(sae_hash, d_sae)
+        members = find_set(kept.sets, name).features if name else None
+        return Human({feature: label.name for feature, label in kept.labels.items()}, members)
+
+    def put(
+        self, sae_hash: str, labels: Labels, d_sae: int, seen: set[str] | None, sets: Sets | None = None
+    ) -> LabelsAnswer:
+        """Replace the labels of an SAE of `d_sae` features and, unless it is None, its sets.
 
         `seen` are the ETags that the client has read; None replaces whatever is stored. Empty labels are left out, and
-        a label that does not change keeps its time. Raises `LabelsChangedError` where none of `seen` is stored,
+        what does not change keeps its time. Raises `LabelsChangedError` where none of `seen` is stored,
         `BadLabelsError`, `DamagedLabelsError`, and `UserError` where the folder cannot be written.
         """
-        highest = max(labels, default=0)
+        _, highest = LabelsFile(sae_hash=sae_hash, labels=labels, sets=sets or {}).highest
         if highest >= d_sae:
             raise BadLabelsError(f"There is no feature {highest}: this SAE has features 0 to {d_sae - 1}.")
         with self._locked(sae_hash) as path:
@@ -124,59 +93,36 @@ class LabelStore:
             if seen is not None and before.etag not in seen:
                 raise LabelsChangedError("The annotations have changed since they were read; read them again.")
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            after: Labels = {}
-            for feature, label in sorted(labels.items()):
-                old = before.labels.get(feature)
-                if any(label.content):
-                    unchanged = old is not None and old.content == label.content
-                    after[feature] = old if unchanged and old else label.model_copy(update={"updated_at": now})
-            if after != before.labels:
-                file = LabelsFile(sae_hash=sae_hash, labels=after)
-                self._source.write(path, seal(file.model_dump_json(indent=1).encode() + b"\n"))
+            kept = {feature: label for feature, label in sorted(labels.items()) if any(label.content)}
+            if sets is not None:
+                sets = {name: _dated(one, before.sets.get(name), now) for name, one in sorted(sets.items())}
+            after = LabelsFile(
+                sae_hash=sae_hash,
+                labels={feature: _dated(label, before.labels.get(feature), now) for feature, label in kept.items()},
+                sets=before.sets if sets is None else sets,
+            )
+            if (after.labels, after.sets) != (before.labels, before.sets):
+                self._source.write(path, seal(after.model_dump_json(indent=1).encode() + b"\n"))
             return self.get(sae_hash, d_sae)
-
-    def _path(self, sae_hash: str) -> Path:
-        if not _SAFE_HASH.fullmatch(sae_hash):  # it may come from elsewhere, and names a file
-            raise DamagedLabelsError(f"{sae_hash[:64]!r} is no hash of an SAE and has no annotations; analyse again.")
-        return self._folder / f"{sae_hash}.json"
 
     @contextmanager
     def _locked(self, sae_hash: str) -> Iterator[Path]:
-        path = self._path(sae_hash)
+        path = labels_path(self._source.folder, sae_hash)
         with ExitStack() as held:
             try:
                 held.enter_context(locked(path.with_suffix(".lock")))
             except OSError as error:
-                raise UserError(f"Annotations cannot be saved in {self._folder}: {error.strerror}.") from error
+                raise UserError(f"Annotations cannot be saved in {path.parent}: {error.strerror}.") from error
             yield path
 
 
-def _load(path: Path, sae_hash: str, d_sae: int) -> LabelsAnswer:
-    try:
-        data = path.read_bytes()
-        file = LabelsFile.model_validate_json(unseal(data) if _NAMES_A_CHECKSUM.match(data) else data)
-    except OSError as error:
-        raise DamagedLabelsError(f"{path.name} in {FOLDER} cannot be read: {error.strerror}.") from error
-    except DamageError as error:
-        reason = f"{path.name} in {FOLDER} {CHANGED}"
-        raise DamagedLabelsError(
-            f"{reason}; if you changed it yourself, remove its field `checksum`, otherwise repair it or move it away."
-        ) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise _damaged(path, f"is damaged ({place}: {first['msg']})") from error
-    if file.sae_hash != sae_hash:
-        raise _damaged(path, f"belongs to another SAE (sae_hash: {file.sae_hash[:64]!r})")
-    highest = max(file.labels, default=0)
-    if highest >= d_sae:
-        raise _damaged(path, f"is damaged (labels.{highest}: this SAE has features 0 to {d_sae - 1})")
-    return LabelsAnswer(sae_hash=sae_hash, etag=_etag(without_seal(data)), labels=file.labels)
+def _dated(mine: Written, old: Written | None, now: str) -> Written:
+    """What was written, with the time of its last change."""
+    if old is not None and old.content == mine.content:
+        return old
+    return mine.model_copy(update={"updated_at": now})
 
 
-def _damaged(path: Path, reason: str) -> DamagedLabelsError:
-    return DamagedLabelsError(f"{path.name} in {FOLDER} {reason}; repair it or move it away.")
-
-
-def _etag(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+def _answer(file: LabelsFile) -> LabelsAnswer:
+    etag = hashlib.sha256(file.model_dump_json().encode()).hexdigest()[:16]
+    return LabelsAnswer(sae_hash=file.sae_hash, etag=etag, labels=file.labels, sets=file.sets)

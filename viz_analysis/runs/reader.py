@@ -24,7 +24,7 @@ from sae_pipeline.runs.index import open_index
 from sae_pipeline.runs.run_files import read_metadata
 from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects
 from sae_pipeline.schema.common import FEATURE_TOKENS, HEADLINE_FEATURES, PROMPTS
-from sae_pipeline.schema.family import SeedStability
+from sae_pipeline.schema.family import FamilyMember, SeedStability
 from sae_pipeline.schema.run import FeatureExamples, HeadlineFeatures, MetricInfo, Prompt, RunMetadata
 from viz_analysis.api.feature_types import FoundName
 from viz_analysis.api.headline_types import Headline
@@ -64,6 +64,7 @@ class RunReader:
             tests = about.get("tests")
             self.tests: dict[str, int] | None = orjson.loads(tests) if tests else None
             self.map_head: str | None = about.get("map")
+            self.family = [FamilyMember(**member) for member in orjson.loads(about.get("family", "[]"))]
         except (LookupError, TypeError, ValueError) as error:
             raise IndexMisfitError(str(error)) from error
         if self.interventions is not None:

@@ -22,9 +22,8 @@ from sae_pipeline.runs.folders import RunEntry, UnknownRunError, check_all_files
 from sae_pipeline.runs.index import INDEXED_FILES, Progress, index_is_current, run_stamp
 from sae_pipeline.runs.run_files import DamagedRunError, damaged
 from sae_pipeline.schema.common import METADATA
+from sae_pipeline.schema.labels import LABELS
 from sae_pipeline.schema.run import RunMetadata
-
-LABELS = "labels"  # the folder of human labels beside the runs
 
 
 def run_source(address: str, pause: float = 10.0) -> "RunFolder":

@@ -62,7 +62,7 @@ _NO_PROMPT = Prompt(
     columns={},
 )
 _ANSWERS = (
-    *("run", "runs", "labels", "columns", "feature_density"),
+    *("run", "runs", "labels", "sets", "columns", "feature_density"),
     *("interventions", "contrast", "mending", "calibration", "diff", "evidence", "layers", "health"),
 )
 _IN_FACTS = {"run_id", "labels", "feature", "metrics", "n_headlines_in_run", "examples"}
@@ -140,6 +140,10 @@ def _answer(client: FlaskClient, run: RunReader, name: str) -> dict[str, Any]:
     body = answer.get_json()
     if name == "runs":  # the page has no other
         body["runs"] = [one for one in body["runs"] if one["folder"] == run.folder.name]
+    if name == "sets" and answer.status_code == 200:
+        for member in (member for one in body["sets"] for member in one["members"]):
+            if member["run_id"] != run.metadata.run_id:
+                member["run_id"] = None
     return {"status": answer.status_code, "body": body}
 
 

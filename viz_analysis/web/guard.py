@@ -19,7 +19,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 DEVELOPMENT_SERVER = ("http://localhost:1234", "http://127.0.0.1:1234")  # of the viewer: sae-viewer/vite.config.ts
 _PLAIN_NAME = re.compile(r"[a-z0-9.:_-]{1,100}")
 MAX_BODY_BYTES = 64 * 1024
-MAX_LABELS_BYTES = 1 << 20
+MAX_LABELS_BYTES = 4 << 20
 
 
 def guard(app: Flask, host: str, allowed_hosts: tuple[str, ...] = ()) -> None:

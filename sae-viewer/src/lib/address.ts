@@ -106,6 +106,8 @@ const FEATURES_PARAMETERS = {
   minSeeds: integer('min_seeds'),
   /** Only features that a person has named. */
   labelled: flag('labelled'),
+  /** Only features of the set of this name. */
+  set: text('set'),
   /** Words shown on either side of the strongest one in an example; all when absent. */
   context: integer('context'),
   ...LAST,

@@ -41,11 +41,27 @@ test('no half of a surrogate pair is sent: the server would refuse all labels', 
   expect([...labels.values()].map(({ name }) => name)).toEqual([`${'a'.repeat(119)}😀`, 'b'])
 })
 
+test('sets are read from JSON, alone too; what is no set is counted, and a set that is there stays', () => {
+  const one = { features: [3, 1], note: ' why ', updated_at: '2026-01-01' }
+  const sets = { ' bad\n news ': one, ['__proto__']: one, mine: one, far: { features: [10] }, none: { features: [] }, odd: { features: ['1'] }, list: [1], '\n': one }
+  const file = readLabels(JSON.stringify({ sae_hash: 'x', labels: [], sets }), 10)
+  expect(Object.keys(file.sets)).toEqual(['bad news', '__proto__', 'mine'])
+  expect(file.sets['bad news']).toEqual({ features: [3, 1], note: 'why', updated_at: null })
+  expect([file.labels.size, file.unreadable]).toEqual([0, 5])
+  const mine = { features: [7], note: '', updated_at: 'then' }
+  const { change, sets: added } = withImported({ labels: {}, sets: { mine } }, file)
+  expect(added).toBe(2)
+  expect(Object.keys(change.sets ?? {}).sort()).toEqual(['__proto__', 'bad news', 'mine'])
+  expect(change.sets?.['mine']).toEqual(mine)
+  expect(change.sets?.['bad news']?.features).toEqual([1, 3])
+})
+
 test('names and notes that are there stay', () => {
   const present = { 1: { name: 'mine', starred: false, note: '', updated_at: 'then' } }
   const file = readLabels('feature,name,starred,note\n1,theirs,true,why\n2,new,false,', 10)
-  const { labels, added, kept } = withImported(present, file)
-  expect(labels).toEqual({
+  const { change, added, kept } = withImported({ labels: present, sets: {} }, file)
+  expect(change.sets).toBeNull()
+  expect(change.labels).toEqual({
     1: { name: 'mine', starred: true, note: 'why', updated_at: 'then' },
     2: { name: 'new', starred: false, note: '', updated_at: null },
   })

@@ -1,6 +1,8 @@
-/** Labels from a file: CSV or JSON as the panel saves them, checked before anything is sent. */
+/** Labels and sets from a file: CSV (labels alone) or JSON as the panel saves them, checked before anything is sent. */
 
+import type { LabelsAnswer, LabelsChange } from '../interpAPI'
 import { NAME_LENGTH, NOTE_LENGTH, type Labels, type LabelText } from './labels'
+import { has, MOST_FEATURES, setName, withNew, type Sets } from './sets'
 
 export const MAX_FILE = 8 << 20
 const MAX_LABELS = 20_000
@@ -8,18 +10,19 @@ const MAX_LABELS = 20_000
 /** What a file holds. Every line of it is in one of these. */
 export interface LabelFile {
   labels: Map<number, LabelText>
+  sets: Sets
   /** Features that the SAE does not have. */
   unknown: number[]
-  /** Rows that are no label: without a number, without content, or a second one of the same feature. */
+  /** Rows that are no label: without a number, without content, or a second one of the same feature; and what is no set. */
   unreadable: number
 }
 
 /** Reads a file for an SAE of `nFeatures` features. Throws an Error with one sentence where it holds no labels at all. */
 export function readLabels(text: string, nFeatures: number): LabelFile {
   if (text.length > MAX_FILE) throw new Error(`The file is larger than ${MAX_FILE >> 20} MiB.`)
-  const rows = /^\s*[[{]/.test(text.replace(/^\ufeff/, '')) ? jsonRows(text) : csvRows(text)
+  const { rows, sets } = /^\s*[[{]/.test(text.replace(/^\ufeff/, '')) ? jsonRows(text) : { rows: csvRows(text), sets: {} }
   if (rows.length > MAX_LABELS) throw new Error(`The file has ${rows.length.toLocaleString('en-US')} rows; at most ${MAX_LABELS.toLocaleString('en-US')} annotations are kept.`)
-  const found: LabelFile = { labels: new Map(), unknown: [], unreadable: 0 }
+  const found: LabelFile = { labels: new Map(), sets: {}, unknown: [], unreadable: 0 }
   for (const row of rows) {
     const feature = typeof row.feature === 'number' ? row.feature : /^\d{1,9}$/.test(words(row.feature)) ? Number(row.feature) : -1
     const label: LabelText = {
@@ -31,12 +34,39 @@ export function readLabels(text: string, nFeatures: number): LabelFile {
     else if (feature >= nFeatures) found.unknown.push(feature)
     else found.labels.set(feature, label)
   }
-  if (found.labels.size + found.unknown.length === 0) throw new Error('The file has no annotations: it needs a column or field “feature” and one “name”, “starred” or “note”.')
+  for (const [name, one] of Object.entries(sets)) {
+    const set = readSet(name, one, nFeatures)
+    if (set) found.sets = { ...found.sets, [setName(name)]: set }
+    else found.unreadable++
+  }
+  if (found.labels.size + found.unknown.length + Object.keys(found.sets).length === 0) throw new Error('The file has no annotations: it needs a column or field “feature” and one “name”, “starred” or “note”.')
   return found
 }
 
-/** The labels after an import. A name or a note that is there already stays. */
-export function withImported(present: Labels, { labels }: LabelFile): { labels: Labels; added: number; kept: number } {
+/** A set, where all of its features are those of an SAE of `nFeatures`. */
+function readSet(name: string, one: unknown, nFeatures: number): Sets[string] | undefined {
+  const features = isRow(one) && Array.isArray(one.features) ? (one.features as unknown[]) : []
+  const known = features.filter((n): n is number => Number.isInteger(n) && (n as number) >= 0 && (n as number) < nFeatures)
+  if (!isRow(one) || !setName(name) || known.length === 0 || known.length < features.length || known.length > MOST_FEATURES) return undefined
+  return { features: known, note: cut(words(one.note), NOTE_LENGTH), updated_at: null }
+}
+
+/** What an import does: labels and sets that are added, and features whose name is kept. */
+export interface Added {
+  added: number
+  kept: number
+  sets: number
+}
+
+/** The labels and sets after an import. A name, a note or a set that is there already stays. */
+export function withImported(present: Pick<LabelsAnswer, 'labels' | 'sets'>, file: LabelFile): Added & { change: LabelsChange } {
+  const fresh = Object.entries(file.sets).filter(([name]) => !has(present.sets, name))
+  const sets = fresh.reduce((all, [name, { features, note }]) => withNew(all, name, features, note), present.sets)
+  const { labels, added, kept } = withLabels(present.labels, file)
+  return { change: { labels, sets: fresh.length > 0 ? sets : null }, added, kept, sets: fresh.length }
+}
+
+function withLabels(present: Labels, { labels }: LabelFile): { labels: Labels; added: number; kept: number } {
   const merged: Labels = { ...present }
   let [added, kept] = [0, 0]
   for (const [feature, { name, starred, note }] of labels) {
@@ -59,7 +89,8 @@ function cut(text: string, most: number): string {
   return Array.from(text.replace(/[\ud800-\udfff]/gu, '').trim()).slice(0, most).join('')
 }
 
-function jsonRows(text: string): Row[] {
+/** The rows and sets of a JSON file. */
+function jsonRows(text: string): { rows: Row[]; sets: Row } {
   let content: unknown
   try {
     content = JSON.parse(text.replace(/^\ufeff/, ''))
@@ -67,8 +98,9 @@ function jsonRows(text: string): Row[] {
     throw new Error('The file is no JSON.')
   }
   const list = isRow(content) ? content.labels : content
-  if (Array.isArray(list)) return list.map((one: unknown) => (isRow(one) ? one : {}))
-  if (isRow(list)) return Object.entries(list).map(([feature, one]) => ({ ...(isRow(one) ? one : {}), feature }))
+  const sets = isRow(content) && isRow(content.sets) ? content.sets : {}
+  if (Array.isArray(list)) return { rows: list.map((one: unknown) => (isRow(one) ? one : {})), sets }
+  if (isRow(list)) return { rows: Object.entries(list).map(([feature, one]) => ({ ...(isRow(one) ? one : {}), feature })), sets }
   throw new Error('The file is JSON without “labels”.')
 }
 

@@ -33,13 +33,14 @@ const SLICE_METRICS: MetricInfo[] = [
 export async function featuresPage(run: SharedRun, query: FeaturesQuery): Promise<FeaturesPage> {
   const { run_id, d_sae, metrics } = run.facts
   const { limit = 50, order = 'desc', around } = query
+  const members = query.set ? setOf(run, query.set) : undefined
   const columns = query.where?.length ? await sliced(run, query.where) : ofRun(run)
   const metric = query.metric ?? metrics[0]?.name ?? ''
   if (!columns.metrics.some(({ name }) => name === metric)) {
     const known = columns.metrics.map(({ name }) => name).join(', ')
     throw refusal(404, 'unknown_metric', `${run_id} has no metric ${quoted(metric)}; it has ${known}.`)
   }
-  const [values, mask, exactness] = await Promise.all([columns.values(metric), matching(run, query), exactnessOf(run, query)])
+  const [values, mask, exactness] = await Promise.all([columns.values(metric), matching(run, query, members), exactnessOf(run, query)])
   const sign = order === 'desc' ? -1 : 1
   const found = [...mask.keys()].filter((n) => mask[n])
   found.sort((a, b) => (exactness[b] ?? 0) - (exactness[a] ?? 0) || sign * ((values[a] ?? 0) - (values[b] ?? 0)) || a - b)
@@ -109,8 +110,8 @@ function effectsInside(records: Effects[], inside: Uint8Array): Columns['effects
 
 // --- filters --------------------------------------------------------------------------------------------
 
-/** Which features match all filters. */
-async function matching(run: SharedRun, query: FeaturesQuery): Promise<Uint8Array> {
+/** Which features match all filters; `members` are those of the set that the query names. */
+async function matching(run: SharedRun, query: FeaturesQuery, members: number[] | undefined): Promise<Uint8Array> {
   const { d_sae, min_headlines } = run.facts
   const mask = new Uint8Array(d_sae).fill(1)
   const where = async (vector: string, fits: (value: number) => boolean) => {
@@ -136,6 +137,7 @@ async function matching(run: SharedRun, query: FeaturesQuery): Promise<Uint8Arra
     const named = maskOf(d_sae, Object.keys(labels(run)).map(Number))
     keep(mask, named.map((one) => Number(Boolean(one) === labelled)))
   }
+  if (members) keep(mask, maskOf(d_sae, members))
   if (query.token) keep(mask, maskOf(d_sae, await firingOn(run, query.token, true)))
   if (query.q) {
     const number = numberIn(query.q)
@@ -187,10 +189,24 @@ async function firingOn(run: SharedRun, word: string, orLonger: boolean): Promis
 }
 
 /** The labels that people gave. */
-function labels(run: SharedRun): Record<string, { name: string }> {
+const labels = (run: SharedRun) => people(run).labels
+
+function people(run: SharedRun): Pick<LabelsAnswer, 'labels' | 'sets'> {
   const kept = run.answers['/api/labels']
-  return kept?.status === 200 ? (kept.body as LabelsAnswer).labels : {}
+  return kept?.status === 200 ? (kept.body as LabelsAnswer) : { labels: {}, sets: {} }
 }
+
+/** The features of a set that people named. */
+function setOf(run: SharedRun, name: string): number[] {
+  const { sets } = people(run)
+  if (Object.hasOwn(sets, name)) return sets[name]?.features ?? []
+  const known = Object.keys(sets).map(quoted)
+  const more = known.length > LISTED_SETS ? ` and ${known.length - LISTED_SETS} more` : ''
+  const has = known.length > 0 ? `it has ${known.slice(0, LISTED_SETS).join(', ')}${more}` : 'it has no sets yet; make one in the viewer'
+  throw refusal(404, 'unknown_set', `This SAE has no set of features named ${quoted(name)}; ${has}.`)
+}
+
+const LISTED_SETS = 20
 
 // --- rows and pages -------------------------------------------------------------------------------------
 

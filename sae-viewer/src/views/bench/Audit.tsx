@@ -1,4 +1,6 @@
 import { Notice } from '../../components/Notices'
+import { SaveAsSet } from '../../components/SaveAsSet'
+import type { RunMetadata } from '../../interpAPI'
 import { className, largestConfusions } from '../../lib/classes'
 import { scores, signed, transitions } from '../../lib/effects'
 import { count, counted, percent } from '../../lib/format'
@@ -8,8 +10,9 @@ import { useAudit } from './useAudit'
 const MOVES = 12
 
 /** Ablates the edited features together in every headline of the run, to see whether the classifier depends on them. */
-export function Audit({ run, features, labels }: { run: string; features: number[]; labels: readonly string[] }) {
-  const { parts, total, error, running, start, stop, features: asked } = useAudit(run)
+export function Audit({ run, features }: { run: RunMetadata; features: number[] }) {
+  const { labels } = run
+  const { parts, total, error, running, start, stop, features: asked } = useAudit(run.run_id)
   const truth = parts.flatMap((part) => part.labels)
   const before = parts.flatMap((part) => part.before)
   const after = parts.flatMap((part) => part.after)
@@ -25,6 +28,7 @@ export function Audit({ run, features, labels }: { run: string; features: number
         >
           {running ? 'Stop' : features.length > 0 ? `Ablate ${counted(features.length, 'feature')} in every headline` : 'Edit a feature first'}
         </button>
+        <SaveAsSet key={features.join()} run={run} total={features.length} features={() => features} />
         {total !== undefined && (
           <span role="status" className="text-soft tabular-nums">
             {count(truth.length)} of {counted(total, 'headline')}

@@ -114,7 +114,7 @@ export function Workspace({ written, limits, address, run }: {
             onEdits={(edits) => setDraft({ ...draft, edits })}
           />
         )}
-        {SHARED === undefined && <Audit run={run_id} features={asked.edits.map(({ feature }) => feature)} labels={labels} />}
+        {SHARED === undefined && <Audit run={run} features={asked.edits.map(({ feature }) => feature)} />}
       </div>
     </div>
   )

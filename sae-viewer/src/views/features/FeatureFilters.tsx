@@ -8,6 +8,7 @@ import { ClassMark } from '../../components/Outcome'
 import { SearchBox } from '../../components/SearchBox'
 import { SearchChoice } from '../../components/SearchChoice'
 import { go } from '../../hooks/useAddress'
+import { useLabels } from '../../hooks/useLabels'
 import { unitOf } from '../../hooks/useUnit'
 import type { MetricInfo, Run, RunMetadata } from '../../interpAPI'
 import { FEATURES, SUPPORTS, wholeNumber, type FeaturesAddress, type Support } from '../../lib/address'
@@ -17,6 +18,7 @@ import { counted, rarity } from '../../lib/format'
 import { searchChip } from '../../lib/meaning'
 import { classMetrics } from '../../lib/metrics'
 import { FOUND, seedChoices, type Stability } from '../../lib/stability'
+import { visible } from '../../lib/text'
 import { DensityFilter } from './DensityFilter'
 import { randomFeature } from './useFeatures'
 
@@ -37,6 +39,8 @@ export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
   onLeave: () => void
 }) {
   const [more, setMore] = useState(false)
+  const { sets } = useLabels(run)
+  const named = Object.keys(sets)
   const change = (changes: Partial<FeaturesAddress>, replace = false) => go({ ...address, ...changes }, replace)
   const metric = metrics.find(({ name }) => name === (address.metric ?? metrics[0]?.name))
   return (
@@ -90,6 +94,14 @@ export function FeatureFilters({ address, run, metrics, inPane, onLeave }: {
         />
         {run.stability && <SeedFilter address={address} stability={run.stability} onChange={change} />}
         {run.metrics.some(({ name }) => name.startsWith('auroc_')) && <ClassFilter address={address} labels={run.labels} onChange={change} />}
+        {named.length > 0 && (
+          <Choice
+            label="Set"
+            value={address.set}
+            options={[{ value: '', label: 'any' }, ...named.map((name) => ({ value: name, label: visible(name), description: counted(sets[name]?.features.length ?? 0, 'feature') }))]}
+            onChoose={(set) => change({ set })}
+          />
+        )}
         <label className="flex items-center gap-2 text-xs text-soft">
           <input type="checkbox" checked={address.labelled} onChange={(event) => change({ labelled: event.target.checked })} />
           Only features that people named
@@ -211,6 +223,7 @@ export function featureChips(address: FeaturesAddress, { labels, columns }: RunM
   }
   if (address.leaning !== undefined) chips.push([`indicates ${className(labels, address.leaning)}`, { leaning: undefined }])
   if (address.minSeeds) chips.push([`found in ${counted(address.minSeeds, 'other seed')} or more`, { minSeeds: undefined }])
+  if (address.set) chips.push([`set “${address.set}”`, { set: '' }])
   if (address.labelled) chips.push(['named by people', { labelled: false }])
   return chips.map(([name, without]) => ({ name, remove: () => go({ ...address, ...without }) }))
 }

@@ -2,6 +2,7 @@ import { useCallback, useEffect, useRef, useState, type ReactNode } from 'react'
 import { FilterChips } from '../../components/FilterChips'
 import { FeaturesExport } from '../../components/ListExport'
 import { Failure, Note, Notice } from '../../components/Notices'
+import { SaveAsSet } from '../../components/SaveAsSet'
 import { PageList, PaneList, type VirtualListHandle } from '../../components/VirtualList'
 import { go } from '../../hooks/useAddress'
 import type { Range } from '../../hooks/usePages'
@@ -9,10 +10,11 @@ import type { FeaturesPage, MetricInfo, Run } from '../../interpAPI'
 import { writeAddress, type FeaturesAddress } from '../../lib/address'
 import { count, counted } from '../../lib/format'
 import { searchedBy } from '../../lib/meaning'
+import { MOST_FEATURES } from '../../lib/sets'
 import { visible } from '../../lib/text'
 import { featureChips, FeatureFilters, unfiltered } from './FeatureFilters'
 import { FeatureColumns, FeatureRowLink, SkeletonFeature, shownMetrics } from './FeatureRow'
-import { featuresQuery, useAround, useFeatures } from './useFeatures'
+import { featuresQuery, firstFeatures, useAround, useFeatures } from './useFeatures'
 
 /** The list of features that an address describes. `frame` lays out its filters and its rows. */
 export function FeatureList({ address, run, inPane = false, frame }: {
@@ -80,13 +82,14 @@ export function FeatureList({ address, run, inPane = false, frame }: {
         </p>
         <FilterChips chips={featureChips(address, run)} onClear={() => go(unfiltered(address))} />
         {!inPane && !!first?.total && (
-          <span className="ml-auto">
+          <span className="ml-auto flex flex-wrap items-center justify-end gap-x-5 gap-y-1">
+            <SaveAsSet key={writeAddress(address)} run={run} total={first.total} features={() => firstFeatures(query, MOST_FEATURES)} />
             <FeaturesExport query={query} run={run} />
           </span>
         )}
       </div>
       {first && error && error.kind !== 'down' && <Notice tone="wrong">{error.message}</Notice>}
-      {!first && error && <Failure error={error} retry={retry} clear={address.where.length > 0 ? () => go(unfiltered(address)) : undefined} />}
+      {!first && error && <Failure error={error} retry={retry} clear={address.where.length > 0 || address.set ? () => go(unfiltered(address)) : undefined} />}
       {!first && !error && <Waiting />}
       {first?.total === 0 && <Nothing address={address} page={first} />}
       {first && first.total > 0 && (

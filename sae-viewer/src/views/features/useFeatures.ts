@@ -3,6 +3,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { useEffect } from 'react'
 import { queryClient } from '../../hooks/queryClient'
+import { featurePages } from '../../hooks/useListExport'
 import { usePages, type Pages, type Range } from '../../hooks/usePages'
 import { get, type FeatureRow, type FeaturesPage, type FeaturesQuery } from '../../interpAPI'
 import { FEATURES, type FeaturesAddress } from '../../lib/address'
@@ -25,6 +26,7 @@ export function featuresQuery(address: FeaturesAddress, run: string): FeaturesQu
     leaning: address.leaning,
     min_seeds: address.minSeeds,
     labelled: address.labelled ? true : undefined,
+    set: address.set || undefined,
   }
 }
 
@@ -34,6 +36,19 @@ export function useFeatures(query: FeaturesQuery, range: Range): Pages<FeaturesP
 }
 
 const fetchFeatures = (query: FeaturesQuery, signal: AbortSignal) => get('/api/features', query, signal)
+
+/** The numbers of the first features that a query finds, `most` at most. */
+export async function firstFeatures(query: FeaturesQuery, most: number): Promise<number[]> {
+  const { signal } = new AbortController()
+  const page = featurePages(query)
+  const found: number[] = []
+  for (let total = most; found.length < Math.min(total, most); ) {
+    const { items, total: all } = await page(found.length, signal)
+    total = items.length > 0 ? all : 0
+    found.push(...items.map(({ feature }) => feature))
+  }
+  return found.slice(0, most)
+}
 
 /**
  * A feature's 0-based rank in a list (null: the list does not hold it) and the features before and after it.

@@ -120,7 +120,7 @@ function Loaded({ map, address, run }: { map: MapAnswer; address: MapAddress; ru
           <h2 className="pb-1.5 text-sm font-semibold">Regions</h2>
           <Regions regions={map.regions} chosen={address.region} onChoose={(region) => change({ region, lasso: undefined })} />
         </div>
-        <Selection map={map} address={address} title={title} chosen={listed} onClear={indices ? clear : undefined} />
+        <Selection map={map} run={run} address={address} title={title} chosen={listed} onClear={indices ? clear : undefined} />
       </aside>
     </div>
   )

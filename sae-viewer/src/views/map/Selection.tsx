@@ -2,29 +2,30 @@ import { useMemo } from 'react'
 import { Link } from 'wouter'
 import { FeatureCalled } from '../../components/FeatureName'
 import { Icon } from '../../components/Icon'
+import { OnBench } from '../../components/OnBench'
 import { ClassMark } from '../../components/Outcome'
-import { useLiveState } from '../../hooks/useLiveState'
-import type { MapAnswer } from '../../interpAPI'
-import { BENCH, FEATURES, writeAddress, type MapAddress } from '../../lib/address'
-import { writeBench } from '../../lib/bench'
+import { SaveAsSet } from '../../components/SaveAsSet'
+import type { MapAnswer, RunMetadata } from '../../interpAPI'
+import { FEATURES, writeAddress, type MapAddress } from '../../lib/address'
 import { count, counted } from '../../lib/format'
 import { sharedNames } from '../../lib/map'
 import { visible } from '../../lib/text'
-import { useExample } from './useMap'
 
 /** Features that are listed; the address of the list of features finds all. */
 const LISTED = 200
 const NAMES = 8
 
 /** The chosen features: the names that they share, a link to the bench without them, and their list. */
-export function Selection({ map, address, title, chosen, onClear }: {
+export function Selection({ map, run, address, title, chosen, onClear }: {
   map: MapAnswer
+  run: RunMetadata
   address: MapAddress
   title: string
   /** Indices of points, those that fire in the most headlines first. */
   chosen: readonly number[]
   onClear: (() => void) | undefined
 }) {
+  const features = chosen.map((index) => map.features[index] ?? 0)
   return (
     <section aria-label="Listed features">
       <div className="flex items-baseline justify-between gap-3 pb-1.5">
@@ -39,7 +40,12 @@ export function Selection({ map, address, title, chosen, onClear }: {
           </button>
         )}
       </div>
-      {chosen.length > 0 && onClear && <OnBench map={map} address={address} chosen={chosen} />}
+      {chosen.length > 0 && onClear && (
+        <p className="flex flex-wrap items-baseline gap-x-4 gap-y-1 pb-2 text-xs">
+          <OnBench run={map.run_id} features={features} address={address} />
+          <SaveAsSet key={`${address.lasso} ${address.region} ${address.q}`} run={run} total={features.length} features={() => features} />
+        </p>
+      )}
       {chosen.length > 0 && onClear && <NameTable map={map} chosen={chosen} />}
       <p aria-hidden="true" className="mt-3 grid grid-cols-[3.75rem_minmax(0,1fr)_auto] gap-x-2 pb-0.5 text-xs text-soft">
         <span className="text-right">feature</span>
@@ -77,22 +83,6 @@ export function Selection({ map, address, title, chosen, onClear }: {
         </p>
       )}
     </section>
-  )
-}
-
-/** A link to the bench on which the chosen features are ablated, with a headline in which the first of them is strong. */
-function OnBench({ map, address, chosen }: { map: MapAnswer; address: MapAddress; chosen: readonly number[] }) {
-  const most = useLiveState().data?.max_edits
-  const features = chosen.slice(0, most).map((index) => map.features[index] ?? 0)
-  const text = useExample(map.run_id, features[0])
-  if (most === undefined) return null
-  const bench = writeBench({ text: text ?? '', from: text ?? '', edits: features.map((feature) => ({ feature, operation: 'ablate', value: 0 })) })
-  return (
-    <p className="pb-2 text-sm">
-      <Link className="quiet" href={writeAddress({ ...BENCH, run: address.run, bench })}>
-        {chosen.length > most ? `Ablate the first ${most} on the bench` : `Ablate ${chosen.length === 1 ? 'it' : `all ${count(chosen.length)}`} on the bench`}
-      </Link>
-    </p>
   )
 }
 

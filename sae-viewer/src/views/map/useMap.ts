@@ -40,12 +40,3 @@ export function useFound({ q, by }: Pick<MapAddress, 'q' | 'by'>, run: string): 
   const asked = q.trim() !== ''
   return { features: asked ? data?.features : undefined, total: asked ? (data?.total ?? 0) : 0, waiting: asked && isFetching && !data, error: asked ? error : null }
 }
-
-/** The headline in which a feature is strongest; undefined while it loads and where none was saved. */
-export function useExample(run: string, feature: number | undefined): string | undefined {
-  return useQuery({
-    queryKey: ['strongest headline', run, feature],
-    queryFn: async ({ signal }) => (await get('/api/feature_info', { run, id: feature ?? 0 }, signal)).examples[0]?.prompt.text ?? '',
-    enabled: feature !== undefined,
-  }).data
-}

@@ -24,8 +24,8 @@ export function LabelImport({ run }: { run: RunMetadata }) {
   }
   const add = async (file: LabelFile) => {
     try {
-      const { added, kept } = await importLabels(run, file)
-      setSaid(`${counted(added, 'annotation')} added.${kept > 0 ? ` ${counted(kept, 'feature')} had another name already, which stays.` : ''}`)
+      const { added, kept, sets } = await importLabels(run, file)
+      setSaid(`${counted(added, 'annotation')} added.${sets > 0 ? ` ${counted(sets, 'set')} added.` : ''}${kept > 0 ? ` ${counted(kept, 'feature')} had another name already, which stays.` : ''}`)
       setRead(undefined)
     } catch (error) {
       say(error)
@@ -40,9 +40,9 @@ export function LabelImport({ run }: { run: RunMetadata }) {
       {read && (
         <p className="mt-1.5 flex flex-wrap items-center gap-x-3 gap-y-1">
           <span>{contents(read, run.sae.d_sae)}</span>
-          {read.labels.size > 0 && (
+          {read.labels.size + nSets(read) > 0 && (
             <button type="button" className="button !min-h-8" onClick={() => void add(read)}>
-              Add {counted(read.labels.size, 'annotation')}
+              Add {counted(read.labels.size, 'annotation')}{nSets(read) > 0 && ` and ${counted(nSets(read), 'set')}`}
             </button>
           )}
         </p>
@@ -63,9 +63,13 @@ async function utf8(file: File): Promise<string> {
   }
 }
 
-function contents({ labels, unknown, unreadable }: LabelFile, nFeatures: number): string {
+const nSets = ({ sets }: LabelFile) => Object.keys(sets).length
+
+function contents(file: LabelFile, nFeatures: number): string {
+  const { labels, unknown, unreadable } = file
   const parts = [`The file has ${counted(labels.size, 'annotation')} of this SAE’s features.`]
+  if (nSets(file) > 0) parts.push(`It has ${counted(nSets(file), 'set')} of features; a set whose name is there already is left out.`)
   if (unknown.length > 0) parts.push(`${counted(unknown.length, 'row')} with a feature number above ${nFeatures - 1} will be left out: this SAE has no such feature.`)
-  if (unreadable > 0) parts.push(`${counted(unreadable, 'row')} could not be read.`)
+  if (unreadable > 0) parts.push(`${counted(unreadable, nSets(file) > 0 ? 'item' : 'row')} could not be read.`)
   return parts.join(' ')
 }

@@ -1,5 +1,6 @@
 import { Link } from 'wouter'
 import { FeatureCalled } from '../../components/FeatureName'
+import { SaveAsSet } from '../../components/SaveAsSet'
 import type { MendingAnswer, MendingChange, Run } from '../../interpAPI'
 import { FEATURES, writeAddress, type Address } from '../../lib/address'
 import { count, counted, inPoints, number, percent } from '../../lib/format'
@@ -7,6 +8,9 @@ import { visible } from '../../lib/text'
 import { Finding } from './Finding'
 import { CELL, HEAD, Strong } from './Section'
 import { useMending } from './useMending'
+
+/** Edits that are listed. */
+const LISTED = 64
 
 const VERDICTS: Record<MendingAnswer['verdict'], string> = {
   none: 'No edit lowers the risk on headlines that did not choose it, so none is made.',
@@ -19,7 +23,7 @@ const VERDICTS: Record<MendingAnswer['verdict'], string> = {
 export function Mending({ run, address }: { run: Run; address: Address }) {
   return (
     <Finding title="Mended predictions" answer={useMending(run.run_id)} none="no_mending" what="the edits" table={{ name: 'mending', rows }}>
-      {(file) => <Found file={file} address={address} />}
+      {(file) => <Found file={file} run={run} address={address} />}
     </Finding>
   )
 }
@@ -27,7 +31,9 @@ export function Mending({ run, address }: { run: Run; address: Address }) {
 /** The steps of the search as a table. */
 const rows = (file: MendingAnswer) => file.steps.map((step, n) => ({ ...step, kept: n < file.edits.length }))
 
-function Found({ file, address }: { file: MendingAnswer; address: Address }) {
+function Found({ file, run, address }: { file: MendingAnswer; run: Run; address: Address }) {
+  const features = file.edits.map(({ feature }) => feature)
+  const set = file.config['set']
   return (
     <>
       <p className="max-w-[56rem] pb-4">
@@ -35,12 +41,17 @@ function Found({ file, address }: { file: MendingAnswer; address: Address }) {
         <span className="mt-1 block text-xs text-soft">
           {file.n_search > 0
             ? `Edits were searched on ${counted(file.n_search, 'headline')}, of which ${count(file.n_search_errors)} are predicted wrongly; ${count(file.n_stopping)} others chose how many are kept.`
-            : 'The edits were given by hand.'}{' '}
+            : typeof set === 'string'
+              ? `The ${counted(features.length, 'feature')} of the set “${visible(set)}” ${features.length === 1 ? 'was' : 'were'} ablated.`
+              : 'The edits were given by hand.'}{' '}
           The risk is the mean probability of all classes but the true one.
         </span>
       </p>
       <div className="grid grid-cols-1 gap-x-12 gap-y-6 md:grid-cols-2">
-        <Edits file={file} address={address} />
+        <div className="min-w-0 space-y-2">
+          <Edits file={file} address={address} />
+          <SaveAsSet run={run} total={features.length} features={() => features} />
+        </div>
         {file.change && <Changes file={file} change={file.change} />}
       </div>
     </>
@@ -78,7 +89,7 @@ function Edits({ file, address }: { file: MendingAnswer; address: Address }) {
               <td className={CELL}>{risk(file.stopping_risk)}</td>
             </tr>
           )}
-          {steps.map((step, n) => (
+          {steps.slice(0, LISTED).map((step, n) => (
             <tr key={step.feature} className={`border-t border-line ${n < file.edits.length ? '' : 'text-faint'}`}>
               <th scope="row" className="max-w-48 py-1 text-left font-normal">
                 <Link href={writeAddress({ ...FEATURES, run: address.run, feature: step.feature })} className="flex min-w-0 items-baseline gap-1.5 hover:underline">
@@ -101,6 +112,7 @@ function Edits({ file, address }: { file: MendingAnswer; address: Address }) {
           ))}
         </tbody>
       </table>
+      {steps.length > LISTED && <p className="pt-1 text-xs text-soft">The first {LISTED} of {counted(steps.length, 'edit')} are listed.</p>}
     </div>
   )
 }
