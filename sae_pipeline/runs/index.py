@@ -72,7 +72,7 @@ class SeenFile(Record):
 class IndexRecord(Record):
     """`index.json`."""
 
-    version: Literal[8]
+    version: Literal[9]
     seen_at: int  # ns since 1970, before the files were read
     files: dict[FileName, SeenFile]  # of the run, and the index itself
 
@@ -115,7 +115,7 @@ def index_is_current(folder: Path, path: Path | None = None) -> bool:
     if unsure:
         files = {name: SeenFile(stamp=stamps[name], sha256=seen.sha256) for name, seen in record.files.items()}
         with suppress(OSError, ResourceError):  # the next reader compares the files again
-            write_record(path.with_name(INDEX_RECORD), IndexRecord(version=8, seen_at=now, files=files))
+            write_record(path.with_name(INDEX_RECORD), IndexRecord(version=9, seen_at=now, files=files))
     return True
 
 
@@ -142,7 +142,7 @@ def build_index(folder: Path, progress: Progress | None = None, into: Path | Non
                     if _stamps(_present(folder)) != stamps:
                         raise DamageError("does not fit any more, because a file has changed meanwhile")
                     files[INDEX] = _seen(target, stamp(target))
-                    write_record(target.with_name(INDEX_RECORD), IndexRecord(version=8, seen_at=now, files=files))
+                    write_record(target.with_name(INDEX_RECORD), IndexRecord(version=9, seen_at=now, files=files))
                 finally:
                     partial.unlink(missing_ok=True)
     except DamageError as error:
