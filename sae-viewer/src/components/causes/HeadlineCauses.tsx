@@ -1,7 +1,7 @@
 import { Link } from 'wouter'
 import { MAY_HAVE_BENCH } from '../../base'
 import { useCauses } from '../../hooks/useCauses'
-import type { Headline } from '../../interpAPI'
+import type { Headline, Unflipped } from '../../interpAPI'
 import { className } from '../../lib/classes'
 import { trust } from '../../lib/effects'
 import { percent } from '../../lib/format'
@@ -33,7 +33,7 @@ export function HeadlineCauses({ headline, run, labels, href, benchHref, onLight
   const held = [
     ...(effects?.unflipped ? [{ title: 'Why no flip was found', goal: undefined, held: effects.unflipped }] : []),
     ...(effects?.unrepaired ? [{ title: 'Why no change to the true label was found', goal: headline.label, held: effects.unrepaired }] : []),
-  ].filter(({ held: one }, i, all) => all.findIndex((other) => JSON.stringify(other.held) === JSON.stringify(one)) === i)
+  ].filter(({ held: one }, i, all) => all.findIndex((other) => alike(other.held) === alike(one)) === i)
   const aside = paths.length + held.length > 0 || effects?.word_effects
   return (
     <div className="mt-3 text-xs">
@@ -78,6 +78,9 @@ export function HeadlineCauses({ headline, run, labels, href, benchHref, onLight
     </div>
   )
 }
+
+/** What is said of two searches alike, but for their margins. */
+const alike = ({ reason, n_needed, clamped }: Unflipped) => JSON.stringify([reason, n_needed, clamped?.features])
 
 type Path = NonNullable<NonNullable<Headline['effects']>['flip']>
 

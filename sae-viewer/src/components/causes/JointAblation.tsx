@@ -23,8 +23,7 @@ export function JointAblation({ effects, index, labels, href }: {
       {signed(found.joint)}. One by one, the changes add up to {signed(found.sum)}.
       {pairs.length > 0 && ' Largest interactions of pairs: '}
       {pairs.map(({ features, change }, i) => (
-        <span key={features.join()} className="whitespace-nowrap">
-          {i > 0 && ', '}
+        <span key={features.join()} className="inline-block whitespace-pre">
           {features.map((feature, n) => (
             <span key={feature}>
               {n > 0 && ' and '}
@@ -32,9 +31,9 @@ export function JointAblation({ effects, index, labels, href }: {
             </span>
           ))}{' '}
           {signed(change)}
+          {i < pairs.length - 1 ? ', ' : '.'}
         </span>
       ))}
-      {pairs.length > 0 && '.'}
     </p>
   )
 }

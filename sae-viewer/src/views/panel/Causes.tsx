@@ -79,7 +79,7 @@ function Interactions({ file: { interactions: found } }: { file: InterventionsAn
   if (!found) return null
   return (
     <p>
-      In <Strong>{count(found.n_above)}</Strong> of {counted(found.n_headlines, 'headline')}, ablating the listed features one by one misses what they do together by more than {percent(found.share)} of it.
+      In <Strong>{count(found.n_above)}</Strong> of {counted(found.n_headlines, 'headline')}, ablating the listed features one by one misses what they do together by more than {Math.round(100 * found.share)} % of it.
       <span className="mt-1 block text-xs text-soft">
         The median miss is {found.median_miss.toFixed(2)} logits.
         {found.explained !== null && ` Interactions of pairs explain ${percent(found.explained)} of the miss (median of ${counted(found.n_measured, 'headline')}).`}
@@ -101,7 +101,7 @@ function Unflipped({ file }: { file: InterventionsAnswer }) {
           Ablating a few features {verb} <Strong>{count(found)}</Strong> of {count(n)} {what}.
           {held && held.n_base + held.n_spread > 0 && (
             <span className="mt-1 block text-xs text-soft">
-              Of the others, {count(held.n_base)} stay with all features ablated and {count(held.n_spread)} need more features. Clamping features to what is typical of the other class {verb}{' '}
+              Of the others, {count(held.n_base)} {held.n_base === 1 ? 'stays' : 'stay'} with all features ablated and {count(held.n_spread)} {held.n_spread === 1 ? 'needs' : 'need'} more features. Clamping features to what is typical of the other class {verb}{' '}
               {count(held.n_clamped)} of them.
             </span>
           )}
