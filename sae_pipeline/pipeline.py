@@ -281,7 +281,7 @@ def intervene(config: InterveneConfig, root: Path, device: torch.device) -> Inte
     numbers = hardest(run.prompts, config.max_headlines)
     prompts = [run.prompts[number] for number in numbers]
     probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id, config.tokens_per_batch)
-    in_words = set(hardest(prompts, config.word_headlines))
+    in_words, in_pairs = (set(hardest(prompts, n)) for n in (config.word_headlines, config.interaction_headlines))
     findings = gather(
         probe,
         classifier.tokenize([prompt.text for prompt in prompts]),
@@ -291,6 +291,7 @@ def intervene(config: InterveneConfig, root: Path, device: torch.device) -> Inte
         run.metadata.labels,
         config,
         WordAttributions(probe, classifier.tokenizer, in_words, config.steps),
+        in_pairs,
     )
     file = write_findings(run, sae.config.d_sae, findings)
     index_run(run.folder)

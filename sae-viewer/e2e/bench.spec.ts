@@ -12,7 +12,7 @@ import { expect, freePort, row, Server, test } from './api'
 
 const ANALYSIS = resolve(process.env.E2E_ANALYSIS_DIR ?? '../analysis_data')
 const PYTHON = resolve('..', '.venv', 'bin', 'python')
-const FLAGS = ['--steps=2', '--bootstrap=100', '--agreement-headlines=2', '--curve-headlines=2', '--flip-headlines=4']
+const FLAGS = ['--steps=2', '--bootstrap=100', '--agreement-headlines=2', '--curve-headlines=2', '--flip-headlines=4', '--interaction-headlines=10']
 const TEXT = 'Shares surge after profit beats forecasts'
 
 test.describe.configure({ mode: 'serial' })
@@ -127,6 +127,25 @@ test('the open headline shows its causes, and opens on the bench, which flips it
   await expect(bench.getByText(/\.$/).filter({ hasText: /changes the prediction to|No set/ })).toBeVisible({ timeout: 15_000 })
   await page.goBack()
   await expect(row(page, 0).getByRole('figure', { name: /Waterfall/ })).toBeVisible()
+})
+
+test('the open headline says what its features do together, and why no few of them flip it', async ({ page }) => {
+  const wrong = (await (await fetch(`${server.url}/api/headlines?correct=false&sort=confidence&limit=100`)).json()) as HeadlinesPage
+  const open = wrong.headlines.findIndex(({ effects }) => effects?.unrepaired)
+  const { effects } = wrong.headlines[open] ?? {}
+  const { reason, margin, n_needed, clamped } = effects?.unrepaired ?? {}
+  await page.goto(`${server.url}/?correct=false&sort=confidence&open=${open}`)
+  const shown = row(page, open)
+  await expect(shown.getByText(/^Share: integrated gradients, .*agree with ablation by −?\d\.\d\d/)).toBeVisible()
+  await expect(shown.getByText(/^Together: ablating the \d+ listed features at once changes the .* logit by [+−]?\d/)).toBeVisible()
+  const held = shown.getByRole('region', { name: /^Why no/ }).last()
+  await expect(held).toContainText(reason === 'base' ? `${margin?.toFixed(2)} logits behind` : `it takes ${n_needed}, in the order`)
+  await expect(held).toContainText(clamped ? /^.*Clamping .* does \(/ : 'No set of clamped features was found')
+  await expect(held.getByRole('listitem')).toHaveCount(clamped && clamped.features.length > 1 ? clamped.features.length : 0)
+  await page.goto(`${server.url}/?panel=quality`)
+  const table = page.getByRole('region', { name: 'Agreement with ablation' })
+  await expect(table.getByRole('row', { name: /^integrated gradients shares in the waterfall −?\d\.\d\d/ })).toBeVisible()
+  await expect(page.getByText(/^Ablating a few features repairs \d of \d wrong predictions/)).toBeVisible()
 })
 
 test('the first view is why the hardest headlines were predicted as they were; one click shows all in order', async ({ page }) => {

@@ -839,6 +839,40 @@ export interface components {
             verdict: "better" | "not better" | "worse";
         };
         /**
+         * ClampPath
+         * @description The smallest set of features found that leads to another class when each is set to its typical activation there.
+         *
+         *     An activation that is typical of a class is the mean over the tokens on which the feature fires, averaged over the
+         *     headlines predicted as the class; 0 where it fires in less than a tenth of these, or in fewer than 5.
+         */
+        ClampPath: {
+            /**
+             * Features
+             * @description in the order of ablation
+             */
+            features: number[];
+            /**
+             * Levels
+             * @description activation that each feature is set to; 0 ablates it
+             */
+            levels: number[];
+            /**
+             * Path
+             * @description probabilities before, after the first, after the first two, …
+             */
+            path: number[][];
+            /**
+             * Positions
+             * @description tokens at which each feature is set: those on which it fires, or one of them where it is silent; empty where the SAE reads one vector per headline
+             */
+            positions: number[][];
+            /**
+             * Prediction
+             * @description afterwards
+             */
+            prediction: number;
+        };
+        /**
          * ClassChange
          * @description One class before and after.
          */
@@ -2545,6 +2579,18 @@ export interface components {
             /** Headline Id */
             headline_id: string;
             /**
+             * Interactions
+             * @description the largest ones on the predicted class, of all pairs of listed features; null: not measured
+             * @default null
+             */
+            interactions: components["schemas"]["Interaction"][] | null;
+            /**
+             * Joint Effects
+             * @description [n_classes] true effect on centred logits of ablating all listed features together
+             * @default null
+             */
+            joint_effects: number[] | null;
+            /**
              * Logits
              * @description [n_classes] centred
              */
@@ -2571,6 +2617,16 @@ export interface components {
              * @description prediction from the SAE's reconstruction
              */
             spliced_prediction: number;
+            /**
+             * @description why no flip was found; null: not searched or found
+             * @default null
+             */
+            unflipped: components["schemas"]["Unflipped"] | null;
+            /**
+             * @description why no repair was found; null: not searched or found
+             * @default null
+             */
+            unrepaired: components["schemas"]["Unflipped"] | null;
             /**
              * @description null: the words of this headline were not attributed
              * @default null
@@ -2643,6 +2699,57 @@ export interface components {
             layer: number;
             /** Module */
             module: string;
+        };
+        /**
+         * Interaction
+         * @description What two features do together beyond what each does alone: effect(a and b) − effect(a) − effect(b).
+         */
+        Interaction: {
+            /**
+             * Effects
+             * @description [n_classes] on centred logits, by true ablations
+             */
+            effects: number[];
+            /** Features */
+            features: number[];
+        };
+        /**
+         * InteractionSummary
+         * @description How far single ablations of the listed features are from their joint ablation, on the predicted class.
+         */
+        InteractionSummary: {
+            /**
+             * Explained
+             * @description median over these of 1 − |miss − sum of all pairs’ interactions| / |miss|; null: none was measured
+             */
+            explained: number | null;
+            /**
+             * Floor
+             * @description logits; smaller misses do not count, whatever their share
+             */
+            floor: number;
+            /**
+             * Median Miss
+             * @description median of |joint effect − sum of single effects|, in logits
+             */
+            median_miss: number;
+            /** N Above */
+            n_above: number;
+            /**
+             * N Headlines
+             * @description that list two features or more
+             */
+            n_headlines: number;
+            /**
+             * N Measured
+             * @description headlines among these whose pairs were ablated
+             */
+            n_measured: number;
+            /**
+             * Share
+             * @description of the joint effect; misses above this share count, and pairs are measured there
+             */
+            share: number;
         };
         /**
          * InterveneAnswer
@@ -2719,6 +2826,11 @@ export interface components {
             flips_found: number;
             /** Flips Searched */
             flips_searched: number;
+            /**
+             * @description null: an older file, or no headline lists two features
+             * @default null
+             */
+            interactions: components["schemas"]["InteractionSummary"] | null;
             /** Repairs Found */
             repairs_found: number;
             /** Repairs Searched */
@@ -2740,6 +2852,16 @@ export interface components {
             /** Seconds */
             seconds: number;
             set_ablation: components["schemas"]["SetAblation"] | null;
+            /**
+             * @description null: an older file, which does not say it
+             * @default null
+             */
+            unflipped: components["schemas"]["UnflippedSummary"] | null;
+            /**
+             * @description null: an older file, which does not say it
+             * @default null
+             */
+            unrepaired: components["schemas"]["UnflippedSummary"] | null;
             /**
              * @description null: no words were attributed
              * @default null
@@ -4652,6 +4774,45 @@ export interface components {
              * @description tokens, special ones included
              */
             n_tokens: number;
+        };
+        /**
+         * Unflipped
+         * @description Why no set of features was found whose ablation changes the prediction.
+         */
+        Unflipped: {
+            /** @description to the second class, or to the true one for repairs; null: none was found */
+            clamped: components["schemas"]["ClampPath"] | null;
+            /**
+             * Margin
+             * @description logits by which the goal is missed with all features ablated; below 0 it is reached
+             */
+            margin: number;
+            /**
+             * N Needed
+             * @description features that it takes in the order of gradient × activation; null for base
+             */
+            n_needed: number | null;
+            /**
+             * Reason
+             * @description base: it stays when all features are ablated, and when all that support it are; spread: one of the two changes it, but it takes more features than a flip may ablate
+             * @enum {string}
+             */
+            reason: "base" | "spread";
+        };
+        /**
+         * UnflippedSummary
+         * @description Why predictions were not flipped, or not repaired, and how many of them clamping changes.
+         */
+        UnflippedSummary: {
+            /** N Base */
+            n_base: number;
+            /**
+             * N Clamped
+             * @description of both: those that clamped features lead to the other class
+             */
+            n_clamped: number;
+            /** N Spread */
+            n_spread: number;
         };
         /**
          * WordEffects

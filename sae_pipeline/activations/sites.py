@@ -68,15 +68,25 @@ class Sites:
         x = hidden.flatten(0, -2)[self.member].float()
         if self.owner is None:
             return x
-        sizes = torch.bincount(self.owner, minlength=len(self))
-        total = torch.segment_reduce(x, "sum", lengths=sizes, initial=0, unsafe=True)  # of index_add no order is known
-        return total / sizes[:, None]
+        return self._summed(x, self.owner) / torch.bincount(self.owner, minlength=len(self))[:, None]
 
     def moved(self, hidden: Tensor, delta: Tensor) -> Tensor:
         """A copy of the hidden states in which the sites have moved by `delta` [n_sites, d_in]."""
         delta = delta if self.owner is None else delta[self.owner]
         flat = hidden.flatten(0, -2)
         return flat.index_copy(0, self.member, (flat[self.member].float() + delta).to(flat.dtype)).view_as(hidden)
+
+    def gradient(self, slopes: Tensor) -> Tensor:
+        """The gradient [n_sites, d_in] with respect to `delta` of `moved`, given that of the hidden states."""
+        at_members = slopes.flatten(0, -2)[self.member]
+        if self.owner is None:
+            return at_members
+        return self._summed(at_members, self.owner)
+
+    def _summed(self, members: Tensor, owner: Tensor) -> Tensor:
+        """The sum of `members` [n_members, d_in] over each site, [n_sites, d_in]."""
+        sizes = torch.bincount(owner, minlength=len(self))
+        return torch.segment_reduce(members, "sum", lengths=sizes, initial=0, unsafe=True)  # index_add knows no order
 
     def replaced(self, hidden: Tensor, acts: Tensor) -> Tensor:
         """A copy of the hidden states in which the sites have the vectors `acts` [n_sites, d_in]."""

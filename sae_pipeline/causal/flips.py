@@ -1,4 +1,7 @@
-"""Flips: small sets of features whose ablation changes a prediction, found by a greedy search of true ablations."""
+"""Flips: small sets of features whose ablation changes a prediction, found by a greedy search of true ablations.
+
+Where a search finds none, `holds` says what holds the prediction.
+"""
 
 import math
 import time
@@ -8,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from sae_pipeline.arrays import Floats
+from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.causal.probe import Probe, Reading, Variants
 from sae_pipeline.classifier.logits import softmax
+from sae_pipeline.schema.causes import UnflippedReason
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,19 @@ class Flip:
     prediction: int  # after all are ablated
     path: Floats  # [n_groups + 1, n_classes] probabilities before, after the first group, after the first two, …
     logits: Floats  # [n_groups + 1, n_classes] logits at the same steps
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What holds a prediction that no small set of features flips.
+
+    "base": it stays when all features are ablated, and when all that support it are; what the SAE does not reconstruct,
+    and its bias, hold it. "spread": one of the two changes it, but only with more features than a flip may ablate.
+    """
+
+    reason: UnflippedReason
+    margin: float  # logits by which the goal is missed with all features ablated; below 0 it is reached
+    n_needed: int | None  # features to ablate in the order of their estimated effects; None for "base"
 
 
 def flip(
@@ -36,20 +53,46 @@ def flip(
 ) -> list[Flip | None]:
     """Find, for each of `headlines`, a small set of features whose ablation changes its prediction.
 
-    The goal is the class in `targets`, or any other class than the predicted one for None. The search is greedy:
+    The goal is the class in `targets`, or any other class than the predicted one for None. The features are those
+    whose `effects` [n_groups, n_classes] hold the prediction up, and the search is that of `smallest_sets`. With a
+    `level` the features are set to it where they fire instead of being ablated; `effects` are then those of
+    `clamp_effects`.
+    """
+    orders = []
+    for headline, target in zip(headlines, targets, strict=True):
+        order, n_support = _ranking(reading, effects, headline, target)
+        orders.append(order[:n_support].tolist())
+    return smallest_sets(probe, reading, orders, headlines, targets, candidates, max_size, level, patience)
 
-    1. Candidates are the features whose `effects` [n_groups, n_classes] hold the prediction up most.
-    2. Each round ablates every candidate on top of the chosen ones and keeps the one that moves the margin most. Once
+
+def smallest_sets(
+    probe: Probe,
+    reading: Reading,
+    orders: Sequence[list[int]],
+    headlines: Sequence[int],
+    targets: Sequence[int | None],
+    candidates: int = 32,
+    max_size: int = 20,
+    level: float | Floats = 0.0,
+    patience: float = math.inf,
+) -> list[Flip | None]:
+    """Find, for each of `headlines`, a small set of groups which, set to `level`, change its prediction.
+
+    `orders` has the groups that may be set, the most promising first. `level` holds for all groups, or [n_groups] for
+    each. The search is greedy:
+
+    1. Candidates are the first groups of the order.
+    2. Each round sets every candidate on top of the chosen ones and keeps the one that moves the margin most. Once
        six are chosen it keeps two per round, from nine on three, and so on.
-    3. Members without which the goal is still reached are dropped.
+    3. Where no set is found, the first `max_size` groups of the order are tried together.
+    4. Members without which the goal is still reached are dropped.
 
-    The result is None where `max_size` features do not suffice, and where neither one candidate nor all of them
-    together do. After `patience` seconds it is None for the headlines whose goal is not reached yet. With a `level` the
-    features are set to it where they fire instead of being ablated; `effects` are then those of `clamp_effects`.
+    The result is None where nothing was found. Rounds end early where neither one candidate nor all of them together
+    reach the goal, and after `patience` seconds.
     """
     search = _Search(probe, reading, headlines, targets, level)
     deadline = time.monotonic() + patience
-    pools = [_candidates(reading, effects, h, t, candidates) for h, t in zip(headlines, targets, strict=True)]
+    pools = [order[:candidates] for order in orders]
     chosen: list[list[int]] = [[] for _ in headlines]
     done: dict[int, list[int]] = {}
     open_ = {n for n, pool in enumerate(pools) if pool}
@@ -70,22 +113,62 @@ def flip(
             chosen[n] = chosen[n] + joining
             pools[n] = [g for g in pools[n] if g not in joining]
         open_ = {n for n in open_ & within_reach if n not in done and pools[n] and len(chosen[n]) < max_size}
-    last = [(n, groups) for n, groups in enumerate(chosen) if n not in done and len(groups) > 1]
-    if last:  # the last round may have added several features at once
+    # The last round may have added several groups at once; of many small effects the best few need not be the best set.
+    last = [(n, groups) for n in range(len(orders)) if n not in done for groups in (chosen[n], orders[n][:max_size])]
+    if last := [(n, groups) for n, groups in last if len(groups) > 1]:
         margins = search.margins(last)
-        done |= {n: groups for (n, groups), margin in zip(last, margins.tolist(), strict=True) if margin > 0}
+        for (n, groups), margin in zip(last, margins.tolist(), strict=True):
+            if margin > 0:
+                done.setdefault(n, groups)
     search.prune(done)
     return search.flips(done)
 
 
-def _candidates(reading: Reading, effects: Floats, headline: int, target: int | None, n: int) -> list[int]:
-    """The n groups whose effects hold the prediction up most against the target, or against the second class."""
+def holds(
+    probe: Probe,
+    reading: Reading,
+    effects: Floats,
+    headlines: Sequence[int],
+    targets: Sequence[int | None],
+    max_size: int = 20,
+    level: float = 0.0,
+) -> list[Hold]:
+    """Say what holds the predictions of `headlines` that `flip`, with the same arguments, does not change.
+
+    The number of features that it takes is bisected between one that fails and one that does not: fewer might do
+    somewhere below it, as the margin need not fall with every further feature.
+    """
+    search = _Search(probe, reading, headlines, targets, level)
+    rankings = [_ranking(reading, effects, h, t) for h, t in zip(headlines, targets, strict=True)]
+    whole = [(n, order.tolist()) for n, (order, _) in enumerate(rankings)]
+    support = [(n, order[:size].tolist()) for n, (order, size) in enumerate(rankings)]
+    margins = search.margins([*whole, *support]) if whole else np.zeros(0)
+    of_all, of_support = np.split(margins, 2)
+    low, high = {}, {}
+    for n, (order, n_support) in enumerate(rankings):
+        if of_support[n] > 0 or of_all[n] > 0:
+            low[n] = min(max_size, n_support)
+            high[n] = n_support if of_support[n] > 0 else len(order)
+    while open_ := [n for n in low if high[n] - low[n] > 1]:
+        middle = [(low[n] + high[n]) // 2 for n in open_]
+        trials = [(n, rankings[n][0][:size].tolist()) for n, size in zip(open_, middle, strict=True)]
+        for n, size, margin in zip(open_, middle, search.margins(trials).tolist(), strict=True):
+            (high if margin > 0 else low)[n] = size
+    return [
+        Hold("spread" if n in high else "base", float(-margin), high.get(n)) for n, margin in enumerate(of_all.tolist())
+    ]
+
+
+def _ranking(reading: Reading, effects: Floats, headline: int, target: int | None) -> tuple[Ints, int]:
+    """A headline's groups, the first ones hold the prediction up most, and how many of them do.
+
+    They hold it up against the target, or against the second class.
+    """
     *_, second, first = np.argsort(reading.logits[headline])
     start, end = reading.group_starts[headline : headline + 2]
     rival = second if target is None or target == first else target
     key = effects[start:end, first] - effects[start:end, rival]
-    order = np.argsort(-key, kind="stable")[:n]
-    return [int(start + i) for i in order if key[i] > 0]
+    return start + np.argsort(-key, kind="stable"), int((key > 0).sum())
 
 
 @dataclass(frozen=True)
@@ -96,7 +179,7 @@ class _Search:
     reading: Reading
     headlines: Sequence[int]
     targets: Sequence[int | None]
-    level: float
+    level: float | Floats
 
     def logits(self, trials: Sequence[tuple[int, list[int]]]) -> Floats:
         """The logits [n_trials, n_classes] of trials."""

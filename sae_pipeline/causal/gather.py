@@ -17,9 +17,11 @@ from sae_pipeline.causal.agreement import Agreements
 from sae_pipeline.causal.block import Block
 from sae_pipeline.causal.curves import Curves
 from sae_pipeline.causal.faithfulness import spliced
-from sae_pipeline.causal.headline_effects import FlipSearches, HeadlineEffectsList
+from sae_pipeline.causal.headline_effects import HeadlineEffectsList
+from sae_pipeline.causal.interactions import Interactions
 from sae_pipeline.causal.mean_effects import effect_columns
 from sae_pipeline.causal.probe import Probe, Reading, Variants
+from sae_pipeline.causal.searches import FlipSearches, unflipped_summary
 from sae_pipeline.causal.word_effects import WordAttributions
 from sae_pipeline.classifier.classifier import classifier_report
 from sae_pipeline.classifier.logits import softmax
@@ -57,11 +59,12 @@ def gather(
     class_names: Sequence[str],
     config: InterveneConfig,
     words: WordAttributions,
+    in_pairs: set[int],
 ) -> CausalFindings:
     """Gather the causal findings about headlines of a run, given with their true classes, numbers in the run and ids.
 
-    `words` attributes some of the predictions to words. Memory grows by about 60 bytes per feature and headline it
-    fires on.
+    `words` attributes some of the predictions to words. Pairs of features may be ablated in the headlines `in_pairs`,
+    numbers in the order given. Memory grows by about 70 bytes per feature and headline it fires on.
     """
     started = time.perf_counter()
     truth = np.asarray(labels, np.int64)
@@ -69,14 +72,15 @@ def gather(
     agreements = Agreements(probe, config, in_agreement)
     curves = Curves(probe, config.seed, in_curves)
     searches = FlipSearches(probe, config, truth, in_flips)
-    headline_effects = HeadlineEffectsList(probe, numbers, ids, config.features_per_headline)
+    interactions = Interactions(probe, config, in_pairs)
+    headline_effects = HeadlineEffectsList(probe, numbers, ids, config.features_per_headline, interactions)
     parts: dict[str, list[Floats]] = defaultdict(list)  # logits [n, n_classes] by what replaces the activations
-    groups: list[tuple[Ints, Ints, Floats]] = []  # headline, feature, integrated effects
+    groups: list[tuple[Ints, Ints, Floats, Floats]] = []  # headline, feature, integrated effects, mean activation
     with tqdm(total=len(tokenized), desc="intervene", unit="headline") as bar:
         for first in range(0, len(tokenized), _BLOCK):
             block = Block.read(probe, tokenized[first : first + _BLOCK], first, config.steps)
-            reading = block.reading
-            groups.append((reading.firings.group_headline + first, reading.firings.group_feature, block.effects))
+            reading, fires = block.reading, block.reading.firings
+            groups.append((fires.group_headline + first, fires.group_feature, block.effects, fires.group_mean))
             replaced = {"clean": reading.logits, **spliced(probe, reading, config.seed + first)}
             if config.ablate:
                 replaced["ablated"] = _without(probe, reading, config.ablate)
@@ -88,7 +92,8 @@ def gather(
             headline_effects.add(block, replaced["sae"], flips, repairs, words.add(block))
             bar.update(len(reading.tokenized))
     logits = {kind: np.concatenate(blocks) for kind, blocks in parts.items()}
-    headline, feature, effects = (np.concatenate(column) for column in zip(*groups, strict=True))
+    headline, feature, effects, activation = (np.concatenate(column) for column in zip(*groups, strict=True))
+    searches.clamp(tokenized, headline_effects.records, (headline, feature, activation), logits["clean"].argmax(1))
     ablated, true_effects = (np.concatenate(column) for column in zip(*headline_effects.ablated, strict=True))
     metrics, columns = effect_columns(
         (headline, feature, effects),
@@ -112,8 +117,11 @@ def gather(
         "curves": list(curves.records(logits["clean"], truth)),
         "flips_searched": searches.flips_searched,
         "flips_found": sum(record["flip"] is not None for record in headline_effects.records),
+        "unflipped": unflipped_summary(record["unflipped"] for record in headline_effects.records),
         "repairs_searched": searches.repairs_searched,
         "repairs_found": sum(record["repair"] is not None for record in headline_effects.records),
+        "unrepaired": unflipped_summary(record["unrepaired"] for record in headline_effects.records),
+        "interactions": interactions.summary(),
         "set_ablation": _set_ablation(config.ablate, logits, truth, class_names) if config.ablate else None,
         "word_effects": words.summary(),
         "words_left_out": words.left_out,

@@ -58,15 +58,20 @@ class Variants:
 
     @classmethod
     def of_groups(
-        cls, firings: Firings, headline: Sequence[int] | Ints, groups: Sequence[Any], level: float = 0.0
+        cls, firings: Firings, headline: Sequence[int] | Ints, groups: Sequence[Any], level: float | Floats = 0.0
     ) -> "Variants":
-        """One variant of each `headline[v]`, in which the groups `groups[v]` of that headline are set to `level`."""
+        """One variant of each `headline[v]`, in which the groups `groups[v]` of that headline are set to `level`.
+
+        An array [n_groups] gives each group of the firings a level of its own.
+        """
         sizes = np.array([len(g) for g in groups], np.int64)
         flat = np.concatenate([*(np.asarray(g, np.int64) for g in groups), np.zeros(0, np.int64)])
         lengths = np.asarray(firings.group_length)[flat]
         entries_before = np.concatenate([[0], np.cumsum(lengths)])
         starts = entries_before[np.concatenate([[0], np.cumsum(sizes)])]
-        return cls(np.asarray(headline, np.int64), starts, ragged(firings.group_start[flat], lengths), level=level)
+        entries = ragged(firings.group_start[flat], lengths)
+        levels = np.repeat(level[flat], lengths) if isinstance(level, np.ndarray) else level
+        return cls(np.asarray(headline, np.int64), starts, entries, levels)
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,15 @@ class InterveneConfig(Config):
     word_headlines: int = Field(
         100, ge=0, description="headlines whose words are attributed: those that are wrong, then the least sure"
     )
+    interaction_headlines: int = Field(
+        100, ge=0, description="headlines whose pairs of features may be ablated: wrong ones, then the least sure"
+    )
+    interaction_share: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="share of the joint effect by which single effects must miss it for pairs to be ablated",
+    )
     max_flip_features: int = Field(20, ge=1, le=64, description="features a flip may ablate")
     flip_level: float = Field(
         0.0, ge=-1e4, le=1e4, description="activation that flips set features to where they fire; 0 ablates them"

@@ -5,7 +5,7 @@ check may rely on those before it.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 
 from sae_pipeline.runs.problems import (
     Problems,
@@ -18,7 +18,7 @@ from sae_pipeline.runs.problems import (
     unlike,
 )
 from sae_pipeline.schema.calibration import CalibrationFile
-from sae_pipeline.schema.causes import FeatureEffectsFile, HeadlineEffects, InterventionsSummary
+from sae_pipeline.schema.causes import FeatureEffectsFile, HeadlineEffects, InterventionsSummary, Unflipped
 from sae_pipeline.schema.contrast import ContrastFile, ContrastPair
 from sae_pipeline.schema.diff import DiffFile
 from sae_pipeline.schema.explanations import ExplanationsFile
@@ -135,6 +135,14 @@ def interventions_problems(summary: InterventionsSummary, metadata: RunMetadata,
     yield from made_from_problems(summary, metadata, checksum)
     if summary.flips_found > summary.flips_searched or summary.repairs_found > summary.repairs_searched:
         yield "flips_found, repairs_found", "are more than were searched"
+    for name, found, n_left in (
+        ("unflipped", summary.unflipped, summary.flips_searched - summary.flips_found),
+        ("unrepaired", summary.unrepaired, summary.repairs_searched - summary.repairs_found),
+    ):
+        if found and (found.n_base + found.n_spread != n_left or found.n_clamped > n_left):
+            yield name, f"does not count the {n_left} predictions that were searched and not changed"
+    if (pairs := summary.interactions) and not pairs.n_measured <= pairs.n_above <= pairs.n_headlines:
+        yield "interactions", f"counts more than its {pairs.n_headlines} headlines"
     if summary.set_ablation and max(summary.set_ablation.features, default=0) >= metadata.sae.d_sae:
         yield "set_ablation.features", f"name a feature that is not one of {metadata.sae.d_sae}"
 
@@ -162,6 +170,15 @@ def headline_effects_problems(record: HeadlineEffects, metadata: RunMetadata, n_
         ascend = all(map(int.__lt__, positions, positions[1:]))
         if len(positions) != len(feature.position_effects) or not ascend or max(positions, default=0) >= n_tokens:
             yield f"features.{k}.positions", "do not fit the headline's tokens"
+    yield from _joint_problems(record, named, n_labels)
+    for name, path, unflipped in (
+        ("unflipped", record.flip, record.unflipped),
+        ("unrepaired", record.repair, record.unrepaired),
+    ):
+        if unflipped and path:
+            yield name, "is given for a prediction that is changed"
+        if unflipped:
+            yield from _unflipped_problems(name, unflipped, (n_labels, d_sae, n_tokens))
     if words := record.word_effects:
         for name, numbers in {
             "integrated_gradients": words.integrated_gradients,
@@ -173,6 +190,40 @@ def headline_effects_problems(record: HeadlineEffects, metadata: RunMetadata, n_
         for name, number in {"agreement": words.agreement, "feature_agreement": words.feature_agreement}.items():
             if number is not None and abs(number) > 1 + _ROUNDING:
                 yield f"word_effects.{name}", f"is {number}, which is no correlation"
+
+
+def _joint_problems(record: HeadlineEffects, named: list[int], n_labels: int) -> Problems:
+    """Check what the features `named` do together in a headline."""
+    pairs = record.interactions or []
+    if {len(numbers) for numbers in (record.joint_effects, *(pair.effects for pair in pairs)) if numbers} - {n_labels}:
+        yield "joint_effects, interactions", f"do not have {n_labels} classes each"
+    if pairs and record.joint_effects is None:
+        yield "interactions", "are given without the joint effects"
+    members = [frozenset(pair.features) for pair in pairs]
+    if any(len(pair) < 2 or not pair <= set(named) for pair in members) or len(set(members)) < len(members):
+        yield "interactions", "are not those of different pairs of the listed features"
+    predicted = max(range(n_labels), key=lambda label: record.logits[label])
+    sizes = [abs(pair.effects[predicted]) for pair in pairs]
+    if any(a < b for a, b in pairwise(sizes)):
+        yield "interactions", "are not in the order of their size"
+
+
+def _unflipped_problems(name: str, found: Unflipped, sizes: tuple[int, int, int]) -> Problems:
+    """Check why a prediction was not changed; `sizes` are the numbers of classes, features and tokens."""
+    n_labels, d_sae, n_tokens = sizes
+    is_base = found.reason == "base"
+    if is_base != (found.n_needed is None) or (is_base and found.margin < -_ROUNDING):
+        yield f"{name}.reason", f"is {found.reason}, which does not fit the margin and the number of features"
+    if (path := found.clamped) is None:
+        return
+    if not len(path.features) == len(path.levels) == len(path.positions) == len(path.path) - 1:
+        yield f"{name}.clamped", "does not have a level, positions and probabilities for each feature"
+    if {len(row) for row in path.path} != {n_labels} or path.prediction >= n_labels:
+        yield f"{name}.clamped", f"does not fit {n_labels} classes"
+    if len(set(path.features)) < len(path.features) or max(path.features, default=0) >= d_sae:
+        yield f"{name}.clamped.features", f"name a feature twice, or one that is not one of {d_sae}"
+    if max(chain.from_iterable(path.positions), default=0) >= n_tokens:
+        yield f"{name}.clamped.positions", "do not fit the headline's tokens"
 
 
 def contrast_problems(file: ContrastFile, metadata: RunMetadata, checksum: str) -> Problems:

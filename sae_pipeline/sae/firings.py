@@ -41,6 +41,13 @@ class Firings:
         """The number of entries in each group [n_groups]."""
         return np.diff(self.group_start, append=len(self.feature))
 
+    @property
+    def group_mean(self) -> Floats:
+        """The mean activation [n_groups] of each group, float32."""
+        if not len(self.group_start):
+            return self.value[:0]
+        return (np.add.reduceat(self.value, self.group_start) / self.group_length).astype(np.float32)
+
     @classmethod
     def collect(cls, headline: Ints, position: Ints, feature: Ints, value: Floats) -> "Firings":
         """Group entries [n_entries] in any order, at most one per (headline, position, feature)."""

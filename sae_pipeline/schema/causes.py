@@ -14,6 +14,7 @@ FEATURE_EFFECTS, INTERVENTIONS = "feature_effects.json", "interventions.json"
 EstimateName = Literal["gradient", "integrated"]
 Chosen = Literal["activation", "attribution", "random"]
 CurveKind = Literal["deletion", "insertion"]
+UnflippedReason = Literal["base", "spread"]
 
 
 class FeatureEffectsFile(MadeFrom):
@@ -103,6 +104,45 @@ class FlipPath(Record):
     path: list[list[Share]] = Field(description="probabilities before, after the first, after the first two, …")
 
 
+class ClampPath(FlipPath):
+    """The smallest set of features found that leads to another class when each is set to its typical activation there.
+
+    An activation that is typical of a class is the mean over the tokens on which the feature fires, averaged over the
+    headlines predicted as the class; 0 where it fires in less than a tenth of these, or in fewer than 5.
+    """
+
+    levels: list[FiniteFloat] = Field(description="activation that each feature is set to; 0 ablates it")
+    positions: list[list[NonNegativeInt]] = Field(
+        description="tokens at which each feature is set: those on which it fires, or one of them where it is silent; "
+        "empty where the SAE reads one vector per headline"
+    )
+
+
+class Unflipped(Record):
+    """Why no set of features was found whose ablation changes the prediction."""
+
+    reason: UnflippedReason = Field(
+        description="base: it stays when all features are ablated, and when all that support it are; spread: one of "
+        "the two changes it, but it takes more features than a flip may ablate"
+    )
+    margin: FiniteFloat = Field(
+        description="logits by which the goal is missed with all features ablated; below 0 it is reached"
+    )
+    n_needed: NonNegativeInt | None = Field(
+        description="features that it takes in the order of gradient × activation; null for base"
+    )
+    clamped: ClampPath | None = Field(
+        description="to the second class, or to the true one for repairs; null: none was found"
+    )
+
+
+class Interaction(Record):
+    """What two features do together beyond what each does alone: effect(a and b) − effect(a) − effect(b)."""
+
+    features: list[NonNegativeInt] = Field(min_length=2, max_length=2)
+    effects: list[FiniteFloat] = Field(description="[n_classes] on centred logits, by true ablations")
+
+
 class WordEffects(Record):
     """The effects of a headline's words on the centred logit of the predicted class; lists are [n_words]."""
 
@@ -148,10 +188,40 @@ class HeadlineEffects(Record):
     spliced_delta_p: FiniteFloat = Field(description="change of the predicted class's probability when spliced")
     spliced_kl: FiniteFloat = Field(description="KL(clean ‖ spliced), nats")
     flip: FlipPath | None = Field(description="away from the prediction; null: not searched or not found")
+    unflipped: Unflipped | None = Field(None, description="why no flip was found; null: not searched or found")
     repair: FlipPath | None = Field(
         description="from a wrong prediction to the true label; null: not searched or not found"
     )
+    unrepaired: Unflipped | None = Field(None, description="why no repair was found; null: not searched or found")
+    joint_effects: list[FiniteFloat] | None = Field(
+        None, description="[n_classes] true effect on centred logits of ablating all listed features together"
+    )
+    interactions: list[Interaction] | None = Field(
+        None, description="the largest ones on the predicted class, of all pairs of listed features; null: not measured"
+    )
     word_effects: WordEffects | None = Field(None, description="null: the words of this headline were not attributed")
+
+
+class UnflippedSummary(Record):
+    """Why predictions were not flipped, or not repaired, and how many of them clamping changes."""
+
+    n_base: NonNegativeInt
+    n_spread: NonNegativeInt
+    n_clamped: NonNegativeInt = Field(description="of both: those that clamped features lead to the other class")
+
+
+class InteractionSummary(Record):
+    """How far single ablations of the listed features are from their joint ablation, on the predicted class."""
+
+    n_headlines: NonNegativeInt = Field(description="that list two features or more")
+    share: Share = Field(description="of the joint effect; misses above this share count, and pairs are measured there")
+    floor: FiniteFloat = Field(description="logits; smaller misses do not count, whatever their share")
+    median_miss: FiniteFloat = Field(description="median of |joint effect − sum of single effects|, in logits")
+    n_above: NonNegativeInt
+    n_measured: NonNegativeInt = Field(description="headlines among these whose pairs were ablated")
+    explained: FiniteFloat | None = Field(
+        description="median over these of 1 − |miss − sum of all pairs’ interactions| / |miss|; null: none was measured"
+    )
 
 
 class InterventionsSummary(MadeFrom):
@@ -168,8 +238,13 @@ class InterventionsSummary(MadeFrom):
     curves: list[RemovalCurve]
     flips_searched: NonNegativeInt
     flips_found: NonNegativeInt
+    unflipped: UnflippedSummary | None = Field(None, description="null: an older file, which does not say it")
     repairs_searched: NonNegativeInt
     repairs_found: NonNegativeInt
+    unrepaired: UnflippedSummary | None = Field(None, description="null: an older file, which does not say it")
+    interactions: InteractionSummary | None = Field(
+        None, description="null: an older file, or no headline lists two features"
+    )
     set_ablation: SetAblation | None
     word_effects: WordSummary | None = Field(None, description="null: no words were attributed")
     words_left_out: str | None = Field(None, description="why words were not attributed; null: nothing prevented it")

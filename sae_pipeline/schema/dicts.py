@@ -15,7 +15,7 @@ from typing import Any, Literal, TypedDict
 from orjson import Fragment
 
 from sae_pipeline.arrays import Floats, Ints
-from sae_pipeline.schema.causes import Chosen, CurveKind, EstimateName
+from sae_pipeline.schema.causes import Chosen, CurveKind, EstimateName, UnflippedReason
 from sae_pipeline.schema.common import Cell
 from sae_pipeline.schema.names import NameScores
 from sae_pipeline.schema.reports import SaeReport, SpliceBaseline
@@ -258,6 +258,49 @@ class FlipPathDict(TypedDict):
     path: Sequence[Numbers]
 
 
+class ClampPathDict(FlipPathDict):
+    """A `ClampPath`."""
+
+    levels: Numbers
+    positions: list[list[int]]
+
+
+class UnflippedDict(TypedDict):
+    """An `Unflipped`."""
+
+    reason: UnflippedReason
+    margin: float
+    n_needed: int | None
+    clamped: ClampPathDict | None
+
+
+class UnflippedSummaryDict(TypedDict):
+    """An `UnflippedSummary`."""
+
+    n_base: int
+    n_spread: int
+    n_clamped: int
+
+
+class InteractionDict(TypedDict):
+    """An `Interaction`."""
+
+    features: list[int]
+    effects: Numbers
+
+
+class InteractionSummaryDict(TypedDict):
+    """An `InteractionSummary`."""
+
+    n_headlines: int
+    share: float
+    floor: float
+    median_miss: float
+    n_above: int
+    n_measured: int
+    explained: float | None
+
+
 class WordEffectsDict(TypedDict):
     """A `WordEffects`."""
 
@@ -294,7 +337,11 @@ class HeadlineEffectsDict(TypedDict):
     spliced_delta_p: float
     spliced_kl: float
     flip: FlipPathDict | None
+    unflipped: UnflippedDict | None
     repair: FlipPathDict | None
+    unrepaired: UnflippedDict | None
+    joint_effects: Numbers
+    interactions: list[InteractionDict] | None
     word_effects: WordEffectsDict | None
 
 
@@ -363,8 +410,11 @@ class CausesDict(TypedDict):
     curves: list[RemovalCurveDict]
     flips_searched: int
     flips_found: int
+    unflipped: UnflippedSummaryDict
     repairs_searched: int
     repairs_found: int
+    unrepaired: UnflippedSummaryDict
+    interactions: InteractionSummaryDict | None
     set_ablation: SetAblationDict | None
     word_effects: WordSummaryDict | None
     words_left_out: str | None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from sae_pipeline.schema.calibration import AbstentionVerdict, CalibrationFile
-from sae_pipeline.schema.causes import InterventionsFile
+from sae_pipeline.schema.causes import InteractionSummary, InterventionsFile, Unflipped, UnflippedSummary
 from sae_pipeline.schema.contrast import ContrastFile, ShareOfPairs
 from sae_pipeline.schema.diff import CHANGES, DiffFile, SetEffect
 from sae_pipeline.schema.explanations import Explanation
@@ -295,6 +295,10 @@ def causal_lines(file: InterventionsFile) -> Iterator[str]:
         + (f", median {int(np.median(sizes_of))} features" if sizes_of else "")
         + f"; repairs: {file.repairs_found} of {file.repairs_searched} errors"
     )
+    yield from _unflipped_lines("not flipped", file.unflipped, [h.unflipped for h in file.headlines])
+    yield from _unflipped_lines("not repaired", file.unrepaired, [h.unrepaired for h in file.headlines])
+    if file.interactions:
+        yield _interaction_line(file.interactions)
     if w := file.word_effects:
         agreement, with_features = (_or_dash(mean) for mean in (w.agreement, w.feature_agreement))
         yield (
@@ -310,6 +314,32 @@ def causal_lines(file: InterventionsFile) -> Iterator[str]:
             f"features {', '.join(map(str, s.features))} ablated everywhere: accuracy {s.accuracy_before:.3f} → "
             f"{s.accuracy_after:.3f}, macro-F1 {s.macro_f1_before:.3f} → {s.macro_f1_after:.3f}"
         )
+
+
+def _unflipped_lines(what: str, summary: UnflippedSummary | None, records: Sequence[Unflipped | None]) -> Iterator[str]:
+    """Why predictions were not changed by ablation, and how many are by clamping."""
+    if summary is None or not summary.n_base + summary.n_spread:
+        return
+    found = [one for one in records if one]
+    needed = [one.n_needed for one in found if one.n_needed is not None]
+    sizes = [len(one.clamped.features) for one in found if one.clamped]
+    yield (
+        f"{what}: {summary.n_base} stay with all features ablated, {summary.n_spread} need more features"
+        + (f" (median {int(np.median(needed))})" if needed else "")
+        + f"; clamping to what is typical of the other class changes {summary.n_clamped} of them"
+        + (f" (median {int(np.median(sizes))} features)" if sizes else "")
+    )
+
+
+def _interaction_line(found: InteractionSummary) -> str:
+    """How far single ablations are from the joint one."""
+    line = (
+        f"listed features ablated one by one and together: the sum misses the joint effect by {found.median_miss:.3f} "
+        f"logits (median), and by more than {found.share:.0%} of it in {found.n_above} of {found.n_headlines} headlines"
+    )
+    if found.explained is None:
+        return line
+    return f"{line}; interactions of pairs explain {found.explained:.0%} of the miss (median of {found.n_measured})"
 
 
 def _or_dash(number: float | None) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from sae_pipeline.arrays import Floats
 from sae_pipeline.causal.attribution import attribute
-from sae_pipeline.causal.flips import flip
+from sae_pipeline.causal.flips import flip, holds
 from sae_pipeline.causal.probe import Probe, Reading, Variants
 from sae_pipeline.classifier.logits import softmax
 from tests.support.cases import Case
@@ -62,3 +62,37 @@ class TestFlips:
         assert any(found) or "trained" in request.node.name
         for row, result in zip(rows, found, strict=True):
             assert result is None or result.prediction == second[row]
+
+    def test_what_holds_the_others(self, probe: Probe, reading: Reading) -> None:
+        """The number needed flips and one less does not; where nothing does, neither all nor all that support do."""
+        effects = attribute(probe, reading, 0).by_feature(reading.firings, "gradient")
+        rows = list(range(len(reading.tokenized)))
+        second = np.argsort(reading.logits, 1)[:, -2].tolist()
+        reasons = set()
+        for targets in ([None] * len(rows), second):
+            found = flip(probe, reading, effects, rows, targets, max_size=1)
+            missed = [row for row in rows if found[row] is None]
+            goals = [targets[row] for row in missed]
+            for row, target, hold in zip(
+                missed, goals, holds(probe, reading, effects, missed, goals, max_size=1), strict=True
+            ):
+                start, stop = reading.group_starts[row : row + 2]
+                key = effects[start:stop] @ (np.eye(reading.logits.shape[1])[reading.logits[row].argmax()])
+                key = key - effects[start:stop, second[row]]
+                order = start + np.argsort(-key, kind="stable")
+                n_support = int((key > 0).sum())
+                sizes = [len(order), n_support, *([hold.n_needed, hold.n_needed - 1] if hold.n_needed else [])]
+                variants = Variants.of_groups(reading.firings, [row] * len(sizes), [order[:n] for n in sizes])
+                logits = probe.logits(reading, variants)
+                changed = logits.argmax(1) != reading.logits[row].argmax()
+                reached = changed if target is None else logits.argmax(1) == target
+                reasons.add(hold.reason)
+                if hold.reason == "base":
+                    assert not reached.any() and hold.n_needed is None and hold.margin >= 0
+                else:
+                    assert reached[:2].any() and reached[2:].tolist() == [True, False] and hold.n_needed > 1
+                assert (hold.margin < 0) == reached[0]
+                *_, best = np.sort(np.delete(logits[0], reading.logits[row].argmax() if target is None else target))
+                own = logits[0, reading.logits[row].argmax() if target is None else target]
+                assert hold.margin == pytest.approx(own - best if target is None else best - own, abs=1e-4)
+        assert reasons == {"base", "spread"}

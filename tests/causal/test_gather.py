@@ -14,6 +14,7 @@ from sae_pipeline.__main__ import main
 from sae_pipeline.artefacts.checksums import unseal
 from sae_pipeline.causal.edits import Edit, edit_hidden
 from sae_pipeline.causal.gather import hardest
+from sae_pipeline.causal.interactions import FLOOR
 from sae_pipeline.causal.probe import Probe
 from sae_pipeline.classifier.logits import centred
 from sae_pipeline.config import ExportConfig, InterveneConfig
@@ -30,7 +31,7 @@ from tests.conftest import SmallStudy
 CPU = torch.device("cpu")
 CONFIG = InterveneConfig(
     steps=16, features_per_headline=4, agreement_headlines=20, curve_headlines=10, flip_headlines=5, bootstrap=100,
-    max_flip_features=4, ablate=(3, 5), word_headlines=20,
+    max_flip_features=4, ablate=(3, 5), word_headlines=20, interaction_headlines=50, interaction_share=0.1,
 )  # fmt: skip
 
 
@@ -89,6 +90,65 @@ class TestFiles:
                 ]
             expected = np.array(interventions.headlines[7].logits) - centred(after)
             np.testing.assert_allclose(feature.ablation_logits, expected, atol=1e-4)
+
+    def test_joint_effects_are_true(self, root: Path, run: Run, interventions: InterventionsFile) -> None:
+        """The joint effect in the file equals the whole model without all listed features."""
+        classifier, sae = present.run_parts(root, run.metadata, CPU)
+        probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id)
+        headline = classifier.tokenize([run.prompts[7].text])
+        hidden, input_ids, mask = probe.read(headline).padded(np.array([0]))
+        record, edits = interventions.headlines[7], [Edit(f.feature) for f in interventions.headlines[7].features]
+        with torch.no_grad():
+            edited = edit_hidden(hidden, counted_mask(headline, "words"), sae, edits)
+            after = probe.tail(edited, input_ids, mask).numpy()[0]
+        assert record.joint_effects is not None and len(edits) > 1
+        np.testing.assert_allclose(record.joint_effects, np.array(record.logits) - centred(after), atol=1e-4)
+
+    def test_interactions(self, run: Run, interventions: InterventionsFile) -> None:
+        """Pairs are measured where the sum misses the joint effect, in hard headlines; the summary counts them."""
+        above, measured = [], []
+        for record, prompt in zip(interventions.headlines, run.prompts, strict=True):
+            assert record.joint_effects is not None
+            joint = record.joint_effects[prompt.prediction]
+            miss = abs(joint - sum(f.ablation_logits[prompt.prediction] for f in record.features))
+            above += [record.headline] if miss > max(CONFIG.interaction_share * abs(joint), FLOOR) else []
+            measured += [record.headline] if record.interactions else []
+        hard = hardest(run.prompts, CONFIG.interaction_headlines)
+        assert measured == [n for n in above if n in hard] and measured
+        found = interventions.interactions
+        assert found is not None and found.explained is not None
+        assert (found.n_headlines, found.n_above, found.n_measured) == (len(run.prompts), len(above), len(measured))
+
+    def test_unflipped(self, run: Run, interventions: InterventionsFile) -> None:
+        """Each prediction that was searched and not changed has a reason; clamping leads to the class that it names."""
+        for n_searched, n_found, summary, path, name in (
+            (interventions.flips_searched, interventions.flips_found, interventions.unflipped, "flip", "unflipped"),
+            (
+                interventions.repairs_searched, interventions.repairs_found, interventions.unrepaired, "repair",
+                "unrepaired",
+            ),
+        ):  # fmt: skip
+            held = [(h, one) for h in interventions.headlines if (one := getattr(h, name))]
+            assert len(held) == n_searched - n_found > 0 and not any(getattr(h, path) for h, _ in held)
+            reasons = [one.reason for _, one in held]
+            clamped = [(h, one.clamped) for h, one in held if one.clamped]
+            assert summary is not None and summary.n_clamped == len(clamped)
+            assert (summary.n_base, summary.n_spread) == (reasons.count("base"), reasons.count("spread"))
+            for headline, found in clamped:
+                second = int(np.argsort(headline.logits)[-2])
+                goal = second if name == "unflipped" else run.prompts[headline.headline].label
+                assert found.prediction == goal and len(found.features) <= CONFIG.max_flip_features
+        lines = "\n".join(causal_lines(interventions))
+        assert "not flipped: " in lines and "not repaired: " in lines and "interactions of pairs explain" in lines
+
+    def test_an_older_file(self, interventions: InterventionsFile) -> None:
+        """A file without the later fields is read, and the report leaves out what it does not say."""
+        later = {"unflipped", "unrepaired", "joint_effects", "interactions"}
+        content = interventions.model_dump(mode="json", exclude=later)
+        content["headlines"] = [h.model_dump(mode="json", exclude=later) for h in interventions.headlines]
+        older = InterventionsFile.model_validate(content)
+        assert not later & older.model_fields_set and older.interactions is None
+        assert "not flipped" not in "\n".join(causal_lines(older))
 
     def test_words(self, run: Run, interventions: InterventionsFile) -> None:
         """One number per word, in the hardest headlines alone; agreements and their means are what scipy says."""

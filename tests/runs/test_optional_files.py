@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +67,22 @@ TRY = "contrast --run run-001"
 MEND = "mend --run run-001"
 TRUST = "calibrate --run run-001"
 TUNED = "diff --run run-001"
+PATH = {"features": [3], "prediction": 1, "path": [[0.5, 0.3, 0.2], [0.3, 0.5, 0.2]]}
+CLAMPED = {**PATH, "levels": [2.0], "positions": [[1]]}
+PAIR = {"features": [3, 4], "effects": [0.5, -0.25, -0.25]}
+
+
+def causes(**fields: Any) -> Damage:
+    """The causes of the first prediction get other fields."""
+    return edited(INTERVENTIONS, lambda d: d["headlines"][0].update(fields))
+
+
+def unflipped(clamped: dict[str, Any] | None = None, **fields: Any) -> Damage:
+    """The first prediction gets a reason why it was not flipped, which fits but for these fields."""
+    reason = {"reason": "base", "margin": 0.5, "n_needed": None, "clamped": clamped}
+    return causes(unflipped=reason | fields)
+
+
 LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     "neighbours gone": (lambda run: (run / NEIGHBOURS).unlink(), rf"{NEIGHBOURS} .*no such file", ANALYSE),
     "neighbours, a digit": (replaced(NEIGHBOURS, b"0.9", b"0.8"), rf"{NEIGHBOURS} has changed", ANALYSE),
@@ -146,6 +163,53 @@ LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
     ),
     "interventions, a digit": (replaced(INTERVENTIONS, b"0.5", b"0.6"), rf"{INTERVENTIONS} has changed", INTERVENE),
     "interventions, a link": (link(INTERVENTIONS), rf"{INTERVENTIONS} is not a plain file", INTERVENE),
+    "a joint effect, a class less": (causes(joint_effects=[0.0]), "headlines.0.joint_effects, inter", INTERVENE),
+    "pairs without a joint effect": (causes(interactions=[PAIR]), "interactions: are given without", INTERVENE),
+    "a pair that is not listed": (
+        causes(interactions=[PAIR], joint_effects=[0.0] * 3),
+        "interactions: are not those of different pairs of the listed",
+        INTERVENE,
+    ),
+    "unflipped, and a flip": (
+        causes(flip=PATH, unflipped={"reason": "base", "margin": 0.5, "n_needed": None, "clamped": None}),
+        "headlines.0.unflipped: is given for a prediction that is changed",
+        INTERVENE,
+    ),
+    "unflipped, a margin below 0": (unflipped(margin=-1.0), "unflipped.reason: is base", INTERVENE),
+    "unflipped, a number too many": (unflipped(n_needed=30), "unflipped.reason: is base", INTERVENE),
+    "unflipped, no number": (unflipped(reason="spread"), "unflipped.reason: is spread", INTERVENE),
+    "clamped, a level less": (unflipped({**CLAMPED, "levels": []}), "does not have a level", INTERVENE),
+    "clamped, a class less": (unflipped({**CLAMPED, "path": [[1.0], [1.0]]}), "does not fit 3 classes", INTERVENE),
+    "clamped, a feature beyond": (unflipped({**CLAMPED, "features": [D_SAE]}), "clamped.features", INTERVENE),
+    "clamped, a token beyond": (unflipped({**CLAMPED, "positions": [[4000]]}), "clamped.positions", INTERVENE),
+    "unrepaired, no number": (
+        causes(unrepaired={"reason": "spread", "margin": 0.5, "n_needed": None, "clamped": None}),
+        "unrepaired.reason: is spread",
+        INTERVENE,
+    ),
+    "more unflipped than searched": (
+        edited(INTERVENTIONS, lambda d: d.update(unflipped={"n_base": 1, "n_spread": 0, "n_clamped": 0})),
+        f"{INTERVENTIONS}, unflipped: does not count the 0 predictions",
+        INTERVENE,
+    ),
+    "more pairs than headlines": (
+        edited(
+            INTERVENTIONS,
+            lambda d: d.update(
+                interactions={
+                    "n_headlines": 1,
+                    "share": 0.2,
+                    "floor": 0.05,
+                    "median_miss": 0.1,
+                    "n_above": 2,
+                    "n_measured": 1,
+                    "explained": None,
+                }
+            ),
+        ),
+        f"{INTERVENTIONS}, interactions: counts more than its 1 headlines",
+        INTERVENE,
+    ),
     "interventions of another run": (of_another_run(INTERVENTIONS), rf"{INTERVENTIONS}, run_checksum", INTERVENE),
     "a headline twice": (twice(INTERVENTIONS, "headlines"), "listed already", INTERVENE),
     "no such headline": (

@@ -196,6 +196,14 @@ _EDITS: dict[str, dict[str, Edit]] = {
         "a feature is not there": lambda i: i["headlines"][1]["features"][0].update(feature=4000),
         "a word less": lambda i: _words(i)["occlusion"].pop(),
         "an agreement above 1": lambda i: _words(i).update(agreement=1.5),
+        "a class less of the joint effect": lambda i: i["headlines"][1]["joint_effects"].pop(),
+        "a pair of features that are not listed": lambda i: i["headlines"][1].update(
+            interactions=[{"features": [4000, 4001], "effects": i["headlines"][1]["joint_effects"]}]
+        ),
+        "a spread prediction without a number": lambda i: i["headlines"][1].update(
+            flip=None, unflipped={"reason": "spread", "margin": 0.5, "n_needed": None, "clamped": None}
+        ),
+        "more predictions are held than were searched": lambda i: i["unflipped"].update(n_base=4000),
         "another run is named": _set(run_id="run-077"),
     },
     FAMILY: {

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 import torch
 
+from sae_pipeline.causal.attribution import attribute
 from sae_pipeline.causal.edits import Edit, edit_hidden
+from sae_pipeline.causal.flips import holds
 from sae_pipeline.causal.probe import Probe
 from sae_pipeline.classifier.classifier import Classifier, predict
 from sae_pipeline.classifier.logits import centred
@@ -168,6 +170,33 @@ class TestAnswers:
             if all(edit["positions"] for edit in edits):
                 after = server.ask("/api/intervene", text=text, edits=edits)["after"][0]
                 np.testing.assert_allclose(after["probabilities"], last["probabilities"], atol=1e-4)
+
+    def test_why_nothing_flips(self, server: LiveServer, study: SmallStudy, probe: tuple[Classifier, Probe]) -> None:
+        """Without a flip, the message has the number of features that it takes, or the margin without any feature."""
+        classifier, library = probe
+        texts = [prompt.text for prompt in read_run(study.run).prompts[:12]]
+        reading = library.read(classifier.tokenize(texts))
+        effects = attribute(library, reading, 0).by_feature(reading.firings, "gradient")
+        second = np.argsort(reading.logits, 1)[:, -2].tolist()
+        reasons = set()
+        for targets in ([None] * len(texts), second):
+            expected = holds(library, reading, effects, range(len(texts)), targets, max_size=1)
+            for text, target, hold in zip(texts, targets, expected, strict=True):
+                answer = server.ask("/api/flip", text=text, target=target, max_size=1)
+                if answer["found"]:
+                    continue
+                reasons.add(hold.reason)
+                found = re.search(
+                    r"set of up to 1 features .*: (it takes (\d+)|even with all .* (-?[\d.]+) logits)",
+                    answer["message"],
+                )
+                assert found, answer["message"]
+                if hold.n_needed is None:
+                    assert float(found[3]) == pytest.approx(hold.margin, abs=0.02)
+                else:
+                    assert int(found[2]) == pytest.approx(hold.n_needed, rel=0.1)
+                assert target is None or f" to {answer['labels'][target]}" in answer["message"]
+        assert "base" in reasons
 
     def test_audit(self, server: LiveServer, study: SmallStudy, probe: tuple[Classifier, Probe]) -> None:
         """Predictions before are the run's, those after are `intervene`'s, and the parts join to the whole."""

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from sae_pipeline.activations.sites import Sites
 from sae_pipeline.arrays import Floats
 from sae_pipeline.causal.attribution import Attribution, ablate, attribute, clamp_effects, ranked_groups
 from sae_pipeline.causal.edits import Edit, check_edits, edit_hidden, edited_features
-from sae_pipeline.causal.flips import flip
+from sae_pipeline.causal.flips import Hold, flip, holds
 from sae_pipeline.causal.probe import Probe, Reading, Variants
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.logits import centred, softmax
@@ -153,16 +153,10 @@ class LiveModel:
         before = _prediction(reading.logits[0])
         if body.target == before["prediction"]:
             raise UserError(f"The prediction is {labels[before['prediction']]} already; choose another target.")
-        found = flip(
-            self._probe,
-            reading,
-            clamp_effects(attribution, reading.firings, body.level),
-            [0],
-            [body.target],
-            max_size=body.max_size,
-            level=body.level,
-            patience=FLIP_SECONDS,
-        )[0]
+        effects = clamp_effects(attribution, reading.firings, body.level)
+        subject = (self._probe, reading, effects, [0], [body.target])
+        size, level = body.max_size, body.level
+        (found,) = flip(*subject, max_size=size, level=level, patience=FLIP_SECONDS)
         groups = found.groups if found else []
         goal = "the prediction" if body.target is None else f"the prediction to {labels[body.target]}"
         return FlipAnswer(
@@ -170,7 +164,7 @@ class LiveModel:
             found=found is not None,
             message=f"{_change(len(groups), body.level)} changes {goal}."
             if found
-            else f"No set of up to {body.max_size} features was found that changes {goal}.",
+            else _unflipped(holds(*subject, size, level)[0], body, goal, labels),
             before=LivePrediction(**before),
             steps=[
                 FlipStep(
@@ -315,6 +309,20 @@ class LiveModel:
 def _edit(edit: LiveEdit, row: int | None) -> Edit:
     positions = None if edit.positions is None else tuple(edit.positions)
     return Edit(edit.feature, edit.operation, edit.value, row, positions)
+
+
+def _unflipped(hold: Hold, body: FlipBody, goal: str, labels: Sequence[str]) -> str:
+    """A sentence that says what holds a prediction."""
+    if hold.n_needed is not None:
+        why = f"it takes {hold.n_needed} in the order of their estimated effects"
+    else:
+        change = "ablated" if body.level == 0 else f"set to {body.level:g}"
+        place = "it is {} logits ahead" if body.target is None else f"{labels[body.target]} is {{}} logits behind"
+        why = (
+            f"even with all features {change}, {place.format(f'{hold.margin:.2f}')}, "
+            "because of what the SAE does not reconstruct and of its bias"
+        )
+    return f"No set of up to {body.max_size} features was found that changes {goal}: {why}."
 
 
 def _change(n_features: int, level: float) -> str:

@@ -202,7 +202,8 @@ def _caused(effects: HeadlineEffects | None) -> set[int]:
     """The features that a headline's causal findings name."""
     if effects is None:
         return set()
-    paths = [path.features for path in (effects.flip, effects.repair) if path]
+    clamped = [held.clamped for held in (effects.unflipped, effects.unrepaired) if held]
+    paths = [path.features for path in (effects.flip, effects.repair, *clamped) if path]
     return {one.feature for one in effects.features}.union(*paths)
 
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { changes, scores, signed, strongestEffect, transitions, waterfall, waterfallAxis } from './effects'
+import { changes, scores, signed, strongestEffect, together, transitions, trust, waterfall, waterfallAxis } from './effects'
 
 describe('the waterfall', () => {
   const causes = {
@@ -44,6 +44,37 @@ describe('the waterfall', () => {
     const still = waterfallAxis(waterfall({ base: [2], logits: [2.01], features: [{ feature: 1, effects: [0.01], alone: undefined }] }, 0))
     expect(still.high - still.low).toBeCloseTo(0.5, 12)
     expect((still.low + still.high) / 2).toBeCloseTo(2.005, 12)
+  })
+})
+
+it('names the agreement of both estimates over the features with the largest effects', () => {
+  const one = (estimate: 'gradient' | 'integrated', chosen: string, pearson: number) => ({ estimate, chosen, pearson })
+  const all = [one('gradient', 'random', 0.1), one('gradient', 'attribution', 0.9), one('integrated', 'attribution', 0.5), one('integrated', 'activation', 0.2)]
+  expect(trust(all)).toEqual({ gradient: 0.9, integrated: 0.5 })
+  expect(trust([])).toEqual({ gradient: undefined, integrated: undefined })
+})
+
+describe('a joint ablation', () => {
+  const feature = (id: number, logits: number[]) => ({
+    feature: id,
+    effects: [],
+    gradient_effects: [],
+    ablation_logits: logits,
+    ablation_probabilities: [],
+    positions: [],
+    position_effects: [],
+  })
+  const features = [feature(5, [0.5, -0.5]), feature(9, [0.25, -0.25])]
+  const interactions = [{ features: [5, 9], effects: [1.25, -1.25] }]
+
+  it('stands beside the sum of single ablations, as changes of the logit', () => {
+    expect(together({ features, joint_effects: [2, -2], interactions }, 0)).toEqual({ n: 2, joint: -2, sum: -0.75, pairs: [{ features: [5, 9], change: -1.25 }] })
+    expect(together({ features, joint_effects: [2, -2], interactions: null }, 1)).toEqual({ n: 2, joint: 2, sum: 0.75, pairs: [] })
+  })
+
+  it('is unknown in older runs, and nothing else than the single one for one feature', () => {
+    expect(together({ features, joint_effects: null, interactions: null }, 0)).toBeUndefined()
+    expect(together({ features: features.slice(1), joint_effects: [2, -2], interactions: null }, 0)).toBeUndefined()
   })
 })
 

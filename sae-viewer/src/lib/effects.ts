@@ -1,4 +1,6 @@
-/** Numbers for the causal views: the waterfall of a logit, changes between two texts, the scores of an audit. */
+/** Numbers for the causal views: the waterfall of a logit, joint ablations, changes between two texts, the scores of an audit. */
+
+import type { HeadlineEffects } from '../interpAPI'
 
 export interface WaterfallStep {
   kind: 'base' | 'feature' | 'others' | 'logit'
@@ -49,6 +51,40 @@ export function waterfallAxis(steps: readonly WaterfallStep[]): { low: number; h
   const [low, high] = [Math.min(...ends), Math.max(...ends)]
   const margin = Math.max(0.04 * (high - low), (LEAST_RANGE - (high - low)) / 2)
   return { low: low - margin, high: high + margin }
+}
+
+/** How estimates agree with true ablations, as the correlation over the features with the largest effects; undefined where it was not measured. */
+export interface Trust {
+  integrated: number | undefined
+  gradient: number | undefined
+}
+
+export function trust(agreement: readonly { estimate: 'gradient' | 'integrated'; chosen: string; pearson: number }[]): Trust {
+  const of = (name: 'gradient' | 'integrated') => agreement.find(({ estimate, chosen }) => estimate === name && chosen === 'attribution')?.pearson
+  return { integrated: of('integrated'), gradient: of('gradient') }
+}
+
+/** What ablating the listed features changes, in logits: all at once, and one by one, added up. */
+export interface Together {
+  n: number
+  joint: number
+  sum: number
+  /** The largest interactions of pairs, with what both change together beyond what each does. */
+  pairs: { features: readonly number[]; change: number }[]
+}
+
+/** The joint ablation of a headline's listed features; undefined for fewer than two, or where it was not measured. */
+export function together(
+  { features, joint_effects: joint, interactions }: Pick<HeadlineEffects, 'features' | 'joint_effects' | 'interactions'>,
+  index: number,
+): Together | undefined {
+  if (!joint || features.length < 2) return undefined
+  return {
+    n: features.length,
+    joint: -(joint[index] ?? 0),
+    sum: -features.reduce((sum, { ablation_logits: logits }) => sum + (logits[index] ?? 0), 0),
+    pairs: (interactions ?? []).map(({ features: pair, effects }) => ({ features: pair, change: -(effects[index] ?? 0) })),
+  }
 }
 
 /** An effect with its sign and two decimals: "+0.42", "−1.30"; zero has no sign: "0.00". */

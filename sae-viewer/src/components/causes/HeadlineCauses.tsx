@@ -1,29 +1,40 @@
 import { Link } from 'wouter'
 import { MAY_HAVE_BENCH } from '../../base'
-import type { Headline } from '../../interpAPI'
+import { useCauses } from '../../hooks/useCauses'
+import type { Headline, Unflipped } from '../../interpAPI'
 import { className } from '../../lib/classes'
+import { trust } from '../../lib/effects'
 import { percent } from '../../lib/format'
 import { wordAt } from '../../lib/story'
 import { FeatureCalled } from '../FeatureName'
 import { Faithfulness } from './Faithfulness'
+import { Held } from './Held'
+import { JointAblation } from './JointAblation'
 import { Story } from './Story'
 import { Waterfall } from './Waterfall'
 import { WordAttributions } from './WordAttributions'
 
 /** The causes of an open headline's prediction, from the run's `interventions.json`, and a link to the bench. */
-export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
+export function HeadlineCauses({ headline, run, labels, href, benchHref, onLight }: {
   headline: Headline
+  run: string
   labels: readonly string[]
   href: (feature: number) => string
   benchHref: string
   onLight: (feature: number | undefined) => void
 }) {
   const { effects, prediction } = headline
+  const agreement = useCauses(effects ? run : undefined).data?.agreement
   const words = new Map(effects?.features.map(({ feature, positions, position_effects }) => [feature, wordAt(headline, positions, position_effects)]))
   const paths = [
     ...(effects?.flip ? [{ title: 'Smallest change of the prediction', path: effects.flip }] : []),
     ...(effects?.repair ? [{ title: 'Smallest change to the true label', path: effects.repair }] : []),
   ].filter(({ path }, i, all) => all.findIndex((one) => String(one.path.features) === String(path.features)) === i)
+  const held = [
+    ...(effects?.unflipped ? [{ title: 'Why no flip was found', goal: undefined, held: effects.unflipped }] : []),
+    ...(effects?.unrepaired ? [{ title: 'Why no change to the true label was found', goal: headline.label, held: effects.unrepaired }] : []),
+  ].filter(({ held: one }, i, all) => all.findIndex((other) => alike(other.held) === alike(one)) === i)
+  const aside = paths.length + held.length > 0 || effects?.word_effects
   return (
     <div className="mt-3 text-xs">
       {effects && <Story headline={headline} labels={labels} href={href} onLight={onLight} className="text-base leading-6" />}
@@ -39,19 +50,26 @@ export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
         )}
       </div>
       {effects && (
-        <div className={`mt-4 grid grid-cols-1 gap-x-10 gap-y-5 ${paths.length > 0 || effects.word_effects ? 'xl:grid-cols-[minmax(0,1.6fr)_minmax(0,1fr)]' : ''}`}>
-          <Waterfall
-            causes={{ ...effects, features: effects.features.map((one) => ({ ...one, alone: one.ablation_logits })) }}
-            index={prediction}
-            labels={labels}
-            words={words}
-            found={headline.found_names}
-            href={href}
-            onLight={onLight}
-          />
+        <div className={`mt-4 grid grid-cols-1 gap-x-10 gap-y-5 ${aside ? 'xl:grid-cols-[minmax(0,1.6fr)_minmax(0,1fr)]' : ''}`}>
+          <div className="min-w-0">
+            <Waterfall
+              causes={{ ...effects, features: effects.features.map((one) => ({ ...one, alone: one.ablation_logits })) }}
+              index={prediction}
+              labels={labels}
+              words={words}
+              found={headline.found_names}
+              agreement={agreement && trust(agreement)}
+              href={href}
+              onLight={onLight}
+            />
+            <JointAblation effects={effects} index={prediction} labels={labels} href={href} />
+          </div>
           <div className="min-w-0 space-y-4 empty:hidden">
             {paths.map(({ title, path }) => (
               <FlipLine key={title} title={title} path={path} headline={headline} labels={labels} words={words} href={href} onLight={onLight} />
+            ))}
+            {held.map((one) => (
+              <Held key={one.title} {...one} headline={headline} labels={labels} href={href} onLight={onLight} />
             ))}
             <WordAttributions headline={headline} labels={labels} />
           </div>
@@ -60,6 +78,9 @@ export function HeadlineCauses({ headline, labels, href, benchHref, onLight }: {
     </div>
   )
 }
+
+/** What is said of two searches alike, but for their margins. */
+const alike = ({ reason, n_needed, clamped }: Unflipped) => JSON.stringify([reason, n_needed, clamped?.features])
 
 type Path = NonNullable<NonNullable<Headline['effects']>['flip']>
 

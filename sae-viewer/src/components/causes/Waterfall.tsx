@@ -2,14 +2,14 @@ import { useState } from 'react'
 import { Link } from 'wouter'
 import type { FoundName } from '../../interpAPI'
 import { classLook, className } from '../../lib/classes'
-import { signed, waterfall, waterfallAxis, type Causes, type WaterfallStep } from '../../lib/effects'
+import { signed, waterfall, waterfallAxis, type Causes, type Trust, type WaterfallStep } from '../../lib/effects'
 import { difference, leastNamed } from '../../lib/story'
 import { FeatureCalled } from '../FeatureName'
 
 const GRID = 'grid grid-cols-[minmax(5.5rem,1fr)_2.75rem_2.75rem_minmax(5rem,1.2fr)] items-center gap-x-2'
 
 /** A class's logit as a sum: the base without features, the share of each feature, all others. Beside each share stands the feature's ablation alone. */
-export function Waterfall({ causes, index, labels, words, found, href, onLight }: {
+export function Waterfall({ causes, index, labels, words, found, agreement, href, onLight }: {
   causes: Causes
   /** The class. */
   index: number
@@ -18,6 +18,8 @@ export function Waterfall({ causes, index, labels, words, found, href, onLight }
   words: ReadonlyMap<number, string>
   /** The names that the analysis found. */
   found: Record<number, FoundName | undefined>
+  /** How estimates agree with ablations in this run, where that is known. */
+  agreement: Trust | undefined
   href: (feature: number) => string
   onLight?: (feature: number | undefined) => void
 }) {
@@ -89,13 +91,20 @@ export function Waterfall({ causes, index, labels, words, found, href, onLight }
           {all ? 'Sum up the small shares' : `Show ${small} small ${small === 1 ? 'share' : 'shares'}`}
         </button>
       )}
-      <Reading name={name} steps={steps} measured={measured} low={low} high={high} />
+      <Reading name={name} steps={steps} measured={measured} agreement={agreement} low={low} high={high} />
     </figure>
   )
 }
 
-/** What the two numbers mean, and why they differ for the strongest feature. */
-function Reading({ name, steps, measured, low, high }: { name: string; steps: WaterfallStep[]; measured: boolean; low: number; high: number }) {
+/** What the two numbers mean, how far the first can be trusted, and why they differ for the strongest feature. */
+function Reading({ name, steps, measured, agreement, low, high }: {
+  name: string
+  steps: WaterfallStep[]
+  measured: boolean
+  agreement: Trust | undefined
+  low: number
+  high: number
+}) {
   const features = steps.filter(({ kind, alone }) => kind === 'feature' && alone !== undefined)
   const [strongest] = features.sort((one, other) => Math.abs(other.effect) - Math.abs(one.effect))
   const why = strongest?.alone === undefined ? '' : difference(strongest.effect, strongest.alone)
@@ -107,10 +116,16 @@ function Reading({ name, steps, measured, low, high }: { name: string; steps: Wa
         </p>
       )}
       <p className="text-faint">
-        <b className="font-semibold">Share</b> is what the feature adds on the way from no feature to all (integrated gradients). The shares add up to the logit.{' '}
+        <b className="font-semibold">Share</b>: integrated gradients, from no feature to all. The shares add up, but what features do together is shared out among them
+        {agreement?.integrated === undefined ? '.' : `; in this run they agree with ablation by ${agreement.integrated.toFixed(2)} (correlation).`}{' '}
         {measured && (
           <>
-            <b className="font-semibold">Alone</b> is what the logit loses when only this feature is ablated and the classifier runs again.{' '}
+            <b className="font-semibold">Alone</b>: true ablation, what the logit loses when only this feature is ablated.{' '}
+          </>
+        )}
+        {agreement?.gradient !== undefined && (
+          <>
+            <b className="font-semibold">Candidates</b> for flips: gradient × activation, which agrees with ablation by {agreement.gradient.toFixed(2)}.{' '}
           </>
         )}
         The axis is the <ClassRef name={name} /> logit minus the mean of all logits, from {signed(low)} to {signed(high)}.

@@ -121,15 +121,22 @@ export class Bench {
     const beyond = gradient.map((group, g) => group.map((entry, i) => entry.map((effect) => effect * (1 - level / (groupOf(reading, g).values[i] ?? 1)))))
     const found = await flip(this.model, reading, logits, byGroup(beyond, labels.length), target ?? undefined, level, max_size)
     const goal = target == null ? 'the prediction' : `the prediction to ${labels[target]}`
-    const n = found?.groups.length ?? 0
+    const answer = { ...this.run, before }
+    if (!('groups' in found)) {
+      const place = target == null ? `it is ${found.margin.toFixed(2)} logits ahead` : `${labels[target]} is ${found.margin.toFixed(2)} logits behind`
+      const base = `even with all features ${level === 0 ? 'ablated' : `set to ${level}`}, ${place}, because of what the SAE does not reconstruct and of its bias`
+      const why = found.needed === undefined ? base : `it takes ${found.needed} in the order of their estimated effects`
+      const message = `No set of up to ${max_size} features was found that changes ${goal}: ${why}.`
+      return { ...answer, found: false, message, steps: [], milliseconds: performance.now() - started }
+    }
+    const n = found.groups.length
     const features = `${n} feature${n === 1 ? '' : 's'}`
     const change = level === 0 ? `Ablating ${features}` : `Setting ${features} to ${level}`
     return {
-      ...this.run,
-      found: found !== undefined,
-      message: found ? `${change} changes ${goal}.` : `No set of up to ${max_size} features was found that changes ${goal}.`,
-      before,
-      steps: (found?.groups ?? []).map((group, i) => ({ feature: group.feature, word: wordAt(reading.tokens, strongest(group)), after: prediction(found?.logits[i] ?? []) })),
+      ...answer,
+      found: true,
+      message: `${change} changes ${goal}.`,
+      steps: found.groups.map((group, i) => ({ feature: group.feature, word: wordAt(reading.tokens, strongest(group)), after: prediction(found.logits[i] ?? []) })),
       milliseconds: performance.now() - started,
     }
   }

@@ -6,7 +6,21 @@ import { argmax, shifted, toLevel, type Group, type Reading } from './reading'
 const CANDIDATES = 32
 const PATIENCE_MS = 10_000
 
-/** The groups whose setting to `level` changes the prediction, in their order, and the logits after each; undefined for none. */
+/** A set of groups whose setting to `level` changes the prediction, and the logits after each. */
+interface Flip {
+  groups: Group[]
+  logits: number[][]
+}
+
+/** What holds a prediction that no small set changes. */
+interface Hold {
+  /** Logits by which the goal is missed with all features set to the level. */
+  margin: number
+  /** Features that it takes in the order of their estimated effects; undefined where neither all nor all that support it suffice. */
+  needed: number | undefined
+}
+
+/** The smallest set of groups found that changes the prediction, or what holds it. */
 export async function flip(
   model: BenchModel,
   reading: Reading,
@@ -15,7 +29,7 @@ export async function flip(
   target: number | undefined,
   level: number,
   maxSize: number,
-): Promise<{ groups: Group[]; logits: number[][] } | undefined> {
+): Promise<Flip | Hold> {
   const first = argmax(logits)
   const deadline = performance.now() + PATIENCE_MS
 
@@ -32,9 +46,9 @@ export async function flip(
     })
   }
 
-  let pool = candidates(logits, effects, first, target)
-  if (pool.length === 0) return undefined
-  const [reach = 0] = await margins([pool])
+  const { order, support } = ranking(logits, effects, first, target)
+  let pool = order.slice(0, Math.min(support, CANDIDATES))
+  const [reach = 0] = pool.length > 0 ? await margins([pool]) : []
   let chosen: number[] = []
   let done: number[] | undefined
   while (!done && pool.length > 0 && chosen.length < maxSize && performance.now() < deadline) {
@@ -48,11 +62,12 @@ export async function flip(
     pool = pool.filter((g) => !joining.includes(g))
     if (!(reach > 0)) break
   }
-  if (!done && chosen.length > 1) {
-    const [last = 0] = await margins([chosen])
-    if (last > 0) done = chosen
+  if (!done) {
+    const last = [chosen, order.slice(0, Math.min(support, maxSize))].filter((set) => set.length > 1)
+    const found = last.length > 0 ? await margins(last) : []
+    done = last[found.findIndex((margin) => margin > 0)]
   }
-  if (!done) return undefined
+  if (!done) return hold(order, support, maxSize, margins)
   const needed = await pruned(done, margins)
   return {
     groups: needed.map((g) => reading.groups[g] as Group),
@@ -69,13 +84,26 @@ async function pruned(set: number[], margins: (trials: number[][]) => Promise<nu
   return (found[best] ?? 0) > 0 ? pruned(trials[best] ?? [], margins) : set
 }
 
-/** The groups whose effects hold the prediction up most against the target, or against the second class. */
-function candidates(logits: number[], effects: number[][], first: number, target: number | undefined): number[] {
+/** What holds the prediction, with the number of features bisected as in `holds` of `flips.py`. */
+async function hold(order: number[], support: number, maxSize: number, margins: (trials: number[][]) => Promise<number[]>): Promise<Hold> {
+  const [all = 0, supporting = 0] = await margins([order, order.slice(0, support)])
+  if (!(all > 0 || supporting > 0)) return { margin: -all, needed: undefined }
+  let low = Math.min(maxSize, support)
+  let high = supporting > 0 ? support : order.length
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2)
+    const [margin = 0] = await margins([order.slice(0, middle)])
+    if (margin > 0) high = middle
+    else low = middle
+  }
+  return { margin: -all, needed: high }
+}
+
+/** All groups, those first that hold the prediction up most against the target, or against the second class, and how many do. */
+function ranking(logits: number[], effects: number[][], first: number, target: number | undefined): { order: number[]; support: number } {
   const second = [...logits.keys()].sort((a, b) => (logits[b] ?? 0) - (logits[a] ?? 0)).at(1) ?? first
   const rival = target === undefined || target === first ? second : target
   const key = effects.map((effect) => (effect[first] ?? 0) - (effect[rival] ?? 0))
-  return [...key.keys()]
-    .sort((a, b) => (key[b] ?? 0) - (key[a] ?? 0) || a - b)
-    .slice(0, CANDIDATES)
-    .filter((g) => (key[g] ?? 0) > 0)
+  const order = [...key.keys()].sort((a, b) => (key[b] ?? 0) - (key[a] ?? 0) || a - b)
+  return { order, support: key.filter((one) => one > 0).length }
 }

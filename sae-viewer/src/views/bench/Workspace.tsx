@@ -94,6 +94,7 @@ export function Workspace({ written, limits, address, run }: {
             labels={labels}
             found={probe.whole.found_names}
             words={new Map(probe.whole.features.map(({ feature, word }) => [feature, word]))}
+            agreement={undefined}
             href={href}
             onLight={setLit}
           />

@@ -105,6 +105,7 @@ export const HeadlineRow = memo(function HeadlineRow(props: HeadlineRowProps) {
             <Cells cells={headline.columns} names={Object.keys(headline.columns)} />
             <HeadlineCauses
               headline={headline}
+              run={run}
               labels={labels}
               href={featureHref}
               benchHref={props.benchHref(headline)}

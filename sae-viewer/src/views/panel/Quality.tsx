@@ -2,6 +2,7 @@ import type { Run } from '../../interpAPI'
 import type { Address } from '../../lib/address'
 import { Baselines } from './Baselines'
 import { Calibration } from './Calibration'
+import { Causes } from './Causes'
 import { ClassifierReport } from './ClassifierReport'
 import { Density } from './Density'
 import { Fidelity } from './Fidelity'
@@ -25,6 +26,7 @@ export default function Quality({ run, address }: { run: Run; address: Address }
       <SeedStability run={run} address={address} />
       <Baselines run={run} />
       <Layers run={run} />
+      <Causes run={run} />
       <Calibration run={run} address={address} />
       <Mending run={run} address={address} />
       <Fidelity series={[points(run)]} name={`${run.run_id}-L0-FVU`} />
