@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.repair import export_difference, mended_row
+from benchmarks.repair import export_difference, mended_row, store
 from sae_pipeline.__main__ import main as verb
 from sae_pipeline.config import MendConfig
 from sae_pipeline.headlines.labels import FINANCIAL
@@ -42,13 +42,15 @@ def main() -> None:
         root = kept or Path(temporary)
         make_study(root)
         file = mend(MendConfig(), root, CPU)
-        print("\n".join(mending_lines(file)))
+        lines = list(mending_lines(file))
         words = read_run(find_run(root / "analysis_data", None))
         for edit in file.edits:
             fires = ", ".join(words.words(edit.feature)[:5])
-            print(f"feature {edit.feature}, × {edit.factor:g}, fires most on {fires}")
+            lines.append(f"feature {edit.feature}, × {edit.factor:g}, fires most on {fires}")
         row = mended_row(file) | {"export_max_logit_difference": export_difference(root)}
+        print("\n".join(lines))
         print(json.dumps({"benchmark": "planted_repair", **row}))
+        store("planted", row, lines)
 
 
 def make_study(root: Path) -> None:

@@ -2,7 +2,7 @@
 
     make bench-repair              # MiniLM; what its study has already is reused, the rest takes some 20 minutes
     make bench-repair MODEL=base   # at FinBERT's size, some two hours
-    QUICK=1 make bench-repair      # the stored results of both
+    QUICK=1 make bench-repair      # the stored results, also those of `python -m benchmarks.planted_repair`
 
 The run is of a BatchTopK SAE of 4,096 features with k = 64. `mend` searches on one half of its headlines and tests on
 the other, beside 100 random sets and the last layer fitted anew. The mended classifier is exported, and its logits are
@@ -48,16 +48,22 @@ def main() -> None:
     parser.add_argument("--model", choices=list(MODELS), default="minilm")
     name = parser.parse_args().model
     if not os.environ.get("QUICK"):
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(json.dumps(measure(name), indent=1) + "\n", encoding="utf-8")
+        store(name, *measure(name))
     stored = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
     for model, found in stored.items():
-        print(f"\n{model}\n{found['lines']}")
+        print("\n".join(["", model, *found["lines"]]))
     print(json.dumps({"benchmark": "repair"} | {name: found["row"] for name, found in stored.items()}))
 
 
-def measure(name: str) -> dict[str, Any]:
-    """Run what is missing in the study of a model; its printed lines, and a row of figures."""
+def store(name: str, row: dict[str, Any], lines: list[str]) -> None:
+    """Keep a row of figures and the printed lines behind it."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"row": row, "lines": lines}, indent=1, ensure_ascii=False)
+    (RESULTS / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+def measure(name: str) -> tuple[dict[str, Any], list[str]]:
+    """Run what is missing in the study of a model; a row of figures, and what the verbs print."""
     model = MODELS[name]
     ensure_study(model)
     root = model.root
@@ -79,7 +85,7 @@ def measure(name: str) -> dict[str, Any]:
             for one in [feature for feature in found.features if feature.change == change][:_CHANGED]
         ],
     }
-    return {"row": row, "lines": "\n".join([*mending_lines(mending), "", *diff_lines(found)])}
+    return row, [*mending_lines(mending), "", *diff_lines(found)]
 
 
 def mended_row(file: MendingFile) -> dict[str, Any]:
@@ -114,7 +120,7 @@ def export_difference(root: Path, name: str | None = None) -> float:
     wanted = edited_logits(probe, reading, [{edit.feature: edit.factor for edit in file.edits}])[0]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "classifier"
-        export(ExportConfig(to="classifier", run=run.folder.name, out=str(out)), run.metadata.sae.hookpoint.layer, root)
+        export(ExportConfig(to="classifier", run=run.folder.name, out=str(out)), run.metadata.hookpoint.layer, root)
         found = _exported_logits(out, texts)
     return float(np.abs(found - wanted).max())
 
