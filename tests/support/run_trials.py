@@ -113,7 +113,7 @@ class RunTrials:
         if names not in self._without:
             with self._copy() as study:
                 for name in names:
-                    (study.run / name).unlink()
+                    (study.run / name).unlink(missing_ok=True)
                 self._without[names] = self._answers()
         return self._without[names]
 
