@@ -34,7 +34,7 @@ test('each tab keeps its state while the other is shown', async ({ page, api }) 
 test('quality, contrast, comparison and labels are found without the menu of runs', async ({ page }) => {
   for (const width of [1440, 390]) {
     await page.setViewportSize({ width, height: 900 })
-    for (const [name, panel] of [['Quality', 'quality'], ['Contrast', 'contrast'], ['Fine-tuning', 'diff'], ['Compare', 'compare'], ['Annotations', 'labels']] as const) {
+    for (const [name, panel] of [['Quality', 'quality'], ['Contrast', 'contrast'], ['Compare', 'compare'], ['Annotations', 'labels']] as const) {
       await page.goto('/features')
       await loaded(page)
       const link = page.getByRole('navigation', { name: 'Views and figures' }).getByRole('link', { name, exact: true })

@@ -8,7 +8,7 @@ import { CopyLink } from './CopyLink'
 import { Icon } from './Icon'
 
 const VIEWS = { headlines: 'Headlines', features: 'Features', map: 'Map', bench: 'Bench' } as const
-const PANELS = { quality: 'Quality', contrast: 'Contrast', diff: 'Fine-tuning', compare: 'Compare', labels: 'Annotations' } as const
+const PANELS = { quality: 'Quality', contrast: 'Contrast', compare: 'Compare', labels: 'Annotations' } as const
 
 /** Whether this page can show it: a shared run has no others to compare with, and a bench only with its model. */
 const isOffered = (name: string) => (name === 'bench' ? MAY_HAVE_BENCH : name === 'compare' ? SHARED === undefined : true)
