@@ -50,16 +50,22 @@ def main() -> None:
     both = _crosscoder(list(acts), place, config)
     one = _crosscoder([_alike(acts)], place, config.model_copy(update={"num_epochs": 3}))
     found: dict[str, Any] = {}
-    for name, crosscoder in (("crosscoder", both), ("one SAE", one)):
-        readings = _readings(crosscoder, states, name == "crosscoder")
-        growth = _growth(crosscoder, readings, name == "crosscoder")
+    for name, crosscoder, by in (
+        ("crosscoder", both, "ratio"),
+        ("one SAE", one, "ratio"),
+        ("crosscoder, by difference", both, "difference"),
+        ("one SAE, by difference", one, "difference"),
+    ):
+        joint = name.startswith("crosscoder")
+        readings = _readings(crosscoder, states, joint)
+        growth = _growth(crosscoder, readings, joint, by)
         ranked = [np.argsort(-values, kind="stable") for values in growth]
         for size in SIZES:
             leading = [order[:size] for order in ranked]
             shared = len(set(leading[0].tolist()) & set(leading[1].tolist()))
-            ablated = _ablated(crosscoder, readings[1], models[1].network, place, labels, leading[0], name)
+            ablated = _ablated(crosscoder, readings[1], models[1].network, place, labels, leading[0], joint)
             found[f"{name} {size}"] = {"with both seeds": shared, **ablated}
-            print(f"{name:10} {size:4} leading: {shared:4} lead with both seeds;", ablated, flush=True)
+            print(f"{name:25} {size:4} leading: {shared:4} lead with both seeds;", ablated, flush=True)
     print(json.dumps({"benchmark": "diff_ways", **found}))
 
 
@@ -90,24 +96,28 @@ def _readings(crosscoder: Crosscoder, states: list[Any], joint: bool) -> list[Jo
     return readings
 
 
-def _growth(crosscoder: Crosscoder, readings: list[JointReading], joint: bool) -> list[Floats]:
-    """Growth from the first model to each of the others, [d_sae]; −inf where a feature fires in few headlines."""
+def _growth(crosscoder: Crosscoder, readings: list[JointReading], joint: bool, by: str) -> list[Floats]:
+    """Growth from the first model to each of the others, [d_sae]; −inf where a feature fires in few headlines.
+
+    By "ratio" it is the logarithm of sizes, by "difference" that of contributions over all headlines.
+    """
     counts = [np.bincount(one.firings.group_feature, minlength=crosscoder.d_sae) for one in readings]
-    if joint:
-        size = crosscoder.strengths
+    sums = np.stack([np.bincount(one.firings.feature, one.firings.value, crosscoder.d_sae) for one in readings])
+    if by == "difference":
+        size = sums * crosscoder.strengths if joint else sums
+        grown = [size[m] - size[0] for m in (1, 2)]
     else:
-        sums = [np.bincount(one.firings.feature, one.firings.value, crosscoder.d_sae) for one in readings]
-        size = np.stack(sums) + _SMALL
-    return [np.where(counts[m] >= 10, np.log(size[m] / size[0]), -np.inf) for m in (1, 2)]
+        size = crosscoder.strengths if joint else sums + _SMALL
+        grown = [np.log(size[m] / size[0]) for m in (1, 2)]
+    return [np.where(counts[m] >= 10, grown[m - 1], -np.inf) for m in (1, 2)]
 
 
 def _ablated(
-    crosscoder: Crosscoder, reading: JointReading, network: Any, place: Place, labels: Ints, features: Ints, name: str
+    crosscoder: Crosscoder, reading: JointReading, network: Any, place: Place, labels: Ints, features: Ints, joint: bool
 ) -> dict[str, float]:
     """What ablating features does in the first fine-tuning, beside random ones."""
-    number = 1 if name == "crosscoder" else 0
-    own = crosscoder
-    if name != "crosscoder":
+    number, own = int(joint), crosscoder
+    if not joint:
         acts = reading.states[0].acts("words")
         own = Crosscoder(crosscoder.sae, [acts.mean(0)], [_scale(acts)])
     probe = own.probe(number, network, place.pad_id, place.tokens_per_batch)

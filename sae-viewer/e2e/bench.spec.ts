@@ -140,7 +140,7 @@ test('the open headline says what its features do together, and why no few of th
   await expect(shown.getByText(/^Together: ablating the \d+ listed features at once changes the .* logit by [+−]?\d/)).toBeVisible()
   const held = shown.getByRole('region', { name: /^Why no/ }).last()
   await expect(held).toContainText(reason === 'base' ? `${margin?.toFixed(2)} logits behind` : `it takes ${n_needed}, in the order`)
-  await expect(held).toContainText(clamped ? /^.*Clamping .* does \(/ : 'No set of clamped features was found')
+  await expect(held).toContainText(clamped ? /^.*Clamping .* changes it \(/ : 'No clamping of features was found')
   await expect(held.getByRole('listitem')).toHaveCount(clamped && clamped.features.length > 1 ? clamped.features.length : 0)
   await page.goto(`${server.url}/?panel=quality`)
   const table = page.getByRole('region', { name: 'Agreement with ablation' })

@@ -99,7 +99,7 @@ test('the quality panel says how far probabilities can be trusted, and when to a
 test('a feature that fine-tuning changed opens to the same headline before and after; its address can be shared', async ({ page }) => {
   await page.goto(`${server.url}/?panel=diff`)
   const dialog = page.getByRole('dialog')
-  await expect(dialog.getByText('1 feature of 40 became at least half again as strong, and 1 lost a third or more.')).toBeVisible()
+  await expect(dialog.getByText(/1 of 40 features are at least 1.5 times as strong as before, and 1 at most two thirds as strong/)).toBeVisible()
   await expect(dialog.getByRole('region', { name: 'Models' }).getByRole('row')).toHaveCount(4)
   await expect(dialog.getByRole('region', { name: 'Changed features ablated' }).getByText('90.0 % → 50.0 %')).toHaveCount(2)
   await dialog.getByRole('region', { name: 'Grown' }).getByRole('button').click()

@@ -1525,7 +1525,7 @@ export interface components {
             feature: number;
             /**
              * Growth
-             * @description log2 of its strength after over before, less the median of all features
+             * @description log2 of its strength after over before, less the median of live features
              */
             growth: number;
             /**
@@ -2719,15 +2719,20 @@ export interface components {
          */
         InteractionSummary: {
             /**
-             * Explained
-             * @description median over these of 1 − |miss − sum of all pairs’ interactions| / |miss|; null: none was measured
-             */
-            explained: number | null;
-            /**
              * Floor
              * @description logits; smaller misses do not count, whatever their share
              */
             floor: number;
+            /**
+             * Left Miss
+             * @description the same with all pairs’ interactions added to the single effects: |miss − Σ interactions|
+             */
+            left_miss: number | null;
+            /**
+             * Measured Miss
+             * @description median miss of these, in logits; null: none was measured
+             */
+            measured_miss: number | null;
             /**
              * Median Miss
              * @description median of |joint effect − sum of single effects|, in logits
@@ -3972,7 +3977,7 @@ export interface components {
         Replication: {
             /**
              * Expected
-             * @description of `n_both`, if the two had nothing to do with each other
+             * @description of `n_both`, if the strengths in the three models differed by chance
              */
             expected: number;
             /** N After */
@@ -4434,7 +4439,7 @@ export interface components {
         };
         /**
          * SetEffect
-         * @description What ablating the leading features of a kind together does to a classifier, beside random sets.
+         * @description What ablating the features that changed most together does to a classifier, beside random sets.
          */
         SetEffect: {
             /** Accuracy After */
@@ -4460,11 +4465,16 @@ export interface components {
             n_headlines: number;
             /**
              * Random Accuracies
-             * @description with as many other features of about the same strength ablated
+             * @description with as many other features of about the same contribution ablated
              */
             random_accuracies: number[];
             /** Random Changed */
             random_changed: number[];
+            /**
+             * Random Contribution
+             * @description Σ f·‖W_dec‖ of a random set over that of the changed features, on average
+             */
+            random_contribution: number;
             /**
              * Role
              * @enum {string}
@@ -4780,7 +4790,7 @@ export interface components {
          * @description Why no set of features was found whose ablation changes the prediction.
          */
         Unflipped: {
-            /** @description to the second class, or to the true one for repairs; null: none was found */
+            /** @description to the second class, or to the true one for repairs; null: none was found, or none was searched because too few headlines are predicted as that class */
             clamped: components["schemas"]["ClampPath"] | null;
             /**
              * Margin
@@ -4794,7 +4804,7 @@ export interface components {
             n_needed: number | null;
             /**
              * Reason
-             * @description base: it stays when all features are ablated, and when all that support it are; spread: one of the two changes it, but it takes more features than a flip may ablate
+             * @description base: it stays when all features are ablated, and when all that support it are; spread: one of the two changes it, but more features must be ablated than a flip may ablate
              * @enum {string}
              */
             reason: "base" | "spread";

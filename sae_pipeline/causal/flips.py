@@ -31,8 +31,9 @@ class Flip:
 class Hold:
     """What holds a prediction that no small set of features flips.
 
-    "base": it stays when all features are ablated, and when all that support it are; what the SAE does not reconstruct,
-    and its bias, hold it. "spread": one of the two changes it, but only with more features than a flip may ablate.
+    "base": it stays when all features are ablated, and when all that support it are. So something else can hold it:
+    tokens that the SAE does not read, its reconstruction error, or its bias. "spread": one of the two changes it, but
+    only with more features than a flip may ablate.
     """
 
     reason: UnflippedReason
@@ -54,15 +55,21 @@ def flip(
     """Find, for each of `headlines`, a small set of features whose ablation changes its prediction.
 
     The goal is the class in `targets`, or any other class than the predicted one for None. The features are those
-    whose `effects` [n_groups, n_classes] hold the prediction up, and the search is that of `smallest_sets`. With a
+    whose `effects` [n_groups, n_classes] hold the prediction up; where they are fewer than `max_size` and do not
+    suffice, others are added. The search is that of `smallest_sets`. With a
     `level` the features are set to it where they fire instead of being ablated; `effects` are then those of
     `clamp_effects`.
     """
-    orders = []
-    for headline, target in zip(headlines, targets, strict=True):
-        order, n_support = _ranking(reading, effects, headline, target)
-        orders.append(order[:n_support].tolist())
-    return smallest_sets(probe, reading, orders, headlines, targets, candidates, max_size, level, patience)
+    rankings = [_ranking(reading, effects, h, t) for h, t in zip(headlines, targets, strict=True)]
+    settings = (candidates, max_size, level, patience)
+    orders = [order[:n_support].tolist() for order, n_support in rankings]
+    found = smallest_sets(probe, reading, orders, headlines, targets, *settings)
+    few = [n for n, one in enumerate(found) if one is None and rankings[n][1] < min(max_size, len(rankings[n][0]))]
+    more = [rankings[n][0][:max_size].tolist() for n in few]
+    again = smallest_sets(probe, reading, more, [headlines[n] for n in few], [targets[n] for n in few], *settings)
+    for n, one in zip(few, again, strict=True):
+        found[n] = one
+    return found
 
 
 def smallest_sets(
@@ -147,7 +154,7 @@ def holds(
     low, high = {}, {}
     for n, (order, n_support) in enumerate(rankings):
         if of_support[n] > 0 or of_all[n] > 0:
-            low[n] = min(max_size, n_support)
+            low[n] = min(max_size, len(order))
             high[n] = n_support if of_support[n] > 0 else len(order)
     while open_ := [n for n in low if high[n] - low[n] > 1]:
         middle = [(low[n] + high[n]) // 2 for n in open_]

@@ -3,8 +3,9 @@
     joint effect        c(x) − c(x without all listed features)
     interaction_ab      effect(a and b) − effect(a) − effect(b)
 
-c are centred logits, and all effects are true ablations. The single effects miss the joint one by joint − Σ single;
-the interactions of all pairs explain a part of this, and those of three and more features the rest.
+c are centred logits, and all effects are true ablations. The single effects miss the joint one by joint − Σ single.
+With the interactions of all pairs added, what is left are those of three and more features. It may be larger than the
+miss: where features only act together, pairs count the same thing several times.
 """
 
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Interactions:
         self._probe, self._share, self._headlines = probe, config.interaction_share, headlines
         self._misses: list[float] = []  # |joint − Σ single| on the predicted class
         self._n_above = 0
-        self._explained: list[float] = []
+        self._measured: list[tuple[float, float]] = []  # the miss, and what is left of it with all pairs added
 
     def add(self, block: Block, listed: list[Ints], ablations: Ablations) -> JointEffects:
         """Ablate the `listed` groups of each headline together, given the ablations of all of them in this order."""
@@ -63,8 +64,8 @@ class Interactions:
         pairs = self._pairs(block, [listed[row] for row in measured], [single[row] for row in measured], measured)
         kept = {}
         for row, of_pairs in pairs.items():
-            miss, explained = misses[row, own[row]], of_pairs[:, own[row]].sum()
-            self._explained.append(1 - abs(float((miss - explained) / miss)))
+            miss, of_all = float(misses[row, own[row]]), float(of_pairs[:, own[row]].sum())
+            self._measured.append((abs(miss), abs(miss - of_all)))
             features = reading.firings.group_feature[listed[row]]
             members = list(combinations(features.tolist(), 2))
             largest = np.argsort(-np.abs(of_pairs[:, own[row]]), kind="stable")[:_KEPT]
@@ -91,12 +92,14 @@ class Interactions:
         """All headlines together; None where no headline has two listed features."""
         if not self._misses:
             return None
+        medians = np.median(self._measured, axis=0).tolist() if self._measured else [None, None]
         return {
             "n_headlines": len(self._misses),
             "share": self._share,
             "floor": FLOOR,
             "median_miss": float(np.median(self._misses)),
             "n_above": self._n_above,
-            "n_measured": len(self._explained),
-            "explained": float(np.median(self._explained)) if self._explained else None,
+            "n_measured": len(self._measured),
+            "measured_miss": medians[0],
+            "left_miss": medians[1],
         }

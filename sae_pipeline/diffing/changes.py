@@ -1,6 +1,7 @@
 """Which features changed from one model to another, by their strengths and directions in a crosscoder.
 
-    growth   log2(strength in the one / strength in the other), less its median over the live features
+    growth   log2(strength in the one / strength in the other), less its median over the live features, those that
+             fire in at least ten headlines
     grown    growth of at least log2 1.5
     faded    growth of at most −log2 1.5
     turned   neither, and a cosine between the two directions below 0.3
@@ -13,6 +14,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from sae_pipeline.arrays import Flags, Floats, Ints
 from sae_pipeline.diffing.crosscoder import Crosscoder
@@ -76,11 +78,18 @@ class Changes:
 
 
 def replication(after: Changes, control: Changes) -> Replication:
-    """How many features that grew from before to after also grew from before to the control."""
-    n_after, n_control = int(after.grown.sum()), int(control.grown.sum())
+    """How many features that grew from before to after also grew from before to the control.
+
+    Both growths contain the strength before, so they go together even if all strengths differ by chance alone. If they
+    do so independently and equally, growths have a correlation of ½; the number that is expected is that of two normal
+    variables with this correlation.
+    """
+    n_live, grown = max(1, int(after.live.sum())), [int(one.grown.sum()) for one in (after, control)]
+    limits = scipy.stats.norm.ppf(np.array(grown) / n_live)
+    both = scipy.stats.multivariate_normal(cov=[[1.0, 0.5], [0.5, 1.0]]).cdf(limits) if min(grown) else 0.0
     return Replication(
-        n_after=n_after,
-        n_control=n_control,
+        n_after=grown[0],
+        n_control=grown[1],
         n_both=int((after.grown & control.grown).sum()),
-        expected=n_after * n_control / max(1, int(after.live.sum())),
+        expected=float(min(n_live * both, *grown)),
     )

@@ -21,6 +21,8 @@ from sae_pipeline.schema.diff import ModelRole
 from sae_pipeline.study.layout import Layout
 from sae_pipeline.study.making import other_classifier
 
+_SHARED = ("data_hash", "labels", "model", "model_revision", "max_length")  # of fine-tunings that differ by their seed
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -84,18 +86,24 @@ def _before(after: Classifier, wanted: str | None, root: Path, device: torch.dev
                 f"{after.hash} was fine-tuned from a folder, {record.model.split('@')[0]}; say where it is by --before."
             )
         wanted = record.model
-    elif (store / wanted / classifiers.RECORD).is_file():
-        other = classifiers.load_classifier(store / wanted, device)
-        if wanted == after.hash:
-            raise UserError(f"{wanted} is the run's own classifier; name another one by --before.")
+    elif (folder := _stored(store, wanted)) is not None:
+        if folder.name == after.hash:
+            raise UserError(f"{after.hash} is the run's own classifier; name another one by --before.")
+        other = classifiers.load_classifier(folder, device)
         same = other.record.labels == record.labels
-        return Compared("before", wanted, other.model, other.tokenizer, same, wanted)
+        return Compared("before", other.hash, other.model, other.tokenizer, same, other.hash)
     pretrained = load_pretrained(wanted)
     has_head = pretrained.has_head and class_order(pretrained.labels, record.labels) is not None
     if has_head:
         pretrained = load_for(wanted, record.labels)
     name = recorded_model(wanted)
     return Compared("before", name, pretrained.network.to(device), pretrained.tokenizer, has_head)
+
+
+def _stored(store: Path, wanted: str) -> Path | None:
+    """The classifier of the store that a hash or a path names; None for anything else."""
+    named = (store / wanted, Path(wanted))
+    return next((path for path in named if path.resolve().parent == store.resolve() and path.is_dir()), None)
 
 
 def _control_folder(
@@ -117,7 +125,10 @@ def _control_folder(
             f"{config.control_seed}` with that model, and leave out --control-seed."
         )
     finetuning = record.finetune.model_copy(update={"seed": config.control_seed, "model": model})
-    return other_classifier(record, finetuning, root, device)
+    made = other_classifier(record, finetuning, root, device)
+    if made.name == before.classifier_hash:
+        raise UserError(f"{made.name} is already the model before; give another seed by --control-seed.")
+    return made
 
 
 def _classifiers(store: Path) -> Iterator[tuple[Path, ClassifierRecord]]:
@@ -132,7 +143,11 @@ def _by_seed_alone(one: ClassifierRecord, other: ClassifierRecord) -> bool:
     if one.finetune is None or other.finetune is None or one.finetune.seed == other.finetune.seed:
         return False
     same = other.finetune.model_copy(update={"seed": one.finetune.seed})
-    return (one.data_hash, one.labels, one.finetune) == (other.data_hash, other.labels, same)
+    return (
+        same == one.finetune
+        and all(getattr(one, name) == getattr(other, name) for name in _SHARED)
+        and (one.headlines.strip_links == other.headlines.strip_links)
+    )
 
 
 def drawn(n_vectors: Ints, most: int, seed: int) -> Ints:

@@ -1,4 +1,4 @@
-"""What ablating the features that changed does to a classifier, beside as many others of about the same strength."""
+"""What ablating the features that changed does to a classifier, beside as many others of about the same contribution."""
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -8,7 +8,8 @@ from sae_pipeline.causal.edited import Factors, edited_logits
 from sae_pipeline.causal.probe import Probe, Reading
 from sae_pipeline.schema.diff import SetChange, SetEffect, SetRole
 
-_NEAREST = 20  # features of about the same strength, of which a random one is drawn
+_NEAREST = 20  # features of about the same contribution, of which a random one is drawn
+_TINY = 1e-9
 
 
 def set_effect(
@@ -53,6 +54,9 @@ def set_effect(
         changed=float((ablated != before).mean()),
         random_accuracies=[float((one == labels).mean()) for one in others],
         random_changed=[float((one != before).mean()) for one in others],
+        random_contribution=float(
+            np.mean([total[members].sum() for members in sets]) / max(total[features].sum(), _TINY)
+        ),
     )
 
 

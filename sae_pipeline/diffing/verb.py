@@ -28,6 +28,7 @@ from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.folders import find_run, read_run
 from sae_pipeline.runs.index import index_run
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
+from sae_pipeline.schema.common import PER_HEADLINE, PositionKind
 from sae_pipeline.schema.diff import CHANGES, DIFF, DiffFeature, DiffFile, DiffModel, SetChange, SetEffect, SetRole
 from sae_pipeline.study import present
 from sae_pipeline.study.layout import Layout
@@ -207,7 +208,8 @@ def _features(
 ) -> Iterator[DiffFeature]:
     """The features of each kind that changed most."""
     listed = [(kind, feature) for kind in CHANGES for feature in found.own.most(kind, config.features).tolist()]
-    words = _words(joint, np.array([feature for _, feature in listed], np.int64))
+    features = np.array([feature for _, feature in listed], np.int64)
+    words = _words(joint, crosscoder.sae.config.positions, features)
     n_headlines = np.bincount(joint.firings.group_feature, minlength=crosscoder.d_sae)
     before, after = heads[_BEFORE], heads[_AFTER]
     assert after is not None
@@ -237,8 +239,10 @@ def _nearest(direction: Tensor, sae: SparseAutoencoder) -> tuple[int, float]:
     return feature, float(alike[feature])
 
 
-def _words(joint: JointReading, features: Ints) -> list[list[str]]:
+def _words(joint: JointReading, positions: PositionKind, features: Ints) -> list[list[str]]:
     """The words on which each of some features fires more often than on others, the most typical first."""
+    if positions in PER_HEADLINE:
+        return [[] for _ in features]
     firings, headlines = joint.firings, joint.states[0].tokenized
     own = np.flatnonzero(np.isin(firings.group_feature, features))
     counts = WordCounts(int(features.max(initial=0)) + 1)

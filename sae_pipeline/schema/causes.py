@@ -123,7 +123,7 @@ class Unflipped(Record):
 
     reason: UnflippedReason = Field(
         description="base: it stays when all features are ablated, and when all that support it are; spread: one of "
-        "the two changes it, but it takes more features than a flip may ablate"
+        "the two changes it, but more features must be ablated than a flip may ablate"
     )
     margin: FiniteFloat = Field(
         description="logits by which the goal is missed with all features ablated; below 0 it is reached"
@@ -132,7 +132,8 @@ class Unflipped(Record):
         description="features that it takes in the order of gradient × activation; null for base"
     )
     clamped: ClampPath | None = Field(
-        description="to the second class, or to the true one for repairs; null: none was found"
+        description="to the second class, or to the true one for repairs; null: none was found, or none was searched "
+        "because too few headlines are predicted as that class"
     )
 
 
@@ -219,8 +220,9 @@ class InteractionSummary(Record):
     median_miss: FiniteFloat = Field(description="median of |joint effect − sum of single effects|, in logits")
     n_above: NonNegativeInt
     n_measured: NonNegativeInt = Field(description="headlines among these whose pairs were ablated")
-    explained: FiniteFloat | None = Field(
-        description="median over these of 1 − |miss − sum of all pairs’ interactions| / |miss|; null: none was measured"
+    measured_miss: FiniteFloat | None = Field(description="median miss of these, in logits; null: none was measured")
+    left_miss: FiniteFloat | None = Field(
+        description="the same with all pairs’ interactions added to the single effects: |miss − Σ interactions|"
     )
 
 

@@ -298,7 +298,8 @@ class InteractionSummaryDict(TypedDict):
     median_miss: float
     n_above: int
     n_measured: int
-    explained: float | None
+    measured_miss: float | None
+    left_miss: float | None
 
 
 class WordEffectsDict(TypedDict):

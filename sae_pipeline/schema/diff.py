@@ -41,7 +41,7 @@ class DiffFeature(Record):
 
     feature: NonNegativeInt = Field(description="its number in the crosscoder, which is none of the run's SAE")
     change: ChangeKind
-    growth: FiniteFloat = Field(description="log2 of its strength after over before, less the median of all features")
+    growth: FiniteFloat = Field(description="log2 of its strength after over before, less the median of live features")
     cosine: FiniteFloat = Field(description="between its directions before and after")
     control_growth: FiniteFloat | None = Field(description="growth from before to the control; null: no control")
     seed_growth: FiniteFloat | None = Field(description="growth from the control to after; null: no control")
@@ -75,11 +75,13 @@ class Replication(Record):
     n_after: NonNegativeInt
     n_control: NonNegativeInt
     n_both: NonNegativeInt
-    expected: NonNegativeFloat = Field(description="of `n_both`, if the two had nothing to do with each other")
+    expected: NonNegativeFloat = Field(
+        description="of `n_both`, if the strengths in the three models differed by chance"
+    )
 
 
 class SetEffect(Record):
-    """What ablating the leading features of a kind together does to a classifier, beside random sets."""
+    """What ablating the features that changed most together does to a classifier, beside random sets."""
 
     change: SetChange
     role: SetRole
@@ -88,8 +90,13 @@ class SetEffect(Record):
     accuracy_before: Share
     accuracy_after: Share
     changed: Share = Field(description="of the predictions")
-    random_accuracies: list[Share] = Field(description="with as many other features of about the same strength ablated")
+    random_accuracies: list[Share] = Field(
+        description="with as many other features of about the same contribution ablated"
+    )
     random_changed: list[Share]
+    random_contribution: NonNegativeFloat = Field(
+        description="Σ f·‖W_dec‖ of a random set over that of the changed features, on average"
+    )
 
 
 class DiffFile(MadeFrom):

@@ -234,7 +234,7 @@ def diff_lines(file: DiffFile) -> Iterator[str]:
         if counts:
             yield f"{name:49}  {counts.grown:5}  {counts.faded:5}  {counts.turned:6}"
     if r := file.replication:
-        yield f"{r.n_both} of {r.n_after} that grew also grew with the other seed; chance would give {r.expected:.1f}"
+        yield f"{r.n_both} of {r.n_after} that grew also grew with the other seed; by chance {r.expected:.0f} would"
     yield ""
     yield from map(_set_line, file.sets)
     for change in CHANGES:
@@ -255,8 +255,9 @@ def _set_line(one: SetEffect) -> str:
     n, changed = len(one.random_accuracies), one.random_changed
     return (
         f"{one.change}, {one.n_features} ablated in {one.role}: accuracy {one.accuracy_before:.3f} to "
-        f"{one.accuracy_after:.3f}, {one.changed:.1%} of predictions change; random sets of the same strength: "
-        f"{sum(one.random_accuracies) / n:.3f}, {sum(changed) / n:.1%} ({max(changed):.1%} at most)"
+        f"{one.accuracy_after:.3f}, {one.changed:.1%} of predictions change; random sets: "
+        f"{sum(one.random_accuracies) / n:.3f}, {sum(changed) / n:.1%} ({max(changed):.1%} at "
+        f"most), with {one.random_contribution:.2f} of the contribution"
     )
 
 
@@ -335,11 +336,15 @@ def _interaction_line(found: InteractionSummary) -> str:
     """How far single ablations are from the joint one."""
     line = (
         f"listed features ablated one by one and together: the sum misses the joint effect by {found.median_miss:.3f} "
-        f"logits (median), and by more than {found.share:.0%} of it in {found.n_above} of {found.n_headlines} headlines"
+        f"logits (median), and by more than {found.share:.0%} of it and {found.floor:g} logits in {found.n_above} of "
+        f"{found.n_headlines} headlines"
     )
-    if found.explained is None:
+    if found.measured_miss is None or found.left_miss is None:
         return line
-    return f"{line}; interactions of pairs explain {found.explained:.0%} of the miss (median of {found.n_measured})"
+    return (
+        f"{line}; with the interactions of all pairs added, the median miss of {found.n_measured} of them falls from "
+        f"{found.measured_miss:.3f} to {found.left_miss:.3f}"
+    )
 
 
 def _or_dash(number: float | None) -> str:

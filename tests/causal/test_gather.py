@@ -116,7 +116,7 @@ class TestFiles:
         hard = hardest(run.prompts, CONFIG.interaction_headlines)
         assert measured == [n for n in above if n in hard] and measured
         found = interventions.interactions
-        assert found is not None and found.explained is not None
+        assert found is not None and found.measured_miss is not None and found.left_miss is not None
         assert (found.n_headlines, found.n_above, found.n_measured) == (len(run.prompts), len(above), len(measured))
 
     def test_unflipped(self, run: Run, interventions: InterventionsFile) -> None:

@@ -203,7 +203,8 @@ LEFT_OUT: dict[str, tuple[Damage, str, str]] = {
                     "median_miss": 0.1,
                     "n_above": 2,
                     "n_measured": 1,
-                    "explained": None,
+                    "measured_miss": None,
+                    "left_miss": None,
                 }
             ),
         ),

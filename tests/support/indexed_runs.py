@@ -179,7 +179,7 @@ def diff_of(run: Run) -> dict[str, Any]:
     }
     models = [("before", "minilm", None), ("after", "c1a", "c1a"), ("control", "0ther", "0ther")]
     share = {"accuracy_before": 0.9, "accuracy_after": 0.5, "changed": 0.4, "n_features": 1, "n_headlines": 4}
-    counts = {"grown": 1, "faded": 1, "turned": 0}
+    counts, even = {"grown": 1, "faded": 1, "turned": 0}, {"random_contribution": 1.0}
     return {
         **made_from(run),
         "device": "cpu",
@@ -205,7 +205,14 @@ def diff_of(run: Run) -> dict[str, Any]:
         "growth": [1, 19, 19, 1],
         "growth_control": [0, 20, 20, 0],
         "sets": [
-            {**share, "change": "grown", "role": role, "random_accuracies": [0.9, 0.8], "random_changed": [0.0, 0.1]}
+            {
+                **share,
+                "change": "grown",
+                "role": role,
+                "random_accuracies": [0.9, 0.8],
+                "random_changed": [0.0, 0.1],
+                **even,
+            }
             for role in ("after", "control")
         ],
         "features": [

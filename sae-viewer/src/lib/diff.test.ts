@@ -24,8 +24,8 @@ describe('summary', () => {
   it('sets another seed beside the counts, where there is one', () => {
     const counts = { grown: 1, faded: 1200, turned: 0 }
     expect(summary({ counts, counts_control: null, n_live: 2890 })).toBe(
-      '1 feature of 2,890 became at least half again as strong, and 1,200 lost a third or more.',
+      'Relative to the median feature, 1 of 2,890 features are at least 1.5 times as strong as before, and 1,200 at most two thirds as strong.',
     )
-    expect(summary({ counts, counts_control: { grown: 9, faded: 6, turned: 0 }, n_live: 2890 })).toContain('seed alone, 9 and 6 do.')
+    expect(summary({ counts, counts_control: { grown: 9, faded: 6, turned: 0 }, n_live: 2890 })).toContain('these numbers are 9 and 6.')
   })
 })

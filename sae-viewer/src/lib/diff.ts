@@ -25,8 +25,8 @@ export function strongestClasses(effects: readonly number[], most: number): numb
 
 /** What the counts say, in one or two sentences. */
 export function summary({ counts, counts_control: seeds, n_live: live }: Pick<DiffAnswer, 'counts' | 'counts_control' | 'n_live'>): string {
-  const own = `${counted(counts.grown, 'feature')} of ${count(live)} became at least half again as strong, and ${count(counts.faded)} lost a third or more.`
-  return seeds ? `${own} Between two fine-tunings that differ by their seed alone, ${count(seeds.grown)} and ${count(seeds.faded)} do.` : own
+  const own = `Relative to the median feature, ${count(counts.grown)} of ${counted(live, 'feature')} are at least 1.5 times as strong as before, and ${count(counts.faded)} at most two thirds as strong.`
+  return seeds ? `${own} Between two fine-tunings that differ by their seed alone, these numbers are ${count(seeds.grown)} and ${count(seeds.faded)}.` : own
 }
 
 /** The rows of the table that is saved. */

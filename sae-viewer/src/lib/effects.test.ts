@@ -68,8 +68,8 @@ describe('a joint ablation', () => {
   const interactions = [{ features: [5, 9], effects: [1.25, -1.25] }]
 
   it('stands beside the sum of single ablations, as changes of the logit', () => {
-    expect(together({ features, joint_effects: [2, -2], interactions }, 0)).toEqual({ n: 2, joint: -2, sum: -0.75, pairs: [{ features: [5, 9], change: -1.25 }] })
-    expect(together({ features, joint_effects: [2, -2], interactions: null }, 1)).toEqual({ n: 2, joint: 2, sum: 0.75, pairs: [] })
+    expect(together({ features, joint_effects: [2, -2], interactions }, 0)).toEqual({ n: 2, joint: 2, sum: 0.75, pairs: [{ features: [5, 9], effect: 1.25 }] })
+    expect(together({ features, joint_effects: [2, -2], interactions: null }, 1)).toEqual({ n: 2, joint: -2, sum: -0.75, pairs: [] })
   })
 
   it('is unknown in older runs, and nothing else than the single one for one feature', () => {

@@ -69,8 +69,8 @@ export interface Together {
   n: number
   joint: number
   sum: number
-  /** The largest interactions of pairs, with what both change together beyond what each does. */
-  pairs: { features: readonly number[]; change: number }[]
+  /** The largest interactions of pairs: the loss with both ablated, less the loss with each. */
+  pairs: { features: readonly number[]; effect: number }[]
 }
 
 /** The joint ablation of a headline's listed features; undefined for fewer than two, or where it was not measured. */
@@ -81,9 +81,9 @@ export function together(
   if (!joint || features.length < 2) return undefined
   return {
     n: features.length,
-    joint: -(joint[index] ?? 0),
-    sum: -features.reduce((sum, { ablation_logits: logits }) => sum + (logits[index] ?? 0), 0),
-    pairs: (interactions ?? []).map(({ features: pair, effects }) => ({ features: pair, change: -(effects[index] ?? 0) })),
+    joint: joint[index] ?? 0,
+    sum: features.reduce((sum, { ablation_logits: logits }) => sum + (logits[index] ?? 0), 0),
+    pairs: (interactions ?? []).map(({ features: pair, effects }) => ({ features: pair, effect: effects[index] ?? 0 })),
   }
 }
 

@@ -24,17 +24,17 @@ export function Held({ title, held, goal, headline, labels, href, onLight }: {
     <section aria-label={title}>
       <h3 className="eyebrow">{title}</h3>
       <p className="text-soft">
-        {reason === 'base' ? 'Ablating features does not change this prediction' : 'Ablating a few features does not change this prediction'}
+        No set of features was found whose ablation changes this prediction
         {target && <> to {target}</>}:{' '}
         {reason === 'base' ? (
           <>
-            with all of them ablated, {target ? <>{target} is {margin.toFixed(2)} logits behind</> : <>{prediction} is {margin.toFixed(2)} logits ahead</>}. What the SAE does not reconstruct,
-            and its bias, hold it.
+            with all features ablated, {target ? <>{target} is {margin.toFixed(2)} logits behind</> : <>{prediction} is {margin.toFixed(2)} logits ahead</>}. So something else can hold it: tokens that the SAE does not
+            read, its reconstruction error, or its bias.
           </>
         ) : (
-          <>it takes {count(n_needed ?? 0)}, in the order of their estimated effects.</>
+          <>{count(n_needed ?? 0)} must be ablated, if those with the largest estimated effects come first.</>
         )}{' '}
-        {clamped ? <Clamped path={clamped} headline={headline} labels={labels} href={href} onLight={onLight} /> : 'No set of clamped features was found that does.'}
+        {clamped ? <Clamped path={clamped} headline={headline} labels={labels} href={href} onLight={onLight} /> : 'No clamping of features was found that changes it.'}
       </p>
       {clamped && clamped.features.length > 1 && (
         <ul className="mt-1 flex flex-wrap gap-x-4">
@@ -66,13 +66,19 @@ function Clamped({ path, headline, labels, href, onLight }: {
   const probability = `(${name} ${percent(path.path.at(-1)?.[path.prediction] ?? 0)})`
   const [feature] = path.features
   if (path.features.length !== 1 || feature === undefined) {
-    return <>Clamping these {path.features.length} features to their {typical} does {probability}:</>
+    return <>Clamping these {path.features.length} features to their {typical} changes it {probability}:</>
   }
   return (
     <>
       Clamping feature{' '}
       <Link href={href(feature)} className="text-ink underline" onPointerEnter={() => onLight(feature)} onPointerLeave={() => onLight(undefined)}>{feature}</Link> to{' '}
-      {number(path.levels[0] ?? 0)}, its {typical}, <Place positions={path.positions[0] ?? []} headline={headline} /> does {probability}.
+      {number(path.levels[0] ?? 0)}, its {typical}
+      {(path.positions[0] ?? []).length > 0 && (
+        <>
+          , <Place positions={path.positions[0] ?? []} headline={headline} />
+        </>
+      )}
+      , changes it {probability}.
     </>
   )
 }

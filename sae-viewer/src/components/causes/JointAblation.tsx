@@ -19,10 +19,10 @@ export function JointAblation({ effects, index, labels, href }: {
   const pairs = found.pairs.slice(0, MOST)
   return (
     <p className="mt-1 max-w-[46rem] text-xs text-soft">
-      <b className="font-semibold">Together</b>: ablating the {found.n} listed features at once changes the <bdi className="font-semibold">{className(labels, index)}</bdi> logit by{' '}
-      {signed(found.joint)}. One by one, the changes add up to {signed(found.sum)}.
-      {pairs.length > 0 && ' Largest interactions of pairs: '}
-      {pairs.map(({ features, change }, i) => (
+      <b className="font-semibold">Together</b>: with the {found.n} listed features ablated at once, the <bdi className="font-semibold">{className(labels, index)}</bdi> logit loses{' '}
+      {signed(found.joint)}. The losses with each of them ablated alone add up to {signed(found.sum)}.
+      {pairs.length > 0 && ' Largest interactions (loss with both, less the loss with each): '}
+      {pairs.map(({ features, effect }, i) => (
         <span key={features.join()} className="inline-block whitespace-pre">
           {features.map((feature, n) => (
             <span key={feature}>
@@ -30,7 +30,7 @@ export function JointAblation({ effects, index, labels, href }: {
               <Link href={href(feature)} className="hover:underline">{feature}</Link>
             </span>
           ))}{' '}
-          {signed(change)}
+          {signed(effect)}
           {i < pairs.length - 1 ? ', ' : '.'}
         </span>
       ))}

@@ -47,26 +47,30 @@ export async function flip(
   }
 
   const { order, support } = ranking(logits, effects, first, target)
-  let pool = order.slice(0, Math.min(support, CANDIDATES))
-  const [reach = 0] = pool.length > 0 ? await margins([pool]) : []
-  let chosen: number[] = []
-  let done: number[] | undefined
-  while (!done && pool.length > 0 && chosen.length < maxSize && performance.now() < deadline) {
-    const trials = pool.map((g) => [...chosen, g])
-    const found = await margins(trials)
-    const ranked = [...trials.keys()].sort((a, b) => (found[b] ?? 0) - (found[a] ?? 0) || a - b)
-    if ((found[ranked[0] ?? 0] ?? 0) > 0) done = trials[ranked[0] ?? 0]
-    const grow = Math.min(Math.max(1, Math.floor(chosen.length / 3)), maxSize - chosen.length)
-    const joining = ranked.slice(0, grow).map((i) => pool[i] as number)
-    chosen = [...chosen, ...joining]
-    pool = pool.filter((g) => !joining.includes(g))
-    if (!(reach > 0)) break
-  }
-  if (!done) {
-    const last = [chosen, order.slice(0, Math.min(support, maxSize))].filter((set) => set.length > 1)
+
+  /** A set of at most `maxSize` of these groups, the most promising first, that reaches the goal. */
+  async function search(promising: number[]): Promise<number[] | undefined> {
+    let pool = promising.slice(0, CANDIDATES)
+    const [reach = 0] = pool.length > 0 ? await margins([pool]) : []
+    let chosen: number[] = []
+    while (pool.length > 0 && chosen.length < maxSize && performance.now() < deadline) {
+      const trials = pool.map((g) => [...chosen, g])
+      const found = await margins(trials)
+      const ranked = [...trials.keys()].sort((a, b) => (found[b] ?? 0) - (found[a] ?? 0) || a - b)
+      if ((found[ranked[0] ?? 0] ?? 0) > 0) return trials[ranked[0] ?? 0]
+      const grow = Math.min(Math.max(1, Math.floor(chosen.length / 3)), maxSize - chosen.length)
+      const joining = ranked.slice(0, grow).map((i) => pool[i] as number)
+      chosen = [...chosen, ...joining]
+      pool = pool.filter((g) => !joining.includes(g))
+      if (!(reach > 0)) break
+    }
+    const last = [chosen, promising.slice(0, maxSize)].filter((set) => set.length > 1)
     const found = last.length > 0 ? await margins(last) : []
-    done = last[found.findIndex((margin) => margin > 0)]
+    return last[found.findIndex((margin) => margin > 0)]
   }
+
+  let done = await search(order.slice(0, support))
+  if (!done && support < Math.min(maxSize, order.length)) done = await search(order.slice(0, maxSize))
   if (!done) return hold(order, support, maxSize, margins)
   const needed = await pruned(done, margins)
   return {
@@ -88,7 +92,7 @@ async function pruned(set: number[], margins: (trials: number[][]) => Promise<nu
 async function hold(order: number[], support: number, maxSize: number, margins: (trials: number[][]) => Promise<number[]>): Promise<Hold> {
   const [all = 0, supporting = 0] = await margins([order, order.slice(0, support)])
   if (!(all > 0 || supporting > 0)) return { margin: -all, needed: undefined }
-  let low = Math.min(maxSize, support)
+  let low = Math.min(maxSize, order.length)
   let high = supporting > 0 ? support : order.length
   while (high - low > 1) {
     const middle = Math.floor((low + high) / 2)

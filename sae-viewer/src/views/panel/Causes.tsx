@@ -1,6 +1,6 @@
 import { useCauses } from '../../hooks/useCauses'
 import type { Agreement, InterventionsAnswer, Run } from '../../interpAPI'
-import { count, counted, percent } from '../../lib/format'
+import { count, counted } from '../../lib/format'
 import { Finding } from './Finding'
 import { CELL, HEAD, Strong } from './Section'
 
@@ -79,10 +79,13 @@ function Interactions({ file: { interactions: found } }: { file: InterventionsAn
   if (!found) return null
   return (
     <p>
-      In <Strong>{count(found.n_above)}</Strong> of {counted(found.n_headlines, 'headline')}, ablating the listed features one by one misses what they do together by more than {Math.round(100 * found.share)} % of it.
+      In <Strong>{count(found.n_above)}</Strong> of {counted(found.n_headlines, 'headline')}, the sum of the single effects of the listed features differs from their joint effect by more than {Math.round(100 * found.share)} % of it and by more than{' '}
+      {found.floor} logits.
       <span className="mt-1 block text-xs text-soft">
-        The median miss is {found.median_miss.toFixed(2)} logits.
-        {found.explained !== null && ` Interactions of pairs explain ${percent(found.explained)} of the miss (median of ${counted(found.n_measured, 'headline')}).`}
+        The median difference over all headlines is {found.median_miss.toFixed(2)} logits.
+        {found.measured_miss != null &&
+          found.left_miss != null &&
+          ` With the interactions of all pairs added, that of ${counted(found.n_measured, 'headline')} among these falls from ${found.measured_miss.toFixed(2)} to ${found.left_miss.toFixed(2)}.`}
       </span>
     </p>
   )
@@ -101,7 +104,7 @@ function Unflipped({ file }: { file: InterventionsAnswer }) {
           Ablating a few features {verb} <Strong>{count(found)}</Strong> of {count(n)} {what}.
           {held && held.n_base + held.n_spread > 0 && (
             <span className="mt-1 block text-xs text-soft">
-              Of the others, {count(held.n_base)} {held.n_base === 1 ? 'stays' : 'stay'} with all features ablated and {count(held.n_spread)} {held.n_spread === 1 ? 'needs' : 'need'} more features. Clamping features to what is typical of the other class {verb}{' '}
+              Of the others, {count(held.n_base)} {held.n_base === 1 ? 'stays' : 'stay'} with all features ablated and {count(held.n_spread)} {held.n_spread === 1 ? 'needs' : 'need'} more features ablated than a flip may ablate. Clamping features to what is typical of the other class {verb}{' '}
               {count(held.n_clamped)} of them.
             </span>
           )}

@@ -31,7 +31,7 @@ export function ChangedFeature({ feature, file, address }: { feature: DiffFeatur
           ))}
         </span>
         <span title="Cosine between its directions before and after">directions: cosine {feature.cosine.toFixed(2)}</span>
-        {feature.control_growth != null && <span>with the other seed {factor(feature.control_growth)}</span>}
+        {feature.control_growth != null && <span>growth with the other seed {factor(feature.control_growth)}</span>}
         <span className="inline-flex min-w-0 items-baseline gap-1.5">
           nearest of the run’s SAE (cosine {feature.alike_cosine.toFixed(2)}):
           <Link href={writeAddress({ ...FEATURES, run: address.run, feature: feature.alike })} className="inline-flex min-w-0 items-baseline gap-1.5 text-ink hover:underline">

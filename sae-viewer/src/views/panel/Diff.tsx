@@ -23,8 +23,8 @@ const WORDS = 6
 const LEAST = 0.005
 const TITLES: Record<Change, string> = { grown: 'Grown', faded: 'Faded', turned: 'Turned' }
 const MEANINGS: Record<Change, string> = {
-  grown: 'stronger in the classifier than before, those that grew most first',
-  faded: 'weaker than before, those that faded most first',
+  grown: 'at least 1.5 times as strong as before, those that grew most first',
+  faded: 'at most two thirds as strong as before, those that faded most first',
   turned: 'about as strong as before, in another direction',
 }
 const ROLES: Record<DiffAnswer['models'][number]['role'], string> = { before: 'before', after: 'after', control: 'another seed' }
@@ -45,7 +45,7 @@ function Found({ file, address }: { file: DiffAnswer; address: Address }) {
         <Strong>{summary(file)}</Strong>
         <span className="mt-1 block text-xs text-soft">
           One crosscoder of {count(file.d_sae)} features, {file.k} of them active, reads layer {file.layer} of all models at once. It was trained on {count(file.n_vectors)} vectors of the training
-          headlines; everything else is measured on {counted(file.n_headlines, 'headline')} of the run. Its features are none of the run’s SAE.
+          headlines; everything else is measured on {counted(file.n_headlines, 'headline')} of the run. Its features are not those of the run’s SAE.
         </span>
       </p>
       <div className="grid grid-cols-1 gap-x-12 gap-y-6 md:grid-cols-2">
@@ -103,14 +103,14 @@ function Sets({ file }: { file: DiffAnswer }) {
               <th scope="col" className={`${HEAD} pl-0! text-left!`}>ablated together</th>
               {labelled && <th scope="col" className={HEAD}>accuracy</th>}
               <th scope="col" className={HEAD}>predictions that change</th>
-              <th scope="col" className={HEAD}>of random sets</th>
+              <th scope="col" className={HEAD}>with random sets</th>
             </tr>
           </thead>
           <tbody>
             {file.sets.map((set) => (
               <tr key={`${set.change} ${set.role}`} className="border-t border-line">
                 <th scope="row" className="py-1 text-left font-normal">
-                  {set.n_features} {set.change}{set.role === 'control' && ', in the other seed'}
+                  the {set.n_features} that {set.change === 'grown' ? 'grew' : 'faded'} most{set.role === 'control' && ', in the other seed'}
                 </th>
                 {labelled && <td className={CELL}>{percent(set.accuracy_before)} → {percent(set.accuracy_after)}</td>}
                 <td className={`${CELL} font-semibold`}>{percent(set.changed)}</td>
@@ -121,11 +121,11 @@ function Sets({ file }: { file: DiffAnswer }) {
         </table>
       </div>
       <p className="mt-1.5 text-xs text-soft">
-        Measured on {counted(file.sets[0]?.n_headlines ?? 0, 'headline')}. A random set has as many other features of about the same strength.
+        Measured on {counted(file.sets[0]?.n_headlines ?? 0, 'headline')}. A random set has as many other features, with {percent(mean(file.sets.map((set) => set.random_contribution)))} of their contribution.
         {file.replication && (
           <>
             {' '}
-            {count(file.replication.n_both)} of the {count(file.replication.n_after)} that grew also grew with the other seed; chance would give {file.replication.expected.toFixed(1)}.
+            {count(file.replication.n_both)} of the {count(file.replication.n_after)} that grew also grew with the other seed; by chance, {count(Math.round(file.replication.expected))} would.
           </>
         )}
       </p>
@@ -178,7 +178,7 @@ function Row({ feature, labels, open, onChoose }: { feature: DiffFeature; labels
       className="grid w-full grid-cols-[3.25rem_4.5rem_minmax(0,1fr)] items-baseline gap-x-3 px-1 py-1.5 text-left hover:bg-sunk aria-expanded:bg-sunk md:grid-cols-[3.5rem_5.5rem_minmax(0,1fr)_10rem_7rem]"
     >
       <span className="text-right text-soft tabular-nums">{feature.feature}</span>
-      <span className="font-semibold whitespace-nowrap tabular-nums" title="Strength after over before, relative to the median feature">
+      <span className="font-semibold whitespace-nowrap tabular-nums" title={feature.change === 'turned' ? 'Cosine between its directions before and after' : 'Strength after over before, relative to the median feature'}>
         {feature.change === 'turned' ? `cos ${feature.cosine.toFixed(2)}` : factor(feature.growth)}
       </span>
       <span className="min-w-0 truncate">

@@ -31,7 +31,9 @@ export function GrowthChart({ file }: { file: DiffAnswer }) {
           ))}
         </span>
       }
-      caption="Strength is the length of a feature’s direction in a model; the median feature is at × 1. What lies outside the other seed’s curve is due to fine-tuning itself and not to its chances."
+      caption={`Strength is the length of a feature’s direction in a model; the median feature is at × 1, and the outermost bins hold all that is beyond.${
+        file.growth_control ? ' Where the first curve lies above the second, more features changed than between two seeds of fine-tuning.' : ''
+      }`}
     >
       {(width, id) => {
         const x = (growth: number) => LEFT + ((growth - low) / (high - low)) * (width - LEFT - RIGHT)
@@ -55,7 +57,7 @@ export function GrowthChart({ file }: { file: DiffAnswer }) {
                 {factor(growth)}
               </text>
             ))}
-            <text x={(LEFT + width - RIGHT) / 2} y={HEIGHT - 5} textAnchor="middle" className="fill-current text-[12px]">strength after, relative to before</text>
+            <text x={(LEFT + width - RIGHT) / 2} y={HEIGHT - 5} textAnchor="middle" className="fill-current text-[12px]">relative strength</text>
           </svg>
         )
       }}
