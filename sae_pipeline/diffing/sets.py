@@ -1,4 +1,4 @@
-"""What ablating the features that changed does to a classifier, beside as many others of about the same contribution."""
+"""What ablating the features that changed does to a classifier, beside as many others that contribute as much."""
 
 import numpy as np
 from tqdm.auto import tqdm

@@ -139,7 +139,11 @@ class TestFiles:
                 goal = second if name == "unflipped" else run.prompts[headline.headline].label
                 assert found.prediction == goal and len(found.features) <= CONFIG.max_flip_features
         lines = "\n".join(causal_lines(interventions))
-        assert "not flipped: " in lines and "not repaired: " in lines and "interactions of pairs explain" in lines
+        assert (
+            "not flipped: " in lines
+            and "not repaired: " in lines
+            and "with the interactions of all pairs added" in lines
+        )
 
     def test_an_older_file(self, interventions: InterventionsFile) -> None:
         """A file without the later fields is read, and the report leaves out what it does not say."""

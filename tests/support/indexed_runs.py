@@ -179,7 +179,8 @@ def diff_of(run: Run) -> dict[str, Any]:
     }
     models = [("before", "minilm", None), ("after", "c1a", "c1a"), ("control", "0ther", "0ther")]
     share = {"accuracy_before": 0.9, "accuracy_after": 0.5, "changed": 0.4, "n_features": 1, "n_headlines": 4}
-    counts, even = {"grown": 1, "faded": 1, "turned": 0}, {"random_contribution": 1.0}
+    counts = {"grown": 1, "faded": 1, "turned": 0}
+    random_sets = {"random_accuracies": [0.9, 0.8], "random_changed": [0.0, 0.1], "random_contribution": 1.0}
     return {
         **made_from(run),
         "device": "cpu",
@@ -204,17 +205,7 @@ def diff_of(run: Run) -> dict[str, Any]:
         "growth_edges": [-2.0, -1.0, 0.0, 1.0, 2.0],
         "growth": [1, 19, 19, 1],
         "growth_control": [0, 20, 20, 0],
-        "sets": [
-            {
-                **share,
-                "change": "grown",
-                "role": role,
-                "random_accuracies": [0.9, 0.8],
-                "random_changed": [0.0, 0.1],
-                **even,
-            }
-            for role in ("after", "control")
-        ],
+        "sets": [{**share, "change": "grown", "role": role, **random_sets} for role in ("after", "control")],
         "features": [
             {**feature, "feature": 5, "change": "grown", "growth": 1.2, "control_growth": 0.9},
             {**feature, "feature": 6, "change": "faded", "growth": -1.1, "control_growth": -0.2},
