@@ -59,7 +59,7 @@ async function readThrough(page: Page, start: string): Promise<void> {
 
   await page.getByRole('button', { name: /run-001/ }).click()
   await expect(page.getByRole('dialog')).toContainText('How often features fire')
-  await expect(page.getByRole('dialog').getByRole('navigation')).toHaveText('QualityContrastAnnotations')
+  await expect(page.getByRole('dialog').getByRole('navigation')).toHaveText('QualityContrastFine-tuningAnnotations')
   await page.goto(`${start}#/?panel=compare&bench=x`)
   await expect(page.getByRole('dialog')).toContainText('choosing and comparing runs needs the server')
   await page.goto(`${start}#/?run=run-077`)
