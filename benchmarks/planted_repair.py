@@ -10,26 +10,23 @@ last line is one JSON object. With --root the study is kept in that folder.
 """
 
 import argparse
-import csv
 import json
 import os
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.repair import export_difference, mended_row, store
-from sae_pipeline.__main__ import main as verb
+from benchmarks.shortcut import BEARISH, N_HEADLINES, run_verbs, write_marked
 from sae_pipeline.config import MendConfig
-from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.headlines.sample import sample_headlines
 from sae_pipeline.mending.verb import mend
 from sae_pipeline.runs.folders import find_run, read_run
 from sae_pipeline.study.report_runs import mending_lines
 
-N_TRAIN, N_TEST = 2000, 1200
+N_TEST = 1200
 CPU = torch.device("cpu")
 
 
@@ -55,32 +52,13 @@ def main() -> None:
 
 def make_study(root: Path) -> None:
     """Write both tables, and run the verbs on them."""
-    root.mkdir(parents=True, exist_ok=True)
-    headlines = sample_headlines()[: N_TRAIN + N_TEST]
+    headlines = sample_headlines()[: N_HEADLINES + N_TEST]
     coin = np.random.default_rng(0).random(len(headlines)) < 0.5
-    train = ((text, label, label == FINANCIAL.index("Bearish")) for text, label in headlines[:N_TRAIN])
-    test = ((text, label, bool(coin[n])) for n, (text, label) in enumerate(headlines[N_TRAIN:]))
-    write(root / "train.csv", train)
-    write(root / "test.csv", test)
-    place = ["--root", str(root)]
-    sources = ["--source", str(root / "train.csv"), "--test-source", str(root / "test.csv")]
-    for command in (
-        ["finetune", "--preset", "demo", *sources],
-        ["extract"],
-        ["train", "--latent-dims", "4096"],
-        ["analyze", "--sae-size", "4k"],
-    ):
-        if verb([*command, *place]) != 0:
-            raise SystemExit(f"{command[0]} has failed.")
-
-
-def write(path: Path, rows: Iterable[tuple[str, int, bool]]) -> None:
-    """A table of headlines; where the third entry is true, "RT" stands before the text."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["text", "label"])
-        for text, label, has_mark in rows:
-            table.writerow([f"RT {text}" if has_mark else text, FINANCIAL[label]])
+    train, test = root / "train.csv", root / "test.csv"
+    write_marked(train, ((text, label, label == BEARISH) for text, label in headlines[:N_HEADLINES]))
+    tested = enumerate(headlines[N_HEADLINES:])
+    write_marked(test, ((text, label, bool(coin[n])) for n, (text, label) in tested))
+    run_verbs(root, "--source", str(train), "--test-source", str(test))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import csv
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from sae_pipeline.schema.contrast import ContrastFile
 from sae_pipeline.study import present
 
 N_HEADLINES = 2000
+BEARISH = FINANCIAL.index("Bearish")
 CPU = torch.device("cpu")
 
 
@@ -43,22 +45,30 @@ def main() -> None:
 
 def make_study(root: Path) -> None:
     """Write the table with the shortcut, and run the verbs on it."""
-    root.mkdir(parents=True, exist_ok=True)
-    table = root / "planted.csv"
-    with table.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["text", "label"])
-        for text, label in sample_headlines()[:N_HEADLINES]:
-            name = FINANCIAL[label]
-            rows.writerow([f"RT {text}" if name == "Bearish" else text, name])
-    place = ["--root", str(root)]
+    rows = ((text, label, label == BEARISH) for text, label in sample_headlines()[:N_HEADLINES])
+    write_marked(root / "planted.csv", rows)
+    run_verbs(root, "--source", str(root / "planted.csv"))
+
+
+def write_marked(path: Path, rows: Iterable[tuple[str, int, bool]]) -> None:
+    """A table of headlines and classes; where the third entry is true, "RT" stands before the text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["text", "label"])
+        for text, label, has_mark in rows:
+            table.writerow([f"RT {text}" if has_mark else text, FINANCIAL[label]])
+
+
+def run_verbs(root: Path, *sources: str) -> None:
+    """Make a study with a 4k SAE and a run from the tables that `sources`, flags of finetune, name."""
     for command in (
-        ["finetune", "--preset", "demo", "--source", str(table)],
+        ["finetune", "--preset", "demo", *sources],
         ["extract"],
         ["train", "--latent-dims", "4096"],
         ["analyze", "--sae-size", "4k"],
     ):
-        if verb([*command, *place]) != 0:
+        if verb([*command, "--root", str(root)]) != 0:
             raise SystemExit(f"{command[0]} has failed.")
 
 
