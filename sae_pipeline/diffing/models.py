@@ -118,6 +118,10 @@ def _control_folder(
         raise UserError(f"{after.hash} was adopted, and only a classifier that was fine-tuned here can have a control.")
     if config.control_seed == record.finetune.seed:
         raise UserError(f"{after.hash} has the seed {record.finetune.seed} itself; give another one by --control-seed.")
+    if before.classifier_hash is not None:
+        other = classifiers.classifier_record(store / before.classifier_hash)
+        if _by_seed_alone(record, other) and other.finetune and other.finetune.seed == config.control_seed:
+            raise UserError(f"{before.name} is already the model before; give another seed by --control-seed.")
     model = config.before if "@" in record.model and config.before else record.model
     if recorded_model(model) != record.model:
         raise UserError(
@@ -125,10 +129,7 @@ def _control_folder(
             f"{config.control_seed}` with that model, and leave out --control-seed."
         )
     finetuning = record.finetune.model_copy(update={"seed": config.control_seed, "model": model})
-    made = other_classifier(record, finetuning, root, device)
-    if made.name == before.classifier_hash:
-        raise UserError(f"{made.name} is already the model before; give another seed by --control-seed.")
-    return made
+    return other_classifier(record, finetuning, root, device)
 
 
 def _classifiers(store: Path) -> Iterator[tuple[Path, ClassifierRecord]]:

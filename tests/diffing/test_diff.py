@@ -10,11 +10,12 @@ import torch
 from sae_pipeline.__main__ import main
 from sae_pipeline.activations.hidden_states import HiddenStates
 from sae_pipeline.artefacts.checkpoints import unfinished
+from sae_pipeline.artefacts.checksums import read_sealed
 from sae_pipeline.causal.edited import edited_logits
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.pretrained import load_pretrained
 from sae_pipeline.config import DiffConfig, TrainConfig
-from sae_pipeline.diffing.changes import MIN_HEADLINES, Changes
+from sae_pipeline.diffing.changes import MIN_HEADLINES, Changes, replication
 from sae_pipeline.diffing.crosscoder import Crosscoder, JointReading, Place
 from sae_pipeline.diffing.examples import examples
 from sae_pipeline.diffing.verb import diff
@@ -202,31 +203,39 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def made(tiny: Path) -> DiffFile:
+    """`diff.json` beside a control that is made for it; the present classifier stays present."""
+    present_one = tiny / "finbert_sae" / "classifier.json"
+    before = present_one.read_bytes()
+    few = ["--before", str(tiny / "encoder"), "--d-sae", "128", "--k", "8", "--random-sets", "2"]
+    assert main(["diff", "--control-seed", "1", *few, "--root", str(tiny)]) == 0
+    assert present_one.read_bytes() == before
+    (folder,) = (tiny / "analysis_data").glob("*_run-*")
+    return DiffFile.model_validate_json(read_sealed(folder / DIFF, 1 << 24))
+
+
 class TestControl:
     """A second seed beside the first, in a tiny study of its own."""
 
-    def test_the_control_is_made_and_found_again(self, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """Counts between seeds, and features that grew with both; the present classifier stays present."""
-        before = (tiny / "finbert_sae" / "classifier.json").read_bytes()
-        few = ["--before", str(tiny / "encoder"), "--d-sae", "128", "--k", "8", "--random-sets", "2"]
-        assert main(["diff", "--control-seed", "1", *few, "--root", str(tiny)]) == 0
-        assert "another seed alone" in capsys.readouterr().out
-        (folder,) = (tiny / "analysis_data").glob("*_run-*")
-        made = DiffFile.model_validate_json(_unsealed(folder / DIFF))
+    def test_the_control_is_made_and_found_again(self, tiny: Path, made: DiffFile) -> None:
+        """Counts between seeds, and features that grew with both; later it is there already."""
         assert [model.role for model in made.models] == ["before", "after", "control"]
         assert made.models[0].accuracy is None and made.models[2].accuracy is not None
         assert made.counts_control and made.replication and made.growth_control
         assert sum(made.growth_control) == made.n_live
         assert made.replication.n_both <= min(made.replication.n_after, made.replication.n_control)
         assert made.replication.n_after == made.counts.grown
+        again = diff(DiffConfig(before=str(tiny / "encoder"), d_sae=128, k=8, random_sets=2), tiny, CPU)
+        assert again.models == made.models and again.growth_control == made.growth_control
+
+    def test_sets(self, made: DiffFile) -> None:
+        """The features that changed most are ablated together, beside sets of others that contribute about as much."""
+        assert [(one.change, one.role) for one in made.sets][-1] == ("grown", "control")
         for one in made.sets:
             assert one.n_features == min(50, getattr(made.counts, one.change))
             assert len(one.random_changed) == len(one.random_accuracies) == 2
-        assert [(one.change, one.role) for one in made.sets][-1] == ("grown", "control")
-        assert (tiny / "finbert_sae" / "classifier.json").read_bytes() == before
-        assert main(["diff", *few, "--root", str(tiny)]) == 0  # it is there already
-        again = DiffFile.model_validate_json(_unsealed(folder / DIFF))
-        assert again.models == made.models and again.growth_control == made.growth_control
+            assert 0.1 < one.random_contribution < 2.0
 
     @pytest.mark.parametrize(
         ("flags", "sentence"),
@@ -238,10 +247,14 @@ class TestControl:
             ("--before {root}/encoder --control-seed 0", "has the seed 0 itself"),
             ("--before {root}/finbert --control-seed 5", "the control is fine-tuned from encoder@"),
             ("--before {own}", "is the run's own classifier"),
+            ("--before {root}/finbert_sae/store/{own}/", "is the run's own classifier"),
+            ("--before {other} --control-seed 1", "is already the model before"),
             ("--before {root}/encoder --max-vectors 512 --d-sae 4 --k 9", "more than the 4 there are"),
         ],
     )
-    def test_bad_input(self, tiny: Path, flags: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_bad_input(
+        self, tiny: Path, made: DiffFile, flags: str, sentence: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         """One sentence, exit code 2, and no file is left half written."""
         if not (tiny / "other").exists():
             save_encoder("roberta", tiny / "other")
@@ -250,7 +263,8 @@ class TestControl:
             config = json.loads((tiny / "finbert" / "config.json").read_text())
             (tiny / "finbert" / "config.json").write_text(json.dumps({**config, "architectures": ["Other"]}))
         own = json.loads((tiny / "finbert_sae" / "classifier.json").read_text())["classifier_hash"]
-        given = flags.format(root=tiny, own=own).split()
+        other = made.models[2].model
+        given = flags.format(root=tiny, own=own, other=other).split()
         assert main(["diff", *given, "--root", str(tiny)]) == 2
         said = capsys.readouterr().err
         assert sentence.lower() in said.lower() and "Traceback" not in said
@@ -271,7 +285,12 @@ def test_kinds_of_change(read: Read) -> None:
     )
 
 
-def _unsealed(path: Path) -> bytes:
-    from sae_pipeline.artefacts.checksums import read_sealed
-
-    return read_sealed(path, 1 << 24)
+def test_what_chance_gives() -> None:
+    """Of two normal growths with a correlation of ½, a third is positive in both; without growth there is none."""
+    half = np.repeat([1.0, -1.0], 300)
+    changes = Changes(np.ones(600, bool), half, np.ones(600))
+    found = replication(changes, changes)
+    assert (found.n_after, found.n_control, found.n_both) == (300, 300, 300)
+    assert found.expected == pytest.approx(200.0, rel=1e-3)
+    none = Changes(np.ones(600, bool), np.zeros(600), np.ones(600))
+    assert replication(none, changes).expected == replication(none, changes).n_both == 0
