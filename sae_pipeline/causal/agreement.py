@@ -10,8 +10,8 @@ from sae_pipeline.causal.attribution import ORDERS, Order, ablate, ranked_groups
 from sae_pipeline.causal.block import Block
 from sae_pipeline.causal.probe import Probe
 from sae_pipeline.config import InterveneConfig
+from sae_pipeline.schema.cause_dicts import AgreementDict
 from sae_pipeline.schema.causes import EstimateName
-from sae_pipeline.schema.dicts import AgreementDict
 
 _SCATTER = 500  # pairs that are kept for a plot
 _ESTIMATES: tuple[EstimateName, ...] = ("gradient", "integrated")

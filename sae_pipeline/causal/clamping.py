@@ -21,8 +21,8 @@ from sae_pipeline.causal.probe import Probe, Reading
 from sae_pipeline.headlines.tokens import TokenizedHeadline, length_batches
 from sae_pipeline.machine.memory import for_each_batch
 from sae_pipeline.sae.firings import Firings
+from sae_pipeline.schema.cause_dicts import ClampPathDict
 from sae_pipeline.schema.common import MIN_HEADLINES, PER_HEADLINE
-from sae_pipeline.schema.dicts import ClampPathDict
 
 _COMMON = 0.1  # share of a class's headlines in which a feature must fire to be typical of it
 _CANDIDATES = 16  # features that are tried per round

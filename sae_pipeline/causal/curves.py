@@ -11,8 +11,8 @@ from sae_pipeline.causal.block import Block
 from sae_pipeline.causal.faithfulness import curve
 from sae_pipeline.causal.probe import Probe
 from sae_pipeline.classifier.logits import centred
+from sae_pipeline.schema.cause_dicts import RemovalCurveDict
 from sae_pipeline.schema.causes import CurveKind
-from sae_pipeline.schema.dicts import RemovalCurveDict
 
 _SIZES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 _KINDS: tuple[CurveKind, ...] = ("deletion", "insertion")

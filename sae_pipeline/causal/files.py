@@ -5,8 +5,8 @@ from sae_pipeline.errors import UserError
 from sae_pipeline.runs.added_files import add_file, made_from
 from sae_pipeline.runs.compact_json import NotFiniteError, array
 from sae_pipeline.runs.folders import Run
+from sae_pipeline.schema.cause_dicts import FeatureEffectsDict, InterventionsDict
 from sae_pipeline.schema.causes import FEATURE_EFFECTS, INTERVENTIONS, InterventionsFile
-from sae_pipeline.schema.dicts import FeatureEffectsDict, InterventionsDict
 
 
 def write_findings(run: Run, d_sae: int, findings: CausalFindings) -> InterventionsFile:

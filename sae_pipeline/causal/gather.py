@@ -28,13 +28,8 @@ from sae_pipeline.classifier.logits import softmax
 from sae_pipeline.config import InterveneConfig
 from sae_pipeline.evaluation.splicing import REMOVALS, splice_report
 from sae_pipeline.headlines.tokens import TokenizedHeadline
-from sae_pipeline.schema.dicts import (
-    CausesDict,
-    EffectColumnDict,
-    FaithfulnessDict,
-    HeadlineEffectsDict,
-    SetAblationDict,
-)
+from sae_pipeline.schema.cause_dicts import CausesDict, FaithfulnessDict, HeadlineEffectsDict, SetAblationDict
+from sae_pipeline.schema.dicts import EffectColumnDict
 from sae_pipeline.schema.run import MetricInfo, Prompt
 
 _BLOCK = 256  # headlines in memory at a time

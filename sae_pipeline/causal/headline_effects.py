@@ -11,8 +11,8 @@ from sae_pipeline.causal.interactions import Interactions
 from sae_pipeline.causal.probe import Probe
 from sae_pipeline.causal.searches import Searched
 from sae_pipeline.classifier.logits import centred, kl_divergence, softmax
+from sae_pipeline.schema.cause_dicts import FeatureEffectDict, HeadlineEffectsDict, WordEffectsDict
 from sae_pipeline.schema.common import PER_HEADLINE
-from sae_pipeline.schema.dicts import FeatureEffectDict, HeadlineEffectsDict, WordEffectsDict
 
 
 class HeadlineEffectsList:

@@ -19,7 +19,7 @@ from sae_pipeline.causal.block import Block
 from sae_pipeline.causal.probe import Probe, Variants
 from sae_pipeline.classifier.logits import centred
 from sae_pipeline.config import InterveneConfig
-from sae_pipeline.schema.dicts import InteractionDict, InteractionSummaryDict
+from sae_pipeline.schema.cause_dicts import InteractionDict, InteractionSummaryDict
 
 FLOOR = 0.05  # logits; a smaller miss does not count, whatever its share
 _KEPT = 5  # pairs per headline

@@ -14,12 +14,7 @@ from sae_pipeline.causal.flips import Flip, Hold, flip, holds
 from sae_pipeline.causal.probe import Probe, Reading
 from sae_pipeline.config import InterveneConfig
 from sae_pipeline.headlines.tokens import TokenizedHeadline
-from sae_pipeline.schema.dicts import (
-    FlipPathDict,
-    HeadlineEffectsDict,
-    UnflippedDict,
-    UnflippedSummaryDict,
-)
+from sae_pipeline.schema.cause_dicts import FlipPathDict, HeadlineEffectsDict, UnflippedDict, UnflippedSummaryDict
 
 
 @dataclass(frozen=True)

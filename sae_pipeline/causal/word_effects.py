@@ -30,8 +30,8 @@ from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, length_batches
 from sae_pipeline.machine.memory import for_each_batch, out_of_memory
+from sae_pipeline.schema.cause_dicts import WordEffectsDict, WordSummaryDict
 from sae_pipeline.schema.common import PER_HEADLINE
-from sae_pipeline.schema.dicts import WordEffectsDict, WordSummaryDict
 
 _BASELINES = ("mask_token", "pad_token", "unk_token")
 _FEWEST = 3  # words of a headline whose rank correlation says anything

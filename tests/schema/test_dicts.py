@@ -5,7 +5,7 @@ from typing import is_typeddict
 import pytest
 from pydantic import BaseModel
 
-from sae_pipeline.schema import causes, common, dicts, names, run
+from sae_pipeline.schema import cause_dicts, causes, common, dicts, names, run
 
 MODELS: dict[str, type[BaseModel]] = {
     name: model
@@ -13,7 +13,9 @@ MODELS: dict[str, type[BaseModel]] = {
     for name, model in vars(module).items()
     if isinstance(model, type) and issubclass(model, BaseModel)
 }
-DICTS: dict[str, type] = {name: kind for name, kind in vars(dicts).items() if is_typeddict(kind)}
+DICTS: dict[str, type] = {
+    name: kind for module in (dicts, cause_dicts) for name, kind in vars(module).items() if is_typeddict(kind)
+}
 OTHER_NAME = {"Metadata": "RunMetadata", "Interventions": "InterventionsSummary"}
 OTHER_NAME |= {name: f"{name}File" for name in ("FeatureStats", "Neighbours", "FeatureEffects", "Names")}
 MADE_WITH = {"classifier_hash", "sae_hash"}  # which the draft of a run adds
