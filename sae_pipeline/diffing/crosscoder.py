@@ -10,7 +10,7 @@ for Cross-Layer Features and Model Diffing"; BatchTopK after Minder et al. 2025,
 Crosscoders", because an L1 penalty shrinks a feature to 0 in a model that has it.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,11 +22,11 @@ from torch import Tensor
 from sae_pipeline.activations.batches import HeldTokens, chunks
 from sae_pipeline.activations.hidden_states import HiddenStates
 from sae_pipeline.activations.manifest import Moments
-from sae_pipeline.activations.reading import read_batches
+from sae_pipeline.activations.reading import HiddenBatch, read_batches
 from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.artefacts.checkpoints import Checkpoint
 from sae_pipeline.causal.probe import Probe, Reading
-from sae_pipeline.config import TrainConfig
+from sae_pipeline.config import Precision, TrainConfig
 from sae_pipeline.headlines.tokens import TokenizedHeadline
 from sae_pipeline.sae.autoencoder import SaeConfig, SparseAutoencoder
 from sae_pipeline.sae.firings import Firings
@@ -55,10 +55,11 @@ class Place:
         width = network.config.hidden_size
         return HiddenStates.collect(headlines, width, device, self._read(network, headlines, "fp32"))
 
-    def _read(self, network: Any, headlines: Sequence[TokenizedHeadline], precision: Any) -> Any:
-        layer, budget = self.hookpoint.layer, self.tokens_per_batch
-        options = {"tokens_per_batch": budget, "precision": precision}
-        return read_batches(network, headlines, self.pad_id, layer, self.positions, **options)
+    def _read(
+        self, network: Any, headlines: Sequence[TokenizedHeadline], precision: Precision
+    ) -> Iterator[HiddenBatch]:
+        where, budget = (self.hookpoint.layer, self.positions), self.tokens_per_batch
+        return read_batches(network, headlines, self.pad_id, *where, tokens_per_batch=budget, precision=precision)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The models that are compared: before, after, and a control that differs from after by its seed alone."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from sae_pipeline.config import DiffConfig
 from sae_pipeline.errors import UserError, command
 from sae_pipeline.headlines.tokens import tokenize
 from sae_pipeline.schema.diff import ModelRole
-from sae_pipeline.study.layout import Layout
+from sae_pipeline.study.layout import Layout, classifier_folders
 from sae_pipeline.study.making import other_classifier
 
 _SHARED = ("data_hash", "labels", "model", "model_revision", "max_length")  # of fine-tunings that differ by their seed
@@ -112,8 +111,7 @@ def _control_folder(
     """The folder of the control: a second fine-tuning, or one that the study has already."""
     record, store = after.record, Layout(root).store
     if config.control_seed is None:
-        alike = (folder for folder, other in _classifiers(store) if _by_seed_alone(record, other))
-        return next((folder for folder in alike if folder.name != before.classifier_hash), None)
+        return _present_control(record, before, Layout(root))
     if record.finetune is None:
         raise UserError(f"{after.hash} was adopted, and only a classifier that was fine-tuned here can have a control.")
     if config.control_seed == record.finetune.seed:
@@ -132,11 +130,15 @@ def _control_folder(
     return other_classifier(record, finetuning, root, device)
 
 
-def _classifiers(store: Path) -> Iterator[tuple[Path, ClassifierRecord]]:
-    """The whole classifiers of a store, by their hashes."""
-    for path in sorted(store.glob(f"[!.]*/{classifiers.RECORD}")):
-        with passing_over_damage(path.parent):
-            yield path.parent, classifiers.check_classifier(path.parent)
+def _present_control(record: ClassifierRecord, before: Compared, layout: Layout) -> Path | None:
+    """The folder of a whole classifier that differs from `record` by its seed alone, and is not the model before."""
+    for folder in classifier_folders(layout):
+        with passing_over_damage(folder):
+            other = classifiers.check_record(folder)
+            if _by_seed_alone(record, other) and folder.name != before.classifier_hash:
+                classifiers.check_classifier(folder)
+                return folder
+    return None
 
 
 def _by_seed_alone(one: ClassifierRecord, other: ClassifierRecord) -> bool:

@@ -16,6 +16,7 @@ from sae_pipeline.artefacts.checksums import (
     read_record,
     write_record,
 )
+from sae_pipeline.classifier.classifier import RECORD as CLASSIFIER_RECORD
 from sae_pipeline.config import FinishConfig, HeadlinesConfig, TrainConfig
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.runs.evidence import controls_path, layers_path
@@ -168,6 +169,11 @@ def classifier_folder(root: Path) -> Path:
 
 
 # --- SAEs in the store ---------------------------------------------------------------------------------
+
+
+def classifier_folders(layout: Layout) -> list[Path]:
+    """The folders of the store that hold a classifier's record, in the order of their names."""
+    return sorted(path.parent for path in layout.store.glob(f"[!.]*/{CLASSIFIER_RECORD}"))
 
 
 def sae_folders(layout: Layout) -> Iterator[Path]:

@@ -45,6 +45,7 @@ from sae_pipeline.study.layout import (
     check_sae,
     check_sae_record,
     classifier_folder,
+    classifier_folders,
     damaged_sae,
     present_classifier,
     sae_folders,
@@ -144,11 +145,11 @@ def find_sae(layout: Layout, inputs_hash: str) -> Path | None:
 
 def find_classifier(layout: Layout, inputs_hash: str) -> Path | None:
     """The folder of the classifier that was made from these inputs, if there is one; a damaged one is none."""
-    for path in sorted(layout.store.glob(f"[!.]*/{classifiers.RECORD}")):
-        with passing_over_damage(path.parent):
-            if classifiers.check_record(path.parent).inputs_hash == inputs_hash:
-                classifiers.check_classifier(path.parent)
-                return path.parent
+    for folder in classifier_folders(layout):
+        with passing_over_damage(folder):
+            if classifiers.check_record(folder).inputs_hash == inputs_hash:
+                classifiers.check_classifier(folder)
+                return folder
     return None
 
 

@@ -26,7 +26,7 @@ export function SaveAsSet({ run, total, features }: {
     try {
       const chosen = (await features()).slice(0, MOST_FEATURES)
       const kept = await changeSets(run, (now) => withMore(now, name, chosen))
-      setSaid(`The set “${visible(name)}” now has ${counted(kept[name]?.features.length ?? 0, 'feature')}. It stands under Annotations.`)
+      setSaid(`The set “${visible(name)}” now has ${counted(kept[name]?.features.length ?? 0, 'feature')}. It is listed under Annotations.`)
       setOpen(false)
       setWritten('')
     } catch (error) {

@@ -104,6 +104,7 @@ function Sets({ file }: { file: DiffAnswer }) {
               {labelled && <th scope="col" className={HEAD}>accuracy</th>}
               <th scope="col" className={HEAD}>predictions that change</th>
               <th scope="col" className={HEAD}>with random sets</th>
+              <th scope="col" className={HEAD} title="Activation × strength, summed over all headlines: that of a random set as a share of that of the changed features">their contribution</th>
             </tr>
           </thead>
           <tbody>
@@ -115,13 +116,14 @@ function Sets({ file }: { file: DiffAnswer }) {
                 {labelled && <td className={CELL}>{percent(set.accuracy_before)} → {percent(set.accuracy_after)}</td>}
                 <td className={`${CELL} font-semibold`}>{percent(set.changed)}</td>
                 <td className={CELL} title={`${percent(Math.max(...set.random_changed))} at most`}>{percent(mean(set.random_changed))}</td>
+                <td className={CELL}>{percent(set.random_contribution)}</td>
               </tr>
             ))}
           </tbody>
         </table>
       </div>
       <p className="mt-1.5 text-xs text-soft">
-        Measured on {counted(file.sets[0]?.n_headlines ?? 0, 'headline')}. A random set has as many other features, with {percent(mean(file.sets.map((set) => set.random_contribution)))} of their contribution.
+        Measured on {counted(file.sets[0]?.n_headlines ?? 0, 'headline')}. A random set has as many other features, with contributions as near as there are.
         {file.replication && (
           <>
             {' '}
