@@ -137,7 +137,7 @@ test('the open headline says what its features do together, and why no few of th
   await page.goto(`${server.url}/?correct=false&sort=confidence&open=${open}`)
   const shown = row(page, open)
   await expect(shown.getByText(/^Share: integrated gradients, .*agree with ablation by −?\d\.\d\d/)).toBeVisible()
-  await expect(shown.getByText(/^Together: with the \d+ listed features ablated at once, the .* logit loses [+−]?\d/)).toBeVisible()
+  await expect(shown.getByText(/^Together: with the \d+ listed features ablated at once, the .* logit (loses|gains) \d/)).toBeVisible()
   const held = shown.getByRole('region', { name: /^Why no/ }).last()
   await expect(held).toContainText(reason === 'base' ? `${margin?.toFixed(2)} logits behind` : `${n_needed} must be ablated, if`)
   await expect(held).toContainText(clamped ? /^.*Clamping .* changes it \(/ : 'No clamping of features was found')

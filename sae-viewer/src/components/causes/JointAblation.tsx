@@ -19,8 +19,8 @@ export function JointAblation({ effects, index, labels, href }: {
   const pairs = found.pairs.slice(0, MOST)
   return (
     <p className="mt-1 max-w-[46rem] text-xs text-soft">
-      <b className="font-semibold">Together</b>: with the {found.n} listed features ablated at once, the <bdi className="font-semibold">{className(labels, index)}</bdi> logit loses{' '}
-      {signed(found.joint)}. The losses with each of them ablated alone add up to {signed(found.sum)}.
+      <b className="font-semibold">Together</b>: with the {found.n} listed features ablated at once, the <bdi className="font-semibold">{className(labels, index)}</bdi> logit{' '}
+      {found.joint < 0 ? 'gains' : 'loses'} {Math.abs(found.joint).toFixed(2)}. The losses with each of them ablated alone add up to {signed(found.sum)}.
       {pairs.length > 0 && ' Largest interactions (loss with both, less the loss with each): '}
       {pairs.map(({ features, effect }, i) => (
         <span key={features.join()} className="inline-block whitespace-pre">

@@ -102,16 +102,16 @@ function Sets({ file }: { file: DiffAnswer }) {
             <tr>
               <th scope="col" className={`${HEAD} pl-0! text-left!`}>ablated together</th>
               {labelled && <th scope="col" className={HEAD}>accuracy</th>}
-              <th scope="col" className={HEAD}>predictions that change</th>
-              <th scope="col" className={HEAD}>with random sets</th>
-              <th scope="col" className={HEAD} title="Activation × strength, summed over all headlines: that of a random set as a share of that of the changed features">their contribution</th>
+              <th scope="col" className={HEAD} title="Share of the predictions that change">changed</th>
+              <th scope="col" className={HEAD} title="The same with random sets ablated, on average">random</th>
+              <th scope="col" className={HEAD} title="Activation × strength, summed over all headlines: that of a random set as a share of that of the changed features">contribution</th>
             </tr>
           </thead>
           <tbody>
             {file.sets.map((set) => (
               <tr key={`${set.change} ${set.role}`} className="border-t border-line">
                 <th scope="row" className="py-1 text-left font-normal">
-                  the {set.n_features} that {set.change === 'grown' ? 'grew' : 'faded'} most{set.role === 'control' && ', in the other seed'}
+                  {set.n_features} that {set.change === 'grown' ? 'grew' : 'faded'} most{set.role === 'control' && ', in the other seed'}
                 </th>
                 {labelled && <td className={CELL}>{percent(set.accuracy_before)} → {percent(set.accuracy_after)}</td>}
                 <td className={`${CELL} font-semibold`}>{percent(set.changed)}</td>
@@ -123,7 +123,7 @@ function Sets({ file }: { file: DiffAnswer }) {
         </table>
       </div>
       <p className="mt-1.5 text-xs text-soft">
-        Measured on {counted(file.sets[0]?.n_headlines ?? 0, 'headline')}. A random set has as many other features, with contributions as near as there are.
+        Measured on {counted(file.sets[0]?.n_headlines ?? 0, 'headline')}. “Changed” is the share of predictions that change. “Random” is the same with as many other features ablated; “contribution” is what they contribute, as a share of what the changed features do.
         {file.replication && (
           <>
             {' '}
