@@ -33,6 +33,7 @@ from sae_pipeline.classifier.classifier import (
     predict,
 )
 from sae_pipeline.classifier.dropout import Masks, fast_dropout
+from sae_pipeline.classifier.frozen import Reader, freeze, from_layer, from_tokens
 from sae_pipeline.classifier.masters import MasterWeights
 from sae_pipeline.classifier.pretrained import load_for, recorded_model, tokens_read
 from sae_pipeline.classifier.publishing import Making, publish_classifier
@@ -40,7 +41,7 @@ from sae_pipeline.classifier.support import check_encoder
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.headlines.dataset import Headlines, Split
-from sae_pipeline.headlines.tokens import TokenizedHeadline, padded_batches, shuffled_batches, tokenize
+from sae_pipeline.headlines.tokens import TokenizedHeadline, shuffled_batches, tokenize
 from sae_pipeline.machine.clock import StepClock
 from sae_pipeline.machine.device import autocast, dtype_name, use_bf16
 from sae_pipeline.machine.memory import MicroBatches
@@ -101,6 +102,8 @@ def finetune(
 
     train, dev = tokenized("train", headlines.train), tokenized("dev", headlines.dev)
     test = tokenized("test", headlines.test)
+    if config.freeze:
+        freeze(network, config.freeze)
     with unfinished(checkpoints, inputs) as checkpoint:
         progress = _fit(network.to(device), pad_id, train, dev, config, checkpoint, log)
         _load_best(network, checkpoint)
@@ -141,9 +144,11 @@ def _fit(
         short = logits_only(network)
         device = next(network.parameters()).device
         masters = MasterWeights(network, use_bf16(device, config.precision))
-        training_loss = _TrainingLoss(short, masks, pad_id, train, config)
         progress = _resumed(masters, checkpoint) or _begun(device)
         losses, clock = _Losses(progress), StepClock(device, progress.seconds)
+        with taking_threads(progress.threads), clock.step():
+            reader = _reader(network, short, pad_id, train, config, checkpoint)
+        training_loss = _TrainingLoss(network, reader, masks, train, config)
         bar = tqdm(total=n_steps, initial=progress.step, desc="fine-tune", unit="step")
         with bar, taking_threads(progress.threads):
             for epoch in range(progress.step // steps_per_epoch, config.epochs):
@@ -169,6 +174,15 @@ def _fit(
                 _end_epoch(progress, _report(short, dev, pad_id, config.precision), len(lengths), masters, checkpoint)
                 log(progress.step, _epoch_figures(progress.history[-1]))
     return progress
+
+
+def _reader(
+    network: Any, short: Any, pad_id: int, train: _Tokenized, config: FinetuneConfig, checkpoint: Checkpoint
+) -> Reader:
+    """How steps read the training headlines."""
+    if not config.freeze:
+        return from_tokens(short, train.headlines, pad_id)
+    return from_layer(network, train.headlines, pad_id, config.freeze, config.precision, checkpoint.folder)
 
 
 def _epoch_figures(epoch: EpochRecord) -> dict[str, float]:
@@ -212,10 +226,9 @@ class _Losses:
 class _TrainingLoss:
     """The mean loss of a network on batches of training headlines, and its gradients."""
 
-    def __init__(self, network: Any, masks: Masks, pad_id: int, train: _Tokenized, config: FinetuneConfig) -> None:
-        self.network, self.masks, self.pad_id, self.config = network, masks, pad_id, config
+    def __init__(self, network: Any, reader: Reader, masks: Masks, train: _Tokenized, config: FinetuneConfig) -> None:
+        self.network, self.reader, self.masks, self.config = network, reader, masks, config
         self.device = next(network.parameters()).device
-        self.headlines = train.headlines
         labels = torch.tensor(train.labels)
         self.labels = labels.to(self.device)
         weights = _class_weights(train.labels, network.config.num_labels) if config.class_weights else None
@@ -228,7 +241,7 @@ class _TrainingLoss:
 
         It is a float64 [] on the device.
         """
-        self.network.train()
+        self.reader.module.train()
         weight = float(len(batch) if self.weights is None else self.weights[batch].sum())
         return self.micro.run(partial(self._backward, batch, weight, step), len(batch)) / weight
 
@@ -238,10 +251,9 @@ class _TrainingLoss:
         torch.manual_seed(hash((self.config.seed, step)))
         self.masks.reseed(self.config.seed, step)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        rows_of_parts = (batch[part] for part in parts)
-        for rows, _, input_ids, mask in padded_batches(self.headlines, rows_of_parts, self.pad_id, self.device):
+        for rows in (batch[part] for part in parts):
             with autocast(self.device, self.config.precision):
-                logits = self.network(input_ids=input_ids, attention_mask=mask).logits
+                logits = self.reader.read(rows)
             loss = nn.functional.cross_entropy(
                 logits.float(),
                 self.labels[rows],

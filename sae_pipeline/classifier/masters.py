@@ -25,13 +25,16 @@ class MasterWeights:
     """A network's trained weights in fp32, their AdamW, and the way of a step from gradients to new weights."""
 
     def __init__(self, network: nn.Module, in_bf16: bool) -> None:
-        """Copy the fp32 weights of `network`; with `in_bf16`, its linear layers hold theirs in bf16 from now on."""
-        self.weights = {name: p.detach().float().clone() for name, p in network.named_parameters()}
-        self._parameters = dict(network.named_parameters())
+        """Copy the trained weights of `network`, which are fp32. Others stay as they are.
+
+        With `in_bf16`, the linear layers that are trained hold their weights in bf16 from now on.
+        """
+        self._parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        self.weights = {name: p.detach().float().clone() for name, p in self._parameters.items()}
         self._copies: dict[str, Tensor] = {}  # of gradients that are sparse or in bf16, dense and in fp32
         on_cpu = next(network.parameters()).device.type == "cpu"
         for module in network.modules():
-            if in_bf16:
+            if in_bf16 and all(p.requires_grad for p in module.parameters(recurse=False)):
                 hold_in_bf16(module)
             if on_cpu and isinstance(module, nn.Embedding) and module.num_embeddings > _MANY_ROWS:
                 module.sparse = not module.scale_grad_by_freq  # torch has no sparse gradient of that

@@ -52,6 +52,11 @@ class Tail:
         """Whether the model cannot be cut, so that all of its layers run."""
         return self._network is None
 
+    @property
+    def module(self) -> Any:
+        """What runs: the cut model, or the whole one."""
+        return self._model if self._network is None else self._network
+
     def __call__(self, hidden: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Logits, float32 [n_headlines, n_classes], from hidden states [n_headlines, n_positions, d_in].
 

@@ -59,6 +59,12 @@ class FinetuneConfig(Config):
         "ProsusAI/finbert", description='hub id or local folder of the encoder; "minilm" is the embedded one'
     )
     new_head: bool = Field(False, description="replace the head of a model that classifies something else")
+    freeze: int = Field(
+        0,
+        ge=0,
+        exclude_if=lambda n: n == 0,  # records and hashes are those of older studies
+        description="lower layers that stay as they are; what they compute is kept over the epochs",
+    )
     epochs: int = Field(3, ge=1, description="passes over train; the best on dev is kept")
     learning_rate: float = Field(2e-5, gt=0)
     batch_size: int = Field(32, ge=1, description="headlines per step")

@@ -38,13 +38,16 @@ class _SmallDevice(torch.nn.Module):
         return self.model(input_ids=input_ids, **inputs)
 
 
-@pytest.mark.parametrize(("precision", "most", "bound"), [("fp32", 64, 1e-4), ("fp32", 20, 1e-4), ("bf16", 64, 0.05)])
+@pytest.mark.parametrize(
+    ("precision", "most", "frozen", "bound"),
+    [("fp32", 64, 0, 1e-4), ("fp32", 20, 0, 1e-4), ("bf16", 64, 0, 0.05), ("fp32", 64, 1, 1e-4), ("bf16", 64, 1, 0.05)],
+)
 def test_fine_tuning_is_adamw(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    precision: Literal["fp32", "bf16"], most: int, bound: float,
+    precision: Literal["fp32", "bf16"], most: int, frozen: int, bound: float,
 ) -> None:  # fmt: skip
     """Without dropout an epoch ends in the weights of a plain loop of torch's AdamW, autocast for bf16; so it does
-    where a batch of 64 does not fit and is read in parts.
+    where a batch of 64 does not fit and is read in parts, and where the lower layer is frozen.
     """
     monkeypatch.setattr(
         "sae_pipeline.classifier.finetuning.logits_only", lambda model: _SmallDevice(logits_only(model), most)
@@ -54,6 +57,7 @@ def test_fine_tuning_is_adamw(
     headlines = load_headlines(data)
     config = FinetuneConfig(
         model=str(tmp_path / "model"),
+        freeze=frozen,
         epochs=1,
         batch_size=64,
         learning_rate=1e-3,
@@ -67,9 +71,12 @@ def test_fine_tuning_is_adamw(
     network, tokenizer, *_ = load_for(config.model, FINANCIAL, seed=config.seed)
     assert network.config.vocab_size > 4096  # so that on a CPU its gradient is sparse
     tokens = tokenize(tokenizer, headlines.train.texts, 128, data.strip_links)
+    for name, weight in network.named_parameters():
+        weight.requires_grad = not (frozen and name.startswith(("bert.embeddings", "bert.encoder.layer.0")))
     batches = shuffled_batches([len(h.input_ids) for h in tokens], config.batch_size, (config.seed, 0))
     rates = [min((i + 1) / round(0.1 * len(batches)), (1 - i / len(batches)) / 0.9) for i in range(len(batches))]
-    matrices, others = ([p for p in network.parameters() if (p.ndim > 1) == wide] for wide in (True, False))
+    trained = [p for p in network.parameters() if p.requires_grad]
+    matrices, others = ([p for p in trained if (p.ndim > 1) == wide] for wide in (True, False))
     adam = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}])
     for batch, rate in zip(batches, rates, strict=True):
         ids, mask = collate([tokens[i] for i in batch], tokenizer.pad_token_id)
@@ -79,7 +86,7 @@ def test_fine_tuning_is_adamw(
         loss = torch.nn.functional.cross_entropy(logits.float(), labels)
         adam.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         for group in adam.param_groups:
             group["lr"] = config.learning_rate * rate
         adam.step()
