@@ -38,7 +38,7 @@ from sae_pipeline.classifier.masters import MasterWeights
 from sae_pipeline.classifier.pretrained import load_for, recorded_model, tokens_read
 from sae_pipeline.classifier.publishing import Making, publish_classifier
 from sae_pipeline.classifier.support import check_encoder
-from sae_pipeline.classifier.tail import logits_only
+from sae_pipeline.classifier.tail import Tail, logits_only
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.tokens import TokenizedHeadline, shuffled_batches, tokenize
@@ -142,12 +142,13 @@ def _fit(
     n_steps = steps_per_epoch * config.epochs
     with fast_dropout(network) as masks:
         short = logits_only(network)
+        tail = Tail(network, config.freeze) if config.freeze else None
         device = next(network.parameters()).device
         masters = MasterWeights(network, use_bf16(device, config.precision))
         progress = _resumed(masters, checkpoint) or _begun(device)
         losses, clock = _Losses(progress), StepClock(device, progress.seconds)
         with taking_threads(progress.threads), clock.step():
-            reader = _reader(network, short, pad_id, train, config, checkpoint)
+            reader = _reader(network, short, tail, pad_id, train, config, checkpoint)
         training_loss = _TrainingLoss(network, reader, masks, train, config)
         bar = tqdm(total=n_steps, initial=progress.step, desc="fine-tune", unit="step")
         with bar, taking_threads(progress.threads):
@@ -177,12 +178,18 @@ def _fit(
 
 
 def _reader(
-    network: Any, short: Any, pad_id: int, train: _Tokenized, config: FinetuneConfig, checkpoint: Checkpoint
+    network: Any,
+    short: Any,
+    tail: Tail | None,
+    pad_id: int,
+    train: _Tokenized,
+    config: FinetuneConfig,
+    checkpoint: Checkpoint,
 ) -> Reader:
     """How steps read the training headlines."""
-    if not config.freeze:
+    if tail is None:
         return from_tokens(short, train.headlines, pad_id)
-    return from_layer(network, train.headlines, pad_id, config.freeze, config.precision, checkpoint.folder)
+    return from_layer(network, tail, train.headlines, pad_id, config.freeze, config.precision, checkpoint.folder)
 
 
 def _epoch_figures(epoch: EpochRecord) -> dict[str, float]:

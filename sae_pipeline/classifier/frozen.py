@@ -71,14 +71,20 @@ def from_tokens(network: Any, headlines: Sequence[TokenizedHeadline], pad_id: in
 
 
 def from_layer(
-    network: Any, headlines: Sequence[TokenizedHeadline], pad_id: int, layer: int, precision: Precision, folder: Path
+    network: Any,
+    tail: Tail,
+    headlines: Sequence[TokenizedHeadline],
+    pad_id: int,
+    layer: int,
+    precision: Precision,
+    folder: Path,
 ) -> Reader:
     """Read headlines with the layers above `layer`. What those up to `layer` compute is kept in a file in `folder`.
 
-    The file has no name, so the system removes it with the process. Raises ResourceError where the disk is too small.
+    `tail` is the network's, cut while its weights are still fp32. The file has no name, so the system removes it with
+    the process. Raises ResourceError where the disk is too small.
     """
     device = next(network.parameters()).device
-    tail = Tail(network, layer)
     kept, starts = _outputs(network.eval(), headlines, pad_id, layer, precision, folder)
 
     def read(rows: NDArray[np.int64]) -> Tensor:

@@ -6,11 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+from transformers import BertForSequenceClassification
+from transformers.models.bert.modeling_bert import BertIntermediate
 
 from sae_pipeline.classifier.finetuning import finetune
 from sae_pipeline.classifier.frozen import freeze, from_layer, from_tokens
 from sae_pipeline.classifier.pretrained import load_for, load_pretrained
 from sae_pipeline.classifier.support import check_encoder
+from sae_pipeline.classifier.tail import Tail
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.labels import FINANCIAL
@@ -40,7 +45,7 @@ class TestUpperLayers:
         network, tokens = some_family
         headlines = tokenize(tokens, TEXTS, 64, strip_links=True)
         freeze(network, 1)
-        upper = from_layer(network, headlines, tokens.pad_token_id, 1, "fp32", tmp_path)
+        upper = from_layer(network, Tail(network, 1), headlines, tokens.pad_token_id, 1, "fp32", tmp_path)
         whole = from_tokens(network.eval(), headlines, tokens.pad_token_id)
         for rows in (np.array([2, 0, 3, 0]), np.array([1])):
             assert torch.allclose(upper.read(rows), whole.read(rows), atol=1e-5)
@@ -55,7 +60,9 @@ class TestUpperLayers:
         network.zero_grad()
         freeze(network, 1)
         trained = {name for name, weight in network.named_parameters() if weight.requires_grad}
-        from_layer(network, headlines, tokens.pad_token_id, 1, "fp32", tmp_path).read(rows).sum().backward()
+        from_layer(network, Tail(network, 1), headlines, tokens.pad_token_id, 1, "fp32", tmp_path).read(
+            rows
+        ).sum().backward()
         moved = {name for name, weight in network.named_parameters() if weight.grad is not None}
         assert moved == used & trained
         assert moved < used and any(".1." in name for name in moved)
@@ -77,13 +84,18 @@ class TestFreeze:
 
 @pytest.mark.parametrize("n_layers", [1, 2])
 def test_fine_tuning_moves_only_what_is_above(tmp_path: Path, n_layers: int) -> None:
-    """Frozen weights keep their bits in bf16 too, and all others move; where all layers are frozen, the head alone."""
+    """Frozen weights keep their bits in bf16 too, and steps do not run their layers; all other weights move."""
     finbert_like(tmp_path / "model", ["negative", "positive", "neutral"])
     headlines, data = load(tmp_path, "a.csv", csv_text(ROWS)), HeadlinesConfig(source="a.csv")
     config = FinetuneConfig(
         model=str(tmp_path / "model"), freeze=n_layers, epochs=2, learning_rate=0.01, precision="bf16"
     )
+    in_steps: list[nn.Module] = []
+    counting = register_module_forward_hook(lambda part, _in, _out: in_steps.append(part) if part.training else None)
     made = finetune(headlines, data, config, tmp_path / "store", tmp_path / "checkpoints", _CPU, _LOG)
+    counting.remove()
+    n_steps = sum(isinstance(part, BertForSequenceClassification) for part in in_steps)
+    assert sum(isinstance(part, BertIntermediate) for part in in_steps) == n_steps * (2 - n_layers) > -1
     before = dict(load_for(config.model, FINANCIAL).network.named_parameters())
     frozen = ("bert.embeddings", "bert.encoder.layer.0", "bert.encoder.layer.1")[: 1 + n_layers]
     for name, weight in load_pretrained(str(made)).network.named_parameters():
