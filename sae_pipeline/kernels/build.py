@@ -14,7 +14,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-SOURCES = ("sparse.cpp", "sparse_body.h", "amx_encoder.h", "int8_encoder.h", "cofiring.h")
+SOURCES = (
+    "sparse.cpp", "sparse_body.h", "cofiring.h", "amx_encoder.h", "int8_encoder.h", "int8_avx2.h", "int8_vnni.h"
+)  # fmt: skip
 FLAGS = ("-std=c++20", "-O3", "-fopenmp", "-shared", "-fPIC", "-w")
 
 

@@ -1,6 +1,16 @@
 // The entries of pre = x W_enc + b_enc above the threshold, in fp32. A product in 8-bit integers, several times as fast
-// as one in fp32, first finds the entries that can be active, and only those are computed. Compiled for AVX2 and for
-// AVX-512 with VNNI, see sparse.cpp. Each entry is a sum of its own, so results do not depend on the number of threads.
+// as one in fp32, first finds the entries that can be active, and only those are computed. Each entry is a sum of its
+// own, so results do not depend on the number of threads.
+//
+// It is compiled for several instruction sets, see sparse.cpp. What differs between them is in PRIMITIVES, one of the
+// files int8_*.h:
+//   LANES, ROWS, GROUPS  ROWS features by GROUPS * LANES tokens are multiplied at a time, so that the sums fit registers
+//   DEPTH                bytes of one token that lie together
+//   TOP_X, ZERO, Byte    u lies in -TOP_X..TOP_X, and is stored as the Byte u + ZERO
+//   WORTH                where more than one entry in WORTH has to be computed, a dense product is faster
+//   multiply             adds the integer products
+//   narrowest            bounds the step of a row from below where a sum could overflow
+//   append, store        write lanes
 //
 // Write x = e + s u, where u are integers and s is the token's step, and w = f + t q likewise. Cauchy-Schwarz bounds
 // the error of the integer product:  |x.w - s t u.q| <= |e| |w| + |s u| |f|.
@@ -13,30 +23,6 @@ constexpr size_t KEPT = 1 << 20;  // number of entries up to which a thread keep
 constexpr int TOP_Q = 127;
 constexpr int64_t WIDEST = 1 << 17;  // numbers in a token: TOP_Q * 127 * WIDEST < 2^31
 
-// u is stored as the byte u + ZERO, which is not negative: the instructions multiply unsigned by signed bytes.
-#ifdef VNNI
-// dpbusd adds four products to a sum in 32 bits.
-constexpr int64_t LANES = 16, ROWS = 8, GROUPS = 2;  // ROWS features by GROUPS * LANES tokens fill the registers
-constexpr int TOP_X = 127, ZERO = 128;
-constexpr int64_t WORTH = 2;  // where more than one entry in WORTH has to be computed, a dense product is faster
-#else
-// maddubs adds pairs, and four such sums stay in 16 bits where the |q| of the eight numbers add up to no more than
-// TOP_SUM: 127 * 258 < 2^15.
-constexpr int64_t LANES = 8, ROWS = 4, GROUPS = 1;
-constexpr int TOP_X = 63, ZERO = 64, TOP_SUM = 258;
-constexpr int64_t WORTH = 4;
-#endif
-typedef float Floats __attribute__((vector_size(LANES * 4)));
-typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
-
-#ifdef VNNI
-const Ints LANE = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-#else
-const Ints LANE = {0, 1, 2, 3, 4, 5, 6, 7};
-#endif
-
-static inline int64_t padded(int64_t d) { return (d + 15) / 16 * 16; }
-
 template <class V>
 static inline V load(const void* from) {
   V out;
@@ -44,20 +30,29 @@ static inline V load(const void* from) {
   return out;
 }
 
-// Appends first + l for every lane l where `mask` is true; returns how many there are. May write LANES numbers.
-static inline int64_t append(Ints mask, int32_t first, int32_t* to) {
-#ifdef VNNI
-  // A branch would often be mispredicted, which costs more than the write.
-  const __mmask16 on = _mm512_movepi32_mask(__m512i(mask));
-  _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(on, __m512i(LANE + first)));
-  return __builtin_popcount(on);
-#else
-  int64_t count = 0;
-  for (unsigned on = unsigned(_mm256_movemask_ps(__m256(mask))); on; on &= on - 1)
-    to[count++] = first + __builtin_ctz(on);
-  return count;
-#endif
+// Folds all lanes into one by an operation on halves.
+template <class V>
+static inline float fold(V v, auto operation) {
+  float lanes[sizeof(V) / sizeof(float)];
+  std::memcpy(lanes, &v, sizeof(V));
+#pragma GCC unroll 4
+  for (size_t half = std::size(lanes) / 2; half; half /= 2)
+#pragma GCC unroll 8
+    for (size_t l = 0; l < half; ++l) lanes[l] = operation(lanes[l], lanes[l + half]);
+  return lanes[0];
 }
+template <class V>
+static inline float total(V v) {
+  return fold(v, [](float a, float b) { return a + b; });
+}
+template <class V>
+static inline float largest(V v) {
+  return fold(v, [](float a, float b) { return a > b ? a : b; });
+}
+
+#include PRIMITIVES
+
+static inline int64_t padded(int64_t d) { return (d + 15) / 16 * 16; }
 
 // The nearest integer in -top..top, halves to even; NaN becomes -top. (A sum with 1.5 * 2^23 has no fraction.)
 static inline float whole(float v, float top) {
@@ -68,7 +63,7 @@ static inline float whole(float v, float top) {
 
 // The tokens as integers; and for each token the numbers 1, |e| and |s u|, divided by its step s.
 struct Tokens {
-  std::vector<uint8_t> bytes;  // [groups of LANES][d/4][LANES tokens][4]
+  std::vector<Byte> bytes;  // [groups of LANES][d/DEPTH][LANES tokens][DEPTH]
   std::vector<float> one, error, norm;
 
   Tokens(const float* x, int64_t n, int64_t d) {
@@ -79,7 +74,7 @@ struct Tokens {
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < n; ++t) {
       const float* row = x + t * d;
-      uint8_t* to = bytes.data() + t / LANES * LANES * width + t % LANES * 4;
+      Byte* to = bytes.data() + t / LANES * LANES * width + t % LANES * DEPTH;
       float top = 0;
       for (int64_t j = 0; j < d; ++j) top = std::max(top, std::fabs(row[j]));
       const float inverse = top > 0 ? TOP_X / top : 1;
@@ -87,7 +82,7 @@ struct Tokens {
       for (int64_t j = 0; j < d; ++j) {
         const float v = row[j] * inverse, u = whole(v, TOP_X);
         missed += (v - u) * (v - u), square += u * u;
-        to[j / 4 * LANES * 4 + j % 4] = uint8_t(int(u) + ZERO);
+        to[j / DEPTH * LANES * DEPTH + j % DEPTH] = Byte(int(u) + ZERO);
       }
       one[t] = inverse;
       norm[t] = std::sqrt(square) * 1.001f;
@@ -95,29 +90,6 @@ struct Tokens {
     }
   }
 };
-
-// Writes the lanes, which fit into 8 bits, as LANES bytes.
-static inline void store(Ints small, int8_t* to) {
-#ifdef VNNI
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(__m512i(small)));
-#else
-  const __m128i low = _mm256_castsi256_si128(__m256i(small)), high = _mm256_extracti128_si256(__m256i(small), 1);
-  const __m128i words = _mm_packs_epi32(low, high);
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packs_epi16(words, words));
-#endif
-}
-// Folds all lanes into one by an operation on halves.
-static inline float fold(Floats v, auto operation) {
-#pragma GCC unroll 4
-  for (int half = LANES / 2; half; half /= 2) v = operation(v, __builtin_shuffle(v, LANE ^ half));
-  return v[0];
-}
-static inline float total(Floats v) {
-  return fold(v, [](Floats a, Floats b) { return a + b; });
-}
-static inline float largest(Floats v) {
-  return fold(v, [](Floats a, Floats b) { return a > b ? a : b; });
-}
 
 // Rows of W_enc as integers; and for each feature t, |w|, |f|, and the sum of q times ZERO.
 struct Rows {
@@ -141,30 +113,15 @@ struct Rows {
   }
 
  private:
-  // The finest step with which no sum overflows.
+  // The finest step with which no number and no sum overflows.
   float finest_step(int64_t width) const {
     Floats most{};
-    [[maybe_unused]] Floats sums{};
-    for (int64_t j = 0; j < width; j += 16) {
-      Floats sum{};
-      for (int64_t k = j; k < j + 16; k += LANES) {
-        Floats v = load<Floats>(row + k);
-        v = v > 0 ? v : -v;
-        most = most > v ? most : v, sum += v;
-      }
-#ifndef VNNI
-      // Of 16 numbers the 1st, 2nd, 5th, 6th, ... are added in one 16-bit sum, and the others in another.
-      sum += __builtin_shuffle(sum, Ints{4, 5, 6, 7, 0, 1, 2, 3});
-      sum += __builtin_shuffle(sum, Ints{1, 0, 3, 2, 5, 4, 7, 6});
-      sums = sums > sum ? sums : sum;
-#endif
+    for (int64_t j = 0; j < width; j += LANES) {
+      Floats v = load<Floats>(row + j);
+      v = v > 0 ? v : -v;
+      most = most > v ? most : v;
     }
-    const float top = largest(most) / TOP_Q;
-#ifdef VNNI
-    return top;
-#else
-    return std::max(top, largest(sums) / (TOP_SUM - 5));  // each of eight is rounded up by up to 1/2
-#endif
+    return std::max(largest(most) / TOP_Q, narrowest(row, width));
   }
 
   // Writes row i as integers, with its norms. These are taken of the numbers in units of the step, because the squares
@@ -182,37 +139,6 @@ struct Rows {
   }
 };
 
-// The integer products u.q for ROWS features and GROUPS groups of tokens.
-static inline void products(const Rows& rows, int64_t first, const uint8_t* u, int64_t width,
-                            Ints (&sums)[ROWS][GROUPS]) {
-  const int8_t* q = rows.bytes + first * width;
-  for (int i = 0; i < ROWS; ++i)
-    for (int g = 0; g < GROUPS; ++g) sums[i][g] = Ints{} - rows.offset[first + i];
-#ifdef VNNI
-  for (int64_t j = 0; j < width; j += 4) {
-    const __m512i some = load<__m512i>(u + j * LANES), others = load<__m512i>(u + (j + width) * LANES);
-#pragma GCC unroll 8
-    for (int i = 0; i < ROWS; ++i) {
-      const __m512i same = _mm512_set1_epi32(load<int32_t>(q + i * width + j));
-      sums[i][0] = Ints(_mm512_dpbusd_epi32(__m512i(sums[i][0]), some, same));
-      sums[i][1] = Ints(_mm512_dpbusd_epi32(__m512i(sums[i][1]), others, same));
-    }
-  }
-#else
-  for (int64_t j = 0; j < width; j += 16, u += 128) {
-    __m256i four[4];
-    for (int k = 0; k < 4; ++k) four[k] = load<__m256i>(u + k * 32);
-    for (int i = 0; i < ROWS; ++i) {
-      __m256i pairs[4];
-      for (int k = 0; k < 4; ++k)
-        pairs[k] = _mm256_maddubs_epi16(four[k], _mm256_set1_epi32(load<int32_t>(q + i * width + j + k * 4)));
-      const __m256i all = _mm256_add_epi16(_mm256_add_epi16(pairs[0], pairs[1]), _mm256_add_epi16(pairs[2], pairs[3]));
-      sums[i][0] += Ints(_mm256_madd_epi16(all, _mm256_set1_epi16(1)));
-    }
-  }
-#endif
-}
-
 // The entries of TOKENS tokens that can be active, those of each feature by token.
 struct Candidates {
   int32_t entries[FEATURES * TOKENS + LANES];  // feature * TOKENS + token
@@ -224,8 +150,10 @@ struct Candidates {
     count = 0;
     for (int64_t first = 0; first < features_here; first += ROWS)
       for (int64_t t = 0; t < TOKENS; t += GROUPS * LANES) {
-        Ints sums[ROWS][GROUPS];
-        products(rows, first, tokens.bytes.data() + (from + t) * width, width, sums);
+        Ints sums[ROWS][GROUPS];  // u.q
+        for (int i = 0; i < ROWS; ++i)
+          for (int g = 0; g < GROUPS; ++g) sums[i][g] = Ints{} - rows.offset[first + i];
+        multiply(rows.bytes + first * width, tokens.bytes.data() + (from + t) * width, width, sums);
         for (int64_t g = 0; g < GROUPS; ++g) {
           const int64_t here = t + g * LANES;
           const Floats one = load<Floats>(tokens.one.data() + from + here);

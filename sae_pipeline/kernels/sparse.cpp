@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -103,17 +104,18 @@ namespace avx512 {
 #undef ISA
 
 #define ISA(name) name##_vnni
-#define VNNI  // g++ does not define its own name for it here
+#define PRIMITIVES "int8_vnni.h"
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v4,avx512vnni,prefer-vector-width=512")
 namespace vnni {
 #include "int8_encoder.h"
 }
 #pragma GCC pop_options
-#undef VNNI
+#undef PRIMITIVES
 #undef ISA
 
 #define ISA(name) name##_avx2
+#define PRIMITIVES "int8_avx2.h"
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v3")
 namespace avx2 {
@@ -122,6 +124,7 @@ namespace avx2 {
 #include "int8_encoder.h"
 }
 #pragma GCC pop_options
+#undef PRIMITIVES
 #undef ISA
 #endif
 
