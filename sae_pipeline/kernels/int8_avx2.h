@@ -6,12 +6,24 @@ using Byte = uint8_t;
 typedef float Floats __attribute__((vector_size(32)));
 typedef int32_t Ints __attribute__((vector_size(32)));
 
-// Appends first + l for every lane l where `mask` is true; returns how many there are.
+// The lanes that are set in each mask of 8 bits, first ones first.
+struct SetLanes {
+  uint8_t of[256][8];
+  constexpr SetLanes() : of{} {
+    for (int mask = 0; mask < 256; ++mask)
+      for (int lane = 0, at = 0; lane < 8; ++lane)
+        if (mask >> lane & 1) of[mask][at++] = uint8_t(lane);
+  }
+};
+constexpr SetLanes SET_LANES;
+
+// Appends first + l for every lane l where `mask` is true; returns how many there are. May write LANES numbers.
 static inline int64_t append(Ints mask, int32_t first, int32_t* to) {
-  int64_t count = 0;
-  for (unsigned on = unsigned(_mm256_movemask_ps(__m256(mask))); on; on &= on - 1)
-    to[count++] = first + __builtin_ctz(on);
-  return count;
+  // Branches would often be mispredicted, which costs more than the write.
+  const unsigned on = unsigned(_mm256_movemask_ps(__m256(mask)));
+  const __m256i lanes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(SET_LANES.of[on])));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), __m256i(Ints(lanes) + first));
+  return __builtin_popcount(on);
 }
 
 // Writes the lanes, which fit into 8 bits, as LANES bytes.
