@@ -2,8 +2,7 @@
 // the product, so dense pre-activations never reach memory. Features are the rows of the left operand and tokens the
 // columns of the right one. Hence W_enc needs no packing, and the entries are sorted by feature, then token, which is
 // the order that the decoder and the update need.
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v4,amx-tile,amx-bf16,avx512bf16")
+COMPILE_FOR("arch=x86-64-v4,amx-tile,amx-bf16,avx512bf16")
 namespace amx {
 
 struct alignas(64) TileConfig {
@@ -172,4 +171,4 @@ int64_t amx_encode(const bf16* tiles, int64_t d, const float* b_enc, const float
   return amx::encode(tiles, (d + 31) / 32, b_enc, threshold, packed, n, d_sae, ptr, toks, vals, capacity);
 }
 }
-#pragma GCC pop_options
+COMPILE_FOR_ALL

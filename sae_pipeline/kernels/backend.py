@@ -1,9 +1,9 @@
 """The choice of kernels, made once per process and device and printed on stderr.
 
-    auto        the best of the next five that the device can run
+    auto        the best of the next six that the device can run
     triton      CUDA
     amx         CPU: avx512, with the encoder on AMX tiles in bf16
-    avx512, avx2, plain
+    avx512, avx2, neon, plain
     reference   plain torch; `auto` uses it where there is no compiler, or where a card's kernels give wrong results
 
 The environment variable SAE_KERNELS names the kernels; an argument overrides it.
@@ -18,13 +18,13 @@ import torch
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.kernels.build import BuildError
-from sae_pipeline.kernels.cpu import HAS_AMX, HAS_AVX2, HAS_AVX512, CpuKernels, cpu_features
+from sae_pipeline.kernels.cpu import HAS_AMX, HAS_AVX2, HAS_AVX512, HAS_NEON, CpuKernels, cpu_features
 from sae_pipeline.machine.memory import out_of_memory
 
 if TYPE_CHECKING:
     from sae_pipeline.kernels.gpu import TritonKernels
 
-CPU_REQUIREMENTS = {"amx": HAS_AMX, "avx512": HAS_AVX512, "avx2": HAS_AVX2, "plain": 0}
+CPU_REQUIREMENTS = {"amx": HAS_AMX, "avx512": HAS_AVX512, "avx2": HAS_AVX2, "neon": HAS_NEON, "plain": 0}
 """The CPU kernels, best first, and the bits of `cpu_features` that each requires."""
 
 
@@ -72,8 +72,10 @@ def _choose_cpu(requested: str) -> CpuKernels | None:
     name = next(n for n, bit in CPU_REQUIREMENTS.items() if bit & has == bit) if requested == "auto" else requested
     if CPU_REQUIREMENTS[name] & has != CPU_REQUIREMENTS[name]:
         raise UserError(f"This CPU lacks the instructions for the SAE kernels {name!r}; use auto.")
-    print(f"SAE kernels: {name}", file=sys.stderr)
-    return CpuKernels("avx512" if name == "amx" else name, amx=name == "amx")
+    kernels = CpuKernels("avx512" if name == "amx" else name, amx=name == "amx")
+    alone = "" if kernels.threads else ", on one thread, because the compiler lacks OpenMP"
+    print(f"SAE kernels: {name}{alone}", file=sys.stderr)
+    return kernels
 
 
 @cache

@@ -10,14 +10,17 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 SOURCES = (
-    "sparse.cpp", "sparse_body.h", "cofiring.h", "amx_encoder.h", "int8_encoder.h", "int8_avx2.h", "int8_vnni.h"
+    "sparse.cpp", "sparse_body.h", "cofiring.h", "amx_encoder.h", "int8_encoder.h", "int8_avx2.h", "int8_vnni.h",
+    "int8_neon.h",
 )  # fmt: skip
-FLAGS = ("-std=c++20", "-O3", "-fopenmp", "-shared", "-fPIC", "-w")
+FLAGS = ("-std=c++20", "-O3", "-shared", "-fPIC", "-w")
 
 
 class BuildError(Exception):
@@ -34,29 +37,63 @@ def cache_folder() -> Path:
 @cache
 def load() -> ctypes.CDLL:
     """The library of kernels, compiled first if it is not in the cache (seconds). Raises BuildError."""
-    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("c++")
+    named = (os.environ.get("CXX", "g++"), "c++", "clang++")
+    compiler = next((found for found in map(shutil.which, named) if found), None)
     if compiler is None:
-        raise BuildError("no C++ compiler (g++) was found")
-    folder = Path(__file__).parent
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    key = hashlib.sha256("\0".join([version, *FLAGS, *((folder / s).read_text("utf-8") for s in SOURCES)]).encode())
-    path = cache_folder() / f"kernels-{key.hexdigest()[:16]}.so"
+        raise BuildError("no C++ compiler (g++ or clang++) was found")
     try:
-        if not path.exists():
-            _compile(compiler, folder / SOURCES[0], path)
-        return ctypes.CDLL(str(path))
+        return ctypes.CDLL(str(_library(compiler)))
     except OSError as error:
         raise BuildError(f"the compiled kernels could not be stored or loaded ({error})") from error
 
 
-def _compile(compiler: str, source: Path, path: Path) -> None:
-    """Compile `source` to the library `path`."""
+def _library(compiler: str) -> Path:
+    """The library's file, with the best of `_openmp` that this compiler has."""
+    folder = Path(__file__).parent
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    sources = [(folder / name).read_text("utf-8") for name in SOURCES]
+    for openmp in _openmp():
+        flags = [*FLAGS, *openmp]
+        key = hashlib.sha256("\0".join([version, *flags, *sources]).encode())
+        path = cache_folder() / f"kernels-{key.hexdigest()[:16]}.so"
+        if path.exists():
+            return path
+        if _works(compiler, flags):
+            break
+    _compile([compiler, *flags, str(folder / SOURCES[0])], path)
+    return path
+
+
+def _openmp() -> list[list[str]]:
+    """Flags for OpenMP, best first; the last are for loops over vectors alone, which every compiler has.
+
+    Apple's clang has the pragmas but no library, so it takes torch's. A second one would end the process.
+    """
+    flags = [["-fopenmp"]]
+    torch = find_spec("torch")
+    if sys.platform == "darwin" and torch and torch.origin:
+        library = Path(torch.origin).parent / "lib" / "libomp.dylib"
+        flags.append(["-Xclang", "-fopenmp", str(library), f"-Wl,-rpath,{library.parent}"])
+    return [*flags, ["-fopenmp-simd"]]
+
+
+def _run(command: list[str]) -> str:
+    """Run a compiler. Returns what it says where it fails, else nothing."""
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (run.stderr.strip()[-300:] or f"exit code {run.returncode}") if run.returncode else ""
+
+
+def _works(compiler: str, flags: list[str]) -> bool:
+    """Whether an empty library can be compiled."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return not _run([compiler, *flags, "-x", "c++", os.devnull, "-o", str(Path(scratch) / "empty.so")])
+
+
+def _compile(command: list[str], path: Path) -> None:
+    """Compile the library `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         built = Path(scratch) / "kernels.so"
-        run = subprocess.run(
-            [compiler, *FLAGS, str(source), "-o", str(built)], capture_output=True, text=True, check=False
-        )
-        if run.returncode:
-            raise BuildError(f"{compiler} failed: {run.stderr.strip()[-300:]}")
+        if failure := _run([*command, "-o", str(built)]):
+            raise BuildError(f"{command[0]} failed: {failure}")
         built.replace(path)

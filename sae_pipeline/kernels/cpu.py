@@ -14,9 +14,17 @@ from torch import Tensor
 from sae_pipeline.kernels.build import load
 from sae_pipeline.kernels.reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule, stack
 
-HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI = 1, 2, 4, 8
+HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI, HAS_NEON, HAS_DOTPROD, HAS_I8MM = (1 << bit for bit in range(7))
 _CHUNK = 1 << 21  # numbers in a dense block of pre-activations: 8 MiB, which are still in cache when compressed
-_SPARSE = {"avx2": 0.06, "vnni": 0.25}  # share of active entries up to which the int8 encoder is the faster one
+_INT8 = {
+    "avx512": {"vnni": HAS_VNNI, "avx2": HAS_AVX2},
+    "avx2": {"avx2": HAS_AVX2},
+    "neon": {"i8mm": HAS_I8MM, "dotprod": HAS_DOTPROD},
+}
+"""The int8 encoders of each instruction set, best first, and the bits that they require."""
+# The share of active entries up to which the int8 encoder is the faster one. On ARM64, bytes are as much faster as with
+# VNNI, so it is assumed to be the same there.
+_SPARSE = {"avx2": 0.06, "vnni": 0.25, "i8mm": 0.25, "dotprod": 0.25}
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float64: "f64"}
 
 path_counts: Counter[str] = Counter()
@@ -41,7 +49,7 @@ def _at(tensor: Tensor | None) -> c_void_p:
 
 
 def cpu_features() -> int:
-    """What this CPU can run, as bits HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI. Raises BuildError without a compiler."""
+    """What this CPU can run, as the bits HAS_…. Raises BuildError without a compiler."""
     return int(load().cpu_features())
 
 
@@ -49,13 +57,14 @@ class CpuKernels:
     """The kernels of one instruction set."""
 
     def __init__(self, isa: str, amx: bool = False) -> None:
-        """`isa` is "avx512", "avx2" or "plain"; `amx` adds the encoder on AMX tiles, which needs avx512."""
+        """`isa` is "avx512", "avx2", "neon" or "plain"; `amx` adds the encoder on AMX tiles, which needs avx512."""
         self.name = "amx" if amx else isa
         self.amx = amx
-        self._isa = isa
+        self._isa = "plain" if isa == "neon" else isa  # ARM64's own compiler makes NEON of the plain ones
         self._lib = load()
+        self.threads = bool(self._lib.has_openmp())
         has = self._lib.cpu_features()  # this call also requests the tile registers from the operating system
-        self._int8 = "vnni" if isa == "avx512" and has & HAS_VNNI else "avx2"
+        self._int8 = next((name for name, bit in _INT8.get(isa, {}).items() if has & bit), None)
         if amx:
             self._lib.amx_encode.restype = c_int64
 
@@ -147,19 +156,21 @@ class CpuKernels:
     @property
     def preselects(self) -> bool:
         """Whether a fast, coarse product finds the entries that may be active, so that fp32 computes only those."""
-        return self._isa != "plain"
+        return self._int8 is not None
 
     def encode_by_feature(self, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None) -> Lists:
         """See reference.encode_by_feature. 8-bit integers preselect the entries where the CPU is fast at them."""
-        lists = self.encode_int8(x, W_enc, b_enc, threshold) if self.preselects else None
+        lists = self.encode_int8(x, W_enc, b_enc, threshold)
         path_counts["encode.dense" if lists is None else "encode.preselected"] += 1
         return self._encode_dense(x, W_enc, b_enc, threshold) if lists is None else lists
 
     def encode_int8(self, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None) -> Lists | None:
         """`encode_by_feature` by preselection in 8-bit integers; the values are computed in fp32.
 
-        None where so many entries are active, or may be, that a dense product is faster.
+        None where the CPU is not fast at it, and where so many entries are or may be active that a dense product is.
         """
+        if self._int8 is None:
+            return None
         x, W_enc, b_enc = x.contiguous(), W_enc.contiguous(), b_enc.contiguous()
         threshold = None if threshold is None else threshold.contiguous()
         (n, d), d_sae = x.shape, len(b_enc)

@@ -1,8 +1,9 @@
 // Sparse products and the fused training step for SAEs on the CPU. cpu.py calls the plain C interface through ctypes.
-// The build needs neither torch's headers nor a build system: g++ -O3 -fopenmp -shared.
+// The build needs neither torch's headers nor a build system: g++ or clang++ with -O3 -fopenmp -shared.
 //
 // sparse_body.h is compiled for three instruction sets, and its functions carry the suffix _avx512, _avx2 or _plain.
-// Python picks the suffix once, from cpu_features(). The encoders that need AMX or VNNI have files of their own.
+// On ARM64, _plain is NEON, which every such chip has. Python picks the suffix once, from cpu_features(). The encoders
+// that need AMX, VNNI, or the ARM64 chips' products of bytes have files of their own.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -13,7 +14,27 @@
 #include <numeric>
 #include <vector>
 
-#include <omp.h>
+#ifdef _OPENMP
+extern "C" int omp_get_max_threads(), omp_get_num_threads(), omp_get_thread_num();  // Apple's clang lacks <omp.h>
+#else  // one thread
+static inline int omp_get_max_threads() { return 1; }
+static inline int omp_get_num_threads() { return 1; }
+static inline int omp_get_thread_num() { return 0; }
+#endif
+
+// COMPILE_FOR(chip) ... COMPILE_FOR_ALL: functions in between use the instructions that `chip` names.
+#define PRAGMA(text) _Pragma(#text)
+#ifdef __clang__
+#define COMPILE_FOR(chip) PRAGMA(clang attribute push(__attribute__((target(chip))), apply_to = function))
+#define COMPILE_FOR_ALL PRAGMA(clang attribute pop)
+#define WITH
+#define WIDE
+#else
+#define COMPILE_FOR(chip) PRAGMA(GCC push_options) PRAGMA(GCC target(chip))
+#define COMPILE_FOR_ALL PRAGMA(GCC pop_options)
+#define WITH "arch=armv8.2-a+"
+#define WIDE ",prefer-vector-width=512"
+#endif
 
 struct bf16 {
   uint16_t bits;
@@ -94,38 +115,70 @@ struct Gathering {
 #include <unistd.h>
 
 #define ISA(name) name##_avx512
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
+COMPILE_FOR("arch=x86-64-v4" WIDE)
 namespace avx512 {
 #include "sparse_body.h"
 #include "cofiring.h"
 }
-#pragma GCC pop_options
+COMPILE_FOR_ALL
 #undef ISA
 
 #define ISA(name) name##_vnni
 #define PRIMITIVES "int8_vnni.h"
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v4,avx512vnni,prefer-vector-width=512")
+COMPILE_FOR("arch=x86-64-v4,avx512vnni" WIDE)
 namespace vnni {
 #include "int8_encoder.h"
 }
-#pragma GCC pop_options
+COMPILE_FOR_ALL
 #undef PRIMITIVES
 #undef ISA
 
 #define ISA(name) name##_avx2
 #define PRIMITIVES "int8_avx2.h"
-#pragma GCC push_options
-#pragma GCC target("arch=x86-64-v3")
+COMPILE_FOR("arch=x86-64-v3")
 namespace avx2 {
 #include "sparse_body.h"
 #include "cofiring.h"
 #include "int8_encoder.h"
 }
-#pragma GCC pop_options
+COMPILE_FOR_ALL
 #undef PRIMITIVES
 #undef ISA
+#endif
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#ifdef __APPLE__
+#include <sys/sysctl.h>
+#else
+#include <sys/auxv.h>
+#endif
+
+// clang declares the products of bytes for a part of a file since version 16, which is Apple's 15.
+#if !defined(__clang__) || __clang_major__ >= 16 || (defined(__apple_build_version__) && __clang_major__ >= 15)
+#define PRIMITIVES "int8_neon.h"
+#define ISA(name) name##_dotprod
+COMPILE_FOR(WITH "dotprod")
+namespace dotprod {
+#include "int8_encoder.h"
+}
+COMPILE_FOR_ALL
+#undef ISA
+
+#define ISA(name) name##_i8mm
+#define I8MM
+COMPILE_FOR(WITH "i8mm")
+namespace i8mm {
+#include "int8_encoder.h"
+}
+COMPILE_FOR_ALL
+#undef I8MM
+#undef ISA
+#undef PRIMITIVES
+#define HAS_BYTES true
+#else
+#define HAS_BYTES false
+#endif
 #endif
 
 #define ISA(name) name##_plain
@@ -135,21 +188,52 @@ namespace plain {
 }
 #undef ISA
 
-enum { HAS_AVX2 = 1, HAS_AVX512 = 2, HAS_AMX = 4, HAS_VNNI = 8 };
+extern "C" int has_openmp() {
+#ifdef _OPENMP
+  return 1;
+#else
+  return 0;
+#endif
+}
+
+enum { HAS_AVX2 = 1, HAS_AVX512 = 2, HAS_AMX = 4, HAS_VNNI = 8, HAS_NEON = 16, HAS_DOTPROD = 32, HAS_I8MM = 64 };
 
 #if defined(__x86_64__)
 extern "C" int cpu_features() {
   __builtin_cpu_init();
   int has = 0;
-  if (__builtin_cpu_supports("x86-64-v3")) has |= HAS_AVX2;
-  if (__builtin_cpu_supports("x86-64-v4")) has |= HAS_AVX512;
+  // spelled out, because clang lacks the names x86-64-v3 and x86-64-v4 here
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+    has |= HAS_AVX2;
+  if ((has & HAS_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    has |= HAS_AVX512;
   if ((has & HAS_AVX512) && __builtin_cpu_supports("avx512vnni")) has |= HAS_VNNI;
+#ifndef __clang__
   // Linux gives a process the tile registers only on request: arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA).
   if ((has & HAS_AVX512) && __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, 0x1023, 18) == 0)
     has |= HAS_AMX;
+#endif
   return has;
 }
+#ifndef __clang__  // which does not compile the body of a parallel region for the chip that is named
 #include "amx_encoder.h"
+#endif
+#elif defined(__aarch64__)
+extern "C" int cpu_features() {
+#ifdef __APPLE__
+  const auto has = [](const char* feature) {
+    int on = 0;
+    size_t size = sizeof(on);
+    return sysctlbyname(feature, &on, &size, nullptr, 0) == 0 && on;
+  };
+  const bool dotprod = has("hw.optional.arm.FEAT_DotProd"), i8mm = has("hw.optional.arm.FEAT_I8MM");
+#else
+  const bool dotprod = getauxval(AT_HWCAP) & (1 << 20);  // HWCAP_ASIMDDP, which old headers lack
+  const bool i8mm = getauxval(AT_HWCAP2) & (1 << 13);    // HWCAP2_I8MM
+#endif
+  return HAS_NEON | (HAS_BYTES && dotprod ? HAS_DOTPROD : 0) | (HAS_BYTES && dotprod && i8mm ? HAS_I8MM : 0);
+}
 #else
 extern "C" int cpu_features() { return 0; }
 #endif
