@@ -4,10 +4,11 @@
 line is one JSON object.
 
 There are two encoders: MiniLM (6 layers, d 384, layer 4), and one of FinBERT's size (12 layers, d 768, layer 8), which
-has the configuration of ProsusAI/finbert and random weights. Each way is timed on a few steps or headlines: of the real
-data if it lies beside the checkout, else of the built-in sample. The times are extrapolated to the real training set of
-8,463 headlines with 167,614 tokens of words, and 3 passes. `--device cuda` measures on a card; `make bench-gpu`
-measures more of it there.
+has the configuration of ProsusAI/finbert and random weights. Each way is timed on a few steps or headlines: of the
+real data if it lies beside the checkout, else of the built-in sample. The times are extrapolated to the real training
+set of 8,463 headlines with 167,614 tokens of words, and 3 passes. `busy_neighbour_factor` says how many times as long
+MiniLM's fine-tuning and extraction take beside a program that keeps one core busy; see neighbour.py. `--device cuda`
+measures on a card; `make bench-gpu` measures more of it there.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import json
 import os
 import platform
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +30,7 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
+from benchmarks.neighbour import busy_neighbour_factor
 from benchmarks.peers.speed import clock
 from benchmarks.train import device_name, device_of
 from sae_pipeline.activations.batches import HeldTokens
@@ -40,6 +44,7 @@ from sae_pipeline.headlines.dataset import Headlines, load_headlines
 from sae_pipeline.headlines.labels import FINANCIAL
 from sae_pipeline.headlines.tokens import TokenizedHeadline, collate, shuffled_batches, tokenize
 from sae_pipeline.machine.device import autocast, dtype_name
+from sae_pipeline.machine.threads import wait_asleep
 from sae_pipeline.sae.autoencoder import SaeConfig
 from sae_pipeline.sae.training import Job, sparsity_weight, train_saes
 from sae_pipeline.schema.run import Hookpoint
@@ -56,19 +61,63 @@ def main() -> None:
     parser.add_argument("--encoders", nargs="*", default=["minilm"] if QUICK else ["minilm", "finbert"])
     parser.add_argument("--only-layers", action="store_true", help="only the extraction of several layers")
     parser.add_argument("--device", help="cpu or cuda; none: the CPU")
+    parser.add_argument("--once", choices=("fine_tuning", "extraction"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     device = device_of(arguments.device)
     found = REAL_DATA.is_dir()
     source, test = (str(REAL_DATA / f"sent_{split}.csv") if found else None for split in ("train", "valid"))
     headlines = load_headlines(HeadlinesConfig(source=source or "sample", test_source=test))
+    if arguments.once:
+        print(once(arguments.once, headlines))
+        return
+    wait_asleep()  # in the processes that run once, as in the program's own
     place = f"{device_name(device)}, {torch.get_num_threads()} threads, products in {dtype_name(device, 'auto')}"
     print(f"{'real' if found else 'built-in'} headlines, {place}")
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.encoders:
             results[name] = measure(name, headlines, Path(folder), arguments.only_layers, device)
+    factors = {}
+    if device.type == "cpu" and not QUICK and not arguments.only_layers:
+        for work in ("fine_tuning", "extraction"):
+            factors[work] = busy_neighbour_factor(partial(in_a_process, work))
+            print(f"Beside a busy neighbour, {work.replace('_', '-')} takes {factors[work]} times as long.")
     versions = {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads()}
-    print(json.dumps({"quick": QUICK, "encoders": results, "device": device_name(device), **versions}))
+    print(
+        json.dumps(
+            {
+                "quick": QUICK,
+                "encoders": results,
+                "busy_neighbour_factor": factors,
+                "device": device_name(device),
+                **versions,
+            }
+        )
+    )
+
+
+def in_a_process(work: str) -> float:
+    """Run `once` in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.extract", "--once", work]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+
+
+def once(work: str, headlines: Headlines) -> float:
+    """Seconds of 40 steps of MiniLM's fine-tuning, or of extracting its layer 4 on the training headlines."""
+    network, tokenizer, *_ = load_for("minilm", FINANCIAL)
+    tokenized = tokenize(tokenizer, headlines.train.texts, 128, True)
+    with tempfile.TemporaryDirectory() as folder:
+        if work == "fine_tuning":
+            few = headlines.dev.first(64)
+            small = replace(headlines, train=headlines.train.first(40 * BATCH), dev=few, test=few)
+            config = FinetuneConfig(model="minilm", epochs=1, batch_size=BATCH)
+            places, log = (Path(folder) / "store", Path(folder) / "checkpoints"), no_tracking("bench", {})
+            made = finetune(small, HeadlinesConfig(), config, *places, torch.device("cpu"), log)
+            return classifier_record(made).seconds
+        started = time.perf_counter()
+        for batch in read_batches(network, tokenized, tokenizer.pad_token_id, 4, "words", precision="auto"):
+            batch.acts.half()
+        return time.perf_counter() - started
 
 
 def measure(name: str, headlines: Headlines, folder: Path, only_layers: bool, device: torch.device) -> dict[str, Any]:

@@ -14,10 +14,12 @@ import tempfile
 import time
 import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from benchmarks.neighbour import busy_neighbour
 
 ROOT = Path(__file__).resolve().parents[1]
 _FIRST_STEP, _SECONDS = 8, 8.0  # steps before are left out; then this long
@@ -129,8 +131,7 @@ def busy() -> dict[str, Any]:
 def steps_per_second(variables: dict[str, str], neighbours: int) -> float:
     """The speed of the demo's fine-tuning as its progress bar tells it, after the first steps."""
     own = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "TQDM_DISABLE")}
-    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(neighbours)]
-    with tempfile.TemporaryDirectory() as root:
+    with busy_neighbour() if neighbours else nullcontext(), tempfile.TemporaryDirectory() as root:
         command = [sys.executable, "-m", "sae_pipeline", "finetune", "--preset", "demo", "--root", root]
         environment = {**own, "HF_HUB_OFFLINE": "1", **variables}
         tuning = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
@@ -141,9 +142,8 @@ def steps_per_second(variables: dict[str, str], neighbours: int) -> float:
             while (last := next(steps))[0] < first[0] + _SECONDS:
                 pass
         finally:
-            for process in (tuning, *spinning):
-                process.kill()
-                process.wait()
+            tuning.kill()
+            tuning.wait()
     return (last[1] - first[1]) / (last[0] - first[0])
 
 

@@ -12,10 +12,11 @@ other libraries and kinds). The last line is one JSON object.
 - The floor is torch's encoder product alone, in bf16 where the chip is fast at it, else in fp32.
 
 Each training has a process of its own, in which memory is counted above the data. Rates are of the optimiser steps,
-with the batches given. `--peers-python` names an interpreter with benchmarks/peers/requirements.txt, which `make peers`
-makes. With `--device cuda` all of this is measured on a card, with the card's memory; `make bench-gpu` measures more of
-it there. `other_cpu` is the share of the CPU that other programs took meanwhile: if it is high, do not trust the
-figures.
+with the batches given. `--peers-python` names an interpreter with benchmarks/peers/requirements.txt, which `make
+peers` makes. `busy_neighbour_factor` says how many times as long training at 384 x 32k takes beside a program that
+keeps one core busy; see neighbour.py. With `--device cuda` all of this is measured on a card, with the card's memory;
+`make bench-gpu` measures more of it there. `other_cpu` is the share of the CPU that other programs took meanwhile: if
+it is high, do not trust the figures.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.neighbour import busy_neighbour_factor
 from benchmarks.peers.speed import clock, peak, quality, reset_peak
 from sae_pipeline.activations.reading import read_batches
 from sae_pipeline.classifier.pretrained import load_pretrained
@@ -41,6 +43,7 @@ from sae_pipeline.headlines.dataset import load_headlines
 from sae_pipeline.headlines.tokens import tokenize
 from sae_pipeline.kernels import path_counts
 from sae_pipeline.machine.device import pick_device, use_bf16
+from sae_pipeline.machine.threads import wait_asleep
 from sae_pipeline.sae.kinds import nested_prefixes, stepper, unit_rows
 from sae_pipeline.sae.training import Sparsity, learning_rate_factor, sparsity_weight
 from sae_pipeline.schema.kinds import KINDS, Kind
@@ -66,18 +69,21 @@ def main() -> None:
     parser.add_argument("--no-kinds", action="store_true", help="leave out the rows of all kinds at width 384")
     parser.add_argument("--device", help="cpu or cuda; none: the CPU")
     parser.add_argument("--train", nargs=3, metavar=("KIND", "DATA.pt", "D_SAE"), help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     device = device_of(arguments.device)
     if arguments.train:
         kind, path, d_sae = arguments.train
-        print(json.dumps(trained(kind, torch.load(path, mmap=True), int(d_sae), device)))
+        print(json.dumps(trained(kind, torch.load(path, mmap=True), int(d_sae), device, arguments.steps)))
         return
+    wait_asleep()  # in the processes that train, as in the program's own
     peers = OTHERS if arguments.peers_python.exists() and not QUICK else ()
     print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     if not peers:
         print(f"Peers are left out: {'QUICK' if QUICK else f'there is no {arguments.peers_python}'}.")
     print(f"{'':28}{'tokens/s':>10} {'of floor':>9} {'FVU':>7} {'L0':>7} {'peak MiB':>9} {'silent':>7}")
     figures: list[dict[str, Any]] = []
+    factor = None
     started, used_before = time.perf_counter(), used_by_others()
     with tempfile.TemporaryDirectory() as folder:
         for d_in in arguments.widths:
@@ -88,11 +94,18 @@ def main() -> None:
                 figures.append(compare(data["train"], path, d_sae, peers, arguments.peers_python, device))
                 if d_in == 384 and not (arguments.no_kinds or QUICK):
                     figures[-1]["kinds"] = every_kind(path, d_sae, device)
+                if (d_in, d_sae) == (384, 32768) and device.type == "cpu" and not QUICK:
+                    factor = busy_neighbour_factor(
+                        lambda path=path: 1 / ours("ours", path, 32768, device, 60)["tokens_per_s"]
+                    )
+                    print(f"Beside a busy neighbour, training at 384 x 32k takes {factor} times as long.")
     others = (used_by_others() - used_before) / (time.perf_counter() - started) / (os.cpu_count() or 1)
     print(f"Other programs used {others:.0%} of the CPU meanwhile.")
     versions = {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads()}
     place = {"device": device_name(device), **versions}
-    print(json.dumps({"quick": QUICK, "results": figures, "other_cpu": others, **place}))
+    print(
+        json.dumps({"quick": QUICK, "results": figures, "busy_neighbour_factor": factor, "other_cpu": others, **place})
+    )
 
 
 def device_of(name: str | None) -> torch.device:
@@ -167,17 +180,22 @@ def every_kind(path: Path, d_sae: int, device: torch.device) -> dict[str, Any]:
     return rows
 
 
-def ours(kind: str, path: Path, d_sae: int, device: torch.device) -> dict[str, Any]:
+def ours(kind: str, path: Path, d_sae: int, device: torch.device, steps: int | None = None) -> dict[str, Any]:
     """Run `trained` in a process of its own."""
     program = [sys.executable, "-m", "benchmarks.train", "--device", device.type]
-    command = [*program, "--train", kind, str(path), str(d_sae)]
+    command = [*program, "--train", kind, str(path), str(d_sae), *(["--steps", str(steps)] if steps else [])]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     row: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return row
 
 
-def trained(name: str, data: dict[str, Tensor], d_sae: int, device: torch.device) -> dict[str, Any]:
-    """Train for three passes, with QUICK at 32k for one. "ours" is the default recipe; other names are kinds."""
+def trained(
+    name: str, data: dict[str, Tensor], d_sae: int, device: torch.device, steps: int | None = None
+) -> dict[str, Any]:
+    """Train for three passes, with QUICK at 32k for one; or take `steps`.
+
+    "ours" is the default recipe; other names are kinds.
+    """
     train = data["train"].to(device)
     d_in = train.shape[1]
     kind: Kind = "relu" if name == "ours" else name
@@ -190,7 +208,9 @@ def trained(name: str, data: dict[str, Tensor], d_sae: int, device: torch.device
     torch.mm(train[:BATCH], train[:BATCH].T)  # starts the threads
     before = reset_peak(device.type)
     step = stepper(kind, unit_rows(d_sae, d_in, generator).to(device), 64, nested_prefixes(d_sae))
-    order = [rows for _ in range(epochs) for rows in torch.randperm(len(train), generator=generator).split(batch)]
+    order = [rows for _ in range(epochs) for rows in torch.randperm(len(train), generator=generator).split(batch)][
+        :steps
+    ]
     seconds, last_fired = 0.0, torch.full((d_sae,), -1, device=device)
     for i, rows in enumerate(order):
         x = train[rows.to(device)]
@@ -201,7 +221,7 @@ def trained(name: str, data: dict[str, Tensor], d_sae: int, device: torch.device
         seconds += clock(device.type) - started
         last_fired[stats.counts > 0] = i
     figures = {
-        "tokens_per_s": epochs * len(train) / seconds,
+        "tokens_per_s": sum(map(len, order)) / seconds,
         "peak_mib": peak(device.type) - before,
         "silent": float((last_fired < len(order) - len(order) // epochs).float().mean()),
     }

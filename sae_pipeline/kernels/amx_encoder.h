@@ -125,22 +125,21 @@ static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, cons
                       int64_t capacity) {
   const int n_threads = omp_get_max_threads();
   const int64_t blocks = (d_sae + 31) / 32, pairs = (n + 31) / 32, room = pairs * 32 + 16;
-  Gathering gathering{toks, vals, capacity};
+  Gathering gathering{ptr, d_sae, toks, vals, capacity};
 #pragma omp parallel num_threads(n_threads)
   {
     TileConfig config;
     for (int i = 0; i < 8; ++i) config.colsb[i] = 64, config.rows[i] = 16;
     _tile_loadconfig(&config);
-    const int me = omp_get_thread_num(), all = omp_get_num_threads();
-    const int64_t from = blocks * me / all, to = blocks * (me + 1) / all;
     static thread_local ThreadEntries found;  // kept between calls
-    found.toks.clear(), found.vals.clear();
+    found.clear();
     float* space = scratch(size_t(64 * room + pairs * 1024) + 16);
     space += (64 - reinterpret_cast<uintptr_t>(space) % 64) % 64 / 4;
     Tile* partial = reinterpret_cast<Tile*>(space);
     float* block_vals = space + pairs * 1024;
     int32_t* block_toks = reinterpret_cast<int32_t*>(block_vals + 32 * room);
-    for (int64_t b = from; b < to && int64_t(found.toks.size()) <= capacity; ++b) {
+    for (int64_t b; (b = gathering.next_block()) < blocks && int64_t(found.toks.size()) <= capacity;) {
+      found.blocks.push_back({b * 32, int64_t(found.toks.size())});
       int64_t count[32] = {};
       const int64_t here = std::min<int64_t>(32, d_sae - b * 32);
       Bounds bounds;
@@ -159,7 +158,7 @@ static int64_t encode(const bf16* tiles, int64_t steps, const float* b_enc, cons
     _tile_release();
     gathering.take(found);
   }
-  return gathering.finish(ptr, d_sae);
+  return gathering.total;
 }
 }  // namespace amx
 

@@ -1,9 +1,9 @@
 """The choice of kernels, made once per process and device and printed on stderr.
 
-    auto        the best of the next six that the device can run
+    auto        the best of the next seven that the device can run
     triton      CUDA
     amx         CPU: avx512, with the encoder on AMX tiles in bf16
-    avx512, avx2, neon, plain
+    avx512, avxvnni, avx2, neon, plain
     reference   plain torch; `auto` uses it where there is no compiler, or where a card's kernels give wrong results
 
 The environment variable SAE_KERNELS names the kernels; an argument overrides it.
@@ -18,13 +18,20 @@ import torch
 
 from sae_pipeline.errors import UserError
 from sae_pipeline.kernels.build import BuildError
-from sae_pipeline.kernels.cpu import HAS_AMX, HAS_AVX2, HAS_AVX512, HAS_NEON, CpuKernels, cpu_features
+from sae_pipeline.kernels.cpu import HAS_AMX, HAS_AVX2, HAS_AVX512, HAS_AVXVNNI, HAS_NEON, CpuKernels, cpu_features
 from sae_pipeline.machine.memory import out_of_memory
 
 if TYPE_CHECKING:
     from sae_pipeline.kernels.gpu import TritonKernels
 
-CPU_REQUIREMENTS = {"amx": HAS_AMX, "avx512": HAS_AVX512, "avx2": HAS_AVX2, "neon": HAS_NEON, "plain": 0}
+CPU_REQUIREMENTS = {
+    "amx": HAS_AMX,
+    "avx512": HAS_AVX512,
+    "avxvnni": HAS_AVX2 | HAS_AVXVNNI,
+    "avx2": HAS_AVX2,
+    "neon": HAS_NEON,
+    "plain": 0,
+}
 """The CPU kernels, best first, and the bits of `cpu_features` that each requires."""
 
 

@@ -14,17 +14,18 @@ from torch import Tensor
 from sae_pipeline.kernels.build import load
 from sae_pipeline.kernels.reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule, stack
 
-HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI, HAS_NEON, HAS_DOTPROD, HAS_I8MM = (1 << bit for bit in range(7))
+HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI, HAS_NEON, HAS_DOTPROD, HAS_I8MM, HAS_AVXVNNI = (1 << bit for bit in range(8))
 _CHUNK = 1 << 21  # numbers in a dense block of pre-activations: 8 MiB, which are still in cache when compressed
 _INT8 = {
     "avx512": {"vnni": HAS_VNNI, "avx2": HAS_AVX2},
+    "avxvnni": {"avxvnni": HAS_AVXVNNI},
     "avx2": {"avx2": HAS_AVX2},
     "neon": {"i8mm": HAS_I8MM, "dotprod": HAS_DOTPROD},
 }
 """The int8 encoders of each instruction set, best first, and the bits that they require."""
 # The share of active entries up to which the int8 encoder is the faster one. On ARM64, bytes are as much faster as with
 # VNNI, so it is assumed to be the same there.
-_SPARSE = {"avx2": 0.06, "vnni": 0.25, "i8mm": 0.25, "dotprod": 0.25}
+_SPARSE = {"avx2": 0.06, "avxvnni": 0.12, "vnni": 0.25, "i8mm": 0.25, "dotprod": 0.25}
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float64: "f64"}
 
 path_counts: Counter[str] = Counter()
@@ -57,10 +58,11 @@ class CpuKernels:
     """The kernels of one instruction set."""
 
     def __init__(self, isa: str, amx: bool = False) -> None:
-        """`isa` is "avx512", "avx2", "neon" or "plain"; `amx` adds the encoder on AMX tiles, which needs avx512."""
+        """`isa` is one of backend.CPU_REQUIREMENTS but amx; `amx` adds the encoder on AMX tiles, which needs avx512."""
         self.name = "amx" if amx else isa
         self.amx = amx
-        self._isa = "plain" if isa == "neon" else isa  # ARM64's own compiler makes NEON of the plain ones
+        # ARM64's own compiler makes NEON of the plain ones. AVX-VNNI is AVX2 with another encoder.
+        self._isa = {"neon": "plain", "avxvnni": "avx2"}.get(isa, isa)
         self._lib = load()
         self.threads = bool(self._lib.has_openmp())
         has = self._lib.cpu_features()  # this call also requests the tile registers from the operating system

@@ -233,13 +233,11 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
   const int64_t width = padded(d), share = (d_sae + n_threads - 1) / n_threads;
   const int64_t features = std::max(ROWS, std::min({FEATURES, L2 / 4 / width, share + ROWS - 1}) / ROWS * ROWS);
   const int64_t blocks = (d_sae + features - 1) / features;
-  Gathering gathering{toks, vals, capacity, d_sae * n / WORTH};
+  Gathering gathering{ptr, d_sae, toks, vals, capacity, d_sae * n / WORTH};
 #pragma omp parallel num_threads(n_threads)
   {
-    const int me = omp_get_thread_num(), all = omp_get_num_threads();
-    const int64_t from = blocks * me / all, to = blocks * (me + 1) / all;
     static thread_local ThreadEntries found;  // kept between calls
-    found.toks.clear(), found.vals.clear();
+    found.clear();
     Candidates candidates;
     Rows rows;
     Lists lists;
@@ -249,7 +247,7 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
     lists.vals = rows.row + width + features * width / 4;
     lists.toks = reinterpret_cast<int32_t*>(lists.vals + features * lists.room);
     int64_t computed = 0;
-    for (int64_t b = from; b < to; ++b) {
+    for (int64_t b; (b = gathering.next_block()) < blocks;) {
       const int64_t base = b * features, here = std::min(features, d_sae - base);
       const float *own = W + base * d, *bias = b_enc + base, *above = threshold ? threshold + base : nullptr;
       float least[FEATURES];
@@ -266,6 +264,7 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
           compute(x, first, own, d, candidates.entries + c, candidates.count - c, bias, above, lists);
         computed += candidates.count;
       }
+      found.blocks.push_back({base, int64_t(found.toks.size())});
       for (int64_t i = 0; i < here; ++i) {
         const int64_t at = i * lists.room, count = lists.count[i];
         found.toks.insert(found.toks.end(), lists.toks + at, lists.toks + at + count);
@@ -277,7 +276,7 @@ static int64_t encode(const float* x, const float* W, const float* b_enc, const 
     gathering.take(found, computed);
     if (found.toks.capacity() > KEPT) found = {};
   }
-  return gathering.finish(ptr, d_sae);
+  return gathering.total;
 }
 }  // namespace int8
 

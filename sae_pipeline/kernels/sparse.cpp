@@ -5,6 +5,7 @@
 // On ARM64, _plain is NEON, which every such chip has. Python picks the suffix once, from cpu_features(). The encoders
 // that need AMX, VNNI, or the ARM64 chips' products of bytes have files of their own.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -69,43 +70,52 @@ static float* scratch(size_t n) {
   return memory.get();
 }
 
-// The active entries that one thread of an encoder has found, by feature.
+// The active entries that one thread of an encoder has found: block by block, and by feature within a block.
 struct ThreadEntries {
+  struct Block {
+    int64_t feature, start;  // the block's first feature, and its first entry
+  };
   std::vector<int32_t> toks;
   std::vector<float> vals;
+  std::vector<Block> blocks;
+
+  void clear() { toks.clear(), vals.clear(), blocks.clear(); }
 };
 
-// Joins the entries of all threads, one thread after the other, in toks and vals. Nothing is written where there are
-// more than `capacity` entries, or where more than `worth` had to be computed, so that a dense product is faster.
+// Hands out blocks of features to the threads of an encoder, and joins their entries by feature in toks and vals. A
+// thread whose core another program uses takes fewer blocks. Nothing is written where there are more than `capacity`
+// entries, or where more than `worth` had to be computed, so that a dense product is faster.
 struct Gathering {
+  int64_t* ptr;  // [d_sae + 1] the encoder writes the number of a feature's entries behind its place
+  int64_t d_sae;
   int32_t* toks;
   float* vals;
   int64_t capacity, worth = INT64_MAX;
-  std::vector<int64_t> start = std::vector<int64_t>(size_t(omp_get_max_threads()) + 1, 0), computed = start;
+  std::atomic<int64_t> taken = 0, computed = 0;
   int64_t total = 0;  // number of entries; -1 where nothing is written
+
+  // The first block that no thread has taken yet.
+  int64_t next_block() { return taken++; }
 
   // Every thread of a parallel region calls it with the entries that it has found.
   void take(const ThreadEntries& found, int64_t computed_here = 0) {
-    const int me = omp_get_thread_num(), all = omp_get_num_threads();
-    computed[me] = computed_here;
-    start[me + 1] = int64_t(found.toks.size());
+    computed += computed_here;
+#pragma omp atomic
+    total += int64_t(found.toks.size());
 #pragma omp barrier
 #pragma omp single
     {
-      for (int t = 0; t < all; ++t) start[t + 1] += start[t];
-      const bool many = std::accumulate(computed.begin(), computed.begin() + all, int64_t(0)) > worth;
-      total = many || start[all] > capacity ? -1 : start[all];
+      if (computed > worth || total > capacity) total = -1;
+      ptr[0] = 0;
+      if (total >= 0) std::partial_sum(ptr + 1, ptr + 1 + d_sae, ptr + 1);
     }
     if (total < 0) return;
-    std::copy(found.toks.begin(), found.toks.end(), toks + start[me]);
-    std::copy(found.vals.begin(), found.vals.end(), vals + start[me]);
-  }
-
-  // After the parallel region: turns the counts of the features in ptr[1:] into offsets. Returns `total`.
-  int64_t finish(int64_t* ptr, int64_t d_sae) const {
-    ptr[0] = 0;
-    if (total >= 0) std::partial_sum(ptr + 1, ptr + 1 + d_sae, ptr + 1);
-    return total;
+    for (size_t b = 0; b < found.blocks.size(); ++b) {
+      const auto [feature, start] = found.blocks[b];
+      const int64_t end = b + 1 < found.blocks.size() ? found.blocks[b + 1].start : int64_t(found.toks.size());
+      std::copy(found.toks.data() + start, found.toks.data() + end, toks + ptr[feature]);
+      std::copy(found.vals.data() + start, found.vals.data() + end, vals + ptr[feature]);
+    }
   }
 };
 
@@ -139,6 +149,16 @@ COMPILE_FOR("arch=x86-64-v3")
 namespace avx2 {
 #include "sparse_body.h"
 #include "cofiring.h"
+#include "int8_encoder.h"
+}
+COMPILE_FOR_ALL
+#undef PRIMITIVES
+#undef ISA
+
+#define ISA(name) name##_avxvnni
+#define PRIMITIVES "int8_avxvnni.h"
+COMPILE_FOR("arch=x86-64-v3,avxvnni")
+namespace avxvnni {
 #include "int8_encoder.h"
 }
 COMPILE_FOR_ALL
@@ -196,7 +216,7 @@ extern "C" int has_openmp() {
 #endif
 }
 
-enum { HAS_AVX2 = 1, HAS_AVX512 = 2, HAS_AMX = 4, HAS_VNNI = 8, HAS_NEON = 16, HAS_DOTPROD = 32, HAS_I8MM = 64 };
+enum { HAS_AVX2 = 1, HAS_AVX512 = 2, HAS_AMX = 4, HAS_VNNI = 8, HAS_NEON = 16, HAS_DOTPROD = 32, HAS_I8MM = 64, HAS_AVXVNNI = 128 };
 
 #if defined(__x86_64__)
 extern "C" int cpu_features() {
@@ -209,6 +229,7 @@ extern "C" int cpu_features() {
       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     has |= HAS_AVX512;
   if ((has & HAS_AVX512) && __builtin_cpu_supports("avx512vnni")) has |= HAS_VNNI;
+  if ((has & HAS_AVX2) && __builtin_cpu_supports("avxvnni")) has |= HAS_AVXVNNI;
 #ifndef __clang__
   // Linux gives a process the tile registers only on request: arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA).
   if ((has & HAS_AVX512) && __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, 0x1023, 18) == 0)

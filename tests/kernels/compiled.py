@@ -7,7 +7,7 @@ from sae_pipeline.kernels import Lists, reference
 from sae_pipeline.kernels.backend import CPU_REQUIREMENTS
 from sae_pipeline.kernels.cpu import cpu_features
 
-COMPILED = [name for name, bit in CPU_REQUIREMENTS.items() if name == "plain" or cpu_features() & bit]
+COMPILED = [name for name, bit in CPU_REQUIREMENTS.items() if cpu_features() & bit == bit]
 SHAPES = [(1, 1, 1), (7, 5, 3), (33, 70, 65), (64, 32, 96), (50, 97, 300)]  # tokens, d_in, d_sae
 
 
