@@ -60,6 +60,11 @@ def diff(config: DiffConfig, root: Path, device: torch.device) -> DiffFile:
     inputs = ("diff", run.checksum, [model.name for model in models], config.model_dump())
     with unfinished(Layout(root).checkpoints, *inputs) as checkpoint:
         acts = _training_acts(models, classifier.tokenize(training), place, config)
+        if torch.equal(acts[_BEFORE], acts[_AFTER]):  # as below layers that were frozen
+            raise UserError(
+                f"Up to layer {sae.config.hookpoint.layer}, {models[_BEFORE].name} and {classifier.hash} compute the "
+                "same, so there is nothing to compare; analyze a later layer."
+            )
         n_vectors = len(acts[0])
         crosscoder = Crosscoder.train(acts, place, _training(config), device, checkpoint)
     joint = _joint_reading(models, classifier.tokenize(texts), place, crosscoder)

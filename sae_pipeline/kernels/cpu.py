@@ -17,7 +17,7 @@ from sae_pipeline.kernels.reference import NO_RULE, AdamSettings, Features, List
 HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI, HAS_NEON, HAS_DOTPROD, HAS_I8MM, HAS_AVXVNNI = (1 << bit for bit in range(8))
 _CHUNK = 1 << 21  # numbers in a dense block of pre-activations: 8 MiB, which are still in cache when compressed
 _INT8 = {
-    "avx512": {"vnni": HAS_VNNI, "avx2": HAS_AVX2},
+    "avx512": {"vnni": HAS_VNNI, "avx512": HAS_AVX512},
     "avxvnni": {"avxvnni": HAS_AVXVNNI},
     "avx2": {"avx2": HAS_AVX2},
     "neon": {"i8mm": HAS_I8MM, "dotprod": HAS_DOTPROD},
@@ -25,7 +25,7 @@ _INT8 = {
 """The int8 encoders of each instruction set, best first, and the bits that they require."""
 # The share of active entries up to which the int8 encoder is the faster one. On ARM64, bytes are as much faster as with
 # VNNI, so it is assumed to be the same there.
-_SPARSE = {"avx2": 0.06, "avxvnni": 0.12, "vnni": 0.25, "i8mm": 0.25, "dotprod": 0.25}
+_SPARSE = {"avx2": 0.06, "avx512": 0.06, "avxvnni": 0.12, "vnni": 0.25, "i8mm": 0.25, "dotprod": 0.25}
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float64: "f64"}
 
 path_counts: Counter[str] = Counter()
@@ -66,7 +66,7 @@ class CpuKernels:
         self._lib = load()
         self.threads = bool(self._lib.has_openmp())
         has = self._lib.cpu_features()  # this call also requests the tile registers from the operating system
-        self._int8 = next((name for name, bit in _INT8.get(isa, {}).items() if has & bit), None)
+        self.int8_encoders = [name for name, bit in _INT8.get(isa, {}).items() if has & bit]  # best first
         if amx:
             self._lib.amx_encode.restype = c_int64
 
@@ -158,7 +158,7 @@ class CpuKernels:
     @property
     def preselects(self) -> bool:
         """Whether a fast, coarse product finds the entries that may be active, so that fp32 computes only those."""
-        return self._int8 is not None
+        return bool(self.int8_encoders)
 
     def encode_by_feature(self, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None) -> Lists:
         """See reference.encode_by_feature. 8-bit integers preselect the entries where the CPU is fast at them."""
@@ -166,20 +166,24 @@ class CpuKernels:
         path_counts["encode.dense" if lists is None else "encode.preselected"] += 1
         return self._encode_dense(x, W_enc, b_enc, threshold) if lists is None else lists
 
-    def encode_int8(self, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None) -> Lists | None:
+    def encode_int8(
+        self, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None = None, encoder: str | None = None
+    ) -> Lists | None:
         """`encode_by_feature` by preselection in 8-bit integers; the values are computed in fp32.
 
         None where the CPU is not fast at it, and where so many entries are or may be active that a dense product is.
+        `encoder` is one of `int8_encoders`, by default the best.
         """
-        if self._int8 is None:
+        if not self.int8_encoders:
             return None
+        encoder = encoder or self.int8_encoders[0]
         x, W_enc, b_enc = x.contiguous(), W_enc.contiguous(), b_enc.contiguous()
         threshold = None if threshold is None else threshold.contiguous()
         (n, d), d_sae = x.shape, len(b_enc)
-        capacity = int(_SPARSE[self._int8] * n * d_sae) + n
+        capacity = int(_SPARSE[encoder] * n * d_sae) + n
         ptr = torch.empty(d_sae + 1, dtype=torch.int64)
         cols, values = torch.empty(capacity, dtype=torch.int32), torch.empty(capacity)
-        encode = getattr(self._lib, f"int8_encode_{self._int8}")
+        encode = getattr(self._lib, f"int8_encode_{encoder}")
         encode.restype = c_int64
         nnz = encode(
             _at(x), _at(W_enc), _at(b_enc), _at(threshold), c_int64(n), c_int64(d), c_int64(d_sae),

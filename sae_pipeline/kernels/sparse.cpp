@@ -125,12 +125,15 @@ struct Gathering {
 #include <unistd.h>
 
 #define ISA(name) name##_avx512
+#define PRIMITIVES "int8_avx512.h"
 COMPILE_FOR("arch=x86-64-v4" WIDE)
 namespace avx512 {
 #include "sparse_body.h"
 #include "cofiring.h"
+#include "int8_encoder.h"
 }
 COMPILE_FOR_ALL
+#undef PRIMITIVES
 #undef ISA
 
 #define ISA(name) name##_vnni

@@ -1,6 +1,7 @@
 """The verb on models whose difference is known, its crosscoder beside plain definitions, its control, and bad input."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,7 @@ class TestControl:
             ("--before {own}", "is the run's own classifier"),
             ("--before {root}/finbert_sae/store/{own}/", "is the run's own classifier"),
             ("--before {other} --control-seed 1", "is already the model before"),
+            ("--before {root}/same", "compute the same, so there is nothing to compare"),
             ("--before {root}/encoder --max-vectors 512 --d-sae 4 --k 9", "more than the 4 there are"),
         ],
     )
@@ -263,6 +265,8 @@ class TestControl:
             config = json.loads((tiny / "finbert" / "config.json").read_text())
             (tiny / "finbert" / "config.json").write_text(json.dumps({**config, "architectures": ["Other"]}))
         own = json.loads((tiny / "finbert_sae" / "classifier.json").read_text())["classifier_hash"]
+        if not (tiny / "same").exists():
+            shutil.copytree(tiny / "finbert_sae" / "store" / own, tiny / "same")
         other = made.models[2].model
         given = flags.format(root=tiny, own=own, other=other).split()
         assert main(["diff", *given, "--root", str(tiny)]) == 2

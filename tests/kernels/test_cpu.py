@@ -44,15 +44,16 @@ def test_integers_lose_nothing(n: int, d: int, d_sae: int, sharp: float, size: f
     for isa in COMPILED:
         kernels = choose(isa)
         assert kernels is not None
-        lists = kernels.encode_int8(x, W, b, threshold) if kernels.preselects else None
-        if lists is None:  # so many that a dense product is faster
-            continue
-        found = dense_of(lists, n).T
-        listed = torch.zeros(n, d_sae, dtype=torch.bool)
-        listed[lists.cols.long(), lists.rows] = True
-        assert listed[exact > threshold + rounding].all()
-        assert not listed[exact < threshold - rounding].any()
-        assert ((found - exact).abs() <= rounding)[listed].all()
+        for encoder in kernels.int8_encoders:
+            lists = kernels.encode_int8(x, W, b, threshold, encoder)
+            if lists is None:  # so many that a dense product is faster
+                continue
+            found = dense_of(lists, n).T
+            listed = torch.zeros(n, d_sae, dtype=torch.bool)
+            listed[lists.cols.long(), lists.rows] = True
+            assert listed[exact > threshold + rounding].all()
+            assert not listed[exact < threshold - rounding].any()
+            assert ((found - exact).abs() <= rounding)[listed].all()
 
 
 def test_integers_find_few_among_many(isa: str) -> None:
