@@ -1,0 +1,68 @@
+"""Trials of commands that are killed, or that meet a full disk, at one change of the disk."""
+
+import random
+from typing import Any
+
+from sae_pipeline.runs.index import INDEX
+from tests.support.faults import Change, Ended, write_points
+from tests.support.verb_cases import CASES, Studies, contents
+
+_ONCE = ("analyze", "unseal")  # they make another run, or refuse, when what they make is there
+
+
+def killed(studies: Studies, name: str, rng: random.Random, kills: int = 1) -> list[Change]:
+    """Kill a command at random changes, then let it end: it makes what it makes unkilled. Returns where it died."""
+    whole, changes = studies.whole(name), studies.changes(name)
+    studies.start(CASES[name].after)
+    places = []
+    for _ in range(kills):
+        at = rng.randint(1, len(changes))
+        ended = studies.run(CASES[name].command, at, kills=True)
+        if ended.code == 0:
+            break  # less was left to do
+        assert ended.code == -9, _said(name, at, ended)
+        places.append(studies.stopped_at(at))
+        verified = studies.run("verify")
+        assert "DAMAGED" not in verified.out and verified.code in (0, 2), _said(name, at, verified)
+    _ends_whole(studies, name, whole, str(places))
+    return places
+
+
+def met_by_full_disk(studies: Studies, name: str, at: int) -> bool:
+    """Fill the disk at a change: one sentence, nothing lost, and then the same result. Returns whether it mattered."""
+    whole, before = studies.whole(name), studies.before(CASES[name].after)
+    studies.start(CASES[name].after)
+    ended = studies.run(CASES[name].command, at)
+    place = f"{name} at {at}: {studies.stopped_at(at)}"
+    found = contents(studies.root)
+    if ended.code == 0:
+        lost = {path for path in whole if found.get(path) != whole[path]}
+        assert all(path.endswith(INDEX) for path in lost), f"{place}: in silence not made: {lost}\n{ended}"
+    else:
+        assert ended.code == 2 and len(ended.sentences) == 1, f"{place}\n{ended.out[-300:]}\n{ended.err[-3000:]}"
+        assert ended.sentences[0].startswith("error: ") and "Errno" not in ended.sentences[0], f"{place}\n{ended}"
+    lost = {path for path in before if found.get(path) != before[path]} - {path for path in whole if ended.code == 0}
+    assert not lost - studies.replaced(name), f"{place}: lost {lost}"
+    _ends_whole(studies, name, whole, place)
+    return ended.code != 0
+
+
+def _ends_whole(studies: Studies, name: str, whole: dict[str, Any], place: str) -> None:
+    """Run a stopped command to its end. The index of a run may be missing where nothing asks for it any more."""
+    found = contents(studies.root)
+    if not (name in _ONCE and all(found.get(path) == whole[path] for path in whole if not path.endswith(INDEX))):
+        ended = studies.run(CASES[name].command)
+        assert ended.code == 0, f"{place}, then again\n{ended.out[-300:]}\n{ended.err[-3000:]}"
+        found = contents(studies.root)
+        missing = {path for path in whole.keys() - found.keys() if not path.endswith(INDEX)}
+        assert not missing and not found.keys() - whole.keys(), f"{place}: {missing} {found.keys() - whole.keys()}"
+        assert [path for path in found if found[path] != whole[path]] == [], place
+
+
+def _said(name: str, at: int, ended: Ended) -> str:
+    return f"{name} at {at}: {ended.code}\n{ended.out[-500:]}\n{ended.err[-3000:]}"
+
+
+def points_of(studies: Studies, name: str) -> list[int]:
+    """The numbers of the changes of a command that a full disk can stop; see `write_points`."""
+    return write_points(studies.changes(name))
