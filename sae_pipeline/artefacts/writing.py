@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,6 +139,7 @@ def alias(source: Path, target: Path) -> None:
         put(temporary, target)
 
 
+_SHORT_WRITE = re.compile(r"^\d+ requested and \d+ written$")
 _FREE = "free some space and run the same command again"
 _PROBLEMS = {
     errno.ENOSPC: f"the disk is full; {_FREE}",
@@ -171,21 +173,30 @@ def readable_os_errors(folder: Path, flag: str = "--root") -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        problem = _PROBLEMS.get(_system_number(error))
+        problem = disk_problem(error, flag)
         if problem is None:
             raise
-        raise ResourceError(f"Cannot write to {folder}: {problem.format(flag=flag)}.") from error
+        raise ResourceError(f"Cannot write to {folder}: {problem}.") from error
+
+
+def disk_problem(error: BaseException, flag: str = "--root") -> str | None:
+    """What is wrong with the disk and what to do, where that is behind an exception of any library; else None."""
+    problem = _PROBLEMS.get(_system_number(error))
+    return problem and problem.format(flag=flag)
 
 
 def _system_number(error: BaseException | None) -> int:
     """The number of the system's error behind an exception; 0 where there is none.
 
-    Libraries wrap it. Those written in Rust (safetensors, tokenizers) keep the number in their message alone.
+    Libraries wrap it. Those written in Rust (safetensors, tokenizers) keep the number in their message alone, SQLite
+    has numbers of its own, and numpy says only how many items it could not write.
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno
         if wrapped := re.search(r"\(os error (\d+)\)", str(error)):
             return int(wrapped[1])
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _SHORT_WRITE.search(str(error)):
+            return errno.ENOSPC
         error = error.__cause__
     return 0

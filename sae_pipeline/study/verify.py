@@ -219,7 +219,8 @@ def _check_run(folder: Path) -> list[str]:
 
 
 def _check_index(folder: Path) -> None:
-    if (folder / INDEX).exists():
+    """Raise DamageError for an index that is not its record's. One without a record was not finished; it is unused."""
+    if (folder / INDEX).exists() and (folder / INDEX_RECORD).exists():
         known = read_record(folder / INDEX_RECORD, IndexRecord).files.get(INDEX)
         if known is None or sha256(folder / INDEX) != known.sha256:
             raise DamageError("is not the one that was written")

@@ -1,4 +1,4 @@
-/* Stops a process at its n-th change of files below a folder: kills it, or fills the disk from then on.
+/* Stops a process at its n-th change of files below a folder: kills it, pauses it, or fills the disk from then on.
 
 LD_PRELOAD puts these functions before the C library's. FAULTS names a file that the test maps too, see faults.py.
 Not seen are writes through a mapping and those of C's stdio inside the C library; fwrite, which numpy calls, is. */
@@ -23,7 +23,7 @@ Not seen are writes through a mapping and those of C's stdio inside the C librar
 #define ENTRIES 16384
 static struct control {
     int64_t count, at; /* changes so far; which of them is stopped (0: none) */
-    int64_t kills;     /* 1: SIGKILL, 0: the disk is full from there on */
+    int64_t signal;    /* that the process sends to itself there; 0: the disk is full from there on */
     char root[488];
     char log[ENTRIES][256]; /* the kind of each change and its path */
 } *control;
@@ -47,7 +47,9 @@ static int change(char kind, const char *path) {
     int64_t n = __atomic_add_fetch(&control->count, 1, __ATOMIC_SEQ_CST);
     if (n <= ENTRIES) snprintf(control->log[n - 1], 256, "%c%s", kind, path + length);
     if (!control->at || n < control->at) return GO;
-    if (control->kills && kind != 'w') kill(getpid(), SIGKILL);
+    if (control->signal == SIGSTOP && n == control->at) kill(getpid(), SIGSTOP);
+    if (control->signal == SIGSTOP) return GO;
+    if (control->signal && kind != 'w') kill(getpid(), control->signal);
     if (strchr("ut", kind)) return GO; /* what is removed or emptied needs no space */
     return n == control->at ? HERE : FAIL;
 }
@@ -91,7 +93,7 @@ static __thread int dying;
 /* The bytes or parts that may be written: half of them where the write is stopped, none on a full disk. */
 static size_t room(int file, size_t n) {
     int stop = of_file('w', file);
-    dying = stop && control->kills;
+    dying = stop && control->signal;
     return stop == GO ? n : stop == HERE ? n / 2 : 0;
 }
 
@@ -100,7 +102,7 @@ static size_t room(int file, size_t n) {
     if (n) n = room(file, n); \
     else return call; \
     ssize_t done = n ? call : -1; \
-    if (dying) kill(getpid(), SIGKILL); \
+    if (dying) kill(getpid(), control->signal); \
     if (!n) errno = ENOSPC; \
     return done;
 
@@ -131,7 +133,7 @@ ssize_t copy_file_range(int from, off64_t *a, int to, off64_t *b, size_t n, unsi
 }
 size_t fwrite(const void *data, size_t size, size_t n, FILE *stream) {
     size_t most = room(fileno(stream), n), done = most ? REAL(fwrite)(data, size, most, stream) : 0;
-    if (dying) fflush(stream), kill(getpid(), SIGKILL);
+    if (dying) fflush(stream), kill(getpid(), control->signal);
     if (most < n) errno = ENOSPC;
     return done;
 }

@@ -1,4 +1,4 @@
-"""Commands that are stopped at a drawn change of the disk: killed, or met by a full disk.
+"""Commands that are stopped at a drawn change of the disk: killed, paused, or met by a full disk.
 
 A process preloads `faults.c`, which counts what it changes below one folder: files and folders that are made, written,
 renamed, synced or removed. `Faults` says which change is stopped, and reads what was counted.
@@ -8,6 +8,7 @@ import json
 import mmap
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -18,14 +19,15 @@ from typing import NamedTuple
 
 from tests.support.built_viewer import write_viewer
 
+FULL = 0
 _HEAD, _ROOT, _ENTRY, _ENTRIES = 24, 488, 256, 16384
-_NUMBER = re.compile(r"\d[0-9a-f]*|\b[0-9a-f]{12,}|\btmp\w+")
+_NUMBER = re.compile(r"(?<=/\.cache/huggingface/).*|\d[0-9a-f]*|\b[0-9a-f]{12,}|\btmp\w+")
 _NEEDS_SPACE = set("owmlrs")  # made, written, folder, link, renamed, synced; not: removed or emptied
 
 # Each command runs in a fork of a process that has imported everything, so that a trial costs no imports. A fork ends
 # without taking the interpreter apart, which would cost more than many a verb.
 _FORKS = """
-import atexit, gc, importlib, json, os, pkgutil, sys, traceback
+import atexit, gc, importlib, json, os, pkgutil, signal, sys, time, traceback
 import torch, pyarrow.parquet, transformers.models.bert.modeling_bert
 for name in ("sae_pipeline", "viz_analysis"):
     for module in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):
@@ -43,23 +45,44 @@ torch.set_num_threads(1)
 extraction.SHARD_TOKENS = 500  # several shards
 gc.collect()
 gc.freeze()
+
+def start(arguments, folder, log):
+    if child := os.fork():
+        return child
+    for path, stream in ((os.devnull, 0), (log + "out", 1), (log + "err", 2)):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), stream)
+    os.chdir(folder)
+    code = 1
+    try:
+        code = main(arguments)
+    except SystemExit as error:
+        code = error.code or 0
+    except BaseException:
+        traceback.print_exc()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(code)
+
+def ended(child, seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
+        if found:
+            return None if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    return None
+
 for line in sys.stdin:
-    arguments, folder, out, err = json.loads(line)
-    if not (child := os.fork()):
-        for path, stream in ((os.devnull, 0), (out, 1), (err, 2)):
-            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), stream)
-        os.chdir(folder)
-        code = 1
-        try:
-            code = main(arguments)
-        except SystemExit as error:
-            code = error.code or 0
-        except BaseException:
-            traceback.print_exc()
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        os._exit(code)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    commands, folder, log = json.loads(line)
+    children, codes = [], {}
+    for number, arguments in enumerate(commands):  # each later one starts when those before have ended or are paused
+        child = start(arguments, folder, f"{log}{number}")
+        children.append(child)
+        codes[child] = ended(child, 3 if children[1:] else 600)
+    for child in children:
+        if codes[child] is None:
+            os.kill(child, signal.SIGCONT)
+    print(json.dumps([ended(child, 600) if codes[child] is None else codes[child] for child in children]), flush=True)
 os._exit(0)
 """
 
@@ -72,10 +95,11 @@ class Ended(NamedTuple):
     err: str
 
     @property
-    def sentences(self) -> list[str]:
-        """The lines on stderr, without progress bars."""
-        lines = self.err.replace("\r", "\n").splitlines()
-        return [line for line in lines if line.strip() and "%|" not in line and "it/s]" not in line]
+    def refusal(self) -> str | None:
+        """The one sentence of a command that was refused, which is the last line on stderr; None if there is more."""
+        lines = [line for line in self.err.replace("\r", "\n").splitlines() if line.strip()]
+        complaints = [line for line in lines if line.startswith(("error: ", "Traceback", "Exception"))]
+        return complaints[0] if complaints == lines[-1:] and self.code == 2 else None
 
 
 class Change(NamedTuple):
@@ -97,9 +121,12 @@ class Faults:
         root = str(folder.resolve()).encode()
         self._memory[_HEAD : _HEAD + len(root)] = root
 
-    def stop(self, at: int = 0, kills: bool = False) -> None:
-        """Stop at change number `at` from now on; 0 for none. The count begins anew."""
-        self._memory[:_HEAD] = struct.pack("3q", 0, at, kills)
+    def stop(self, at: int = 0, sent: int = FULL) -> None:
+        """Stop at change number `at` from now on; 0 for none. The count begins anew.
+
+        `sent` is the signal that the process gets there: SIGKILL, or SIGSTOP for a pause; FULL for a full disk instead.
+        """
+        self._memory[:_HEAD] = struct.pack("3q", 0, at, sent)
 
     @property
     def count(self) -> int:
@@ -118,8 +145,10 @@ def _quiet(folder: Path) -> dict[str, str]:
     """The environment of a process whose caches and temporary files are on the watched disk too."""
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    names = {"TMPDIR": str(temporary), "MPLCONFIGDIR": str(temporary / "matplotlib")}
-    return {**names, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "CHECKPOINT_SECONDS": "0"}
+    names = {"TMPDIR": temporary, "MPLCONFIGDIR": temporary / "matplotlib", "HF_HOME": temporary / "hub"}
+    hub = {"HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "hf_test", "HF_HUB_OFFLINE": "0"}
+    one_thread = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return {**{name: str(path) for name, path in names.items()}, **hub, **one_thread, "CHECKPOINT_SECONDS": "0"}
 
 
 def write_points(changes: list[Change]) -> list[int]:
@@ -143,20 +172,33 @@ class StoppableCommands:
         self.faults = faults
         self._process, self._logs = process, logs
 
-    def __call__(self, arguments: list[str], at: int = 0, kills: bool = False) -> Ended:
+    def __call__(self, command: str, at: int = 0, sent: int = FULL) -> Ended:
         """Run one command in the watched folder, and stop it at change number `at`; 0 lets it run to its end."""
+        return self._run([command], at, sent)[0]
+
+    def together(self, first: str, second: str, at: int) -> list[Ended]:
+        """Pause the first command at change number `at`, run the second for some seconds, and let both end."""
+        return self._run([first, second], at, signal.SIGSTOP)
+
+    def _run(self, commands: list[str], at: int, sent: int) -> list[Ended]:
         assert self._process.stdin and self._process.stdout
-        out, err = self._logs / "out", self._logs / "err"
-        self.faults.stop(at, kills)
-        line = [arguments, str(self.faults.folder), str(out), str(err)]
-        print(json.dumps(line), file=self._process.stdin, flush=True)
+        self.faults.stop(at, sent)
+        split = [command.split() for command in commands]
+        line = json.dumps([split, str(self.faults.folder), f"{self._logs}/"])
+        print(line, file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         assert answer, "the process that runs the commands has died"
-        return Ended(int(answer), out.read_text(errors="replace"), err.read_text(errors="replace"))
+        return [self._ended(number, code) for number, code in enumerate(json.loads(answer))]
+
+    def _ended(self, number: int, code: int) -> Ended:
+        out, err = (self._logs / f"{number}{name}" for name in ("out", "err"))
+        return Ended(code, out.read_text(errors="replace"), err.read_text(errors="replace"))
 
 
 @contextmanager
-def stoppable_commands(folder: Path, watched: Path, more: Mapping[str, str] | None = None) -> Iterator[StoppableCommands]:
+def stoppable_commands(
+    folder: Path, watched: Path, more: Mapping[str, str] | None = None
+) -> Iterator[StoppableCommands]:
     """Start the process; `folder` is for what it needs, and `watched` is the disk that is counted and filled."""
     faults = Faults(compiled(folder), folder / "control", watched)
     viewer = folder / "viewer"

@@ -1,6 +1,7 @@
 """Trials of commands that are killed, or that meet a full disk, at one change of the disk."""
 
 import random
+import signal
 from typing import Any
 
 from sae_pipeline.runs.index import INDEX
@@ -17,10 +18,10 @@ def killed(studies: Studies, name: str, rng: random.Random, kills: int = 1) -> l
     places = []
     for _ in range(kills):
         at = rng.randint(1, len(changes))
-        ended = studies.run(CASES[name].command, at, kills=True)
+        ended = studies.run(CASES[name].command, at, signal.SIGKILL)
         if ended.code == 0:
             break  # less was left to do
-        assert ended.code == -9, _said(name, at, ended)
+        assert ended.code == -signal.SIGKILL, _said(name, at, ended)
         places.append(studies.stopped_at(at))
         verified = studies.run("verify")
         assert "DAMAGED" not in verified.out and verified.code in (0, 2), _said(name, at, verified)
@@ -39,10 +40,10 @@ def met_by_full_disk(studies: Studies, name: str, at: int) -> bool:
         lost = {path for path in whole if found.get(path) != whole[path]}
         assert all(path.endswith(INDEX) for path in lost), f"{place}: in silence not made: {lost}\n{ended}"
     else:
-        assert ended.code == 2 and len(ended.sentences) == 1, f"{place}\n{ended.out[-300:]}\n{ended.err[-3000:]}"
-        assert ended.sentences[0].startswith("error: ") and "Errno" not in ended.sentences[0], f"{place}\n{ended}"
-    lost = {path for path in before if found.get(path) != before[path]} - {path for path in whole if ended.code == 0}
-    assert not lost - studies.replaced(name), f"{place}: lost {lost}"
+        assert ended.refusal and "Errno" not in ended.refusal, _said(name, at, ended) + place
+    replaced = {path for path in before if whole.get(path) != before[path]}
+    lost = {path for path in before if found.get(path) != before[path] and (path not in found or path not in replaced)}
+    assert not lost, f"{place}: lost {lost}"
     _ends_whole(studies, name, whole, place)
     return ended.code != 0
 
@@ -54,9 +55,37 @@ def _ends_whole(studies: Studies, name: str, whole: dict[str, Any], place: str) 
         ended = studies.run(CASES[name].command)
         assert ended.code == 0, f"{place}, then again\n{ended.out[-300:]}\n{ended.err[-3000:]}"
         found = contents(studies.root)
-        missing = {path for path in whole.keys() - found.keys() if not path.endswith(INDEX)}
-        assert not missing and not found.keys() - whole.keys(), f"{place}: {missing} {found.keys() - whole.keys()}"
-        assert [path for path in found if found[path] != whole[path]] == [], place
+        known = {path for path in whole.keys() & found.keys() if found[path] == whole[path]}
+        missing = {path for path in whole if path not in known and not path.endswith(INDEX)}
+        assert not missing and not found.keys() - whole.keys(), f"{place}: {missing}, {found.keys() - whole.keys()}"
+
+    verified = studies.run("verify")
+    assert "DAMAGED" not in verified.out, f"{place}\n{verified.out}"
+
+
+def together(studies: Studies, name: str, other: str, rng: random.Random) -> tuple[Change | None, list[str | None]]:
+    """Run a command while another is paused at a random change. Returns where, and what each was refused with.
+
+    Both make what they make one after the other; a command that was refused says so in one sentence, and is run again.
+    """
+    expected, at = studies.both(name, other), rng.randint(1, len(studies.changes(name)))
+    studies.start(CASES[name].after)
+    commands = [studies.filled(CASES[one].command) for one in (name, other)]
+    both = studies.commands.together(commands[0], commands[1], at)
+    stopped, refused = studies.stopped_at(at), [ended.refusal for ended in both]
+    place = f"{name} paused at {at} ({stopped}) for {other}, {refused}"
+    for command, ended in zip(commands, both, strict=True):
+        if ended.code:
+            assert ended.refusal, f"{place}: {command}\n{ended.out[-500:]}\n{ended.err[-3000:]}"
+            again = studies.run(command)
+            assert again.code == 0, f"{place}: {command}\n{again.err[-3000:]}"
+    found = contents(studies.root)
+    assert found.keys() == expected.keys(), f"{place}: {found.keys() ^ expected.keys()}"
+    different = {path for path in expected if found[path] != expected[path] and not path.endswith(INDEX)}
+    assert not different, f"{place}: {different}"
+    verified = studies.run("verify")
+    assert "DAMAGED" not in verified.out, f"{place}\n{verified.out}"
+    return stopped, refused
 
 
 def _said(name: str, at: int, ended: Ended) -> str:

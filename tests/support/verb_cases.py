@@ -16,9 +16,9 @@ from sae_pipeline.config import RUN_FORMATS, SAE_FORMATS
 from sae_pipeline.runs.index import INDEX, INDEX_RECORD
 from sae_pipeline.schema.kinds import KINDS
 from tests.support.encoders import finbert_like, save_encoder
-from tests.support.faults import Change, Ended, StoppableCommands
+from tests.support.faults import FULL, Change, Ended, StoppableCommands
 from tests.support.small_study import write_headlines
-from tests.support.whole_study import FLAGS, N_HEADLINES, OTHER_SIZE, SIZE, without_varying
+from tests.support.whole_study import FLAGS, N_HEADLINES, SIZE, without_varying
 
 _PLACE = "--layer 2 --tokens-per-batch 128"
 _CHAIN = ("finetune", "extract", "train", "analyze")
@@ -75,15 +75,19 @@ CASES["export site --bench"] = Case("export --to site --bench --out out/site")
 CASES["export html"] = Case("export --to html --out out/run.html")
 CASES["export card"] = Case("export --to card --feature 3 --out out/card.html")
 CASES["export classifier"] = Case("export --to classifier --out out/classifier", "mend")
-"""By name. `push`, `pull`, `explain` and the server need a partner and are in the tests themselves."""
+CASES["push"] = Case("push --layer 2 --to anna/news --yes")
+CASES["pull"] = Case("pull anna/news", "push")
+CASES["explain"] = Case("explain --endpoint {endpoint} --model m --max-features 2 --yes")
+"""By name."""
 
 
 class Studies:
     """The studies that cases start from, each made once, and what each case makes of its own."""
 
-    def __init__(self, commands: StoppableCommands, folder: Path) -> None:
-        self.root = commands.faults.folder
-        self._commands, self._folder = commands, folder
+    def __init__(self, commands: StoppableCommands, folder: Path, endpoint: str) -> None:
+        """`folder` keeps the studies, and `endpoint` is the address of a language model."""
+        self.root, self._endpoint = commands.faults.folder, endpoint
+        self.commands, self._folder = commands, folder
         self._before: dict[str, dict[str, Any]] = {}
         self._whole: dict[str, dict[str, Any]] = {}
         self._changes: dict[str, list[Change]] = {}
@@ -111,14 +115,23 @@ class Studies:
                 self.done(_own(verb, "--seal" if verb == "finetune" else ""))
             return
         before["train topk"] = "extract"
+        if after == "push":  # what is on the hub, and an empty folder
+            self.start("analyze")
+            self.done(CASES["push"].command)
+            _clear(self.root)
+            return
         self.start(before[after])
         self.done(_train("topk") if after == "train topk" else _own(after))
         if after == "train":
             self.done(_own("export", "--to saelens --out saelens"))
 
-    def run(self, command: str, at: int = 0, kills: bool = False) -> Ended:
+    def run(self, command: str, at: int = 0, sent: int = FULL) -> Ended:
         """Run a command, and stop it at change number `at`."""
-        return self._commands(command.split(), at, kills)
+        return self.commands(self.filled(command), at, sent)
+
+    def filled(self, command: str) -> str:
+        """A command with the address of the language model."""
+        return command.format(endpoint=self._endpoint)
 
     def done(self, command: str) -> Ended:
         """Run a command that must succeed."""
@@ -140,7 +153,7 @@ class Studies:
             self.start(case.after)
             self.done(case.command)
             self._whole[name] = contents(self.root)
-            self._changes[name] = self._commands.faults.changes()
+            self._changes[name] = self.commands.faults.changes()
         return self._whole[name]
 
     def changes(self, name: str) -> list[Change]:
@@ -148,14 +161,19 @@ class Studies:
         self.whole(name)
         return self._changes[name]
 
-    def replaced(self, name: str) -> set[str]:
-        """The files that were there before a case, and that it replaces."""
-        before, whole = self.before(CASES[name].after), self.whole(name)
-        return {path for path in before if whole.get(path) != before[path]}
+    def both(self, name: str, other: str) -> dict[str, Any]:
+        """The files of a study after two cases, one after the other."""
+        key = f"{name} and {other}"
+        if key not in self._whole:
+            self.start(CASES[name].after)
+            self.done(CASES[name].command)
+            self.done(CASES[other].command)
+            self._whole[key] = contents(self.root)
+        return self._whole[key]
 
     def stopped_at(self, at: int) -> Change | None:
         """The change at which the last command was stopped, if it came so far."""
-        changes = self._commands.faults.changes()
+        changes = self.commands.faults.changes()
         return changes[at - 1] if at <= len(changes) else None
 
 
@@ -196,7 +214,9 @@ def _is_left_out(path: Path) -> bool:
 def _content(path: Path) -> Any:
     if path.name == INDEX:
         with closing(sqlite3.connect(path)) as connection:
-            names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE T%'")]
+            names = [
+                name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE T%'")
+            ]
             tables = {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for name in sorted(names)}
         return {name: [tuple(map(_cell, row)) for row in rows] for name, rows in tables.items()}
     data = path.read_bytes()
