@@ -139,6 +139,7 @@ def alias(source: Path, target: Path) -> None:
         put(temporary, target)
 
 
+_NUMBER = re.compile(r"(?:\(os error |\[errno )(\d+)[)\]]", re.IGNORECASE)
 _SHORT_WRITE = re.compile(r"^\d+ requested and \d+ written$")
 _FREE = "free some space and run the same command again"
 _PROBLEMS = {
@@ -188,13 +189,13 @@ def disk_problem(error: BaseException, flag: str = "--root") -> str | None:
 def _system_number(error: BaseException | None) -> int:
     """The number of the system's error behind an exception; 0 where there is none.
 
-    Libraries wrap it. Those written in Rust (safetensors, tokenizers) keep the number in their message alone, SQLite
-    has numbers of its own, and numpy says only how many items it could not write.
+    Libraries wrap it. Those written in Rust (safetensors, tokenizers) and `shutil.copytree` keep the number in their
+    message alone, SQLite has numbers of its own, and numpy says only how many items it could not write.
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno
-        if wrapped := re.search(r"\(os error (\d+)\)", str(error)):
+        if wrapped := _NUMBER.search(str(error)):
             return int(wrapped[1])
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _SHORT_WRITE.search(str(error)):
             return errno.ENOSPC

@@ -1,11 +1,12 @@
 """Real servers of one folder of runs: two that save annotations at once, and one whose disk is full."""
 
 import json
+import os
 import shutil
 import signal
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from sae_pipeline.artefacts.checksums import unseal
 from tests.support.faults import Faults, compiled, write_points
 from tests.support.run_factory import write_run
+from tests.support.s3 import KEYS, S3
 from tests.support.server_process import Server
 
 FILE = Path("labels") / "5ae.json"
@@ -57,32 +59,54 @@ def _write(server: Server, writer: int) -> int:
             put = ask(server, "/api/labels", body, read.etag)
             if put.status == 200:
                 break
-            assert (put.status, put.json["error"]["code"]) == (412, "labels_changed")
+            assert (put.status, put.json["error"]["code"]) == (412, "labels_changed"), put
             refused += 1
     return refused
 
 
-def test_two_servers_lose_no_annotation(tmp_path: Path) -> None:
+def _write_at_once(servers: list[Server], read: Callable[[], bytes | None]) -> None:
+    """Let many change the annotations through all servers. `read` gives the file, which must always be whole."""
+    with ThreadPoolExecutor(2 * WRITERS) as pool:
+        jobs = [pool.submit(_write, servers[writer % 2], writer) for writer in range(2 * WRITERS)]
+        while not all(job.done() for job in jobs):
+            if data := read():
+                assert json.loads(unseal(data))["sae_hash"] == "5ae"
+        assert sum(job.result() for job in jobs) > 0  # they did meet
+    kept, everything = json.loads(unseal(read() or b"")), {str(n) for n in range(2 * WRITERS * CHANGES)}
+    assert kept["labels"].keys() == everything
+    assert kept["sets"].keys() == {f"set {n}" for n in everything}
+    assert all(label["note"] == f"note {n}" for n, label in kept["labels"].items())
+
+
+def test_two_servers_of_a_folder_lose_no_annotation(tmp_path: Path) -> None:
     """Many change the same file at once through both; it can always be read, and holds every change in the end."""
     write_run(tmp_path, n_headlines=5, d_sae=64)
     with ExitStack() as stack:
         servers = [Server("--analysis-dir", str(tmp_path)) for _ in range(2)]
         for server in servers:
             stack.callback(server.process.kill)
-        pool = stack.enter_context(ThreadPoolExecutor(2 * WRITERS))
-        jobs = [pool.submit(_write, servers[writer % 2], writer) for writer in range(2 * WRITERS)]
-        while not all(job.done() for job in jobs):
-            if (tmp_path / FILE).exists():
-                assert json.loads(unseal((tmp_path / FILE).read_bytes()))["sae_hash"] == "5ae"
-        assert sum(job.result() for job in jobs) > 0  # they did meet
-        answers = [ask(server, "/api/labels") for server in servers]
-        assert answers[0] == answers[1]
-        everything = {str(n) for n in range(2 * WRITERS * CHANGES)}
-        assert answers[0].json["labels"].keys() == everything
-        assert answers[0].json["sets"].keys() == {f"set {n}" for n in everything}
-        assert all(label["note"] == f"note {n}" for n, label in answers[0].json["labels"].items())
-        assert [path.suffix for path in (tmp_path / "labels").iterdir()].count(".json") == 1
+        path = tmp_path / FILE
+        _write_at_once(servers, lambda: path.read_bytes() if path.exists() else None)
+        assert ask(servers[0], "/api/labels") == ask(servers[1], "/api/labels")
         assert {server.stop(signal.SIGTERM) for server in servers} == {(0, "")}
+
+
+def test_two_servers_at_an_address_lose_no_annotation(tmp_path: Path) -> None:
+    """The same at an S3 server, of two machines that share no lock."""
+    s3 = S3()
+    with ExitStack() as stack:
+        stack.callback(s3.stop)
+        address = f"{s3.bucket()}/runs"
+        s3.put(write_run(tmp_path / "local", n_headlines=5, d_sae=64).parent, address)
+        environment = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": s3.endpoint}
+        caches = [{"SAE_CACHE": str(tmp_path / name)} for name in ("one", "two")]
+        flags = ("--analysis-dir", address, "--look-every", "3600")
+        servers = [Server(*flags, environment=environment | cache) for cache in caches]
+        for server in servers:
+            stack.callback(server.process.kill)
+        file = f"{address}/{FILE.as_posix()}"
+        _write_at_once(servers, lambda: s3.files.cat_file(file) if s3.files.exists(file) else None)
+        assert {server.stop(signal.SIGTERM)[0] for server in servers} == {0}
 
 
 @pytest.fixture
