@@ -72,6 +72,21 @@ def put(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
+def put_folder(temporary: Path, folder: Path) -> None:
+    """Rename a finished folder to its own name, in place of the one before, which is removed last."""
+    before = folder.with_name(f".before-{folder.name}")
+    shutil.rmtree(before, ignore_errors=True)  # a killed command may have left it
+    if folder.exists():
+        folder.rename(before)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if before.exists():
+            before.rename(folder)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
+
+
 def write_file(path: Path, data: bytes, flag: str = "--root") -> None:
     """Write a file under a temporary name, then rename it. Raises ResourceError on a full or read-only disk.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sae_pipeline import __version__
 from sae_pipeline.artefacts.checksums import check_file, fields_of, file_sums, write_record
-from sae_pipeline.artefacts.writing import make_folder, readable_os_errors
+from sae_pipeline.artefacts.writing import make_folder, put_folder, readable_os_errors
 from sae_pipeline.config import PaperConfig
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.paper.archive import ARCHIVE, pack
@@ -42,7 +42,7 @@ def write_paper(config: PaperConfig, root: Path) -> Iterator[str]:
             record = write_files(sources, partial, headline, config.features, config.weights)
             write_record(partial / PAPER, record)
             pack(sources, partial, record)
-            _put(partial, out)
+            put_folder(partial, out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -95,16 +95,6 @@ def _check_place(out: Path) -> None:
                 f"{path} was edited since {command('paper')} wrote it; name another folder with --out, so that your "
                 "version is kept."
             ) from error
-
-
-def _put(partial: Path, out: Path) -> None:
-    """Rename a finished folder to its own name, in place of the one before."""
-    before = out.with_name(f".before-{out.name}")
-    shutil.rmtree(before, ignore_errors=True)
-    if out.exists():
-        out.rename(before)
-    partial.rename(out)
-    shutil.rmtree(before, ignore_errors=True)
 
 
 def _lines(sources: Sources, record: PaperRecord, out: Path) -> Iterator[str]:

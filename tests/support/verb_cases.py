@@ -27,7 +27,7 @@ _RUN_TIME = re.compile(r"\d{8}-\d{6}_run")
 
 
 class Case(NamedTuple):
-    """A command, and the last verb of the study that it starts from ("": headlines and an encoder alone)."""
+    """A command, and the last case before the study that it starts from ("": headlines and an encoder alone)."""
 
     command: str
     after: str = _RUN
@@ -52,6 +52,7 @@ CASES = {
         "",
     ),
     "extract": Case(_own("extract"), "finetune"),
+    "train": Case(_own("train"), "extract"),
     "extract, two layers": Case("extract --layers 2,3 --tokens-per-batch 128", "finetune"),
     **{f"train {kind}": Case(_train(kind), "extract") for kind in KINDS},
     "train, two layers": Case("train --layers 2,3 --latent-dims 64 --batch-size 128 --num-epochs 1", "finetune"),
@@ -75,6 +76,8 @@ CASES["export site --bench"] = Case("export --to site --bench --out out/site")
 CASES["export html"] = Case("export --to html --out out/run.html")
 CASES["export card"] = Case("export --to card --feature 3 --out out/card.html")
 CASES["export classifier"] = Case("export --to classifier --out out/classifier", "mend")
+CASES["export site, again"] = Case(CASES["export site"].command, "export site")
+CASES["paper, again"] = Case("paper --out paper --features 2", "paper")
 CASES["push"] = Case("push --layer 2 --to anna/news --yes")
 CASES["pull"] = Case("pull anna/news", "push")
 CASES["explain"] = Case("explain --endpoint {endpoint} --model m --max-features 2 --yes")
@@ -106,24 +109,18 @@ class Studies:
             write_headlines(self.root / "headlines.csv", N_HEADLINES)
             save_encoder("bert", self.root / "encoder")
             finbert_like(self.root / "classifier", ["Bearish", "Bullish", "Neutral"])
-            return
-        before = {"finetune": "", "extract": "finetune", "train": "extract", "analyze": "train", "mend": "analyze"}
-        if after == "sealed":
+        elif after == "sealed":
             self.start("")
             write_headlines(self.root / "headlines.csv", 2 * N_HEADLINES)
             for verb in _CHAIN:
                 self.done(_own(verb, "--seal" if verb == "finetune" else ""))
-            return
-        before["train topk"] = "extract"
-        if after == "push":  # what is on the hub, and an empty folder
-            self.start("analyze")
-            self.done(CASES["push"].command)
-            _clear(self.root)
-            return
-        self.start(before[after])
-        self.done(_train("topk") if after == "train topk" else _own(after))
-        if after == "train":
-            self.done(_own("export", "--to saelens --out saelens"))
+        else:
+            self.start(CASES[after].after)
+            self.done(CASES[after].command)
+            if after == "train":
+                self.done(_own("export", "--to saelens --out saelens"))
+            if after == "push":
+                _clear(self.root)  # what is on the hub, and an empty folder
 
     def run(self, command: str, at: int = 0, sent: int = FULL) -> Ended:
         """Run a command, and stop it at change number `at`."""

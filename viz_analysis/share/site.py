@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 
 from sae_pipeline.artefacts.locks import locked_folder
-from sae_pipeline.artefacts.writing import make_folder, readable_os_errors
+from sae_pipeline.artefacts.writing import make_folder, put_folder, readable_os_errors
 from sae_pipeline.config import ExportConfig
 from sae_pipeline.errors import UserError
 from viz_analysis.share.archive import ArchiveWriter
@@ -55,9 +55,7 @@ def export_site(config: ExportConfig, layer: int, root: Path) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         try:
             _write(partial, run, root if config.bench else None)
-            if out.is_dir():
-                shutil.rmtree(out)
-            partial.rename(out)
+            put_folder(partial, out)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return out
