@@ -51,6 +51,7 @@ static int change(char kind, const char *path) {
     if (control->signal == SIGSTOP) return GO;
     if (control->signal && kind != 'w') kill(getpid(), control->signal);
     if (strchr("ut", kind)) return GO; /* what is removed or emptied needs no space */
+    if (kind == 'r' && n > control->at) return GO; /* a name seldom needs a new block, so one fails and may go back */
     return n == control->at ? HERE : FAIL;
 }
 
