@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from tqdm.auto import tqdm
 
-from sae_pipeline.artefacts.locks import locked, locked_descriptor
+from sae_pipeline.artefacts.locks import locked, locked_descriptor, locked_folder
 from sae_pipeline.errors import DamageError, ResourceError, UnreadableError, UserError
 
 HASH_LENGTH = 12
@@ -72,7 +72,24 @@ def put(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
-def put_folder(temporary: Path, folder: Path) -> None:
+@contextmanager
+def new_folder(folder: Path, flag: str) -> Iterator[Path]:
+    """Name a folder to make and fill in the block, which then takes the place of `folder`.
+
+    Those who write one folder take turns. Raises UserError where none can be written; `flag` chooses another.
+    """
+    partial = folder.with_name(_PARTIAL + folder.name)
+    make_folder(folder.parent, flag)
+    with readable_os_errors(folder.parent, flag), locked_folder(folder.parent):
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            yield partial
+            _put_folder(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_folder(temporary: Path, folder: Path) -> None:
     """Rename a finished folder to its own name, in place of the one before, which is removed last."""
     before = folder.with_name(f".before-{folder.name}")
     shutil.rmtree(before, ignore_errors=True)  # a killed command may have left it

@@ -2,14 +2,13 @@
 
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 from sae_pipeline import __version__
 from sae_pipeline.artefacts.checksums import check_file, fields_of, file_sums, write_record
-from sae_pipeline.artefacts.writing import make_folder, put_folder, readable_os_errors
+from sae_pipeline.artefacts.writing import new_folder
 from sae_pipeline.config import PaperConfig
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.paper.archive import ARCHIVE, pack
@@ -33,19 +32,11 @@ def write_paper(config: PaperConfig, root: Path) -> Iterator[str]:
     sources.run.headline(headline)  # refuses one that is not in the run
     out = Path(config.out).expanduser()
     _check_place(out)
-    make_folder(out.parent, "--out")
-    partial = out.with_name(f".partial-{out.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial, "--out")
-    try:
-        with readable_os_errors(out.parent, "--out"):
-            record = write_files(sources, partial, headline, config.features, config.weights)
-            write_record(partial / PAPER, record)
-            pack(sources, partial, record)
-            put_folder(partial, out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with new_folder(out, "--out") as partial:
+        partial.mkdir()
+        record = write_files(sources, partial, headline, config.features, config.weights)
+        write_record(partial / PAPER, record)
+        pack(sources, partial, record)
     yield from _lines(sources, record, out)
 
 

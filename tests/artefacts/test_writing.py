@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from sae_pipeline.artefacts.writing import put_folder, readable_os_errors, write_file
+from sae_pipeline.artefacts.writing import new_folder, readable_os_errors, write_file
 from sae_pipeline.errors import ResourceError
 
 
@@ -96,11 +96,11 @@ def test_libraries_with_errors_of_their_own_for_a_full_disk(tmp_path: Path, libr
 def test_a_folder_that_cannot_be_put_leaves_the_one_before(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").touch()
-    with pytest.raises(FileNotFoundError):
-        put_folder(tmp_path / "none", tmp_path / "out")
+    with pytest.raises(FileNotFoundError), new_folder(tmp_path / "out", "--out"):
+        pass
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "old"]
-    (tmp_path / "new").mkdir()
-    put_folder(tmp_path / "new", tmp_path / "out")
+    with new_folder(tmp_path / "out", "--out") as partial:
+        partial.mkdir()
     assert [path.name for path in tmp_path.rglob("*")] == ["out"]
 
 

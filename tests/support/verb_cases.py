@@ -24,6 +24,7 @@ _PLACE = "--layer 2 --tokens-per-batch 128"
 _CHAIN = ("finetune", "extract", "train", "analyze")
 _RUN = "analyze"
 _RUN_TIME = re.compile(r"\d{8}-\d{6}_run")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+:\d]*")
 
 
 class Case(NamedTuple):
@@ -225,6 +226,6 @@ def _cell(value: Any) -> Any:
     if not isinstance(value, str) or value[:1] != "{":
         return value
     try:
-        return without_varying(orjson.loads(_RUN_TIME.sub("run", value)))
+        return without_varying(orjson.loads(_TIME.sub("time", _RUN_TIME.sub("run", value))))
     except ValueError:
         return value

@@ -156,7 +156,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
 def test_output_that_goes_to_a_full_disk(copy: Path) -> None:
     """One sentence and exit code 2, also where Python would only notice as it ends."""
     command = [sys.executable, "-m", "sae_pipeline", "verify", "--root", str(copy)]
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
     assert done.stderr == (

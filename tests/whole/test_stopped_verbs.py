@@ -21,11 +21,18 @@ pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="the faults are c
 
 N_KILLS = 50
 OTHER_TESTS = ("finetune", "extract", "train relu")  # test_interruption.py stops these
-FEW = ("export site", "map", "import", "train topk")
-PAIRS = (("analyze", "analyze"), ("intervene", "contrast"), ("train relu", "train relu"), ("paper", "paper"))
+FEW = ("export html", "map", "import", "train topk")
+PAIRS = (("analyze", "analyze"), ("train relu", "train relu"), ("paper", "paper"))
 MORE_PAIRS = (
     *(("train relu", "extract, two layers"), ("extract, two layers", "extract"), ("train relu", "sweep")),
-    *(("mend", "calibrate"), ("analyze", "score"), ("finish", "analyze"), ("compare", "layers"), ("finetune", "adopt")),
+    *(
+        ("intervene", "contrast"),
+        ("mend", "calibrate"),
+        ("analyze", "score"),
+        ("finish", "analyze"),
+        ("compare", "layers"),
+        ("finetune", "adopt"),
+    ),
     *((name, name) for name in ("finetune", "extract", "finish", "sweep", "score", "intervene", "map", "diff")),
     *((name, name) for name in ("compare", "layers", "report", "import", "export site", "export html", "unseal")),
 )
