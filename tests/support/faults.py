@@ -73,7 +73,7 @@ def ended(child, seconds):
     return None
 
 for line in sys.stdin:
-    commands, folder, log = json.loads(line)
+    commands, folder, log, os.environ["CHECKPOINT_SECONDS"] = json.loads(line)
     children, codes = [], {}
     for number, arguments in enumerate(commands):  # each later one starts when those before have ended or are paused
         child = start(arguments, folder, f"{log}{number}")
@@ -148,7 +148,7 @@ def _quiet(folder: Path) -> dict[str, str]:
     names = {"TMPDIR": temporary, "MPLCONFIGDIR": temporary / "matplotlib", "HF_HOME": temporary / "hub"}
     hub = {"HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "hf_test", "HF_HUB_OFFLINE": "0"}
     one_thread = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**{name: str(path) for name, path in names.items()}, **hub, **one_thread, "CHECKPOINT_SECONDS": "0"}
+    return {**{name: str(path) for name, path in names.items()}, **hub, **one_thread}
 
 
 def write_points(changes: list[Change]) -> list[int]:
@@ -172,19 +172,22 @@ class StoppableCommands:
         self.faults = faults
         self._process, self._logs = process, logs
 
-    def __call__(self, command: str, at: int = 0, sent: int = FULL) -> Ended:
-        """Run one command in the watched folder, and stop it at change number `at`; 0 lets it run to its end."""
-        return self._run([command], at, sent)[0]
+    def __call__(self, command: str, at: int = 0, sent: int = FULL, checkpoints: bool = True) -> Ended:
+        """Run one command in the watched folder, and stop it at change number `at`; 0 lets it run to its end.
+
+        It saves a checkpoint whenever it can, or none.
+        """
+        return self._run([command], at, sent, 0 if checkpoints else 1000)[0]
 
     def together(self, first: str, second: str, at: int) -> list[Ended]:
         """Pause the first command at change number `at`, run the second for some seconds, and let both end."""
         return self._run([first, second], at, signal.SIGSTOP)
 
-    def _run(self, commands: list[str], at: int, sent: int) -> list[Ended]:
+    def _run(self, commands: list[str], at: int, sent: int, pause: int = 0) -> list[Ended]:
         assert self._process.stdin and self._process.stdout
         self.faults.stop(at, sent)
         split = [command.split() for command in commands]
-        line = json.dumps([split, str(self.faults.folder), f"{self._logs}/"])
+        line = json.dumps([split, str(self.faults.folder), f"{self._logs}/", str(pause)])
         print(line, file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         assert answer, "the process that runs the commands has died"

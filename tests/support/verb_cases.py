@@ -114,12 +114,12 @@ class Studies:
             self.start("")
             write_headlines(self.root / "headlines.csv", 2 * N_HEADLINES)
             for verb in _CHAIN:
-                self.done(_own(verb, "--seal" if verb == "finetune" else ""))
+                self._made(_own(verb, "--seal" if verb == "finetune" else ""))
         else:
             self.start(CASES[after].after)
-            self.done(CASES[after].command)
+            self._made(CASES[after].command)
             if after == "train":
-                self.done(_own("export", "--to saelens --out saelens"))
+                self._made(_own("export", "--to saelens --out saelens"))
             if after == "push":
                 _clear(self.root)  # what is on the hub, and an empty folder
 
@@ -131,11 +131,9 @@ class Studies:
         """A command with the address of the language model."""
         return command.format(endpoint=self._endpoint)
 
-    def done(self, command: str) -> Ended:
-        """Run a command that must succeed."""
-        ended = self.run(command)
+    def _made(self, command: str, checkpoints: bool = False) -> None:
+        ended = self.commands(self.filled(command), checkpoints=checkpoints)
         assert ended.code == 0, f"{command}: {ended.err[-3000:]}"
-        return ended
 
     def before(self, after: str) -> dict[str, Any]:
         """The files of the study after a verb."""
@@ -149,7 +147,7 @@ class Studies:
         if name not in self._whole:
             case = CASES[name]
             self.start(case.after)
-            self.done(case.command)
+            self._made(case.command, checkpoints=True)
             self._whole[name] = contents(self.root)
             self._changes[name] = self.commands.faults.changes()
         return self._whole[name]
@@ -164,8 +162,8 @@ class Studies:
         key = f"{name} and {other}"
         if key not in self._whole:
             self.start(CASES[name].after)
-            self.done(CASES[name].command)
-            self.done(CASES[other].command)
+            self._made(CASES[name].command, checkpoints=True)
+            self._made(CASES[other].command)
             self._whole[key] = contents(self.root)
         return self._whole[key]
 
