@@ -66,6 +66,13 @@ def test_killed_between_two_layers(studies: Studies) -> None:
     killed(studies, "train, two layers", random.Random(0), at=studies.changes("train, two layers").index(last))
 
 
+def test_killed_in_the_middle_of_a_shard(studies: Studies) -> None:
+    """The temporary file of safetensors does not come into the store."""
+    changes = studies.changes("extract")
+    at = next(n for n, change in enumerate(changes, 1) if change.kind == "w" and "/store/.tmp" in change.path)
+    killed(studies, "extract", random.Random(0), at)
+
+
 @pytest.mark.parametrize("name", FILLED)
 def test_a_full_disk_at_a_random_change(studies: Studies, name: str) -> None:
     """One sentence, all that was there is there, and with space again the same command ends in the same files."""
