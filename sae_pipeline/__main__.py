@@ -2,10 +2,13 @@
 
 import errno
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 
+from sae_pipeline.artefacts.writing import disk_problem
 from sae_pipeline.errors import UserError
 from sae_pipeline.flags import study_parser
 from sae_pipeline.machine.threads import wait_asleep
@@ -29,7 +32,9 @@ def exit_code(work: Callable[[], int | None]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack a letter of a headline
     try:
-        return work() or 0
+        code = work() or 0
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -40,15 +45,36 @@ def exit_code(work: Callable[[], int | None]) -> int:
         print(f"error: The package {package} is missing; {_INSTALL}.", file=sys.stderr)
         return 2
     except BrokenPipeError:
+        _print_no_more()
         return 0
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
             raise
-        print(f"error: The path {str(error.filename)[:60]}… is too long; name a shorter one.", file=sys.stderr)
+        _print_no_more()
+        print(f"error: {sentence}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted; finished stages are kept, run the same command to go on.", file=sys.stderr)
         return 130
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to say of an error of the disk that no writer has caught, such as one of a temporary file or of the output.
+
+    None for any other error.
+    """
+    path = getattr(error, "filename", None)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"The path {str(path)[:60]}… is too long; name a shorter one."
+    problem = disk_problem(error)
+    return problem and f"Cannot write {path or 'a temporary file or what this command prints'}: {problem}."
+
+
+def _print_no_more() -> None:
+    """Give up on what is still to be printed, or Python would try once more as it ends, and complain."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -161,17 +161,25 @@ def train(
     Returns the records by size name, in the order of `latent_dims`. Rank 0 calls it, the other ranks `join_training`;
     they share each step and read one activation store, so all must see `root`.
     """
+    records = _train(extraction, config, root, device, ranks, tracking)
+    remember_layer(root, extraction.layer)
+    return records
+
+
+def _train(
+    extraction: ExtractConfig, config: TrainConfig, root: Path, device: torch.device, ranks: Ranks, tracking: Tracking
+) -> dict[str, SaeRecord]:
     records = {}
     for folder in ensure_saes(extraction, [config], root, device, ranks, tracking):
         record = read_sae_record(folder)
         size = size_name(record.config.d_sae, record.config.positions)
         alias(folder / SAE, Layout(root).sae_alias(record.config.hookpoint.layer, size))
         records[size] = record
-    remember_layer(root, extraction.layer)
     remember_size(root, list(records)[-1])
     return records
 
 
+@readable_memory_errors("training and judging these SAEs")
 def train_layers(
     extraction: ExtractConfig,
     layers: Sequence[int],
@@ -184,14 +192,15 @@ def train_layers(
     """Train the SAEs of several layers, one layer after the other; see `train` and `extract_layers`.
 
     Returns the records by layer and size name. The activations of all layers are read in one pass first; from a stream
-    each layer reads the classifier by itself. Rank 0 calls it, the other ranks `join_training` for each layer.
+    each layer reads the classifier by itself. Rank 0 calls it, the other ranks `join_training` for each layer. The
+    study's layer changes when all are trained, so that a command that was killed goes on as it began.
     """
     if not config.stream:
         ensure_layers(extraction, layers, root, device)
     records = {}
     for layer in layers:
         at_layer = extraction.model_copy(update={"layer": layer})
-        records[layer] = train(at_layer, config, root, device, ranks, tracking)
+        records[layer] = _train(at_layer, config, root, device, ranks, tracking)
     remember_layer(root, extraction.layer if extraction.layer in layers else layers[-1])
     return records
 

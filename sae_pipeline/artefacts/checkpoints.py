@@ -96,7 +96,7 @@ def unfinished(parent: Path, *inputs: Any) -> Iterator[Checkpoint]:
                 held.enter_context(locked(folder / ".lock", wait=False))
         except HeldError as error:
             raise UserError("Another process is at this very work; wait for it, or end it, and run again.") from error
-        for leftover in folder.glob("*.partial"):
+        for leftover in (*folder.glob("*.partial"), *folder.rglob(".tmp*")):  # .tmp…: safetensors writes there first
             leftover.unlink()
         try:
             yield Checkpoint(folder)

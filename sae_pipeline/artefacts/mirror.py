@@ -20,7 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from sae_pipeline.artefacts.remote_files import MissingFileError, RemoteError, RemoteFile, RemoteFolder
+from sae_pipeline.artefacts.remote_files import (
+    ChangedFileError,
+    MissingFileError,
+    RemoteFile,
+    RemoteFolder,
+)
 from sae_pipeline.artefacts.writing import settings_hash, write_file
 from sae_pipeline.errors import ResourceError, UserError
 
@@ -106,13 +111,19 @@ class Mirror:
         _in_parallel(fetch, wanted)
         return errors
 
-    def refresh(self, name: str) -> None:
-        """Make the copy of one file current, or remove it if the address does not have the file."""
+    def refresh(self, name: str) -> RemoteFile | None:
+        """Make the copy of one file current, or remove it if the address does not have the file. Returns what it has.
+
+        The copy may be newer than that, because another may write meanwhile.
+        """
         try:
-            self.pull({name: self._remote.info(name)})
+            file = self._remote.info(name)
+            self.pull({name: file})
         except MissingFileError:
             _remove(self.folder, name)
             _remove(self.folder / _RECORDS, name)
+            return None
+        return file
 
     def forget(self, names: Iterable[str]) -> None:
         """Remove the copies of files that the address no longer has, but keep those that have changed here."""
@@ -133,7 +144,7 @@ class Mirror:
             with self._disk_errors():
                 self._remote.download(name, partial, count.add)
             if partial.stat().st_size != file.size:
-                raise RemoteError(f"{self.address}/{name} has changed while it was read; try again.")
+                raise ChangedFileError(f"{self.address}/{name} has changed while it was read; try again.")
             with self._disk_errors():
                 partial.chmod(0o644)
                 partial.replace(path)
@@ -157,9 +168,12 @@ class Mirror:
 
         _in_parallel(send, names)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file at the address, then its copy. The next `pull` compares both, as another may write meanwhile."""
-        self._remote.write(name, data)
+    def replace(self, name: str, data: bytes, seen: RemoteFile | None) -> None:
+        """Write a file at the address, then its copy; `seen` is what `refresh` returned.
+
+        The next `pull` compares both, as another may write meanwhile. Raises ChangedFileError if one has by now.
+        """
+        self._remote.replace(name, data, seen)
         self._write(self.folder / name, data)
         self._keep_record(name, "", (self.folder / name).stat())
 

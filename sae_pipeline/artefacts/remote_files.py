@@ -35,12 +35,17 @@ class MissingFileError(RemoteError):
     """The address has no such file or bucket."""
 
 
+class ChangedFileError(RemoteError):
+    """Another has written the file since it was seen."""
+
+
 @dataclass(frozen=True)
 class RemoteFile:
     """A file at an address: `stamp` changes with its content; `size` in bytes."""
 
     stamp: str
     size: int
+    etag: str = ""  # by which S3 replaces a file only if it is still this one
 
 
 def is_remote(address: str) -> bool:
@@ -112,15 +117,32 @@ class RemoteFolder:
         with self._errors_as_sentences(name):
             self._files.put_file(str(path), f"{self._path}/{name}", callback=_callback(on_bytes))
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file."""
+    def replace(self, name: str, data: bytes, seen: RemoteFile | None) -> None:
+        """Write a file in place of the one that was `seen`, or as a new one.
+
+        Raises ChangedFileError if the address has another by now. Only S3 can tell; elsewhere the last writer wins.
+        """
+        path, condition = f"{self._path}/{name}", {"IfMatch": seen.etag} if seen else {"IfNoneMatch": "*"}
         with self._errors_as_sentences(name):
-            self._files.pipe_file(f"{self._path}/{name}", data)
+            if self._package != "s3fs":
+                self._files.pipe_file(path, data)
+                return
+            try:
+                self._files.pipe_file(path, data, **condition)
+            except OSError as error:
+                if error.errno == errno.ENOSYS:  # a store that speaks S3 and cannot compare
+                    self._files.pipe_file(path, data)
+                elif _http_status(error) in (409, 412) or (seen and isinstance(error, FileNotFoundError)):
+                    raise ChangedFileError(f"{self.address}/{name} has changed meanwhile; read it again.") from error
+                else:
+                    raise
 
     @contextmanager
     def _errors_as_sentences(self, name: str = "") -> Iterator[None]:
         try:
             yield
+        except RemoteError:
+            raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
                 raise
@@ -142,7 +164,13 @@ class RemoteFolder:
 def _remote_file(info: Mapping[str, Any]) -> RemoteFile:
     size = int(info["size"] or 0)
     stamp = next((str(info[key]) for key in _STAMPS if info.get(key)), "")
-    return RemoteFile(f"{stamp} {size}", size)
+    return RemoteFile(f"{stamp} {size}", size, str(info.get("ETag") or ""))
+
+
+def _http_status(error: Exception) -> int:
+    """The HTTP status behind an error of s3fs; 0 where there is none."""
+    response = getattr(error.__cause__, "response", {})
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _callback(on_bytes: OnBytes) -> Any:

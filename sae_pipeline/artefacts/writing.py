@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO
 
 from tqdm.auto import tqdm
 
-from sae_pipeline.artefacts.locks import locked, locked_descriptor
+from sae_pipeline.artefacts.locks import locked, locked_descriptor, locked_folder
 from sae_pipeline.errors import DamageError, ResourceError, UnreadableError, UserError
 
 HASH_LENGTH = 12
@@ -69,6 +70,38 @@ def put(temporary: Path, path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         set_aside(path, "is a folder")
     temporary.replace(path)
+
+
+@contextmanager
+def new_folder(folder: Path, flag: str) -> Iterator[Path]:
+    """Name a folder to make and fill in the block, which then takes the place of `folder`.
+
+    Those who write one folder take turns. Raises UserError where none can be written; `flag` chooses another.
+    """
+    partial = folder.with_name(_PARTIAL + folder.name)
+    make_folder(folder.parent, flag)
+    with readable_os_errors(folder.parent, flag), locked_folder(folder.parent):
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            yield partial
+            _put_folder(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_folder(temporary: Path, folder: Path) -> None:
+    """Rename a finished folder to its own name, in place of the one before, which is removed last."""
+    before = folder.with_name(f".before-{folder.name}")
+    shutil.rmtree(before, ignore_errors=True)  # a killed command may have left it
+    if folder.exists():
+        folder.rename(before)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if before.exists():
+            before.rename(folder)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def write_file(path: Path, data: bytes, flag: str = "--root") -> None:
@@ -138,6 +171,8 @@ def alias(source: Path, target: Path) -> None:
         put(temporary, target)
 
 
+_NUMBER = re.compile(r"(?:\(os error |\[errno )(\d+)[)\]]", re.IGNORECASE)
+_SHORT_WRITE = re.compile(r"^\d+ requested and \d+ written$")
 _FREE = "free some space and run the same command again"
 _PROBLEMS = {
     errno.ENOSPC: f"the disk is full; {_FREE}",
@@ -171,21 +206,30 @@ def readable_os_errors(folder: Path, flag: str = "--root") -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        problem = _PROBLEMS.get(_system_number(error))
+        problem = disk_problem(error, flag)
         if problem is None:
             raise
-        raise ResourceError(f"Cannot write to {folder}: {problem.format(flag=flag)}.") from error
+        raise ResourceError(f"Cannot write to {folder}: {problem}.") from error
+
+
+def disk_problem(error: BaseException, flag: str = "--root") -> str | None:
+    """What is wrong with the disk and what to do, where that is behind an exception of any library; else None."""
+    problem = _PROBLEMS.get(_system_number(error))
+    return problem and problem.format(flag=flag)
 
 
 def _system_number(error: BaseException | None) -> int:
     """The number of the system's error behind an exception; 0 where there is none.
 
-    Libraries wrap it. Those written in Rust (safetensors, tokenizers) keep the number in their message alone.
+    Libraries wrap it. Those written in Rust (safetensors, tokenizers) and `shutil.copytree` keep the number in their
+    message alone, SQLite has numbers of its own, and numpy says only how many items it could not write.
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno
-        if wrapped := re.search(r"\(os error (\d+)\)", str(error)):
+        if wrapped := _NUMBER.search(str(error)):
             return int(wrapped[1])
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _SHORT_WRITE.search(str(error)):
+            return errno.ENOSPC
         error = error.__cause__
     return 0

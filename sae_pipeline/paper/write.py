@@ -2,14 +2,13 @@
 
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 from sae_pipeline import __version__
 from sae_pipeline.artefacts.checksums import check_file, fields_of, file_sums, write_record
-from sae_pipeline.artefacts.writing import make_folder, readable_os_errors
+from sae_pipeline.artefacts.writing import new_folder
 from sae_pipeline.config import PaperConfig
 from sae_pipeline.errors import DamageError, UserError, command
 from sae_pipeline.paper.archive import ARCHIVE, pack
@@ -33,19 +32,11 @@ def write_paper(config: PaperConfig, root: Path) -> Iterator[str]:
     sources.run.headline(headline)  # refuses one that is not in the run
     out = Path(config.out).expanduser()
     _check_place(out)
-    make_folder(out.parent, "--out")
-    partial = out.with_name(f".partial-{out.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial, "--out")
-    try:
-        with readable_os_errors(out.parent, "--out"):
-            record = write_files(sources, partial, headline, config.features, config.weights)
-            write_record(partial / PAPER, record)
-            pack(sources, partial, record)
-            _put(partial, out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with new_folder(out, "--out") as partial:
+        partial.mkdir()
+        record = write_files(sources, partial, headline, config.features, config.weights)
+        write_record(partial / PAPER, record)
+        pack(sources, partial, record)
     yield from _lines(sources, record, out)
 
 
@@ -95,16 +86,6 @@ def _check_place(out: Path) -> None:
                 f"{path} was edited since {command('paper')} wrote it; name another folder with --out, so that your "
                 "version is kept."
             ) from error
-
-
-def _put(partial: Path, out: Path) -> None:
-    """Rename a finished folder to its own name, in place of the one before."""
-    before = out.with_name(f".before-{out.name}")
-    shutil.rmtree(before, ignore_errors=True)
-    if out.exists():
-        out.rename(before)
-    partial.rename(out)
-    shutil.rmtree(before, ignore_errors=True)
 
 
 def _lines(sources: Sources, record: PaperRecord, out: Path) -> Iterator[str]:

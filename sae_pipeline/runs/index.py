@@ -137,6 +137,7 @@ def build_index(folder: Path, progress: Progress | None = None, into: Path | Non
                 try:
                     now, stamps = time.time_ns(), _stamps(_present(folder))
                     _write(folder, partial, progress)
+                    delete_index(target)  # so that the record of another index never stands beside this one
                     partial.replace(target)
                     metadata = read_metadata(folder)
                     files = {name: _seen(folder / name, at, _fits(metadata, name, at)) for name, at in stamps.items()}

@@ -147,7 +147,8 @@ def _check_of(folder: Path, files: list[str]) -> Callable[[], list[str]] | None:
             verb = "finish" if told.get("finish") else "import" if told.get("origin") else "train"
             return _problem(partial(check_sae, folder), verb)
         return _problem(partial(check_classifier, folder), "finetune")
-    if folder.parent.name == "activations" or MANIFEST in files:
+    has_shards = MANIFEST in files and any(name.endswith(".safetensors") for name in files)  # an exported site has none
+    if folder.parent.name == "activations" or has_shards:
         return _problem(partial(check_store, folder), "extract")
     if SCORE in files:
         return _problem(partial(check_scores, folder), "score")
@@ -219,7 +220,8 @@ def _check_run(folder: Path) -> list[str]:
 
 
 def _check_index(folder: Path) -> None:
-    if (folder / INDEX).exists():
+    """Raise DamageError for an index that is not its record's. One without a record was not finished; it is unused."""
+    if (folder / INDEX).exists() and (folder / INDEX_RECORD).exists():
         known = read_record(folder / INDEX_RECORD, IndexRecord).files.get(INDEX)
         if known is None or sha256(folder / INDEX) != known.sha256:
             raise DamageError("is not the one that was written")

@@ -2,8 +2,11 @@
 
 import errno
 import resource
+import shutil
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from sae_pipeline.artefacts.writing import readable_os_errors, write_file
+from sae_pipeline.artefacts.writing import new_folder, readable_os_errors, write_file
 from sae_pipeline.errors import ResourceError
 
 
@@ -49,14 +52,19 @@ def _save_tokenizer(path: Path) -> None:
     Tokenizer(WordLevel({f"word-{i}": i for i in range(1000)}, unk_token="word-0")).save(str(path))
 
 
+def _copy_folder(path: Path) -> None:
+    shutil.copytree(Path(readable_os_errors.__code__.co_filename).parent, path)
+
+
 @pytest.mark.parametrize(
     "write",
     [
         lambda path: path.write_bytes(bytes(10_000)),
         lambda path: save_file({"W": torch.zeros(10_000)}, path),
         _save_tokenizer,
+        _copy_folder,
     ],
-    ids=["python", "safetensors", "tokenizers"],
+    ids=["python", "safetensors", "tokenizers", "copytree"],
 )
 def test_a_disk_that_takes_no_more(tmp_path: Path, write: Callable[[Path], None]) -> None:
     """Each library's own error becomes one sentence. The disk is simulated by a limit on the size of files."""
@@ -70,6 +78,30 @@ def test_a_disk_that_takes_no_more(tmp_path: Path, write: Callable[[Path], None]
     assert str(caught.value) == (
         f"Cannot write to {tmp_path}: the file is larger than this disk allows; choose another folder with --to."
     )
+
+
+@pytest.mark.parametrize("library", ["sqlite3", "numpy"])
+def test_libraries_with_errors_of_their_own_for_a_full_disk(tmp_path: Path, library: str) -> None:
+    """SQLite has a number of its own, and numpy only counts."""
+    if library == "numpy":
+        error: Exception = OSError("1000 requested and 512 written")
+    else:
+        with closing(sqlite3.connect(tmp_path / "file")) as connection, pytest.raises(sqlite3.Error) as caught:
+            connection.executescript("PRAGMA max_page_count = 1; CREATE TABLE t (x); CREATE TABLE u (x);")
+        error = caught.value
+    with pytest.raises(ResourceError, match="the disk is full; free some space"), readable_os_errors(tmp_path):
+        raise error
+
+
+def test_a_folder_that_cannot_be_put_leaves_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    with pytest.raises(FileNotFoundError), new_folder(tmp_path / "out", "--out"):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "old"]
+    with new_folder(tmp_path / "out", "--out") as partial:
+        partial.mkdir()
+    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
 
 
 def test_an_error_of_the_disk_inside_another_one(tmp_path: Path) -> None:

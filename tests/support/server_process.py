@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,18 @@ class Server:
     """The program itself, on a free port."""
 
     def __init__(
-        self, *flags: str, port: int = 0, program: Sequence[str] = (sys.executable, str(SCRIPT)), folder: Path = ROOT
+        self,
+        *flags: str,
+        port: int = 0,
+        program: Sequence[str] = (sys.executable, str(SCRIPT)),
+        folder: Path = ROOT,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         arguments = [*program, "--port", str(port), *flags]
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open as long as the process)
-        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=self._stderr, text=True, cwd=folder)
+        self.process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=self._stderr, text=True, cwd=folder, env=environment
+        )
         assert self.process.stdout
         self.line = self.process.stdout.readline()
         assert self.line, self.errors()  # it has stopped and says why

@@ -17,6 +17,7 @@ from sae_pipeline.__main__ import main
 from sae_pipeline.config import ExportConfig
 from tests.conftest import SmallStudy
 from tests.support import run_factory
+from tests.support.built_viewer import write_viewer
 from tests.support.hostile_runs import write_hostile_runs
 from tests.support.indexed_runs import N, client_of, write_whole_run
 from tests.support.run_factory import write_run
@@ -105,16 +106,9 @@ WHERE += ("nothing:1", "day", "size:1_0..", "é:..\uff21", "size:..-1")
 
 @pytest.fixture(autouse=True)
 def viewer(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder in the place of the built viewer, which the browser tests have."""
+    """A folder in the place of the built viewer."""
     folder = tmp_path_factory.mktemp("viewer")
-    page = (VIEWER / "index.html").read_text(encoding="utf-8")
-    (folder / "index.html").write_text(page.replace("/src/main.tsx", "./assets/index.js"), encoding="utf-8")
-    (folder / "licenses.md").write_text("SIL OPEN FONT LICENSE </script>", encoding="utf-8")
-    for name in ("assets/index.js", "one-page/viewer.js", "one-page/viewer.css"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text("/* </script> <!-- */" if name.endswith("viewer.js") else "", encoding="utf-8")
-    for path in (VIEWER / "public").iterdir():
-        shutil.copy(path, folder)
+    write_viewer(folder)
     monkeypatch.setattr(viewer_files, "VIEWER_DIR", folder)
 
 

@@ -153,6 +153,18 @@ def test_ctrl_c(tmp_path: Path) -> None:
     assert not store.exists() and len(list(checkpoints.glob("*/state.safetensors"))) == 1
 
 
+def test_output_that_goes_to_a_full_disk(copy: Path) -> None:
+    """One sentence and exit code 2, also where Python would only notice as it ends."""
+    command = [sys.executable, "-m", "sae_pipeline", "verify", "--root", str(copy)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: Cannot write a temporary file or what this command prints: the disk is full; free some space and run "
+        "the same command again.\n"
+    )
+
+
 def test_disk_that_cannot_be_written(copy: Path) -> None:
     """A full disk, simulated by a file size limit, gives one sentence and exit code 2, and no run."""
     limited = (

@@ -33,6 +33,14 @@ def test_every_artefact_of_a_study_is_whole(study: SmallStudy, capsys: pytest.Ca
     assert last.startswith(f"{len(lines)} artefacts") and "are as they were written" in last
 
 
+def test_a_site_and_an_unfinished_index_are_not_damage(copy: Path) -> None:
+    """A site has a manifest of its own, and an index without its record is not used."""
+    (copy / "site" / "data").mkdir(parents=True)
+    (copy / "site" / "data" / "manifest.json").write_text("{}")
+    next(copy.glob("analysis_data/*/index.json")).unlink()
+    assert main(["verify", "--root", str(copy)]) == 0
+
+
 @pytest.mark.parametrize(
     ("pattern", "says"),
     [

@@ -2,12 +2,13 @@
 
 A change replaces the whole file of an SAE, and its ETag proves that the client has read what it replaces. Checking and
 writing happen under a lock, so that several servers may share a folder. At an address no lock is possible: the file is
-read again before it is replaced, but of two servers that write at the same moment the later one wins.
+read again before it is replaced, and S3 replaces it only if it is still the one that was read. Elsewhere, of two
+servers that write at the same moment the later one wins.
 """
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +18,8 @@ from pydantic import Field
 from sae_pipeline.artefacts.checksums import Stamp, seal
 from sae_pipeline.artefacts.checksums import stamp as stamp_of
 from sae_pipeline.artefacts.locks import locked
-from sae_pipeline.errors import UserError
+from sae_pipeline.artefacts.remote_files import ChangedFileError
+from sae_pipeline.errors import ResourceError, UserError, reason_of
 from sae_pipeline.runs.labels import find_set, labels_path, read_labels
 from sae_pipeline.schema.common import Record
 from sae_pipeline.schema.labels import MAX_LABELS, MAX_SETS, FeatureLabel, FeatureSet, Labels, LabelsFile, Sets
@@ -25,6 +27,7 @@ from viz_analysis.api.problems import BadLabelsError, LabelsChangedError
 from viz_analysis.runs.feature_list import Human
 from viz_analysis.runs.sources import RunFolder
 
+_CHANGED = "The annotations have changed since they were read; read them again."
 Written = TypeVar("Written", FeatureLabel, FeatureSet)
 
 
@@ -88,10 +91,10 @@ class LabelStore:
         if highest >= d_sae:
             raise BadLabelsError(f"There is no feature {highest}: this SAE has features 0 to {d_sae - 1}.")
         with self._locked(sae_hash) as path:
-            self._source.refresh(path)
+            at_address = self._source.refresh(path)
             before = self.get(sae_hash, d_sae)
             if seen is not None and before.etag not in seen:
-                raise LabelsChangedError("The annotations have changed since they were read; read them again.")
+                raise LabelsChangedError(_CHANGED)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             kept = {feature: label for feature, label in sorted(labels.items()) if any(label.content)}
             if sets is not None:
@@ -102,18 +105,24 @@ class LabelStore:
                 sets=before.sets if sets is None else sets,
             )
             if (after.labels, after.sets) != (before.labels, before.sets):
-                self._source.write(path, seal(after.model_dump_json(indent=1).encode() + b"\n"))
+                self._source.replace(path, seal(after.model_dump_json(indent=1).encode() + b"\n"), at_address)
             return self.get(sae_hash, d_sae)
 
     @contextmanager
     def _locked(self, sae_hash: str) -> Iterator[Path]:
         path = labels_path(self._source.folder, sae_hash)
-        with ExitStack() as held:
-            try:
-                held.enter_context(locked(path.with_suffix(".lock")))
-            except OSError as error:
-                raise UserError(f"Annotations cannot be saved in {path.parent}: {error.strerror}.") from error
-            yield path
+        try:
+            with locked(path.with_suffix(".lock")):
+                yield path
+        except ChangedFileError as error:
+            raise LabelsChangedError(_CHANGED) from error
+        except (OSError, ResourceError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            reason = reason_of(cause) if isinstance(cause, OSError) else str(error)
+            raise UserError(
+                f"Annotations cannot be saved in {path.parent} ({reason}); free some space or make the folder "
+                "writable, and save again."
+            ) from error
 
 
 def _dated(mine: Written, old: Written | None, now: str) -> Written:

@@ -73,11 +73,12 @@ class RunFolder:
         """The folder whose `finbert_sae/` has the classifier and the SAE of a run."""
         return self.folder.resolve().parent
 
-    def refresh(self, path: Path) -> None:
+    def refresh(self, path: Path) -> RemoteFile | None:
         """Fetch the present state of a file beside the runs; here it is always present."""
+        return None
 
-    def write(self, path: Path, data: bytes) -> None:
-        """Write a file beside the runs, whole or not at all."""
+    def replace(self, path: Path, data: bytes, seen: RemoteFile | None) -> None:
+        """Write a file beside the runs, whole or not at all; `seen` is what `refresh` returned."""
         write_file(path, data)
 
 
@@ -174,13 +175,13 @@ class RemoteRuns(RunFolder):
             mirror.pull(mirror.list_files(f"{store}/{name}"))
         return mirror.folder
 
-    def refresh(self, path: Path) -> None:
+    def refresh(self, path: Path) -> RemoteFile | None:
         """Fetch the present state of a file beside the runs. Raises RemoteError."""
-        self._mirror.refresh(path.relative_to(self.folder).as_posix())
+        return self._mirror.refresh(path.relative_to(self.folder).as_posix())
 
-    def write(self, path: Path, data: bytes) -> None:
-        """Write a file at the address, then its copy. Raises RemoteError."""
-        self._mirror.write(path.relative_to(self.folder).as_posix(), data)
+    def replace(self, path: Path, data: bytes, seen: RemoteFile | None) -> None:
+        """Write a file at the address, then its copy. Raises RemoteError, and ChangedFileError as `Mirror.replace`."""
+        self._mirror.replace(path.relative_to(self.folder).as_posix(), data, seen)
 
     def _size_of(self, run: Path, name: str) -> int:
         """The bytes of a file at the address. Raises DamagedRunError where there is none."""

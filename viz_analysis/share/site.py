@@ -6,8 +6,7 @@ from pathlib import Path
 
 import orjson
 
-from sae_pipeline.artefacts.locks import locked_folder
-from sae_pipeline.artefacts.writing import make_folder, readable_os_errors
+from sae_pipeline.artefacts.writing import new_folder
 from sae_pipeline.config import ExportConfig
 from sae_pipeline.errors import UserError
 from viz_analysis.share.archive import ArchiveWriter
@@ -49,17 +48,8 @@ def export_site(config: ExportConfig, layer: int, root: Path) -> Path:
     _check_place(out)
     if config.bench:
         check_bench(viewer_files.VIEWER_DIR)
-    partial = out.with_name(f".partial-{out.name}")
-    make_folder(out.parent, "--out")
-    with readable_os_errors(out.parent, "--out"), locked_folder(out.parent):  # two exports to one place take turns
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            _write(partial, run, root if config.bench else None)
-            if out.is_dir():
-                shutil.rmtree(out)
-            partial.rename(out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with new_folder(out, "--out") as partial:
+        _write(partial, run, root if config.bench else None)
     return out
 
 
