@@ -37,6 +37,7 @@ from sae_pipeline.machine.memory import readable_memory_errors
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
 from sae_pipeline.runs.added_files import add_file
 from sae_pipeline.runs.drafts import RunPart, new_run
+from sae_pipeline.runs.fit import RunShape
 from sae_pipeline.runs.folders import find_run, read_run
 from sae_pipeline.runs.index import index_new_run, index_run
 from sae_pipeline.sae.autoencoder import size_name
@@ -245,12 +246,15 @@ def analyze(
         with TemporaryDirectory() as folder:
             analyze_headlines(*parts, RunPart(Path(folder)), neighbours, ranks)
         return ranks.broadcast(Path())
+    made_of = provenance(study, classifier, sae.config, record, layout, list(split.columns))
     with new_run(layout.runs, {"classifier_hash": classifier.hash, "sae_hash": sae_hash}) as draft:
+        if ranks.size == 1:  # several processes write their records apart
+            draft.index_headlines(RunShape(made_of["labels"], made_of["columns"], made_of["labelled"], made_of["sae"]))
         totals = analyze_headlines(*parts, draft, neighbours, ranks)
         assert totals is not None
         run = draft.finish(
             {
-                **provenance(study, classifier, sae.config, record, layout, list(split.columns)),
+                **made_of,
                 "device": str(device),
                 "backend": present.kernel_backend(sae.W_dec.device),
                 "dtype": "fp32",
@@ -259,7 +263,7 @@ def analyze(
                 "totals": totals,
             }
         )
-    index_new_run(run)
+    index_new_run(run, draft.index)
     return ranks.broadcast(run)
 
 

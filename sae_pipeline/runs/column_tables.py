@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
-from sae_pipeline.runs.index_tables import RunTables
+from sae_pipeline.runs.index_tables import Tables
 from sae_pipeline.schema.common import Cell, Record
 from sae_pipeline.schema.run import Prompt
 
@@ -33,28 +33,28 @@ class ColumnFacts(Record):
 class ColumnTables:
     """Fills `column_value` and the vectors `column 0`, `column 1`, …, which number the values from 1; 0 is no value."""
 
-    def __init__(self, run: RunTables) -> None:
-        self._run, self._names = run, run.metadata.columns
+    def __init__(self, tables: Tables, names: Sequence[str]) -> None:
+        self._tables, self._names = tables, names
         if self._names:
             fields = "".join(f", c{n}" for n in range(len(self._names)))
-            run.sql.execute(f"CREATE TEMP TABLE cell (headline INTEGER PRIMARY KEY{fields})")
+            tables.sql.execute(f"CREATE TEMP TABLE cell (headline INTEGER PRIMARY KEY{fields})")
 
     def add(self, start: int, prompts: Sequence[Prompt]) -> None:
         """Keep the cells of consecutive headlines, of which the first has the index `start`."""
         if self._names:
             marks = ", ".join("?" * (1 + len(self._names)))
             rows = ((start + n, *(prompt.columns[name] for name in self._names)) for n, prompt in enumerate(prompts))
-            self._run.sql.executemany(f"INSERT INTO cell VALUES ({marks})", rows)
+            self._tables.sql.executemany(f"INSERT INTO cell VALUES ({marks})", rows)
 
     def fill(self) -> None:
         """Sort the columns, when all headlines have been added."""
         facts = [self._column(n, name) for n, name in enumerate(self._names)]
-        self._run.about("columns", orjson.dumps([one.model_dump() for one in facts]).decode())
+        self._tables.about("columns", orjson.dumps([one.model_dump() for one in facts]).decode())
         if self._names:
-            self._run.sql.execute("DROP TABLE cell")
+            self._tables.sql.execute("DROP TABLE cell")
 
     def _column(self, n: int, name: str) -> ColumnFacts:
-        sql = self._run.sql
+        sql = self._tables.sql
         sql.execute(
             f"INSERT INTO column_value SELECT {n}, row_number() OVER (ORDER BY c{n}), c{n}, count(*) "
             f"FROM cell WHERE c{n} NOT NULL GROUP BY c{n} ORDER BY c{n}"
@@ -64,7 +64,7 @@ class ColumnTables:
             "ORDER BY headline"
         )
         vector = np.frombuffer(array("I", (place for (place,) in places)), np.uint32)
-        self._run.vector(f"column {n}", vector)
+        self._tables.vector(f"column {n}", vector)
         query = "SELECT count(*), sum(typeof(value) = 'text'), sum(value GLOB ?), min(value), max(value)"
         found: tuple[Any, ...] = sql.execute(f"{query} FROM column_value WHERE of_column = {n}", [_DATE]).fetchone()
         n_values, n_texts, n_dates, low, high = found

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import orjson
 from pydantic import BaseModel
 
+from sae_pipeline.runs.json_records import Span
+
 Record = Mapping[str, Any] | bytes
 
 
@@ -80,20 +82,30 @@ def nullable(values: npt.ArrayLike) -> orjson.Fragment:
 
 
 class RecordWriter:
-    """Writes records as they come, with the bytes `between` between two of them."""
+    """Writes records as they come, with the bytes `between` between two of them, from the offset `at` of a file.
 
-    def __init__(self, write: Callable[[bytes], Any], between: bytes) -> None:
-        self._write, self._between = write, between
+    `seen` is given each record with its place in the file.
+    """
+
+    def __init__(
+        self, write: Callable[[bytes], Any], between: bytes, at: int = 0, seen: Callable[[Span], None] | None = None
+    ) -> None:
+        self._write, self._between, self._at, self._seen = write, between, at, seen
         self.n = 0
 
     def add(self, records: Iterable[Record]) -> None:
         """Write some records."""
         for line in _records(records, self.n):
-            self._write(self._between + line if self.n else line)
+            between = self._between if self.n else b""
+            self._write(between + line)
+            self._at += len(between)
+            if self._seen:
+                self._seen(Span(self._at, line))
+            self._at += len(line)
             self.n += 1
 
     def append(self, pieces: Iterable[bytes]) -> None:
-        """Write the output of another writer with the same `between`, piece by piece."""
+        """Write the output of another writer with the same `between`, piece by piece. `seen` is not told of it."""
         for index, piece in enumerate(pieces):
             self._write(self._between + piece if self.n and not index else piece)
             self.n += 1

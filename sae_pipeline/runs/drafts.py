@@ -10,8 +10,9 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from sae_pipeline.artefacts.checksums import file_sums, seal
@@ -26,7 +27,9 @@ from sae_pipeline.runs.compact_json import (
     indented,
     lines,
 )
+from sae_pipeline.runs.fit import RunShape
 from sae_pipeline.runs.folders import run_folders
+from sae_pipeline.runs.index_draft import PARTIAL, IndexDraft
 from sae_pipeline.schema.common import (
     FEATURE_STATS,
     FEATURE_TOKENS,
@@ -70,7 +73,7 @@ def new_run(analysis_dir: Path, made_with: MadeWithDict) -> Iterator["RunDraft"]
             cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
             alive = cleanup.enter_context(ExitStack())
             alive.enter_context(locked(folder / _ALIVE))
-        yield RunDraft(folder, made_with, alive)
+        yield cleanup.enter_context(closing(RunDraft(folder, made_with, alive)))
 
 
 # The bytes between and after the records of the files that have a record for each headline.
@@ -124,16 +127,27 @@ class RunDraft(RunPart):
     def __init__(self, folder: Path, made_with: MadeWithDict, alive: ExitStack) -> None:
         super().__init__(folder)
         self.made_with = made_with
+        self.index: IndexDraft | None = None
         self._alive = alive  # holds the lock that says so
+
+    def index_headlines(self, run: RunShape) -> None:
+        """Fill the run's index with its headlines as they are written.."""
+        self.index = IndexDraft(self.folder, run)
+
+    def close(self) -> None:
+        """Close the index, whatever has become of it."""
+        if self.index:
+            self.index.close()
 
     @contextmanager
     def writing(self, name: str) -> Iterator[RecordWriter]:
         """Write the whole of `prompts.jsonl` or `headline_features.json`, record by record as they come."""
         between, end = _PER_HEADLINE[name]
+        start = array_start(self.made_with, "headlines") + b"\n" if name == HEADLINE_FEATURES else b""
         with self._file(name) as write:
-            if name == HEADLINE_FEATURES:
-                write(array_start(self.made_with, "headlines") + b"\n")
-            writer = RecordWriter(write, between)
+            write(start)
+            seen = partial(self.index.add, name) if self.index else None
+            writer = RecordWriter(write, between, len(start), seen)
             yield writer
             write(end if writer.n or name != PROMPTS else b"")
 
@@ -176,8 +190,10 @@ class RunDraft(RunPart):
         if missing:
             raise ValueError(f"write {', '.join(missing)} before finish")
         analysis_dir = self.folder.parent
+        if self.index:
+            self.index.finish()
         with _errors_as_sentences(analysis_dir):
-            paths = [path for path in self.folder.iterdir() if path.is_file() and path.name != _ALIVE]
+            paths = [path for path in self.folder.iterdir() if path.name not in (_ALIVE, PARTIAL)]
             for path in paths:
                 _sync(path)
             files = file_sums(self.folder, [path.name for path in paths])

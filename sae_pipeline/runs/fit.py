@@ -5,6 +5,7 @@ check may rely on those before it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain, pairwise
 
 import numpy as np
@@ -24,6 +25,7 @@ from sae_pipeline.schema.run import (
     MetricInfo,
     Prompt,
     RunMetadata,
+    SaeInfo,
 )
 
 _COLUMN_LISTS = ("values", "tested", "n", "low", "high", "q")
@@ -60,9 +62,24 @@ def metadata_problems(metadata: RunMetadata, number: int | None) -> Problems:
 # --- prompts.jsonl -------------------------------------------------------------------------------------
 
 
-def prompt_problems(prompt: Prompt, metadata: RunMetadata) -> Problems:
+@dataclass(frozen=True)
+class RunShape:
+    """What is known of a run before its headlines are read, as far as their records must fit it."""
+
+    labels: list[str]
+    columns: list[str]
+    labelled: bool
+    sae: SaeInfo
+
+    @classmethod
+    def of(cls, metadata: RunMetadata) -> "RunShape":
+        """The shape of a finished run."""
+        return cls(metadata.labels, metadata.columns, metadata.labelled, metadata.sae)
+
+
+def prompt_problems(prompt: Prompt, run: RunShape) -> Problems:
     """Check a headline by itself and against the run's classes and columns."""
-    shares, n_tokens, n_labels = prompt.probabilities, len(prompt.tokens), len(metadata.labels)
+    shares, n_tokens, n_labels = prompt.probabilities, len(prompt.tokens), len(run.labels)
     if len(shares) != n_labels:
         yield "probabilities", f"has {len(shares)} of {n_labels} classes"
     if max(prompt.label, prompt.prediction) >= n_labels:
@@ -79,11 +96,11 @@ def prompt_problems(prompt: Prompt, metadata: RunMetadata) -> Problems:
         yield "words", f"has word {min(prompt.words)}, below -1"
     if prompt.headline_id != headline_id(prompt.text):
         yield "headline_id", "is that of another text"
-    if list(prompt.columns) != metadata.columns:
+    if list(prompt.columns) != run.columns:
         yield "columns", f"are not those of {METADATA}"
     if any(isinstance(cell, int) and abs(cell) > _MAX_COUNT for cell in prompt.columns.values()):
         yield "columns", f"have a whole number above {_MAX_COUNT}, which JSON's readers round"
-    if not metadata.labelled and prompt.label != prompt.prediction:
+    if not run.labelled and prompt.label != prompt.prediction:
         yield "label", "is not the prediction, though the headlines have no labels"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from sae_pipeline.artefacts.checksums import check_files, check_sealed
 from sae_pipeline.errors import DamageError, UserError, command, reason_of
 from sae_pipeline.runs.fit import (
+    RunShape,
     column_problems,
     examples_problems,
     headline_problems,
@@ -337,8 +338,9 @@ def _misfits(run: Run) -> Iterator[tuple[str, str, str]]:
     for column in stats.metrics:
         yield from _at(FEATURE_STATS, "metrics ", column_problems(column, stats.d_sae))
 
+    shape = RunShape.of(metadata)
     for n, prompt in enumerate(prompts, 1):
-        yield from _at(PROMPTS, f"line {n} ", prompt_problems(prompt, metadata))
+        yield from _at(PROMPTS, f"line {n} ", prompt_problems(prompt, shape))
     ids = np.array([int(prompt.headline_id, 16) for prompt in prompts], np.uint64)
     class_sizes = np.bincount(np.array([prompt.label for prompt in prompts], np.int64), minlength=n_labels).tolist()
     counted = statistics_positions(metadata.sae.positions)

@@ -3,172 +3,123 @@
 import math
 import sqlite3
 from array import array
-from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sae_pipeline.runs.column_tables import ColumnTables
-from sae_pipeline.runs.fit import headline_problems, prompt_problems, prompts_problems
-from sae_pipeline.runs.fit_added import (
-    calibration_problems,
-    contrast_problems,
-    diff_problems,
-    headline_effects_problems,
-    interventions_problems,
-    mending_problems,
-)
-from sae_pipeline.runs.index_tables import RunTables
+from sae_pipeline.runs.fit import RunShape, headline_problems, prompt_problems, prompts_problems
+from sae_pipeline.runs.index_tables import RunTables, Tables
 from sae_pipeline.runs.json_records import Span
-from sae_pipeline.runs.problems import Problems, listed_problems, made_with_problems, repeated_problems
-from sae_pipeline.runs.run_files import damaged
-from sae_pipeline.schema.calibration import CALIBRATION, CalibrationFile
-from sae_pipeline.schema.causes import INTERVENTIONS, HeadlineEffects, InterventionsFile
-from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS, MadeFrom, n_vectors, statistics_positions
-from sae_pipeline.schema.contrast import CONTRAST, ContrastFile
-from sae_pipeline.schema.diff import DIFF, DiffFile
-from sae_pipeline.schema.mending import MENDING, MendingFile
+from sae_pipeline.runs.problems import listed_problems, made_with_problems
+from sae_pipeline.schema.common import HEADLINE_FEATURES, PROMPTS, n_vectors, statistics_positions
 from sae_pipeline.schema.run import FeatureStatsFile, HeadlineFeatures, HeadlineFeaturesFile, Prompt, RunMetadata
 
 SORT_KEYS = ("confidence", "margin", "loss")
-Added = TypeVar("Added", bound=MadeFrom)
 _BATCH = 1000  # rows per statement
 _HEADLINES_PER_POSTING = 1 << 18
 
 
 class HeadlineTables:
-    """Fills the tables of headlines. The methods raise `DamagedRunError`."""
+    """Fills the tables of headlines, as they are read or written. The methods raise `DamagedRunError`."""
 
-    def __init__(self, run: RunTables, stats: FeatureStatsFile) -> None:
-        self._run, self._stats = run, stats
+    def __init__(self, tables: Tables, run: RunShape) -> None:
+        self._tables, self._run = tables, run
         self.n_tokens = array("I")  # of every headline
-        self._n_words = array("I")
+        self.n_words = array("I")
+        self.ids = array("Q")  # headline_id as a number
         self._n_counted = 0
-        self._ids = array("Q")
-        self._columns = ColumnTables(run)
+        self._cells = array("I")
+        self._keys = {name: array("f") for name in SORT_KEYS}
+        self._postings = _Postings(tables.sql)
+        self._columns = ColumnTables(tables, run.columns)
+        self._rows: list[tuple[Any, ...]] = []
+        self._prompts: list[Prompt] = []
+
+    def add(self, line: Span, span: Span) -> None:
+        """Add the next headline, given its records in `prompts.jsonl` and `headline_features.json`."""
+        n = len(self.ids)
+        prompt = self._prompt(n, line)
+        self._postings.add(n, self._strongest(n, span, prompt))
+        self._cells.append(prompt.label * len(self._run.labels) + prompt.prediction)
+        for key, value in zip(SORT_KEYS, _sort_keys(prompt), strict=True):
+            self._keys[key].append(value)
+        self._rows.append((n, prompt.headline_id, line.start, len(line.text), span.start, len(span.text), None, None))
+        self._prompts.append(prompt)
+        if len(self._rows) == _BATCH:
+            self._insert_headlines()
 
     def fill(self) -> None:
-        """Read `prompts.jsonl` and `headline_features.json`, which have a record for each headline, side by side."""
-        run = self._run
-        spans = run.spans(HEADLINE_FEATURES, "headlines")
-        head = run.parse(HEADLINE_FEATURES, next(spans).text, HeadlineFeaturesFile)
-        run.check(HEADLINE_FEATURES, "", made_with_problems(head, run.metadata))
-        keys = {name: array("f") for name in SORT_KEYS}
-        cells, postings = array("I"), _Postings(run.sql)
-        rows: list[tuple[Any, ...]] = []
-        prompts: list[Prompt] = []
-        lines = run.spans(PROMPTS)
-        for n, line in enumerate(lines):
-            prompt = self._prompt(n, line)
-            span = next(spans, None)
-            if span is None:
-                run.check(HEADLINE_FEATURES, "headlines", listed_problems(n, n + 1 + sum(1 for _ in lines)))
-                break
-            record = self._strongest(n, span, prompt)
-            postings.add(n, record)
-            cells.append(prompt.label * run.n_labels + prompt.prediction)
-            for key, value in zip(SORT_KEYS, _sort_keys(prompt), strict=True):
-                keys[key].append(value)
-            rows.append((n, prompt.headline_id, line.start, len(line.text), span.start, len(span.text), None, None))
-            prompts.append(prompt)
-            if len(rows) == _BATCH:
-                self._insert_headlines(rows, prompts)
-        self._insert_headlines(rows, prompts)
+        """Write what concerns all headlines, when the last one has been added."""
+        self._insert_headlines()
         self._columns.fill()
-        postings.flush()
-        n = len(cells)
-        run.check(HEADLINE_FEATURES, "headlines", listed_problems(n + sum(1 for _ in spans), n))
-        cell = np.frombuffer(cells, np.uint32)
-        self._check_all(cell)
-        self._sorted(cell, {name: np.frombuffer(key, "f4") for name, key in keys.items()})
+        self._postings.flush()
+        self._sorted(np.frombuffer(self._cells, np.uint32))
+
+    def check(self, metadata: RunMetadata, stats: FeatureStatsFile) -> None:
+        """Check all headlines together."""
+        cells, n_labels = np.frombuffer(self._cells, np.uint32), len(self._run.labels)
+        class_sizes = np.bincount(cells // n_labels, minlength=n_labels).tolist()
+        counts = class_sizes, self._n_counted, sum(self.n_tokens)
+        problems = prompts_problems(np.frombuffer(self.ids, np.uint64), *counts, metadata, stats)
+        self._tables.check(PROMPTS, "", problems)
 
     def _prompt(self, n: int, line: Span) -> Prompt:
-        prompt = self._run.parse(PROMPTS, line.text, Prompt, f"line {n + 1}")
-        self._run.check(PROMPTS, f"line {n + 1} ", prompt_problems(prompt, self._run.metadata))
+        prompt = self._tables.parse(PROMPTS, line.text, Prompt, f"line {n + 1}")
+        self._tables.check(PROMPTS, f"line {n + 1} ", prompt_problems(prompt, self._run))
         self.n_tokens.append(len(prompt.tokens))
-        self._n_words.append(max(prompt.words, default=-1) + 1)
-        self._n_counted += n_vectors(prompt.words, statistics_positions(self._run.metadata.sae.positions))
-        self._ids.append(int(prompt.headline_id, 16))
+        self.n_words.append(max(prompt.words, default=-1) + 1)
+        self._n_counted += n_vectors(prompt.words, statistics_positions(self._run.sae.positions))
+        self.ids.append(int(prompt.headline_id, 16))
         return prompt
 
     def _strongest(self, n: int, span: Span, prompt: Prompt) -> HeadlineFeatures:
-        record = self._run.parse(HEADLINE_FEATURES, span.text, HeadlineFeatures, f"headlines.{n}")
-        problems = headline_problems(record, n, prompt, self._stats.d_sae)
-        self._run.check(HEADLINE_FEATURES, f"headlines.{n}.", problems)
+        record = self._tables.parse(HEADLINE_FEATURES, span.text, HeadlineFeatures, f"headlines.{n}")
+        problems = headline_problems(record, n, prompt, self._run.sae.d_sae)
+        self._tables.check(HEADLINE_FEATURES, f"headlines.{n}.", problems)
         return record
 
-    def _check_all(self, cells: NDArray[np.uint32]) -> None:
-        """Check the headlines together, when all have been read."""
-        run, ids = self._run, np.frombuffer(self._ids, np.uint64)
-        class_sizes = np.bincount(cells // run.n_labels, minlength=run.n_labels).tolist()
-        counts = class_sizes, self._n_counted, sum(self.n_tokens)
-        run.check(PROMPTS, "", prompts_problems(ids, *counts, run.metadata, self._stats))
-
-    def _insert_headlines(self, rows: list[tuple[Any, ...]], prompts: list[Prompt]) -> None:
-        self._run.sql.executemany("INSERT INTO headline VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    def _insert_headlines(self) -> None:
+        sql, rows, prompts = self._tables.sql, self._rows, self._prompts
+        sql.executemany("INSERT INTO headline VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         texts = ((row[0], prompt.text) for row, prompt in zip(rows, prompts, strict=True))
-        self._run.sql.executemany("INSERT INTO headline_text (rowid, text) VALUES (?, ?)", texts)
+        sql.executemany("INSERT INTO headline_text (rowid, text) VALUES (?, ?)", texts)
         if rows:
             self._columns.add(rows[0][0], prompts)
         rows.clear()
         prompts.clear()
 
-    def _sorted(self, cells: NDArray[np.uint32], keys: dict[str, NDArray[Any]]) -> None:
-        self._run.vector("cell", cells.astype(np.uint8) if self._run.n_labels**2 <= 256 else cells)
-        self._run.vector("confidence", keys["confidence"])
+    def _sorted(self, cells: NDArray[np.uint32]) -> None:
+        tables, n_labels = self._tables, len(self._run.labels)
+        keys = {name: np.frombuffer(key, "f4") for name, key in self._keys.items()}
+        tables.vector("cell", cells.astype(np.uint8) if n_labels**2 <= 256 else cells)
+        tables.vector("confidence", keys["confidence"])
         for name, key in keys.items():  # ties keep the run's order in both directions
-            self._run.vector(f"{name} asc", np.argsort(key, kind="stable").astype(np.uint32))
-            self._run.vector(f"{name} desc", np.argsort(-key, kind="stable").astype(np.uint32))
-        self._run.about("n_headlines", len(cells))
-        labels, predictions = np.divmod(cells, self._run.n_labels)
-        self._run.about("n_correct", int((labels == predictions).sum()))
+            tables.vector(f"{name} asc", np.argsort(key, kind="stable").astype(np.uint32))
+            tables.vector(f"{name} desc", np.argsort(-key, kind="stable").astype(np.uint32))
+        tables.about("n_headlines", len(cells))
+        labels, predictions = np.divmod(cells, n_labels)
+        tables.about("n_correct", int((labels == predictions).sum()))
 
-    def interventions(self) -> None:
-        """Read `interventions.json`, if the run has it."""
-        run = self._run
-        if not run.has(INTERVENTIONS):
-            return
-        with run.optional(INTERVENTIONS):
-            spans = run.sealed_spans(INTERVENTIONS, "headlines")
-            head = run.parse(INTERVENTIONS, next(spans).text, InterventionsFile)
-            run.check(INTERVENTIONS, "", interventions_problems(head, run.metadata, run.checksum))
-            headlines, starts, sizes = array("I"), array("Q"), array("I")
-            for n, span in enumerate(spans):
-                headlines.append(self._with_effects(n, span))
-                starts.append(span.start)
-                sizes.append(len(span.text))
-            run.check(INTERVENTIONS, "headlines", repeated_problems("headline", headlines))
-            run.about("interventions", head.model_dump_json(exclude={"headlines"}))
-            statement = "UPDATE headline SET (effects_at, effects_bytes) = (?, ?) WHERE headline = ?"
-            run.sql.executemany(statement, zip(starts, sizes, headlines, strict=True))
 
-    def findings(self) -> None:
-        """Read the files about the run as a whole that it has."""
-        self._kept(CONTRAST, ContrastFile, contrast_problems)
-        self._kept(MENDING, MendingFile, mending_problems)
-        self._kept(CALIBRATION, CalibrationFile, calibration_problems)
-        self._kept(DIFF, DiffFile, partial(diff_problems, n_tokens=self.n_tokens))
-
-    def _kept(self, name: str, model: type[Added], problems: Callable[[Added, RunMetadata, str], Problems]) -> None:
-        """Check an added file and keep it as it is, under its name."""
-        run = self._run
-        found = run.whole(name, model, lambda one: problems(one, run.metadata, run.checksum))
-        if found is not None:
-            run.about(name, found.model_dump_json())
-
-    def _with_effects(self, n: int, span: Span) -> int:
-        """The headline of record `n` of `interventions.json`."""
-        run = self._run
-        effects = run.parse(INTERVENTIONS, span.text, HeadlineEffects, f"headlines.{n}")
-        headline = effects.headline
-        if headline >= len(self._ids) or f"{self._ids[headline]:012x}" != effects.headline_id:
-            raise damaged(run.folder, INTERVENTIONS, f"headlines.{n}.headline_id", f"is no headline of {PROMPTS}")
-        sizes = self.n_tokens[headline], self._n_words[headline]
-        problems = headline_effects_problems(effects, run.metadata, *sizes)
-        run.check(INTERVENTIONS, f"headlines.{n}.", problems)
-        return headline
+def read_headlines(run: RunTables) -> HeadlineTables:
+    """Read `prompts.jsonl` and `headline_features.json`, which have a record for each headline, side by side."""
+    spans = run.spans(HEADLINE_FEATURES, "headlines")
+    head = run.parse(HEADLINE_FEATURES, next(spans).text, HeadlineFeaturesFile)
+    run.check(HEADLINE_FEATURES, "", made_with_problems(head, run.metadata))
+    tables = HeadlineTables(run, RunShape.of(run.metadata))
+    lines = run.spans(PROMPTS)
+    for n, line in enumerate(lines):
+        span = next(spans, None)
+        if span is None:
+            run.check(HEADLINE_FEATURES, "headlines", listed_problems(n, n + 1 + sum(1 for _ in lines)))
+            break
+        tables.add(line, span)
+    n = len(tables.ids)
+    run.check(HEADLINE_FEATURES, "headlines", listed_problems(n + sum(1 for _ in spans), n))
+    tables.fill()
+    return tables
 
 
 class _Postings:

@@ -38,11 +38,13 @@ from sae_pipeline.artefacts.checksums import SETTLED_NS, Stamp, read_record, sha
 from sae_pipeline.artefacts.locks import locked_folder
 from sae_pipeline.artefacts.writing import move_aside
 from sae_pipeline.errors import DamageError, ResourceError, UserError
+from sae_pipeline.runs.added_tables import fill_added
 from sae_pipeline.runs.feature_tables import FeatureTables
 from sae_pipeline.runs.folders import check_run
-from sae_pipeline.runs.headline_tables import HeadlineTables
-from sae_pipeline.runs.index_tables import INDICES, SCHEMA, RunTables
-from sae_pipeline.runs.run_files import ADDED_BY, DamagedRunError, added_limit, read_metadata
+from sae_pipeline.runs.headline_tables import read_headlines
+from sae_pipeline.runs.index_draft import PARTIAL, IndexDraft, new_partial, open_partial
+from sae_pipeline.runs.index_tables import INDICES, RunTables
+from sae_pipeline.runs.run_files import ADDED_BY, DamagedRunError, added_limit
 from sae_pipeline.schema.common import RUN_FILES, FileName, Record, Sha256
 from sae_pipeline.schema.names import NAMES
 from sae_pipeline.schema.run import DECODER, NEIGHBOURS, RunMetadata
@@ -55,7 +57,6 @@ INDEXED_FILES = (
     NAMES,
     *ADDED_BY,
 )
-_PARTIAL = ".index.partial"
 Progress = Callable[[int, int], None]
 
 
@@ -120,15 +121,18 @@ def index_is_current(folder: Path, path: Path | None = None) -> bool:
     return True
 
 
-def build_index(folder: Path, progress: Progress | None = None, into: Path | None = None) -> Path:
+def build_index(
+    folder: Path, progress: Progress | None = None, into: Path | None = None, draft: IndexDraft | None = None
+) -> Path:
     """Make the index of a run, unless it has a current one. Returns the path of the index.
 
     The index is written in the run's folder, or in the folder `into`, under a temporary name. Processes that build the
-    same index wait for each other. `progress` is told the bytes read and the bytes in all. Raises `DamagedRunError`
-    for a run that cannot be read, and `UnwritableIndexError`.
+    same index wait for each other. `progress` is told the bytes read and the bytes in all. A `draft` has the headlines
+    of a run that has just been written. Raises `DamagedRunError` for a run that cannot be read, and
+    `UnwritableIndexError`.
     """
     target = (into or folder) / INDEX
-    partial = target.with_name(_PARTIAL)
+    partial = target.with_name(PARTIAL)
     try:
         with locked_folder(target.parent):
             if not index_is_current(folder, target):
@@ -136,10 +140,9 @@ def build_index(folder: Path, progress: Progress | None = None, into: Path | Non
                     raise IsADirectoryError("it is a folder")
                 try:
                     now, stamps = time.time_ns(), _stamps(_present(folder))
-                    _write(folder, partial, progress)
+                    metadata = _write(folder, partial, draft, progress)
                     delete_index(target)  # so that the record of another index never stands beside this one
                     partial.replace(target)
-                    metadata = read_metadata(folder)
                     files = {name: _seen(folder / name, at, _fits(metadata, name, at)) for name, at in stamps.items()}
                     if _stamps(_present(folder)) != stamps:
                         raise DamageError("does not fit any more, because a file has changed meanwhile")
@@ -204,13 +207,13 @@ def _is_sure(record: IndexRecord, name: str, now: Stamp) -> bool:
     return seen == now and seen[2] + SETTLED_NS < record.seen_at
 
 
-def index_new_run(folder: Path) -> None:
+def index_new_run(folder: Path, draft: IndexDraft | None) -> None:
     """Make the index of a run that has just been written. A run that does not pass the checks is set aside.
 
-    Raises UserError for such a run.
+    A `draft` has its headlines already. Raises UserError for a run that is set aside.
     """
     try:
-        index_run(folder)
+        index_run(folder, draft)
     except DamagedRunError as error:
         kept = move_aside(folder)
         raise UserError(
@@ -218,11 +221,11 @@ def index_new_run(folder: Path) -> None:
         ) from error
 
 
-def index_run(folder: Path) -> None:
+def index_run(folder: Path, draft: IndexDraft | None = None) -> None:
     """Make the index of a run, with a progress bar. A failure to write it is printed, as the run needs no index."""
     try:
         with shown_progress("Indexing the run") as progress:
-            build_index(folder, progress)
+            build_index(folder, progress, draft=draft)
     except UnwritableIndexError as error:
         print(f"{error} The server will try again.")
 
@@ -239,8 +242,10 @@ def shown_progress(description: str) -> Iterator[Progress]:
         yield show
 
 
-def _write(folder: Path, path: Path, progress: Progress | None) -> None:
+def _write(folder: Path, path: Path, draft: IndexDraft | None, progress: Progress | None) -> RunMetadata:
+    """Fill an index, which has the headlines already if there is a draft of it. Returns the run's metadata."""
     metadata = check_run(folder)
+    begun = draft.headlines if draft and path.exists() else None
     total = sum((folder / name).lstat().st_size for name in INDEXED_FILES if (folder / name).exists())
     done = 0
 
@@ -250,23 +255,17 @@ def _write(folder: Path, path: Path, progress: Progress | None) -> None:
         if progress:
             progress(done, total)
 
-    path.unlink(missing_ok=True)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        # The file is used only when it is whole, so a journal would protect nothing.
-        connection.executescript(
-            "PRAGMA page_size = 8192; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;"
-        )
-        connection.executescript(SCHEMA)
+    with closing(open_partial(path) if begun else new_partial(path)) as connection:
         connection.execute("BEGIN")
         run = RunTables(folder, metadata, connection, advance)
+        headlines = begun or read_headlines(run)
         features = FeatureTables(run)
         features.fill()
-        headlines = HeadlineTables(run, features.stats)
-        headlines.fill()
+        headlines.check(metadata, features.stats)
         features.examples(headlines.n_tokens)
-        headlines.interventions()
-        headlines.findings()
+        fill_added(run, headlines)
         run.about("left_out", json.dumps(run.left_out))
         connection.execute("COMMIT")
         connection.executescript(INDICES)
     path.chmod(0o644)
+    return metadata

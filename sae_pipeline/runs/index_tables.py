@@ -60,18 +60,42 @@ CREATE INDEX feature_by_word ON feature (folded);
 """
 
 
-class RunTables:
-    """The run in `folder`, and `sql`, the index that is filled from it.
+class Tables:
+    """`sql`, the index of the run in `folder`. The methods that read raise `DamagedRunError`."""
 
-    `advance` is told the number of bytes of each record that is read. The methods raise `DamagedRunError`.
+    def __init__(self, folder: Path, sql: sqlite3.Connection) -> None:
+        self.folder, self.sql = folder, sql
+
+    def parse(self, name: str, text: bytes, model: type[Model], place: str = "") -> Model:
+        """Validate the record at `place`."""
+        return parse_record(self.folder, name, text, model, place)
+
+    def check(self, name: str, place: str, problems: Problems) -> None:
+        """Raise the first problem of the record at `place`."""
+        run_files.check(self.folder, name, place, problems)
+
+    def about(self, name: str, value: Any) -> None:
+        """Insert a row of `about`."""
+        self.sql.execute("INSERT INTO about VALUES (?, ?)", (name, value))
+
+    def vector(self, name: str, values: NDArray[Any]) -> None:
+        """Insert a row of `vector`."""
+        row = (name, values.dtype.str, np.ascontiguousarray(values).tobytes())
+        self.sql.execute("INSERT INTO vector VALUES (?, ?, ?)", row)
+
+
+class RunTables(Tables):
+    """The index of a finished run, whose files are read to fill it.
+
+    `advance` is told the number of bytes of each record that is read.
     """
 
     def __init__(
         self, folder: Path, metadata: RunMetadata, sql: sqlite3.Connection, advance: Callable[[int], None]
     ) -> None:
-        self.folder, self.metadata, self.sql, self.advance = folder, metadata, sql, advance
+        super().__init__(folder, sql)
+        self.metadata, self.advance = metadata, advance
         self.checksum = run_files.run_checksum(folder)
-        self.n_labels = len(metadata.labels)
         self.left_out: dict[str, str] = {}  # what is wrong with a file that the run can do without, by its name
 
     def spans(self, name: str, key: str | None = None) -> Iterator[Span]:
@@ -131,20 +155,3 @@ class RunTables:
             else:
                 cure = f"`{command('analyze')}` makes a new run with it"
             self.left_out[name] = f"{error.what}; {cure}."
-
-    def parse(self, name: str, text: bytes, model: type[Model], place: str = "") -> Model:
-        """Validate the record at `place`."""
-        return parse_record(self.folder, name, text, model, place)
-
-    def check(self, name: str, place: str, problems: Problems) -> None:
-        """Raise the first problem of the record at `place`."""
-        run_files.check(self.folder, name, place, problems)
-
-    def about(self, name: str, value: Any) -> None:
-        """Insert a row of `about`."""
-        self.sql.execute("INSERT INTO about VALUES (?, ?)", (name, value))
-
-    def vector(self, name: str, values: NDArray[Any]) -> None:
-        """Insert a row of `vector`."""
-        row = (name, values.dtype.str, np.ascontiguousarray(values).tobytes())
-        self.sql.execute("INSERT INTO vector VALUES (?, ?, ?)", row)

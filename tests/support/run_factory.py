@@ -1,7 +1,7 @@
 """Valid runs of any size from random but consistent data, written through the public writer. Tests only."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from sae_pipeline.arrays import Ints
 from sae_pipeline.headlines.text import headline_id
 from sae_pipeline.naming.controls import summary
-from sae_pipeline.runs.drafts import new_run
+from sae_pipeline.runs.drafts import RunDraft, new_run
 from sae_pipeline.schema.common import PER_HEADLINE, Cell, PositionKind
 from sae_pipeline.schema.dicts import NamesDict
 from sae_pipeline.schema.names import FeatureName, Predicate
@@ -36,13 +36,14 @@ def write_run(
     columns: Mapping[str, Sequence[Cell]] | None = None,
     labelled: bool = True,
     positions: PositionKind = "words",
+    also: Callable[[RunDraft], None] = lambda _: None,
 ) -> Path:
     """A run of `n_headlines` made-up headlines; the `top` features of each metric have examples.
 
     With decoder rows [d_sae, D_IN] it has `neighbours.json`, `decoder.safetensors` and `names.json` too. With `labels`
     it has these classes in place of LABELS, and their AUROCs. The cells of `columns` are repeated until every headline
     has one. Where it is not `labelled`, the label of a headline is its prediction. With one vector per headline
-    (`positions` cls or mean), features fire on no tokens.
+    (`positions` cls or mean), features fire on no tokens. `also` is given the run's draft before anything is written.
     """
     whole = positions in PER_HEADLINE
     random = np.random.default_rng(seed)
@@ -83,6 +84,7 @@ def write_run(
     if not labelled:
         about["classifier"]["report"] = None
     with new_run(analysis_dir, MADE_WITH) as draft:
+        also(draft)
         draft.write_prompts(prompts)
         draft.write_feature_stats(
             {
