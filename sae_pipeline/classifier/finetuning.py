@@ -42,7 +42,7 @@ from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.tokens import TokenizedHeadline, padded_batches, shuffled_batches, tokenize
 from sae_pipeline.machine.clock import StepClock
-from sae_pipeline.machine.device import autocast, dtype_name, use_bf16
+from sae_pipeline.machine.device import autocast, dtype_name, in_float64, use_bf16
 from sae_pipeline.machine.memory import MicroBatches
 from sae_pipeline.machine.threads import taking_threads, threads_to_take
 from sae_pipeline.schema.reports import ClassifierReport
@@ -226,7 +226,7 @@ class _TrainingLoss:
     def backward(self, batch: NDArray[np.int64], step: int) -> Tensor:
         """Set the network's gradients to those of the mean loss on the headlines `batch`; return that loss.
 
-        It is a float64 [] on the device.
+        It is a float64 [] in main memory or on the device.
         """
         self.network.train()
         weight = float(len(batch) if self.weights is None else self.weights[batch].sum())
@@ -237,7 +237,7 @@ class _TrainingLoss:
         self.network.zero_grad()
         torch.manual_seed(hash((self.config.seed, step)))
         self.masks.reseed(self.config.seed, step)
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        total = in_float64(torch.zeros((), device=self.device))
         rows_of_parts = (batch[part] for part in parts)
         for rows, _, input_ids, mask in padded_batches(self.headlines, rows_of_parts, self.pad_id, self.device):
             with autocast(self.device, self.config.precision):
@@ -250,7 +250,7 @@ class _TrainingLoss:
                 reduction="sum",
             )
             (loss / weight).backward()
-            total += loss.detach()
+            total += loss.detach().to(total.device)
         return total
 
 
