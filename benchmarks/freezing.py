@@ -73,7 +73,9 @@ def report(rows: list[dict[str, Any]]) -> None:
     settings: dict[tuple[str, int, int, float], list[dict[str, Any]]] = {}
     for row in rows:
         settings.setdefault((row["model"], row["freeze"], row["epochs"], row["learning_rate"]), []).append(row)
-    print(f"{'model':8} {'frozen':>6} {'epochs':>6} {'rate':>8} {'seeds':>5} {'dev macro-F1':>18} {'test macro-F1':>18}")
+    print(
+        f"{'model':8} {'frozen':>6} {'epochs':>6} {'rate':>8} {'seeds':>5} {'dev macro-F1':>18} {'test macro-F1':>18}"
+    )
     found = []
     for (model, freeze, epochs, rate), some in sorted(settings.items()):
         dev, test = ([row[split] for row in some if row[split] is not None] for split in ("dev", "test"))

@@ -145,7 +145,7 @@ def add_study_verbs(verbs: Verbs) -> None:
         sub.add_argument("--config", help=_CONFIG_HELP)
         sub.add_argument("--write-config", metavar="FILE", help="write all settings, with comments, and stop")
         if verb not in ("push", "pull"):
-            sub.add_argument("--device", help='"cpu", "cuda", "cuda:1"; default: CUDA where there is a card')
+            sub.add_argument("--device", help='"cpu", "cuda", "cuda:1", "mps"; default: CUDA where there is a card')
         _add_flags(sub, flags)
 
 

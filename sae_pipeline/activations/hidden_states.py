@@ -87,7 +87,7 @@ class HiddenStates:
         logits = np.zeros((len(self.tokenized), tail.n_classes))
 
         def run(rows: Ints) -> None:
-            logits[rows] = tail(*self.padded(rows)).double().cpu().numpy()
+            logits[rows] = tail(*self.padded(rows)).cpu().double().numpy()
 
         budget = token_budget(self.hidden.device, tokens_per_batch)
         batches = length_batches(self.lengths.tolist(), budget, tail.equal_lengths)

@@ -14,6 +14,7 @@ from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.headlines.dataset import Split
 from sae_pipeline.headlines.tokens import TokenizedHeadline
+from sae_pipeline.machine.device import in_float64
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.encoding import active_entries
 from sae_pipeline.sae.firings import Firings
@@ -87,7 +88,7 @@ def _read(
     place = sae.config.hookpoint.layer, statistics_positions(sae.config.positions)
     for batch in read_batches(model, headlines, pad_id, *place, tokens_per_batch=tokens_per_batch, with_logits=True):
         assert batch.logits is not None
-        probabilities[batch.rows] = batch.logits.double().softmax(-1).cpu().numpy()
+        probabilities[batch.rows] = in_float64(batch.logits).softmax(-1).cpu().numpy()
         headline, position, feature, value = active_entries(sae, batch)
         entries.append((first + headline, position, feature, value))
         rows, maxima = _neuron_maxima(sae, batch)

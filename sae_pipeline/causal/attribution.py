@@ -94,7 +94,7 @@ def attribute(probe: Probe, reading: Reading, steps: int = 8) -> Attribution:
             along: Any = sum(weight * slope for weight, (_, slope) in zip(weights.tolist(), slopes, strict=True))
             integrated[entry] = _effects(code, f, along)
             with torch.no_grad():
-                base[rows] = centred(probe.tail(hidden - removed, input_ids, mask).double().cpu().numpy())
+                base[rows] = centred(probe.tail(hidden - removed, input_ids, mask).cpu().double().numpy())
 
     batches = length_batches(reading.lengths.tolist(), probe.budget, probe.tail.equal_lengths)
     for_each_batch("attribution", batches, run)
@@ -120,7 +120,7 @@ def _slopes(probe: Probe, points: Sequence[Tensor], input_ids: Tensor, mask: Ten
             last = n_classes - 2
             grads = [torch.autograd.grad(totals[c], x, retain_graph=c < last)[0] for c in range(last + 1)]
         slopes = torch.stack(grads).unflatten(1, (len(some), -1))
-        values = logits.detach().double().unflatten(0, (len(some), -1)).cpu().numpy()
+        values = logits.detach().cpu().double().unflatten(0, (len(some), -1)).numpy()
         yield from zip(values, slopes.unbind(1), strict=True)
 
 
@@ -140,7 +140,7 @@ def _slopes_at_once(
         effects = logits - logits.mean(-1, keepdim=True)
         total = torch.stack([effects[c, ..., c].sum() for c in range(n_slopes)]).sum()
         slopes = torch.autograd.grad(total, copies)[0]
-    values = logits[0].detach().double().cpu().numpy()
+    values = logits[0].detach().cpu().double().numpy()
     yield from zip(values, slopes.unbind(1), strict=True)
 
 

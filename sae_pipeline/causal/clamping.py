@@ -116,7 +116,7 @@ def _moves(probe: Probe, reading: Reading, rival: int, typical: Floats) -> _Move
         first, last = reading.entry_starts[row : row + 2]
         ids = np.union1d(np.flatnonzero(typical), fires.feature[first:last])
         decoder = probe.sae.scale * probe.sae.W_dec[torch.from_numpy(ids).to(slopes.device)]
-        slope = (slopes[at[0] : at[-1] + 1] @ decoder.T).double().cpu().numpy()  # [n_sites, n_ids]
+        slope = (slopes[at[0] : at[-1] + 1] @ decoder.T).cpu().double().numpy()  # [n_sites, n_ids]
         f = np.zeros(slope.shape)
         place = np.searchsorted(position[at], fires.position[first:last])
         f[place, np.searchsorted(ids, fires.feature[first:last])] = fires.value[first:last]

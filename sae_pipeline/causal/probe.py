@@ -125,7 +125,7 @@ class Probe:
     def _logits_of(self, batch: HiddenBatch, parts: list[slice]) -> Floats:
         """The logits [n_headlines, n_classes] of a batch as it was read, in parts."""
         inputs = ((batch.hidden[part].float(), batch.input_ids[part], batch.mask[part]) for part in parts)
-        return np.concatenate([self.tail(*some).double().cpu().numpy() for some in inputs])
+        return np.concatenate([self.tail(*some).cpu().double().numpy() for some in inputs])
 
     def acts(self, reading: Reading) -> Tensor:
         """The activations [n_sites, d_in] at the positions that the SAE was trained on."""
@@ -171,7 +171,7 @@ class Probe:
             level = variants.level[own] if isinstance(variants.level, np.ndarray) else variants.level
             delta = torch.from_numpy(level - firings.value[entry]).to(device, torch.float32)
             hidden += self.shift(reading, variants.headline[batch], hidden.shape[1], at, entry, delta)
-            result[batch] = self.tail(hidden, input_ids, mask).double().cpu().numpy()
+            result[batch] = self.tail(hidden, input_ids, mask).cpu().double().numpy()
 
         for_each_batch("interventions", length_batches(lengths, self.budget, self.tail.equal_lengths), run)
         return result

@@ -132,7 +132,7 @@ class WordProbe:
         def run(batch: Ints) -> None:
             opened = torch.from_numpy(gates[batch]).to(self._device)
             logit = self._forward([headlines[h] for h in row[batch]], opened, predicted[row[batch]])
-            found[batch] = logit.double().cpu().numpy()
+            found[batch] = logit.cpu().double().numpy()
 
         for_each_batch("word effects", self._batches([len(headlines[h].input_ids) for h in row]), run)
         return found
@@ -150,7 +150,7 @@ class WordProbe:
                 with torch.enable_grad():
                     total = self._forward(members, gates, predicted[batch]).sum()
                 (slope,) = torch.autograd.grad(total, gates)
-                found[batch] += weight * slope.double().cpu().numpy()
+                found[batch] += weight * slope.cpu().double().numpy()
 
         for_each_batch("word effects", self._batches([len(headline.input_ids) for headline in headlines]), run)
         return found

@@ -43,7 +43,7 @@ from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.tokens import TokenizedHeadline, shuffled_batches, tokenize
 from sae_pipeline.machine.clock import StepClock
-from sae_pipeline.machine.device import autocast, dtype_name, use_bf16
+from sae_pipeline.machine.device import autocast, dtype_name, in_float64, use_bf16
 from sae_pipeline.machine.memory import MicroBatches
 from sae_pipeline.machine.threads import taking_threads, threads_to_take
 from sae_pipeline.schema.reports import ClassifierReport
@@ -253,7 +253,7 @@ class _TrainingLoss:
     def backward(self, batch: NDArray[np.int64], step: int) -> Tensor:
         """Set the network's gradients to those of the mean loss on the headlines `batch`; return that loss.
 
-        It is a float64 [] on the device.
+        It is a float64 [] in main memory or on the device.
         """
         self.reader.module.train()
         weight = float(len(batch) if self.weights is None else self.weights[batch].sum())
@@ -264,7 +264,7 @@ class _TrainingLoss:
         self.network.zero_grad()
         torch.manual_seed(hash((self.config.seed, step)))
         self.masks.reseed(self.config.seed, step)
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        total = in_float64(torch.zeros((), device=self.device))
         for rows in (batch[part] for part in parts):
             with autocast(self.device, self.config.precision):
                 logits = self.reader.read(rows)
@@ -276,7 +276,7 @@ class _TrainingLoss:
                 reduction="sum",
             )
             (loss / weight).backward()
-            total += loss.detach()
+            total += loss.detach().to(total.device)
         return total
 
 

@@ -126,12 +126,12 @@ class Crosscoder:
     def strengths(self) -> Floats:
         """[M, d_sae] how strong each feature is in each model."""
         lengths = [self.directions(m).norm(dim=1) for m in range(len(self.means))]
-        return torch.stack(lengths).double().cpu().numpy()
+        return torch.stack(lengths).cpu().double().numpy()
 
     def cosines(self, one: int, other: int) -> Floats:
         """[d_sae] between the directions of a feature in two models."""
         alike = torch.nn.functional.cosine_similarity(self.directions(one), self.directions(other), dim=1)
-        return alike.double().cpu().numpy()
+        return alike.cpu().double().numpy()
 
     def normalised(self, acts: Sequence[Tensor]) -> Tensor:
         """x [n, M · d_model] of the models' activations [n, d_model], in their own units."""

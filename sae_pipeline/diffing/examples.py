@@ -48,4 +48,4 @@ def _along(
     strength = float(direction.norm())
     unit = direction / max(strength, 1e-9)
     rest = joint.residuals[model][torch.from_numpy(sites).to(direction.device)] @ unit
-    return [float(f"{value:.4g}") for value in np.maximum(rest.double().cpu().numpy() + f * strength, 0.0)]
+    return [float(f"{value:.4g}") for value in np.maximum(rest.cpu().double().numpy() + f * strength, 0.0)]

@@ -30,7 +30,7 @@ def set_effect(
     `features` whose contribution, Σ f·‖W_dec‖ over all headlines, is about the same.
     """
     firings = reading.firings
-    lengths = probe.sae.W_dec.norm(dim=1).double().cpu().numpy()
+    lengths = probe.sae.W_dec.norm(dim=1).cpu().double().numpy()
     total = np.bincount(firings.feature, firings.value, len(lengths)) * lengths
     source = np.random.default_rng(seed)
     free = np.flatnonzero(live & (total > 0) & ~np.isin(np.arange(len(total)), features))

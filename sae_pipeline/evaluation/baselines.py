@@ -24,7 +24,7 @@ def pooled(acts: Tensor, headline: Tensor, n_headlines: int) -> NDArray[np.float
     `acts` are [n_tokens, d_in]; `headline`, int64 [n_tokens], is the 0-based index of each token's headline.
     """
     sums = torch.zeros(n_headlines, acts.shape[1], dtype=torch.float64).index_add_(
-        0, headline.cpu(), acts.double().cpu()
+        0, headline.cpu(), acts.cpu().double()
     )
     counts = torch.bincount(headline.cpu(), minlength=n_headlines).clamp_min(1)
     return (sums / counts[:, None]).float().numpy()

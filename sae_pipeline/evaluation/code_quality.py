@@ -8,6 +8,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sae_pipeline.errors import UserError
+from sae_pipeline.machine.device import in_float64
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.schema.reports import CodeQuality
 
@@ -32,13 +33,14 @@ def code_quality(sae: SparseAutoencoder, split: str, batches: Iterable[Tensor], 
             lists = sae.encode_lists(x)
             counts += torch.bincount(lists.cols.long(), minlength=len(counts))
             x_hat = sae.decode_lists(lists)
-            error += float((x - x_hat).double().square().sum())
+            error += float(in_float64(x - x_hat).square().sum())
             x, x_hat = x - sae.mean, x_hat - sae.mean
             norm = x.norm(dim=1).clamp_min(1e-12)
-            cosine += float(torch.nn.functional.cosine_similarity(x, x_hat).double().sum())
-            ratio += float((x_hat.norm(dim=1) / norm).double().sum())
-            total += x.double().sum(0).cpu()
-            squares += float(x.double().square().sum())
+            cosine += float(in_float64(torch.nn.functional.cosine_similarity(x, x_hat)).sum())
+            ratio += float(in_float64(x_hat.norm(dim=1) / norm).sum())
+            x = in_float64(x)
+            total += x.sum(0).cpu()
+            squares += float(x.square().sum())
             n += len(x)
             bar.update(len(x))
     if n == 0:

@@ -35,7 +35,7 @@ def chance_of_match(own: Tensor, other: Tensor) -> float:
 
     Both are unit-norm decoders [d_sae, d_in]. Rows share directions, so isotropic draws would make chance too small.
     """
-    rows = own.double().cpu()
+    rows = own.cpu().double()
     variances, directions = torch.linalg.eigh(rows.T @ rows / len(rows))
     draws = torch.randn(_DRAWS, rows.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     drawn = torch.nn.functional.normalize((draws * variances.clamp_min(0).sqrt()) @ directions.T, dim=1)

@@ -23,6 +23,7 @@ from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.text import in_testing_half
 from sae_pipeline.naming.names import NamedHeadlines, find_names
 from sae_pipeline.naming.sample import Peaks, SampledHeadline, read_words
+from sae_pipeline.machine.device import in_float64
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.training import Job, train_saes
 from sae_pipeline.schema.common import PositionKind, statistics_positions
@@ -154,10 +155,10 @@ class Comparison:
     def _errors(self, sae: SparseAutoencoder) -> tuple[Floats, Floats]:
         """The sums of ‖x − x̂‖² and of ‖x − m‖² of each test headline, where m is the mean of all their tokens."""
         acts, device = self.test.acts, sae.W_dec.device
-        mean = acts.double().mean(0).float()
+        mean = in_float64(acts).mean(0).float().to(acts.device)
         parts = [x.to(device) - sae.decode_lists(sae.encode_lists(x.to(device))) for x in acts.split(_CHUNK)]
-        errors = torch.cat([part.double().square().sum(1) for part in parts]).cpu().numpy()
-        squares = (acts - mean).double().square().sum(1).cpu().numpy()
+        errors = torch.cat([in_float64(part).square().sum(1) for part in parts]).cpu().numpy()
+        squares = in_float64(acts - mean).square().sum(1).cpu().numpy()
         of_token, n = self.test.headlines.cpu().numpy(), len(self.test.labels)
         summed: list[Floats] = [np.bincount(of_token, column, n).astype(np.float64) for column in (errors, squares)]
         return summed[0], summed[1]

@@ -80,7 +80,7 @@ class CpuKernels:
         dense = dense.contiguous()
         n, width = dense.shape
         ptr = torch.zeros(n + 1, dtype=torch.int64)
-        self._call("count_positive", _at(dense), c_int64(n), c_int64(width), c_void_p(ptr.data_ptr() + 8))
+        self._call("count_positive", _at(dense), c_int64(n), c_int64(width), _at(ptr[1:]))
         ptr.cumsum_(0)
         nnz = int(ptr[-1])
         cols, values = torch.empty(nnz, dtype=torch.int32), torch.empty(nnz)

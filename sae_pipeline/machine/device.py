@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from sae_pipeline.config import TOKENS_PER_BATCH, Precision
 from sae_pipeline.errors import UserError
@@ -37,9 +38,23 @@ def token_budget(device: torch.device, asked: int) -> int:
     return wants(device).batch if asked == TOKENS_PER_BATCH else asked
 
 
+_WITHOUT_FLOAT64 = {"mps"}  # kinds of devices
+
+
+def in_float64(tensor: Tensor) -> Tensor:
+    """A tensor in float64, for sums and the like: on its device, or in main memory where that has no such numbers."""
+    return (tensor.cpu() if tensor.device.type in _WITHOUT_FLOAT64 else tensor).double()
+
+
+def for_training_saes(device: torch.device) -> torch.device:
+    """Where SAEs are trained, whose kernels are for CUDA and the CPU: in place of MPS on the CPU."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 def pick_device(name: str | None = None) -> torch.device:
     """The device called `name`; without a name CUDA where there is one, else the CPU.
 
+    MPS, the graphics of a Mac, is used only where it is named: the program has not been run there.
     Raises UserError for a device that this machine lacks.
     """
     if name is None:

@@ -31,7 +31,7 @@ def last_inputs(probe: Probe, reading: Reading) -> Floats | None:
         taken.clear()
         probe.tail(*reading.padded(rows))
         if len(taken) == 1 and taken[0].dim() == 2 and len(taken[0]) == len(rows):
-            for row, vector in zip(rows.tolist(), taken[0].double().cpu().numpy(), strict=True):
+            for row, vector in zip(rows.tolist(), taken[0].cpu().double().numpy(), strict=True):
                 found[row] = vector
 
     hook = layers[-1].register_forward_pre_hook(keep)

@@ -28,6 +28,7 @@ from sae_pipeline.config import TrainConfig
 from sae_pipeline.errors import ResourceError, UserError
 from sae_pipeline.kernels import plain_because
 from sae_pipeline.machine.clock import StepClock
+from sae_pipeline.machine.device import for_training_saes
 from sae_pipeline.machine.lanes import Lane, join
 from sae_pipeline.machine.memory import out_of_memory
 from sae_pipeline.machine.processes import ONE_PROCESS, Ranks
@@ -132,6 +133,7 @@ def train_saes(
     if not float(scale) > 0.0:
         raise UserError("The activations are the same at every token, or no numbers: there is nothing to learn.")
     sharing = StepSharing(ranks, config.split)
+    wanted, device = device, for_training_saes(device)
     mean, scale = mean.to(device), scale.to(device)
     trainings = [_Training(job, tokens.n_tokens, device, sharing) for job in jobs]
     logs = [tracking(job.record_name, job.settings) for job in jobs]
@@ -157,7 +159,7 @@ def train_saes(
                 _save(trainings, step, checkpoint)
     if ranks.first and any(t.stepper.backend == "reference" and t.job.template.recipe != "seed" for t in trainings):
         _tell_slow(mean.device)
-    return [training.finish(mean, scale) for training in trainings]
+    return [training.finish(mean.to(wanted), scale.to(wanted)) for training in trainings]
 
 
 def _reading(config: TrainConfig, n_tokens: int) -> tuple[int, int, int, str]:

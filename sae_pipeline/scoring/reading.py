@@ -11,6 +11,7 @@ from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.classifier.classifier import Classifier
 from sae_pipeline.classifier.tail import logits_only
 from sae_pipeline.headlines.tokens import TokenizedHeadline
+from sae_pipeline.machine.device import in_float64
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.encoding import active_entries
 from sae_pipeline.sae.firings import Firings
@@ -96,7 +97,7 @@ class TextReader:
             with_logits=True,
         ):
             assert batch.logits is not None
-            probabilities[batch.rows] = batch.logits.double().softmax(-1).cpu().numpy()
+            probabilities[batch.rows] = in_float64(batch.logits).softmax(-1).cpu().numpy()
             features.append(TextFeatures.of(Firings.collect(*active_entries(self._sae, batch)), n_vectors))
         is_cut = np.array([headline.is_cut for headline in headlines])
         return ReadTexts(probabilities, n_tokens, is_cut, TextFeatures.joined(features))

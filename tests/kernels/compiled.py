@@ -5,9 +5,10 @@ from torch import Tensor
 
 from sae_pipeline.kernels import Lists, reference
 from sae_pipeline.kernels.backend import CPU_REQUIREMENTS
-from sae_pipeline.kernels.cpu import cpu_features
+from sae_pipeline.kernels.cpu import HAS_DOTPROD, cpu_features
 
 COMPILED = [name for name, bit in CPU_REQUIREMENTS.items() if cpu_features() & bit == bit]
+PRESELECTING = [name for name in COMPILED if name != "plain" and (name != "neon" or cpu_features() & HAS_DOTPROD)]
 SHAPES = [(1, 1, 1), (7, 5, 3), (33, 70, 65), (64, 32, 96), (50, 97, 300)]  # tokens, d_in, d_sae
 
 

@@ -132,7 +132,7 @@ class LiveModel:
         counted = counted.expand(len(rows), -1)
         with torch.inference_mode():
             edited = edit_hidden(hidden, counted, self._probe.sae, edits)
-            before, *after = self._probe.tail(edited, input_ids, mask).double().cpu().numpy()
+            before, *after = self._probe.tail(edited, input_ids, mask).cpu().double().numpy()
         return InterveneAnswer(
             **self._run,
             before=LivePrediction(**_prediction(before)),

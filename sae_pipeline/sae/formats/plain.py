@@ -127,7 +127,7 @@ def own_form(
     scale = sae.W_dec.square().sum(1).mean().sqrt()
     if not scale > 0:
         raise UserError("All decoder rows of the SAE are zero, so it reconstructs nothing; was it ever trained?")
-    mean = mean.double().cpu()
+    mean = mean.cpu().double()
     config = SaeConfig(
         d_in=sae.d_in,
         d_sae=sae.d_sae,
