@@ -1,4 +1,4 @@
-"""Measures what freezing the lower layers, or fewer passes, costs a classifier that is fine-tuned on the real headlines.
+"""Measures what frozen lower layers, or fewer passes, cost a classifier that is fine-tuned on the real headlines.
 
     python -m benchmarks.freezing --model minilm --freeze 2 --epochs 3 --seeds 0,1,2,3     adds rows
     python -m benchmarks.freezing                                                          prints the stored rows
