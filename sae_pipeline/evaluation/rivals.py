@@ -21,9 +21,9 @@ from sae_pipeline.evaluation.held_out import HeldOut
 from sae_pipeline.evaluation.probing import Probe, SplitLabels, SplitUnits, fit_probes, headline_maxima
 from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.text import in_testing_half
+from sae_pipeline.machine.device import in_float64
 from sae_pipeline.naming.names import NamedHeadlines, find_names
 from sae_pipeline.naming.sample import Peaks, SampledHeadline, read_words
-from sae_pipeline.machine.device import in_float64
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
 from sae_pipeline.sae.training import Job, train_saes
 from sae_pipeline.schema.common import PositionKind, statistics_positions
