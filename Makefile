@@ -13,7 +13,7 @@ VIEWER_SOURCES := $(shell find sae-viewer/src sae-viewer/public) $(addprefix sae
 # One small trained study, shared by pytest and the browser tests; made anew by every `make test`.
 TEST_STUDY := build/test-study
 
-.PHONY: base-model wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit small-study pytest vitest browser chromium nginx bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-map bench-names bench-repair bench-viewer check-gpu bench-gpu prepare-gpu screenshots viewer-build setup clean
+.PHONY: base-model wheel check-encoders check-integrity check-interop check-reach peers demo demo-run serve api test test-full lint unit small-study pytest vitest browser chromium nginx arm64 bench-analysis bench-quality bench-causal bench-score bench-sae bench-serve bench-checks bench-extract bench-map bench-names bench-repair bench-viewer check-gpu bench-gpu prepare-gpu screenshots viewer-build setup clean
 
 demo: $(PYTHON_READY) $(VIEWER_READY)  ## fine-tune, extract, train, analyse, find causes on built-in data, then serve
 	@HF_HUB_OFFLINE=1 $(PY) -m sae_explorer demo --port $(VIEWER_PORT) || test $$? = 130
@@ -52,7 +52,7 @@ small-study: $(PYTHON_READY)
 	rm -rf $(TEST_STUDY)
 	HF_HUB_OFFLINE=1 TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m tests.support.small_study  # threads round differently
 
-pytest: $(PYTHON_READY) $(VIEWER_READY) nginx
+pytest: $(PYTHON_READY) $(VIEWER_READY) nginx arm64
 	PYTHONDONTWRITEBYTECODE= TEST_STUDY=$(CURDIR)/$(TEST_STUDY) OMP_NUM_THREADS=1 $(PY) -m pytest -m "not full" -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 vitest: $(NODE_READY)
@@ -75,6 +75,12 @@ nginx:
 	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || ! command -v apt-get >/dev/null || { \
 		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends nginx-light >/dev/null; }
+
+# An emulated ARM64 chip and a compiler for it; the tests that need them are left out without them.
+arm64:
+	@command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-g++ >/dev/null || ! command -v apt-get >/dev/null || { \
+		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends qemu-user g++-aarch64-linux-gnu >/dev/null; }
 
 # Other SAE libraries, for bench-sae: beside our torch, in an environment of their own.
 PEERS_READY := build/peers/.installed

@@ -28,6 +28,7 @@ def exit_code(work: Callable[[], int | None]) -> int:
     Returns the exit code: 2 for a UserError, 130 for Ctrl-C, else what `work` returns, with None for 0.
     """
     wait_asleep()
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch loads: what MPS lacks, the CPU does
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack a letter of a headline

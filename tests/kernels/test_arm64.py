@@ -31,7 +31,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_kernels_pass_on(chip: str, program: Path) -> None:
     """Products, encoders and training steps are those of dense algebra in float64 and of autograd."""
     which = "neon or lose_nothing or (auto and (autograd or exact))"
-    command = [
+    command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", "-p", "tests.support.arm64"]
+    command += ["-k", which]
         sys.executable,
         "-m",
         "pytest",
