@@ -148,7 +148,7 @@ def grown(split: Split, n: int) -> Split:
             words.pop(draw.randrange(len(words)))
         texts.append(" ".join(words))
         labels.append(split.labels[source])
-    return Split(texts, labels, [headline_id(f"{i} {text}") for i, text in enumerate(texts)])
+    return Split(texts, labels, [headline_id(f"{i} {text}") for i, text in enumerate(texts)], {})
 
 
 # --- measurements, each in a process of its own ------------------------------------------------------------------

@@ -5,6 +5,7 @@
 It uses the newest run under --root. If there is none, it builds the tests' small study and uses that. Captum is
 compared too if it is installed (peers/requirements-causal.txt). Ratios compare times of one process, and times are
 medians after a warm-up. `causal_control.py` adds the control: the same findings on a classifier with random weights.
+`causal_parts.py` adds the whole verb `intervene`, in CPU seconds by part.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.causal_control import control
+from benchmarks.causal_parts import measure
 from benchmarks.runs.present_study import here_or_small
 from sae_pipeline.causal.attribution import ablate, attribute, ranked_groups
 from sae_pipeline.causal.edits import Edit, edit_hidden
@@ -73,6 +75,8 @@ def main() -> None:
     figures |= control(probe, headlines[:512], [prompt.label for prompt in run.prompts][: len(headlines)][:512])
     figures |= peer(probe, headlines[: 4 if QUICK else 16])
     figures |= live(classifier.tokenizer, device)
+    if device.type == "cpu":
+        figures["intervene"] = measure(root, arguments.run, QUICK)
     figures |= {
         "quick": QUICK,
         "n_headlines": len(headlines),

@@ -1,7 +1,7 @@
 """Measures `intervene` by parts: CPU seconds on one thread, beside the floor.
 
-`python -m benchmarks.causal_parts --root STUDY` runs `intervene` with its default settings on the newest run of a study
-(a copy of it, so that the study stays as it is) and prints a table. The last line is one JSON object.
+`python -m benchmarks.causal_parts --root STUDY` runs `intervene` with its default settings on a copy of a study's newest
+run and prints a table. The last line is one JSON object. With OMP_NUM_THREADS=1, other programs hardly change it.
 
 The floor is plain torch: for each headline and each of the path's points, one forward pass of the layers after the
 hookpoint, and one backward pass for each class but one. No attribution with this path does less.
@@ -51,6 +51,11 @@ PARTS: list[tuple[Any, str, str]] = [
 ]
 
 
+QUICK: dict[str, Any] = {"max_headlines": 64} | dict.fromkeys(
+    ("agreement_headlines", "curve_headlines", "flip_headlines", "word_headlines", "interaction_headlines"), 4
+)
+
+
 class Clock:
     """CPU seconds by part; what a part calls that is a part itself counts for the inner one alone."""
 
@@ -78,7 +83,7 @@ class Clock:
 
 
 def parts(root: Path, config: InterveneConfig) -> dict[str, float]:
-    """Run `intervene` on the newest run of a study; its CPU seconds by part."""
+    """Run `intervene` on the run of a study; its CPU seconds by part."""
     clock, before = Clock(), [(owner, name, getattr(owner, name)) for owner, name, _ in PARTS]
     for owner, name, part in PARTS:
         setattr(owner, name, clock.timed(part, getattr(owner, name)))
@@ -96,8 +101,7 @@ def floor(root: Path, config: InterveneConfig) -> float:
     run = read_run(find_run(root / "analysis_data", config.run))
     classifier, sae = present.run_parts(root, run.metadata, CPU)
     probe = Probe.of(classifier.model, sae, classifier.tokenizer.pad_token_id)
-    kept = sorted(range(len(run.prompts)))[: config.max_headlines]
-    headlines = classifier.tokenize([run.prompts[n].text for n in kept])
+    headlines = classifier.tokenize([run.prompts[n].text for n in gather.hardest(run.prompts, config.max_headlines)])
     started = time.process_time()
     for batch in length_batches([len(h.input_ids) for h in headlines], 1024):
         _passes(probe, [headlines[i] for i in batch], config.steps + 1)
@@ -116,8 +120,9 @@ def _passes(probe: Probe, headlines: list[TokenizedHeadline], n_points: int) -> 
                 torch.autograd.grad(totals[c], x, retain_graph=c < last)
 
 
-def measure(root: Path, config: InterveneConfig) -> dict[str, Any]:
-    """Measure on a copy of the newest run, and print the table."""
+def measure(root: Path, name: str | None = None, quick: bool = False) -> dict[str, Any]:
+    """Measure on a copy of a run, by default the newest, and print the table; with `quick` on few headlines."""
+    config = InterveneConfig(run=name, **(QUICK if quick else {}))
     with tempfile.TemporaryDirectory(dir=root) as folder:
         copy = Path(folder)
         (copy / "finbert_sae").symlink_to((root / "finbert_sae").absolute())
@@ -136,9 +141,10 @@ def main() -> None:
     """Print the table, then JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path())
-    parser.add_argument("--headlines", type=int, help="only the hardest ones; default: all")
+    parser.add_argument("--run", help="the run to use; default: the newest")
+    parser.add_argument("--quick", action="store_true", help="only 64 headlines, 4 of them for searches and samples")
     arguments = parser.parse_args()
-    found = measure(arguments.root, InterveneConfig(max_headlines=arguments.headlines))
+    found = measure(arguments.root, arguments.run, arguments.quick)
     where = {name: os.environ.get(name) for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "SAE_KERNELS")}
     print(json.dumps({**found, "threads": torch.get_num_threads(), **where}))
 

@@ -103,8 +103,11 @@ def main() -> None:
 Models = tuple[Classifier, SparseAutoencoder, str]
 
 
-def models(root: Path, is_tiny: bool) -> Models:
-    """The newest classifier under a root and its widest SAE, or tiny random ones with the classifier's tokenizer."""
+def models(root: Path, is_tiny: bool, d_sae: int = 1024, threshold: float = 2.0) -> Models:
+    """The newest classifier under a root and its widest SAE, or tiny random ones with the classifier's tokenizer.
+
+    `d_sae` and `threshold` are those of the tiny SAE.
+    """
     classifier = present.load_classifier(root, CPU)
     layout = Layout(root)
     size, record = list(aliased_saes(layout, classifier.hash).items())[-1]
@@ -121,10 +124,10 @@ def models(root: Path, is_tiny: bool) -> Models:
         num_labels=len(classifier.record.labels),
     )
     hookpoint: Hookpoint = record.config.hookpoint.model_copy(update={"layer": 1})
-    settings = record.config.model_dump() | {"d_in": 32, "d_sae": 1024, "hookpoint": hookpoint, "prefixes": ()}
+    settings = record.config.model_dump() | {"d_in": 32, "d_sae": d_sae, "hookpoint": hookpoint, "prefixes": ()}
     sae = SparseAutoencoder(SaeConfig.model_validate(settings), torch.zeros(32), torch.ones(()))
     torch.nn.init.normal_(sae.W_enc, std=0.2)
-    sae.threshold.fill_(2.0)  # so that some 60 features are active, as in a trained SAE
+    sae.threshold.fill_(threshold)  # so that some 60 features are active, as in a trained SAE
     return replace(classifier, model=BertForSequenceClassification(config).eval()), sae.requires_grad_(False), "tiny"
 
 

@@ -9,8 +9,6 @@ from sae_pipeline.arrays import Floats, Ints
 from sae_pipeline.causal.probe import Probe, Reading, Variants
 from sae_pipeline.evaluation.splicing import removals
 
-_CHUNK = 512  # tokens that are reconstructed at a time
-
 
 @torch.no_grad()
 def spliced(probe: Probe, reading: Reading, seed: int = 0) -> dict[str, Floats]:
@@ -19,8 +17,7 @@ def spliced(probe: Probe, reading: Reading, seed: int = 0) -> dict[str, Floats]:
     The keys name the replacement: "sae" is the reconstruction, "zero", "mean" and "resample" are those of `removals`.
     """
     acts = probe.acts(reading)
-    rebuilt = torch.cat([probe.sae(chunk) for chunk in acts.split(_CHUNK)])
-    replacements = [("sae", rebuilt), *removals(acts, probe.sae.mean, seed).items()]
+    replacements = [("sae", probe.rebuilt(reading)), *removals(acts, probe.sae.mean, seed).items()]
     return {name: probe.replaced_logits(reading, replacement) for name, replacement in replacements}
 
 

@@ -22,6 +22,7 @@ from sae_pipeline.classifier.tail import Tail
 from sae_pipeline.config import TOKENS_PER_BATCH
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask, length_batches
+from sae_pipeline.kernels import Lists
 from sae_pipeline.machine.device import token_budget, wants
 from sae_pipeline.machine.memory import MicroBatches, for_each_batch
 from sae_pipeline.sae.autoencoder import SparseAutoencoder
@@ -130,6 +131,17 @@ class Probe:
     def acts(self, reading: Reading) -> Tensor:
         """The activations [n_sites, d_in] at the positions that the SAE was trained on."""
         return reading.acts(self.sae.config.positions)
+
+    @torch.no_grad()
+    def rebuilt(self, reading: Reading) -> Tensor:
+        """The SAE's reconstruction [n_sites, d_in] of `acts`, from the features that are known to be active there."""
+        fires, sites, width = reading.firings, reading.sites(self.sae.config.positions), int(reading.lengths.max())
+        key = fires.headline * width + fires.position
+        by_site = np.lexsort((fires.feature, key))
+        site = np.searchsorted((sites.headline * width + sites.position).cpu().numpy(), key[by_site])
+        starts = np.searchsorted(site, np.arange(len(sites) + 1))
+        columns = starts, fires.feature[by_site].astype(np.int32), fires.value[by_site]
+        return self.sae.decode_lists(Lists(*(torch.from_numpy(column).to(self.device) for column in columns)))
 
     def shift(self, reading: Reading, rows: Ints, n_positions: int, at: Ints, entry: Ints, delta: Tensor) -> Tensor:
         """How hidden states move when active entries change by δ, [n_rows, n_positions, d_in]; differentiable in δ.

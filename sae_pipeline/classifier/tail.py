@@ -10,6 +10,7 @@ on a small batch before it is used.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -106,28 +107,53 @@ class _Given(nn.Module):
 class _FirstPosition(nn.Module):
     """Computes a layer's output at position 0 alone, [n_headlines, 1, d_in]."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, learns: bool) -> None:
+        """With `learns`, all weights get the gradients that they get in the whole layer."""
         super().__init__()
         self.layer: Any = layer
+        self.learns = learns
 
     def forward(self, hidden: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
         layer, first = self.layer, hidden[:, :1]
         distil = hasattr(layer.attention, "q_lin")
         inner = layer.attention if distil else layer.attention.self
         names = ("q_lin", "k_lin", "v_lin") if distil else ("query", "key", "value")
-        query, key, value = (
-            getattr(inner, name)(x).unflatten(-1, (-1, inner.attention_head_size)).transpose(1, 2)
-            for name, x in zip(names, (first, hidden, hidden), strict=True)
-        )
         mask = None if attention_mask is None else attention_mask[:, :, :1]
-        dropout = inner.dropout.p if inner.training else 0.0
-        mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-        mixed = mixed.transpose(1, 2).flatten(2)
+        attend = _attend if self.learns or inner.training else _attend_without_keys
+        mixed = attend(inner, [getattr(inner, name) for name in names], hidden, mask)
         if distil:
             attended = layer.sa_layer_norm(inner.out_lin(mixed) + first)
             return layer.output_layer_norm(layer.ffn(attended) + attended)  # type: ignore[no-any-return]
         attended = layer.attention.output(mixed, first)
         return layer.output(layer.intermediate(attended), attended)  # type: ignore[no-any-return]
+
+
+def _attend(inner: Any, projections: Sequence[Any], hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """What the first position attends to, [n_headlines, 1, d_in], from keys and values at all positions."""
+    query, key, value = (
+        project(x).unflatten(-1, (-1, inner.attention_head_size)).transpose(1, 2)
+        for project, x in zip(projections, (hidden[:, :1], hidden, hidden), strict=True)
+    )
+    dropout = inner.dropout.p if inner.training else 0.0
+    mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def _attend_without_keys(inner: Any, projections: Sequence[Any], hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """The same without dropout, from the hidden states themselves.
+
+    For one query and the weights a, q·(W_k x) = (W_k'q)·x and Σ a·(W_v x) = W_v (Σ a·x), so W_k and W_v need not be
+    applied at each position. The key's bias is the same at all positions, so it changes no weight. The heads differ in
+    their queries alone.
+    """
+    query, key, value = projections
+    size = inner.attention_head_size
+    by_head = query(hidden[:, 0]).unflatten(-1, (-1, size))
+    queries = torch.einsum("nhs,hsd->nhd", by_head, key.weight.unflatten(0, (-1, size)))
+    own = hidden[:, None]  # [n_headlines, 1, n_positions, d_in], for all heads
+    mixed = nn.functional.scaled_dot_product_attention(queries[:, None], own, own, attn_mask=mask, scale=size**-0.5)
+    values = torch.einsum("nhd,hsd->nhs", mixed[:, 0], value.weight.unflatten(0, (-1, size)))
+    return (values.flatten(1) + value.bias)[:, None]
 
 
 def _cut(model: Any, layer: int, first_position_only: bool) -> Any:
@@ -146,7 +172,7 @@ def _cut(model: Any, layer: int, first_position_only: bool) -> Any:
         return None
     layers = list(parent._modules[last])[layer:]
     if first_position_only and layers:
-        layers[-1] = _FirstPosition(layers[-1])
+        layers[-1] = _FirstPosition(layers[-1], learns=layer == 0)  # after the hookpoint no weight is trained
     parent._modules[last] = nn.ModuleList(layers)
     if layer == 0:
         return short

@@ -1,9 +1,10 @@
 """`index.sqlite`: where each record lies in a run's JSON files, and the tables for searching and sorting them.
 
-The index is made from the run's files alone and can be deleted at any time. Building it compares the files with their
-checksums, and reads them record by record. Besides one record, memory holds about 50 bytes per headline and the columns
-of d_sae numbers. `index.json` is written last: it has the checksums and stamps of all these files and of the index. A
-file with another stamp is compared with its checksum again, and the index is made again only if a content has changed.
+The index can be deleted at any time, and is then made from the run's files alone. Building it compares the files with
+their checksums, and reads them record by record. While `analyze` writes headlines, it fills their tables already.
+Besides one record, memory holds about 50 bytes per headline and the columns of d_sae numbers. `index.json` is written
+last: it has the checksums and stamps of all these files and of the index. A file with another stamp is compared with
+its checksum again, and the index is made again only if a content has changed.
 
 | table | a row is |
 | --- | --- |

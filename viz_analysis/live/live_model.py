@@ -275,7 +275,7 @@ class LiveModel:
         }
 
     def _spliced(self, reading: Reading) -> LivePrediction:
-        rebuilt = self._probe.sae(self._probe.acts(reading))
+        rebuilt = self._probe.rebuilt(reading)
         return LivePrediction(**_prediction(self._probe.replaced_logits(reading, rebuilt)[0]))
 
     def _feature(
