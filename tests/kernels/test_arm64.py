@@ -33,17 +33,6 @@ def test_kernels_pass_on(chip: str, program: Path) -> None:
     which = "neon or lose_nothing or (auto and (autograd or exact))"
     command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", "-p", "tests.support.arm64"]
     command += ["-k", which]
-        sys.executable,
-        "-m",
-        "pytest",
-        "-vv",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "tests.support.arm64",
-        "-k",
-        which,
-    ]
     files = ("kernels/test_products.py", "kernels/test_cpu.py", "sae/test_relu.py", "sae/test_kinds.py")
     command += [str(TESTS / path) for path in files]
     environment = {**os.environ, "ARM64_PROGRAM": str(program), "ARM64_CHIP": chip}
