@@ -148,7 +148,8 @@ def _attend_without_keys(inner: Any, projections: Sequence[Any], hidden: Tensor,
     own = hidden[:, None]  # [n_headlines, 1, n_positions, d_in], for all heads
     mixed = nn.functional.scaled_dot_product_attention(queries[:, None], own, own, attn_mask=mask, scale=size**-0.5)
     values = torch.einsum("nhd,hsd->nhs", mixed[:, 0], value.weight.unflatten(0, (-1, size)))
-    return (values.flatten(1) + value.bias)[:, None]
+    attended: Tensor = values.flatten(1) + value.bias
+    return attended[:, None]
 
 
 def _cut(model: Any, layer: int, first_position_only: bool) -> Any:
