@@ -86,7 +86,7 @@ def measure(root: Path, is_tiny: bool, n: int) -> dict[str, Any]:
     given = list(texts(n))
     split = Split(given, [next(labelling) for _ in given], [headline_id(text) for text in given], {})
     about = metadata({"n_headlines": n, "n_features": sae.config.d_sae}, 100, labels)
-    about["sae"] |= sae.config.model_dump(include={"d_in", "d_sae", "kind", "k", "positions"})
+    about["sae"] |= sae.config.model_dump(include={"d_in", "d_sae", "kind", "positions"})
     about["classifier"]["d_model"] = sae.config.d_in
     with tempfile.TemporaryDirectory(dir=root) as folder:
         _analyse(classifier, sae, split.first(64), about, Path(folder) / "warm", sae_hash)
