@@ -33,7 +33,7 @@ from sae_pipeline.analysis.analyze import analyze_headlines
 from sae_pipeline.analysis.blocks import read_blocks
 from sae_pipeline.analysis.feature_stats import FeatureStats, halves
 from sae_pipeline.analysis.headline_records import strongest_features
-from sae_pipeline.analysis.metrics import FEATURE_METRICS
+from sae_pipeline.analysis.metrics import FEATURE_METRICS, metrics_of
 from sae_pipeline.analysis.neighbours import kept_decoder_neighbours
 from sae_pipeline.analysis.selection import Selection, strength_scores
 from sae_pipeline.classifier.classifier import Classifier
@@ -204,7 +204,8 @@ def analysis(study: Study, split: Split, what: str) -> dict[str, Any]:
     made_with: MadeWithDict = {"classifier_hash": study.classifier.hash, "sae_hash": ""}
     with tempfile.TemporaryDirectory(dir=study.root) as folder, new_run(Path(folder), made_with) as draft:
         started = time.perf_counter()
-        totals = analyze_headlines(study.classifier, study.sae, split, config, FEATURE_METRICS, draft, study.neighbours)
+        metrics = metrics_of(FEATURE_METRICS, study.classifier.record.labels)
+        totals = analyze_headlines(study.classifier, study.sae, split, config, metrics, draft, study.neighbours)
         seconds = time.perf_counter() - started
         assert totals is not None
         digest = hashlib.sha256()

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.score import models
 from sae_pipeline.analysis.analyze import analyze_headlines
-from sae_pipeline.analysis.metrics import FEATURE_METRICS
+from sae_pipeline.analysis.metrics import FEATURE_METRICS, metrics_of
 from sae_pipeline.config import AnalyzeConfig
 from sae_pipeline.headlines.dataset import Split
 from sae_pipeline.headlines.sample import sample_headlines
@@ -86,7 +86,7 @@ def measure(root: Path, is_tiny: bool, n: int) -> dict[str, Any]:
     given = list(texts(n))
     split = Split(given, [next(labelling) for _ in given], [headline_id(text) for text in given], {})
     about = metadata({"n_headlines": n, "n_features": sae.config.d_sae}, 100, labels)
-    about["sae"] |= sae.config.model_dump(include={"d_in", "d_sae", "kind", "k", "positions"})
+    about["sae"] |= sae.config.model_dump(include={"d_in", "d_sae", "kind", "positions"})
     about["classifier"]["d_model"] = sae.config.d_in
     with tempfile.TemporaryDirectory(dir=root) as folder:
         _analyse(classifier, sae, split.first(64), about, Path(folder) / "warm", sae_hash)
@@ -109,13 +109,14 @@ def _analyse(
     classifier: Any, sae: Any, split: Split, about: dict[str, Any], folder: Path, sae_hash: str
 ) -> tuple[Path, float]:
     """The run, and the CPU seconds that it took after its last headline."""
-    metrics = [metric.info(sae.config.positions) for metric in FEATURE_METRICS]
+    metrics = metrics_of(FEATURE_METRICS, about["labels"])
     with new_run(folder, {"classifier_hash": classifier.hash, "sae_hash": sae_hash}) as draft:
         draft.index_headlines(RunShape(about["labels"], [], True, SaeInfo.model_validate(about["sae"])))
         neighbours = folder.parent / "neighbours.safetensors"
-        totals = analyze_headlines(classifier, sae, split, AnalyzeConfig(), FEATURE_METRICS, draft, neighbours)
+        totals = analyze_headlines(classifier, sae, split, AnalyzeConfig(), metrics, draft, neighbours)
         started = time.process_time()
-        run = draft.finish({**about, "metrics": metrics, "totals": totals})  # type: ignore[typeddict-item]
+        described = [metric.info(sae.config.positions) for metric in metrics]
+        run = draft.finish({**about, "metrics": described, "totals": totals})  # type: ignore[typeddict-item]
     index_new_run(run, draft.index)
     return run, time.process_time() - started
 

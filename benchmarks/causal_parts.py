@@ -1,8 +1,7 @@
 """Measures `intervene` by parts: CPU seconds on one thread, beside the floor.
 
-`python -m benchmarks.causal_parts --root STUDY` runs `intervene` with its default settings on a copy of a study's
-newest run and prints a table. The last line is one JSON object. With OMP_NUM_THREADS=1, other programs hardly change
-it.
+`python -m benchmarks.causal_parts --root STUDY` runs `intervene` with its default settings on a copy of the study's
+newest run and prints a table. The last line is one JSON object. With OMP_NUM_THREADS=1 other programs hardly matter.
 
 The floor is plain torch: for each headline and each of the path's points, one forward pass of the layers after the
 hookpoint, and one backward pass for each class but one. No attribution with this path does less.

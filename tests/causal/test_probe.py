@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
 from sae_pipeline.causal.edits import Edit
 from sae_pipeline.causal.probe import Variants
 from sae_pipeline.headlines.tokens import TokenizedHeadline
+from sae_pipeline.schema.common import PositionKind
 from tests.support.cases import Case
 from tests.support.encoders import save_encoder
 
@@ -55,3 +58,12 @@ def test_all_positions_cover_the_special_ones(tmp_path: Path) -> None:
     assert (found != case.logits()).any(1).all()
     headlines: list[TokenizedHeadline] = case.headlines
     assert len(case.probe.acts(case.reading)) == sum(len(h.input_ids) for h in headlines)
+
+
+@pytest.mark.parametrize("positions", ["words", "all", "cls", "mean"])
+def test_the_known_features_rebuild_what_the_sae_does(tmp_path: Path, positions: PositionKind) -> None:
+    save_encoder("bert", tmp_path)
+    case = Case(tmp_path, positions)
+    reading = case.reading
+    expected = case.sae(case.probe.acts(reading))
+    torch.testing.assert_close(case.probe.rebuilt(reading), expected, rtol=1e-5, atol=1e-5)

@@ -1,5 +1,6 @@
 """Shorter ways to a classifier's logits: compared with the whole model, values and gradients."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -102,6 +103,23 @@ class TestTail:
                 Tail(case.model, layer)(seen[0], case.input_ids, case.mask), whole, rtol=1e-4, atol=1e-5
             )
         assert torch.equal(case.logits(), whole), "the model itself is untouched"
+
+    @pytest.mark.parametrize("layer", [1, 2])
+    def test_gradients_are_the_whole_models(self, case: Case, layer: int) -> None:
+        """Of every logit with respect to the hidden states, in float64."""
+        model, seen = copy.deepcopy(case.model).double(), list[torch.Tensor]()
+        site, given = resolve_hookpoint(model, layer)[0], {"input_ids": case.input_ids, "attention_mask": case.mask}
+        with torch.no_grad(), hooked(site, seen.append):
+            model(**given)
+        hidden = seen[0].clone().requires_grad_()
+        with hooked(site, lambda _: hidden):
+            whole = model(**given).logits
+        ours = Tail(model, layer)(hidden, case.input_ids, case.mask)
+        for n in range(whole.shape[1]):
+            expected, found = (
+                torch.autograd.grad(logits[:, n].sum(), hidden, retain_graph=True)[0] for logits in (whole, ours)
+            )
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
 
     def test_a_head_that_reads_all_positions(self, bert: Case) -> None:
         """The short last layer is dropped where it would be wrong."""
