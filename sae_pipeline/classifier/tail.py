@@ -120,7 +120,7 @@ class _FirstPosition(nn.Module):
         names = ("q_lin", "k_lin", "v_lin") if distil else ("query", "key", "value")
         mask = None if attention_mask is None else attention_mask[:, :, :1]
         attend = _attend if self.learns or inner.training else _attend_without_keys
-        mixed = attend(inner, [getattr(inner, name) for name in names], hidden, mask)
+        mixed = attend(inner, [getattr(inner, name) for name in names], first, hidden, mask)
         if distil:
             attended = layer.sa_layer_norm(inner.out_lin(mixed) + first)
             return layer.output_layer_norm(layer.ffn(attended) + attended)  # type: ignore[no-any-return]
@@ -128,18 +128,20 @@ class _FirstPosition(nn.Module):
         return layer.output(layer.intermediate(attended), attended)  # type: ignore[no-any-return]
 
 
-def _attend(inner: Any, projections: Sequence[Any], hidden: Tensor, mask: Tensor | None) -> Tensor:
+def _attend(inner: Any, projections: Sequence[Any], first: Tensor, hidden: Tensor, mask: Tensor | None) -> Tensor:
     """What the first position attends to, [n_headlines, 1, d_in], from keys and values at all positions."""
     query, key, value = (
         project(x).unflatten(-1, (-1, inner.attention_head_size)).transpose(1, 2)
-        for project, x in zip(projections, (hidden[:, :1], hidden, hidden), strict=True)
+        for project, x in zip(projections, (first, hidden, hidden), strict=True)
     )
     dropout = inner.dropout.p if inner.training else 0.0
     mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
     return mixed.transpose(1, 2).flatten(2)
 
 
-def _attend_without_keys(inner: Any, projections: Sequence[Any], hidden: Tensor, mask: Tensor | None) -> Tensor:
+def _attend_without_keys(
+    inner: Any, projections: Sequence[Any], first: Tensor, hidden: Tensor, mask: Tensor | None
+) -> Tensor:
     """The same without dropout, from the hidden states themselves.
 
     For one query and the weights a, q·(W_k x) = (W_k'q)·x and Σ a·(W_v x) = W_v (Σ a·x), so W_k and W_v need not be
@@ -148,7 +150,7 @@ def _attend_without_keys(inner: Any, projections: Sequence[Any], hidden: Tensor,
     """
     query, key, value = projections
     size = inner.attention_head_size
-    by_head = query(hidden[:, 0]).unflatten(-1, (-1, size))
+    by_head = query(first[:, 0]).unflatten(-1, (-1, size))
     queries = torch.einsum("nhs,hsd->nhd", by_head, key.weight.unflatten(0, (-1, size)))
     own = hidden[:, None]  # [n_headlines, 1, n_positions, d_in], for all heads
     mixed = nn.functional.scaled_dot_product_attention(queries[:, None], own, own, attn_mask=mask, scale=size**-0.5)

@@ -60,9 +60,9 @@ class TestUpperLayers:
         network.zero_grad()
         freeze(network, 1)
         trained = {name for name, weight in network.named_parameters() if weight.requires_grad}
-        from_layer(network, Tail(network, 1), headlines, tokens.pad_token_id, 1, "fp32", tmp_path).read(
-            rows
-        ).sum().backward()
+        upper = from_layer(network, Tail(network, 1), headlines, tokens.pad_token_id, 1, "fp32", tmp_path)
+        upper.module.train()
+        upper.read(rows).sum().backward()
         moved = {name for name, weight in network.named_parameters() if weight.grad is not None}
         assert moved == used & trained
         assert moved < used and any(".1." in name for name in moved)

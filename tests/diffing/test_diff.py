@@ -176,16 +176,19 @@ class TestVerb:
         assert found.models[1].accuracy == pytest.approx(correct)
         assert sum(found.growth) == found.n_live and found.n_headlines == len(run.prompts)
 
-    def test_a_model_beside_itself_has_not_changed(self, root: Path, study: SmallStudy, tmp_path: Path) -> None:
-        """A copy of the classifier: no feature has grown or faded, and effects are the same on both sides."""
+    def test_noise_is_no_change(self, root: Path, study: SmallStudy, tmp_path: Path) -> None:
+        """A copy of the classifier with a thousandth of noise: hardly any feature has grown or faded."""
         classifier = present.load_classifier(study.root, CPU)
+        embeddings = classifier.model.get_input_embeddings().weight.data
+        noise = torch.randn(embeddings.shape, generator=torch.Generator().manual_seed(0))
+        embeddings += 1e-3 * embeddings.std() * noise
         classifier.model.save_pretrained(tmp_path)
         classifier.tokenizer.save_pretrained(tmp_path)
         config = DiffConfig(before=str(tmp_path), d_sae=128, k=16, features=3, random_sets=1)
         same = diff(config, root, CPU)
         assert same.n_live > 50
         assert same.counts.grown + same.counts.faded <= same.n_live * 0.02
-        assert same.models[0].accuracy == same.models[1].accuracy
+        assert same.models[0].accuracy == pytest.approx(same.models[1].accuracy, abs=0.01)
         assert same.models[0].fvu == pytest.approx(same.models[1].fvu, rel=0.05)
 
 
