@@ -103,14 +103,8 @@ def finetune(
     train, dev = tokenized("train", headlines.train), tokenized("dev", headlines.dev)
     test = tokenized("test", headlines.test)
     if config.freeze:
-        freeze(network, config.freeze)
-        trained, all_weights = (
-            sum(weight.numel() for weight in network.parameters() if weight.requires_grad or not only)
-            for only in (True, False)
-        )
-        tqdm.write(
-            f"Layers 1 to {config.freeze} stay as they are; {trained / all_weights:.0%} of all weights are trained."
-        )
+        share = freeze(network, config.freeze)
+        tqdm.write(f"Layers 1 to {config.freeze} stay as they are; {share:.0%} of all weights are trained.")
     with unfinished(checkpoints, inputs) as checkpoint:
         progress = _fit(network.to(device), pad_id, train, dev, config, checkpoint, log)
         _load_best(network, checkpoint)

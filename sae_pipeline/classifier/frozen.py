@@ -34,8 +34,8 @@ class Reader(NamedTuple):
     read: Callable[[NDArray[np.int64]], Tensor]  # from indices [n] of headlines to logits [n, n_classes]
 
 
-def freeze(network: Any, n_layers: int) -> None:
-    """Take whatever the output of the lower `n_layers` depends on out of training.
+def freeze(network: Any, n_layers: int) -> float:
+    """Take whatever the output of the lower `n_layers` depends on out of training. Returns the share that is left.
 
     Raises UserError for more layers than there are, and for layers that share their weights with those above.
     """
@@ -57,6 +57,9 @@ def freeze(network: Any, n_layers: int) -> None:
     network.zero_grad()
     if n_layers < there_are and not any(parameter.requires_grad for parameter in above.module.parameters()):
         raise UserError("The layers of this model share their weights, so none can be frozen alone; use --freeze 0.")
+    weights = list(network.parameters())
+    trained = sum(weight.numel() for weight in weights if weight.requires_grad)
+    return trained / sum(weight.numel() for weight in weights)
 
 
 def from_tokens(network: Any, headlines: Sequence[TokenizedHeadline], pad_id: int) -> Reader:

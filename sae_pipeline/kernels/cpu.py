@@ -24,7 +24,7 @@ _INT8 = {
 }
 """The int8 encoders of each instruction set, best first, and the bits that they require."""
 # The share of active entries up to which the int8 encoder is the faster one. On ARM64, bytes are as much faster as with
-# VNNI, so it is assumed to be the same there.
+# VNNI, so it is assumed to be the same there; with AVX-VNNI it is assumed to lie between AVX2's and VNNI's.
 _SPARSE = {"avx2": 0.06, "avx512": 0.06, "avxvnni": 0.12, "vnni": 0.25, "i8mm": 0.25, "dotprod": 0.25}
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float64: "f64"}
 
