@@ -58,8 +58,9 @@ def freeze(network: Any, n_layers: int) -> float:
     if n_layers < there_are and not any(parameter.requires_grad for parameter in above.module.parameters()):
         raise UserError("The layers of this model share their weights, so none can be frozen alone; use --freeze 0.")
     weights = list(network.parameters())
-    trained = sum(weight.numel() for weight in weights if weight.requires_grad)
-    return trained / sum(weight.numel() for weight in weights)
+    trained: int = sum(weight.numel() for weight in weights if weight.requires_grad)
+    everything: int = sum(weight.numel() for weight in weights)
+    return trained / everything
 
 
 def from_tokens(network: Any, headlines: Sequence[TokenizedHeadline], pad_id: int) -> Reader:
