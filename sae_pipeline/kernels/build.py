@@ -18,8 +18,8 @@ from pathlib import Path
 
 SOURCES = (
     "sparse.cpp", "sparse_body.h", "cofiring.h", "amx_encoder.h", "int8_encoder.h",
-    "int8_avx2.h", "int8_avx512.h", "int8_avxvnni.h", "int8_lanes16.h", "int8_lanes8.h", "int8_neon.h", "int8_pairs.h",
-    "int8_vnni.h",
+    "int8_avx2.h", "int8_avx512.h", "int8_avxvnni.h", "int8_dpbusd.h", "int8_lanes16.h", "int8_lanes8.h", "int8_neon.h",
+    "int8_pairs.h", "int8_vnni.h",
 )  # fmt: skip
 FLAGS = ("-std=c++20", "-O3", "-shared", "-fPIC", "-w")
 

@@ -1,8 +1,13 @@
 // What int8_vnni.h and int8_avx512.h have in common: registers of 512 bits.
 constexpr int64_t LANES = 16, DEPTH = 4;
+#define WIDE_OF(name) _mm512_##name
 using Byte = uint8_t;
+using Register = __m512i;
 typedef float Floats __attribute__((vector_size(64)));
 typedef int32_t Ints __attribute__((vector_size(64)));
+
+// Four bytes of a row, for all lanes.
+static inline Register spread(const int8_t* four) { return _mm512_set1_epi32(load<int32_t>(four)); }
 
 const Ints LANE = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 

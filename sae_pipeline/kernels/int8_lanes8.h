@@ -1,8 +1,13 @@
 // What int8_avx2.h and int8_avxvnni.h have in common: registers of 256 bits.
 constexpr int64_t LANES = 8, DEPTH = 4;
+#define WIDE_OF(name) _mm256_##name
 using Byte = uint8_t;
+using Register = __m256i;
 typedef float Floats __attribute__((vector_size(32)));
 typedef int32_t Ints __attribute__((vector_size(32)));
+
+// Four bytes of a row, for all lanes.
+static inline Register spread(const int8_t* four) { return _mm256_set1_epi32(load<int32_t>(four)); }
 
 // The lanes that are set in each mask of 8 bits, first ones first.
 struct SetLanes {

@@ -120,6 +120,7 @@ struct Gathering {
 };
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -232,7 +233,8 @@ extern "C" int cpu_features() {
       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     has |= HAS_AVX512;
   if ((has & HAS_AVX512) && __builtin_cpu_supports("avx512vnni")) has |= HAS_VNNI;
-  if ((has & HAS_AVX2) && __builtin_cpu_supports("avxvnni")) has |= HAS_AVXVNNI;
+  unsigned a = 0, b, c, d;  // older compilers have no name for AVX-VNNI
+  if ((has & HAS_AVX2) && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1)) has |= HAS_AVXVNNI;
 #ifndef __clang__
   // Linux gives a process the tile registers only on request: arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA).
   if ((has & HAS_AVX512) && __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, 0x1023, 18) == 0)
