@@ -131,7 +131,7 @@ class RunDraft(RunPart):
         self._alive = alive  # holds the lock that says so
 
     def index_headlines(self, run: RunShape) -> None:
-        """Fill the run's index with its headlines as they are written.."""
+        """Fill the run's index with its headlines as they are written."""
         self.index = IndexDraft(self.folder, run)
 
     def close(self) -> None:
