@@ -57,7 +57,7 @@ QUICK: dict[str, Any] = {"max_headlines": 64} | dict.fromkeys(
 
 
 class Clock:
-    """CPU seconds by part; what a part calls that is a part itself counts for the inner one alone."""
+    """CPU seconds by part; if one part calls another, the time counts for the inner one only."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)

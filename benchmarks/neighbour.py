@@ -25,8 +25,9 @@ def busy_neighbour_factor(seconds: Callable[[], float]) -> float | None:
     """The time of some work beside a busy neighbour, divided by its time alone; None on a machine with one core.
 
     `seconds` does the work once and returns how long it took. The medians of three rounds are compared, in each of
-    which the work is done once alone and once beside the neighbour. Where all cores are shared fairly, work that takes
-    n cores takes n / (n - 0.5) times as long: on 2 cores 1.33 times.
+    which the work is done once alone and once beside the neighbour. The neighbour and one thread then share
+    a core. If they do so fairly, the work has n - 0.5 of n cores and takes n / (n - 0.5) times as long: on 2 cores
+    1.33 times.
     """
     if (os.cpu_count() or 1) < 2:
         return None

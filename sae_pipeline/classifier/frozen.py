@@ -30,12 +30,14 @@ from sae_pipeline.machine.memory import for_each_batch
 class Reader(NamedTuple):
     """A way to read some headlines."""
 
-    module: Any  # what runs; in training mode it drops out
+    module: Any  # what runs; dropout is active in its training mode
     read: Callable[[NDArray[np.int64]], Tensor]  # from indices [n] of headlines to logits [n, n_classes]
 
 
 def freeze(network: Any, n_layers: int) -> float:
-    """Take whatever the output of the lower `n_layers` depends on out of training. Returns the share that is left.
+    """Stop training the weights that the output of layer `n_layers` depends on.
+
+    Returns the share of all weights that is still trained.
 
     Raises UserError for more layers than there are, and for layers that share their weights with those above.
     """
@@ -85,8 +87,8 @@ def from_layer(
 ) -> Reader:
     """Read headlines with the layers above `layer`. What those up to `layer` compute is kept in a file in `folder`.
 
-    `tail` is the network's, cut while its weights are still fp32. The file has no name, so the system removes it with
-    the process. Raises ResourceError where the disk is too small.
+    `tail` must be made from `network` before its weights become bf16. The file has no name, so the system removes it
+    with the process. Raises ResourceError where the disk is too small.
     """
     device = next(network.parameters()).device
     kept, starts = _outputs(network.eval(), headlines, pad_id, layer, precision, folder)

@@ -49,7 +49,7 @@ def load() -> ctypes.CDLL:
 
 
 def _library(compiler: str) -> Path:
-    """The library's file, with the best of `_openmp` that this compiler has."""
+    """The path of the library, compiled with the first flags of `_openmp` that this compiler accepts."""
     folder = Path(__file__).parent
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     sources = [(folder / name).read_text("utf-8") for name in SOURCES]
@@ -68,7 +68,8 @@ def _library(compiler: str) -> Path:
 def _openmp() -> list[list[str]]:
     """Flags for OpenMP, best first; the last are for loops over vectors alone, which every compiler has.
 
-    Apple's clang has the pragmas but no library, so it takes torch's. A second one would end the process.
+    Apple's clang has the pragmas but no library, so it takes torch's. Loading a second library of OpenMP
+    would end the process.
     """
     flags = [["-fopenmp"]]
     torch = find_spec("torch")
@@ -79,7 +80,7 @@ def _openmp() -> list[list[str]]:
 
 
 def _run(command: list[str]) -> str:
-    """Run a compiler. Returns what it says where it fails, else nothing."""
+    """Run a compiler. Returns its message if it fails, else an empty string."""
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     return (run.stderr.strip()[-300:] or f"exit code {run.returncode}") if run.returncode else ""
 

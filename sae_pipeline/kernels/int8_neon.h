@@ -1,6 +1,6 @@
 // What int8_encoder.h needs, for ARM64: sdot multiplies signed bytes and adds four products to a sum in 32 bits. With
 // I8MM, smmla multiplies two rows of eight bytes by two others.
-constexpr int64_t LANES = 4, ROWS = 8, GROUPS = 2, WORTH = 2;  // WORTH: as with VNNI, where bytes are as much faster
+constexpr int64_t LANES = 4, ROWS = 8, GROUPS = 2, WORTH = 2;  // WORTH is VNNI's, not measured
 constexpr int TOP_X = 127, ZERO = 0;
 using Byte = int8_t;
 typedef float Floats __attribute__((vector_size(16)));

@@ -29,7 +29,7 @@ def open_partial(path: Path) -> sqlite3.Connection:
 
 
 def new_partial(path: Path) -> sqlite3.Connection:
-    """The same of a new index, whose tables are empty."""
+    """A connection to a new index with empty tables."""
     path.unlink(missing_ok=True)
     connection = open_partial(path)
     connection.executescript(SCHEMA)
@@ -56,7 +56,7 @@ class IndexDraft:
             self._give_up()
 
     def add(self, name: str, span: Span) -> None:
-        """Add a record that was written to `prompts.jsonl`, or its fellow of `headline_features.json`."""
+        """Add a record of `prompts.jsonl`, or the record of the same headline in `headline_features.json`."""
         if self.headlines is None:
             return
         if name == PROMPTS:
@@ -79,7 +79,7 @@ class IndexDraft:
             self._give_up()
 
     def close(self) -> None:
-        """Leave the file, which goes with the draft of the run where that is not finished."""
+        """Close the connection. The file stays; it is removed with the run's draft if the run is not finished."""
         if self._sql is not None:
             self._sql.close()
 

@@ -1,4 +1,4 @@
-"""Commands that are stopped at a drawn change of the disk: killed, paused, or met by a full disk.
+"""Commands that are stopped at a chosen change of the disk: killed, paused, or met by a full disk.
 
 A process preloads `faults.c`, which counts what it changes below one folder: files and folders that are made, written,
 renamed, synced or removed. `Faults` says which change is stopped, and reads what was counted.

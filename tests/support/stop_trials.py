@@ -12,7 +12,7 @@ _ONCE = ("analyze", "unseal")  # they make another run, or refuse, when what the
 
 
 def killed(studies: Studies, name: str, rng: random.Random, at: int | None = None) -> Change:
-    """Kill a command at a change, or a random one, then let it end: it makes what it makes unkilled.
+    """Kill a command at a change, by default a random one. Run again, it must end in the files of an unkilled one.
 
     Returns where it died.
     """
@@ -28,7 +28,7 @@ def killed(studies: Studies, name: str, rng: random.Random, at: int | None = Non
 
 
 def met_by_full_disk(studies: Studies, name: str, at: int) -> bool:
-    """Fill the disk at a change: one sentence, nothing lost, and then the same result. Returns whether it mattered."""
+    """Fill the disk at a change: one sentence, nothing lost, then the same result. Returns whether it was noticed."""
     whole, before = studies.whole(name), studies.before(CASES[name].after)
     studies.start(CASES[name].after)
     ended = studies.run(CASES[name].command, at)
@@ -65,7 +65,7 @@ def _ends_whole(studies: Studies, name: str, whole: dict[str, Any], place: str) 
 def together(studies: Studies, name: str, other: str, rng: random.Random) -> tuple[Change | None, list[str | None]]:
     """Run a command while another is paused at a random change. Returns where, and what each was refused with.
 
-    Both make what they make one after the other; a command that was refused says so in one sentence, and is run again.
+    The files must be those of one after the other. A refused command says so in one sentence, and is run again.
     """
     expected, at = studies.both(name, other), rng.randint(1, len(studies.changes(name)))
     studies.start(CASES[name].after)

@@ -100,7 +100,7 @@ function Sets({ file }: { file: DiffAnswer }) {
         <table className="w-full">
           <thead>
             <tr>
-              <th scope="col" className={`${HEAD} pl-0! text-left!`}>ablated together</th>
+              <th scope="col" className={`${HEAD} pl-0! text-left! max-sm:whitespace-normal`}>ablated together</th>
               {labelled && <th scope="col" className={HEAD}>accuracy</th>}
               <th scope="col" className={HEAD} title="Share of the predictions that change">changed</th>
               <th scope="col" className={HEAD} title="The same with random sets ablated, on average">random</th>
@@ -113,7 +113,12 @@ function Sets({ file }: { file: DiffAnswer }) {
                 <th scope="row" className="py-1 text-left font-normal">
                   {set.n_features} that {set.change === 'grown' ? 'grew' : 'faded'} most{set.role === 'control' && ', in the other seed'}
                 </th>
-                {labelled && <td className={CELL}>{percent(set.accuracy_before)} → {percent(set.accuracy_after)}</td>}
+                {labelled && (
+                  <td className={`${CELL} max-sm:whitespace-normal`}>
+                    <span className="whitespace-nowrap">{percent(set.accuracy_before)} →</span>{' '}
+                    <span className="whitespace-nowrap">{percent(set.accuracy_after)}</span>
+                  </td>
+                )}
                 <td className={`${CELL} font-semibold`}>{percent(set.changed)}</td>
                 <td className={CELL} title={`${percent(Math.max(...set.random_changed))} at most`}>{percent(mean(set.random_changed))}</td>
                 <td className={CELL}>{percent(set.random_contribution)}</td>
