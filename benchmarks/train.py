@@ -41,7 +41,7 @@ from sae_pipeline.config import HeadlinesConfig
 from sae_pipeline.errors import UserError
 from sae_pipeline.headlines.dataset import load_headlines
 from sae_pipeline.headlines.tokens import tokenize
-from sae_pipeline.kernels import path_counts
+from sae_pipeline.kernels import a_core_for_each_thread, path_counts
 from sae_pipeline.machine.device import pick_device, use_bf16
 from sae_pipeline.machine.threads import wait_asleep
 from sae_pipeline.sae.kinds import nested_prefixes, stepper, unit_rows
@@ -216,7 +216,8 @@ def trained(
         x = train[rows.to(device)]
         started = clock(device.type)
         rate = step.learning_rate * learning_rate_factor(i, len(order), step.decay)
-        stats = step.step(x, rate, sparsity.weight)
+        with a_core_for_each_thread():
+            stats = step.step(x, rate, sparsity.weight)
         sparsity.steer(stats.l0, len(order))
         seconds += clock(device.type) - started
         last_fired[stats.counts > 0] = i

@@ -111,7 +111,10 @@ class Extraction:
     def read_layers(self, layers: Sequence[int], batches: Sequence[NDArray[np.int64]]) -> Iterator[list[HiddenBatch]]:
         """Run the classifier once on batches of headlines, given as indices: one `HiddenBatch` for each layer."""
         place, batches = (self.pad_id, layers, self.config.positions), self._as_device_wants(batches)
-        return read_layers(self._network, self.headlines, *place, batches=batches, precision=self.config.precision)
+        precision = self.config.precision
+        return read_layers(
+            self._network, self.headlines, *place, batches=batches, precision=precision, side_by_side=True
+        )
 
     def manifest(self, moments: Moments, shards: dict[str, FileSum], seconds: float) -> Manifest:
         """The description of the activations that were read."""

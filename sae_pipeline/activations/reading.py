@@ -4,7 +4,7 @@
 analysis, interventions and the end-to-end finish all read from it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sae_pipeline.activations.sites import Sites
-from sae_pipeline.classifier.hooks import Site, hooked, resolve_hookpoint
+from sae_pipeline.classifier.hooks import Site, hooked, resolve_hookpoint, with_own_hooks
 from sae_pipeline.classifier.padding import equal_lengths
 from sae_pipeline.config import TOKENS_PER_BATCH, Precision
-from sae_pipeline.headlines.tokens import TokenizedHeadline, counted_mask, length_batches, padded_batches
+from sae_pipeline.headlines.tokens import PaddedBatch, TokenizedHeadline, counted_mask, length_batches, padded_batches
 from sae_pipeline.machine.device import autocast, token_budget
 from sae_pipeline.machine.memory import MicroBatches
+from sae_pipeline.machine.threads import one_thread_each
 from sae_pipeline.schema.common import PositionKind
 
 
@@ -99,24 +100,38 @@ def read_layers(
     batches: Iterable[NDArray[np.int64]] | None = None,
     precision: Precision = "fp32",
     with_logits: bool = False,
+    side_by_side: bool = False,
 ) -> Iterator[list[HiddenBatch]]:
     """Yield the outputs of several layers from one forward pass per batch: a `HiddenBatch` for each of `layers`.
 
     The bits are those of `read_batches`, whose other arguments these are. The layers after the last of `layers` run
-    only `with_logits`.
+    only `with_logits`. With `side_by_side`, each core reads batches of its own, which suits a caller that computes
+    little itself.
     """
-    sites = {layer: resolve_hookpoint(model, layer)[0] for layer in layers}
     device = next(model.parameters()).device
     micro = MicroBatches("reading activations", len(headlines))
     if batches is None:
         budget = token_budget(device, tokens_per_batch)
         batches = length_batches([len(h.input_ids) for h in headlines], budget, equal_lengths(model))
-    for rows, members, input_ids, mask in padded_batches(headlines, batches, pad_id, device):
-        forward = partial(_forward, model, sites, input_ids, mask, precision, with_logits)
-        hidden, logits = micro.run(forward, len(members))
-        places = Sites.of_mask(counted_mask(members, positions), positions)
-        where = places.to(device)
-        yield [HiddenBatch(rows, hidden[layer], input_ids, mask, where, places, logits) for layer in layers]
+
+    def reader(model: Any) -> Callable[[PaddedBatch], list[HiddenBatch]]:
+        sites = {layer: resolve_hookpoint(model, layer)[0] for layer in layers}
+
+        def read(batch: PaddedBatch) -> list[HiddenBatch]:
+            rows, members, input_ids, mask = batch
+            forward = partial(_forward, model, sites, input_ids, mask, precision, with_logits)
+            hidden, logits = micro.run(forward, len(members))
+            places = Sites.of_mask(counted_mask(members, positions), positions)
+            where = places.to(device)
+            return [HiddenBatch(rows, hidden[layer], input_ids, mask, where, places, logits) for layer in layers]
+
+        return read
+
+    padded = padded_batches(headlines, batches, pad_id, device)
+    if side_by_side and device.type == "cpu":
+        yield from one_thread_each(lambda: reader(with_own_hooks(model)), padded)
+    else:
+        yield from map(reader(model), padded)
 
 
 def read_activations(

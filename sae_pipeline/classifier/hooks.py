@@ -1,5 +1,6 @@
 """The hookpoint (the module whose output is layer L), and the one hook that reads or edits it."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class Site:
     model: nn.Module
     module: nn.Module
     call: int = 0  # 0-based, within one forward pass of the model
+
+
+def with_own_hooks(model: Any) -> Any:
+    """A copy of `model` with the same weights in memory, whose hooks no other thread's forward pass calls."""
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
 def resolve_hookpoint(model: Any, layer: int) -> tuple[Site, Hookpoint]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -150,17 +150,17 @@ def collate(headlines: Sequence[TokenizedHeadline], pad_id: int) -> tuple[Tensor
     return torch.from_numpy(input_ids), torch.from_numpy(mask)
 
 
+PaddedBatch: TypeAlias = tuple[NDArray[np.int64], list[TokenizedHeadline], Tensor, Tensor]
+"""Indices [n_headlines], the headlines, and `input_ids` and `attention_mask`, both int64 [n_headlines, longest]."""
+
+
 def padded_batches(
     headlines: Sequence[TokenizedHeadline],
     batches: Iterable[NDArray[np.int64]],
     pad_id: int,
     device: torch.device,
-) -> Iterator[tuple[NDArray[np.int64], list[TokenizedHeadline], Tensor, Tensor]]:
-    """Yield each batch of headlines, given as indices, ready for the model.
-
-    A batch is its indices [n_headlines], its headlines, and `input_ids` and `attention_mask` on `device`, both int64
-    [n_headlines, longest].
-    """
+) -> Iterator[PaddedBatch]:
+    """Yield each batch of headlines, given as indices, ready for the model on `device`."""
     for rows in batches:
         members = [headlines[i] for i in rows]
         input_ids, mask = collate(members, pad_id)

@@ -5,7 +5,7 @@ that `choose` returns. Every kernel has a plain-torch twin in reference.py. Noth
 """
 
 from sae_pipeline.kernels.backend import choose, plain_because
-from sae_pipeline.kernels.cpu import CpuKernels, path_counts
+from sae_pipeline.kernels.cpu import CpuKernels, a_core_for_each_thread, path_counts
 from sae_pipeline.kernels.products import Encoder, largest, most_alike, sddmm, sparse_decode, spmm, transpose
 from sae_pipeline.kernels.reference import (
     NO_RULE,
@@ -29,6 +29,7 @@ __all__ = [
     "Lists",
     "Residual",
     "Rule",
+    "a_core_for_each_thread",
     "choose",
     "keep",
     "largest",

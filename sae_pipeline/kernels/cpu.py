@@ -4,14 +4,18 @@ Tensors are fp32 and contiguous unless a function says otherwise; other layouts 
 """
 
 import ctypes
+import os
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import c_double, c_float, c_int64, c_void_p
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sae_pipeline.kernels.build import load
+from sae_pipeline.kernels.build import BuildError, load
 from sae_pipeline.kernels.reference import NO_RULE, AdamSettings, Features, Lists, Residual, Rule, stack
 
 HAS_AVX2, HAS_AVX512, HAS_AMX, HAS_VNNI, HAS_NEON, HAS_DOTPROD, HAS_I8MM, HAS_AVXVNNI = (1 << bit for bit in range(8))
@@ -52,6 +56,30 @@ def _at(tensor: Tensor | None) -> c_void_p:
 def cpu_features() -> int:
     """What this CPU can run, as the bits HAS_…. Raises BuildError without a compiler."""
     return int(load().cpu_features())
+
+
+@contextmanager
+def a_core_for_each_thread() -> Iterator[None]:
+    """Keep each thread of the kernels on a core of its own inside the context, if there are as many threads as cores.
+
+    A training step waits for its slowest thread several times. Beside a busy program, threads that the system moves
+    from core to core wait longer (`make bench-sae` prints `busy_neighbour_factor`). Only Linux can do this; elsewhere,
+    or without a compiler, threads move as ever. Threads and processes that start inside stay on the first core.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+    try:
+        place = load().place_threads if len(cores) == torch.get_num_threads() > 1 else None
+    except BuildError:
+        place = None
+    if place is None:
+        yield
+        return
+    numbers, n = (c_int64 * len(cores))(*cores), c_int64(len(cores))
+    place(numbers, n, 1)
+    try:
+        yield
+    finally:
+        place(numbers, n, 0)
 
 
 class CpuKernels:

@@ -14,6 +14,9 @@
 #include <memory>
 #include <numeric>
 #include <vector>
+#ifdef __linux__
+#include <sched.h>
+#endif
 
 #ifdef _OPENMP
 extern "C" int omp_get_max_threads(), omp_get_num_threads(), omp_get_thread_num();  // Apple's clang lacks <omp.h>
@@ -217,6 +220,25 @@ extern "C" int has_openmp() {
   return 1;
 #else
   return 0;
+#endif
+}
+
+// Lets each thread of the pool run on one of n cores alone, or, if not `alone`, on any of them. Does nothing where the
+// system is not Linux.
+extern "C" void place_threads(const int64_t* cores, int64_t n, int alone) {
+#if defined(__linux__) && defined(_OPENMP)
+#pragma omp parallel
+  {
+    const int me = omp_get_thread_num();
+    cpu_set_t* const set = CPU_ALLOC(cores[n - 1] + 1);  // cores ascend
+    const size_t size = CPU_ALLOC_SIZE(cores[n - 1] + 1);
+    CPU_ZERO_S(size, set);
+    for (int64_t i = 0; i < n; ++i) {
+      if (!alone || i == me % n) CPU_SET_S(cores[i], size, set);
+    }
+    sched_setaffinity(0, size, set);  // a sandbox that forbids it keeps its own order
+    CPU_FREE(set);
+  }
 #endif
 }
 

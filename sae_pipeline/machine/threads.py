@@ -1,10 +1,17 @@
-"""How many threads torch takes, and how they wait for each other."""
+"""How many threads torch takes, how they wait for each other, and work in which none waits."""
 
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _STAT = Path("/proc/stat")
 _WATCHED = 0.3  # seconds
@@ -75,3 +82,32 @@ def taking_threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def one_thread_each(worker: Callable[[], Callable[[T], R]], items: Iterable[T]) -> Iterator[R]:
+    """The results for `items`, in their order. As many threads as torch takes work side by side, each on its own items.
+
+    `worker` makes the function of one thread; torch divides nothing of its work among others, so that no thread waits
+    for another one. This is for work that torch would divide into many small products. At most two items for each
+    thread are in work or waiting to be asked for.
+    """
+    import torch
+
+    n = torch.get_num_threads()
+    if n == 1:
+        yield from map(worker(), items)
+        return
+    own = threading.local()
+
+    def start() -> None:
+        torch.set_num_threads(1)  # of this thread, and of those that start from now on
+        own.function = worker()
+
+    waiting: deque[Future[R]] = deque()
+    with taking_threads(n), ThreadPoolExecutor(n, initializer=start) as pool:
+        for item in items:
+            if len(waiting) == 2 * n:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(lambda item: own.function(item), item))
+        while waiting:
+            yield waiting.popleft().result()

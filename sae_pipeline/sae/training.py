@@ -26,7 +26,7 @@ from sae_pipeline.activations.batches import Tokens, batches, steps_per_epoch
 from sae_pipeline.artefacts.checkpoints import Checkpoint
 from sae_pipeline.config import TrainConfig
 from sae_pipeline.errors import ResourceError, UserError
-from sae_pipeline.kernels import plain_because
+from sae_pipeline.kernels import a_core_for_each_thread, plain_because
 from sae_pipeline.machine.clock import StepClock
 from sae_pipeline.machine.device import for_training_saes
 from sae_pipeline.machine.lanes import Lane, join
@@ -145,9 +145,10 @@ def train_saes(
     with tqdm(total=total, initial=done, desc="train", unit="tok", unit_scale=True, disable=not ranks.first) as bar:
         for batch in batches(tokens, config.tokens_per_step, n_passes, _ORDER, step, in_memory, mean.device):
             x = (batch.float() - mean) / scale
-            for training in trainings:
-                with training.lane.after(x):
-                    training.step(x, step, n_steps)
+            with a_core_for_each_thread():
+                for training in trainings:
+                    with training.lane.after(x):
+                        training.step(x, step, n_steps)
             step += 1
             bar.update(len(x))
             join(training.lane for training in trainings)
