@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.config import TrackConfig
 from sae_pipeline.errors import UserError
 
@@ -49,7 +50,10 @@ def tracking(config: TrackConfig, root: Path) -> Iterator[Tracking]:
 
         def start(name: str, settings: Mapping[str, Any]) -> Log:
             try:
-                log, close = begin(name, settings)
+                with readable_os_errors(folder, "--report-folder"):
+                    log, close = begin(name, settings)
+            except UserError:
+                raise
             except Exception as error:  # each tracker has errors of its own
                 raise UserError(
                     f"{config.report_to} cannot start ({_reason(error)}); set it up, or leave --report-to out."

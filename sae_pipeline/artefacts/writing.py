@@ -159,7 +159,7 @@ def write_json(path: Path, value: Any, flag: str = "--root") -> None:
 
 def alias(source: Path, target: Path) -> None:
     """Make `target` a hard link to `source`, or a copy on a disk without links, and replace it atomically."""
-    with readable_os_errors(target.parent):
+    with readable_os_errors(target.parent), locked_folder(target.parent):  # the temporary name is that of all writers
         if target.exists() and target.samefile(source):
             return  # renaming one link of a file to another does nothing, and would leave the temporary one
         temporary = target.with_name(_PARTIAL + target.name)

@@ -42,6 +42,7 @@ from sae_pipeline.classifier.tail import Tail, logits_only
 from sae_pipeline.config import FinetuneConfig, HeadlinesConfig, Precision
 from sae_pipeline.headlines.dataset import Headlines, Split
 from sae_pipeline.headlines.tokens import TokenizedHeadline, shuffled_batches, tokenize
+from sae_pipeline.kernels import a_core_for_each_thread
 from sae_pipeline.machine.clock import StepClock
 from sae_pipeline.machine.device import autocast, dtype_name, in_float64, use_bf16
 from sae_pipeline.machine.memory import MicroBatches
@@ -157,7 +158,7 @@ def _fit(
                 batches = shuffled_batches(lengths, config.batch_size, (config.seed, epoch))
                 left = batches[progress.step - epoch * steps_per_epoch :]
                 for batch in left:
-                    with clock.step():
+                    with clock.step(), a_core_for_each_thread():
                         loss = training_loss.backward(batch, progress.step)
                         rate = config.learning_rate * _schedule(progress.step, n_steps)
                         masters.step(rate)
