@@ -35,7 +35,7 @@ from benchmarks.peers.speed import clock
 from benchmarks.train import device_name, device_of
 from sae_pipeline.activations.batches import HeldTokens
 from sae_pipeline.activations.extraction import Extraction, extract, extract_layers
-from sae_pipeline.activations.reading import read_batches
+from sae_pipeline.activations.reading import read_layers
 from sae_pipeline.classifier.classifier import classifier_record
 from sae_pipeline.classifier.finetuning import finetune
 from sae_pipeline.classifier.pretrained import load_for, model_source, name_classes
@@ -115,7 +115,8 @@ def once(work: str, headlines: Headlines) -> float:
             made = finetune(small, HeadlinesConfig(), config, *places, torch.device("cpu"), log)
             return classifier_record(made).seconds
         started = time.perf_counter()
-        for batch in read_batches(network, tokenized, tokenizer.pad_token_id, 4, "words", precision="auto"):
+        place = (tokenizer.pad_token_id, (4,), "words")
+        for (batch,) in read_layers(network, tokenized, *place, precision="auto", side_by_side=True):
             batch.acts.half()
         return time.perf_counter() - started
 
@@ -191,7 +192,8 @@ def extraction(network: Any, tokenized: list[TokenizedHeadline], pad: int, layer
 
     def ours(precision: str, headlines: list[TokenizedHeadline]) -> int:
         kept.clear()
-        kept.extend(b.acts.half() for b in read_batches(network, headlines, pad, layer, "words", precision=precision))  # type: ignore[arg-type]
+        read = read_layers(network, headlines, pad, (layer,), "words", precision=precision, side_by_side=True)  # type: ignore[arg-type]
+        kept.extend(batch.acts.half() for (batch,) in read)
         return sum(len(acts) for acts in kept)
 
     speeds = {
