@@ -6,6 +6,7 @@ imported only then. If a tracker fails during a training, only the tracking ends
 
 import contextvars
 import importlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from tqdm.auto import tqdm
 
 from sae_pipeline.artefacts.writing import readable_os_errors
 from sae_pipeline.config import TrackConfig
-from sae_pipeline.errors import UserError
+from sae_pipeline.errors import UserError, reason_of
 
 Log = Callable[[int, Mapping[str, float]], None]
 """Takes the number of the step, from 1, and the figures at it by name."""
@@ -46,7 +47,7 @@ def tracking(config: TrackConfig, root: Path) -> Iterator[Tracking]:
         return
     folder = Path(config.report_folder) if config.report_folder else root / "tracking"
     begin = _BEGIN[config.report_to](folder, config.report_project)
-    with ExitStack() as records:
+    with _errors_of_threads_told_later(), ExitStack() as records:
 
         def start(name: str, settings: Mapping[str, Any]) -> Log:
             try:
@@ -62,6 +63,22 @@ def tracking(config: TrackConfig, root: Path) -> Iterator[Tracking]:
             return _patient(log, config.report_to)
 
         yield start
+
+
+@contextmanager
+def _errors_of_threads_told_later() -> Iterator[None]:
+    """Print nothing when a tracker's own thread cannot write: the next call of the tracker fails, and says so."""
+    before = threading.excepthook
+
+    def told_later(thread: threading.ExceptHookArgs) -> None:
+        if not issubclass(thread.exc_type, OSError):
+            before(thread)
+
+    threading.excepthook = told_later
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _patient(call: Callable[..., object], tracker: str) -> Callable[..., None]:
@@ -82,6 +99,8 @@ def _patient(call: Callable[..., object], tracker: str) -> Callable[..., None]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return reason_of(error)
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 

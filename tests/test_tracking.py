@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,28 @@ def test_other_trackers_offline(name: str, tmp_path: Path, monkeypatch: pytest.M
         assert len(list((tmp_path / "records" / "wandb").glob("offline-run-*/*.wandb"))) == 2
     else:
         assert list((tmp_path / "trackio").glob("finbert-sae*"))
+
+
+def test_a_trackers_own_thread_that_cannot_write_prints_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tracker's next call says so. Errors of another kind are printed as ever."""
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    def in_a_thread(error: Exception) -> str:
+        thread = threading.Thread(target=fail, args=(error,))
+        thread.start()
+        thread.join()
+        return capsys.readouterr().err
+
+    before = threading.excepthook
+    threading.excepthook = threading.__excepthook__  # pytest has one of its own
+    try:
+        with tracking(TrackConfig(report_to="tensorboard"), tmp_path):
+            assert in_a_thread(OSError(28, "No space left on device")) == ""
+            assert "KeyError" in in_a_thread(KeyError("a"))
+        assert "OSError" in in_a_thread(OSError(28, "No space left on device"))
+    finally:
+        threading.excepthook = before
